@@ -1,0 +1,64 @@
+"""The only place that writes to an AnnData: all of a result at once, in types that h5ad and zarr can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spotscape._core.logging import logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_SLOTS = ("obs", "var", "obsm", "varm", "obsp", "layers", "uns")
+
+
+def to_uns(value: Any) -> Any:
+    """Turn tuples, paths, dtypes, NumPy scalars and dataclass-like values into what h5ad and zarr can store."""
+    if isinstance(value, Mapping):
+        return {str(key): to_uns(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_uns(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str, np.ndarray)):
+        return value
+    if isinstance(value, (PurePath, np.dtype)):
+        return str(value)
+    return str(value)
+
+
+def record(params: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+    """The record a method leaves in ``uns``: its parameters, the package's version, and what else it measured."""
+    return to_uns({"params": dict(params), "version": version("spotscape"), **extra})
+
+
+def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write results, given as ``{"obsm": {"X_spotscape": array}, "uns": {...}}``, and say so in the log.
+
+    Shapes are checked before the first assignment, so that an AnnData never holds half a result.
+    """
+    for slot, entries in results.items():
+        if slot not in _SLOTS:
+            msg = f"{slot!r} is not a slot of AnnData"
+            raise AssertionError(msg)
+        for key, value in entries.items():
+            _check_length(adata, slot, key, value)
+    for slot, entries in results.items():
+        for key, value in entries.items():
+            getattr(adata, slot)[key] = to_uns(value) if slot == "uns" else value
+            logger.info("Adding `adata.%s['%s']`.", slot, key)
+
+
+def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:
+    if slot == "uns":
+        return
+    expected = adata.n_vars if slot.startswith("var") else adata.n_obs
+    found = value.shape[0] if hasattr(value, "shape") else len(value)
+    if found != expected:
+        msg = f"result {slot}[{key!r}] has {found} rows for {expected}"
+        raise AssertionError(msg)

@@ -1,0 +1,46 @@
+"""Choice of the device, said aloud once; an explicit wish is never silently ignored."""
+
+from __future__ import annotations
+
+import torch
+
+from spotscape._core.logging import logger
+from spotscape._core.settings import settings
+
+
+def resolve_device(device: str | torch.device | None = None) -> torch.device:
+    """Turn ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or a torch device into a usable :class:`torch.device`.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown, or CUDA is asked for by name and cannot be used.
+    """
+    wanted = settings.device if device is None else device
+    if str(wanted) == "auto":
+        chosen = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    else:
+        chosen = _parse(wanted)
+        _check_cuda(chosen)
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    logger.debug("Running on %s (%s).", chosen, name)
+    return chosen
+
+
+def _parse(wanted: str | torch.device) -> torch.device:
+    try:
+        return torch.device(wanted)
+    except RuntimeError as error:
+        msg = f"device={wanted!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'."
+        raise ValueError(msg) from error
+
+
+def _check_cuda(device: torch.device) -> None:
+    if device.type != "cuda":
+        return
+    if not torch.cuda.is_available():
+        msg = f"device={str(device)!r} was asked for, but torch finds no usable GPU; use device='auto' or 'cpu'."
+        raise ValueError(msg)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        msg = f"device={str(device)!r} does not exist; torch sees {torch.cuda.device_count()} GPU(s), numbered from 0."
+        raise ValueError(msg)

@@ -1,0 +1,21 @@
+"""Every name that the package reads from or writes to an AnnData by default."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SPATIAL: Final = "spatial"
+COUNTS: Final = "counts"
+SPOTSCAPE: Final = "spotscape"
+X_SPOTSCAPE: Final = "X_spotscape"
+X_SMOOTHED_PCA: Final = "X_smoothed_pca"
+DOMAIN: Final = "spotscape_domain"
+
+
+def graph_keys(key_added: str) -> tuple[str, str, str]:
+    """Names of a graph's record in ``uns`` and its connectivities and distances in ``obsp`` (squidpy's layout).
+
+    >>> graph_keys("spatial")
+    ('spatial_neighbors', 'spatial_connectivities', 'spatial_distances')
+    """
+    return f"{key_added}_neighbors", f"{key_added}_connectivities", f"{key_added}_distances"

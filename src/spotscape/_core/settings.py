@@ -1,0 +1,112 @@
+"""The few things a user sets once for a whole session."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spotscape._core.logging import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_VERBOSITIES = {
+    "error": logging.ERROR,
+    "warning": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+}
+_TRUE = {"1", "true", "yes", "on"}
+
+
+class Settings:
+    """Session-wide defaults, each also readable from an environment variable ``SPOTSCAPE_<NAME>``.
+
+    Attributes
+    ----------
+    verbosity
+        ``"error"``, ``"warning"``, ``"info"`` (default) or ``"debug"``: what the logger ``spotscape`` lets through.
+    progress_bar
+        Whether training and downloads show a progress bar. Default: ``True``.
+    device
+        Where ``device=None`` runs: ``"auto"`` (default; CUDA if usable, else CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    n_jobs
+        Threads for work that is split by slice; ``-1`` means all cores. Default: 1.
+    datasetdir
+        Folder where downloaded data sets are kept. Default: ``~/.cache/spotscape``.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> with sp.settings.override(verbosity="warning", progress_bar=False):
+    ...     sp.settings.verbosity
+    'warning'
+    """
+
+    def __init__(self) -> None:
+        env = {name: os.environ.get(f"SPOTSCAPE_{name.upper()}") for name in self._names()}
+        self.verbosity = env["verbosity"] or "info"
+        self.progress_bar = (env["progress_bar"] or "true").lower() in _TRUE
+        self.device = env["device"] or "auto"
+        self.n_jobs = int(env["n_jobs"] or 1)
+        self.datasetdir = env["datasetdir"] or Path("~/.cache/spotscape")  # type: ignore[assignment]
+
+    @staticmethod
+    def _names() -> tuple[str, ...]:
+        return ("verbosity", "progress_bar", "device", "n_jobs", "datasetdir")
+
+    @property
+    def verbosity(self) -> str:
+        return self._verbosity
+
+    @verbosity.setter
+    def verbosity(self, value: str) -> None:
+        if value not in _VERBOSITIES:
+            msg = f"verbosity={value!r} is not one of {sorted(_VERBOSITIES)}."
+            raise ValueError(msg)
+        self._verbosity = value
+        logger.setLevel(_VERBOSITIES[value])
+
+    @property
+    def n_jobs(self) -> int:
+        return self._n_jobs
+
+    @n_jobs.setter
+    def n_jobs(self, value: int) -> None:
+        if value == 0 or value < -1:
+            msg = f"n_jobs={value} is neither a positive number of threads nor -1 (all cores)."
+            raise ValueError(msg)
+        self._n_jobs = value
+
+    @property
+    def datasetdir(self) -> Path:
+        return self._datasetdir
+
+    @datasetdir.setter
+    def datasetdir(self, value: str | Path) -> None:
+        self._datasetdir = Path(value).expanduser()
+
+    @contextmanager
+    def override(self, **values: Any) -> Iterator[Settings]:
+        """Set some of the settings inside a ``with`` block and put the old ones back after it."""
+        unknown = sorted(set(values) - set(self._names()))
+        if unknown:
+            msg = f"unknown settings {unknown}; there are {list(self._names())}."
+            raise AttributeError(msg)
+        before = {name: getattr(self, name) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self, name, value)
+            yield self
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return "Settings(" + ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names()) + ")"
+
+
+settings = Settings()

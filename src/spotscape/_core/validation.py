@@ -1,0 +1,120 @@
+"""Checks of what a user hands in. Messages say what was found, what was expected, and the call that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# Enough entries to recognise counts or a broken value without a second pass over a large matrix.
+_SAMPLE = 1_000_000
+
+
+def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: str, *, hint: str = "") -> None:
+    """Raise a KeyError that lists the existing keys if ``key`` is not in ``container`` (named ``where``)."""
+    if key not in container:
+        existing = ", ".join(repr(str(name)) for name in container) or "nothing"
+        raise KeyError(f"{key!r} not found in {where}, which has: {existing}.{_sentence(hint)}")  # noqa: EM102, TRY003
+
+
+def require_positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
+    """Return ``value`` as an int; TypeError if it is not a whole number, ValueError if it is below ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        msg = f"{name} must be an integer, not {value!r} ({type(value).__name__})."
+        raise TypeError(msg)
+    if value < minimum:
+        msg = f"{name}={value} must be at least {minimum}."
+        raise ValueError(msg)
+    return int(value)
+
+
+def require_choice(value: str, name: str, choices: Collection[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise a ValueError that lists them."""
+    if value not in choices:
+        msg = f"{name}={value!r} is not one of {sorted(choices)}."
+        raise ValueError(msg)
+    return value
+
+
+def require_data(adata: AnnData) -> None:
+    """Refuse what is no AnnData, holds nothing, or has names that do not identify spots and genes."""
+    if not hasattr(adata, "obsm") or not hasattr(adata, "obs_names"):
+        msg = f"adata must be an AnnData, not {type(adata).__name__}."
+        raise TypeError(msg)
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        msg = f"adata has {adata.n_obs} spots and {adata.n_vars} genes; there is nothing to work on."
+        raise ValueError(msg)
+    for names, axis in ((adata.obs_names, "obs"), (adata.var_names, "var")):
+        if not names.is_unique:
+            first = names[names.duplicated()][0]
+            msg = f"adata.{axis}_names are not unique (for example {first!r}); call adata.{axis}_names_make_unique()."
+            raise ValueError(msg)
+
+
+def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
+    """The coordinates as a finite float64 array of shape ``(n_obs, 2 or 3)``."""
+    hint = "Put the x and y of each spot there: adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()"
+    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
+    coords = np.asarray(adata.obsm[spatial_key], dtype=np.float64)
+    if coords.ndim != 2 or coords.shape[1] not in (2, 3):
+        msg = f"adata.obsm[{spatial_key!r}] has shape {coords.shape}; expected (n_obs, 2) or (n_obs, 3)."
+        raise ValueError(msg)
+    broken = ~np.isfinite(coords).all(axis=1)
+    if broken.any():
+        msg = (
+            f"adata.obsm[{spatial_key!r}] has NaN or infinite coordinates in {broken.sum()} of {len(coords)} spots "
+            f"(first: {adata.obs_names[broken.argmax()]!r}); remove those spots."
+        )
+        raise ValueError(msg)
+    return coords
+
+
+def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | None:
+    """The slice of every spot, without unused categories; ``None`` stands for a single slice."""
+    if library_key is None:
+        return None
+    require_key(adata.obs, library_key, "adata.obs", hint="library_key names the column with the slice of each spot")
+    column = adata.obs[library_key]
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        msg = (
+            f"adata.obs[{library_key!r}] has dtype {column.dtype}, expected category; call "
+            f"adata.obs[{library_key!r}] = adata.obs[{library_key!r}].astype('category')."
+        )
+        raise TypeError(msg)
+    if column.isna().any():
+        msg = f"adata.obs[{library_key!r}] is missing for {column.isna().sum()} spots; every spot needs its slice."
+        raise ValueError(msg)
+    return pd.Categorical(column).remove_unused_categories()
+
+
+def require_finite(values: Any, where: str) -> None:
+    """Refuse NaN and infinite values in a dense or sparse matrix named ``where``."""
+    data = values.data if sparse.issparse(values) else np.asarray(values)
+    if data.dtype.kind == "f" and not np.isfinite(data).all():
+        msg = f"{where} has {np.count_nonzero(~np.isfinite(data))} NaN or infinite values; remove or replace them."
+        raise ValueError(msg)
+
+
+def require_nonnegative(values: Any, where: str) -> None:
+    """Refuse negative values in a dense or sparse matrix named ``where``."""
+    data = values.data if sparse.issparse(values) else np.asarray(values)
+    if data.size and data.min() < 0:
+        msg = f"{where} has negative values (minimum {data.min():g}); expression cannot be negative."
+        raise ValueError(msg)
+
+
+def looks_like_counts(values: Any) -> bool:
+    """Whether a matrix holds whole, non-negative numbers with some above one, as raw counts do."""
+    data = values.data if sparse.issparse(values) else np.asarray(values).ravel()
+    sample = data[:: max(1, data.size // _SAMPLE)]
+    return bool(sample.size and sample.min() >= 0 and sample.max() > 1 and np.array_equal(sample, np.floor(sample)))
+
+
+def _sentence(text: str) -> str:
+    return f" {text.rstrip('.')}." if text else ""
