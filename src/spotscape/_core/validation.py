@@ -42,6 +42,27 @@ def require_choice(value: str, name: str, choices: Collection[str]) -> str:
     return value
 
 
+def require_in_range(
+    value: Any,
+    name: str,
+    *,
+    low: float,
+    high: float = np.inf,
+    above_low: bool = False,
+    below_high: bool = False,
+) -> float:
+    """Return ``value`` as a float; TypeError if it is not a number, ValueError if it lies outside the interval."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        msg = f"{name} must be a number, not {value!r} ({type(value).__name__})."
+        raise TypeError(msg)
+    inside = (low < value if above_low else low <= value) and (value < high if below_high else value <= high)
+    if not inside:
+        interval = f"{'(' if above_low else '['}{low:g}, {high:g}{')' if below_high or high == np.inf else ']'}"
+        msg = f"{name}={value} lies outside {interval}."
+        raise ValueError(msg)
+    return float(value)
+
+
 def require_data(adata: AnnData) -> None:
     """Refuse what is no AnnData, holds nothing, or has names that do not identify spots and genes."""
     if not hasattr(adata, "obsm") or not hasattr(adata, "obs_names"):

@@ -1,1 +1,5 @@
-"""To be filled."""
+"""The methods as models: configuration, network, objective; arrays and sparse matrices in, arrays out."""
+
+from spotscape.models._spotscape import Spotscape, SpotscapeConfig
+
+__all__ = ["Spotscape", "SpotscapeConfig"]

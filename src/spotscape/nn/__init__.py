@@ -1,1 +1,72 @@
-"""To be filled."""
+"""Building blocks: graph, features, layers, objectives, trainer. Tensors and arrays only, no AnnData."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spotscape.nn.augment import random_view
+    from spotscape.nn.features import (
+        DenseFeatures,
+        FeatureMatrix,
+        LowRankFeatures,
+        MaskedFeatures,
+        SparseFeatures,
+        as_features,
+    )
+    from spotscape.nn.graph import SpotGraph
+    from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
+    from spotscape.nn.objectives import TelescopeGrams, reconstruction_loss, telescope_loss
+    from spotscape.nn.smoothing import smooth
+    from spotscape.nn.trainer import LossOutput, Trainer, TrainingPlan
+
+# Lazily, because layers bring torch_geometric, and clustering or smoothing should not have to wait for it.
+_HOME = {
+    "DenseFeatures": "features",
+    "FeatureMatrix": "features",
+    "FeatureProjection": "layers",
+    "GraphBlock": "layers",
+    "GraphConvolution": "layers",
+    "LossOutput": "trainer",
+    "LowRankFeatures": "features",
+    "MaskedFeatures": "features",
+    "SparseFeatures": "features",
+    "SpotGraph": "graph",
+    "TelescopeGrams": "objectives",
+    "Trainer": "trainer",
+    "TrainingPlan": "trainer",
+    "as_features": "features",
+    "random_view": "augment",
+    "reconstruction_loss": "objectives",
+    "smooth": "smoothing",
+    "telescope_loss": "objectives",
+}
+
+__all__ = [
+    "DenseFeatures",
+    "FeatureMatrix",
+    "FeatureProjection",
+    "GraphBlock",
+    "GraphConvolution",
+    "LossOutput",
+    "LowRankFeatures",
+    "MaskedFeatures",
+    "SparseFeatures",
+    "SpotGraph",
+    "TelescopeGrams",
+    "Trainer",
+    "TrainingPlan",
+    "as_features",
+    "random_view",
+    "reconstruction_loss",
+    "smooth",
+    "telescope_loss",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"spotscape.nn.{_HOME[name]}"), name)
+    msg = f"module 'spotscape.nn' has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,0 +1,318 @@
+"""Spotscape: a graph autoencoder trained so that all spot-to-spot similarities agree between two views."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from spotscape._core.device import resolve_device
+from spotscape._core.logging import logger
+from spotscape._core.randomness import RandomSource
+from spotscape._core.settings import settings
+from spotscape._core.validation import require_finite, require_in_range, require_positive_int
+from spotscape.nn.augment import random_view
+from spotscape.nn.features import FeatureMatrix, MaskedFeatures, as_features, low_rank_basis, project
+from spotscape.nn.graph import SpotGraph
+from spotscape.nn.layers import GraphBlock, build_seeded, calibrate_batch_norm
+from spotscape.nn.objectives import reconstruction_loss, telescope_loss
+from spotscape.nn.trainer import LossOutput, Schedule, Trainer, TrainingPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SpotscapeConfig:
+    """Hyper-parameters of :class:`Spotscape`; the defaults are meant to need no tuning.
+
+    Attributes
+    ----------
+    hidden_size, latent_size
+        Widths of the two graph convolutions (256 and 64 in the paper).
+    n_components
+        The encoder sees expression through its leading singular directions; genes are still dropped one by one, exactly.
+        It denoises, and makes a step many times cheaper. ``None`` trains on all of the expression, as the paper does.
+    edge_drop, feature_drop
+        Share of directed edges and of genes left out of each view (0.2 in the paper).
+    telescope_weight, reconstruction_weight
+        Weights of the two objectives (1 and 0.1 in the paper).
+    max_epochs, lr, schedule, weight_decay
+        Training. The paper runs 1,000 epochs at a constant rate that is retuned for each data set.
+    max_grad_norm, patience, min_delta, precision
+        See :class:`spotscape.nn.TrainingPlan`.
+    batch_norm_momentum
+        Weight of the newest batch in running statistics. They do not influence the embedding: after training the
+        statistics are set from the whole, unmasked tissue.
+
+    Examples
+    --------
+    >>> from spotscape.models import SpotscapeConfig
+    >>> SpotscapeConfig(latent_size=32).hidden_size
+    256
+    """
+
+    hidden_size: int = 256
+    latent_size: int = 64
+    n_components: int | None = 128
+    edge_drop: float = 0.2
+    feature_drop: float = 0.2
+    telescope_weight: float = 1.0
+    reconstruction_weight: float = 0.1
+    max_epochs: int = 100
+    lr: float = 1e-3
+    schedule: Schedule = "one_cycle"
+    weight_decay: float = 1e-4
+    max_grad_norm: float | None = None
+    patience: int | None = None
+    min_delta: float = 1e-3
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_norm_momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "latent_size", "max_epochs", "n_components", "patience"):
+            if getattr(self, name) is not None:
+                require_positive_int(getattr(self, name), name)
+        for name in ("edge_drop", "feature_drop"):
+            require_in_range(getattr(self, name), name, low=0, high=1, below_high=True)
+        for name in ("telescope_weight", "reconstruction_weight", "weight_decay", "min_delta"):
+            require_in_range(getattr(self, name), name, low=0)
+        for name in ("lr", "batch_norm_momentum"):
+            require_in_range(getattr(self, name), name, low=0, above_low=True)
+        if self.telescope_weight == 0 and self.reconstruction_weight == 0:
+            msg = "telescope_weight and reconstruction_weight are both 0; there is nothing to train for."
+            raise ValueError(msg)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """The published single-slice setting: all genes, 1,000 epochs at a constant rate of 1e-4."""
+        return cls(**{"n_components": None, "max_epochs": 1000, "lr": 1e-4, "schedule": "constant", **changes})
+
+    def training_plan(self) -> TrainingPlan:
+        """The part of the configuration that the trainer reads."""
+        names = {item.name for item in dataclasses.fields(TrainingPlan)}
+        return TrainingPlan(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
+
+
+class SpotscapeNetwork(nn.Module):
+    """Encoder of two graph convolutions and a decoder of two linear layers.
+
+    Shapes: expression ``(N, G)`` → hidden ``(N, 256)`` → embedding ``(N, 64)`` → decoder hidden ``(N, 256)`` → ``(N, G)``.
+    """
+
+    def __init__(self, n_genes: int, config: SpotscapeConfig) -> None:
+        super().__init__()
+        hidden, latent, momentum = config.hidden_size, config.latent_size, config.batch_norm_momentum
+        self.first = GraphBlock(n_genes, hidden, momentum=momentum, from_features=True)
+        self.second = GraphBlock(hidden, latent, momentum=momentum)
+        self.expand = nn.Linear(latent, hidden)
+        self.expand_norm = nn.BatchNorm1d(hidden, momentum=momentum)
+        self.output = nn.Linear(hidden, n_genes)
+
+    def encode(self, features: FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
+        """Embeddings, ``(N, latent)``."""
+        return self.second(self.first(features, adjacency), adjacency)  # type: ignore[no-any-return]
+
+    def decode_hidden(self, embedding: Tensor) -> Tensor:
+        """Input of the decoder's last layer, ``(N, hidden)``."""
+        return torch.relu(self.expand_norm(self.expand(embedding)))
+
+    def forward(self, features: FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
+        """Decoded expression, ``(N, G)``."""
+        return self.output(self.decode_hidden(self.encode(features, adjacency)))  # type: ignore[no-any-return]
+
+
+class Spotscape:
+    """Embed the spots of a tissue from their expression and their spatial graph.
+
+    Parameters
+    ----------
+    config
+        Hyper-parameters; ``None`` takes the defaults.
+    random_state
+        Seed of everything random; the same seed gives the same bits on the same CPU.
+
+    Attributes
+    ----------
+    network
+        The trained :class:`torch.nn.Module`; ``None`` before :meth:`fit`.
+    history
+        Losses and learning rate, one float64 array per name, one value per epoch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy import sparse
+    >>> from spotscape.models import Spotscape, SpotscapeConfig
+    >>> expression = np.random.default_rng(0).random((50, 20), dtype=np.float32)
+    >>> ring = sparse.eye_array(50, k=1) + sparse.eye_array(50, k=-1)
+    >>> model = Spotscape(SpotscapeConfig(max_epochs=5, n_components=None))
+    >>> model.fit(expression, ring, progress_bar=False).embed(expression, ring).shape
+    (50, 64)
+
+    References
+    ----------
+    Oh et al., *Global Context-aware Representation Learning for Spatially Resolved Transcriptomics*, ICML 2025,
+    arXiv 2506.15698. Formulas, and what is different here: "How it works" in the documentation.
+    """
+
+    def __init__(self, config: SpotscapeConfig | None = None, *, random_state: int | None = 0) -> None:
+        self.config = config or SpotscapeConfig()
+        self.random_source = RandomSource(random_state)
+        self.network: SpotscapeNetwork | None = None
+        self.history: dict[str, np.ndarray] = {}
+        self._loadings: Tensor | None = None
+
+    def fit(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+        *,
+        device: str | torch.device | None = None,
+        progress_bar: bool | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
+        """Train on one tissue.
+
+        Parameters
+        ----------
+        expression
+            Log-normalised expression, dense or sparse, ``(N, G)``.
+        adjacency
+            Spatial graph, sparse ``(N, N)``; row i holds the neighbours of spot i. Block-diagonal over slices.
+        device
+            ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
+        progress_bar
+            ``None`` takes ``spotscape.settings.progress_bar``.
+        checkpoint
+            File to write the state of training to, and to resume from if it exists.
+
+        Returns
+        -------
+        The model itself.
+        """
+        _check_input(expression, adjacency)
+        chosen = resolve_device(device)
+        n_spots, n_genes = expression.shape
+        self._loadings = self._basis(expression, chosen)
+        features = self._features(expression, chosen)
+        graph = SpotGraph.from_adjacency(adjacency, chosen)
+        seed = self.random_source.integer("weights")
+        self.network = build_seeded(lambda: SpotscapeNetwork(n_genes, self.config), seed).to(chosen)
+        logger.info(
+            "Training Spotscape on %s spots and %s genes: %d epochs on %s.",
+            f"{n_spots:,}",
+            f"{n_genes:,}",
+            self.config.max_epochs,
+            chosen,
+        )
+        objective = _Objective(self.network, features, graph, self.config, self.random_source.torch("views", chosen))
+        trainer = Trainer(
+            self.config.training_plan(),
+            progress_bar=settings.progress_bar if progress_bar is None else progress_bar,
+            checkpoint=checkpoint,
+        )
+        self.history = trainer.fit(self.network, objective, generator=objective.generator)
+        adjacency_hat = graph.normalized()
+        calibrate_batch_norm(self.network, lambda: self._decode_hidden(features, adjacency_hat))
+        return self
+
+    def embed(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+    ) -> np.ndarray:
+        """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, latent_size)``."""
+        network = self._fitted(expression, adjacency)
+        features, graph = self._inputs(expression, adjacency, network)
+        with torch.no_grad():
+            return network.encode(features, graph.normalized()).float().cpu().numpy()
+
+    def reconstruct(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+    ) -> np.ndarray:
+        """Decoded expression in the units of the input, float32 ``(N, G)``; a dense array as large as that says."""
+        network = self._fitted(expression, adjacency)
+        features, graph = self._inputs(expression, adjacency, network)
+        with torch.no_grad():
+            return network(features, graph.normalized()).float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def _decode_hidden(self, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
+        network = self._require_network()
+        return network.decode_hidden(network.encode(features, adjacency))
+
+    def _basis(self, expression: Any, device: torch.device) -> Tensor | None:
+        rank = self.config.n_components
+        # Below twice the rank the products would not get cheaper.
+        if rank is None or min(expression.shape) < 2 * rank:
+            return None
+        basis = low_rank_basis(expression, rank, seed=self.random_source.integer("basis"))
+        return torch.from_numpy(basis).to(device)
+
+    def _features(self, expression: Any, device: torch.device) -> FeatureMatrix:
+        if self._loadings is None:
+            return as_features(expression, device=device)
+        return project(expression, self._loadings)
+
+    def _inputs(self, expression: Any, adjacency: Any, network: SpotscapeNetwork) -> tuple[FeatureMatrix, SpotGraph]:
+        device = network.output.weight.device
+        return self._features(expression, device), SpotGraph.from_adjacency(adjacency, device)
+
+    def _require_network(self) -> SpotscapeNetwork:
+        if self.network is None:
+            msg = "the model is not trained yet; call fit(expression, adjacency) first."
+            raise ValueError(msg)
+        return self.network
+
+    def _fitted(self, expression: Any, adjacency: Any) -> SpotscapeNetwork:
+        network = self._require_network()
+        _check_input(expression, adjacency)
+        if expression.shape[1] != network.output.out_features:
+            msg = f"the model was trained on {network.output.out_features} genes, this expression has {expression.shape[1]}."
+            raise ValueError(msg)
+        return network
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """One evaluation of the loss: two random views, their telescope, and how well both explain the expression."""
+
+    network: SpotscapeNetwork
+    features: FeatureMatrix
+    graph: SpotGraph
+    config: SpotscapeConfig
+    generator: torch.Generator
+
+    def __call__(self) -> LossOutput:
+        views = [self._embed_view() for _ in range(2)]
+        telescope = telescope_loss(*(view.float() for view in views))
+        hidden = [self.network.decode_hidden(view).float() for view in views]
+        output = self.network.output
+        reconstruction = reconstruction_loss(self.features, hidden, output.weight.T, output.bias)
+        total = self.config.telescope_weight * telescope + self.config.reconstruction_weight * reconstruction
+        return LossOutput(total, {"telescope": telescope, "reconstruction": reconstruction})
+
+    def _embed_view(self) -> Tensor:
+        config = self.config
+        masked, adjacency = random_view(
+            self.features,
+            self.graph,
+            edge_drop=config.edge_drop,
+            feature_drop=config.feature_drop,
+            generator=self.generator,
+        )
+        return self.network.encode(masked, adjacency)
+
+
+def _check_input(expression: Any, adjacency: Any) -> None:
+    if adjacency.shape != (expression.shape[0], expression.shape[0]):
+        msg = f"the graph is {adjacency.shape} and the expression has {expression.shape[0]} spots; build the graph anew."
+        raise ValueError(msg)
+    require_finite(expression, "expression")

@@ -1,0 +1,178 @@
+"""Expression as models see it: something to multiply, held once, whatever its storage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+from spotscape.nn.graph import csr_tensor
+
+if TYPE_CHECKING:
+    from torch.autograd.function import FunctionCtx
+
+
+class FeatureMatrix(ABC):
+    """The matrix X of N spots by G genes, read-only, on one device.
+
+    Models never index it. They need three products and two sums, and each storage gives them in its cheapest way.
+    """
+
+    shape: tuple[int, int]
+    device: torch.device
+
+    @abstractmethod
+    def matmul(self, weight: Tensor) -> Tensor:
+        """``X @ weight``: ``(G, h)`` to ``(N, h)``."""
+
+    @abstractmethod
+    def transposed_matmul(self, hidden: Tensor) -> Tensor:
+        """``X.T @ hidden``: ``(N, h)`` to ``(G, h)``."""
+
+    @abstractmethod
+    def column_means(self) -> Tensor:
+        """Mean of every gene, ``(G,)``."""
+
+    @abstractmethod
+    def squared_norm(self) -> Tensor:
+        """Sum of squares of all entries after the column means are taken off, a float64 scalar."""
+
+
+class DenseFeatures(FeatureMatrix):
+    """A dense tensor ``(N, G)``."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        self.shape = (values.shape[0], values.shape[1])
+        self.device = values.device
+        self._means = values.mean(0, dtype=torch.float64)
+        self._squares = sum((part - self._means).square().sum() for part in values.double().split(4096))
+
+    def matmul(self, weight: Tensor) -> Tensor:
+        return self.values @ weight
+
+    def transposed_matmul(self, hidden: Tensor) -> Tensor:
+        return self.values.T @ hidden
+
+    def column_means(self) -> Tensor:
+        return self._means.to(self.values.dtype)
+
+    def squared_norm(self) -> Tensor:
+        return self._squares
+
+
+class SparseFeatures(FeatureMatrix):
+    """A CSR matrix ``(N, G)``, kept together with its transpose so that gradients need no conversion in each step."""
+
+    def __init__(self, matrix: sparse.csr_array, device: torch.device | str = "cpu") -> None:
+        self.shape = (matrix.shape[0], matrix.shape[1])
+        self.device = torch.device(device)
+        self._rows = _to_torch(matrix, self.device)
+        self._columns = _to_torch(sparse.csr_array(matrix.T), self.device)
+        means = np.asarray(matrix.sum(0, dtype=np.float64)).ravel() / matrix.shape[0]
+        squares = np.square(matrix.data, dtype=np.float64).sum() - matrix.shape[0] * np.square(means).sum()
+        self._means = torch.from_numpy(means).to(self.device, self._rows.dtype)
+        self._squares = torch.tensor(squares, dtype=torch.float64, device=self.device)
+
+    def matmul(self, weight: Tensor) -> Tensor:
+        return _SparseProduct.apply(self._rows, self._columns, weight)  # type: ignore[no-any-return]
+
+    def transposed_matmul(self, hidden: Tensor) -> Tensor:
+        return _SparseProduct.apply(self._columns, self._rows, hidden)  # type: ignore[no-any-return]
+
+    def column_means(self) -> Tensor:
+        return self._means
+
+    def squared_norm(self) -> Tensor:
+        return self._squares
+
+
+class LowRankFeatures(FeatureMatrix):
+    r"""The best rank-r approximation :math:`X \approx S V^\top` with scores ``(N, r)`` and loadings ``(G, r)``.
+
+    Products cost :math:`O((N + G)\,r\,h)` instead of :math:`O(N\,G\,h)`, and dropping a gene is still exact for the
+    approximated matrix: :math:`S V^\top \mathrm{diag}(m) W = S\,(V^\top (\mathrm{diag}(m) W))`.
+    """
+
+    def __init__(self, scores: Tensor, loadings: Tensor) -> None:
+        self.scores, self.loadings = scores, loadings
+        self.shape = (scores.shape[0], loadings.shape[0])
+        self.device = scores.device
+        means = scores.mean(0, dtype=torch.float64)
+        centered = scores.double() - means
+        gram = loadings.double().T @ loadings.double()
+        self._means = (loadings.double() @ means).to(scores.dtype)
+        self._squares = ((centered.T @ centered) * gram).sum()
+
+    def matmul(self, weight: Tensor) -> Tensor:
+        return self.scores @ (self.loadings.T @ weight)
+
+    def transposed_matmul(self, hidden: Tensor) -> Tensor:
+        return self.loadings @ (self.scores.T @ hidden)
+
+    def column_means(self) -> Tensor:
+        return self._means
+
+    def squared_norm(self) -> Tensor:
+        return self._squares
+
+
+class MaskedFeatures:
+    """A view of X with some genes set to zero for all spots: ``(X diag(m)) W = X (diag(m) W)``, so X is not copied."""
+
+    def __init__(self, features: FeatureMatrix, keep: Tensor) -> None:
+        self.features = features
+        self.keep = keep.to(features.device)
+
+    def matmul(self, weight: Tensor) -> Tensor:
+        """``(X diag(m)) @ weight``: ``(G, h)`` to ``(N, h)``."""
+        return self.features.matmul(weight * self.keep[:, None])
+
+
+def as_features(
+    matrix: Any, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> DenseFeatures | SparseFeatures:
+    """Wrap a dense array or a scipy sparse matrix ``(N, G)`` without changing its storage."""
+    if sparse.issparse(matrix):
+        numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
+        return SparseFeatures(sparse.csr_array(matrix, dtype=numpy_dtype), device)
+    return DenseFeatures(torch.as_tensor(np.ascontiguousarray(matrix), dtype=dtype, device=device))
+
+
+def low_rank_basis(matrix: Any, rank: int, *, seed: int) -> np.ndarray:
+    """The leading right singular vectors of a dense or sparse matrix ``(N, G)``, as float32 loadings ``(G, rank)``.
+
+    Nothing is centred, so a sparse matrix stays sparse (randomised SVD of Halko et al. 2011, by scikit-learn).
+    """
+    _, _, right = randomized_svd(matrix, rank, n_iter=4, random_state=seed)
+    return np.ascontiguousarray(right.T, dtype=np.float32)
+
+
+def project(matrix: Any, loadings: Tensor) -> LowRankFeatures:
+    """Express ``matrix`` ``(N, G)`` in a basis of orthonormal loadings ``(G, r)``; new slices reuse the basis of old ones."""
+    scores = np.asarray(matrix @ loadings.cpu().numpy(), dtype=np.float32)
+    return LowRankFeatures(torch.from_numpy(scores).to(loadings.device), loadings)
+
+
+class _SparseProduct(torch.autograd.Function):
+    """Sparse times dense with the transpose at hand for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
+        ctx.transposed = transposed
+        return matrix @ dense
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:  # type: ignore[override]
+        return None, None, ctx.transposed @ gradient.contiguous()
+
+
+def _to_torch(matrix: sparse.csr_array, device: torch.device) -> Tensor:
+    matrix.sort_indices()
+    indptr, indices = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
+    return csr_tensor(indptr, indices, torch.from_numpy(matrix.data.copy()), matrix.shape[1]).to(device)

@@ -1,0 +1,87 @@
+"""Layers shared by the encoders: graph convolution on torch_geometric, fed with features of any storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import GCNConv
+from torch_geometric.nn.inits import glorot
+
+from spotscape.nn.features import FeatureMatrix, MaskedFeatures
+
+
+class GraphConvolution(GCNConv):
+    r"""``Â X W`` with an adjacency that is already normalised (Kipf & Welling 2017).
+
+    Propagation stays in float32 under autocast: sums over neighbours are memory-bound, and rounding them gains nothing.
+
+    Shapes: ``x`` is ``(N, F_in)``, a tensor or a feature matrix; ``edge_index`` the sparse CSR ``(N, N)`` from
+    :meth:`~spotscape.nn.SpotGraph.normalized`; the output is ``(N, F_out)``.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        # No bias: batch normalisation follows and would remove it.
+        super().__init__(in_features, out_features, normalize=False, bias=False)
+
+    def message_and_aggregate(self, adj_t: Tensor, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().message_and_aggregate(adj_t, x.float())  # type: ignore[no-any-return]
+
+
+class FeatureProjection(nn.Module):
+    """``X W`` for expression that need not be a tensor; the first weight of an encoder, ``(G, h)``."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_features, out_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew (Glorot & Bengio 2010)."""
+        glorot(self.weight)
+
+    def forward(self, features: FeatureMatrix | MaskedFeatures) -> Tensor:
+        return features.matmul(self.weight)
+
+
+class GraphBlock(nn.Module):
+    """Graph convolution, batch normalisation, ReLU: ``(N, F_in)`` to ``(N, F_out)``."""
+
+    def __init__(self, in_features: int, out_features: int, *, momentum: float, from_features: bool = False) -> None:
+        super().__init__()
+        self.convolution = GraphConvolution(in_features, out_features)
+        if from_features:
+            self.convolution.lin = FeatureProjection(in_features, out_features)
+        self.norm = nn.BatchNorm1d(out_features, momentum=momentum)
+
+    def forward(self, x: Tensor | FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.convolution(x, adjacency)))
+
+
+def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Call ``build`` with torch's CPU generator seeded, and leave the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def calibrate_batch_norm(module: nn.Module, forward: Callable[[], Tensor]) -> None:
+    """Set every running statistic to that of one forward pass over the whole, unmasked tissue.
+
+    Running averages over augmented views describe thinned graphs; embeddings are read from the full one.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm1d)]
+    momenta = [layer.momentum for layer in norms]
+    was_training = module.training
+    try:
+        module.train()
+        for layer in norms:
+            layer.momentum = 1.0
+        with torch.no_grad():
+            forward()
+    finally:
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
+        module.train(was_training)
