@@ -122,11 +122,11 @@ def require_finite(values: Any, where: str) -> None:
         raise ValueError(msg)
 
 
-def require_nonnegative(values: Any, where: str) -> None:
+def require_nonnegative(values: Any, where: str, *, hint: str = "") -> None:
     """Refuse negative values in a dense or sparse matrix named ``where``."""
     data = values.data if sparse.issparse(values) else np.asarray(values)
     if data.size and data.min() < 0:
-        msg = f"{where} has negative values (minimum {data.min():g}); expression cannot be negative."
+        msg = f"{where} has negative values (minimum {data.min():g}); expression cannot be negative.{_sentence(hint)}"
         raise ValueError(msg)
 
 

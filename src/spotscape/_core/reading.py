@@ -1,0 +1,165 @@
+"""Expression and graphs out of an AnnData, checked, in memory, and never changed in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from spotscape._core.logging import logger, warn
+from spotscape._core.validation import (
+    looks_like_counts,
+    require_finite,
+    require_key,
+    require_nonnegative,
+    slice_labels,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+HIGHLY_VARIABLE = "highly_variable"
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A matrix of spots by features, dense float32 or sparse, with where it came from."""
+
+    matrix: np.ndarray | sparse.csr_array
+    source: str
+
+
+def read_expression(
+    adata: AnnData, *, layer: str | None, use_rep: str | None, mask_var: str | np.ndarray | None
+) -> Expression:
+    """The matrix a method trains on: ``use_rep`` from ``obsm``, else ``layer`` or ``X`` with the genes of ``mask_var``."""
+    if use_rep is not None and use_rep != "X":
+        if layer is not None:
+            msg = f"use_rep={use_rep!r} and layer={layer!r} exclude each other; give one of them."
+            raise ValueError(msg)
+        return _read_representation(adata, use_rep)
+    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    if layer is not None:
+        require_key(adata.layers, layer, "adata.layers")
+    if adata.X is None and layer is None:
+        msg = "adata.X is None; put log-normalised expression there or name a layer."
+        raise ValueError(msg)
+    mask = read_mask(adata, mask_var)
+    matrix = in_memory(adata.X if layer is None else adata.layers[layer])
+    matrix = matrix if mask is None else matrix[:, mask]
+    require_finite(matrix, source)
+    require_nonnegative(matrix, source, hint="Spotscape expects log-normalised expression; name scaled data by use_rep")
+    _refuse_counts(matrix, source, explicit=layer is not None)
+    _refuse_empty(adata, matrix, source)
+    return Expression(matrix, source)
+
+
+def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray | None:
+    """Which genes to use, bool ``(n_vars,)``; ``None`` for all. The default column may be missing, any other may not."""
+    if mask_var is None:
+        return None
+    if isinstance(mask_var, str):
+        if mask_var == HIGHLY_VARIABLE and mask_var not in adata.var:
+            logger.info("No `adata.var['highly_variable']`: using all %s genes.", f"{adata.n_vars:,}")
+            return None
+        require_key(adata.var, mask_var, "adata.var", hint="mask_var names a boolean column, or is a boolean array")
+        mask = adata.var[mask_var].to_numpy()
+    else:
+        mask = np.asarray(mask_var)
+    if mask.dtype != bool or mask.shape != (adata.n_vars,):
+        msg = f"mask_var must be boolean with one value for each of {adata.n_vars} genes, not {mask.dtype} {mask.shape}."
+        raise ValueError(msg)
+    if not mask.any():
+        msg = "mask_var selects no gene."
+        raise ValueError(msg)
+    return mask
+
+
+def in_memory(matrix: Any) -> np.ndarray | sparse.csr_array:
+    """Backed, dask, view and GPU arrays as an ordinary float array or CSR matrix."""
+    for method in ("to_memory", "compute", "get"):
+        if hasattr(matrix, method) and not sparse.issparse(matrix):
+            matrix = getattr(matrix, method)()
+    if sparse.issparse(matrix):
+        return sparse.csr_array(matrix, dtype=np.float32)
+    return np.asarray(matrix, dtype=np.float32)
+
+
+def read_graph(adata: AnnData, neighbors_key: str, library_key: str | None = None) -> sparse.csr_array | None:
+    """Connectivities of a stored spatial graph; ``None`` if the graph of that name was never built.
+
+    Raises
+    ------
+    KeyError
+        If the record in ``uns`` names connectivities that are gone, as after :func:`anndata.concat`.
+    ValueError
+        If the graph has no edges, another size than the data, or edges between slices of ``library_key``.
+    """
+    if neighbors_key not in adata.uns:
+        return None
+    key = adata.uns[neighbors_key].get("connectivities_key", "spatial_connectivities")
+    hint = "The graph was lost, as concatenation does; build it anew: sp.pp.spatial_neighbors_knn(adata)"
+    require_key(adata.obsp, key, "adata.obsp", hint=hint)
+    graph = sparse.csr_array(adata.obsp[key])
+    if graph.shape[0] != adata.n_obs:
+        msg = f"adata.obsp[{key!r}] is {graph.shape} for {adata.n_obs} spots; build it anew: sp.pp.spatial_neighbors_knn(adata)."
+        raise ValueError(msg)
+    degree = np.diff(graph.indptr)
+    if not degree.any():
+        msg = f"adata.obsp[{key!r}] has no edges; build it anew: sp.pp.spatial_neighbors_knn(adata)."
+        raise ValueError(msg)
+    if (degree == 0).any():
+        warn(
+            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}], perhaps because the "
+            "data were subset after the graph was built; sp.pp.spatial_neighbors_knn(adata) builds it anew."
+        )
+    _refuse_crossing(graph, key, adata, library_key)
+    return graph
+
+
+def _read_representation(adata: AnnData, use_rep: str) -> Expression:
+    require_key(adata.obsm, use_rep, "adata.obsm", hint="use_rep names a representation of the spots there")
+    source = f"adata.obsm[{use_rep!r}]"
+    matrix = in_memory(getattr(adata.obsm[use_rep], "to_numpy", lambda: adata.obsm[use_rep])())
+    require_finite(matrix, source)
+    return Expression(matrix, source)
+
+
+def _refuse_counts(matrix: np.ndarray | sparse.csr_array, source: str, *, explicit: bool) -> None:
+    if not looks_like_counts(matrix):
+        return
+    msg = f"{source} looks like raw counts; call sp.pp.prepare(adata) first, which normalises and keeps the counts."
+    if not explicit:
+        raise ValueError(msg)
+    warn(msg)
+
+
+def _refuse_empty(adata: AnnData, matrix: np.ndarray | sparse.csr_array, source: str) -> None:
+    for axis, what, mend in ((1, "spots", "filter_cells"), (0, "genes", "filter_genes")):
+        filled = np.asarray(matrix.sum(axis=axis)).ravel() > 0
+        if not filled.all():
+            names = adata.obs_names[~filled] if axis == 1 and len(filled) == adata.n_obs else None
+            example = "" if names is None else f" (for example {names[0]!r})"
+            msg = (
+                f"{np.count_nonzero(~filled)} of {len(filled)} {what}{example} are zero throughout {source}, in the genes "
+                f"that are used; remove them with sc.pp.{mend}(adata, min_counts=1), or more strictly, before "
+                "sp.pp.prepare(adata)."
+            )
+            raise ValueError(msg)
+
+
+def _refuse_crossing(graph: sparse.csr_array, key: str, adata: AnnData, library_key: str | None) -> None:
+    slices = slice_labels(adata, library_key)
+    if slices is None:
+        return
+    codes = np.asarray(slices.codes)
+    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    crossing = np.count_nonzero(codes[rows] != codes[graph.indices])
+    if crossing:
+        msg = (
+            f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]; build the graph "
+            f"anew: sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})."
+        )
+        raise ValueError(msg)

@@ -1,0 +1,53 @@
+"""The spatial graph that a tool works on: the stored one, or the default one, said aloud."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scipy import sparse
+
+from spotscape._core import keys
+from spotscape._core.logging import logger
+from spotscape._core.reading import read_graph
+from spotscape._core.validation import coordinates
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_DEFAULT, _CONNECTIVITIES, _DISTANCES = keys.graph_keys(keys.SPATIAL)
+
+
+def graph_or_default(
+    adata: AnnData, neighbors_key: str, library_key: str | None
+) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
+    """Connectivities of the named graph, and what to write if the default graph had to be built (else nothing)."""
+    graph = read_graph(adata, neighbors_key, library_key)
+    if graph is not None:
+        return graph, {}
+    if neighbors_key != _DEFAULT:
+        known = [key for key in adata.uns if key.endswith("neighbors")]
+        msg = (
+            f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}. Build it with "
+            f"sp.pp.spatial_neighbors_knn(adata, key_added={neighbors_key.removesuffix('_neighbors')!r})."
+        )
+        raise KeyError(msg)
+    return _build_default(adata, library_key)
+
+
+def _build_default(
+    adata: AnnData, library_key: str | None
+) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
+    from anndata import AnnData as NewAnnData  # noqa: PLC0415
+
+    from spotscape.pp import spatial_neighbors_knn  # noqa: PLC0415
+
+    logger.info("No spatial graph yet: building the default, the 6 nearest neighbours of each spot.")
+    coords = coordinates(adata, keys.SPATIAL)
+    # On a stand-in without expression, so that the user's AnnData stays as it is until everything has succeeded.
+    scratch = NewAnnData(obs=adata.obs, obsm={keys.SPATIAL: coords})
+    spatial_neighbors_knn(scratch, library_key=library_key)
+    built = {
+        "obsp": {_CONNECTIVITIES: scratch.obsp[_CONNECTIVITIES], _DISTANCES: scratch.obsp[_DISTANCES]},
+        "uns": {_DEFAULT: scratch.uns[_DEFAULT]},
+    }
+    return sparse.csr_array(scratch.obsp[_CONNECTIVITIES]), built

@@ -1,0 +1,154 @@
+"""Spotscape on AnnData."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from spotscape._core import keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.reading import HIGHLY_VARIABLE, read_expression
+from spotscape._core.validation import require_data
+from spotscape.tl._graph import graph_or_default
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from anndata import AnnData
+
+    from spotscape.models import SpotscapeConfig
+
+
+def spotscape(
+    adata: AnnData,
+    *,
+    neighbors_key: str = "spatial_neighbors",
+    library_key: str | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
+    key_added: str = keys.X_SPOTSCAPE,
+    config: SpotscapeConfig | None = None,
+    max_epochs: int | None = None,
+    device: str | torch.device | None = None,
+    random_state: int | None = 0,
+    progress_bar: bool | None = None,
+    checkpoint: str | Path | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Embed every spot by its expression and its surroundings, with Spotscape.
+
+    A graph autoencoder is trained on two randomly thinned views of the tissue until the similarity of *every* pair of
+    spots is the same in both. No labels are used. Cluster the embedding with :func:`spotscape.tl.domains`, or hand it to
+    :func:`scanpy.pp.neighbors` with ``use_rep="X_spotscape"``.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed.
+    neighbors_key
+        Record of the spatial graph in ``adata.uns``. If there is none of the default name, the graph of the 6 nearest
+        neighbours is built (6 is the hexagon of Visium, and works for single cells), written, and mentioned in the log.
+    library_key
+        Column of ``adata.obs`` with the slice of each spot, dtype category: neighbours never come from another slice.
+        ``None`` for a single slice.
+    layer
+        Layer to use instead of ``adata.X``.
+    use_rep
+        Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``.
+    mask_var
+        Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
+        exists; ``None`` uses all genes.
+    key_added
+        Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
+    config
+        Hyper-parameters; the defaults are meant to need no tuning.
+    max_epochs
+        Shorthand for the one hyper-parameter that trades time for polish; overrides ``config``.
+    device
+        ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
+        ``spotscape.settings.device``.
+    random_state
+        Seed of everything random. The same seed gives the same bits on the same CPU; the global state of NumPy and
+        torch is neither used nor changed. ``None`` draws a seed and records it.
+    progress_bar
+        Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.
+    checkpoint
+        File in which to save the training regularly, and from which to resume it if it exists.
+    copy
+        Return a copy with the results instead of writing to ``adata``.
+
+    Returns
+    -------
+    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
+
+    ``obsm['X_spotscape' | key_added]``
+        Embedding, float32 array ``(n_obs, 64)``.
+    ``uns['spotscape']``
+        Dict with ``params``, ``history`` (losses and learning rate by epoch), ``random_state``, ``version``.
+    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
+        The spatial graph, only if there was none.
+
+    Nothing is written if the call fails or is interrupted.
+
+    Raises
+    ------
+    KeyError
+        If a key does not exist; the message lists those that do.
+    TypeError
+        If the slice column is not categorical.
+    ValueError
+        If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no edges
+        or joins slices; if the device cannot be used.
+
+    See Also
+    --------
+    spotscape.pp.prepare : Counts to log-normalised expression.
+    spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.tl.smoothed_pca : The instant linear baseline.
+    spotscape.models.Spotscape : The same without AnnData.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_spots=300, n_genes=100, n_domains=4)
+    >>> sp.pp.prepare(adata)
+    >>> sp.pp.spatial_neighbors_knn(adata)
+    >>> sp.tl.spotscape(adata, max_epochs=10)
+    >>> adata.obsm["X_spotscape"].shape
+    (300, 64)
+
+    References
+    ----------
+    Oh et al., *Global Context-aware Representation Learning for Spatially Resolved Transcriptomics*, ICML 2025,
+    arXiv 2506.15698.
+    """
+    from spotscape.models import Spotscape, SpotscapeConfig  # noqa: PLC0415
+
+    require_data(adata)
+    config = config or SpotscapeConfig()
+    if max_epochs is not None:
+        config = dataclasses.replace(config, max_epochs=max_epochs)
+    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
+    graph, graph_results = graph_or_default(adata, neighbors_key, library_key)
+    model = Spotscape(config, random_state=random_state)
+    model.fit(expression.matrix, graph, device=device, progress_bar=progress_bar, checkpoint=checkpoint)
+    params = {
+        **dataclasses.asdict(config),
+        "source": expression.source,
+        "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",
+        "n_features": expression.matrix.shape[1],
+        "neighbors_key": neighbors_key,
+        "library_key": library_key,
+    }
+    summary = record(params, history=model.history, random_state=model.random_source.seed)
+    target = adata.copy() if copy else adata
+    results: dict[str, dict[str, Any]] = {
+        **graph_results,
+        "obsm": {key_added: model.embed(expression.matrix, graph)},
+    }
+    results["uns"] = {**results.get("uns", {}), key_added.removeprefix("X_"): summary}
+    write(target, results)
+    return target if copy else None
