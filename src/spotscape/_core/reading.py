@@ -69,7 +69,9 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray |
     else:
         mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
-        msg = f"mask_var must be boolean with one value for each of {adata.n_vars} genes, not {mask.dtype} {mask.shape}."
+        msg = (
+            f"mask_var must be boolean with one value for each of {adata.n_vars} genes, not {mask.dtype} {mask.shape}."
+        )
         raise ValueError(msg)
     if not mask.any():
         msg = "mask_var selects no gene."

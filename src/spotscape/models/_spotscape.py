@@ -35,6 +35,9 @@ class SpotscapeConfig:
     ----------
     hidden_size, latent_size
         Widths of the two graph convolutions (256 and 64 in the paper).
+    latent_relu
+        Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
+        axis, no dimension can die, and the decoder loses nothing.
     n_components
         The encoder sees expression through its leading singular directions; genes are still dropped one by one, exactly.
         It denoises, and makes a step many times cheaper. ``None`` trains on all of the expression, as the paper does.
@@ -59,11 +62,12 @@ class SpotscapeConfig:
 
     hidden_size: int = 256
     latent_size: int = 64
-    n_components: int | None = 128
+    latent_relu: bool = False
+    n_components: int | None = 50
     edge_drop: float = 0.2
     feature_drop: float = 0.2
     telescope_weight: float = 1.0
-    reconstruction_weight: float = 0.1
+    reconstruction_weight: float = 1.0
     max_epochs: int = 100
     lr: float = 1e-3
     schedule: Schedule = "one_cycle"
@@ -91,7 +95,15 @@ class SpotscapeConfig:
     @classmethod
     def paper(cls, **changes: Any) -> Self:
         """The published single-slice setting: all genes, 1,000 epochs at a constant rate of 1e-4."""
-        return cls(**{"n_components": None, "max_epochs": 1000, "lr": 1e-4, "schedule": "constant", **changes})
+        published = {
+            "latent_relu": True,
+            "n_components": None,
+            "reconstruction_weight": 0.1,
+            "max_epochs": 1000,
+            "lr": 1e-4,
+            "schedule": "constant",
+        }
+        return cls(**{**published, **changes})
 
     def training_plan(self) -> TrainingPlan:
         """The part of the configuration that the trainer reads."""
@@ -109,7 +121,7 @@ class SpotscapeNetwork(nn.Module):
         super().__init__()
         hidden, latent, momentum = config.hidden_size, config.latent_size, config.batch_norm_momentum
         self.first = GraphBlock(n_genes, hidden, momentum=momentum, from_features=True)
-        self.second = GraphBlock(hidden, latent, momentum=momentum)
+        self.second = GraphBlock(hidden, latent, momentum=momentum, linear=not config.latent_relu)
         self.expand = nn.Linear(latent, hidden)
         self.expand_norm = nn.BatchNorm1d(hidden, momentum=momentum)
         self.output = nn.Linear(hidden, n_genes)
@@ -313,6 +325,8 @@ class _Objective:
 
 def _check_input(expression: Any, adjacency: Any) -> None:
     if adjacency.shape != (expression.shape[0], expression.shape[0]):
-        msg = f"the graph is {adjacency.shape} and the expression has {expression.shape[0]} spots; build the graph anew."
+        msg = (
+            f"the graph is {adjacency.shape} and the expression has {expression.shape[0]} spots; build the graph anew."
+        )
         raise ValueError(msg)
     require_finite(expression, "expression")

@@ -36,7 +36,7 @@ class FeatureMatrix(ABC):
 
     @abstractmethod
     def column_means(self) -> Tensor:
-        """Mean of every gene, ``(G,)``."""
+        """Mean of every gene, float64 ``(G,)``."""
 
     @abstractmethod
     def squared_norm(self) -> Tensor:
@@ -60,7 +60,7 @@ class DenseFeatures(FeatureMatrix):
         return self.values.T @ hidden
 
     def column_means(self) -> Tensor:
-        return self._means.to(self.values.dtype)
+        return self._means
 
     def squared_norm(self) -> Tensor:
         return self._squares
@@ -74,9 +74,10 @@ class SparseFeatures(FeatureMatrix):
         self.device = torch.device(device)
         self._rows = _to_torch(matrix, self.device)
         self._columns = _to_torch(sparse.csr_array(matrix.T), self.device)
-        means = np.asarray(matrix.sum(0, dtype=np.float64)).ravel() / matrix.shape[0]
+        # scipy would add up float32 entries in float32, whatever dtype the sum is asked for.
+        means = np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1]) / matrix.shape[0]
         squares = np.square(matrix.data, dtype=np.float64).sum() - matrix.shape[0] * np.square(means).sum()
-        self._means = torch.from_numpy(means).to(self.device, self._rows.dtype)
+        self._means = torch.from_numpy(means).to(self.device)
         self._squares = torch.tensor(squares, dtype=torch.float64, device=self.device)
 
     def matmul(self, weight: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class LowRankFeatures(FeatureMatrix):
         means = scores.mean(0, dtype=torch.float64)
         centered = scores.double() - means
         gram = loadings.double().T @ loadings.double()
-        self._means = (loadings.double() @ means).to(scores.dtype)
+        self._means = loadings.double() @ means
         self._squares = ((centered.T @ centered) * gram).sum()
 
     def matmul(self, weight: Tensor) -> Tensor:

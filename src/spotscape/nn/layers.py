@@ -47,17 +47,27 @@ class FeatureProjection(nn.Module):
 
 
 class GraphBlock(nn.Module):
-    """Graph convolution, batch normalisation, ReLU: ``(N, F_in)`` to ``(N, F_out)``."""
+    """Graph convolution, batch normalisation and, unless ``linear``, ReLU: ``(N, F_in)`` to ``(N, F_out)``."""
 
-    def __init__(self, in_features: int, out_features: int, *, momentum: float, from_features: bool = False) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        momentum: float,
+        from_features: bool = False,
+        linear: bool = False,
+    ) -> None:
         super().__init__()
+        self.linear = linear
         self.convolution = GraphConvolution(in_features, out_features)
         if from_features:
             self.convolution.lin = FeatureProjection(in_features, out_features)
         self.norm = nn.BatchNorm1d(out_features, momentum=momentum)
 
     def forward(self, x: Tensor | FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
-        return torch.relu(self.norm(self.convolution(x, adjacency)))
+        normalised: Tensor = self.norm(self.convolution(x, adjacency))
+        return normalised if self.linear else torch.relu(normalised)
 
 
 def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -34,9 +34,7 @@ def graph_or_default(
     return _build_default(adata, library_key)
 
 
-def _build_default(
-    adata: AnnData, library_key: str | None
-) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
+def _build_default(adata: AnnData, library_key: str | None) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
     from anndata import AnnData as NewAnnData  # noqa: PLC0415
 
     from spotscape.pp import spatial_neighbors_knn  # noqa: PLC0415

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,12 +42,14 @@ def reconstruction_loss(features: FeatureMatrix, views: Sequence[Tensor], weight
     A scalar.
     """
     n_spots, n_genes = features.shape
-    means = [hidden.mean(0) for hidden in views]
-    centered = [hidden - mean for hidden, mean in zip(views, means, strict=True)]
+    means = [hidden.mean(0, dtype=torch.float64) for hidden in views]
+    centered = [hidden - mean.to(hidden.dtype) for hidden, mean in zip(views, means, strict=True)]
     covariance = sum(hidden.T @ hidden for hidden in centered)
     # All views share the data and the weights, so their sums do with one product what each would do alone.
     cross = features.transposed_matmul(sum(centered)).T
-    offset = sum((mean @ weight + bias - features.column_means()).square().sum() for mean in means)
+    # The means carry most of the size of the data, and they are small: double precision costs nothing here.
+    errors = [mean @ weight.double() + bias.double() - features.column_means() for mean in means]
+    offset = sum(error.square().sum() for error in errors)
     explained = 2 * _inner(cross, weight) - _inner(covariance, weight @ weight.T)
     squared_error = len(views) * features.squared_norm() - explained + n_spots * offset
     return (squared_error / (len(views) * n_spots * n_genes)).to(weight.dtype)
