@@ -34,7 +34,8 @@ def to_uns(value: Any) -> Any:
 
 def record(params: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
     """The record a method leaves in ``uns``: its parameters, the package's version, and what else it measured."""
-    return to_uns({"params": dict(params), "version": version("spotscape"), **extra})
+    entries = {"params": dict(params), "version": version("spotscape"), **extra}
+    return {key: to_uns(value) for key, value in entries.items()}
 
 
 def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]]) -> None:

@@ -41,6 +41,7 @@ def _check_cuda(device: torch.device) -> None:
     if not torch.cuda.is_available():
         msg = f"device={str(device)!r} was asked for, but torch finds no usable GPU; use device='auto' or 'cpu'."
         raise ValueError(msg)
-    if device.index is not None and device.index >= torch.cuda.device_count():
+    index: int | None = device.index
+    if index is not None and index >= torch.cuda.device_count():
         msg = f"device={str(device)!r} does not exist; torch sees {torch.cuda.device_count()} GPU(s), numbered from 0."
         raise ValueError(msg)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import numpy as np
 import torch
 
@@ -18,7 +20,7 @@ class RandomSource:
     """
 
     def __init__(self, random_state: int | None = 0) -> None:
-        self.seed = int(np.random.SeedSequence(random_state).entropy) if random_state is None else int(random_state)
+        self.seed = secrets.randbits(32) if random_state is None else int(random_state)
         if self.seed < 0:
             msg = f"random_state={random_state} is negative; give a non-negative integer or None."
             raise ValueError(msg)

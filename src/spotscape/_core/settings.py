@@ -52,7 +52,7 @@ class Settings:
         self.progress_bar = (env["progress_bar"] or "true").lower() in _TRUE
         self.device = env["device"] or "auto"
         self.n_jobs = int(env["n_jobs"] or 1)
-        self.datasetdir = env["datasetdir"] or Path("~/.cache/spotscape")  # type: ignore[assignment]
+        self.datasetdir = env["datasetdir"] or Path("~/.cache/spotscape")
 
     @staticmethod
     def _names() -> tuple[str, ...]:

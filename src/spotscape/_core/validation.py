@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,8 @@ import pandas as pd
 from scipy import sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from anndata import AnnData
 
 # Enough entries to recognise counts or a broken value without a second pass over a large matrix.
@@ -20,7 +21,7 @@ def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: st
     """Raise a KeyError that lists the existing keys if ``key`` is not in ``container`` (named ``where``)."""
     if key not in container:
         existing = ", ".join(repr(str(name)) for name in container) or "nothing"
-        raise KeyError(f"{key!r} not found in {where}, which has: {existing}.{_sentence(hint)}")  # noqa: EM102, TRY003
+        raise KeyError(f"{key!r} not found in {where}, which has: {existing}.{_sentence(hint)}")  # noqa: EM102
 
 
 def require_positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
@@ -116,7 +117,7 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
 
 def require_finite(values: Any, where: str) -> None:
     """Refuse NaN and infinite values in a dense or sparse matrix named ``where``."""
-    data = values.data if sparse.issparse(values) else np.asarray(values)
+    data = _stored(values)
     if data.dtype.kind == "f" and not np.isfinite(data).all():
         msg = f"{where} has {np.count_nonzero(~np.isfinite(data))} NaN or infinite values; remove or replace them."
         raise ValueError(msg)
@@ -124,7 +125,7 @@ def require_finite(values: Any, where: str) -> None:
 
 def require_nonnegative(values: Any, where: str, *, hint: str = "") -> None:
     """Refuse negative values in a dense or sparse matrix named ``where``."""
-    data = values.data if sparse.issparse(values) else np.asarray(values)
+    data = _stored(values)
     if data.size and data.min() < 0:
         msg = f"{where} has negative values (minimum {data.min():g}); expression cannot be negative.{_sentence(hint)}"
         raise ValueError(msg)
@@ -132,9 +133,15 @@ def require_nonnegative(values: Any, where: str, *, hint: str = "") -> None:
 
 def looks_like_counts(values: Any) -> bool:
     """Whether a matrix holds whole, non-negative numbers with some above one, as raw counts do."""
-    data = values.data if sparse.issparse(values) else np.asarray(values).ravel()
+    data = _stored(values).ravel()
     sample = data[:: max(1, data.size // _SAMPLE)]
     return bool(sample.size and sample.min() >= 0 and sample.max() > 1 and np.array_equal(sample, np.floor(sample)))
+
+
+def _stored(values: Any) -> np.ndarray:
+    """The numbers of a matrix; of a sparse one those that it stores."""
+    is_sparse: bool = sparse.issparse(values)
+    return np.asarray(values.data if is_sparse else values)
 
 
 def _sentence(text: str) -> str:

@@ -1,0 +1,188 @@
+"""Everything that continuous integration runs, runnable by anyone: ``nox --list`` shows the sessions.
+
+Each session makes its own environment with pip. Inside an environment that already holds the project and the
+dependency group ``dev``, ``nox --no-venv --no-install --session <name>`` runs the same commands without making one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = "constraints/ci.txt"
+PYTHONS = ("3.11", "3.12", "3.13")
+
+# One core, one thread: test processes run side by side, and sums keep their order.
+THREADS = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"), "1"
+)
+QUIET = {"MPLBACKEND": "agg", "SPOTSCAPE_PROGRESS_BAR": "false", "SPOTSCAPE_VERBOSITY": "warning"}
+EXECUTION = ("--ExecutePreprocessor.timeout=1800", "--ExecutePreprocessor.record_timing=False")
+
+# The environment of `build` has no torch, so the package is looked at and not imported.
+_LOOK_INTO_WHEEL = """
+from importlib.metadata import files
+missing = {"spotscape/__init__.py", "spotscape/py.typed"} - {path.as_posix() for path in files("spotscape")}
+raise SystemExit(f"the wheel lacks {sorted(missing)}" if missing else 0)
+"""
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "typecheck", "tests", "doctest", "docs"]
+
+# A bare `torch` on Linux is the CUDA build. Whoever sets PIP_CONSTRAINT decides for themselves.
+os.environ.setdefault("PIP_CONSTRAINT", CONSTRAINTS)
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def _groups(*names: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PYPROJECT, *names)
+
+
+def _run_tests(session: nox.Session, *default: str) -> None:
+    arguments = session.posargs or default
+    session.run("python", "-m", "pytest", *arguments, env=THREADS | QUIET)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Test with coverage on this Python; arguments after ``--`` go to pytest (and replace coverage and ``-n auto``)."""
+    session.install("--editable", ".[leiden]", *_groups("test"))
+    _run_tests(session, "-n", "auto", "--cov", "--cov-report", "term")
+
+
+def _works(python: str) -> bool:
+    """Whether an interpreter is there and starts: a shim may be on the path without one behind it."""
+    command = shutil.which(f"python{python}")
+    probe = [command or "", "-c", "import sys, ensurepip; print(sys.version_info[:2])"]
+    return bool(command) and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@nox.session(python=[python for python in PYTHONS if _works(python)], default=False)
+def tests_all(session: nox.Session) -> None:
+    """Test on every supported Python that this machine has."""
+    session.install(".[leiden]", *_groups("test"))
+    _run_tests(session, "-n", "auto")
+
+
+@nox.session(default=False)
+def tests_lowest(session: nox.Session) -> None:
+    """Test with the lowest version of every direct dependency (torch too if PIP_CONSTRAINT is set to nothing)."""
+    floors = Path(session.create_tmp()) / "lowest.txt"
+    floors.write_text("\n".join(_lowest_versions(keep_torch=bool(os.environ["PIP_CONSTRAINT"]))) + "\n")
+    session.install("--editable", ".[leiden]", *_groups("test"), "--constraint", str(floors))
+    _run_tests(session, "-n", "auto", "-W", "default")
+
+
+def _lowest_versions(*, keep_torch: bool) -> list[str]:
+    """``name==lowest`` for each dependency that the project declares with ``name>=lowest``."""
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    declared = PYPROJECT["project"]["dependencies"] + extras["leiden"]
+    pairs = [match.groups() for entry in declared if (match := re.match(r"([\w.-]+)\s*>=\s*([\w.]+)", entry))]
+    return [f"{name}=={version}" for name, version in pairs if not (keep_torch and name == "torch")]
+
+
+@nox.session
+def doctest(session: nox.Session) -> None:
+    """Run the examples of all docstrings."""
+    session.install("--editable", ".[leiden]", *_groups("test"))
+    _run_tests(session, "--doctest-modules", "-p", "no:cacheprovider", "src/spotscape")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and spelling."""
+    session.install(*(entry for entry in _groups("lint") if entry.startswith(("codespell", "ruff"))))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell", *_spelled_files())
+
+
+def _spelled_files() -> list[str]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=True
+    )
+    suffixes = {".py", ".md", ".toml", ".yaml", ".yml", ".cff", ".txt"}
+    return [name for name in listing.stdout.splitlines() if Path(name).suffix in suffixes and Path(name).exists()]
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check types: mypy, strict."""
+    session.install("--editable", ".", *_groups("lint"))
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into ``docs/_build/html``; any warning is an error."""
+    session.install("--editable", ".", *_groups("docs"))
+    for leftover in ("docs/_build", "docs/generated"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", env=QUIET)
+
+
+@nox.session(default=False)
+def notebooks(session: nox.Session) -> None:
+    """Execute notebooks, each from a clean kernel, and store the outputs; ``-- --check`` leaves the files alone.
+
+    Names of notebooks after ``--`` choose some of them.
+    """
+    check = "--check" in session.posargs
+    chosen = [name for name in session.posargs if name != "--check"] or sorted(
+        map(str, Path("notebooks").glob("*.ipynb"))
+    )
+    if not chosen:
+        session.skip("there is no notebook yet")
+    session.install("--editable", ".[leiden]", *_groups("docs"))
+    target = ["--output-dir", session.create_tmp()] if check else ["--inplace"]
+    for name in chosen:
+        session.run("jupyter", "nbconvert", "--to", "notebook", "--execute", *EXECUTION, *target, name)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Run the demonstration of the README; arguments after ``--`` go to it."""
+    session.install("--editable", ".")
+    session.run("python", "-m", "spotscape.demo", *session.posargs)
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build wheel and source archive, check them, and look at what the wheel installs."""
+    session.install(*_groups("build"))
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    archives = sorted(map(str, Path("dist").iterdir()))
+    session.run("twine", "check", "--strict", *archives)
+    session.install("--force-reinstall", "--no-deps", next(name for name in archives if name.endswith(".whl")))
+    session.run("python", "-P", "-c", _LOOK_INTO_WHEEL)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Run a benchmark: ``nox -s bench -- benchmarks/<name>.py [its arguments]``."""
+    if not session.posargs:
+        session.error(f"name a benchmark after --; there are {sorted(map(str, Path('benchmarks').glob('*.py')))}")
+    session.install("--editable", ".[leiden]")
+    session.run("python", *session.posargs)
+
+
+@nox.session(default=False)
+def gpu(session: nox.Session) -> None:
+    """Run the tests that need a CUDA device."""
+    session.install("--editable", ".[leiden]", *_groups("test"))
+    _run_tests(session, "-m", "gpu")
+
+
+if __name__ == "__main__":
+    sys.exit("Run `nox`, or `nox --list` to see the sessions.")
