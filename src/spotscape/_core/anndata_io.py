@@ -38,10 +38,11 @@ def record(params: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
     return {key: to_uns(value) for key, value in entries.items()}
 
 
-def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]]) -> None:
+def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]], *, log: bool = True) -> None:
     """Write results, given as ``{"obsm": {"X_spotscape": array}, "uns": {...}}``, and say so in the log.
 
-    Shapes are checked before the first assignment, so that an AnnData never holds half a result.
+    Shapes are checked before the first assignment, so that an AnnData never holds half a result. ``log=False`` leaves
+    the saying to a caller that sums up many keys in one line.
     """
     for slot, entries in results.items():
         if slot not in _SLOTS:
@@ -52,7 +53,8 @@ def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]]) -> None:
     for slot, entries in results.items():
         for key, value in entries.items():
             getattr(adata, slot)[key] = to_uns(value) if slot == "uns" else value
-            logger.info("Adding `adata.%s['%s']`.", slot, key)
+            if log:
+                logger.info("Adding `adata.%s['%s']`.", slot, key)
 
 
 def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:

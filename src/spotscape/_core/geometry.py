@@ -1,0 +1,118 @@
+"""What coordinates alone tell: spot spacing, lattice, and how spots that share a position enter a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+# Spots looked at for a median; its error is then about one per cent whatever the size of the tissue.
+_SAMPLE = 10_000
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Arrangement of spots.
+
+    Attributes
+    ----------
+    kind
+        ``"hexagonal"``, ``"square"`` or ``"irregular"``.
+    spacing
+        Median distance of a spot to its nearest neighbour, in the unit of the coordinates.
+    angle
+        Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular.
+    """
+
+    kind: Literal["hexagonal", "square", "irregular"]
+    spacing: float
+    angle: float
+
+
+def nearest_distances(coords: np.ndarray, n_neighs: int) -> np.ndarray:
+    """Distances ``(≤ 10,000, n_neighs)`` of evenly drawn positions to their nearest other positions.
+
+    Spots at the same place count as one position. Where there are fewer than ``n_neighs`` others, the rest is ``inf``.
+    """
+    positions = np.unique(np.asarray(coords, dtype=np.float64), axis=0)
+    drawn = positions[:: max(1, len(positions) // _SAMPLE)]
+    distances = cKDTree(positions).query(drawn, k=np.arange(2, n_neighs + 2))[0]
+    return np.asarray(distances, dtype=np.float64)
+
+
+def spot_spacing(coords: np.ndarray) -> float:
+    """Median distance of a position to the nearest other one; ``inf`` if there is a single position.
+
+    >>> spot_spacing(np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0], [4.0, 0.0]]))
+    2.0
+    """
+    return float(np.median(nearest_distances(coords, 1)))
+
+
+def radius_for(coords: np.ndarray, n_neighs: int = 6) -> float:
+    """A radius that gives about ``n_neighs`` neighbours: a tenth more than the median distance to the last of them."""
+    available = min(n_neighs, len(np.unique(coords, axis=0)) - 1)
+    return 1.1 * float(np.median(nearest_distances(coords, available)[:, -1])) if available else float("inf")
+
+
+def lattice(coords: np.ndarray) -> Lattice:
+    """Recognise a hexagonal or square arrangement, at any rotation, by the distances to the six nearest positions."""
+    plane = np.asarray(coords, dtype=np.float64)[:, :2]
+    if len(plane) < 2:
+        return Lattice("irregular", 1.0, 0.0)
+    distances = nearest_distances(plane, 6)
+    spacing = float(np.median(distances[:, 0]))
+    if not np.isfinite(spacing):
+        return Lattice("irregular", 1.0, 0.0)
+    second, fourth, fifth, sixth = np.median(distances, axis=0)[[1, 3, 4, 5]] / spacing
+    even = np.mean(np.abs(distances[:, 0] / spacing - 1) < 0.1) > 0.8
+    if even and sixth < 1.25:
+        return Lattice("hexagonal", spacing, _angle(plane, spacing, symmetry=6))
+    if even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55:
+        return Lattice("square", spacing, _angle(plane, spacing, symmetry=4))
+    return Lattice("irregular", spacing, 0.0)
+
+
+def _angle(plane: np.ndarray, spacing: float, *, symmetry: int) -> float:
+    drawn = plane[: min(len(plane), _SAMPLE)]
+    pairs = cKDTree(drawn).query_pairs(1.25 * spacing, output_type="ndarray")
+    x, y = (drawn[pairs[:, 1]] - drawn[pairs[:, 0]]).T
+    mean = np.exp(1j * symmetry * np.arctan2(y, x)).mean() if len(pairs) else 1.0
+    return float(np.angle(mean) % (2 * np.pi)) / symmetry
+
+
+def expected_degree(coords: np.ndarray, radius: float) -> float:
+    """Mean number of spots within ``radius`` of a spot, from at most 1,000 of them; nothing is stored."""
+    drawn = coords[:: max(1, len(coords) // 1000)]
+    return float(np.mean(cKDTree(coords).query_ball_point(drawn, radius, return_length=True)) - 1)
+
+
+def join_coincident(
+    connectivities: sparse.csr_matrix, distances: sparse.csr_matrix, position: np.ndarray
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """From a graph of positions to one of spots: spots at one place are neighbours of each other and share the rest.
+
+    ``position`` holds the row of every spot in the graph of positions.
+    """
+    n_spots, n_positions = len(position), connectivities.shape[0]
+    ones = np.ones(n_spots, dtype=np.float32)
+    member = sparse.csr_matrix((ones, (np.arange(n_spots), position)), shape=(n_spots, n_positions))
+    itself = sparse.identity(n_positions, dtype=np.float32, format="csr")
+    joined = (member @ (connectivities + itself) @ member.T).tocsr()
+    joined.setdiag(0)
+    joined.eliminate_zeros()
+    joined.data[:] = 1
+    return joined, (member.astype(np.float64) @ distances @ member.T.astype(np.float64)).tocsr()
+
+
+def with_zero_distances(connectivities: sparse.csr_matrix, distances: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Give distances the edges of the connectivities, with explicit zeros between spots at the same place."""
+    if connectivities.nnz == distances.nnz:
+        return distances
+    rows, columns = connectivities.nonzero()
+    values = np.asarray(distances[rows, columns], dtype=np.float64).ravel()
+    full = sparse.coo_matrix((values, (rows, columns)), shape=distances.shape)
+    return full.tocsr()

@@ -1,0 +1,297 @@
+"""Spatial graphs by squidpy's builders: within slices only, with squidpy's keys, checked for what usually goes wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from spotscape._core import geometry
+from spotscape._core.validation import require_positive_int
+from spotscape.pp import _graph_checks as checks
+from spotscape.pp._graph_build import Tissue, build, squidpy_builders, store
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+class SpatialGraph(NamedTuple):
+    """A spatial graph, as the functions of this module return it with ``copy=True``.
+
+    Attributes
+    ----------
+    connectivities
+        CSR float32 ``(n_obs, n_obs)``, 1.0 per edge, zero diagonal; row ``i`` holds the neighbours of spot ``i``.
+    distances
+        CSR float64 of the same sparsity: lengths of the edges in the unit of the coordinates.
+    """
+
+    connectivities: sparse.csr_matrix
+    distances: sparse.csr_matrix
+
+
+def spatial_neighbors_knn(
+    adata: AnnData,
+    *,
+    n_neighs: int = 6,
+    library_key: str | None = None,
+    spatial_key: str = "spatial",
+    key_added: str = "spatial",
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> SpatialGraph | None:
+    """Join every spot to its nearest spots of the same slice.
+
+    The graph to begin with: it needs no unit, and every spot has the same number of neighbours. It is directed: a spot at
+    a border has neighbours that do not have it as theirs.
+
+    Parameters
+    ----------
+    adata
+        Spots with coordinates; neither genes nor ``X`` are looked at.
+    n_neighs
+        Neighbours of every spot, itself not counted; 6 is the first ring of a Visium slide.
+    library_key
+        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        single slice.
+    spatial_key
+        Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``, any unit.
+    key_added
+        Prefix of the keys that are written.
+    n_jobs
+        Threads over the slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`. The graph does not
+        depend on it.
+    copy
+        Return the graph instead of writing it.
+
+    Returns
+    -------
+    If ``copy=True``, a :class:`SpatialGraph` with fields ``connectivities`` and ``distances``.
+
+    Otherwise ``None``, and these are written (squidpy's layout):
+
+    ``adata.obsp["spatial_connectivities"]`` : csr_matrix float32, shape ``(n_obs, n_obs)``
+        1.0 per edge, zero diagonal; row ``i`` holds the neighbours of spot ``i``.
+    ``adata.obsp["spatial_distances"]`` : csr_matrix float64, shape ``(n_obs, n_obs)``
+        Edge lengths in the unit of the coordinates. Same sparsity: an edge between spots at the same place is an
+        explicit zero (squidpy drops it).
+    ``adata.uns["spatial_neighbors"]`` : dict
+        ``connectivities_key``, ``distances_key`` and ``params``.
+
+    Raises
+    ------
+    KeyError
+        If there are no such coordinates or no such column.
+    ValueError
+        If a slice has fewer than ``n_neighs + 1`` spots, or coordinates are NaN or infinite.
+    TypeError
+        If ``library_key`` is not categorical, or ``n_neighs`` not an integer.
+
+    Warns
+    -----
+    UserWarning
+        If spots lie far from all others, or if slices seem to lie over each other and ``library_key`` is not given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> import spotscape as sp
+    >>> grid = np.array([[x, y] for x in range(10) for y in range(10)], dtype=float)
+    >>> adata = AnnData(np.ones((100, 1)), obsm={"spatial": grid})
+    >>> sp.pp.spatial_neighbors_knn(adata, n_neighs=4)
+    >>> adata.obsp["spatial_connectivities"].nnz
+    400
+    """
+    n_neighs = require_positive_int(n_neighs, "n_neighs")
+    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    checks.require_enough_spots(tissue, n_neighs + 1, f"n_neighs={n_neighs} needs at least {n_neighs + 1}")
+    builder = squidpy_builders().KNNBuilder(n_neighs=n_neighs)
+    graph = SpatialGraph(*build(tissue, builder.build, builder.combine, n_jobs=n_jobs))
+    checks.warn_of_strays(tissue, graph.distances)
+    params = {"mode": "knn", **builder.uns_params()}
+    return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
+
+
+def spatial_neighbors_radius(
+    adata: AnnData,
+    *,
+    radius: float | tuple[float, float],
+    library_key: str | None = None,
+    spatial_key: str = "spatial",
+    key_added: str = "spatial",
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> SpatialGraph | None:
+    """Join every spot to all spots of the same slice within a distance.
+
+    Parameters
+    ----------
+    adata
+        Spots with coordinates; neither genes nor ``X`` are looked at.
+    radius
+        Largest length of an edge, in the unit of the coordinates. A pair ``(smallest, largest)`` keeps a ring.
+    library_key
+        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        single slice.
+    spatial_key
+        Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``.
+    key_added
+        Prefix of the keys that are written.
+    n_jobs
+        Threads over the slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`.
+    copy
+        Return the graph instead of writing it.
+
+    Returns
+    -------
+    If ``copy=True``, a :class:`SpatialGraph` with fields ``connectivities`` and ``distances``.
+
+    Otherwise ``None``, and these are written (squidpy's layout):
+
+    ``adata.obsp["spatial_connectivities"]`` : csr_matrix float32, shape ``(n_obs, n_obs)``
+        1.0 per edge, symmetric, zero diagonal.
+    ``adata.obsp["spatial_distances"]`` : csr_matrix float64, shape ``(n_obs, n_obs)``
+        Edge lengths in the unit of the coordinates, same sparsity, explicit zeros between spots at the same place.
+    ``adata.uns["spatial_neighbors"]`` : dict
+        ``connectivities_key``, ``distances_key`` and ``params``.
+
+    Raises
+    ------
+    KeyError
+        If there are no such coordinates or no such column.
+    ValueError
+        If ``radius`` is not positive, joins no spots at all, or joins so many that memory would run out; or if
+        coordinates are NaN or infinite.
+    TypeError
+        If ``library_key`` is not categorical.
+
+    Warns
+    -----
+    UserWarning
+        If ``radius`` looks to be in another unit than the coordinates, gives fewer than 3 or more than 50 neighbours on
+        average, or leaves spots without any; or if slices seem to lie over each other and ``library_key`` is not given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> import spotscape as sp
+    >>> grid = np.array([[x, y] for x in range(10) for y in range(10)], dtype=float)
+    >>> adata = AnnData(np.ones((100, 1)), obsm={"spatial": grid})
+    >>> sp.pp.spatial_neighbors_radius(adata, radius=1.5, copy=True).connectivities.nnz
+    684
+    """
+    interval = checks.require_radius(radius)
+    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    checks.require_feasible_radius(tissue, interval[1])
+    builder = squidpy_builders().RadiusBuilder(radius=interval if isinstance(radius, tuple) else interval[1])
+    graph = SpatialGraph(*build(tissue, builder.build, builder.combine, n_jobs=n_jobs))
+    checks.check_radius(tissue, graph.connectivities, radius=interval[1])
+    params = {"mode": "radius", **builder.uns_params()}
+    return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
+
+
+def spatial_neighbors_delaunay(
+    adata: AnnData,
+    *,
+    radius: float | tuple[float, float] | None = None,
+    library_key: str | None = None,
+    spatial_key: str = "spatial",
+    key_added: str = "spatial",
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> SpatialGraph | None:
+    """Join spots of the same slice that touch in the Delaunay triangulation.
+
+    About six neighbours per spot, adapted to the local density. The outline of a tissue is closed by long edges;
+    ``radius`` removes them. Spots at the same place are one corner of the triangulation: they are neighbours of each
+    other and share all their other neighbours (squidpy leaves all but one without any).
+
+    Parameters
+    ----------
+    adata
+        Spots with coordinates; neither genes nor ``X`` are looked at.
+    radius
+        Largest length of an edge that is kept, in the unit of the coordinates; a pair ``(smallest, largest)`` sets both
+        bounds. ``None`` keeps all.
+    library_key
+        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        single slice.
+    spatial_key
+        Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``.
+    key_added
+        Prefix of the keys that are written.
+    n_jobs
+        Threads over the slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`.
+    copy
+        Return the graph instead of writing it.
+
+    Returns
+    -------
+    If ``copy=True``, a :class:`SpatialGraph` with fields ``connectivities`` and ``distances``.
+
+    Otherwise ``None``, and these are written (squidpy's layout):
+
+    ``adata.obsp["spatial_connectivities"]`` : csr_matrix float32, shape ``(n_obs, n_obs)``
+        1.0 per edge, symmetric, zero diagonal.
+    ``adata.obsp["spatial_distances"]`` : csr_matrix float64, shape ``(n_obs, n_obs)``
+        Edge lengths in the unit of the coordinates, same sparsity, explicit zeros between spots at the same place.
+    ``adata.uns["spatial_neighbors"]`` : dict
+        ``connectivities_key``, ``distances_key`` and ``params``.
+
+    Raises
+    ------
+    KeyError
+        If there are no such coordinates or no such column.
+    ValueError
+        If the spots of a slice lie on one line or are too few to be triangulated, if ``radius`` is not positive or
+        removes every edge, or if coordinates are NaN or infinite.
+    TypeError
+        If ``library_key`` is not categorical.
+
+    Warns
+    -----
+    UserWarning
+        If ``radius`` leaves spots without neighbours or fewer than 3 on average, or if slices seem to lie over each other
+        and ``library_key`` is not given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> import spotscape as sp
+    >>> cells = np.random.default_rng(0).random((200, 2))
+    >>> adata = AnnData(np.ones((200, 1)), obsm={"spatial": cells})
+    >>> graph = sp.pp.spatial_neighbors_delaunay(adata, copy=True)
+    >>> round(graph.connectivities.nnz / adata.n_obs)
+    6
+    """
+    interval = None if radius is None else checks.require_radius(radius)
+    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    checks.require_triangulable(tissue)
+    builder = squidpy_builders().DelaunayBuilder(radius=interval)
+
+    def build_slice(coords: np.ndarray) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+        corners, corner_of = np.unique(coords, axis=0, return_inverse=True)
+        if len(corners) == len(coords):
+            return builder.build(coords)
+        return geometry.join_coincident(*builder.build(corners), corner_of.ravel())
+
+    graph = SpatialGraph(*build(tissue, build_slice, builder.combine, n_jobs=n_jobs))
+    if interval is not None:
+        checks.check_pruning(tissue, graph.connectivities, radius=interval[1])
+    params = {"mode": "delaunay", **builder.uns_params()}
+    return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
+
+
+def _finish(
+    adata: AnnData, tissue: Tissue, graph: SpatialGraph, *, params: dict[str, object], key_added: str, copy: bool
+) -> SpatialGraph | None:
+    checks.warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
+    checks.report(tissue, graph.connectivities, graph.distances)
+    if copy:
+        return graph
+    store(adata, tissue, *graph, params=params, key_added=key_added)
+    return None
