@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import typing
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,12 +136,6 @@ def test_the_api_page_names_what_is_public(namespace: str) -> None:
 def test_the_api_page_names_no_other_namespace() -> None:
     listed = listed_names(API_PAGE.read_text(encoding="utf-8"))
     assert {name for name in listed if name.partition(".")[0] not in NAMESPACES} == {"settings"}
-
-
-def test_annotations_can_be_resolved() -> None:
-    from spotscape._core.settings import Settings
-
-    assert typing.get_type_hints(Settings.override)
 
 
 class TestThePolicyBites:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 HIGHLY_VARIABLE = "highly_variable"
+_REBUILD = "build it anew: sp.pp.spatial_neighbors_knn(adata)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Expression:
 def read_expression(
     adata: AnnData, *, layer: str | None, use_rep: str | None, mask_var: str | np.ndarray | None
 ) -> Expression:
-    """The matrix a method trains on: ``use_rep`` from ``obsm``, else ``layer`` or ``X`` with the genes of ``mask_var``."""
+    """What a method trains on: ``use_rep`` from ``obsm``, else ``layer`` or ``X`` with the genes of ``mask_var``."""
     if use_rep is not None and use_rep != "X":
         if layer is not None:
             msg = f"use_rep={use_rep!r} and layer={layer!r} exclude each other; give one of them."
@@ -57,7 +58,7 @@ def read_expression(
 
 
 def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray | None:
-    """Which genes to use, bool ``(n_vars,)``; ``None`` for all. The default column may be missing, any other may not."""
+    """Which genes to use, bool ``(n_vars,)``; ``None`` for all. Only the default column may be missing."""
     if mask_var is None:
         return None
     if isinstance(mask_var, str):
@@ -65,13 +66,11 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray |
             logger.info("No `adata.var['highly_variable']`: using all %s genes.", f"{adata.n_vars:,}")
             return None
         require_key(adata.var, mask_var, "adata.var", hint="mask_var names a boolean column, or is a boolean array")
-        mask = adata.var[mask_var].to_numpy()
+        mask = np.asarray(adata.var[mask_var])
     else:
         mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
-        msg = (
-            f"mask_var must be boolean with one value for each of {adata.n_vars} genes, not {mask.dtype} {mask.shape}."
-        )
+        msg = f"mask_var must be boolean, one value for each of {adata.n_vars} genes, not {mask.dtype} {mask.shape}."
         raise ValueError(msg)
     if not mask.any():
         msg = "mask_var selects no gene."
@@ -102,20 +101,19 @@ def read_graph(adata: AnnData, neighbors_key: str, library_key: str | None = Non
     if neighbors_key not in adata.uns:
         return None
     key = adata.uns[neighbors_key].get("connectivities_key", "spatial_connectivities")
-    hint = "The graph was lost, as concatenation does; build it anew: sp.pp.spatial_neighbors_knn(adata)"
-    require_key(adata.obsp, key, "adata.obsp", hint=hint)
+    require_key(adata.obsp, key, "adata.obsp", hint=f"The graph was lost, as concatenation does; {_REBUILD}")
     graph = sparse.csr_array(adata.obsp[key])
     if graph.shape[0] != adata.n_obs:
-        msg = f"adata.obsp[{key!r}] is {graph.shape} for {adata.n_obs} spots; build it anew: sp.pp.spatial_neighbors_knn(adata)."
+        msg = f"adata.obsp[{key!r}] is {graph.shape} for {adata.n_obs} spots; {_REBUILD}."
         raise ValueError(msg)
     degree = np.diff(graph.indptr)
     if not degree.any():
-        msg = f"adata.obsp[{key!r}] has no edges; build it anew: sp.pp.spatial_neighbors_knn(adata)."
+        msg = f"adata.obsp[{key!r}] has no edges; {_REBUILD}."
         raise ValueError(msg)
     if (degree == 0).any():
         warn(
-            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}], perhaps because the "
-            "data were subset after the graph was built; sp.pp.spatial_neighbors_knn(adata) builds it anew."
+            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}], perhaps because "
+            f"the data were subset after the graph was built; {_REBUILD}."
         )
     _refuse_crossing(graph, key, adata, library_key)
     return graph
@@ -145,8 +143,8 @@ def _refuse_empty(adata: AnnData, matrix: np.ndarray | sparse.csr_array, source:
             names = adata.obs_names[~filled] if axis == 1 and len(filled) == adata.n_obs else None
             example = "" if names is None else f" (for example {names[0]!r})"
             msg = (
-                f"{np.count_nonzero(~filled)} of {len(filled)} {what}{example} are zero throughout {source}, in the genes "
-                f"that are used; remove them with sc.pp.{mend}(adata, min_counts=1), or more strictly, before "
+                f"{np.count_nonzero(~filled)} of {len(filled)} {what}{example} are zero throughout {source}, in the "
+                f"genes that are used; remove them with sc.pp.{mend}(adata, min_counts=1), or more strictly, before "
                 "sp.pp.prepare(adata)."
             )
             raise ValueError(msg)
@@ -161,7 +159,7 @@ def _refuse_crossing(graph: sparse.csr_array, key: str, adata: AnnData, library_
     crossing = np.count_nonzero(codes[rows] != codes[graph.indices])
     if crossing:
         msg = (
-            f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]; build the graph "
-            f"anew: sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})."
+            f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]; build the "
+            f"graph anew: sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})."
         )
         raise ValueError(msg)

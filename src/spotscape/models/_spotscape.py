@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor, nn
 
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource
 from spotscape._core.settings import settings
-from spotscape._core.validation import require_finite, require_in_range, require_positive_int
+from spotscape._core.validation import require_choice, require_finite, require_in_range, require_positive_int
 from spotscape.nn.augment import random_view
 from spotscape.nn.features import FeatureMatrix, MaskedFeatures, as_features, low_rank_basis, project
 from spotscape.nn.graph import SpotGraph
@@ -25,6 +23,9 @@ from spotscape.nn.trainer import LossOutput, Schedule, Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
+    from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class SpotscapeConfig:
         Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
         axis, no dimension can die, and the decoder loses nothing.
     n_components
-        The encoder sees expression through its leading singular directions; genes are still dropped one by one, exactly.
-        It denoises, and makes a step many times cheaper. ``None`` trains on all of the expression, as the paper does.
+        The encoder sees expression through its leading singular directions; genes are still dropped one by one,
+        exactly. It denoises, and makes a step many times cheaper. ``None`` trains on all of the expression, as the
+        paper does.
     edge_drop, feature_drop
         Share of directed edges and of genes left out of each view (0.2 in the paper).
     telescope_weight, reconstruction_weight
@@ -88,6 +90,8 @@ class SpotscapeConfig:
             require_in_range(getattr(self, name), name, low=0)
         for name in ("lr", "batch_norm_momentum"):
             require_in_range(getattr(self, name), name, low=0, above_low=True)
+        require_choice(self.schedule, "schedule", get_args(Schedule))
+        require_choice(self.precision, "precision", ("float32", "bfloat16"))
         if self.telescope_weight == 0 and self.reconstruction_weight == 0:
             msg = "telescope_weight and reconstruction_weight are both 0; there is nothing to train for."
             raise ValueError(msg)
@@ -114,7 +118,7 @@ class SpotscapeConfig:
 class SpotscapeNetwork(nn.Module):
     """Encoder of two graph convolutions and a decoder of two linear layers.
 
-    Shapes: expression ``(N, G)`` → hidden ``(N, 256)`` → embedding ``(N, 64)`` → decoder hidden ``(N, 256)`` → ``(N, G)``.
+    Shapes: expression ``(N, G)`` → hidden ``(N, 256)`` → embedding ``(N, 64)`` → hidden ``(N, 256)`` → ``(N, G)``.
     """
 
     def __init__(self, n_genes: int, config: SpotscapeConfig) -> None:
@@ -215,7 +219,7 @@ class Spotscape:
         features = self._features(expression, chosen)
         graph = SpotGraph.from_adjacency(adjacency, chosen)
         seed = self.random_source.integer("weights")
-        self.network = build_seeded(lambda: SpotscapeNetwork(n_genes, self.config), seed).to(chosen)
+        network = build_seeded(lambda: SpotscapeNetwork(n_genes, self.config), seed).to(chosen)
         logger.info(
             "Training Spotscape on %s spots and %s genes: %d epochs on %s.",
             f"{n_spots:,}",
@@ -223,15 +227,16 @@ class Spotscape:
             self.config.max_epochs,
             chosen,
         )
-        objective = _Objective(self.network, features, graph, self.config, self.random_source.torch("views", chosen))
+        objective = _Objective(network, features, graph, self.config, self.random_source.torch("views", chosen))
         trainer = Trainer(
             self.config.training_plan(),
             progress_bar=settings.progress_bar if progress_bar is None else progress_bar,
             checkpoint=checkpoint,
         )
-        self.history = trainer.fit(self.network, objective, generator=objective.generator)
-        adjacency_hat = graph.normalized()
-        calibrate_batch_norm(self.network, lambda: self._decode_hidden(features, adjacency_hat))
+        history = trainer.fit(network, objective, generator=objective.generator)
+        whole = graph.normalized()
+        calibrate_batch_norm(network, lambda: network.decode_hidden(network.encode(features, whole)))
+        self.network, self.history = network, history
         return self
 
     def embed(
@@ -256,10 +261,6 @@ class Spotscape:
         with torch.no_grad():
             return network(features, graph.normalized()).float().cpu().numpy()  # type: ignore[no-any-return]
 
-    def _decode_hidden(self, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
-        network = self._require_network()
-        return network.decode_hidden(network.encode(features, adjacency))
-
     def _basis(self, expression: Any, device: torch.device) -> Tensor | None:
         rank = self.config.n_components
         # Below twice the rank the products would not get cheaper.
@@ -277,17 +278,15 @@ class Spotscape:
         device = network.output.weight.device
         return self._features(expression, device), SpotGraph.from_adjacency(adjacency, device)
 
-    def _require_network(self) -> SpotscapeNetwork:
-        if self.network is None:
+    def _fitted(self, expression: Any, adjacency: Any) -> SpotscapeNetwork:
+        network = self.network
+        if network is None:
             msg = "the model is not trained yet; call fit(expression, adjacency) first."
             raise ValueError(msg)
-        return self.network
-
-    def _fitted(self, expression: Any, adjacency: Any) -> SpotscapeNetwork:
-        network = self._require_network()
         _check_input(expression, adjacency)
         if expression.shape[1] != network.output.out_features:
-            msg = f"the model was trained on {network.output.out_features} genes, this expression has {expression.shape[1]}."
+            trained, found = network.output.out_features, expression.shape[1]
+            msg = f"the model was trained on {trained} genes, this expression has {found}."
             raise ValueError(msg)
         return network
 
@@ -325,8 +324,6 @@ class _Objective:
 
 def _check_input(expression: Any, adjacency: Any) -> None:
     if adjacency.shape != (expression.shape[0], expression.shape[0]):
-        msg = (
-            f"the graph is {adjacency.shape} and the expression has {expression.shape[0]} spots; build the graph anew."
-        )
+        msg = f"the graph is {adjacency.shape}, the expression has {expression.shape[0]} spots; build the graph anew."
         raise ValueError(msg)
     require_finite(expression, "expression")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from spotscape.nn.features import FeatureMatrix, MaskedFeatures
-from spotscape.nn.graph import SpotGraph
+import torch
+
+from spotscape.nn.features import MaskedFeatures
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spotscape.nn.features import FeatureMatrix
+    from spotscape.nn.graph import SpotGraph
 
 
 def random_view(

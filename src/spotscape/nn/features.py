@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,9 +12,6 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from spotscape.nn.graph import csr_tensor
-
-if TYPE_CHECKING:
-    from torch.autograd.function import FunctionCtx
 
 
 class FeatureMatrix(ABC):
@@ -51,13 +48,15 @@ class DenseFeatures(FeatureMatrix):
         self.shape = (values.shape[0], values.shape[1])
         self.device = values.device
         self._means = values.mean(0, dtype=torch.float64)
-        self._squares = sum((part - self._means).square().sum() for part in values.double().split(4096))
+        # In chunks, so that the float64 copy of the whole is never there.
+        self._squares = torch.stack([(rows - self._means).square().sum() for rows in values.split(4096)]).sum()
 
     def matmul(self, weight: Tensor) -> Tensor:
         return self.values @ weight
 
     def transposed_matmul(self, hidden: Tensor) -> Tensor:
-        return self.values.T @ hidden
+        product: Tensor = self.values.T @ hidden
+        return product
 
     def column_means(self) -> Tensor:
         return self._means
@@ -81,10 +80,10 @@ class SparseFeatures(FeatureMatrix):
         self._squares = torch.tensor(squares, dtype=torch.float64, device=self.device)
 
     def matmul(self, weight: Tensor) -> Tensor:
-        return _SparseProduct.apply(self._rows, self._columns, weight)  # type: ignore[no-any-return]
+        return _sparse_product(self._rows, self._columns, weight)
 
     def transposed_matmul(self, hidden: Tensor) -> Tensor:
-        return _SparseProduct.apply(self._columns, self._rows, hidden)  # type: ignore[no-any-return]
+        return _sparse_product(self._columns, self._rows, hidden)
 
     def column_means(self) -> Tensor:
         return self._means
@@ -138,7 +137,21 @@ class MaskedFeatures:
 def as_features(
     matrix: Any, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> DenseFeatures | SparseFeatures:
-    """Wrap a dense array or a scipy sparse matrix ``(N, G)`` without changing its storage."""
+    """Wrap expression for the models without changing its storage.
+
+    Parameters
+    ----------
+    matrix
+        Dense array or scipy sparse matrix ``(N, G)``.
+    device
+        Where it is to live.
+    dtype
+        float32 or float64.
+
+    Returns
+    -------
+    Dense or sparse features.
+    """
     if sparse.issparse(matrix):
         numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
         return SparseFeatures(sparse.csr_array(matrix, dtype=numpy_dtype), device)
@@ -155,7 +168,7 @@ def low_rank_basis(matrix: Any, rank: int, *, seed: int) -> np.ndarray:
 
 
 def project(matrix: Any, loadings: Tensor) -> LowRankFeatures:
-    """Express ``matrix`` ``(N, G)`` in a basis of orthonormal loadings ``(G, r)``; new slices reuse the basis of old ones."""
+    """Express ``matrix`` ``(N, G)`` in orthonormal loadings ``(G, r)``; new slices reuse the loadings of old ones."""
     scores = np.asarray(matrix @ loadings.cpu().numpy(), dtype=np.float32)
     return LowRankFeatures(torch.from_numpy(scores).to(loadings.device), loadings)
 
@@ -169,8 +182,12 @@ class _SparseProduct(torch.autograd.Function):
         return matrix @ dense
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
         return None, None, ctx.transposed @ gradient.contiguous()
+
+
+def _sparse_product(matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
+    return cast("Tensor", _SparseProduct.apply(matrix, transposed, dense))  # type: ignore[no-untyped-call]
 
 
 def _to_torch(matrix: sparse.csr_array, device: torch.device) -> Tensor:

@@ -39,7 +39,7 @@ class SpotGraph:
 
     @classmethod
     def from_adjacency(cls, adjacency: Any, device: torch.device | str = "cpu") -> Self:
-        """Build the graph from a scipy sparse matrix ``(N, N)``: every stored non-zero entry off the diagonal is an edge.
+        """Build the graph from a scipy sparse matrix ``(N, N)``: every non-zero entry off the diagonal is an edge.
 
         Parameters
         ----------

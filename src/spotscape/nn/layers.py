@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn.inits import glorot
 
-from spotscape.nn.features import FeatureMatrix, MaskedFeatures
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spotscape.nn.features import FeatureMatrix, MaskedFeatures
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class GraphConvolution(GCNConv):
@@ -70,7 +76,7 @@ class GraphBlock(nn.Module):
         return normalised if self.linear else torch.relu(normalised)
 
 
-def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def build_seeded(build: Callable[[], M], seed: int) -> M:
     """Call ``build`` with torch's CPU generator seeded, and leave the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from scipy import sparse
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def smooth(values: np.ndarray, adjacency: Any, n_hops: int) -> np.ndarray:

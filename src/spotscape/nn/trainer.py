@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +12,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from spotscape._core.logging import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 # How often the host looks at the loss: rarely enough that a GPU never waits for it.
 _CHECK_EVERY = 10
@@ -132,7 +134,7 @@ class Trainer:
                 last = epoch + 1 == self.plan.max_epochs
                 if last or (epoch + 1) % _CHECK_EVERY == 0:
                     _require_finite(history, epoch)
-                    bar.set_postfix(loss=f"{float(output.total):.3g}")
+                    bar.set_postfix(loss=f"{float(history[-1]['loss']):.3g}")
                 if self.checkpoint and (last or (epoch + 1) % self.checkpoint_every == 0):
                     state.save(self.checkpoint, history)
                 if self._has_converged(history):

@@ -35,9 +35,9 @@ def graph_or_default(
 
 
 def _build_default(adata: AnnData, library_key: str | None) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
-    from anndata import AnnData as NewAnnData  # noqa: PLC0415
+    from anndata import AnnData as NewAnnData
 
-    from spotscape.pp import spatial_neighbors_knn  # noqa: PLC0415
+    from spotscape.pp import spatial_neighbors_knn
 
     logger.info("No spatial graph yet: building the default, the 6 nearest neighbours of each spot.")
     coords = coordinates(adata, keys.SPATIAL)

@@ -79,7 +79,8 @@ def smoothed_pca(
     KeyError
         If a key does not exist; the message lists those that do.
     ValueError
-        If the expression is raw counts, negative, not finite, or zero for a whole spot or gene, or the graph has no edges.
+        If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
+        edges.
 
     See Also
     --------
@@ -94,7 +95,7 @@ def smoothed_pca(
     >>> adata.obsm["X_smoothed_pca"].shape
     (300, 10)
     """
-    from spotscape.nn.smoothing import smooth  # noqa: PLC0415
+    from spotscape.nn.smoothing import smooth
 
     require_data(adata)
     require_positive_int(n_hops, "n_hops", minimum=0)
@@ -122,7 +123,7 @@ def smoothed_pca(
 
 
 def _components(matrix: Any, n_comps: int, source: RandomSource) -> np.ndarray:
-    import scanpy as sc  # noqa: PLC0415
+    import scanpy as sc
 
     n_comps = min(n_comps, min(matrix.shape) - 1)
     return np.asarray(sc.pp.pca(matrix, n_comps=n_comps, random_state=source.integer("pca")))

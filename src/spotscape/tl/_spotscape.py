@@ -41,8 +41,8 @@ def spotscape(
     """Embed every spot by its expression and its surroundings, with Spotscape.
 
     A graph autoencoder is trained on two randomly thinned views of the tissue until the similarity of *every* pair of
-    spots is the same in both. No labels are used. Cluster the embedding with :func:`spotscape.tl.domains`, or hand it to
-    :func:`scanpy.pp.neighbors` with ``use_rep="X_spotscape"``.
+    spots is the same in both. No labels are used. Cluster the embedding with :func:`spotscape.tl.domains`, or hand it
+    to :func:`scanpy.pp.neighbors` with ``use_rep="X_spotscape"``.
 
     Parameters
     ----------
@@ -100,8 +100,8 @@ def spotscape(
     TypeError
         If the slice column is not categorical.
     ValueError
-        If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no edges
-        or joins slices; if the device cannot be used.
+        If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
+        edges or joins slices; if the device cannot be used.
 
     See Also
     --------
@@ -125,7 +125,7 @@ def spotscape(
     Oh et al., *Global Context-aware Representation Learning for Spatially Resolved Transcriptomics*, ICML 2025,
     arXiv 2506.15698.
     """
-    from spotscape.models import Spotscape, SpotscapeConfig  # noqa: PLC0415
+    from spotscape.models import Spotscape, SpotscapeConfig
 
     require_data(adata)
     config = config or SpotscapeConfig()

@@ -4,8 +4,8 @@ With row-normalised embeddings :math:`A, B` (N×d) of two views, the loss compar
 
 .. math:: L = \frac{1}{N^2}\,\lVert A B^\top - B A^\top \rVert_F^2 .
 
-Write :math:`M = A - B` and :math:`P = A + B`. Then :math:`A B^\top - B A^\top = \tfrac12 (M P^\top - P M^\top)`, and the
-squared norm of that needs three d×d Gram matrices and nothing of size N×N:
+Write :math:`M = A - B` and :math:`P = A + B`. Then :math:`A B^\top - B A^\top = \tfrac12 (M P^\top - P M^\top)`,
+and the squared norm of that needs three d×d Gram matrices and nothing of size N×N:
 
 .. math:: L = \frac{\operatorname{tr}(M^\top M\,P^\top P) - \operatorname{tr}(P^\top M\,P^\top M)}{2 N^2}.
 
@@ -55,5 +55,15 @@ class TelescopeGrams:
 
 
 def telescope_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Similarity telescope loss of two views' embeddings, each ``(N, d)``, in O(N d²) time and O(N d) memory."""
+    """Similarity telescope loss of two views, in O(N d²) time and O(N d) memory.
+
+    Parameters
+    ----------
+    first, second
+        Embeddings of the same spots in two views, each ``(N, d)``; rows of any length.
+
+    Returns
+    -------
+    A scalar of the type of ``first``.
+    """
     return TelescopeGrams.of_views(first, second).loss().to(first.dtype)

@@ -1,0 +1,255 @@
+"""The model without AnnData: training, embedding, reconstruction, reproducibility, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+from spotscape.models import Spotscape, SpotscapeConfig
+from spotscape.models._spotscape import SpotscapeNetwork, _Objective
+from spotscape.nn import SpotGraph, as_features
+
+SIDE = 16
+QUICK = SpotscapeConfig(max_epochs=30, n_components=20)
+
+
+def tissue(seed: int = 0, n_genes: int = 60) -> tuple[np.ndarray, sparse.csr_array, np.ndarray]:
+    """A square grid with two halves that differ in a third of the genes, under noise that hides it from single spots."""
+    rng = np.random.default_rng(seed)
+    x, y = np.divmod(np.arange(SIDE * SIDE), SIDE)
+    truth = (x >= SIDE // 2).astype(int)
+    means = np.ones((2, n_genes))
+    means[1, : n_genes // 3] = 1.7
+    expression = np.log1p(rng.poisson(means[truth])).astype(np.float32)
+    distance = np.abs(x[:, None] - x) + np.abs(y[:, None] - y)
+    return expression, sparse.csr_array((distance == 1).astype(np.float32)), truth
+
+
+def fit(config: SpotscapeConfig = QUICK, *, random_state: int = 0, **options: object) -> Spotscape:
+    expression, adjacency, _ = tissue()
+    return Spotscape(config, random_state=random_state).fit(expression, adjacency, progress_bar=False, **options)
+
+
+@pytest.mark.parametrize("n_components", [20, None])
+def test_it_finds_the_halves(n_components: int | None) -> None:
+    expression, adjacency, truth = tissue()
+    plain = KMeans(2, n_init=5, random_state=0).fit_predict(expression)
+    embedding = fit(dataclasses.replace(QUICK, n_components=n_components, max_epochs=60)).embed(expression, adjacency)
+    found = KMeans(2, n_init=5, random_state=0).fit_predict(embedding)
+    assert adjusted_rand_score(truth, plain) < 0.7
+    assert adjusted_rand_score(truth, found) > 0.85
+
+
+def test_embedding_and_history() -> None:
+    model = fit()
+    expression, adjacency, _ = tissue()
+    embedding = model.embed(expression, adjacency)
+    assert embedding.shape == (SIDE * SIDE, 64)
+    assert embedding.dtype == np.float32
+    assert embedding.flags.c_contiguous
+    assert np.isfinite(embedding).all()
+    assert set(model.history) == {"loss", "telescope", "reconstruction", "lr"}
+    assert all(len(values) == 30 for values in model.history.values())
+    assert model.history["loss"][-5:].mean() < model.history["loss"][:5].mean()
+
+
+def test_same_seed_same_bits() -> None:
+    expression, adjacency, _ = tissue()
+    first, again, other = (fit(random_state=seed).embed(expression, adjacency) for seed in (7, 7, 8))
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
+
+
+def test_dense_and_sparse_input_agree() -> None:
+    """Up to rounding: products of the two storages add up in different orders."""
+    expression, adjacency, _ = tissue()
+    config = dataclasses.replace(QUICK, max_epochs=3)
+    dense = Spotscape(config).fit(expression, adjacency, progress_bar=False).embed(expression, adjacency)
+    matrix = sparse.csr_matrix(expression)
+    stored = Spotscape(config).fit(matrix, adjacency, progress_bar=False).embed(matrix, adjacency)
+    np.testing.assert_allclose(dense, stored, atol=2e-3)
+
+
+def test_inputs_and_global_state_stay_untouched(
+    global_state_untouched: Callable[[], AbstractContextManager[None]],
+) -> None:
+    expression, adjacency, _ = tissue()
+    before = expression.copy(), adjacency.copy()
+    with global_state_untouched():
+        Spotscape(QUICK).fit(expression, adjacency, progress_bar=False).embed(expression, adjacency)
+    np.testing.assert_array_equal(expression, before[0])
+    assert (adjacency != before[1]).nnz == 0
+
+
+def test_reconstruction_shows_the_genes_that_differ() -> None:
+    expression, adjacency, truth = tissue()
+    decoded = fit(dataclasses.replace(QUICK, max_epochs=200)).reconstruct(expression, adjacency)
+    assert decoded.shape == expression.shape
+    assert decoded.dtype == np.float32
+    assert np.square(decoded - expression).mean() < np.square(expression.mean(0) - expression).mean()
+    difference = decoded[truth == 1].mean(0) - decoded[truth == 0].mean(0)
+    observed = expression[truth == 1].mean(0) - expression[truth == 0].mean(0)
+    assert np.corrcoef(difference, observed)[0, 1] > 0.9
+
+
+def test_it_embeds_another_tissue() -> None:
+    """Trained on one slice, the model tells the halves of another apart, whose spots it never saw."""
+    other, adjacency, truth = tissue(seed=1)
+    embedding = fit(dataclasses.replace(QUICK, max_epochs=60)).embed(other, adjacency)
+    assert adjusted_rand_score(truth, KMeans(2, n_init=5, random_state=0).fit_predict(embedding)) > 0.8
+
+
+def test_spots_can_be_permuted() -> None:
+    """An embedding belongs to its spot, not to the spot's place in the table."""
+    model = fit()
+    expression, adjacency, _ = tissue()
+    order = np.random.default_rng(0).permutation(len(expression))
+    expected = model.embed(expression, adjacency)[order]
+    found = model.embed(expression[order], adjacency[order][:, order])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_spot_is_influenced_by_two_hops_only() -> None:
+    model = fit(dataclasses.replace(QUICK, n_components=None))
+    expression, adjacency, _ = tissue()
+    changed = expression.copy()
+    changed[0] += 5
+    moved = np.abs(model.embed(changed, adjacency) - model.embed(expression, adjacency)).max(1) > 1e-5
+    x, y = np.divmod(np.arange(SIDE * SIDE), SIDE)
+    np.testing.assert_array_equal(moved, x + y <= 2)
+
+
+def test_bfloat16_stays_close() -> None:
+    expression, adjacency, truth = tissue()
+    embedding = fit(dataclasses.replace(QUICK, precision="bfloat16", max_epochs=60)).embed(expression, adjacency)
+    assert embedding.dtype == np.float32
+    assert adjusted_rand_score(truth, KMeans(2, n_init=5, random_state=0).fit_predict(embedding)) > 0.8
+
+
+def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expression, adjacency, _ = tissue()
+    expected = fit().embed(expression, adjacency)
+    calls = iter(range(100))
+    evaluate = _Objective.__call__
+
+    def interrupted(self: _Objective) -> object:
+        if next(calls) == 27:
+            raise KeyboardInterrupt
+        return evaluate(self)
+
+    file = tmp_path / "fit.ckpt"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_Objective, "__call__", interrupted)
+        fit(checkpoint=file)
+    assert fit(checkpoint=file).embed(expression, adjacency).tobytes() == expected.tobytes()
+
+
+def test_one_step_equals_the_formulas_written_out() -> None:
+    """The objective on two fixed views, with masked copies of X, decoded matrices and all N×N cosines."""
+    expression, adjacency, _ = tissue()
+    config = SpotscapeConfig(n_components=None, edge_drop=0.3, feature_drop=0.3, reconstruction_weight=0.7)
+    network = SpotscapeNetwork(60, config)
+    features, graph = as_features(expression), SpotGraph.from_adjacency(adjacency)
+    found = _Objective(network, features, graph, config, torch.Generator().manual_seed(3))().total
+
+    generator = torch.Generator().manual_seed(3)
+    x, views, decoded = torch.from_numpy(expression), [], []
+    for _ in range(2):
+        keep_gene = torch.rand(60, generator=generator) >= 0.3
+        keep_edge = torch.rand(graph.n_edges, generator=generator) >= 0.3
+        edges = torch.zeros(len(x), len(x))
+        edges[graph.rows, graph.indices] = (keep_edge | graph.is_loop).float()
+        scale = torch.diag(edges.sum(1) ** -0.5)
+        a = scale @ edges @ scale
+        hidden = torch.relu(network.first.norm(a @ (x * keep_gene) @ network.first.convolution.lin.weight))
+        z = network.second.norm(a @ hidden @ network.second.convolution.lin.weight.T)
+        views.append(torch.nn.functional.normalize(z))
+
+        decoded.append(network.output(torch.relu(network.expand_norm(network.expand(z)))))
+    cosines = views[0] @ views[1].T
+    telescope = (cosines - cosines.T).square().mean()
+    reconstruction = torch.stack([(x - other).square().mean() for other in decoded]).mean()
+    torch.testing.assert_close(found, telescope + 0.7 * reconstruction, rtol=1e-5, atol=0)
+
+
+class TestRefusals:
+    def test_not_trained(self) -> None:
+        expression, adjacency, _ = tissue()
+        with pytest.raises(ValueError, match=r"not trained yet; call fit\(expression, adjacency\)"):
+            Spotscape().embed(expression, adjacency)
+
+    def test_other_genes(self) -> None:
+        expression, adjacency, _ = tissue()
+        with pytest.raises(ValueError, match="trained on 60 genes, this expression has 59"):
+            fit().embed(expression[:, :-1], adjacency)
+
+    def test_other_graph(self) -> None:
+        expression, adjacency, _ = tissue()
+        with pytest.raises(ValueError, match=r"graph is \(256, 256\), the expression has 255 spots"):
+            Spotscape().fit(expression[:-1], adjacency)
+
+    def test_not_finite(self) -> None:
+        expression, adjacency, _ = tissue()
+        expression[3, 4] = np.nan
+        with pytest.raises(ValueError, match="expression has 1 NaN or infinite values"):
+            Spotscape().fit(expression, adjacency)
+
+    def test_device(self) -> None:
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU, so it can be used")
+        with pytest.raises(ValueError, match="torch finds no usable GPU; use device='auto' or 'cpu'"):
+            fit(device="cuda")
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"hidden_size": 0}, ValueError, "hidden_size=0 must be at least 1"),
+            ({"latent_size": 6.5}, TypeError, "latent_size must be an integer, not 6.5"),
+            ({"n_components": 0}, ValueError, "n_components=0 must be at least 1"),
+            ({"max_epochs": -3}, ValueError, "max_epochs=-3 must be at least 1"),
+            ({"patience": 0}, ValueError, "patience=0 must be at least 1"),
+            ({"edge_drop": 1.0}, ValueError, r"edge_drop=1.0 lies outside \[0, 1\)"),
+            ({"feature_drop": -0.1}, ValueError, r"feature_drop=-0.1 lies outside \[0, 1\)"),
+            ({"lr": 0}, ValueError, r"lr=0 lies outside \(0, inf\)"),
+            ({"lr": "fast"}, TypeError, "lr must be a number, not 'fast'"),
+            ({"telescope_weight": -1}, ValueError, "telescope_weight=-1 lies outside"),
+            ({"schedule": "cosine"}, ValueError, r"schedule='cosine' is not one of \['constant', 'one_cycle'\]"),
+            ({"precision": "float16"}, ValueError, "precision='float16' is not one of"),
+            ({"telescope_weight": 0, "reconstruction_weight": 0}, ValueError, "both 0; there is nothing to train for"),
+        ],
+    )
+    def test_configuration(self, change: dict[str, object], error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=message):
+            SpotscapeConfig(**change)
+
+    def test_configuration_is_frozen(self) -> None:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            SpotscapeConfig().lr = 1.0
+
+
+def test_the_published_setting() -> None:
+    paper = SpotscapeConfig.paper()
+    assert (paper.max_epochs, paper.lr, paper.schedule, paper.n_components) == (1000, 1e-4, "constant", None)
+    assert (paper.latent_relu, paper.telescope_weight, paper.reconstruction_weight) == (True, 1.0, 0.1)
+    assert SpotscapeConfig.paper(lr=5e-4).lr == 5e-4
+
+
+@pytest.mark.gpu
+def test_gpu_agrees_with_cpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no usable GPU")
+    expression, adjacency, _ = tissue()
+    labels = [
+        KMeans(2, n_init=5, random_state=0).fit_predict(fit(device=name).embed(expression, adjacency))
+        for name in ("cpu", "cuda")
+    ]
+    assert adjusted_rand_score(*labels) > 0.95
