@@ -1,0 +1,62 @@
+"""The labelled tissues that benchmarks run on, prepared once in the same way for every method."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import torch
+
+import spotscape as sp
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+TISSUES = ("starmap", "dlpfc_151673", "dlpfc_151675", "simulated_layers", "simulated_islands")
+
+
+def load(name: str) -> AnnData:
+    """Return a tissue with log-normalised expression and its spatial graph of the 6 nearest neighbours."""
+    adata = _read(name)
+    sp.pp.prepare(adata)
+    sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
+    return adata
+
+
+def annotations(adata: AnnData) -> list[str]:
+    """Columns with a known annotation; for scoring only."""
+    return [column for column in ("domain", "domain_banksy") if column in adata.obs]
+
+
+def hardware() -> dict[str, str | int]:
+    """What a number was measured with."""
+    return {
+        "spotscape": version("spotscape"),
+        "torch": version("torch"),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _read(name: str) -> AnnData:
+    if name == "starmap":
+        return sp.datasets.starmap()
+    if name.startswith("dlpfc_"):
+        import scanpy as sc
+
+        adata = sp.datasets.dlpfc(name.removeprefix("dlpfc_"))
+        sc.pp.filter_genes(adata, min_counts=1)
+        return adata
+    layout = name.removeprefix("simulated_")
+    return sp.datasets.simulate_tissue(n_domains=7, n_spots=3000, n_genes=1000, layout=layout, random_state=1)
+
+
+def _processor() -> str:
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor()
