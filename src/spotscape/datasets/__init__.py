@@ -1,1 +1,7 @@
-"""To be filled."""
+"""Tissue to try things on: simulated with a known truth, or real and fetched once."""
+
+from __future__ import annotations
+
+from spotscape.datasets._simulate import simulate_tissue
+
+__all__ = ["simulate_tissue"]
