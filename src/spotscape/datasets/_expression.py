@@ -114,7 +114,7 @@ def expected_share(
     log_mean += base.astype(np.float32)
     share = np.exp(log_mean, out=log_mean)
     share /= share.sum(axis=1, keepdims=True)
-    return share
+    return np.asarray(share)
 
 
 def row_chunks(n_spots: int, n_genes: int) -> list[slice]:

@@ -46,4 +46,4 @@ class SmoothField:
         value = np.zeros(len(points))
         for wave_vector, phase in zip(self.wave_vectors, phases, strict=True):
             value += np.cos(points @ wave_vector + phase)
-        return value * np.sqrt(2 / len(phases))
+        return np.asarray(value * np.sqrt(2 / len(phases)))

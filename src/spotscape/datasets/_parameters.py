@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,12 @@ class Parameters:
         return values
 
     def _check_ranges(self) -> None:
-        for name, low, high in (("difficulty", 0, 1), ("dropout", 0, 1), ("batch_effect", 0, np.inf), ("drift", 0, np.inf)):
+        for name, low, high in (
+            ("difficulty", 0, 1),
+            ("dropout", 0, 1),
+            ("batch_effect", 0, np.inf),
+            ("drift", 0, np.inf),
+        ):
             value = getattr(self, name)
             if not low <= value <= high:
                 msg = f"{name}={value} must lie between {low} and {high}."
@@ -109,14 +115,16 @@ class Parameters:
 
     def _check_length(self, name: str, values: Any) -> None:
         if len(values) != self.n_slices:
-            msg = f"{name} has {len(values)} entries for n_slices={self.n_slices}; give one number, or one for each slice."
+            msg = f"{name} has {len(values)} entries for n_slices={self.n_slices}; give one for each slice."
             raise ValueError(msg)
 
     def _check_slices_and_domains(self) -> None:
         for name in ("flip", "private_domains", "missing_domains"):
             unknown = sorted(set(getattr(self, name)) - set(range(self.n_slices)), key=str)
             if unknown:
-                msg = f"{name} names slices {unknown}; with n_slices={self.n_slices} there are 0 to {self.n_slices - 1}."
+                msg = (
+                    f"{name} names slices {unknown}; with n_slices={self.n_slices} there are 0 to {self.n_slices - 1}."
+                )
                 raise ValueError(msg)
         names, _ = domain_names(self.layout, self.n_domains)
         for index, missing in self.missing_domains.items():
@@ -127,4 +135,4 @@ class Parameters:
 
 
 def _per_slice(value: int | Sequence[int], n_slices: int) -> list[int]:
-    return [value] * n_slices if isinstance(value, int | np.integer) or np.ndim(value) == 0 else list(value)  # type: ignore[list-item, arg-type]
+    return list(value) if isinstance(value, Iterable) else [value] * n_slices

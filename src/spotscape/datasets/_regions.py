@@ -64,13 +64,13 @@ class Layers:
     def depth(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
         """Distance below the surface, up to a constant; shape ``(n,)``."""
         radial = np.linalg.norm(points - self.centre, axis=1)
-        return self.amplitude * self.wave(points, slice_index) - radial
+        return np.asarray(self.amplitude * self.wave(points, slice_index) - radial)
 
     def scores(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
         """0 inside a band and minus the distance to it outside, shape ``(n, n_layers)``."""
         depth = self.depth(points, slice_index)[:, None]
         edges = np.concatenate([[-np.inf], self.boundaries, [np.inf]])
-        return np.minimum(0, np.minimum(depth - edges[:-1], edges[1:] - depth))
+        return np.asarray(np.minimum(0, np.minimum(depth - edges[:-1], edges[1:] - depth)))
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Island:
         inside = np.full(len(points), -np.inf)
         for centre, radius in zip(self.centres, self.radii, strict=True):
             inside = np.maximum(inside, radius - np.linalg.norm(points - centre, axis=1))
-        return inside + 0.18 * self.radii.mean() * self.wave(points, slice_index)
+        return np.asarray(inside + 0.18 * self.radii.mean() * self.wave(points, slice_index))
 
 
 @dataclass(frozen=True)

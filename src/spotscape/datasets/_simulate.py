@@ -120,15 +120,15 @@ def simulate_tissue(
     - ``obs["domain"]`` : ``category`` -- the true domain: ``"Layer_1"`` (at the surface), ... or ``"Background"``, then
       ``"Island_1"``, ..., then ``"Private_1"``, ...
     - ``obs["cell_type"]`` : ``category`` -- the most frequent cell type of the spot.
-    - ``obs["library_size"]`` : ``float64`` -- expected total counts of the spot before dropout, held-out genes included.
+    - ``obs["library_size"]`` : ``float64`` -- expected total counts before dropout, held-out genes included.
     - ``obsm["spatial"]`` : ``float64 (n, 2)`` -- micrometres on the slice's own slide.
-    - ``obsm["spatial_truth"]`` : ``float64 (n, 2)`` -- micrometres in the tissue's frame, the same for all slices, whole
+    - ``obsm["spatial_truth"]`` : ``float64 (n, 2)`` -- micrometres in the tissue's frame, one for all slices, whole
       where the slide is torn.
     - ``varm["domain_effect"]`` : ``float64 (n_genes, n_domains)`` -- :math:`D` above, in the order of the categories.
     - ``obsm["heldout_counts"]``, ``obsm["heldout_expected"]`` : :class:`pandas.DataFrame` of ``float32`` -- only with
-      ``n_heldout_genes``: observed counts of these genes, and the counts expected in a spot of ``library_size`` without
+      ``n_heldout_genes``: observed counts of these genes, and those expected in a spot of ``library_size`` without
       batch effect and dropout.
-    - ``uns["simulation"]`` : ``dict`` -- ``params``, ``version``, ``random_state``, ``spacing`` (µm), and ``transforms``,
+    - ``uns["simulation"]`` : ``dict`` -- ``params``, ``version``, ``random_state``, ``spacing`` (µm), ``transforms``, a
       ``float64 (n_slices, 3, 3)``: the homogeneous matrix that takes each slice from its slide back to the tissue's
       frame (tears aside), which is what registration has to find.
 
@@ -201,9 +201,8 @@ def _to_anndata(tissue: Tissue, sections: list[Section], seed: int) -> AnnData:
     )
     if p.n_heldout_genes:
         expected = np.vstack([section.heldout_expected for section in sections])
-        heldout = {"columns": genes[p.n_genes :], "index": obs.index}
-        adata.obsm["heldout_counts"] = pd.DataFrame(counts[:, p.n_genes :].toarray(), **heldout)
-        adata.obsm["heldout_expected"] = pd.DataFrame(expected, **heldout)
+        for name, values in (("counts", counts[:, p.n_genes :].toarray()), ("expected", expected)):
+            adata.obsm[f"heldout_{name}"] = pd.DataFrame(values, index=obs.index, columns=genes[p.n_genes :])
     adata.uns["simulation"] = record(
         p.as_record(), random_state=seed, spacing=spacing, transforms=_back_to_tissue(tissue, spacing)
     )
@@ -215,10 +214,10 @@ def _describe_spots(tissue: Tissue, sections: list[Section]) -> pd.DataFrame:
     slices = [f"slice_{i + 1}" for i in range(len(sections))]
     codes = np.repeat(np.arange(len(sections)), sizes)
     names = [f"{name}_{i}" for name, size in zip(slices, sizes, strict=True) for i in range(size)]
-    cell_types = [f"type_{i + 1}" for i in range(N_CELL_TYPES)]
+    cell_types = pd.Index([f"type_{i + 1}" for i in range(N_CELL_TYPES)])
     return pd.DataFrame(
         {
-            "slice": pd.Categorical.from_codes(codes, slices),
+            "slice": pd.Categorical.from_codes(codes, pd.Index(slices)),
             "domain": domain_categories(tissue, sections),
             "cell_type": pd.Categorical.from_codes(np.concatenate([s.cell_type for s in sections]), cell_types),
             "library_size": np.concatenate([section.depth for section in sections]),

@@ -68,9 +68,7 @@ class Tissue:
             batch_effect=p.batch_effect,
             radius=outline.radius,
         )
-        moves = placements(
-            source.numpy("placements"), p.n_slices, rotation=p.rotation, shift=p.shift, flip=p.flip
-        )
+        moves = placements(source.numpy("placements"), p.n_slices, rotation=p.rotation, shift=p.shift, flip=p.flip)
         return cls(p, outline, regions, programs, moves)
 
 
@@ -145,7 +143,7 @@ def _place_spots(
     return slide[chosen], truth[chosen]
 
 
-def domain_categories(tissue: Tissue, sections: list[Section]) -> pd.Categorical:
+def domain_categories(tissue: Tissue, sections: list[Section]) -> pd.Categorical[str]:
     """The domain of all spots, the names in natural order; refuses a tissue in which one has no spot."""
     names = tissue.regions.names
     domain = np.concatenate([section.domain for section in sections])
@@ -153,4 +151,4 @@ def domain_categories(tissue: Tissue, sections: list[Section]) -> pd.Categorical
     if absent:
         msg = f"domains {absent} have no spots in any slice; raise n_spots, lower n_domains or change random_state."
         raise ValueError(msg)
-    return pd.Categorical.from_codes(domain, names)
+    return pd.Categorical.from_codes(domain, pd.Index(names))
