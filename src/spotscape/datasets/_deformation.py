@@ -60,7 +60,7 @@ class Tear:
 
 
 def rigid(angle: float, shift: Sequence[float] | NDArray[np.float64], *, mirrored: bool) -> NDArray[np.float64]:
-    """The 3×3 homogeneous matrix that mirrors x, then turns by ``angle`` degrees, then shifts."""
+    """The homogeneous 3-by-3 matrix that mirrors x, then turns by ``angle`` degrees, then shifts."""
     radians = np.deg2rad(angle)
     turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     matrix = np.eye(3)

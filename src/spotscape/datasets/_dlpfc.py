@@ -86,7 +86,7 @@ def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
     samples = _check_samples(sample)
     slices = {name: _load(name) for name in samples}
     joint = ad.concat(slices, join="inner", merge="same", index_unique="_")
-    joint.obs["slice"] = joint.obs["slice"].astype(pd.CategoricalDtype(samples))
+    joint.obs["slice"] = joint.obs["slice"].astype("category").cat.set_categories(samples)
     joint.obs["domain"] = _ordered(joint.obs["domain"])
     joint.uns["source"] = {name: part.uns["source"] for name, part in slices.items()}
     return joint
@@ -161,7 +161,7 @@ def _assemble(sample: str, counts: AnnData, positions: pd.DataFrame, labels: pd.
 
 def _ordered(labels: pd.Series) -> pd.Series:
     present = set(labels.dropna())
-    return labels.astype(pd.CategoricalDtype([name for name in _DOMAINS.values() if name in present]))
+    return labels.astype("category").cat.set_categories([name for name in _DOMAINS.values() if name in present])
 
 
 def _read_counts(path: Path) -> AnnData:

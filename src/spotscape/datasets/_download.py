@@ -56,7 +56,7 @@ def fetch(
         if found == expected or (expected is None and _is_readable(path, try_reading)):
             _record_sha256(path, found, known=sha256)
             return path
-        warn(f"{path} is not the file that was downloaded (its checksum differs); downloading it again.")
+        warn(f"{path} cannot be read or has another checksum than the original; downloading it again.")
         path.unlink()
     logger.info("Downloading %s to %s.", url, path)
     _retry(url, path, expected, try_reading)
@@ -148,7 +148,9 @@ def _record_of(path: Path) -> Path:
 
 @contextmanager
 def _pooch_quiet() -> Iterator[None]:
-    log = logging.getLogger("pooch")
+    import pooch
+
+    log = pooch.get_logger()
     level = log.level
     log.setLevel(logging.WARNING)
     try:

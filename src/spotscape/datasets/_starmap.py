@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData, read_h5ad
+from anndata import AnnData, OldFormatWarning, read_h5ad
 from scipy import sparse
 
 from spotscape._core import keys
@@ -83,7 +84,9 @@ def _from_upstream() -> AnnData:
 
 
 def _assemble(counts: Path, annotation: Path) -> AnnData:
-    upstream = read_h5ad(counts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OldFormatWarning)
+        upstream = read_h5ad(counts)
     cells = pd.read_csv(annotation, index_col=0)
     cells.index = cells.index.astype(str)
     kept = upstream[cells.index]
