@@ -80,6 +80,14 @@ def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
     .. [1] Maynard, K. R. et al. Transcriptome-scale spatial gene expression in the human dorsolateral prefrontal
        cortex. *Nature Neuroscience* 24, 425-436 (2021). doi:10.1038/s41593-020-00787-0
     .. [2] https://github.com/LieberInstitute/HumanPilot
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.dlpfc("151673")  # doctest: +SKIP
+    >>> adata.n_obs  # doctest: +SKIP
+    3639
+    >>> donor = sp.datasets.dlpfc(["151673", "151674", "151675", "151676"])  # doctest: +SKIP
     """
     if isinstance(sample, str | int | np.integer):
         return _load(_check_samples([sample])[0])
@@ -113,7 +121,7 @@ def _load(sample: str) -> AnnData:
 
 def _from_prepared(path: Path, sample: str) -> AnnData:
     adata = ad.read_h5ad(path)
-    if adata.obs["slice"].nunique() > 1:
+    if len(adata.obs["slice"].cat.categories) > 1:
         adata = adata[adata.obs["slice"] == sample].copy()
         adata.obs_names = adata.obs["barcode"].astype(str)
         adata.obs_names.name = None
@@ -165,7 +173,7 @@ def _ordered(labels: pd.Series) -> pd.Series:
 
 
 def _read_counts(path: Path) -> AnnData:
-    import scanpy as sc
+    import scanpy as sc  # noqa: PLC0415
 
     try:
         with warnings.catch_warnings():

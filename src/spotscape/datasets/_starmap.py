@@ -67,6 +67,15 @@ def starmap() -> AnnData:
        361, eaat5691 (2018). doi:10.1126/science.aat5691
     .. [2] Singhal, V. et al. BANKSY unifies cell typing and tissue domain segmentation for scalable spatial omics data
        analysis. *Nature Genetics* 56, 431-441 (2024). https://github.com/prabhakarlab/Banksy_py
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.starmap()  # doctest: +SKIP
+    >>> adata.shape  # doctest: +SKIP
+    (1207, 1020)
+    >>> adata.obs["domain_banksy"].cat.categories.to_list()  # doctest: +SKIP
+    ['L1', 'L2/3', 'L4', 'L5', 'L6', 'cc', 'HPC']
     """
     prepared = local_file(_PREPARED)
     adata = read_h5ad(prepared) if prepared is not None else _from_upstream()
