@@ -1,1 +1,9 @@
-"""To be filled."""
+"""Tissue to try things on: simulated with a known truth, or real and fetched once."""
+
+from __future__ import annotations
+
+from spotscape.datasets._dlpfc import dlpfc
+from spotscape.datasets._simulate import simulate_tissue
+from spotscape.datasets._starmap import starmap
+
+__all__ = ["dlpfc", "simulate_tissue", "starmap"]

@@ -1,0 +1,208 @@
+"""Human dorsolateral prefrontal cortex measured with Visium."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Final
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from spotscape._core import keys
+from spotscape.datasets._download import fetch, local_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_COUNTS_URL = "https://spatial-dlpfc.s3.us-east-2.amazonaws.com/h5"
+_HUMAN_PILOT_URL = (
+    "https://raw.githubusercontent.com/LieberInstitute/HumanPilot/044446d6bd8fc154aa74f7be62ec67effb1ec376/10X"
+)
+_SAMPLES: Final = tuple(str(number) for number in [*range(151507, 151511), *range(151669, 151677)])
+_PREPARED: Final = {
+    "151673": "dlpfc_151673.h5ad",
+    **dict.fromkeys(["151674", "151675", "151676"], "dlpfc_donor3.h5ad"),
+}
+_DOMAINS: Final = {**{f"L{i}": f"Layer_{i}" for i in range(1, 7)}, "WM": "WM"}
+_POSITION_COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row", "pxl_col"]
+_LABEL_COLUMNS = ["barcode", "slice", "layer"]
+
+
+def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
+    """Human dorsolateral prefrontal cortex, measured with 10x Visium: one of 12 slices, or several of them.
+
+    Slices 151507 to 151510, 151669 to 151672 and 151673 to 151676 come from three donors; their six cortical layers and
+    the white matter were annotated by hand.
+
+    A slice is read from the folder that the environment variable ``SPOTSCAPE_DATA`` names, if that holds it:
+    ``dlpfc_151673.h5ad`` (8,513 genes), and ``dlpfc_donor3.h5ad`` (the 3,851 genes shared by all four) for 151674 to
+    151676. Otherwise its counts (about 10 MB, 33,538 genes), positions and labels are downloaded from the authors'
+    storage and repository [2]_ to ``spotscape.settings.datasetdir`` once. The authors publish no checksums: they are
+    recorded beside the files at the first download, after the file could be read, and verified whenever it is read
+    again. The two routes hold the same counts of the same spots, but not the same number of genes.
+
+    Parameters
+    ----------
+    sample
+        One slice, or several, which are concatenated over the genes they share. The default is the field's standard
+        slice.
+
+    Returns
+    -------
+    The slice or slices, with the keys:
+
+    - ``X`` : :class:`scipy.sparse.csr_matrix` (dtype ``float32``) -- raw counts.
+    - ``obs["slice"]`` : ``category``
+    - ``obs["domain"]`` : ``category`` -- ``"Layer_1"`` (the surface) to ``"Layer_6"``, ``"WM"``; NaN where unlabelled.
+    - ``obs["array_row"]``, ``obs["array_col"]`` : ``int64`` -- place in Visium's hexagonal array.
+    - ``obs["sum_umi"]``, ``obs["sum_gene"]`` : ``float64`` -- counts and genes detected over the whole transcriptome.
+    - ``obs["barcode"]`` : ``category``
+    - ``var["gene_ids"]`` : Ensembl identifiers; symbols that occur twice got a number in ``var_names``.
+    - ``obsm["spatial"]`` : ``float64 (n, 2)`` -- column and row of the full-resolution image, in pixels; neighbouring
+      spots are 100 µm apart.
+    - ``uns["source"]`` : ``dict`` -- where it comes from, by slice if there are several.
+
+    Names of spots are barcodes, followed by ``_<slice>`` if there are several slices.
+
+    Raises
+    ------
+    ValueError
+        If a slice is unknown or named twice, or what arrives is not the expected file.
+    ConnectionError
+        If a file cannot be downloaded.
+
+    References
+    ----------
+    .. [1] Maynard, K. R. et al. Transcriptome-scale spatial gene expression in the human dorsolateral prefrontal
+       cortex. *Nature Neuroscience* 24, 425-436 (2021). doi:10.1038/s41593-020-00787-0
+    .. [2] https://github.com/LieberInstitute/HumanPilot
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.dlpfc("151673")  # doctest: +SKIP
+    >>> adata.n_obs  # doctest: +SKIP
+    3639
+    >>> donor = sp.datasets.dlpfc(["151673", "151674", "151675", "151676"])  # doctest: +SKIP
+    """
+    if isinstance(sample, str | int | np.integer):
+        return _load(_check_samples([sample])[0])
+    samples = _check_samples(sample)
+    slices = {name: _load(name) for name in samples}
+    joint = ad.concat(slices, join="inner", merge="same", index_unique="_")
+    joint.obs["slice"] = joint.obs["slice"].astype("category").cat.set_categories(samples)
+    joint.obs["domain"] = _ordered(joint.obs["domain"])
+    joint.uns["source"] = {name: part.uns["source"] for name, part in slices.items()}
+    return joint
+
+
+def _check_samples(samples: Sequence[str | int]) -> list[str]:
+    names = [str(sample) for sample in samples]
+    unknown = [name for name in names if name not in _SAMPLES]
+    if unknown or not names:
+        msg = f"sample={unknown or names} is not among the 12 slices: {', '.join(_SAMPLES)}."
+        raise ValueError(msg)
+    if len(set(names)) < len(names):
+        msg = f"sample={names} names a slice more than once."
+        raise ValueError(msg)
+    return names
+
+
+def _load(sample: str) -> AnnData:
+    prepared = local_file(_PREPARED[sample]) if sample in _PREPARED else None
+    adata = _from_upstream(sample) if prepared is None else _from_prepared(prepared, sample)
+    adata.obs["domain"] = _ordered(adata.obs["domain"])
+    return adata
+
+
+def _from_prepared(path: Path, sample: str) -> AnnData:
+    adata = ad.read_h5ad(path)
+    if len(adata.obs["slice"].cat.categories) > 1:
+        adata = adata[adata.obs["slice"] == sample].copy()
+        adata.obs_names = adata.obs["barcode"].astype(str)
+        adata.obs_names.name = None
+    return adata
+
+
+def _from_upstream(sample: str) -> AnnData:
+    counts_url = f"{_COUNTS_URL}/{sample}_filtered_feature_bc_matrix.h5"
+    positions_url = f"{_HUMAN_PILOT_URL}/{sample}/tissue_positions_list.txt"
+    labels_url = f"{_HUMAN_PILOT_URL}/barcode_level_layer_map.tsv"
+    counts = _read_counts(fetch(counts_url, f"dlpfc/{sample}_counts.h5", try_reading=_read_counts))
+    positions = _read_positions(fetch(positions_url, f"dlpfc/{sample}_positions.csv", try_reading=_read_positions))
+    labels = _read_labels(fetch(labels_url, "dlpfc/labels.tsv", try_reading=_read_labels))
+    adata = _assemble(sample, counts, positions, labels[labels["slice"] == sample])
+    adata.uns["source"] = {
+        "citation": "Maynard KR et al. Nat Neurosci 24:425-436 (2021)",
+        "url": [counts_url, positions_url, labels_url],
+    }
+    return adata
+
+
+def _assemble(sample: str, counts: AnnData, positions: pd.DataFrame, labels: pd.DataFrame) -> AnnData:
+    barcodes = counts.obs_names
+    without = barcodes.difference(positions.index)
+    if len(without):
+        msg = f"{len(without)} spots of slice {sample} have no position (for example {without[0]!r})."
+        raise ValueError(msg)
+    positions = positions.loc[barcodes]
+    matrix = sparse.csr_matrix(counts.X, dtype=np.float32)
+    obs = pd.DataFrame(
+        {
+            "domain": pd.Categorical(labels["layer"].map(_DOMAINS).reindex(barcodes)),
+            "slice": pd.Categorical([sample] * len(barcodes)),
+            "barcode": pd.Categorical(barcodes),
+            "array_row": positions["array_row"],
+            "array_col": positions["array_col"],
+            "sum_umi": np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel(),
+            "sum_gene": np.diff(matrix.indptr).astype(np.float64),
+        },
+        index=barcodes,
+    )
+    spatial = positions[["pxl_col", "pxl_row"]].to_numpy(dtype=np.float64)
+    return AnnData(matrix, obs=obs, var=counts.var[["gene_ids"]].copy(), obsm={keys.SPATIAL: spatial})
+
+
+def _ordered(labels: pd.Series) -> pd.Series:
+    present = set(labels.dropna())
+    return labels.astype("category").cat.set_categories([name for name in _DOMAINS.values() if name in present])
+
+
+def _read_counts(path: Path) -> AnnData:
+    import scanpy as sc  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Variable names are not unique")
+            adata = sc.read_10x_h5(path)
+    except Exception as error:
+        msg = f"not a 10x HDF5 file of counts: {error}"
+        raise ValueError(msg) from error
+    adata.var_names_make_unique()
+    return adata
+
+
+def _read_positions(path: Path) -> pd.DataFrame:
+    table = _read_table(path, _POSITION_COLUMNS, separator=",")
+    return table.set_index("barcode")
+
+
+def _read_labels(path: Path) -> pd.DataFrame:
+    table = _read_table(path, _LABEL_COLUMNS, separator="\t")
+    unknown = sorted(set(table["layer"]) - set(_DOMAINS))
+    if unknown:
+        msg = f"unknown layers {unknown}"
+        raise ValueError(msg)
+    return table.set_index("barcode")
+
+
+def _read_table(path: Path, columns: list[str], *, separator: str) -> pd.DataFrame:
+    table = pd.read_csv(path, sep=separator, header=None, dtype={0: str}, keep_default_na=False)
+    if table.shape[1] != len(columns):
+        msg = f"a table with {table.shape[1]} instead of the columns {columns}"
+        raise ValueError(msg)
+    return table.set_axis(columns, axis=1).astype({"slice": str} if "slice" in columns else {})

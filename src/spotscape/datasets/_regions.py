@@ -1,0 +1,213 @@
+"""Which part of the tissue is which domain: curved layers, islands, and both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from spotscape.datasets._fields import SmoothField
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from numpy.typing import NDArray
+
+    from spotscape.datasets._geometry import Outline
+
+LAYOUTS: Final = ("layers", "islands", "mixed")
+# The share of the tissue that islands cover, and how many patches one island domain has.
+_ISLAND_AREA = {"islands": 0.55, "mixed": 0.2}
+_PATCHES = {"islands": 2, "mixed": 2}
+_PRIVATE_AREA = 0.08
+# Over how many spot spacings one domain's expression fades into the next one's.
+_BLEND = 0.4
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Bands between concentric arcs with wavy boundaries, the first at the surface.
+
+    Attributes
+    ----------
+    centre
+        Centre of curvature, shape ``(2,)``.
+    wave
+        What bends the boundaries.
+    amplitude
+        Of the bending, in spacings.
+    boundaries
+        Depths at which one band ends and the next begins, ascending.
+    """
+
+    centre: NDArray[np.float64]
+    wave: SmoothField
+    amplitude: float
+    boundaries: NDArray[np.float64]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, n_layers: int, outline: Outline, drift: float) -> Layers:
+        """Draw bands of unequal thickness, all present inside the outline."""
+        heading = rng.uniform(0, 2 * np.pi)
+        distance = outline.radius * rng.uniform(1.2, 1.8)
+        centre = distance * np.array([np.cos(heading), np.sin(heading)])
+        amplitude = outline.radius * min(0.09, 0.35 / n_layers)
+        wave = SmoothField.draw(rng, 0.9 * outline.radius, drift=drift / max(amplitude, 1e-9))
+        unbounded = cls(centre, wave, amplitude, np.empty(0))
+        points, inside = outline.grid()
+        thickness = 0.5 + rng.dirichlet(np.full(n_layers, 4.0)) * n_layers
+        shares = np.cumsum(thickness / thickness.sum())[:-1]
+        boundaries = np.quantile(unbounded.depth(points[inside], 0), shares)
+        return cls(centre, wave, amplitude, boundaries)
+
+    def depth(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
+        """Distance below the surface, up to a constant; shape ``(n,)``."""
+        radial = np.linalg.norm(points - self.centre, axis=1)
+        return np.asarray(self.amplitude * self.wave(points, slice_index) - radial)
+
+    def scores(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
+        """0 inside a band and minus the distance to it outside, shape ``(n, n_layers)``."""
+        depth = self.depth(points, slice_index)[:, None]
+        edges = np.concatenate([[-np.inf], self.boundaries, [np.inf]])
+        return np.asarray(np.minimum(0, np.minimum(depth - edges[:-1], edges[1:] - depth)))
+
+
+@dataclass(frozen=True)
+class Island:
+    """One domain made of rounded patches.
+
+    Attributes
+    ----------
+    centres
+        Shape ``(n_patches, 2)``.
+    radii
+        Shape ``(n_patches,)``.
+    wave
+        What makes the rims uneven.
+    """
+
+    centres: NDArray[np.float64]
+    radii: NDArray[np.float64]
+    wave: SmoothField
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, centres: NDArray[np.float64], radius: float, drift: float) -> Island:
+        """Draw patches around ``centres`` with radii around ``radius``."""
+        radii = radius * rng.uniform(0.8, 1.2, len(centres))
+        return cls(centres, radii, SmoothField.draw(rng, 1.6 * radius, drift=drift / (0.18 * radius)))
+
+    def score(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
+        """The distance to the rim, positive inside; shape ``(n,)``."""
+        inside = np.full(len(points), -np.inf)
+        for centre, radius in zip(self.centres, self.radii, strict=True):
+            inside = np.maximum(inside, radius - np.linalg.norm(points - centre, axis=1))
+        return np.asarray(inside + 0.18 * self.radii.mean() * self.wave(points, slice_index))
+
+
+@dataclass(frozen=True)
+class Regions:
+    """All domains of the tissue.
+
+    Attributes
+    ----------
+    names
+        Of the domains: layers by depth, then islands, then those that only one slice has.
+    layers
+        The bands under the islands (one band when the layout has islands only).
+    islands
+        The island domains, in the order of their names.
+    absent
+        For each slice the domains, by number, that it lacks.
+    """
+
+    names: list[str]
+    layers: Layers
+    islands: list[Island]
+    absent: list[list[int]] = field(default_factory=list)
+
+    def scores(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
+        """How far inside each domain a point lies, shape ``(n, n_domains)``; the largest one wins."""
+        islands = [island.score(points, slice_index) for island in self.islands]
+        scores = np.column_stack([self.layers.scores(points, slice_index), *islands])
+        if self.absent:
+            scores[:, self.absent[slice_index]] = -np.inf
+        return scores
+
+    def weights(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
+        """Shares of the domains at each point, blended over a fraction of a spacing; rows add to 1."""
+        scores = self.scores(points, slice_index) / _BLEND
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+    def without(self, missing: Mapping[int, Collection[str]], n_slices: int) -> Regions:
+        """The same, each slice without the domains ``missing`` from it and the private ones of other slices."""
+        absent = [
+            [
+                number
+                for number, name in enumerate(self.names)
+                if name in missing.get(index, ()) or (name.startswith("Private_") and name != f"Private_{index + 1}")
+            ]
+            for index in range(n_slices)
+        ]
+        return replace(self, absent=absent)
+
+    def adjacency(self, outline: Outline) -> NDArray[np.bool_]:
+        """Which domains touch somewhere in the tissue, shape ``(n_domains, n_domains)``, symmetric."""
+        points, inside = outline.grid()
+        everywhere = replace(self, absent=[])
+        domain = np.where(inside, everywhere.scores(points, 0).argmax(axis=1), -1)
+        side = int(np.sqrt(len(points)))
+        domain = domain.reshape(side, side)
+        touch = np.zeros((len(self.names) + 1,) * 2, dtype=bool)
+        touch[domain[1:].ravel(), domain[:-1].ravel()] = True
+        touch[domain[:, 1:].ravel(), domain[:, :-1].ravel()] = True
+        touch = (touch | touch.T)[:-1, :-1]
+        np.fill_diagonal(touch, val=False)
+        return touch
+
+
+def draw_regions(
+    rng: np.random.Generator,
+    outline: Outline,
+    *,
+    layout: str,
+    n_domains: int,
+    private: Mapping[int, float] | None = None,
+    drift: float = 0.0,
+) -> Regions:
+    """Draw the domains of a tissue.
+
+    ``private`` gives, for each slice with a domain of its own, its width as a share of the tissue's.
+    """
+    private = private or {}
+    names, n_layers = domain_names(layout, n_domains)
+    layers = Layers.draw(rng, n_layers, outline, drift)
+    n_islands, n_patches = n_domains - n_layers, _PATCHES.get(layout, 1)
+    centres = _spread_points(rng, outline, n_islands * n_patches) if n_islands else np.empty((0, 2))
+    area = np.pi * outline.radius**2 * _ISLAND_AREA.get(layout, 0.0)
+    radius = np.sqrt(area / max(1, np.pi * len(centres)))
+    islands = [Island.draw(rng, centres[i::n_islands], radius, drift) for i in range(n_islands)]
+    for reach in private.values():
+        centre = _spread_points(rng, outline, 1) * 0.5 * reach
+        islands.append(Island.draw(rng, centre, outline.radius * reach * np.sqrt(_PRIVATE_AREA), drift))
+    return Regions(names + [f"Private_{i + 1}" for i in private], layers, islands)
+
+
+def domain_names(layout: str, n_domains: int) -> tuple[list[str], int]:
+    """The names of the domains that slices have in common, in natural order, and how many of them are layers."""
+    n_layers = {"layers": n_domains, "islands": 1, "mixed": n_domains - max(1, round(0.3 * n_domains))}[layout]
+    names = ["Background"] if layout == "islands" else [f"Layer_{i + 1}" for i in range(n_layers)]
+    return names + [f"Island_{i + 1}" for i in range(n_domains - n_layers)], n_layers
+
+
+def _spread_points(rng: np.random.Generator, outline: Outline, n_points: int) -> NDArray[np.float64]:
+    """Points inside the tissue, each as far as possible from those before it (of random candidates)."""
+    candidates = rng.uniform(-1, 1, (2000, 2)) * outline.semi_axes
+    candidates = candidates[outline.level(candidates) < 0.8]
+    chosen = [candidates[0]]
+    distance = np.full(len(candidates), np.inf)
+    for _ in range(n_points - 1):
+        distance = np.minimum(distance, np.linalg.norm(candidates - chosen[-1], axis=1))
+        chosen.append(candidates[distance.argmax()])
+    return rng.permutation(np.array(chosen))[:n_points]
