@@ -11,7 +11,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
-from spotscape._core.counts import require_counts, require_no_empty
+from spotscape._core.counts import n_varying, require_counts, require_no_empty
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The first is the default of Seurat and scanpy; wider windows give up detail where small slices leave too few genes.
 _SPANS = (0.3, 0.5, 0.7, 1.0)
+# A window of fewer genes does not determine the local parabola, and scikit-misc then kills the process.
+_FEWEST_GENES_IN_SPAN = 10
 # Of scanpy's measurements those that h5ad and zarr can hold and that are not copies of var_names.
 _MEASURED = (
     "highly_variable",
@@ -75,8 +77,8 @@ def prepare(
     -------
     ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
 
-    ``adata.X`` : float32 (float64 if the counts are), same shape and sparsity
-        ``log1p`` of the normalised counts.
+    ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``
+        ``log1p`` of the normalised counts, zero where they are.
     ``adata.layers["counts"]`` : as given
         The raw counts.
     ``adata.var["highly_variable"]`` : bool, shape ``(n_vars,)``
@@ -197,7 +199,7 @@ def _normalise(counts: Any, target_sum: float | None) -> Any:
     import scanpy as sc
 
     dtype = np.float64 if counts.dtype == np.float64 else np.float32
-    scratch = AnnData(counts.astype(dtype, copy=True))
+    scratch = AnnData(sparse.csr_matrix(counts, dtype=dtype, copy=True) if sparse.issparse(counts) else counts.astype(dtype))
     sc.pp.normalize_total(scratch, target_sum=target_sum)
     sc.pp.log1p(scratch)
     return scratch.X
@@ -214,7 +216,8 @@ def _select_genes(
     obs = pd.DataFrame(index=adata.obs_names)
     if labels is not None:
         obs["slice"] = labels
-    scratch = AnnData(counts, obs=obs, var=pd.DataFrame(index=adata.var_names), layers={"normalised": normalised})
+    matrix = sparse.csr_matrix(counts) if sparse.issparse(counts) else counts
+    scratch = AnnData(matrix, obs=obs, var=pd.DataFrame(index=adata.var_names), layers={"normalised": normalised})
     return _rank_genes(scratch, n_top_genes, batch_key=None if labels is None else "slice")
 
 
@@ -222,7 +225,11 @@ def _rank_genes(scratch: AnnData, n_top_genes: int, *, batch_key: str | None) ->
     import scanpy as sc
 
     common = {"n_top_genes": n_top_genes, "batch_key": batch_key, "inplace": False}
+    codes = scratch.obs[batch_key].cat.codes.to_numpy() if batch_key else np.zeros(scratch.n_obs)
+    fewest = min(n_varying(scratch.X[codes == code]) for code in np.unique(codes))
     for span in _SPANS:
+        if span * fewest < _FEWEST_GENES_IN_SPAN:
+            continue
         try:
             ranking = sc.pp.highly_variable_genes(scratch, flavor="seurat_v3", span=span, check_values=False, **common)
         except ValueError as error:
@@ -230,13 +237,16 @@ def _rank_genes(scratch: AnnData, n_top_genes: int, *, batch_key: str | None) ->
             continue
         return ranking, {"flavor": "seurat_v3", "span": span}
     warn(
-        f"The variance of the genes could not be fitted on the counts (too few spots or counts for any loess span of "
-        f"{list(_SPANS)}); the n_top_genes={n_top_genes} are ranked by dispersion (flavor='seurat') instead."
+        f"The variance of the genes could not be fitted on the counts (too few spots, genes or counts for any loess "
+        f"span of {list(_SPANS)}); the n_top_genes={n_top_genes} are ranked by dispersion (flavor='seurat') instead."
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # empty bins of the mean are expected on what brought us here
         ranking = sc.pp.highly_variable_genes(scratch, flavor="seurat", layer="normalised", **common)
-    return ranking.reindex(scratch.var_names), {"flavor": "seurat", "span": None}
+    ranking = ranking.reindex(scratch.var_names)
+    # Ties at the cut-off would let scanpy mark more genes than asked for.
+    best = ranking.sort_values(["dispersions_norm", "dispersions"], ascending=False, kind="stable").index[:n_top_genes]
+    return ranking.assign(highly_variable=ranking.index.isin(best)), {"flavor": "seurat", "span": None}
 
 
 def _report(
