@@ -321,7 +321,11 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("kwargs", "error", "match"),
         [
-            ({"color": "no"}, KeyError, r"color='no' is neither .* has: 'lib', 'domain', 'depth'; nor one of the 2 genes"),
+            (
+                {"color": "no"},
+                KeyError,
+                r"color='no' is neither .* has: 'lib', 'domain', 'depth'; nor one of the 2 genes",
+            ),
             ({"color": "Mbp", "layer": "no"}, KeyError, "'no' not found in adata.layers"),
             ({"spatial_key": "no"}, KeyError, "'no' not found in adata.obsm, which has: 'spatial'"),
             ({"library_key": "no"}, KeyError, "'no' not found in adata.obs, which has"),

@@ -10,7 +10,11 @@ import matplotlib.pyplot as plt
 
 import spotscape as sp
 
-CURVES = {"loss": np.geomspace(1, 0.001, 50), "reconstruction": np.linspace(0.4, 0.3, 50), "gap": np.linspace(1, -1, 50)}
+CURVES = {
+    "loss": np.geomspace(1, 0.001, 50),
+    "reconstruction": np.linspace(0.4, 0.3, 50),
+    "gap": np.linspace(1, -1, 50),
+}
 
 
 @pytest.mark.parametrize("source", ["adata", "record", "curves"])
@@ -41,7 +45,7 @@ def test_rows_of_four() -> None:
 
 def test_errors() -> None:
     adata = ad.AnnData(np.ones((2, 2)), uns={"other": {"params": {}}})
-    with pytest.raises(KeyError, match="'spotscape' not found in adata.uns, which has: 'other'"):
+    with pytest.raises(KeyError, match=r"'spotscape' not found in adata\.uns, which has: 'other'"):
         sp.pl.history(adata)
     with pytest.raises(KeyError, match=r"'history' not found in adata.uns\['other'\], which has: 'params'"):
         sp.pl.history(adata, key="other")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
@@ -8,9 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 
 import spotscape as sp
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 BUILDERS = {
     "knn": (sp.pp.spatial_neighbors_knn, {"n_neighs": 4}),
@@ -266,7 +269,10 @@ class TestWarnings:
             sp.pp.spatial_neighbors_radius(tissue(cells(100), ["a"] * 60 + ["b"] * 40), radius=0.1, library_key="lib")
 
     def test_pruned_triangulation(self) -> None:
-        with pytest.warns(UserWarning, match=r"radius=0\.05 gives"), pytest.warns(UserWarning, match="have no neighbour"):
+        with (
+            pytest.warns(UserWarning, match=r"radius=0\.05 gives"),
+            pytest.warns(UserWarning, match="have no neighbour"),
+        ):
             sp.pp.spatial_neighbors_delaunay(tissue(cells(100)), radius=0.05)
 
     def test_strays(self) -> None:

@@ -244,7 +244,11 @@ class TestErrors:
     @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
     @pytest.mark.parametrize(
         ("value", "match"),
-        [(np.nan, "adata.X has 1 NaN or infinite"), (np.inf, "1 NaN or infinite"), (-2, r"negative values \(minimum -2\)")],
+        [
+            (np.nan, "adata.X has 1 NaN or infinite"),
+            (np.inf, "1 NaN or infinite"),
+            (-2, r"negative values \(minimum -2\)"),
+        ],
     )
     def test_broken_values(self, make, value, match) -> None:
         raw = counts().astype(np.float32)
@@ -308,11 +312,11 @@ class TestErrors:
 
     def test_no_matrix(self) -> None:
         adata = ad.AnnData(obs=pd.DataFrame(index=["a", "b"]), var=pd.DataFrame(index=["g"]))
-        with pytest.raises(ValueError, match="adata.X is None; put the counts there"):
+        with pytest.raises(ValueError, match=r"adata\.X is None; put the counts there"):
             sp.pp.prepare(adata)
 
     def test_dtype(self) -> None:
-        with pytest.raises(TypeError, match="adata.X has dtype complex128; expected whole numbers"):
+        with pytest.raises(TypeError, match=r"adata\.X has dtype complex128; expected whole numbers"):
             sp.pp.prepare(ad.AnnData(np.ones((4, 3), complex)))
 
     def test_backed(self, adata, tmp_path) -> None:

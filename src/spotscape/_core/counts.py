@@ -51,7 +51,7 @@ def require_no_empty(adata: AnnData, values: Any, where: str) -> None:
 
 
 def n_varying(values: Any) -> int:
-    """Number of genes (columns) whose count is not the same in all spots."""
+    """Count the genes (columns) whose count is not the same in all spots."""
     highest, lowest = values.max(axis=0), values.min(axis=0)
     if sparse.issparse(values):
         highest, lowest = highest.toarray(), lowest.toarray()
@@ -80,7 +80,7 @@ def _stored(values: Any, where: str) -> np.ndarray:
     if stored.dtype.kind not in "buif":
         msg = f"{where} has dtype {stored.dtype}; expected whole numbers."
         raise TypeError(msg)
-    return stored
+    return np.asarray(stored)
 
 
 def _blocks(stored: np.ndarray) -> list[np.ndarray]:

@@ -42,8 +42,8 @@ def domains(
 ) -> Figure | Axes:
     """Show domains, any other column of ``obs``, or genes on the tissue: one panel per slice and key.
 
-    Spots are drawn in the unit of the coordinates: hexagons where they lie on a hexagonal lattice (Visium), squares on a
-    square one (ST, binned data), discs elsewhere (cells). A category has the same colour in all slices, and numbers
+    Spots are drawn in the unit of the coordinates: hexagons where they lie on a hexagonal lattice (Visium), squares on
+    a square one (ST, binned data), discs elsewhere (cells). A category has the same colour in all slices, and numbers
     share one scale. Above 50,000 spots they are rasterised, so that PDF and SVG files stay small.
 
     Parameters
@@ -87,9 +87,9 @@ def domains(
 
     Returns
     -------
-    The :class:`~matplotlib.figure.Figure`, or ``ax`` if it is given. The figure is not registered with pyplot: a notebook
-    shows it as the value of a cell, and ``figure.savefig(...)`` writes it. Where they are missing, or ``palette`` is given,
-    the colours are written:
+    The :class:`~matplotlib.figure.Figure`, or ``ax`` if it is given. The figure is not registered with pyplot: a
+    notebook shows it as the value of a cell, and ``figure.savefig(...)`` writes it. Where they are missing, or
+    ``palette`` is given, the colours are written:
 
     ``adata.uns["<color>_colors"]`` : list of str
         Hex colours in the order of the categories.

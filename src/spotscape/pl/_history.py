@@ -31,12 +31,12 @@ def history(
     Parameters
     ----------
     adata_or_record
-        AnnData with the record of a method in ``adata.uns[key]``, or that record, or its ``history`` itself (a dict from
-        name to values, one per epoch).
+        AnnData with the record of a method in ``adata.uns[key]``, or that record, or its ``history`` itself (a dict
+        from name to values, one per epoch).
     key
         Where the record is in ``adata.uns``.
     figsize
-        Width and height of the figure in inches. ``None`` means 3 × 2.4 per panel.
+        Width and height of the figure in inches. ``None`` means 3 by 2.4 per panel.
     dpi
         Resolution of the figure. ``None`` means matplotlib's.
 

@@ -34,7 +34,7 @@ def default_colors(n: int) -> list[str]:
 
     extra = np.arange(max(0, n - len(_COLORS)))
     hues = np.stack([extra * 0.61803 % 1, 0.45 + 0.4 * (extra % 2), 0.9 - 0.3 * (extra % 3 == 2)], axis=1)
-    return [*_COLORS[:n], *(to_hex(hsv_to_rgb(hue)).upper() for hue in hues)]
+    return [*_COLORS[:n], *(to_hex(tuple(hsv_to_rgb(hue))).upper() for hue in hues)]
 
 
 def category_colors(adata: AnnData, key: str, names: list[str], palette: Palette | None) -> tuple[list[str], bool]:

@@ -33,9 +33,11 @@ _SIZE_OVER_IMAGE = 0.7
 class Tiles(PathCollection):
     """One shape at many places, its size in data units: it grows with the axes, unlike the markers of ``scatter``."""
 
-    @allow_rasterization
+    @allow_rasterization  # type: ignore[untyped-decorator]
     def draw(self, renderer: RendererBase) -> None:
         """Scale the shape by the linear part of the data transform, then draw."""
+        if self.axes is None:
+            return
         matrix = self.axes.transData.get_affine().get_matrix().copy()
         matrix[:2, 2] = 0
         self.set_transform(Affine2D(matrix))
@@ -101,7 +103,7 @@ def draw_slice(
 
 
 def shape(lattice: geometry.Lattice, scale: float) -> Path:
-    """A hexagon or square that fills its cell of the lattice, or a disc; centred, in data units."""
+    """Make a hexagon or square that fills its cell of the lattice, or a disc; centred, in data units."""
     if lattice.kind == "irregular":
         return Path.unit_circle().transformed(Affine2D().scale(scale * _DISC_IN_SPACINGS * lattice.spacing / 2))
     corners = 6 if lattice.kind == "hexagonal" else 4
@@ -116,13 +118,13 @@ def face_colors(values: Categories | Numbers, rows: np.ndarray, cmap: str) -> np
     if isinstance(values, Categories):
         # The last colour serves the code -1.
         return to_rgba_array([*values.colors, UNLABELLED])[values.codes[rows]]
-    colors = color_scale(values, cmap).to_rgba(values.values[rows])
+    colors: np.ndarray = np.array(color_scale(values, cmap).to_rgba(values.values[rows]))
     colors[~np.isfinite(values.values[rows])] = to_rgba_array(UNLABELLED)
-    return np.asarray(colors)
+    return colors
 
 
 def color_scale(values: Numbers, cmap: str) -> ScalarMappable:
-    """The one scale that all panels of a key share."""
+    """Make the one scale that all panels of a key share."""
     return ScalarMappable(Normalize(values.vmin, values.vmax), cmap)
 
 

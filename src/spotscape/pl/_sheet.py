@@ -73,8 +73,8 @@ def draw_sheet(
         for ax, piece, box, title in zip(axes, pieces, boxes, titles[index * len(pieces) :], strict=False):
             _panel(ax, piece, values, style, box=box, title=title)
         if style.legend:
-            title = values.key if len(pieces) > 1 else None
-            _add_legend(axes[across - 1], pieces[0], values, style, title=title)
+            heading = values.key if len(pieces) > 1 else None
+            _add_legend(axes[across - 1], pieces[0], values, style, title=heading)
     return figure
 
 

@@ -51,7 +51,7 @@ def read_values(
     vmin: float | None,
     vmax: float | None,
 ) -> Categories | Numbers:
-    """The values of a column of ``obs`` or of a gene. Colours of categories are kept in ``uns`` as scanpy does."""
+    """Read a column of ``obs`` or a gene. Colours of categories are kept in ``uns`` as scanpy does."""
     if key in adata.obs:
         column = adata.obs[key]
         if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
@@ -60,10 +60,11 @@ def read_values(
     if key in adata.var_names:
         return _numbers(key, _gene(adata, key, layer), vmin, vmax)
     existing = ", ".join(repr(str(name)) for name in adata.obs) or "nothing"
-    raise KeyError(  # noqa: TRY003
-        f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} "  # noqa: EM102
-        f"genes in adata.var_names."
+    msg = (
+        f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} genes "
+        f"in adata.var_names."
     )
+    raise KeyError(msg)
 
 
 def _categories(adata: AnnData, key: str, column: pd.Series, palette: Palette | None) -> Categories:

@@ -48,8 +48,8 @@ def prepare(
 
     The recipe, all of it through scanpy: genes are ranked on the *counts* by their standardised variance
     (``seurat_v3``), within each slice and then over the slices, so that no difference between slices makes a gene
-    variable and no gene is lost because one slice ranks it low; every spot is scaled to ``target_sum`` counts over *all*
-    genes; the result is ``log(1 + x)``.
+    variable and no gene is lost because one slice ranks it low; every spot is scaled to ``target_sum`` counts over
+    *all* genes; the result is ``log(1 + x)``.
 
     No gene is dropped: the chosen ones are marked in ``adata.var["highly_variable"]``, which is what
     :func:`spotscape.tl.spotscape` looks at by default, as :func:`scanpy.pp.pca` does.
@@ -101,8 +101,8 @@ def prepare(
 
     Notes
     -----
-    The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit is
-    then repeated with wider windows (``span`` .3, .5, .7, 1); if all fail, genes are ranked by the normalised
+    The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit
+    is then repeated with wider windows (``span`` .3, .5, .7, 1); if all fail, genes are ranked by the normalised
     dispersion of the logarithmised values (``flavor="seurat"``) and a warning says so.
 
     Examples
@@ -176,7 +176,8 @@ def _check_kept_counts(adata: AnnData, counts: Any, layer: str | None) -> None:
 
 
 def _dense_differs(kept: Any, counts: Any) -> bool:
-    return not np.array_equal(*(m.toarray() if sparse.issparse(m) else np.asarray(m) for m in (kept, counts)))
+    left, right = (m.toarray() if sparse.issparse(m) else np.asarray(m) for m in (kept, counts))
+    return not np.array_equal(left, right)
 
 
 def _check_arguments(
@@ -199,7 +200,9 @@ def _normalise(counts: Any, target_sum: float | None) -> Any:
     import scanpy as sc
 
     dtype = np.float64 if counts.dtype == np.float64 else np.float32
-    scratch = AnnData(sparse.csr_matrix(counts, dtype=dtype, copy=True) if sparse.issparse(counts) else counts.astype(dtype))
+    scratch = AnnData(
+        sparse.csr_matrix(counts, dtype=dtype, copy=True) if sparse.issparse(counts) else counts.astype(dtype)
+    )
     sc.pp.normalize_total(scratch, target_sum=target_sum)
     sc.pp.log1p(scratch)
     return scratch.X
