@@ -117,7 +117,7 @@ def face_colors(values: Categories | Numbers, rows: np.ndarray, cmap: str) -> np
     """RGBA of the spots ``rows``."""
     if isinstance(values, Categories):
         # The last colour serves the code -1.
-        return to_rgba_array([*values.colors, UNLABELLED])[values.codes[rows]]
+        return np.asarray(to_rgba_array([*values.colors, UNLABELLED])[values.codes[rows]])
     colors: np.ndarray = np.array(color_scale(values, cmap).to_rgba(values.values[rows]))
     colors[~np.isfinite(values.values[rows])] = to_rgba_array(UNLABELLED)
     return colors
