@@ -20,7 +20,7 @@ _NCOLS = 4
 
 
 def history(
-    adata_or_record: AnnData | Mapping[str, Any],
+    adata: AnnData | Mapping[str, Any],
     *,
     key: str = "spotscape",
     figsize: tuple[float, float] | None = None,
@@ -30,7 +30,7 @@ def history(
 
     Parameters
     ----------
-    adata_or_record
+    adata
         AnnData with the record of a method in ``adata.uns[key]``, or that record, or its ``history`` itself (a dict
         from name to values, one per epoch).
     key
@@ -61,7 +61,7 @@ def history(
     """
     import matplotlib.pyplot as plt
 
-    curves = _curves(adata_or_record, key)
+    curves = _curves(adata, key)
     across = min(_NCOLS, len(curves))
     down = -(-len(curves) // across)
     figure = plt.figure(figsize=figsize or (3 * across, 2.4 * down), dpi=dpi, layout="constrained")

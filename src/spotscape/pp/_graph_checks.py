@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ def require_triangulable(tissue: Tissue) -> None:
 
 def require_radius(radius: float | tuple[float, float]) -> tuple[float, float]:
     """Return ``(smallest, largest)`` edge length; ValueError unless ``0 <= smallest < largest < inf``."""
-    pair = radius if isinstance(radius, (tuple, list)) else (0.0, radius)
+    pair: tuple[Any, ...] = tuple(radius) if isinstance(radius, (tuple, list)) else (0.0, radius)
     numeric = len(pair) == 2 and all(isinstance(r, (int, float, np.number)) and np.isfinite(r) for r in pair)
     if not numeric or min(pair) < 0 or min(pair) == max(pair):
         msg = f"radius={radius!r} must be a positive number in the unit of the coordinates, or (smallest, largest)."
