@@ -14,7 +14,9 @@ SQUARES = np.array([[x, y] for y in range(15) for x in range(15)], float)
 @pytest.mark.parametrize(("coords", "kind", "symmetry"), [(HEXAGONS, "hexagonal", 6), (SQUARES, "square", 4)])
 @settings(max_examples=20, deadline=None)
 @given(angle=st.floats(0, 6.28), scale=st.floats(1e-3, 1e4), jitter=st.floats(0, 0.01))
-def test_lattices_are_recognised_at_any_rotation_and_unit(coords, kind, symmetry, angle, scale, jitter) -> None:
+def test_lattices_are_recognised_at_any_rotation_and_unit(  # noqa: PLR0917
+    coords: np.ndarray, kind: str, symmetry: int, angle: float, scale: float, jitter: float
+) -> None:
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     noise = jitter * np.random.default_rng(0).standard_normal(coords.shape)
     found = lattice((coords + noise) @ turn * scale)

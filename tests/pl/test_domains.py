@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import anndata as ad
 import matplotlib as mpl
 import numpy as np
@@ -11,6 +13,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 import spotscape as sp
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEXAGONS = np.array([[x + 0.5 * (y % 2), y * np.sqrt(3) / 2] for y in range(12) for x in range(12)]) * 100
 SQUARES = np.array([[x, y] for y in range(12) for x in range(12)], float) * 50
@@ -29,11 +34,11 @@ def tissue(coords: np.ndarray = HEXAGONS, n_slices: int = 1) -> ad.AnnData:
     return adata
 
 
-def tiles(ax):
+def tiles(ax: Any) -> Any:
     return ax.collections[0]
 
 
-def drawn_width(ax) -> float:
+def drawn_width(ax: Any) -> float:
     """Width of a spot on the drawn axes, in data units."""
     ax.figure.canvas.draw()
     path = tiles(ax).get_paths()[0].transformed(tiles(ax).get_transform())
@@ -46,7 +51,7 @@ def drawn_width(ax) -> float:
     [(1, "domain", 4, (1, 1)), (3, "domain", 2, (2, 2)), (1, ["domain", "depth", "Mbp"], 2, (2, 2)),
      (2, ["domain", "Mbp"], 4, (2, 2))],
 )  # fmt: skip
-def test_a_panel_for_every_slice_and_key(n_slices, color, ncols, shape) -> None:
+def test_a_panel_for_every_slice_and_key(n_slices: int, color: Any, ncols: int, shape: Any) -> None:
     figure = sp.pl.domains(tissue(n_slices=n_slices), color=color, library_key="lib", ncols=ncols)
     keys = [color] if isinstance(color, str) else color
     assert len(figure.axes) == n_slices * len(keys)
@@ -146,7 +151,7 @@ def test_unlabelled_spots_are_light_grey() -> None:
 
 
 @pytest.mark.parametrize("matrix", ["dense", "sparse", "layer"])
-def test_genes_share_one_scale(matrix) -> None:
+def test_genes_share_one_scale(matrix: str) -> None:
     from scipy import sparse
 
     adata = tissue(n_slices=2)
@@ -181,7 +186,9 @@ def test_the_scale_ends_at_percentiles_and_survives_constants() -> None:
     [(HEXAGONS, 6, 100), (SQUARES, 4, 50), (CELLS, None, None)],
     ids=["hexagons", "squares", "cells"],
 )
-def test_spots_have_the_shape_and_size_of_their_cell_in_data_units(coords, corners, width) -> None:
+def test_spots_have_the_shape_and_size_of_their_cell_in_data_units(
+    coords: np.ndarray, corners: Any, width: Any
+) -> None:
     (ax,) = sp.pl.domains(tissue(coords), color="domain").axes
     path = tiles(ax).get_paths()[0]
     if corners is None:
@@ -198,7 +205,7 @@ def test_spots_have_the_shape_and_size_of_their_cell_in_data_units(coords, corne
 
 @pytest.mark.parametrize("degrees", [0, 17, 45])
 @pytest.mark.parametrize(("coords", "corners"), [(HEXAGONS, 6), (SQUARES, 4)])
-def test_tiles_of_a_turned_lattice_meet_edge_to_edge(coords, corners, degrees) -> None:
+def test_tiles_of_a_turned_lattice_meet_edge_to_edge(coords: np.ndarray, corners: Any, degrees: int) -> None:
     turn = np.deg2rad(degrees)
     turned = coords @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     (ax,) = sp.pl.domains(tissue(turned), color="domain").axes
@@ -217,7 +224,7 @@ def test_y_points_down_unless_told() -> None:
 
 
 @pytest.mark.parametrize(("n", "rasterized"), [(144, False), (50_001, True)])
-def test_rasterised_above_50000_spots(n, rasterized) -> None:
+def test_rasterised_above_50000_spots(n: Any, rasterized: bool) -> None:
     (ax,) = sp.pl.domains(tissue(np.random.default_rng(0).random((n, 2))), color="domain").axes
     assert bool(tiles(ax).get_rasterized()) == rasterized
 
@@ -234,7 +241,7 @@ class TestImage:
         }
         return adata
 
-    def test_lies_under_its_own_slice_in_full_resolution_units(self, adata) -> None:
+    def test_lies_under_its_own_slice_in_full_resolution_units(self, adata: ad.AnnData) -> None:
         figure = sp.pl.domains(adata, color="domain", library_key="lib")
         assert not figure.axes[0].images
         (image,) = figure.axes[1].images
@@ -242,21 +249,21 @@ class TestImage:
         assert image.get_zorder() < tiles(figure.axes[1]).get_zorder()
         assert drawn_width(figure.axes[1]) == pytest.approx(70, rel=0.01)
 
-    def test_low_resolution_will_do(self, adata) -> None:
+    def test_low_resolution_will_do(self, adata: ad.AnnData) -> None:
         del adata.uns["spatial"]["s1"]["images"]["hires"]
         figure = sp.pl.domains(adata, color="domain", library_key="lib")
         assert figure.axes[1].images[0].get_array().shape[:2] == (4, 3)
 
-    def test_can_be_left_out(self, adata) -> None:
+    def test_can_be_left_out(self, adata: ad.AnnData) -> None:
         figure = sp.pl.domains(adata, color="domain", library_key="lib", image=False)
         assert not figure.axes[1].images
 
-    def test_without_slices_the_only_image_is_taken(self, adata) -> None:
+    def test_without_slices_the_only_image_is_taken(self, adata: ad.AnnData) -> None:
         assert sp.pl.domains(adata, color="domain").axes[0].images
         adata.uns["spatial"]["other"] = adata.uns["spatial"]["s1"]
         assert not sp.pl.domains(adata, color="domain").axes[0].images
 
-    def test_other_things_under_that_key_are_passed_over(self, adata) -> None:
+    def test_other_things_under_that_key_are_passed_over(self, adata: ad.AnnData) -> None:
         adata.uns["spatial"] = np.ones(3)
         assert not sp.pl.domains(adata, color="domain").axes[0].images
 
@@ -282,7 +289,7 @@ def test_leaves_pyplot_alone() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
-def test_can_be_saved(tmp_path, suffix) -> None:
+def test_can_be_saved(tmp_path: Path, suffix: str) -> None:
     figure = sp.pl.domains(tissue(n_slices=2), color=["domain", "Mbp"], library_key="lib")
     figure.savefig(tmp_path / f"tissue.{suffix}", bbox_inches="tight")
     assert (tmp_path / f"tissue.{suffix}").stat().st_size > 1000
@@ -340,7 +347,7 @@ class TestErrors:
             ({"title": ["a", "b"]}, ValueError, "title has 2 entries for 1 panels"),
         ],
     )
-    def test_arguments(self, kwargs, error, match) -> None:
+    def test_arguments(self, kwargs: dict[str, Any], error: type[Exception], match: str) -> None:
         adata = tissue()
         with pytest.raises(error, match=match):
             sp.pl.domains(adata, **{"color": "domain", **kwargs})

@@ -18,7 +18,7 @@ CURVES = {
 
 
 @pytest.mark.parametrize("source", ["adata", "record", "curves"])
-def test_a_panel_for_every_curve(source) -> None:
+def test_a_panel_for_every_curve(source: str) -> None:
     adata = ad.AnnData(np.ones((2, 2)), uns={"mine": {"history": CURVES, "params": {}}})
     given = {"adata": adata, "record": adata.uns["mine"], "curves": CURVES}[source]
     figure = sp.pl.history(given, key="mine")

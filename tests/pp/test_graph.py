@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 import spotscape as sp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
     from scipy import sparse
 
 BUILDERS = {
@@ -86,7 +89,7 @@ def test_delaunay_of_a_square_with_centre_by_hand() -> None:
 @each_builder
 @pytest.mark.parametrize("slices", [None, ["a", "b"] * 30], ids=["single", "interleaved"])
 @pytest.mark.filterwarnings("ignore:radius")
-def test_equals_squidpy_bit_by_bit(build, kwargs, slices) -> None:
+def test_equals_squidpy_bit_by_bit(build: Callable[..., Any], kwargs: dict[str, Any], slices: Any) -> None:
     import squidpy as sq
 
     ours, theirs = tissue(cells(), slices), tissue(cells(), slices)
@@ -109,7 +112,7 @@ def test_equals_squidpy_bit_by_bit(build, kwargs, slices) -> None:
 
 @each_builder
 @pytest.mark.filterwarnings("ignore:radius")
-def test_every_slice_is_what_it_is_alone(build, kwargs) -> None:
+def test_every_slice_is_what_it_is_alone(build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
     coords = cells(90)
     slices = np.random.default_rng(1).permutation(["a"] * 40 + ["b"] * 50)
     both = build(tissue(coords, list(slices)), library_key="lib", copy=True, n_jobs=2, **kwargs)
@@ -124,7 +127,7 @@ def test_every_slice_is_what_it_is_alone(build, kwargs) -> None:
 
 @each_builder
 @pytest.mark.filterwarnings("ignore:radius")
-def test_unused_categories_are_no_slices(build, kwargs) -> None:
+def test_unused_categories_are_no_slices(build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
     adata = tissue(cells(), ["a", "b"] * 30)
     adata.obs["lib"] = adata.obs["lib"].cat.add_categories(["empty"])
     build(adata, library_key="lib", **kwargs)
@@ -141,7 +144,9 @@ def test_unused_categories_are_no_slices(build, kwargs) -> None:
 )
 @pytest.mark.filterwarnings("ignore:radius")
 @pytest.mark.filterwarnings("ignore:.* of 40 spots")
-def test_rigid_motion_keeps_the_graph(build, kwargs, seed, angle, shift, flip) -> None:
+def test_rigid_motion_keeps_the_graph(  # noqa: PLR0917
+    build: Callable[..., Any], kwargs: dict[str, Any], seed: int, angle: float, shift: float, flip: bool
+) -> None:
     coords = cells(40, seed)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     moved = (coords * [1, -1] if flip else coords) @ turn + shift
@@ -152,7 +157,7 @@ def test_rigid_motion_keeps_the_graph(build, kwargs, seed, angle, shift, flip) -
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), scale=st.floats(1e-3, 1e4))
-def test_knn_and_delaunay_know_no_unit(seed, scale) -> None:
+def test_knn_and_delaunay_know_no_unit(seed: int, scale: float) -> None:
     coords = cells(40, seed)
     for build in (sp.pp.spatial_neighbors_knn, sp.pp.spatial_neighbors_delaunay):
         before, after = (build(tissue(c), copy=True) for c in (coords, coords * scale))
@@ -164,7 +169,7 @@ def test_knn_and_delaunay_know_no_unit(seed, scale) -> None:
 @given(seed=st.integers(0, 1000))
 @pytest.mark.filterwarnings("ignore:radius")
 @pytest.mark.filterwarnings("ignore:.* of 40 spots")
-def test_permuted_spots_give_the_permuted_graph(build, kwargs, seed) -> None:
+def test_permuted_spots_give_the_permuted_graph(build: Callable[..., Any], kwargs: dict[str, Any], seed: int) -> None:
     coords = cells(40, seed)
     order = np.random.default_rng(seed).permutation(40)
     before, after = (build(tissue(c), copy=True, **kwargs).connectivities for c in (coords, coords[order]))
@@ -172,7 +177,7 @@ def test_permuted_spots_give_the_permuted_graph(build, kwargs, seed) -> None:
 
 
 @pytest.mark.parametrize("n_same", [2, 3, 12])
-def test_coincident_spots_keep_degree_and_are_not_their_own_neighbours(n_same) -> None:
+def test_coincident_spots_keep_degree_and_are_not_their_own_neighbours(n_same: int) -> None:
     coords = np.vstack([cells(), np.full((n_same, 2), 0.5)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spotscape.pp._graph_checks._SHARED_POSITIONS", 1.0)
@@ -202,7 +207,7 @@ def test_coincident_spots_share_their_corner_of_the_triangulation() -> None:
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
 @each_builder
-def test_round_trip(tmp_path, suffix, build, kwargs) -> None:
+def test_round_trip(tmp_path: Path, suffix: str, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
     coords = np.vstack([cells(), cells()[:1]])
     adata = tissue(coords, ["a"] * 61)
     build(adata, library_key="lib", key_added="mine", **{**kwargs, **({"radius": 0.3} if "radius" in kwargs else {})})
@@ -224,7 +229,7 @@ def test_three_dimensions() -> None:
     assert np.allclose(np.sort(graph.distances.data.reshape(50, 3)), np.sort(brute)[:, 1:4])
 
 
-def test_says_degree_and_lengths(caplog) -> None:
+def test_says_degree_and_lengths(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="spotscape"):
         sp.pp.spatial_neighbors_knn(tissue(LINE), n_neighs=1)
     assert "4 spots, 4 edges: 1.0 neighbours per spot (1 to 1), 0 isolated" in caplog.text
@@ -312,7 +317,7 @@ class TestErrors:
         return adata
 
     @pytest.fixture(autouse=True)
-    def untouched(self, adata):
+    def untouched(self, adata: ad.AnnData) -> Iterator[None]:
         before = adata.copy()
         yield
         assert not adata.obsp
@@ -320,41 +325,43 @@ class TestErrors:
         assert adata.obs.equals(before.obs)
 
     @each_builder
-    def test_no_coordinates(self, adata, build, kwargs) -> None:
+    def test_no_coordinates(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         with pytest.raises(KeyError, match=r"'xy' not found in adata.obsm, which has: 'spatial'"):
             build(adata, spatial_key="xy", **kwargs)
 
     @each_builder
     @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_broken_coordinates(self, adata, build, kwargs, value) -> None:
+    def test_broken_coordinates(
+        self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any], value: Any
+    ) -> None:
         adata.obsm["spatial"][3, 1] = value
         with pytest.raises(ValueError, match="NaN or infinite coordinates in 1 of 60 spots"):
             build(adata, **kwargs)
 
     @each_builder
-    def test_slice_column(self, adata, build, kwargs) -> None:
+    def test_slice_column(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         with pytest.raises(KeyError, match=r"'no' not found in adata.obs, which has: 'lib', 'text'"):
             build(adata, library_key="no", **kwargs)
         with pytest.raises(TypeError, match=r"expected category; call .*astype\('category'\)"):
             build(adata, library_key="text", **kwargs)
 
     @each_builder
-    def test_no_spots(self, adata, build, kwargs) -> None:
+    def test_no_spots(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="0 spots"):
             build(adata[:0].copy(), **kwargs)
 
     @each_builder
-    def test_no_anndata(self, adata, build, kwargs) -> None:
+    def test_no_anndata(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         with pytest.raises(TypeError, match="adata must be an AnnData, not ndarray"):
             build(cells(), **kwargs)
 
     @each_builder
     @pytest.mark.parametrize("n_jobs", [0, -2])
-    def test_n_jobs(self, adata, build, kwargs, n_jobs) -> None:
+    def test_n_jobs(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any], n_jobs: int) -> None:
         with pytest.raises(ValueError, match=f"n_jobs={n_jobs} is neither"):
             build(adata, n_jobs=n_jobs, **kwargs)
 
-    def test_n_neighs(self, adata) -> None:
+    def test_n_neighs(self, adata: ad.AnnData) -> None:
         with pytest.raises(ValueError, match="n_neighs=0 must be at least 1"):
             sp.pp.spatial_neighbors_knn(adata, n_neighs=0)
         with pytest.raises(TypeError, match="n_neighs must be an integer"):
@@ -363,23 +370,23 @@ class TestErrors:
             sp.pp.spatial_neighbors_knn(adata, library_key="lib")
 
     @pytest.mark.parametrize("radius", [0, -1.0, np.nan, np.inf, "3", (1, 1), (1, 2, 3), (-1, 2)])
-    def test_radius(self, adata, radius) -> None:
+    def test_radius(self, adata: ad.AnnData, radius: Any) -> None:
         for build in (sp.pp.spatial_neighbors_radius, sp.pp.spatial_neighbors_delaunay):
             with pytest.raises(ValueError, match="must be a positive number in the unit of the coordinates"):
                 build(adata, radius=radius)
 
-    def test_radius_that_joins_nothing(self, adata) -> None:
+    def test_radius_that_joins_nothing(self, adata: ad.AnnData) -> None:
         with pytest.raises(ValueError, match=r"radius=1e-09 joins no spots at all: the spots lie 0\.\d+ apart"):
             sp.pp.spatial_neighbors_radius(adata, radius=1e-9)
         with pytest.raises(ValueError, match="radius=1e-09 removes every edge"):
             sp.pp.spatial_neighbors_delaunay(adata, radius=1e-9)
 
-    def test_radius_that_joins_everything(self, adata, monkeypatch) -> None:
+    def test_radius_that_joins_everything(self, adata: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("spotscape.pp._graph_checks._MAX_EDGES", 1000)
         with pytest.raises(ValueError, match=r"would join every spot to about 59 others \(3.5e\+03 edges"):
             sp.pp.spatial_neighbors_radius(adata, radius=1e6)
 
-    def test_no_triangulation(self, adata) -> None:
+    def test_no_triangulation(self, adata: ad.AnnData) -> None:
         adata.obsm["spatial"][:, 1] = 0
         with pytest.raises(ValueError, match="adata has 60 spots that lie on one line"):
             sp.pp.spatial_neighbors_delaunay(adata)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 from scipy import sparse
 
 import spotscape as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 def counts(n_obs: int = 80, n_vars: int = 120, seed: int = 0, depth: float = 1.5) -> np.ndarray:
@@ -42,7 +47,7 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("make", CONTAINERS.values(), ids=CONTAINERS)
-def test_recipe_in_every_container(make) -> None:
+def test_recipe_in_every_container(make: Callable[[np.ndarray], Any]) -> None:
     raw = counts()
     adata = tissue(make(raw))
     sp.pp.prepare(adata, n_top_genes=30)
@@ -73,7 +78,7 @@ def test_median_target() -> None:
 
 
 @pytest.mark.parametrize("library_key", [None, "lib"])
-def test_genes_are_scanpys_on_counts_with_the_slice_as_batch(library_key) -> None:
+def test_genes_are_scanpys_on_counts_with_the_slice_as_batch(library_key: str | None) -> None:
     import scanpy as sc
 
     adata = tissue(counts().astype(np.float32))
@@ -102,7 +107,7 @@ def test_a_difference_between_slices_makes_no_gene_variable() -> None:
 
 
 @pytest.mark.parametrize("n_top_genes", [120, 5000, None])
-def test_all_genes_where_there_are_not_more(n_top_genes, caplog) -> None:
+def test_all_genes_where_there_are_not_more(n_top_genes: Any, caplog: pytest.LogCaptureFixture) -> None:
     adata = tissue(counts().astype(np.float32))
     with caplog.at_level(logging.INFO, logger="spotscape"):
         sp.pp.prepare(adata, n_top_genes=n_top_genes)
@@ -110,7 +115,7 @@ def test_all_genes_where_there_are_not_more(n_top_genes, caplog) -> None:
     assert "All 120 genes are marked" in caplog.text
 
 
-def test_says_what_it_did_in_two_lines(caplog) -> None:
+def test_says_what_it_did_in_two_lines(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="spotscape"):
         sp.pp.prepare(tissue(counts()), n_top_genes=30, library_key="lib")
     genes, values = [record.getMessage() for record in caplog.records]
@@ -147,7 +152,7 @@ def test_layer() -> None:
 
 @pytest.mark.filterwarnings("ignore:Trying to modify attribute")
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
-def test_a_view_becomes_its_own_and_spares_its_parent(make, tmp_path) -> None:
+def test_a_view_becomes_its_own_and_spares_its_parent(make: Callable[[np.ndarray], Any], tmp_path: Path) -> None:
     parent = tissue(make(counts(160).astype(np.float32)))
     before = dense(parent.X).copy()
     view = parent[:80]
@@ -162,7 +167,7 @@ def test_a_view_becomes_its_own_and_spares_its_parent(make, tmp_path) -> None:
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 @pytest.mark.parametrize("n_top_genes", [30, None])
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-def test_round_trip(tmp_path, suffix, n_top_genes) -> None:
+def test_round_trip(tmp_path: Path, suffix: str, n_top_genes: Any) -> None:
     adata = tissue(sparse.csr_matrix(counts().astype(np.float32)))
     sp.pp.prepare(adata, n_top_genes=n_top_genes, library_key="lib")
     path = tmp_path / f"tissue.{suffix}"
@@ -197,7 +202,9 @@ def test_few_counts_are_fitted_with_a_wider_window() -> None:
 
 @pytest.mark.parametrize("n_vars", [3, 8, 60])
 @pytest.mark.parametrize("library_key", [None, "lib"])
-def test_genes_that_no_window_fits_are_ranked_by_dispersion(tmp_path, n_vars, library_key) -> None:
+def test_genes_that_no_window_fits_are_ranked_by_dispersion(
+    tmp_path: Path, n_vars: int, library_key: str | None
+) -> None:
     # Every gene has the same mean and variance but one; with few genes scikit-misc would crash the interpreter.
     raw = np.tile(np.eye(n_vars, dtype=int), (4, 1))
     raw[:, 1] += np.random.default_rng(0).poisson(3, len(raw))
@@ -223,19 +230,19 @@ class TestErrors:
         assert list(adata.var) == list(before.var)
         assert adata.uns == before.uns
 
-    def test_fractions(self, adata) -> None:
+    def test_fractions(self, adata: ad.AnnData) -> None:
         adata.X = adata.X * 1000.5
         self.refuses(adata, ValueError, r"adata.X is not raw counts: it holds fractions \(for example \d+\.5\)")
 
-    def test_logarithms(self, adata) -> None:
+    def test_logarithms(self, adata: ad.AnnData) -> None:
         adata.X = adata.X.log1p()
         self.refuses(adata, ValueError, "it looks log-normalised already .* put the counts in X or name the layer")
 
-    def test_twice(self, adata) -> None:
+    def test_twice(self, adata: ad.AnnData) -> None:
         sp.pp.prepare(adata, n_top_genes=30)
         self.refuses(adata, ValueError, r"layers\['counts'\] exists: sp.pp.prepare\(adata, layer='counts'\)")
 
-    def test_other_counts_in_the_way(self, adata) -> None:
+    def test_other_counts_in_the_way(self, adata: ad.AnnData) -> None:
         adata.layers["counts"] = adata.X * 2
         self.refuses(adata, ValueError, r"adata.layers\['counts'\] exists and is not what adata.X holds")
         adata.layers["counts"] = dense(adata.X)
@@ -250,7 +257,7 @@ class TestErrors:
             (-2, r"negative values \(minimum -2\)"),
         ],
     )
-    def test_broken_values(self, make, value, match) -> None:
+    def test_broken_values(self, make: Callable[[np.ndarray], Any], value: Any, match: str) -> None:
         raw = counts().astype(np.float32)
         raw[3, 4] = value
         self.refuses(tissue(make(raw)), ValueError, match)
@@ -259,21 +266,21 @@ class TestErrors:
         self.refuses(tissue(np.zeros((10, 20), np.float32)), ValueError, "adata.X holds nothing but zeros")
         self.refuses(tissue(sparse.csr_matrix((10, 20), dtype=np.float32)), ValueError, "nothing but zeros")
 
-    def test_empty_spots(self, adata) -> None:
+    def test_empty_spots(self, adata: ad.AnnData) -> None:
         raw = dense(adata.X)
         raw[[2, 5]] = 0
         adata = tissue(sparse.csr_matrix(raw))
         match = r"adata.X has 2 of 80 spots without a single count \(first: '2'\).*filter_cells\(adata, min_counts=1\)"
         self.refuses(adata, ValueError, match)
 
-    def test_empty_genes(self, adata) -> None:
+    def test_empty_genes(self, adata: ad.AnnData) -> None:
         raw = dense(adata.X)
         raw[:, [7]] = 0
         match = r"adata.X has 1 of 120 genes without a single count \(first: '7'\).*filter_genes\(adata, min_counts=1\)"
         self.refuses(tissue(raw), ValueError, match)
 
     @pytest.mark.parametrize("axis", [0, 1])
-    def test_the_call_that_mends_an_empty_layer_does(self, adata, axis) -> None:
+    def test_the_call_that_mends_an_empty_layer_does(self, adata: ad.AnnData, axis: int) -> None:
         raw = dense(adata.X)
         raw[(slice(None), 3) if axis else 3] = 0
         adata.layers["raw"] = raw
@@ -283,30 +290,30 @@ class TestErrors:
         exec(str(caught.value).split("remove them: ")[1].rstrip("."), names)
         sp.pp.prepare(names["adata"], layer="raw", n_top_genes=30)
 
-    def test_nothing(self, adata) -> None:
+    def test_nothing(self, adata: ad.AnnData) -> None:
         self.refuses(adata[:0].copy(), ValueError, "0 spots and 120 genes")
         self.refuses(adata[:, :0].copy(), ValueError, "80 spots and 0 genes")
 
     @pytest.mark.filterwarnings("ignore")
-    def test_names(self, adata) -> None:
+    def test_names(self, adata: ad.AnnData) -> None:
         adata.var_names = ["x", "x", *adata.var_names[2:]]
         self.refuses(adata, ValueError, r"var_names are not unique.*var_names_make_unique\(\)")
 
-    def test_keys(self, adata) -> None:
+    def test_keys(self, adata: ad.AnnData) -> None:
         self.refuses(adata, KeyError, "'no' not found in adata.layers, which has: nothing", layer="no")
         self.refuses(adata, KeyError, "'no' not found in adata.obs, which has: 'lib'", library_key="no")
         adata.obs["text"] = "x"
         self.refuses(adata, TypeError, "expected category", library_key="text")
 
     @pytest.mark.parametrize("target_sum", [0, -1.0, np.nan, np.inf])
-    def test_target_sum(self, adata, target_sum) -> None:
+    def test_target_sum(self, adata: ad.AnnData, target_sum: Any) -> None:
         self.refuses(adata, ValueError, "must be a positive number, or None", target_sum=target_sum)
 
-    def test_n_top_genes(self, adata) -> None:
+    def test_n_top_genes(self, adata: ad.AnnData) -> None:
         self.refuses(adata, ValueError, "n_top_genes=0 must be at least 1", n_top_genes=0)
         self.refuses(adata, TypeError, "n_top_genes must be an integer", n_top_genes=30.0)
 
-    def test_slice_of_one_spot(self, adata) -> None:
+    def test_slice_of_one_spot(self, adata: ad.AnnData) -> None:
         adata.obs["lib"] = pd.Categorical(["lonely", *["b"] * 79])
         self.refuses(adata, ValueError, "slice 'lonely' has 1 spot; no variance", library_key="lib")
 
@@ -319,14 +326,14 @@ class TestErrors:
         with pytest.raises(TypeError, match=r"adata\.X has dtype complex128; expected whole numbers"):
             sp.pp.prepare(ad.AnnData(np.ones((4, 3), complex)))
 
-    def test_backed(self, adata, tmp_path) -> None:
+    def test_backed(self, adata: ad.AnnData, tmp_path: Path) -> None:
         adata.write_h5ad(tmp_path / "a.h5ad")
         backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
         with pytest.raises(ValueError, match=r"load it first: adata = adata.to_memory\(\)"):
             sp.pp.prepare(backed)
         backed.file.close()
 
-    def test_other_containers(self, adata) -> None:
+    def test_other_containers(self, adata: ad.AnnData) -> None:
         dask = pytest.importorskip("dask.array")
         adata.layers["lazy"] = dask.ones(adata.shape)
         with pytest.raises(TypeError, match=r"adata.layers\['lazy'\] is a Array; expected a NumPy array or a SciPy"):

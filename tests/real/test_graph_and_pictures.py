@@ -25,12 +25,12 @@ KINDS = {
 
 
 @pytest.fixture(params=KINDS)
-def tissue(request) -> tuple[str, ad.AnnData]:
+def tissue(request: pytest.FixtureRequest) -> tuple[str, ad.AnnData]:
     return request.param, ad.read_h5ad(Path(FOLDER or "") / f"{request.param}.h5ad")
 
 
 @pytest.mark.parametrize("name", ["knn", "delaunay"])
-def test_graphs_are_squidpys(tissue, name) -> None:
+def test_graphs_are_squidpys(tissue: tuple[str, ad.AnnData], name: str) -> None:
     _, adata = tissue
     reference = adata.copy()
     getattr(sp.pp, f"spatial_neighbors_{name}")(adata, library_key="slice")
@@ -41,7 +41,7 @@ def test_graphs_are_squidpys(tissue, name) -> None:
         assert (adata.obsp[key] != reference.obsp[key]).nnz == 0
 
 
-def test_geometry_is_recognised_in_every_slice(tissue) -> None:
+def test_geometry_is_recognised_in_every_slice(tissue: tuple[str, ad.AnnData]) -> None:
     from spotscape._core.geometry import lattice
 
     name, adata = tissue
@@ -49,7 +49,7 @@ def test_geometry_is_recognised_in_every_slice(tissue) -> None:
     assert kinds == {KINDS[name]}
 
 
-def test_prepares_and_draws(tissue) -> None:
+def test_prepares_and_draws(tissue: tuple[str, ad.AnnData]) -> None:
     import scanpy as sc
 
     _, adata = tissue
