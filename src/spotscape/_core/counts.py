@@ -50,6 +50,14 @@ def require_no_empty(adata: AnnData, values: Any, where: str) -> None:
             raise ValueError(msg)
 
 
+def n_varying(values: Any) -> int:
+    """Count the genes (columns) whose count is not the same in all spots."""
+    highest, lowest = values.max(axis=0), values.min(axis=0)
+    if sparse.issparse(values):
+        highest, lowest = highest.toarray(), lowest.toarray()
+    return int(np.count_nonzero(highest != lowest))
+
+
 def _removal(where: str, axis: int, call: str) -> str:
     # scanpy's filters look at adata.X, which may hold something else than the layer that was checked.
     if where == "adata.X":
@@ -72,7 +80,7 @@ def _stored(values: Any, where: str) -> np.ndarray:
     if stored.dtype.kind not in "buif":
         msg = f"{where} has dtype {stored.dtype}; expected whole numbers."
         raise TypeError(msg)
-    return stored
+    return np.asarray(stored)
 
 
 def _blocks(stored: np.ndarray) -> list[np.ndarray]:

@@ -53,7 +53,7 @@ def spot_spacing(coords: np.ndarray) -> float:
 
 
 def radius_for(coords: np.ndarray, n_neighs: int = 6) -> float:
-    """A radius that gives about ``n_neighs`` neighbours: a tenth more than the median distance to the last of them."""
+    """Find a radius with about ``n_neighs`` neighbours: a tenth above the median distance to the last of them."""
     available = min(n_neighs, len(np.unique(coords, axis=0)) - 1)
     return 1.1 * float(np.median(nearest_distances(coords, available)[:, -1])) if available else float("inf")
 

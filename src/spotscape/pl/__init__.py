@@ -1,1 +1,8 @@
-"""To be filled."""
+"""Plotting: tissue and training, as figures that stand on a slide as they are."""
+
+from __future__ import annotations
+
+from spotscape.pl._domains import domains
+from spotscape.pl._history import history
+
+__all__ = ["domains", "history"]

@@ -1,11 +1,10 @@
-"""Spatial graphs by squidpy's builders: within slices only, with squidpy's keys, checked for what usually goes wrong."""
+"""Spatial graphs by squidpy's builders: within slices only, with squidpy's keys, checked for usual mistakes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from spotscape._core import geometry
 from spotscape._core.validation import require_positive_int
@@ -14,6 +13,7 @@ from spotscape.pp._graph_build import Tissue, build, squidpy_builders, store
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scipy import sparse
 
 
 class SpatialGraph(NamedTuple):
@@ -43,8 +43,8 @@ def spatial_neighbors_knn(
 ) -> SpatialGraph | None:
     """Join every spot to its nearest spots of the same slice.
 
-    The graph to begin with: it needs no unit, and every spot has the same number of neighbours. It is directed: a spot at
-    a border has neighbours that do not have it as theirs.
+    The graph to begin with: it needs no unit, and every spot has the same number of neighbours. It is directed: a spot
+    at a border has neighbours that do not have it as theirs.
 
     Parameters
     ----------
@@ -254,8 +254,8 @@ def spatial_neighbors_delaunay(
     Warns
     -----
     UserWarning
-        If ``radius`` leaves spots without neighbours or fewer than 3 on average, or if slices seem to lie over each other
-        and ``library_key`` is not given.
+        If ``radius`` leaves spots without neighbours or fewer than 3 on average, or if slices seem to lie over each
+        other and ``library_key`` is not given.
 
     Examples
     --------
@@ -275,9 +275,11 @@ def spatial_neighbors_delaunay(
 
     def build_slice(coords: np.ndarray) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
         corners, corner_of = np.unique(coords, axis=0, return_inverse=True)
-        if len(corners) == len(coords):
-            return builder.build(coords)
-        return geometry.join_coincident(*builder.build(corners), corner_of.ravel())
+        coincident = len(corners) < len(coords)
+        connectivities, distances = builder.build(corners if coincident else coords)
+        if coincident:
+            return geometry.join_coincident(connectivities, distances, corner_of.ravel())
+        return connectivities, distances
 
     graph = SpatialGraph(*build(tissue, build_slice, builder.combine, n_jobs=n_jobs))
     if interval is not None:

@@ -17,7 +17,6 @@ from spotscape._core.validation import coordinates, require_data, slice_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import ModuleType
 
     from anndata import AnnData
     from scipy.sparse import csr_matrix
@@ -57,8 +56,8 @@ class Tissue:
         return "adata" if name is None else f"slice {name!r}"
 
 
-def squidpy_builders() -> ModuleType:
-    """squidpy's graph builders, imported without the warnings its own dependencies raise on import."""
+def squidpy_builders() -> Any:
+    """Import squidpy's graph builders without the warnings its own dependencies raise on import."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from squidpy.gr import neighbors

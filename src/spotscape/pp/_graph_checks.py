@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -51,18 +51,18 @@ def require_triangulable(tissue: Tissue) -> None:
         centred = coords - coords.mean(axis=0)
         if np.linalg.matrix_rank(centred) < coords.shape[1]:
             msg = (
-                f"{tissue.called(name)} has {len(coords)} spots that lie on one line (or plane, or point), so there is no "
-                f"triangulation; use sp.pp.spatial_neighbors_knn."
+                f"{tissue.called(name)} has {len(coords)} spots that lie on one line (or plane, or point), so there is "
+                f"no triangulation; use sp.pp.spatial_neighbors_knn."
             )
             raise ValueError(msg)
 
 
 def require_radius(radius: float | tuple[float, float]) -> tuple[float, float]:
     """Return ``(smallest, largest)`` edge length; ValueError unless ``0 <= smallest < largest < inf``."""
-    pair = radius if isinstance(radius, (tuple, list)) else (0.0, radius)
+    pair: tuple[Any, ...] = tuple(radius) if isinstance(radius, (tuple, list)) else (0.0, radius)
     numeric = len(pair) == 2 and all(isinstance(r, (int, float, np.number)) and np.isfinite(r) for r in pair)
     if not numeric or min(pair) < 0 or min(pair) == max(pair):
-        msg = f"radius={radius!r} must be a positive number in the unit of the coordinates, or (smallest, largest) of a ring."
+        msg = f"radius={radius!r} must be a positive number in the unit of the coordinates, or (smallest, largest)."
         raise ValueError(msg)
     return float(min(pair)), float(max(pair))
 
@@ -72,8 +72,8 @@ def require_feasible_radius(tissue: Tissue, radius: float) -> None:
     edges = sum(len(coords) * geometry.expected_degree(coords, radius) for coords in tissue.slices)
     if edges > _MAX_EDGES:
         msg = (
-            f"radius={radius:g} would join every spot to about {edges / tissue.n_spots:,.0f} others ({edges:.1e} edges in "
-            f"all); {_spacing_of(tissue)}. {_advice(tissue)}"
+            f"radius={radius:g} would join every spot to about {edges / tissue.n_spots:,.0f} others ({edges:.1e} edges "
+            f"in all); {_spacing_of(tissue)}. {_advice(tissue)}"
         )
         raise ValueError(msg)
 
@@ -118,8 +118,8 @@ def warn_of_strays(tissue: Tissue, distances: csr_matrix) -> None:
     if far:
         warn(
             f"{far} of {tissue.n_spots} spots lie more than {_STRAY} times the usual {typical:g} from their nearest "
-            f"neighbour (farthest: {nearest.max():g}); n_neighs joins them all the same. Remove them if they are debris, "
-            f"or use sp.pp.spatial_neighbors_radius."
+            f"neighbour (farthest: {nearest.max():g}); n_neighs joins them all the same. Remove them if they are "
+            f"debris, or use sp.pp.spatial_neighbors_radius."
         )
 
 
@@ -138,8 +138,8 @@ def warn_of_overlaid_slices(adata: AnnData, tissue: Tissue, connectivities: csr_
     shared = _n_sharing_position(distances)
     if shared > _SHARED_POSITIONS * tissue.n_spots:
         warn(
-            f"{shared} of {tissue.n_spots} spots share their position with another one; if several slices lie over each "
-            f"other, name the column that tells them apart: library_key=..."
+            f"{shared} of {tissue.n_spots} spots share their position with another one; if several slices lie over "
+            f"each other, name the column that tells them apart: library_key=..."
         )
 
 
@@ -149,7 +149,8 @@ def report(tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix) ->
     slices = "" if tissue.library_key is None else f" in {len(tissue.slices)} slices"
     shared = _n_sharing_position(distances)
     logger.info(
-        "%s spots%s, %s edges: %.1f neighbours per spot (%d to %d), %d isolated; edge length median %.4g, longest %.4g.%s",
+        "%s spots%s, %s edges: %.1f neighbours per spot (%d to %d), %d isolated; "
+        "edge length median %.4g, longest %.4g.%s",
         f"{tissue.n_spots:,}",
         slices,
         f"{connectivities.nnz:,}",
@@ -178,8 +179,8 @@ def _warn_of_isolated(tissue: Tissue, connectivities: csr_matrix, radius: float)
     worst = int(np.argmax(per_slice))
     where = "" if tissue.library_key is None else f" (most in {tissue.called(tissue.names[worst])}: {per_slice[worst]})"
     warn(
-        f"{isolated.sum()} of {tissue.n_spots} spots have no neighbour within radius={radius:g}{where}; they learn from "
-        f"nothing but themselves. Raise radius, or remove those spots."
+        f"{isolated.sum()} of {tissue.n_spots} spots have no neighbour within radius={radius:g}{where}; they learn "
+        f"from nothing but themselves. Raise radius, or remove those spots."
     )
 
 

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
-from spotscape._core.counts import require_counts, require_no_empty
+from spotscape._core.counts import n_varying, require_counts, require_no_empty
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The first is the default of Seurat and scanpy; wider windows give up detail where small slices leave too few genes.
 _SPANS = (0.3, 0.5, 0.7, 1.0)
+# A window of fewer genes does not determine the local parabola, and scikit-misc then kills the process.
+_FEWEST_GENES_IN_SPAN = 10
 # Of scanpy's measurements those that h5ad and zarr can hold and that are not copies of var_names.
 _MEASURED = (
     "highly_variable",
@@ -46,8 +48,8 @@ def prepare(
 
     The recipe, all of it through scanpy: genes are ranked on the *counts* by their standardised variance
     (``seurat_v3``), within each slice and then over the slices, so that no difference between slices makes a gene
-    variable and no gene is lost because one slice ranks it low; every spot is scaled to ``target_sum`` counts over *all*
-    genes; the result is ``log(1 + x)``.
+    variable and no gene is lost because one slice ranks it low; every spot is scaled to ``target_sum`` counts over
+    *all* genes; the result is ``log(1 + x)``.
 
     No gene is dropped: the chosen ones are marked in ``adata.var["highly_variable"]``, which is what
     :func:`spotscape.tl.spotscape` looks at by default, as :func:`scanpy.pp.pca` does.
@@ -75,8 +77,8 @@ def prepare(
     -------
     ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
 
-    ``adata.X`` : float32 (float64 if the counts are), same shape and sparsity
-        ``log1p`` of the normalised counts.
+    ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``
+        ``log1p`` of the normalised counts, zero where they are.
     ``adata.layers["counts"]`` : as given
         The raw counts.
     ``adata.var["highly_variable"]`` : bool, shape ``(n_vars,)``
@@ -99,8 +101,8 @@ def prepare(
 
     Notes
     -----
-    The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit is
-    then repeated with wider windows (``span`` .3, .5, .7, 1); if all fail, genes are ranked by the normalised
+    The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit
+    is then repeated with wider windows (``span`` .3, .5, .7, 1); if all fail, genes are ranked by the normalised
     dispersion of the logarithmised values (``flavor="seurat"``) and a warning says so.
 
     Examples
@@ -174,7 +176,8 @@ def _check_kept_counts(adata: AnnData, counts: Any, layer: str | None) -> None:
 
 
 def _dense_differs(kept: Any, counts: Any) -> bool:
-    return not np.array_equal(*(m.toarray() if sparse.issparse(m) else np.asarray(m) for m in (kept, counts)))
+    left, right = (m.toarray() if sparse.issparse(m) else np.asarray(m) for m in (kept, counts))
+    return not np.array_equal(left, right)
 
 
 def _check_arguments(
@@ -197,7 +200,9 @@ def _normalise(counts: Any, target_sum: float | None) -> Any:
     import scanpy as sc
 
     dtype = np.float64 if counts.dtype == np.float64 else np.float32
-    scratch = AnnData(counts.astype(dtype, copy=True))
+    scratch = AnnData(
+        sparse.csr_matrix(counts, dtype=dtype, copy=True) if sparse.issparse(counts) else counts.astype(dtype)
+    )
     sc.pp.normalize_total(scratch, target_sum=target_sum)
     sc.pp.log1p(scratch)
     return scratch.X
@@ -214,7 +219,8 @@ def _select_genes(
     obs = pd.DataFrame(index=adata.obs_names)
     if labels is not None:
         obs["slice"] = labels
-    scratch = AnnData(counts, obs=obs, var=pd.DataFrame(index=adata.var_names), layers={"normalised": normalised})
+    matrix = sparse.csr_matrix(counts) if sparse.issparse(counts) else counts
+    scratch = AnnData(matrix, obs=obs, var=pd.DataFrame(index=adata.var_names), layers={"normalised": normalised})
     return _rank_genes(scratch, n_top_genes, batch_key=None if labels is None else "slice")
 
 
@@ -222,7 +228,11 @@ def _rank_genes(scratch: AnnData, n_top_genes: int, *, batch_key: str | None) ->
     import scanpy as sc
 
     common = {"n_top_genes": n_top_genes, "batch_key": batch_key, "inplace": False}
+    codes = scratch.obs[batch_key].cat.codes.to_numpy() if batch_key else np.zeros(scratch.n_obs)
+    fewest = min(n_varying(scratch.X[codes == code]) for code in np.unique(codes))
     for span in _SPANS:
+        if span * fewest < _FEWEST_GENES_IN_SPAN:
+            continue
         try:
             ranking = sc.pp.highly_variable_genes(scratch, flavor="seurat_v3", span=span, check_values=False, **common)
         except ValueError as error:
@@ -230,13 +240,16 @@ def _rank_genes(scratch: AnnData, n_top_genes: int, *, batch_key: str | None) ->
             continue
         return ranking, {"flavor": "seurat_v3", "span": span}
     warn(
-        f"The variance of the genes could not be fitted on the counts (too few spots or counts for any loess span of "
-        f"{list(_SPANS)}); the n_top_genes={n_top_genes} are ranked by dispersion (flavor='seurat') instead."
+        f"The variance of the genes could not be fitted on the counts (too few spots, genes or counts for any loess "
+        f"span of {list(_SPANS)}); the n_top_genes={n_top_genes} are ranked by dispersion (flavor='seurat') instead."
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # empty bins of the mean are expected on what brought us here
         ranking = sc.pp.highly_variable_genes(scratch, flavor="seurat", layer="normalised", **common)
-    return ranking.reindex(scratch.var_names), {"flavor": "seurat", "span": None}
+    ranking = ranking.reindex(scratch.var_names)
+    # Ties at the cut-off would let scanpy mark more genes than asked for.
+    best = ranking.sort_values(["dispersions_norm", "dispersions"], ascending=False, kind="stable").index[:n_top_genes]
+    return ranking.assign(highly_variable=ranking.index.isin(best)), {"flavor": "seurat", "span": None}
 
 
 def _report(

@@ -1,0 +1,105 @@
+"""Training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spotscape._core.validation import require_key
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# A curve that falls by more than this is read on a logarithmic scale.
+_LOG_ABOVE = 10
+_NCOLS = 4
+
+
+def history(
+    adata: AnnData | Mapping[str, Any],
+    *,
+    key: str = "spotscape",
+    figsize: tuple[float, float] | None = None,
+    dpi: float | None = None,
+) -> Figure:
+    """Show how a training went: one small panel for every curve of its history.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the record of a method in ``adata.uns[key]``, or that record, or its ``history`` itself (a dict
+        from name to values, one per epoch).
+    key
+        Where the record is in ``adata.uns``.
+    figsize
+        Width and height of the figure in inches. ``None`` means 3 by 2.4 per panel.
+    dpi
+        Resolution of the figure. ``None`` means matplotlib's.
+
+    Returns
+    -------
+    The :class:`~matplotlib.figure.Figure`. Positive curves that span more than a factor of 10 have a logarithmic axis.
+
+    Raises
+    ------
+    KeyError
+        If there is no such record, or it has no history.
+    ValueError
+        If the history is empty or a curve is not one-dimensional.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> figure = sp.pl.history({"loss": np.geomspace(1.0, 0.01, 50), "lr": np.linspace(1e-3, 0.0, 50)})
+    >>> [ax.get_title() for ax in figure.axes]
+    ['loss', 'lr']
+    """
+    import matplotlib.pyplot as plt
+
+    curves = _curves(adata, key)
+    across = min(_NCOLS, len(curves))
+    down = -(-len(curves) // across)
+    figure = plt.figure(figsize=figsize or (3 * across, 2.4 * down), dpi=dpi, layout="constrained")
+    plt.close(figure)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for ax, (name, values) in zip(axes, curves.items(), strict=False):
+        _draw(ax, name, values)
+    for ax in axes[len(curves) :]:
+        ax.remove()
+    return figure
+
+
+def _curves(source: AnnData | Mapping[str, Any], key: str) -> dict[str, np.ndarray]:
+    if not isinstance(source, Mapping):
+        require_key(source.uns, key, "adata.uns", hint="A method leaves its record there, for example sp.tl.spotscape")
+        source = source.uns[key]
+        require_key(source, "history", f"adata.uns[{key!r}]")
+    stored = source.get("history", source)
+    if not isinstance(stored, Mapping) or not stored:
+        msg = "the history holds no curves; expected a dict from name to one value per epoch."
+        raise ValueError(msg)
+    curves = {str(name): np.asarray(values, dtype=np.float64) for name, values in stored.items()}
+    for name, values in curves.items():
+        if values.ndim != 1:
+            msg = f"the curve {name!r} of the history has shape {values.shape}; expected one value per epoch."
+            raise ValueError(msg)
+    return curves
+
+
+def _draw(ax: Axes, name: str, values: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.plot(np.arange(1, len(values) + 1), values, color="#0072B2", linewidth=1.6)
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() > 0 and finite.max() > _LOG_ABOVE * finite.min():
+        ax.set_yscale("log")
+    ax.set_title(name)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", alpha=0.3, linewidth=0.6)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spotscape._core.geometry import expected_degree, lattice, nearest_distances, radius_for, spot_spacing
+
+HEXAGONS = np.array([[x + 0.5 * (y % 2), y * np.sqrt(3) / 2] for y in range(15) for x in range(15)])
+SQUARES = np.array([[x, y] for y in range(15) for x in range(15)], float)
+
+
+@pytest.mark.parametrize(("coords", "kind", "symmetry"), [(HEXAGONS, "hexagonal", 6), (SQUARES, "square", 4)])
+@settings(max_examples=20, deadline=None)
+@given(angle=st.floats(0, 6.28), scale=st.floats(1e-3, 1e4), jitter=st.floats(0, 0.01))
+def test_lattices_are_recognised_at_any_rotation_and_unit(  # noqa: PLR0917
+    coords: np.ndarray, kind: str, symmetry: int, angle: float, scale: float, jitter: float
+) -> None:
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    noise = jitter * np.random.default_rng(0).standard_normal(coords.shape)
+    found = lattice((coords + noise) @ turn * scale)
+    assert found.kind == kind
+    assert found.spacing == pytest.approx(scale, rel=0.05)
+    assert np.cos(symmetry * (found.angle - angle)) == pytest.approx(1, abs=0.01)
+
+
+def test_holes_do_not_hide_a_lattice() -> None:
+    keep = np.random.default_rng(0).random(len(HEXAGONS)) > 0.05
+    assert lattice(HEXAGONS[keep]).kind == "hexagonal"
+
+
+def test_cells_lines_and_points_are_irregular() -> None:
+    cells = np.random.default_rng(0).random((300, 2))
+    for coords in (cells, np.c_[np.arange(50.0), np.zeros(50)], np.zeros((5, 2)), np.zeros((1, 2))):
+        assert lattice(coords).kind == "irregular"
+    assert lattice(np.zeros((5, 2))).spacing == 1
+
+
+def test_spacing_counts_positions_once() -> None:
+    assert spot_spacing(np.repeat(SQUARES * 3, 4, axis=0)) == 3
+    assert spot_spacing(np.zeros((4, 2))) == np.inf
+    assert np.array_equal(nearest_distances(np.array([[0.0, 0], [3, 4]]), 2), [[5, np.inf], [5, np.inf]])
+
+
+def test_radius_for_six_gives_about_six() -> None:
+    cells = np.random.default_rng(0).random((2000, 2))
+    assert 5 < expected_degree(cells, radius_for(cells)) < 8
+    assert expected_degree(HEXAGONS, radius_for(HEXAGONS)) > 5
+    assert radius_for(np.zeros((3, 2))) == np.inf
+    assert expected_degree(SQUARES, 100) == len(SQUARES) - 1

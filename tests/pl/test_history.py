@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import anndata as ad
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+import spotscape as sp
+
+CURVES = {
+    "loss": np.geomspace(1, 0.001, 50),
+    "reconstruction": np.linspace(0.4, 0.3, 50),
+    "gap": np.linspace(1, -1, 50),
+}
+
+
+@pytest.mark.parametrize("source", ["adata", "record", "curves"])
+def test_a_panel_for_every_curve(source: str) -> None:
+    adata = ad.AnnData(np.ones((2, 2)), uns={"mine": {"history": CURVES, "params": {}}})
+    given = {"adata": adata, "record": adata.uns["mine"], "curves": CURVES}[source]
+    figure = sp.pl.history(given, key="mine")
+    assert [ax.get_title() for ax in figure.axes] == list(CURVES)
+    for ax, values in zip(figure.axes, CURVES.values(), strict=True):
+        (line,) = ax.lines
+        assert np.array_equal(line.get_ydata(), values)
+        assert np.array_equal(line.get_xdata(), np.arange(1, 51))
+    assert not plt.get_fignums()
+
+
+def test_scales_follow_the_curves() -> None:
+    figure = sp.pl.history({**CURVES, "broken": [np.nan, np.nan]})
+    assert [ax.get_yscale() for ax in figure.axes] == ["log", "linear", "linear", "linear"]
+    figure.canvas.draw()
+
+
+def test_rows_of_four() -> None:
+    figure = sp.pl.history({f"loss {i}": [1, 2] for i in range(6)}, figsize=(5, 4), dpi=40)
+    assert len(figure.axes) == 6
+    assert figure.axes[0].get_gridspec().get_geometry() == (2, 4)
+    assert tuple(figure.get_size_inches()) == (5, 4)
+
+
+def test_errors() -> None:
+    adata = ad.AnnData(np.ones((2, 2)), uns={"other": {"params": {}}})
+    with pytest.raises(KeyError, match=r"'spotscape' not found in adata\.uns, which has: 'other'"):
+        sp.pl.history(adata)
+    with pytest.raises(KeyError, match=r"'history' not found in adata.uns\['other'\], which has: 'params'"):
+        sp.pl.history(adata, key="other")
+    with pytest.raises(ValueError, match="the history holds no curves"):
+        sp.pl.history({"history": {}})
+    with pytest.raises(ValueError, match=r"curve 'loss' of the history has shape \(2, 2\)"):
+        sp.pl.history({"loss": np.ones((2, 2))})
