@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import typing
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,9 @@ def public_names(namespace: str) -> list[str]:
 
 def public_objects(*namespaces: str) -> dict[str, Any]:
     """Return every public object by its name as a user writes it, ``tl.spotscape``."""
-    return {f"{space}.{name}": getattr(getattr(sp, space), name) for space in namespaces for name in public_names(space)}
+    return {
+        f"{space}.{name}": getattr(getattr(sp, space), name) for space in namespaces for name in public_names(space)
+    }
 
 
 def functions(*namespaces: str) -> dict[str, Callable[..., Any]]:
@@ -139,17 +140,13 @@ def test_the_api_page_names_no_other_namespace() -> None:
     assert {name for name in listed if name.partition(".")[0] not in NAMESPACES} == {"settings"}
 
 
-def test_annotations_can_be_resolved() -> None:
-    from spotscape._core.settings import Settings
-
-    assert typing.get_type_hints(Settings.override)
-
-
 class TestThePolicyBites:
     """A rule that cannot fail is none."""
 
     def test_a_section(self) -> None:
-        found = sections_of("Do.\n\n    Parameters\n    ----------\n    a\n        First.\n\n    Returns\n    -------\n    It.")
+        found = sections_of(
+            "Do.\n\n    Parameters\n    ----------\n    a\n        First.\n\n    Returns\n    -------\n    It."
+        )
         assert found.keys() == {"Parameters", "Returns"}
 
     def test_parameters(self) -> None:

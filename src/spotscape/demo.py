@@ -1,7 +1,7 @@
 """From counts to a picture of a tissue with its domains: ``python -m spotscape.demo``.
 
-A tissue is simulated, so that nothing has to be downloaded and the true domains are known; then the steps are those that
-a user takes with her own data.
+A tissue is simulated, so that nothing has to be downloaded and the true domains are known; the steps are then those
+that a user takes with her own data.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def save(adata: AnnData, folder: Path) -> tuple[Path, Path]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, run the demonstration, and say what came out and where it is."""
-    parser = argparse.ArgumentParser(prog="python -m spotscape.demo", description="Find the domains of a simulated tissue.")
+    parser = argparse.ArgumentParser(
+        prog="python -m spotscape.demo", description="Find the domains of a simulated tissue."
+    )
     parser.add_argument("--output", type=Path, default=Path("spotscape-demo"), help="folder for results (%(default)s)")
     parser.add_argument("--n-domains", type=int, default=6, help="domains in the tissue (%(default)s)")
     parser.add_argument("--n-spots", type=int, default=2000, help="spots in the tissue (%(default)s)")
