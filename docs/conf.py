@@ -89,12 +89,9 @@ intersphinx_mapping = (
 )
 nitpicky = True
 # Every name of our own has to lead somewhere; those of others do so with a network only.
-_OTHERS = "|".join(
-    """
-    anndata collections leidenalg logging matplotlib networkx np numpy pandas
-    pathlib pd scanpy scipy sklearn sparse squidpy torch torch_geometric
-    torch_sparse typing tqdm
-    """.split()
+_OTHERS = (
+    "anndata|collections|leidenalg|logging|matplotlib|networkx|np|numpy|pandas|pathlib|pd|scanpy|scipy|sklearn|sparse|"
+    "squidpy|torch|torch_geometric|torch_sparse|typing|tqdm"
 )
 nitpick_ignore_regex = [
     ("py:.*", rf"({_OTHERS})(\..*)?"),

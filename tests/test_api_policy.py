@@ -150,7 +150,7 @@ class TestThePolicyBites:
         assert found.keys() == {"Parameters", "Returns"}
 
     def test_parameters(self) -> None:
-        text = "Do.\n\nParameters\n----------\nadata\n    Data, with a comma.\nx, y : float\n    Two.\n*rest\n    More: all."
+        text = "Do.\n\nParameters\n----------\nadata\n    Data, a comma.\nx, y : float\n    Two.\n*rest\n    More: all."
         assert documented_parameters(text) == {"adata", "x", "y", "rest"}
 
     def test_a_list_of_names(self) -> None:

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from spotscape.pp._graph_build import Tissue
 
 # Columns that, by the habits of the field, hold the slice of a spot.
-_SLICE_COLUMNS = ("slice", "slice_name", "slice_id", "library_id", "section", "slide", "sample", "sample_id", "batch_name")
+_SLICE_COLUMNS = (
+    "slice",
+    "slice_name",
+    "slice_id",
+    "library_id",
+    "section",
+    "slide",
+    "sample",
+    "sample_id",
+    "batch_name",
+)
 # On real tissue (Visium, ST, STARmap, seqFISH) the farthest spot lies 8 spacings from its neighbour.
 _STRAY = 20
 _RADIUS_IN_SPACINGS = (1.0, 20.0)
@@ -52,9 +62,7 @@ def require_radius(radius: float | tuple[float, float]) -> tuple[float, float]:
     pair = radius if isinstance(radius, (tuple, list)) else (0.0, radius)
     numeric = len(pair) == 2 and all(isinstance(r, (int, float, np.number)) and np.isfinite(r) for r in pair)
     if not numeric or min(pair) < 0 or min(pair) == max(pair):
-        msg = (
-            f"radius={radius!r} must be a positive number in the unit of the coordinates, or (smallest, largest) of a ring."
-        )
+        msg = f"radius={radius!r} must be a positive number in the unit of the coordinates, or (smallest, largest) of a ring."
         raise ValueError(msg)
     return float(min(pair)), float(max(pair))
 
@@ -115,9 +123,7 @@ def warn_of_strays(tissue: Tissue, distances: csr_matrix) -> None:
         )
 
 
-def warn_of_overlaid_slices(
-    adata: AnnData, tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix
-) -> None:
+def warn_of_overlaid_slices(adata: AnnData, tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix) -> None:
     """Warn if several slices seem to lie in one frame of coordinates and ``library_key`` was not given."""
     if tissue.library_key is not None:
         return

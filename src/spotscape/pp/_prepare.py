@@ -161,7 +161,9 @@ def _check_kept_counts(adata: AnnData, counts: Any, layer: str | None) -> None:
     if layer == keys.COUNTS or keys.COUNTS not in adata.layers:
         return
     kept = adata.layers[keys.COUNTS]
-    differs = (kept != counts).nnz if sparse.issparse(kept) and sparse.issparse(counts) else _dense_differs(kept, counts)
+    differs = (
+        (kept != counts).nnz if sparse.issparse(kept) and sparse.issparse(counts) else _dense_differs(kept, counts)
+    )
     if differs:
         where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
         msg = (
