@@ -28,7 +28,9 @@ def public_names(namespace: str) -> list[str]:
 
 def public_objects(*namespaces: str) -> dict[str, Any]:
     """Return every public object by its name as a user writes it, ``tl.spotscape``."""
-    return {f"{space}.{name}": getattr(getattr(sp, space), name) for space in namespaces for name in public_names(space)}
+    return {
+        f"{space}.{name}": getattr(getattr(sp, space), name) for space in namespaces for name in public_names(space)
+    }
 
 
 def functions(*namespaces: str) -> dict[str, Callable[..., Any]]:
@@ -142,11 +144,13 @@ class TestThePolicyBites:
     """A rule that cannot fail is none."""
 
     def test_a_section(self) -> None:
-        found = sections_of("Do.\n\n    Parameters\n    ----------\n    a\n        First.\n\n    Returns\n    -------\n    It.")
+        found = sections_of(
+            "Do.\n\n    Parameters\n    ----------\n    a\n        First.\n\n    Returns\n    -------\n    It."
+        )
         assert found.keys() == {"Parameters", "Returns"}
 
     def test_parameters(self) -> None:
-        text = "Do.\n\nParameters\n----------\nadata\n    Data, with a comma.\nx, y : float\n    Two.\n*rest\n    More: all."
+        text = "Do.\n\nParameters\n----------\nadata\n    Data, a comma.\nx, y : float\n    Two.\n*rest\n    More: all."
         assert documented_parameters(text) == {"adata", "x", "y", "rest"}
 
     def test_a_list_of_names(self) -> None:

@@ -127,7 +127,9 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 
 # A folder of somebody's machine, or an address that only one network knows.
-PRIVATE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|opt|Users|mnt|srv)/[\w.-]|[A-Z]:\\Users|localhost:\d|\b10\.\d+\.\d+\.\d+\b")
+PRIVATE = re.compile(
+    r"(?<![\w.])/(?:home|root|tmp|work|opt|Users|mnt|srv)/[\w.-]|[A-Z]:\\Users|localhost:\d|\b10\.\d+\.\d+\.\d+\b"
+)
 TEXTS = {".py", ".md", ".toml", ".yaml", ".yml", ".cff", ".txt", ".ipynb", ".cfg", ".sh"}
 FOLDERS = ("src", "docs", "notebooks", "benchmarks", "constraints", ".github", ".ci", "tests")
 GENERATED = {"_build", "generated", "__pycache__", ".ipynb_checkpoints"}

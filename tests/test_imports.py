@@ -8,16 +8,18 @@ import sys
 
 import pytest
 
+import spotscape as sp
+
 HEAVY = ("faiss", "matplotlib", "scanpy", "spatialdata", "squidpy", "torch_geometric", "igraph", "leidenalg")
 ANNDATA_SIDE = ("anndata", "scanpy", "squidpy", "spatialdata")
 
 # Those who ask for graph convolution get torch_geometric with it; clustering and metrics do without.
 FORBIDDEN = {
-    "import spotscape": HEAVY + ("anndata", "pandas", "torch"),
+    "import spotscape": (*HEAVY, "anndata", "pandas", "torch"),
     "import spotscape.datasets": HEAVY,
-    "import spotscape.metrics": HEAVY + ("anndata",),
+    "import spotscape.metrics": (*HEAVY, "anndata"),
     "import spotscape.models": tuple({*HEAVY, *ANNDATA_SIDE} - {"torch_geometric"}),
-    "import spotscape.nn": HEAVY + ("anndata",),
+    "import spotscape.nn": (*HEAVY, "anndata"),
     "import spotscape.pl": HEAVY,
     "import spotscape.pp": HEAVY,
     "import spotscape.tl": HEAVY,
@@ -26,7 +28,9 @@ FORBIDDEN = {
 
 def loaded_after(statement: str) -> set[str]:
     """Return the top-level modules that a fresh Python has loaded after ``statement``."""
-    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    code = (
+        f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(json.loads(run.stdout))
 
@@ -41,14 +45,12 @@ def test_the_check_sees_a_loaded_module() -> None:
 
 
 def test_namespaces_come_on_first_use() -> None:
-    namespaces = "datasets metrics models nn pl pp tl".split()
+    namespaces = ("datasets", "metrics", "models", "nn", "pl", "pp", "tl")
     code = "import spotscape as sp; " + "; ".join(f"sp.{name}.__name__" for name in namespaces)
     assert "spotscape" in loaded_after(code)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    import spotscape as sp
-
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sp.nothing
     assert {"pp", "tl", "pl", "settings"} <= set(dir(sp))

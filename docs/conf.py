@@ -1,0 +1,122 @@
+"""Sphinx settings; ``nox -s docs`` builds the site without a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+
+# The extension calls what Sphinx 10 will have renamed, once for every parameter.
+warnings.filterwarnings("ignore", message="'sphinx_autodoc_typehints")
+
+project = "spotscape"
+author = "The spotscape developers"
+copyright = f"2026, {author}"
+version = release = version_of("spotscape")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_autodoc_typehints",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+# API pages
+autosummary_generate = True
+autodoc_inherit_docstrings = False
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+always_use_bars_union = True
+typehints_defaults = "braces"
+typehints_document_rtype = False  # what is returned, or written, is said in words
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+# Pages and notebooks: outputs are stored, `nox -s notebooks` makes them
+nb_execution_mode = "off"
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "linkify"]
+myst_heading_anchors = 3
+
+
+def _collect_notebooks() -> None:
+    """Copy the notebooks next to the pages, where Sphinx can see them."""
+    target = HERE / "notebooks"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
+        shutil.copy2(notebook, target)
+
+
+_collect_notebooks()
+suppress_warnings = [
+    "ref.footnote",  # numbered references at the end of a docstring need not be cited in it
+    "sphinx_autodoc_typehints.guarded_import",  # modules that are imported for type checking only
+]
+
+# Links into other projects need their inventories, hence a network; the site builds and is complete without.
+intersphinx_mapping = (
+    {
+        "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+        "matplotlib": ("https://matplotlib.org/stable/", None),
+        "numpy": ("https://numpy.org/doc/stable/", None),
+        "pandas": ("https://pandas.pydata.org/pandas-docs/stable/", None),
+        "python": ("https://docs.python.org/3", None),
+        "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy/", None),
+        "sklearn": ("https://scikit-learn.org/stable/", None),
+        "squidpy": ("https://squidpy.readthedocs.io/en/stable/", None),
+        "torch": ("https://docs.pytorch.org/docs/stable/", None),
+    }
+    if os.environ.get("READTHEDOCS")
+    else {}
+)
+nitpicky = True
+# Every name of our own has to lead somewhere; those of others do so with a network only.
+_OTHERS = (
+    "anndata|collections|leidenalg|logging|matplotlib|networkx|np|numpy|pandas|pathlib|pd|scanpy|scipy|sklearn|sparse|"
+    "squidpy|torch|torch_geometric|torch_sparse|typing|tqdm"
+)
+nitpick_ignore_regex = [
+    ("py:.*", rf"({_OTHERS})(\..*)?"),
+    ("py:attr", r"spotscape\.settings\..*"),  # described on the page of the object
+    ("py:.*", r"[A-Z]\w*|[a-z]\w*"),  # built-ins and names without a module, as short annotations show them
+]
+
+html_theme = "sphinx_book_theme"
+html_title = "spotscape"
+html_static_path = ["_static"] if (HERE / "_static").is_dir() else []
+html_theme_options = {
+    "home_page_in_toc": False,
+    "navbar_persistent": [],
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+}
+
+
+def _mend_literals(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep ``adata.obs["key"]`` readable as an entry of Returns: napoleon makes bold of it, which does not nest."""
+    lines[:] = [re.sub(r"\*\*(``.+?``)\*\*", r"\1", line) for line in lines]
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what is ours to Sphinx."""
+    app.connect("autodoc-process-docstring", _mend_literals, priority=900)
