@@ -18,7 +18,9 @@ class RandomSource:
     """
 
     def __init__(self, random_state: int | None = 0) -> None:
-        self.seed = int(np.random.SeedSequence(random_state).entropy) if random_state is None else int(random_state)
+        # 63 bits, so that h5ad and zarr can keep a drawn seed.
+        drawn = int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) >> 1
+        self.seed = drawn if random_state is None else int(random_state)
         if self.seed < 0:
             msg = f"random_state={random_state} is negative; give a non-negative integer or None."
             raise ValueError(msg)
