@@ -34,8 +34,9 @@ def silhouette(
     embedding
         Position of each spot, shape ``(n_spots, n_dims)``.
     max_spots
-        Above this number of spots, a seeded sample of about this size is taken in proportion from all domains, because
-        all pairwise distances are needed. Default: 5,000 (200 MB of distances).
+        Above this number of spots, a seeded sample of about this size is taken from all domains (small ones get more
+        than their share, and are weighted accordingly), because all pairwise distances are needed. Default: 5,000
+        (200 MB of distances).
     random_state
         Seed of the sample.
 
@@ -87,8 +88,8 @@ def spatial_asw(
         Slice of each spot. Each slice is scored on its own and the slices are averaged by their numbers of spots;
         slices with a single domain are left out. Default: one slice.
     max_spots
-        Above this number of spots in a slice, a seeded sample of about this size is taken in proportion from all
-        domains. Default: 5,000 (200 MB of distances).
+        Above this number of spots in a slice, a seeded sample of about this size is taken as in :func:`silhouette`.
+        Default: 5,000 (200 MB of distances).
     random_state
         Seed of the sample.
 
@@ -169,7 +170,7 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
 
     With the default, a spot is abnormal if at least 6 of its 10 nearest spots have another label. Where several spots
     are equally far (to 1e-6 relative) and not all of them can be among the ``n_neighs``, as on every lattice, they
-    share the remaining places, so that the value does not depend on the order of the spots.
+    share the remaining places, so that the value does not depend on the order of the spots (up to 14 more are seen).
 
     Parameters
     ----------
@@ -227,7 +228,8 @@ def _rows_by(codes: np.ndarray) -> Iterator[np.ndarray]:
 def _standardise(points: np.ndarray) -> np.ndarray:
     centred = points - points.mean(axis=0)
     scale = centred.std(axis=0)
-    return centred / np.where(scale > 0, scale, 1.0)
+    standardised: np.ndarray = centred / np.where(scale > 0, scale, 1.0)
+    return standardised
 
 
 def _nearest(points: np.ndarray) -> float:
@@ -256,7 +258,10 @@ def _sampled_silhouette(codes: np.ndarray, points: np.ndarray, max_spots: int, r
     generator = RandomSource(random_state).numpy("silhouette")
     share = max_spots / len(codes)
     strata = list(_rows_by(codes))
-    drawn = [generator.choice(rows, min(len(rows), max(2, round(share * len(rows)))), replace=False) for rows in strata]
+    # A domain seen through a handful of spots would have a noisy distance, and often be the nearest by chance.
+    fewest = max(2, max_spots // (2 * len(strata)))
+    sizes = [min(len(rows), max(fewest, round(share * len(rows)))) for rows in strata]
+    drawn = [generator.choice(rows, size, replace=False) for rows, size in zip(strata, sizes, strict=True)]
     sample = np.concatenate(drawn)
-    weights = np.repeat([len(rows) / len(few) for rows, few in zip(strata, drawn, strict=True)], [*map(len, drawn)])
+    weights = np.repeat([len(rows) / size for rows, size in zip(strata, sizes, strict=True)], sizes)
     return float(np.average(silhouette_samples(points[sample], codes[sample]), weights=weights))

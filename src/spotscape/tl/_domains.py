@@ -106,8 +106,13 @@ def domains(
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     _check_resolution(resolution)
     source = RandomSource(random_state)
-    found = _cluster(embedding, n_domains, method, resolution, n_neighbors, source)
-    params = {"method": method, "n_domains": n_domains, "use_rep": use_rep, "random_state": source.seed}
+    found = _cluster(embedding, n_domains, method, source, resolution=resolution, n_neighbors=n_neighbors)
+    params: dict[str, str | float | None] = {
+        "method": method,
+        "n_domains": n_domains,
+        "use_rep": use_rep,
+        "random_state": source.seed,
+    }
     if method == "leiden":
         params |= {"resolution": resolution, "n_neighbors": n_neighbors}
     target = adata.copy() if copy else adata
@@ -150,7 +155,13 @@ def _check_resolution(resolution: float) -> None:
 
 
 def _cluster(
-    embedding: np.ndarray, n_domains: int | None, method: str, resolution: float, n_neighbors: int, source: RandomSource
+    embedding: np.ndarray,
+    n_domains: int | None,
+    method: str,
+    source: RandomSource,
+    *,
+    resolution: float,
+    n_neighbors: int,
 ) -> Clustering:
     if n_domains is None or method == "leiden":
         seed = source.integer("leiden")
@@ -161,4 +172,5 @@ def _cluster(
 
 
 def _categories(found: Clustering) -> pd.Categorical:
-    return pd.Categorical.from_codes(found.labels, categories=[str(number) for number in range(found.n_clusters)])
+    names = pd.CategoricalDtype([str(number) for number in range(found.n_clusters)])
+    return pd.Categorical(found.labels.astype(str), dtype=names)

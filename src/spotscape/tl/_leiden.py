@@ -44,6 +44,7 @@ def _clusterer(points: np.ndarray, n_neighbors: int, seed: int) -> Callable[[flo
 
     def cluster(resolution: float) -> np.ndarray:
         sc.tl.leiden(graph, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
-        return graph.obs["leiden"].cat.codes.to_numpy()
+        codes: np.ndarray = graph.obs["leiden"].cat.codes.to_numpy()
+        return codes
 
     return cluster

@@ -31,7 +31,7 @@ _SEARCH = ((16, 17), (10, 5), (10, 5), (8, 4))
 _SMALL_ENTRIES = 100_000
 _MOST_REPEATS = 4
 # Relative to the variance of each column: keeps the covariance invertible when columns are collinear.
-_RIDGE = 1e-6
+_RIDGE = 1e-8
 
 Candidate = tuple["TiedMixture", float]
 
@@ -46,7 +46,7 @@ def gaussian_mixture(points: np.ndarray, n_clusters: int, *, tol: float = 1e-6, 
     little, the best climb to the top, and the highest is kept.
 
     Columns without variance are left out; the others are standardised, so that neither the labels nor the small ridge
-    (1e-6 of each column's variance) depend on the units. With more than 20,000 points the starts are tried on a seeded
+    (1e-8 of each column's variance) depend on the units. With more than 20,000 points the starts are tried on a seeded
     subsample. It runs on one thread and in float64: the same bits on any number of threads.
 
     Parameters
