@@ -1,6 +1,9 @@
 """Tools: embeddings and what is read from them."""
 
+from __future__ import annotations
+
+from spotscape.tl._domains import domains
 from spotscape.tl._smoothed_pca import smoothed_pca
 from spotscape.tl._spotscape import spotscape
 
-__all__ = ["smoothed_pca", "spotscape"]
+__all__ = ["domains", "smoothed_pca", "spotscape"]

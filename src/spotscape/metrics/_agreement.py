@@ -1,0 +1,249 @@
+"""Agreement of predicted domains with known ones; unlabelled spots are left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn import metrics
+from sklearn.metrics.cluster import contingency_matrix
+
+from spotscape.metrics._arrays import encode_pair
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
+    """Adjusted Rand index: the share of spot pairs treated alike, corrected for chance.
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
+    labels_pred
+        Found domain of each spot; names need not match those of ``labels_true``.
+
+    Returns
+    -------
+    At most 1 (the same partition); 0 is expected of random labels.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> sp.metrics.ari(["L1", "L1", "L2", None], ["b", "b", "a", "a"])
+    1.0
+
+    References
+    ----------
+    Hubert & Arabie, *Comparing partitions*, Journal of Classification 1985.
+    """
+    return float(metrics.adjusted_rand_score(*encode_pair(labels_true, labels_pred)))
+
+
+def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
+    """Mutual information of two labellings over the arithmetic mean of their entropies.
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
+    labels_pred
+        Found domain of each spot; names need not match those of ``labels_true``.
+
+    Returns
+    -------
+    Between 0 (independent) and 1 (the same partition); not corrected for chance.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> sp.metrics.nmi([0, 0, 1, 1], [1, 0, 1, 0])
+    0.0
+    """
+    return float(metrics.normalized_mutual_info_score(*encode_pair(labels_true, labels_pred)))
+
+
+def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
+    """How far each found domain holds spots of one known domain only (1 − H(true | pred) / H(true)).
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
+    labels_pred
+        Found domain of each spot.
+
+    Returns
+    -------
+    Between 0 and 1; 1 also where known domains are split, so read it beside :func:`completeness`.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> round(sp.metrics.homogeneity([0, 0, 1, 1], [0, 1, 2, 2]), 6)
+    1.0
+
+    References
+    ----------
+    Rosenberg & Hirschberg, *V-Measure*, EMNLP-CoNLL 2007.
+    """
+    return float(metrics.homogeneity_score(*encode_pair(labels_true, labels_pred)))
+
+
+def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
+    """How far the spots of each known domain share one found domain (1 − H(pred | true) / H(pred)).
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
+    labels_pred
+        Found domain of each spot.
+
+    Returns
+    -------
+    Between 0 and 1; 1 also where known domains are merged, so read it beside :func:`homogeneity`.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> round(sp.metrics.completeness([0, 1, 2, 2], [0, 0, 1, 1]), 6)
+    1.0
+
+    References
+    ----------
+    Rosenberg & Hirschberg, *V-Measure*, EMNLP-CoNLL 2007.
+    """
+    return float(metrics.completeness_score(*encode_pair(labels_true, labels_pred)))
+
+
+def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
+    """Share of spots that agree under the best one-to-one matching of found to known domains.
+
+    Spots of a found domain that has no partner (there are more found than known domains) count as wrong.
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
+    labels_pred
+        Found domain of each spot.
+
+    Returns
+    -------
+    Above 0 and at most 1 (the same partition).
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> sp.metrics.clustering_accuracy([0, 0, 1, 1], ["b", "b", "a", "b"])
+    0.75
+    """
+    true, matched = _matched(labels_true, labels_pred)
+    return float(np.mean(true == matched))
+
+
+def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
+    """Mean over the known domains of the F1 score with the found domain matched to each.
+
+    Found domains are matched one-to-one to known ones as in :func:`clustering_accuracy`; among matchings with equally
+    many agreeing spots the one with the highest mean F1 is taken. A known domain without a partner scores 0, and every
+    known domain counts the same whatever its size.
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
+    labels_pred
+        Found domain of each spot.
+
+    Returns
+    -------
+    Above 0 and at most 1 (the same partition).
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> sp.metrics.f1_macro([0, 0, 0, 1], ["a", "a", "a", "a"]) == (6 / 7 + 0) / 2
+    True
+    """
+    true, matched = _matched(labels_true, labels_pred)
+    known = np.unique(true)
+    return float(metrics.f1_score(true, matched, labels=known, average="macro", zero_division=0))
+
+
+def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
+    """F1 score over all spots pooled, after the matching of :func:`f1_macro`.
+
+    Each spot has one known and one found domain, and spots of a found domain without a partner count as wrongly
+    predicted; hence this equals :func:`clustering_accuracy`. It is here because tables of the field list it.
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
+    labels_pred
+        Found domain of each spot.
+
+    Returns
+    -------
+    Above 0 and at most 1 (the same partition).
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> sp.metrics.f1_micro([0, 0, 1, 1], ["b", "b", "a", "b"])
+    0.75
+    """
+    return float(metrics.f1_score(*_matched(labels_true, labels_pred), average="micro"))
+
+
+def _matched(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Known codes, and found codes renamed to the known code they are matched to (``-1`` without a partner)."""
+    true, pred = encode_pair(labels_true, labels_pred)
+    known, true = np.unique(true, return_inverse=True)
+    found, pred = np.unique(pred, return_inverse=True)
+    agreement = contingency_matrix(true, pred).astype(np.float64)
+    dice = 2 * agreement / (agreement.sum(axis=1, keepdims=True) + agreement.sum(axis=0))
+    # Agreements are whole numbers and the scaled F1 scores add up to less than one: they only decide ties.
+    rows, columns = linear_sum_assignment(agreement + dice / (1 + len(known)), maximize=True)
+    partner = np.full(len(found), -1)
+    partner[columns] = rows
+    return true, partner[pred]

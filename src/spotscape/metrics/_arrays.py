@@ -1,0 +1,83 @@
+"""What every metric does first: labels to codes, unlabelled spots left out, points checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+# More spots than this are sampled where a metric needs all pairwise distances.
+MAX_SPOTS = 5_000
+
+
+def encode(labels: ArrayLike, name: str) -> np.ndarray:
+    """Codes 0, 1, ... in order of appearance, ``-1`` for unlabelled (NaN, None) spots; shape ``(n_spots,)``."""
+    # As objects, because NumPy would turn the NaN of ["L1", nan] into the string "nan".
+    values = labels if isinstance(labels, (pd.Series, pd.Categorical)) else np.asarray(labels, dtype=object)
+    if values.ndim != 1:
+        msg = f"{name} has shape {values.shape}; expected one label per spot, shape (n_spots,)."
+        raise ValueError(msg)
+    return pd.factorize(values)[0]
+
+
+def encode_pair(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of both labellings for the spots that both label."""
+    true, pred = encode(labels_true, "labels_true"), encode(labels_pred, "labels_pred")
+    require_same_length(true, len(pred), "labels_true", "labels_pred")
+    kept = (true >= 0) & (pred >= 0)
+    if not kept.any():
+        msg = (
+            f"no spot has a label in both labels_true ({(true >= 0).sum()} of {len(true)} labelled) and "
+            f"labels_pred ({(pred >= 0).sum()} labelled)."
+        )
+        raise ValueError(msg)
+    return true[kept], pred[kept]
+
+
+def encode_points(
+    labels: ArrayLike, points: ArrayLike, name: str, library: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes, float64 points ``(n_labelled, n_dims)`` and slice codes of the labelled spots."""
+    codes, values = encode(labels, "labels"), np.asarray(points, dtype=np.float64)
+    if values.ndim != 2:
+        msg = f"{name} has shape {values.shape}; expected one row per spot, shape (n_spots, n_dims)."
+        raise ValueError(msg)
+    require_same_length(codes, len(values), "labels", name)
+    broken = (~np.isfinite(values)).any(axis=1)
+    if broken.any():
+        msg = f"{name} has NaN or infinite values in {broken.sum()} of {len(values)} spots; remove those spots."
+        raise ValueError(msg)
+    kept = codes >= 0
+    if not kept.any():
+        msg = f"none of the {len(codes)} spots has a label."
+        raise ValueError(msg)
+    return codes[kept], values[kept], _slices(library, codes)[kept]
+
+
+def require_same_length(codes: np.ndarray, length: int, name: str, other: str) -> None:
+    """Refuse two arrays that do not describe the same spots."""
+    if len(codes) != length:
+        msg = f"{name} has {len(codes)} spots and {other} has {length}; give the same spots in the same order."
+        raise ValueError(msg)
+
+
+def require_two_labels(codes: np.ndarray, metric: str) -> None:
+    """Refuse a single label, under which no spot has another domain to be compared with."""
+    if codes.min() == codes.max():
+        msg = f"{metric} compares domains, but all {len(codes)} labelled spots have the same label."
+        raise ValueError(msg)
+
+
+def _slices(library: ArrayLike | None, codes: np.ndarray) -> np.ndarray:
+    if library is None:
+        return np.zeros(len(codes), dtype=np.intp)
+    slices = encode(library, "library")
+    require_same_length(codes, len(slices), "labels", "library")
+    if (slices < 0).any():
+        msg = f"library is missing for {(slices < 0).sum()} spots; every spot needs its slice."
+        raise ValueError(msg)
+    return slices

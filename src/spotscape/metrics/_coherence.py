@@ -1,0 +1,267 @@
+"""Coherence of domains in the embedding and in space; no known labels needed, unlabelled spots are left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import KDTree
+from sklearn.metrics import silhouette_samples
+
+from spotscape._core.randomness import RandomSource
+from spotscape._core.validation import require_positive_int
+from spotscape.metrics._arrays import MAX_SPOTS, encode_points, require_two_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike
+
+# Neighbours looked at beyond n_neighs, so that a whole shell of equally distant ones is seen.
+_SHELL = 14
+_TIE = 1e-6
+
+
+def silhouette(
+    labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_SPOTS, random_state: int | None = 0
+) -> float:
+    """Mean silhouette width of domains in an embedding, by Euclidean distance.
+
+    Parameters
+    ----------
+    labels
+        Domain of each spot; unlabelled (NaN or None) spots are left out.
+    embedding
+        Position of each spot, shape ``(n_spots, n_dims)``.
+    max_spots
+        Above this number of spots, a seeded sample of about this size is taken from all domains (small ones get more
+        than their share, and are weighted accordingly), because all pairwise distances are needed. Default: 5,000
+        (200 MB of distances).
+    random_state
+        Seed of the sample.
+
+    Returns
+    -------
+    Between -1 and 1; the higher, the more compact and the better separated the domains.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, no spot is labelled, all have one label or each its own, or the embedding holds NaN.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> round(sp.metrics.silhouette(["a", "a", "b", "b"], [[0.0], [1.0], [9.0], [10.0]]), 3)
+    0.889
+
+    References
+    ----------
+    Rousseeuw, *Silhouettes*, Journal of Computational and Applied Mathematics 1987.
+    """
+    require_positive_int(max_spots, "max_spots", minimum=2)
+    codes, points, _ = encode_points(labels, embedding, "embedding")
+    require_two_labels(codes, "silhouette")
+    _require_shared_labels(codes, "silhouette")
+    return _sampled_silhouette(codes, points, max_spots, random_state)
+
+
+def spatial_asw(
+    labels: ArrayLike,
+    coordinates: ArrayLike,
+    *,
+    library: ArrayLike | None = None,
+    max_spots: int = MAX_SPOTS,
+    random_state: int | None = 0,
+) -> float:
+    """Average silhouette width of domains in space: how compact they are and how far apart.
+
+    Layers that wrap around each other score low however right they are: compare methods on one tissue, not tissues.
+
+    Parameters
+    ----------
+    labels
+        Domain of each spot; unlabelled (NaN or None) spots are left out.
+    coordinates
+        Coordinates in any unit (the value does not depend on it), shape ``(n_spots, 2 or 3)``.
+    library
+        Slice of each spot. Each slice is scored on its own and the slices are averaged by their numbers of spots;
+        slices with a single domain are left out. Default: one slice.
+    max_spots
+        Above this number of spots in a slice, a seeded sample of about this size is taken as in :func:`silhouette`.
+        Default: 5,000 (200 MB of distances).
+    random_state
+        Seed of the sample.
+
+    Returns
+    -------
+    Between -1 and 1; the higher, the more compact the domains.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, no spot is labelled, no slice has two domains, or the coordinates hold NaN.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> round(sp.metrics.spatial_asw(["a", "a", "b", "b"], [[0, 0], [0, 1], [0, 9], [0, 10]]), 3)
+    0.889
+    """
+    require_positive_int(max_spots, "max_spots", minimum=2)
+    codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
+    require_two_labels(codes, "spatial_asw")
+    scored = [rows for rows in _rows_by(slices) if 1 < len(np.unique(codes[rows])) < len(rows)]
+    if not scored:
+        msg = "spatial_asw needs a slice with at least two domains, one of them with at least two spots; there is none."
+        raise ValueError(msg)
+    widths = [_sampled_silhouette(codes[rows], points[rows], max_spots, random_state) for rows in scored]
+    return float(np.average(widths, weights=[len(rows) for rows in scored]))
+
+
+def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | None = None) -> float:
+    """CHAOS: distance to the nearest spot of the same domain, on standardised coordinates; low where domains are whole.
+
+    The distances are summed over all spots of all domains and divided by the number of labelled spots. As in the
+    published implementation each axis is standardised to mean 0 and standard deviation 1, and domains of fewer than
+    three spots add nothing to the sum while their spots count in the divisor.
+
+    Parameters
+    ----------
+    labels
+        Domain of each spot; unlabelled (NaN or None) spots are left out.
+    coordinates
+        Coordinates in any unit (the value does not depend on it), shape ``(n_spots, 2 or 3)``.
+    library
+        Slice of each spot; coordinates are standardised and neighbours looked for within a slice. Default: one slice.
+
+    Returns
+    -------
+    Zero or more. It falls with the number of spots, so compare it on one tissue only.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, no spot is labelled, or the coordinates hold NaN.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> tissue = [[x, y] for x in range(6) for y in range(6)]
+    >>> halves, stripes = [x < 3 for x, _ in tissue], [(x + y) % 2 for x, y in tissue]
+    >>> sp.metrics.chaos(halves, tissue) < sp.metrics.chaos(stripes, tissue)
+    True
+
+    References
+    ----------
+    Shang & Zhou, *Spatially aware dimension reduction*, Nature Communications 2022;
+    Yuan et al., *Benchmarking spatial clustering methods*, Nature Methods 2024.
+    """
+    codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
+    total = 0.0
+    for rows in _rows_by(slices):
+        standardised = _standardise(points[rows])
+        total += sum(_nearest(standardised[domain]) for domain in _rows_by(codes[rows]) if len(domain) > 2)
+    return float(total / len(codes))
+
+
+def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, library: ArrayLike | None = None) -> float:
+    """PAS, share of abnormal spots: more than half of the nearest spots belong to another domain.
+
+    With the default, a spot is abnormal if at least 6 of its 10 nearest spots have another label. Where several spots
+    are equally far (to 1e-6 relative) and not all of them can be among the ``n_neighs``, as on every lattice, they
+    share the remaining places, so that the value does not depend on the order of the spots (up to 14 more are seen).
+
+    Parameters
+    ----------
+    labels
+        Domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
+    coordinates
+        Coordinates in any unit (the value does not depend on it), shape ``(n_spots, 2 or 3)``.
+    n_neighs
+        Number of nearest spots, the spot itself excluded. Default: 10, as published. A slice with fewer other spots
+        uses all of them.
+    library
+        Slice of each spot; neighbours never cross slices. Default: one slice.
+
+    Returns
+    -------
+    Between 0 (smooth domains) and 1.
+
+    Raises
+    ------
+    TypeError
+        If ``n_neighs`` is not an integer.
+    ValueError
+        If the lengths differ, no spot is labelled, ``n_neighs`` is below 1, or the coordinates hold NaN.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> tissue = [[x, y] for x in range(6) for y in range(6)]
+    >>> sp.metrics.pas([x < 3 for x, _ in tissue], tissue)
+    0.0
+
+    References
+    ----------
+    Shang & Zhou, *Spatially aware dimension reduction*, Nature Communications 2022;
+    Yuan et al., *Benchmarking spatial clustering methods*, Nature Methods 2024.
+    """
+    require_positive_int(n_neighs, "n_neighs")
+    codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
+    abnormal = sum(_count_abnormal(codes[rows], points[rows], n_neighs) for rows in _rows_by(slices) if len(rows) > 1)
+    return float(abnormal / len(codes))
+
+
+def _require_shared_labels(codes: np.ndarray, metric: str) -> None:
+    if len(np.unique(codes)) == len(codes):
+        msg = f"{metric} needs a domain with at least two spots, but all {len(codes)} spots have labels of their own."
+        raise ValueError(msg)
+
+
+def _rows_by(codes: np.ndarray) -> Iterator[np.ndarray]:
+    """Row numbers of each code in turn."""
+    order = np.argsort(codes, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def _standardise(points: np.ndarray) -> np.ndarray:
+    centred = points - points.mean(axis=0)
+    scale = centred.std(axis=0)
+    standardised: np.ndarray = centred / np.where(scale > 0, scale, 1.0)
+    return standardised
+
+
+def _nearest(points: np.ndarray) -> float:
+    distances, _ = KDTree(points).query(points, k=2)
+    return float(np.asarray(distances)[:, 1].sum())
+
+
+def _count_abnormal(codes: np.ndarray, points: np.ndarray, n_neighs: int) -> int:
+    n_neighs = min(n_neighs, len(points) - 1)
+    n_seen = min(n_neighs + _SHELL, len(points) - 1)
+    distances, neighbours = map(np.asarray, KDTree(points).query(points, k=n_seen + 1))
+    distances[neighbours == np.arange(len(points))[:, None]] = np.inf
+    differs = codes[neighbours] != codes[:, None]
+    reach = np.partition(distances, n_neighs - 1, axis=1)[:, n_neighs - 1 : n_neighs]
+    inside = distances < reach * (1 - _TIE)
+    tied = (distances <= reach * (1 + _TIE)) & ~inside
+    places = (n_neighs - inside.sum(axis=1)) / tied.sum(axis=1)
+    n_different = (differs & inside).sum(axis=1) + places * (differs & tied).sum(axis=1)
+    return int(np.count_nonzero(n_different > n_neighs / 2 + _TIE))
+
+
+def _sampled_silhouette(codes: np.ndarray, points: np.ndarray, max_spots: int, random_state: int | None) -> float:
+    """Silhouette widths of a sample stratified by domain, weighted so that each spot counts the same."""
+    if len(codes) <= max_spots:
+        return float(silhouette_samples(points, codes).mean())
+    generator = RandomSource(random_state).numpy("silhouette")
+    share = max_spots / len(codes)
+    strata = list(_rows_by(codes))
+    # A domain seen through a handful of spots would have a noisy distance, and often be the nearest by chance.
+    fewest = max(2, max_spots // (2 * len(strata)))
+    sizes = [min(len(rows), max(fewest, round(share * len(rows)))) for rows in strata]
+    drawn = [generator.choice(rows, size, replace=False) for rows, size in zip(strata, sizes, strict=True)]
+    sample = np.concatenate(drawn)
+    weights = np.repeat([len(rows) / size for rows, size in zip(strata, sizes, strict=True)], sizes)
+    return float(np.average(silhouette_samples(points[sample], codes[sample]), weights=weights))

@@ -1,0 +1,82 @@
+"""All scores that the given arrays allow, in one table row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from spotscape.metrics import _agreement, _coherence
+from spotscape.metrics._arrays import MAX_SPOTS
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+_AGREEMENT = ("ari", "nmi", "homogeneity", "completeness", "clustering_accuracy", "f1_macro", "f1_micro")
+
+
+def evaluate(
+    labels_true: ArrayLike | None,
+    labels_pred: ArrayLike,
+    *,
+    coordinates: ArrayLike | None = None,
+    embedding: ArrayLike | None = None,
+    library: ArrayLike | None = None,
+    max_spots: int = MAX_SPOTS,
+    random_state: int | None = 0,
+) -> pd.Series:
+    """Every score that the given arrays allow.
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot, unlabelled spots NaN or None; ``None`` where nothing is known.
+    labels_pred
+        Found domain of each spot.
+    coordinates
+        Coordinates of each spot, for CHAOS, PAS and spatial ASW of the found domains.
+    embedding
+        Embedding of each spot, for the silhouette of the found domains.
+    library
+        Slice of each spot, for the spatial scores. Default: one slice.
+    max_spots
+        Above this number of spots silhouettes are taken on a seeded sample. Default: 5,000.
+    random_state
+        Seed of that sample.
+
+    Returns
+    -------
+    Scores by name: ``ari``, ``nmi``, ``homogeneity``, ``completeness``, ``clustering_accuracy``, ``f1_macro`` and
+    ``f1_micro`` with ``labels_true``; ``chaos``, ``pas`` and ``spatial_asw`` with ``coordinates``; ``silhouette`` with
+    ``embedding``. Scores against ``labels_true`` use the spots labelled there, the others all spots.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, no spot is labelled, a silhouette is asked of a single domain, or points hold NaN; and if
+        there is nothing to score.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> scores = sp.metrics.evaluate([0, 0, 1, 1], ["b", "b", "a", "b"], coordinates=[[0, 0], [0, 1], [0, 2], [0, 3]])
+    >>> float(scores["clustering_accuracy"])
+    0.75
+    """
+    if labels_true is None and coordinates is None and embedding is None:
+        msg = "nothing to score labels_pred against; give labels_true, coordinates or embedding."
+        raise ValueError(msg)
+    scores: dict[str, float] = {}
+    if labels_true is not None:
+        scores |= {name: getattr(_agreement, name)(labels_true, labels_pred) for name in _AGREEMENT}
+    if coordinates is not None:
+        scores["chaos"] = _coherence.chaos(labels_pred, coordinates, library=library)
+        scores["pas"] = _coherence.pas(labels_pred, coordinates, library=library)
+        scores["spatial_asw"] = _coherence.spatial_asw(
+            labels_pred, coordinates, library=library, max_spots=max_spots, random_state=random_state
+        )
+    if embedding is not None:
+        scores["silhouette"] = _coherence.silhouette(
+            labels_pred, embedding, max_spots=max_spots, random_state=random_state
+        )
+    return pd.Series(scores, dtype="float64")

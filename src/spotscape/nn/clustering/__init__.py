@@ -1,0 +1,18 @@
+"""Clustering of embeddings: exactly as many clusters as asked for, none of them empty."""
+
+from __future__ import annotations
+
+from spotscape.nn.clustering._kmeans import kmeans
+from spotscape.nn.clustering._mixture import gaussian_mixture
+from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
+from spotscape.nn.clustering._resolution import search_resolution
+
+__all__ = [
+    "Clustering",
+    "by_size",
+    "check_points",
+    "gaussian_mixture",
+    "kmeans",
+    "make_exactly",
+    "search_resolution",
+]

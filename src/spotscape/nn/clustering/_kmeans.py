@@ -1,0 +1,54 @@
+"""k-means by scikit-learn, with the same labels on any number of threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int = 10, seed: int = 0) -> Clustering:
+    """Cluster points by k-means.
+
+    It runs on one thread, because sums over threads are rounded differently by each number of threads.
+
+    Parameters
+    ----------
+    points
+        Shape ``(n, d)``, finite.
+    n_clusters
+        Number of clusters, at least 2 and at most the number of distinct points.
+    n_init
+        Number of k-means++ starts, of which the one with the lowest inertia is kept.
+    seed
+        Seed of the starts.
+
+    Returns
+    -------
+    Exactly ``n_clusters`` non-empty clusters with their inertia.
+
+    Raises
+    ------
+    TypeError
+        If ``n_clusters`` is not an integer.
+    ValueError
+        If ``points`` or ``n_clusters`` do not allow it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn.clustering import kmeans
+    >>> kmeans(np.array([[0.0], [0.1], [5.0]]), 2).labels.tolist()
+    [0, 0, 1]
+    """
+    values = check_points(points, n_clusters)
+    with threadpool_limits(1):
+        model = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(values)
+        labels, _ = by_size(make_exactly(model.labels_, values, n_clusters))
+    return Clustering(labels, "inertia", float(model.inertia_))

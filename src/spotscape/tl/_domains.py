@@ -1,0 +1,176 @@
+"""Domains: clusters of spots in an embedding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spotscape._core import keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.randomness import RandomSource
+from spotscape._core.validation import require_choice, require_data, require_finite, require_key, require_positive_int
+from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans
+from spotscape.tl._leiden import leiden
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Method = Literal["gmm", "kmeans", "leiden"]
+_METHODS = ("gmm", "kmeans", "leiden")
+
+
+def domains(
+    adata: AnnData,
+    *,
+    n_domains: int | None = None,
+    method: Method = "gmm",
+    use_rep: str | None = None,
+    resolution: float = 1.0,
+    n_neighbors: int = 15,
+    key_added: str = keys.DOMAIN,
+    random_state: int | None = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Cluster the spots of an embedding into domains.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with an embedding in ``obsm``.
+    n_domains
+        Number of domains, at least 2. Exactly as many come out, none of them empty. May be left out for
+        ``method="leiden"`` only.
+    method
+        ``"gmm"`` (default): Gaussian mixture with one covariance for all domains, which is what R's mclust calls EEE,
+        by maximum likelihood from many starts. ``"kmeans"``: best of 10 k-means runs. ``"leiden"``: communities of the
+        neighbour graph of the embedding; with ``n_domains``, the resolution is searched for, and should none give
+        exactly that number, the nearest clusters are merged (or the widest split) until it is met.
+    use_rep
+        Key of the embedding in ``obsm``. Default: ``"X_spotscape"``, written by :func:`spotscape.tl.spotscape`.
+    resolution
+        For ``method="leiden"``: the resolution, or with ``n_domains`` the first one tried. Default: 1, as in scanpy.
+    n_neighbors
+        For ``method="leiden"``: size of the neighbourhoods in the embedding, the spot itself counted. Default: 15, as
+        in scanpy.
+    key_added
+        Name of the column in ``obs`` and of the record in ``uns``.
+    random_state
+        Seed; the same seed gives the same domains on any number of threads. ``None`` draws one and keeps it in the
+        record.
+    copy
+        Return a copy with the domains instead of writing to ``adata``.
+
+    Returns
+    -------
+    ``None``, or with ``copy=True`` an AnnData, with
+
+    - ``obs[key_added]`` : category of strings ``"0"``, ``"1"``, ... in natural order, shape ``(n_obs,)``. ``"0"`` is
+      the largest domain; domains of equal size are in the order of their first spots.
+    - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: inertia, mean log-likelihood
+      per spot, or leiden's resolution; and its value).
+
+    Raises
+    ------
+    ImportError
+        If ``method="leiden"`` and igraph is not installed.
+    KeyError
+        If there is no such embedding.
+    TypeError
+        If ``n_domains`` or ``n_neighbors`` is not an integer.
+    ValueError
+        If ``n_domains`` is missing, below 2, above the number of spots or above the number of distinct positions in
+        the embedding; if the embedding holds NaN or infinite values; if an argument has no such choice.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, spotscape as sp
+    >>> rng = np.random.default_rng(0)
+    >>> adata = ad.AnnData(np.zeros((60, 1), dtype="float32"))
+    >>> adata.obsm["X_spotscape"] = rng.normal(size=(60, 3)) + 9 * (np.arange(60) >= 20)[:, None]
+    >>> with sp.settings.override(verbosity="warning"):
+    ...     sp.tl.domains(adata, n_domains=2)
+    >>> adata.obs["spotscape_domain"].value_counts().to_dict()
+    {'0': 40, '1': 20}
+
+    References
+    ----------
+    Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports 2019.
+    """
+    require_data(adata)
+    require_choice(method, "method", _METHODS)
+    use_rep, embedding = _embedding(adata, use_rep)
+    _check_n_domains(n_domains, method, adata.n_obs)
+    require_positive_int(n_neighbors, "n_neighbors", minimum=2)
+    _check_resolution(resolution)
+    source = RandomSource(random_state)
+    found = _cluster(embedding, n_domains, method, source, resolution=resolution, n_neighbors=n_neighbors)
+    params: dict[str, str | float | None] = {
+        "method": method,
+        "n_domains": n_domains,
+        "use_rep": use_rep,
+        "random_state": source.seed,
+    }
+    if method == "leiden":
+        params |= {"resolution": resolution, "n_neighbors": n_neighbors}
+    target = adata.copy() if copy else adata
+    criterion = {"name": found.criterion, "value": found.value}
+    write(target, {"obs": {key_added: _categories(found)}, "uns": {key_added: record(params, criterion=criterion)}})
+    return target if copy else None
+
+
+def _embedding(adata: AnnData, use_rep: str | None) -> tuple[str, np.ndarray]:
+    hint = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata)"
+    key = keys.X_SPOTSCAPE if use_rep is None else use_rep
+    require_key(adata.obsm, key, "adata.obsm", hint=hint)
+    values = adata.obsm[key]
+    embedding = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    if embedding.ndim != 2 or embedding.shape[1] == 0 or embedding.dtype.kind not in "fiub":
+        msg = (
+            f"adata.obsm[{key!r}] has shape {embedding.shape} and dtype {embedding.dtype}; expected numbers (n_obs, d)."
+        )
+        raise ValueError(msg)
+    require_finite(embedding, f"adata.obsm[{key!r}]")
+    return key, embedding
+
+
+def _check_n_domains(n_domains: int | None, method: str, n_obs: int) -> None:
+    if n_domains is None:
+        if method != "leiden":
+            msg = f"method={method!r} needs n_domains; give the number of domains, or use method='leiden'."
+            raise ValueError(msg)
+        return
+    require_positive_int(n_domains, "n_domains", minimum=2)
+    if n_domains > n_obs:
+        msg = f"n_domains={n_domains} is more than the {n_obs} spots of adata."
+        raise ValueError(msg)
+
+
+def _check_resolution(resolution: float) -> None:
+    if not (np.isfinite(resolution) and resolution > 0):
+        msg = f"resolution={resolution} must be a positive number."
+        raise ValueError(msg)
+
+
+def _cluster(
+    embedding: np.ndarray,
+    n_domains: int | None,
+    method: str,
+    source: RandomSource,
+    *,
+    resolution: float,
+    n_neighbors: int,
+) -> Clustering:
+    if n_domains is None or method == "leiden":
+        seed = source.integer("leiden")
+        return leiden(embedding, n_domains, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
+    if method == "kmeans":
+        return kmeans(embedding, n_domains, seed=source.integer("kmeans"))
+    return gaussian_mixture(embedding, n_domains, seed=source.integer("gmm"))
+
+
+def _categories(found: Clustering) -> pd.Categorical:
+    names = pd.CategoricalDtype([str(number) for number in range(found.n_clusters)])
+    return pd.Categorical(found.labels.astype(str), dtype=names)

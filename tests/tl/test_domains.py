@@ -1,0 +1,183 @@
+"""tl.domains: what it writes, exact numbers, purity, round trips, and every error."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+
+import spotscape as sp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHODS = ["gmm", "kmeans", "leiden"]
+
+
+@pytest.fixture
+def adata() -> ad.AnnData:
+    points, truth = make_blobs([60, 50, 40, 30], n_features=6, cluster_std=1.0, random_state=0)
+    counts = sparse.random_array((180, 5), density=0.5, rng=np.random.default_rng(0), format="csr", dtype=np.float32)
+    adata = ad.AnnData(sparse.csr_matrix(counts), obs=pd.DataFrame(index=[f"spot{i}" for i in range(180)]))
+    adata.obsm["X_spotscape"] = points.astype(np.float32)
+    adata.obs["truth"] = pd.Categorical(truth.astype(str))
+    return adata
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_domains_are_found_numbered_by_size_and_recorded(adata: ad.AnnData, method: str) -> None:
+    assert sp.tl.domains(adata, n_domains=4, method=method) is None
+    column = adata.obs["spotscape_domain"]
+    assert [*column.cat.categories] == ["0", "1", "2", "3"]
+    assert column.value_counts().loc[["0", "1", "2", "3"]].is_monotonic_decreasing
+    assert adjusted_rand_score(adata.obs["truth"], column) > 0.95
+    entry = adata.uns["spotscape_domain"]
+    assert entry["params"]["method"] == method
+    assert (entry["params"]["n_domains"], entry["params"]["use_rep"], entry["params"]["random_state"]) == (
+        4,
+        "X_spotscape",
+        0,
+    )
+    names = {"gmm": "log_likelihood", "kmeans": "inertia", "leiden": "resolution"}
+    assert entry["criterion"]["name"] == names[method]
+    assert np.isfinite(entry["criterion"]["value"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_domains", [2, 3, 11, 17])
+def test_exactly_as_many_domains_as_asked_for(adata: ad.AnnData, method: str, n_domains: int) -> None:
+    sp.tl.domains(adata, n_domains=n_domains, method=method, key_added="d")
+    assert [*adata.obs["d"].cat.categories] == [str(number) for number in range(n_domains)]
+    assert (adata.obs["d"].value_counts() > 0).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_domains", [2, 3, 4])
+def test_degenerate_embedding(method: str, n_domains: int) -> None:
+    adata = ad.AnnData(np.zeros((40, 1), dtype=np.float32))
+    adata.obsm["X_spotscape"] = np.c_[np.eye(4)[np.arange(40) % 4], np.ones(40)]
+    sp.tl.domains(adata, n_domains=n_domains, method=method)
+    assert adata.obs["spotscape_domain"].nunique() == n_domains
+
+
+def test_leiden_without_a_number_uses_the_resolution(adata: ad.AnnData) -> None:
+    sp.tl.domains(adata, method="leiden", resolution=0.2, key_added="few")
+    sp.tl.domains(adata, method="leiden", resolution=3, key_added="many")
+    assert adata.obs["few"].nunique() < adata.obs["many"].nunique()
+    assert adata.uns["many"]["criterion"] == {"name": "resolution", "value": 3}
+    assert adata.uns["many"]["params"]["n_domains"] is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_else_is_touched(adata: ad.AnnData, method: str) -> None:
+    adata.uns["neighbors"] = {"mine": 1}
+    before, state = adata.copy(), np.random.get_state()[1].copy()  # noqa: NPY002
+    sp.tl.domains(adata, n_domains=3, method=method)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert (adata.X != before.X).nnz == 0
+    assert {*adata.uns} == {"neighbors", "spotscape_domain"}
+    assert adata.uns["neighbors"] == {"mine": 1}
+    assert {*adata.obs} == {"truth", "spotscape_domain"}
+    assert not adata.obsp
+    np.testing.assert_array_equal(adata.obsm["X_spotscape"], before.obsm["X_spotscape"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_copy_and_same_seed_same_domains(adata: ad.AnnData, method: str) -> None:
+    first = sp.tl.domains(adata, n_domains=5, method=method, random_state=7, copy=True)
+    second = sp.tl.domains(adata, n_domains=5, method=method, random_state=7, copy=True)
+    assert "spotscape_domain" not in adata.obs
+    assert "spotscape_domain" not in adata.uns
+    pd.testing.assert_frame_equal(first.obs, second.obs)
+    assert first.uns["spotscape_domain"] == second.uns["spotscape_domain"]
+
+
+# anndata announces a change of its default zarr format.
+@pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("random_state", [0, None])
+def test_round_trips(adata: ad.AnnData, tmp_path: Path, method: str, random_state: int | None) -> None:
+    sp.tl.domains(adata, n_domains=3, method=method, random_state=random_state)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    adata.write_zarr(tmp_path / "a.zarr")
+    for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
+        pd.testing.assert_series_equal(back.obs["spotscape_domain"], adata.obs["spotscape_domain"])
+        entry, written = back.uns["spotscape_domain"], adata.uns["spotscape_domain"]
+        assert entry["version"] == written["version"]
+        assert dict(entry["criterion"]) == written["criterion"]
+        assert dict(entry["params"]) == written["params"]
+    again = sp.tl.domains(adata, n_domains=3, method=method, random_state=written["params"]["random_state"], copy=True)
+    pd.testing.assert_series_equal(again.obs["spotscape_domain"], adata.obs["spotscape_domain"])
+
+
+@pytest.mark.parametrize(
+    "container",
+    [np.asarray, lambda x: x.astype(np.float64), pd.DataFrame, sparse.csr_matrix, sparse.csr_array],
+)
+def test_containers_of_the_embedding(adata: ad.AnnData, container: object) -> None:
+    expected = sp.tl.domains(adata, n_domains=4, copy=True)
+    values = container(adata.obsm["X_spotscape"])  # type: ignore[operator]
+    if isinstance(values, pd.DataFrame):
+        values.index, values.columns = adata.obs_names, values.columns.astype(str)
+    adata.obsm["other"] = values
+    sp.tl.domains(adata, n_domains=4, use_rep="other")
+    np.testing.assert_array_equal(adata.obs["spotscape_domain"], expected.obs["spotscape_domain"])
+
+
+BAD = [
+    ({}, ValueError, "method='gmm' needs n_domains; give the number of domains, or use method='leiden'"),
+    ({"method": "kmeans"}, ValueError, "method='kmeans' needs n_domains"),
+    ({"n_domains": 1}, ValueError, "n_domains=1 must be at least 2"),
+    ({"n_domains": 181}, ValueError, "n_domains=181 is more than the 180 spots"),
+    ({"n_domains": 2.0}, TypeError, "n_domains must be an integer"),
+    ({"n_domains": 3, "method": "mclust"}, ValueError, r"method='mclust' is not one of \['gmm', 'kmeans', 'leiden'\]"),
+    ({"n_domains": 3, "use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm, which has: 'X_spotscape'"),
+    ({"n_domains": 3, "random_state": -1}, ValueError, "random_state=-1 is negative"),
+    ({"method": "leiden", "resolution": 0}, ValueError, "resolution=0 must be a positive number"),
+    ({"method": "leiden", "n_neighbors": 1}, ValueError, "n_neighbors=1 must be at least 2"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD)
+def test_errors_leave_the_data_as_they_were(
+    adata: ad.AnnData, arguments: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        sp.tl.domains(adata, **arguments)  # type: ignore[arg-type]
+    assert {*adata.obs} == {"truth"}
+    assert not adata.uns
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_errors_of_the_embedding(adata: ad.AnnData, method: str) -> None:
+    adata.obsm["broken"] = adata.obsm["X_spotscape"].copy()
+    adata.obsm["broken"][4, 2] = np.nan
+    with pytest.raises(ValueError, match=r"adata.obsm\['broken'\] has 1 NaN or infinite values"):
+        sp.tl.domains(adata, n_domains=3, method=method, use_rep="broken")
+    adata.obsm["flat"] = np.repeat(np.eye(2), 90, axis=0)
+    with pytest.raises(ValueError, match="180 points have 2 distinct positions, too few for 3 clusters"):
+        sp.tl.domains(adata, n_domains=3, method=method, use_rep="flat")
+    adata.obsm["cube"] = np.zeros((180, 2, 2))
+    with pytest.raises(ValueError, match=r"adata.obsm\['cube'\] has shape \(180, 2, 2\)"):
+        sp.tl.domains(adata, n_domains=3, method=method, use_rep="cube")
+    del adata.obsm["X_spotscape"]
+    with pytest.raises(KeyError, match=r"'X_spotscape' not found in adata.obsm, which has: .*sp.tl.spotscape\(adata\)"):
+        sp.tl.domains(adata, n_domains=3, method=method)
+    with pytest.raises(TypeError, match="adata must be an AnnData, not ndarray"):
+        sp.tl.domains(np.zeros((3, 3)), n_domains=2, method=method)  # type: ignore[arg-type]
+
+
+def test_leiden_without_igraph_says_how_to_install_it(adata: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "spotscape.tl._leiden.find_spec", lambda name: None if name == "igraph" else found(name), raising=True
+    )
+    with pytest.raises(ImportError, match=r'pip install "spotscape\[leiden\]"'):
+        sp.tl.domains(adata, n_domains=3, method="leiden")
