@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import spotscape as sp
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from matplotlib.figure import Figure
 
 # What is clustered, and the column that the domains found in it are written to.
 EMBEDDINGS = {"X_spotscape": "spotscape_domain", "X_smoothed_pca": "smoothed_pca_domain"}
@@ -46,7 +47,7 @@ def save(adata: AnnData, folder: Path) -> tuple[Path, Path]:
     """Write the picture and the annotated data, and return where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     picture, data = folder / "domains.png", folder / "tissue.h5ad"
-    figure = sp.pl.domains(adata, color=["domain", *EMBEDDINGS.values()])
+    figure = cast("Figure", sp.pl.domains(adata, color=["domain", *EMBEDDINGS.values()]))
     figure.savefig(picture, dpi=150, bbox_inches="tight")
     adata.write_h5ad(data)
     return picture, data
