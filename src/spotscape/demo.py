@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import spotscape as sp
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from matplotlib.figure import Figure
 
 # What is clustered, and the column that the domains found in it are written to.
 EMBEDDINGS = {"X_spotscape": "spotscape_domain", "X_smoothed_pca": "smoothed_pca_domain"}
@@ -32,12 +33,17 @@ def find_domains(adata: AnnData, *, n_domains: int, random_state: int) -> None:
         sp.tl.domains(adata, n_domains=n_domains, use_rep=use_rep, key_added=key_added, random_state=random_state)
 
 
+def agreement(adata: AnnData, key: str) -> float:
+    """Return the adjusted Rand index of the domains in ``adata.obs[key]`` and the true ones."""
+    return sp.metrics.ari(adata.obs["domain"], adata.obs[key])
+
+
 def scores(adata: AnnData) -> str:
     """Return a table of how well the domains agree with the true ones, and how coherent they are in space."""
     lines = [f"{'domains of':<16}{'ARI':>8}{'NMI':>8}{'PAS':>8}"]
     for use_rep, key in EMBEDDINGS.items():
         true, found = adata.obs["domain"], adata.obs[key]
-        values = sp.metrics.ari(true, found), sp.metrics.nmi(true, found), sp.metrics.pas(found, adata.obsm["spatial"])
+        values = agreement(adata, key), sp.metrics.nmi(true, found), sp.metrics.pas(found, adata.obsm["spatial"])
         lines.append(f"{use_rep:<16}" + "".join(f"{value:8.3f}" for value in values))
     return "\n".join(lines)
 
@@ -46,7 +52,9 @@ def save(adata: AnnData, folder: Path) -> tuple[Path, Path]:
     """Write the picture and the annotated data, and return where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     picture, data = folder / "domains.png", folder / "tissue.h5ad"
-    figure = sp.pl.domains(adata, color=["domain", *EMBEDDINGS.values()])
+    columns = ["domain", *EMBEDDINGS.values()]
+    titles = ["true domains", *(f"{key}, ARI {agreement(adata, key):.2f}" for key in EMBEDDINGS.values())]
+    figure = cast("Figure", sp.pl.domains(adata, color=columns, title=titles))
     figure.savefig(picture, dpi=150, bbox_inches="tight")
     adata.write_h5ad(data)
     return picture, data
