@@ -53,7 +53,7 @@ def test_embedding_and_history() -> None:
     model = fit()
     expression, adjacency, _ = tissue()
     embedding = model.embed(expression, adjacency)
-    assert embedding.shape == (SIDE * SIDE, 64)
+    assert embedding.shape == (SIDE * SIDE, 32)
     assert embedding.dtype == np.float32
     assert embedding.flags.c_contiguous
     assert np.isfinite(embedding).all()
@@ -240,6 +240,7 @@ def test_the_published_setting() -> None:
     paper = SpotscapeConfig.paper()
     assert (paper.max_epochs, paper.lr, paper.schedule, paper.n_components) == (1000, 1e-4, "constant", None)
     assert (paper.latent_relu, paper.telescope_weight, paper.reconstruction_weight) == (True, 1.0, 0.1)
+    assert (paper.hidden_size, paper.latent_size, paper.weight_decay) == (256, 64, 1e-4)
     assert SpotscapeConfig.paper(lr=5e-4).lr == 5e-4
 
 
