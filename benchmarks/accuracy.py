@@ -115,8 +115,8 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean ± SD over seeds, methods by (tissue, annotation, clusterer)."""
     columns = ["tissue", "annotation", "clusterer"]
     grouped = results.groupby(["method", *columns])["ari"].agg(["mean", "std", "count"])
-    text = [f"{row['mean']:.3f} ± {row['std']:.3f} ({row['count']:.0f})" for _, row in grouped.iterrows()]
-    shown = pd.Series(text, index=grouped.index).unstack(columns)
+    grouped["text"] = [f"{row['mean']:.3f} ± {row['std']:.3f} ({row['count']:.0f})" for _, row in grouped.iterrows()]
+    shown = grouped.reset_index().pivot_table("text", "method", columns, aggfunc="first")
     order = [method for method in METHODS if method in shown.index]
     return shown.loc[order].fillna("")
 

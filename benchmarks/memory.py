@@ -1,6 +1,6 @@
-"""Peak memory of training on a large sparse tissue, each size in a process of its own.
+"""Peak memory of training on a large sparse tissue, each storage in a process of its own.
 
-    python benchmarks/memory.py --spots 50000 --genes 2000
+Run ``python benchmarks/memory.py --spots 50000 --genes 2000``.
 """
 
 from __future__ import annotations

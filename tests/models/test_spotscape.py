@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,12 +16,17 @@ from spotscape.models import Spotscape, SpotscapeConfig
 from spotscape.models._spotscape import SpotscapeNetwork, _Objective
 from spotscape.nn import SpotGraph, as_features
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
 SIDE = 16
 QUICK = SpotscapeConfig(max_epochs=30, n_components=20)
 
 
 def tissue(seed: int = 0, n_genes: int = 60) -> tuple[np.ndarray, sparse.csr_array, np.ndarray]:
-    """A square grid with two halves that differ in a third of the genes, under noise that hides it from single spots."""
+    """Two halves of a grid that differ in a third of the genes, under noise that hides it from single spots."""
     rng = np.random.default_rng(seed)
     x, y = np.divmod(np.arange(SIDE * SIDE), SIDE)
     truth = (x >= SIDE // 2).astype(int)
@@ -147,9 +150,10 @@ def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path, monkeypa
         return evaluate(self)
 
     file = tmp_path / "fit.ckpt"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(_Objective, "__call__", interrupted)
-        fit(checkpoint=file)
+        with pytest.raises(KeyboardInterrupt):
+            fit(checkpoint=file)
     assert fit(checkpoint=file).embed(expression, adjacency).tobytes() == expected.tobytes()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from spotscape.nn import LossOutput, Trainer, TrainingPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Problem:

@@ -173,7 +173,7 @@ def _ordered(labels: pd.Series) -> pd.Series:
 
 
 def _read_counts(path: Path) -> AnnData:
-    import scanpy as sc  # noqa: PLC0415
+    import scanpy as sc
 
     try:
         with warnings.catch_warnings():

@@ -83,8 +83,8 @@ class FileMissingError(ConnectionError):
 
 def _download(url: str, path: Path, sha256: str | None, try_reading: Callable[[Path], object] | None) -> None:
     """One attempt; pooch writes to a temporary file, which takes the name ``path`` only if all went well."""
-    import pooch  # noqa: PLC0415
-    import requests  # noqa: PLC0415
+    import pooch
+    import requests
 
     fetcher = pooch.HTTPDownloader(progressbar=settings.progress_bar)
 
@@ -148,7 +148,7 @@ def _record_of(path: Path) -> Path:
 
 @contextmanager
 def _pooch_quiet() -> Iterator[None]:
-    import pooch  # noqa: PLC0415
+    import pooch
 
     log = pooch.get_logger()
     level = log.level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,12 +12,19 @@ from scipy import sparse
 
 from spotscape.nn import LowRankFeatures, as_features, reconstruction_loss
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-def dense_reconstruction(expression, views, weight, bias):
+    from torch import Tensor
+
+
+def dense_reconstruction(expression: Tensor, views: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
     return torch.stack([(expression - hidden @ weight - bias).square().mean() for hidden in views]).mean()
 
 
-def problem(*, n: int = 120, genes: int = 45, width: int = 9, noise: float = 1.0, seed: int = 0):
+def problem(
+    *, n: int = 120, genes: int = 45, width: int = 9, noise: float = 1.0, seed: int = 0
+) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
     """Sparse, non-negative expression as after log-normalisation, two views' hidden layers, and a last layer."""
     generator = torch.Generator().manual_seed(seed)
     hidden = [torch.rand(n, width, generator=generator, dtype=torch.float64) for _ in range(2)]
@@ -27,17 +35,19 @@ def problem(*, n: int = 120, genes: int = 45, width: int = 9, noise: float = 1.0
     return expression, hidden, weight, bias
 
 
-def as_leaves(tensors, dtype):
+def as_leaves(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
     return [tensor.detach().to(dtype).clone().requires_grad_() for tensor in tensors]
 
 
-def evaluate(loss, hidden, weight, bias, dtype):
+def evaluate(
+    loss: Callable[..., Tensor], hidden: Sequence[Tensor], weight: Tensor, bias: Tensor, dtype: torch.dtype
+) -> list[Tensor]:
     leaves = as_leaves([*hidden, weight, bias], dtype)
     value = loss(leaves[: len(hidden)], *leaves[len(hidden) :])
     return [value.detach(), *torch.autograd.grad(value, leaves)]
 
 
-def relative(found, expected):
+def relative(found: Tensor, expected: Tensor) -> float:
     return float((found.double() - expected.double()).norm() / expected.double().norm())
 
 

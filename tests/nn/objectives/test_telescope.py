@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from spotscape.nn import TelescopeGrams, telescope_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def dense_telescope(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -25,7 +30,9 @@ def views(n: int, d: int, *, distance: float, seed: int = 0, dtype: torch.dtype 
     return [view.to(dtype).requires_grad_() for view in (first, second)]
 
 
-def value_and_gradients(loss, inputs):
+def value_and_gradients(
+    loss: Callable[..., torch.Tensor], inputs: list[torch.Tensor]
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     value = loss(*inputs)
     return value.detach(), torch.autograd.grad(value, inputs)
 
