@@ -33,9 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "accuracy.csv"
 CONFIGS = {
     "default": SpotscapeConfig(),
     "latent_relu": SpotscapeConfig(latent_relu=True),
-    "latent_64": SpotscapeConfig(latent_size=64),
-    "decay_1e-4": SpotscapeConfig(weight_decay=1e-4),
-    "decay_1e-2": SpotscapeConfig(weight_decay=1e-2),
+    "one_encoder": SpotscapeConfig(n_encoders=1),
     "paper_weights": SpotscapeConfig(reconstruction_weight=0.1),
     "all_genes": SpotscapeConfig(n_components=None),
     "rank_100": SpotscapeConfig(n_components=100),

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from scipy.spatial.distance import pdist
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape.models import Spotscape, SpotscapeConfig
-from spotscape.models._spotscape import SpotscapeNetwork, _Objective
+from spotscape.models._spotscape import SpotscapeNetwork, _mean_history, _Objective
 from spotscape.nn import SpotGraph, as_features
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIDE = 16
-QUICK = SpotscapeConfig(max_epochs=30, n_components=20)
+QUICK = SpotscapeConfig(max_epochs=30, n_components=20, n_encoders=2)
 
 
 def tissue(seed: int = 0, n_genes: int = 60) -> tuple[np.ndarray, sparse.csr_array, np.ndarray]:
@@ -56,7 +57,7 @@ def test_embedding_and_history() -> None:
     model = fit()
     expression, adjacency, _ = tissue()
     embedding = model.embed(expression, adjacency)
-    assert embedding.shape == (SIDE * SIDE, 32)
+    assert embedding.shape == (SIDE * SIDE, 64)
     assert embedding.dtype == np.float32
     assert embedding.flags.c_contiguous
     assert np.isfinite(embedding).all()
@@ -122,13 +123,33 @@ def test_spots_can_be_permuted() -> None:
 
 
 def test_a_spot_is_influenced_by_two_hops_only() -> None:
-    model = fit(dataclasses.replace(QUICK, n_components=None))
+    model = fit(dataclasses.replace(QUICK, n_components=None, n_encoders=1))
     expression, adjacency, _ = tissue()
     changed = expression.copy()
     changed[0] += 5
     moved = np.abs(model.embed(changed, adjacency) - model.embed(expression, adjacency)).max(1) > 1e-5
     x, y = np.divmod(np.arange(SIDE * SIDE), SIDE)
     np.testing.assert_array_equal(moved, x + y <= 2)
+
+
+def test_encoders_are_averaged() -> None:
+    """Squared distances are the mean of those of the encoders, up to what the last axes hold; one encoder is itself."""
+    expression, adjacency, _ = tissue()
+    model = fit(dataclasses.replace(QUICK, latent_size=8, n_encoders=3))
+    features, graph = model._inputs(expression, adjacency)
+    single = [pdist(z.numpy(), "sqeuclidean") for z in model._encode(features, graph)]
+    joined = pdist(model.embed(expression, adjacency), "sqeuclidean")
+    assert np.corrcoef(joined, np.mean(single, axis=0))[0, 1] > 0.95
+    assert (joined <= np.mean(single, axis=0) * (1 + 1e-5)).all()
+    alone = fit(dataclasses.replace(QUICK, n_encoders=1))
+    np.testing.assert_array_equal(
+        alone.embed(expression, adjacency), alone._encode(*alone._inputs(expression, adjacency))[0].numpy()
+    )
+
+
+def test_histories_of_encoders_that_stop_apart() -> None:
+    histories = [{"loss": np.array([4.0, 2.0, 1.0])}, {"loss": np.array([2.0, 2.0])}]
+    np.testing.assert_array_equal(_mean_history(histories)["loss"], [3, 2, 1])
 
 
 def test_bfloat16_stays_close() -> None:
@@ -141,11 +162,11 @@ def test_bfloat16_stays_close() -> None:
 def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expression, adjacency, _ = tissue()
     expected = fit().embed(expression, adjacency)
-    calls = iter(range(100))
+    calls = iter(range(100))  # the second encoder is interrupted
     evaluate = _Objective.__call__
 
     def interrupted(self: _Objective) -> object:
-        if next(calls) == 27:
+        if next(calls) == 57:
             raise KeyboardInterrupt
         return evaluate(self)
 
@@ -218,6 +239,7 @@ class TestRefusals:
         [
             ({"hidden_size": 0}, ValueError, "hidden_size=0 must be at least 1"),
             ({"latent_size": 6.5}, TypeError, "latent_size must be an integer, not 6.5"),
+            ({"n_encoders": 0}, ValueError, "n_encoders=0 must be at least 1"),
             ({"n_components": 0}, ValueError, "n_components=0 must be at least 1"),
             ({"max_epochs": -3}, ValueError, "max_epochs=-3 must be at least 1"),
             ({"patience": 0}, ValueError, "patience=0 must be at least 1"),
@@ -244,7 +266,7 @@ def test_the_published_setting() -> None:
     paper = SpotscapeConfig.paper()
     assert (paper.max_epochs, paper.lr, paper.schedule, paper.n_components) == (1000, 1e-4, "constant", None)
     assert (paper.latent_relu, paper.telescope_weight, paper.reconstruction_weight) == (True, 1.0, 0.1)
-    assert (paper.hidden_size, paper.latent_size, paper.weight_decay) == (256, 64, 1e-4)
+    assert (paper.hidden_size, paper.latent_size, paper.weight_decay, paper.n_encoders) == (256, 64, 1e-4, 1)
     assert SpotscapeConfig.paper(lr=5e-4).lr == 5e-4
 
 

@@ -397,14 +397,14 @@ class TestSpotscape:
     def test_it_says_what_it_does(self, adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):
             spotscape(adata)
-        assert "Training Spotscape on 300 spots and 100 genes: 3 epochs on cpu." in caplog.text
+        assert "Training Spotscape on 300 spots and 100 genes: 4 encoder(s), 3 epochs each, on cpu." in caplog.text
         assert "Adding `adata.obsm['X_spotscape']`." in caplog.text
 
     def test_progress_bar(self, adata: AnnData, capsys: pytest.CaptureFixture[str]) -> None:
         spotscape(adata, progress_bar=True)
-        assert "training: 100%" in capsys.readouterr().err
+        assert "encoder 4 of 4: 100%" in capsys.readouterr().err
         spotscape(adata, progress_bar=False)
-        assert "training" not in capsys.readouterr().err
+        assert "encoder" not in capsys.readouterr().err
 
 
 class TestSmoothedPca:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from spotscape._core.randomness import RandomSource
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_choice, require_finite, require_in_range, require_positive_int
 from spotscape.nn.augment import random_view
+from spotscape.nn.ensemble import LeadingAxes
 from spotscape.nn.features import FeatureMatrix, MaskedFeatures, as_features, low_rank_basis, project
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.layers import GraphBlock, build_seeded, calibrate_batch_norm
@@ -35,8 +37,11 @@ class SpotscapeConfig:
     Attributes
     ----------
     hidden_size, latent_size
-        Widths of the two graph convolutions (256 and 64 in the paper; half the latent size is no worse, and steadier
-        over seeds).
+        Widths of the two graph convolutions (256 and 64 in the paper).
+    n_encoders
+        Encoders trained from different random weights. Distances between spots are averaged over them, which takes out
+        most of what the seed would decide; the result is rotated onto its ``latent_size`` leading axes. The paper
+        trains one.
     latent_relu
         Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
         axis, no dimension can die, and the decoder loses nothing.
@@ -49,8 +54,7 @@ class SpotscapeConfig:
     telescope_weight, reconstruction_weight
         Weights of the two objectives (1 and 0.1 in the paper).
     max_epochs, lr, schedule, weight_decay
-        Training. The paper runs 1,000 epochs at a constant rate that is retuned for each data set, and decays weights
-        by 1e-4.
+        Training. The paper runs 1,000 epochs at a constant rate that is retuned for each data set.
     max_grad_norm, patience, min_delta, precision
         See :class:`spotscape.nn.TrainingPlan`.
     batch_norm_momentum
@@ -65,7 +69,8 @@ class SpotscapeConfig:
     """
 
     hidden_size: int = 256
-    latent_size: int = 32
+    latent_size: int = 64
+    n_encoders: int = 4
     latent_relu: bool = False
     n_components: int | None = 50
     edge_drop: float = 0.2
@@ -75,7 +80,7 @@ class SpotscapeConfig:
     max_epochs: int = 100
     lr: float = 1e-3
     schedule: Schedule = "one_cycle"
-    weight_decay: float = 1e-3
+    weight_decay: float = 1e-4
     max_grad_norm: float | None = None
     patience: int | None = None
     min_delta: float = 1e-3
@@ -83,7 +88,7 @@ class SpotscapeConfig:
     batch_norm_momentum: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "latent_size", "max_epochs", "n_components", "patience"):
+        for name in ("hidden_size", "latent_size", "n_encoders", "max_epochs", "n_components", "patience"):
             if getattr(self, name) is not None:
                 require_positive_int(getattr(self, name), name)
         for name in ("edge_drop", "feature_drop"):
@@ -102,14 +107,13 @@ class SpotscapeConfig:
     def paper(cls, **changes: Any) -> Self:
         """The published single-slice setting: all genes, 1,000 epochs at a constant rate of 1e-4."""
         published = {
-            "latent_size": 64,
+            "n_encoders": 1,
             "latent_relu": True,
             "n_components": None,
             "reconstruction_weight": 0.1,
             "max_epochs": 1000,
             "lr": 1e-4,
             "schedule": "constant",
-            "weight_decay": 1e-4,
         }
         return cls(**{**published, **changes})
 
@@ -122,7 +126,7 @@ class SpotscapeConfig:
 class SpotscapeNetwork(nn.Module):
     """Encoder of two graph convolutions and a decoder of two linear layers.
 
-    Shapes: expression ``(N, G)`` → hidden ``(N, 256)`` → embedding ``(N, 32)`` → hidden ``(N, 256)`` → ``(N, G)``.
+    Shapes: expression ``(N, G)`` → hidden ``(N, 256)`` → embedding ``(N, 64)`` → hidden ``(N, 256)`` → ``(N, G)``.
     """
 
     def __init__(self, n_genes: int, config: SpotscapeConfig) -> None:
@@ -159,10 +163,10 @@ class Spotscape:
 
     Attributes
     ----------
-    network
-        The trained :class:`torch.nn.Module`; ``None`` before :meth:`fit`.
+    networks
+        The trained encoders with their decoders, each a :class:`torch.nn.Module`; empty before :meth:`fit`.
     history
-        Losses and learning rate, one float64 array per name, one value per epoch.
+        Losses and learning rate, one float64 array per name, one value per epoch: the mean over encoders.
 
     Examples
     --------
@@ -173,7 +177,7 @@ class Spotscape:
     >>> ring = sparse.eye_array(50, k=1) + sparse.eye_array(50, k=-1)
     >>> model = Spotscape(SpotscapeConfig(max_epochs=5, n_components=None))
     >>> model.fit(expression, ring, progress_bar=False).embed(expression, ring).shape
-    (50, 32)
+    (50, 64)
 
     References
     ----------
@@ -184,9 +188,10 @@ class Spotscape:
     def __init__(self, config: SpotscapeConfig | None = None, *, random_state: int | None = 0) -> None:
         self.config = config or SpotscapeConfig()
         self.random_source = RandomSource(random_state)
-        self.network: SpotscapeNetwork | None = None
+        self.networks: tuple[SpotscapeNetwork, ...] = ()
         self.history: dict[str, np.ndarray] = {}
         self._loadings: Tensor | None = None
+        self._leading: LeadingAxes | None = None
 
     def fit(
         self,
@@ -210,7 +215,8 @@ class Spotscape:
         progress_bar
             ``None`` takes ``spotscape.settings.progress_bar``.
         checkpoint
-            File to write the state of training to, and to resume from if it exists.
+            File to write the state of training to, and to resume from if it exists. Each further encoder has its own:
+            the name with ``.1``, ``.2`` and so on.
 
         Returns
         -------
@@ -218,29 +224,19 @@ class Spotscape:
         """
         _check_input(expression, adjacency)
         chosen = resolve_device(device)
-        n_spots, n_genes = expression.shape
-        self._loadings = self._basis(expression, chosen)
-        features = self._features(expression, chosen)
+        loadings = self._basis(expression, chosen)
+        features = _features(expression, loadings, chosen)
         graph = SpotGraph.from_adjacency(adjacency, chosen)
-        seed = self.random_source.integer("weights")
-        network = build_seeded(lambda: SpotscapeNetwork(n_genes, self.config), seed).to(chosen)
-        logger.info(
-            "Training Spotscape on %s spots and %s genes: %d epochs on %s.",
-            f"{n_spots:,}",
-            f"{n_genes:,}",
-            self.config.max_epochs,
-            chosen,
-        )
-        objective = _Objective(network, features, graph, self.config, self.random_source.torch("views", chosen))
-        trainer = Trainer(
-            self.config.training_plan(),
-            progress_bar=settings.progress_bar if progress_bar is None else progress_bar,
-            checkpoint=checkpoint,
-        )
-        history = trainer.fit(network, objective, generator=objective.generator)
-        whole = graph.normalized()
-        calibrate_batch_norm(network, lambda: network.decode_hidden(network.encode(features, whole)))
-        self.network, self.history = network, history
+        self._announce(features, chosen)
+        bar = settings.progress_bar if progress_bar is None else progress_bar
+        fits = [
+            self._fit_encoder(number, features, graph, progress_bar=bar, checkpoint=checkpoint)
+            for number in range(self.config.n_encoders)
+        ]
+        self._loadings, self.networks = loadings, tuple(network for network, _ in fits)
+        self.history = _mean_history([history for _, history in fits])
+        if len(self.networks) > 1:
+            self._leading = LeadingAxes.of(self._encode(features, graph), self.config.latent_size)
         return self
 
     def embed(
@@ -249,10 +245,9 @@ class Spotscape:
         adjacency: sparse.spmatrix | sparse.sparray,
     ) -> np.ndarray:
         """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, latent_size)``."""
-        network = self._fitted(expression, adjacency)
-        features, graph = self._inputs(expression, adjacency, network)
-        with torch.no_grad():
-            return network.encode(features, graph.normalized()).float().cpu().numpy()
+        embeddings = self._encode(*self._inputs(expression, adjacency))
+        joined = embeddings[0] if self._leading is None else self._leading.project(embeddings)
+        return joined.float().cpu().numpy()
 
     def reconstruct(
         self,
@@ -260,10 +255,50 @@ class Spotscape:
         adjacency: sparse.spmatrix | sparse.sparray,
     ) -> np.ndarray:
         """Decoded expression in the units of the input, float32 ``(N, G)``; a dense array as large as that says."""
-        network = self._fitted(expression, adjacency)
-        features, graph = self._inputs(expression, adjacency, network)
+        features, graph = self._inputs(expression, adjacency)
+        whole = graph.normalized()
         with torch.no_grad():
-            return network(features, graph.normalized()).float().cpu().numpy()  # type: ignore[no-any-return]
+            decoded = torch.stack([network(features, whole) for network in self.networks]).mean(0)
+        return decoded.float().cpu().numpy()
+
+    def _fit_encoder(
+        self,
+        number: int,
+        features: FeatureMatrix,
+        graph: SpotGraph,
+        *,
+        progress_bar: bool,
+        checkpoint: str | Path | None,
+    ) -> tuple[SpotscapeNetwork, dict[str, np.ndarray]]:
+        seed = self.random_source.integer(f"weights {number}")
+        network = build_seeded(lambda: SpotscapeNetwork(features.shape[1], self.config), seed).to(features.device)
+        generator = self.random_source.torch(f"views {number}", features.device)
+        trainer = Trainer(
+            self.config.training_plan(),
+            progress_bar=progress_bar,
+            checkpoint=f"{checkpoint}.{number}" if checkpoint and number else checkpoint,
+            description=f"encoder {number + 1} of {self.config.n_encoders}",
+        )
+        objective = _Objective(network, features, graph, self.config, generator)
+        history = trainer.fit(network, objective, generator=generator)
+        whole = graph.normalized()
+        calibrate_batch_norm(network, lambda: network.decode_hidden(network.encode(features, whole)))
+        return network, history
+
+    def _encode(self, features: FeatureMatrix, graph: SpotGraph) -> list[Tensor]:
+        whole = graph.normalized()
+        with torch.no_grad():
+            return [network.encode(features, whole) for network in self.networks]
+
+    def _announce(self, features: FeatureMatrix, device: torch.device) -> None:
+        logger.info(
+            "Training Spotscape on %s spots and %s genes: %d encoder(s), %d epochs each, on %s.",
+            f"{features.shape[0]:,}",
+            f"{features.shape[1]:,}",
+            self.config.n_encoders,
+            self.config.max_epochs,
+            device,
+        )
 
     def _basis(self, expression: Any, device: torch.device) -> Tensor | None:
         rank = self.config.n_components
@@ -273,26 +308,17 @@ class Spotscape:
         basis = low_rank_basis(expression, rank, seed=self.random_source.integer("basis"))
         return torch.from_numpy(basis).to(device)
 
-    def _features(self, expression: Any, device: torch.device) -> FeatureMatrix:
-        if self._loadings is None:
-            return as_features(expression, device=device)
-        return project(expression, self._loadings)
-
-    def _inputs(self, expression: Any, adjacency: Any, network: SpotscapeNetwork) -> tuple[FeatureMatrix, SpotGraph]:
-        device = network.output.weight.device
-        return self._features(expression, device), SpotGraph.from_adjacency(adjacency, device)
-
-    def _fitted(self, expression: Any, adjacency: Any) -> SpotscapeNetwork:
-        network = self.network
-        if network is None:
+    def _inputs(self, expression: Any, adjacency: Any) -> tuple[FeatureMatrix, SpotGraph]:
+        if not self.networks:
             msg = "the model is not trained yet; call fit(expression, adjacency) first."
             raise ValueError(msg)
         _check_input(expression, adjacency)
-        if expression.shape[1] != network.output.out_features:
-            trained, found = network.output.out_features, expression.shape[1]
-            msg = f"the model was trained on {trained} genes, this expression has {found}."
+        output = self.networks[0].output
+        if expression.shape[1] != output.out_features:
+            msg = f"the model was trained on {output.out_features} genes, this expression has {expression.shape[1]}."
             raise ValueError(msg)
-        return network
+        device = output.weight.device
+        return _features(expression, self._loadings, device), SpotGraph.from_adjacency(adjacency, device)
 
 
 @dataclass(frozen=True)
@@ -331,3 +357,14 @@ def _check_input(expression: Any, adjacency: Any) -> None:
         msg = f"the graph is {adjacency.shape}, the expression has {expression.shape[0]} spots; build the graph anew."
         raise ValueError(msg)
     require_finite(expression, "expression")
+
+
+def _features(expression: Any, loadings: Tensor | None, device: torch.device) -> FeatureMatrix:
+    return as_features(expression, device=device) if loadings is None else project(expression, loadings)
+
+
+def _mean_history(histories: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Mean over encoders; early stopping may end some before others, and an epoch counts those that trained in it."""
+    frames = [pd.DataFrame(history) for history in histories]
+    mean = pd.concat(frames).groupby(level=0).mean()
+    return {str(name): mean[name].to_numpy() for name in mean}

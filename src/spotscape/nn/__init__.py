@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spotscape.nn.augment import random_view
+    from spotscape.nn.ensemble import LeadingAxes
     from spotscape.nn.features import (
         DenseFeatures,
         FeatureMatrix,
@@ -28,6 +29,7 @@ _HOME = {
     "FeatureProjection": "layers",
     "GraphBlock": "layers",
     "GraphConvolution": "layers",
+    "LeadingAxes": "ensemble",
     "LossOutput": "trainer",
     "LowRankFeatures": "features",
     "MaskedFeatures": "features",
@@ -49,6 +51,7 @@ __all__ = [
     "FeatureProjection",
     "GraphBlock",
     "GraphConvolution",
+    "LeadingAxes",
     "LossOutput",
     "LowRankFeatures",
     "MaskedFeatures",

@@ -79,6 +79,8 @@ class Trainer:
         the same numbers as if it had never stopped.
     checkpoint_every
         Epochs between two checkpoints.
+    description
+        What the progress bar says.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class Trainer:
         progress_bar: bool = True,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 25,
+        description: str = "training",
     ) -> None:
         self.plan = plan
         self.progress_bar = progress_bar
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every = checkpoint_every
+        self.description = description
 
     def fit(
         self, module: nn.Module, loss: Callable[[], LossOutput], *, generator: torch.Generator
@@ -123,7 +127,7 @@ class Trainer:
         epochs = range(len(history), self.plan.max_epochs)
         device = next(module.parameters()).device
         module.train()
-        with tqdm(epochs, desc="training", unit="epoch", disable=not self.progress_bar) as bar:
+        with tqdm(epochs, desc=self.description, unit="epoch", disable=not self.progress_bar) as bar:
             for epoch in bar:
                 rate = optimizer.param_groups[0]["lr"]
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.precision == "bfloat16"):

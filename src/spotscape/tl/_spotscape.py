@@ -85,7 +85,7 @@ def spotscape(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``obsm['X_spotscape' | key_added]``
-        Embedding, float32 array ``(n_obs, 32)``.
+        Embedding, float32 array ``(n_obs, 64)``.
     ``uns['spotscape']``
         Dict with ``params``, ``history`` (losses and learning rate by epoch), ``random_state``, ``version``.
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
@@ -118,7 +118,7 @@ def spotscape(
     >>> sp.pp.spatial_neighbors_knn(adata)
     >>> sp.tl.spotscape(adata, max_epochs=10)
     >>> adata.obsm["X_spotscape"].shape
-    (300, 32)
+    (300, 64)
 
     References
     ----------
