@@ -33,6 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "accuracy.csv"
 CONFIGS = {
     "default": SpotscapeConfig(),
     "latent_relu": SpotscapeConfig(latent_relu=True),
+    "decay_1e-4": SpotscapeConfig(weight_decay=1e-4),
     "one_encoder": SpotscapeConfig(n_encoders=1),
     "paper_weights": SpotscapeConfig(reconstruction_weight=0.1),
     "all_genes": SpotscapeConfig(n_components=None),
@@ -89,11 +90,13 @@ def embed(adata: AnnData, method: str, seed: int) -> str:
 def scores(adata: AnnData, key: str, seed: int) -> list[dict[str, Any]]:
     """Score both clusterers against every annotation."""
     rows = []
-    for annotation, clusterer in itertools.product(annotations(adata), ("kmeans", "gmm")):
-        truth = adata.obs[annotation]
-        sp.tl.domains(adata, n_domains=truth.nunique(), method=clusterer, use_rep=key, random_state=seed)
-        ari = sp.metrics.ari(truth, adata.obs["spotscape_domain"])
-        rows.append({"annotation": annotation, "clusterer": clusterer, "ari": round(ari, 4)})
+    truths = {annotation: adata.obs[annotation] for annotation in annotations(adata)}
+    numbers = {annotation: truth.nunique() for annotation, truth in truths.items()}
+    for n_domains, clusterer in itertools.product(sorted(set(numbers.values())), ("kmeans", "gmm")):
+        sp.tl.domains(adata, n_domains=n_domains, method=clusterer, use_rep=key, random_state=seed)
+        for annotation in [name for name, number in numbers.items() if number == n_domains]:
+            ari = sp.metrics.ari(truths[annotation], adata.obs["spotscape_domain"])
+            rows.append({"annotation": annotation, "clusterer": clusterer, "ari": round(ari, 4)})
     return rows
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
+
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
 
 import spotscape as sp
 
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-# What is clustered, and the column that the domains found in it are written to.
+# What is clustered, the column that the domains found in it are written to, and the clusterer that suits it.
 EMBEDDINGS = {"X_spotscape": "spotscape_domain", "X_smoothed_pca": "smoothed_pca_domain"}
+CLUSTERERS: dict[str, Literal["kmeans", "gmm"]] = {"X_spotscape": "kmeans", "X_smoothed_pca": "gmm"}
 
 
 def find_domains(adata: AnnData, *, n_domains: int, random_state: int) -> None:
@@ -30,7 +34,14 @@ def find_domains(adata: AnnData, *, n_domains: int, random_state: int) -> None:
     sp.tl.spotscape(adata, random_state=random_state)
     sp.tl.smoothed_pca(adata, random_state=random_state)
     for use_rep, key_added in EMBEDDINGS.items():
-        sp.tl.domains(adata, n_domains=n_domains, use_rep=use_rep, key_added=key_added, random_state=random_state)
+        sp.tl.domains(
+            adata,
+            n_domains=n_domains,
+            method=CLUSTERERS[use_rep],
+            use_rep=use_rep,
+            key_added=key_added,
+            random_state=random_state,
+        )
 
 
 def agreement(adata: AnnData, key: str) -> float:
@@ -48,12 +59,24 @@ def scores(adata: AnnData) -> str:
     return "\n".join(lines)
 
 
+def share_colours(adata: AnnData) -> None:
+    """Give every found domain the colour of the true domain that it shares most spots with, one to one."""
+    sp.pl.domains(adata, color="domain")
+    colours = dict(zip(adata.obs["domain"].cat.categories, adata.uns["domain_colors"], strict=True))
+    for key in EMBEDDINGS.values():
+        shared = pd.crosstab(adata.obs[key], adata.obs["domain"])
+        found, true = linear_sum_assignment(shared.to_numpy(), maximize=True)
+        partner = dict(zip(shared.index[found], shared.columns[true], strict=True))
+        adata.uns[f"{key}_colors"] = [colours[partner[name]] for name in adata.obs[key].cat.categories]
+
+
 def save(adata: AnnData, folder: Path) -> tuple[Path, Path]:
     """Write the picture and the annotated data, and return where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     picture, data = folder / "domains.png", folder / "tissue.h5ad"
     columns = ["domain", *EMBEDDINGS.values()]
     titles = ["true domains", *(f"{key}, ARI {agreement(adata, key):.2f}" for key in EMBEDDINGS.values())]
+    share_colours(adata)
     figure = cast("Figure", sp.pl.domains(adata, color=columns, title=titles))
     figure.savefig(picture, dpi=150, bbox_inches="tight")
     adata.write_h5ad(data)

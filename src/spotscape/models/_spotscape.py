@@ -54,7 +54,8 @@ class SpotscapeConfig:
     telescope_weight, reconstruction_weight
         Weights of the two objectives (1 and 0.1 in the paper).
     max_epochs, lr, schedule, weight_decay
-        Training. The paper runs 1,000 epochs at a constant rate that is retuned for each data set.
+        Training. The paper runs 1,000 epochs at a constant rate that is retuned for each data set,
+        with a weight decay of 1e-4.
     max_grad_norm, patience, min_delta, precision
         See :class:`spotscape.nn.TrainingPlan`.
     batch_norm_momentum
@@ -80,7 +81,7 @@ class SpotscapeConfig:
     max_epochs: int = 100
     lr: float = 1e-3
     schedule: Schedule = "one_cycle"
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-3
     max_grad_norm: float | None = None
     patience: int | None = None
     min_delta: float = 1e-3
@@ -114,6 +115,7 @@ class SpotscapeConfig:
             "max_epochs": 1000,
             "lr": 1e-4,
             "schedule": "constant",
+            "weight_decay": 1e-4,
         }
         return cls(**{**published, **changes})
 

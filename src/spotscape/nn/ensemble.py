@@ -51,4 +51,6 @@ class LeadingAxes:
 
 
 def _side_by_side(embeddings: Sequence[Tensor]) -> Tensor:
-    return torch.cat([embedding.double() for embedding in embeddings], dim=1) / len(embeddings) ** 0.5
+    joined = torch.cat([embedding.double() for embedding in embeddings], dim=1)
+    scaled: Tensor = joined / len(embeddings) ** 0.5
+    return scaled

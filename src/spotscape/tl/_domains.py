@@ -26,7 +26,7 @@ def domains(
     adata: AnnData,
     *,
     n_domains: int | None = None,
-    method: Method = "gmm",
+    method: Method = "kmeans",
     use_rep: str | None = None,
     resolution: float = 1.0,
     n_neighbors: int = 15,
@@ -44,10 +44,12 @@ def domains(
         Number of domains, at least 2. Exactly as many come out, none of them empty. May be left out for
         ``method="leiden"`` only.
     method
-        ``"gmm"`` (default): Gaussian mixture with one covariance for all domains, which is what R's mclust calls EEE,
-        by maximum likelihood from many starts. ``"kmeans"``: best of 10 k-means runs. ``"leiden"``: communities of the
-        neighbour graph of the embedding; with ``n_domains``, the resolution is searched for, and should none give
-        exactly that number, the nearest clusters are merged (or the widest split) until it is met.
+        ``"kmeans"`` (default, the steadier of the two over seeds of Spotscape): best of 10 to 100 k-means runs.
+        ``"gmm"``: Gaussian mixture with one covariance for all domains, which is what R's mclust calls EEE, by maximum
+        likelihood from many starts; the better one for :func:`spotscape.tl.smoothed_pca` on layered tissue.
+        ``"leiden"``: communities of the neighbour graph of the embedding; with ``n_domains``, the resolution is
+        searched for, and should none give exactly that number, the nearest clusters are merged (or the widest split)
+        until it is met.
     use_rep
         Key of the embedding in ``obsm``. Default: ``"X_spotscape"``, written by :func:`spotscape.tl.spotscape`.
     resolution

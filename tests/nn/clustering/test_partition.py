@@ -45,10 +45,16 @@ def test_as_many_clusters_as_asked_for(rows: list[tuple[int, int]], data: st.Dat
 
 def test_kmeans_is_scikit_learns() -> None:
     points = np.random.default_rng(0).normal(size=(200, 3))
-    ours, theirs = kmeans(points, 5, seed=4), KMeans(5, n_init=10, random_state=4).fit(points)
+    ours, theirs = kmeans(points, 5, n_init=10, seed=4), KMeans(5, n_init=10, random_state=4).fit(points)
     assert ours.value == pytest.approx(theirs.inertia_)
     np.testing.assert_array_equal(ours.labels, by_size(theirs.labels_)[0])
     assert (ours.criterion, ours.posterior, ours.n_clusters) == ("inertia", None, 5)
+
+
+def test_small_data_get_more_starts() -> None:
+    points = np.random.default_rng(0).normal(size=(500, 4))
+    default, ten, hundred = (kmeans(points, 9, n_init=n_init).value for n_init in (None, 10, 100))
+    assert default == hundred < ten
 
 
 def test_kmeans_has_the_same_bits_on_any_number_of_threads() -> None:
