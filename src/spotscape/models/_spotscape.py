@@ -260,8 +260,10 @@ class Spotscape:
         features, graph = self._inputs(expression, adjacency)
         whole = graph.normalized()
         with torch.no_grad():
-            decoded = torch.stack([network(features, whole) for network in self.networks]).mean(0)
-        return decoded.float().cpu().numpy()
+            decoded: Tensor = self.networks[0](features, whole)
+            for network in self.networks[1:]:
+                decoded += network(features, whole)
+        return (decoded / len(self.networks)).float().cpu().numpy()
 
     def _fit_encoder(
         self,
