@@ -34,7 +34,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_tables"]
 templates_path = ["_templates"]
 
 # API pages

@@ -1,0 +1,65 @@
+"""Write the tables of the documentation's page of measurements from `benchmarks/results/`.
+
+Run ``python benchmarks/page.py`` after a benchmark.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from accuracy import METHODS
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+TABLES = HERE.parent / "docs" / "_tables"
+MAIN = ("floor_1", "floor_3", "floor_6", "default", "paper")
+
+
+def main() -> None:
+    """Write one file for each table."""
+    TABLES.mkdir(exist_ok=True)
+    results = pd.read_csv(RESULTS / "accuracy.csv")
+    write("accuracy", accuracy(results, MAIN))
+    write("ablation", accuracy(results, ("default", *(name for name in METHODS if name not in MAIN))))
+    write("speed", speed(pd.read_csv(RESULTS / "speed.csv")))
+
+
+def accuracy(results: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
+    """Mean ± SD (number of seeds), a row for each method."""
+    keys = ["method", "tissue", "annotation", "clusterer"]
+    grouped = results.groupby(keys)["ari"].agg(["mean", "std", "count"]).reset_index()
+    spread = grouped["std"].map(" ± {:.3f}".format).where(grouped["count"] > 1, "")
+    grouped["ari"] = grouped["mean"].map("{:.3f}".format) + spread + grouped["count"].map(" ({})".format)
+    grouped["where"] = grouped["tissue"] + " `" + grouped["annotation"] + "`, " + grouped["clusterer"]
+    shown = grouped.pivot_table("ari", "method", "where", aggfunc="first").fillna("–")
+    return shown.loc[[method for method in methods if method in shown.index]]
+
+
+def speed(results: pd.DataFrame) -> pd.DataFrame:
+    """Seconds, agreement and ratio, a row for each setting."""
+    shown = results.set_index("setting")
+    columns = {
+        "epochs": "epochs",
+        "s_per_epoch": "s per epoch",
+        "seconds": "seconds",
+        "times_faster": "times faster",
+        "ari_kmeans": "ARI, k-means",
+        "ari_gmm": "ARI, mixture",
+    }
+    digits = {"s per epoch": 3, "seconds": 0, "times faster": 1, "ARI, k-means": 3, "ARI, mixture": 3}
+    text = shown[list(columns)].rename(columns=columns)
+    for column, number in digits.items():
+        text[column] = text[column].map(lambda value, n=number: "–" if pd.isna(value) else f"{value:.{n}f}")
+    return text
+
+
+def write(name: str, table: pd.DataFrame) -> None:
+    """Write a table as markdown."""
+    header = [table.index.name or "", *map(str, table.columns)]
+    rows = [header, ["---"] * len(header), *([str(index), *map(str, row)] for index, *row in table.itertuples())]
+    (TABLES / f"{name}.md").write_text("".join("| " + " | ".join(row) + " |\n" for row in rows))
+
+
+if __name__ == "__main__":
+    main()
