@@ -66,7 +66,7 @@ def spotscape(
     config
         Hyper-parameters; the defaults are meant to need no tuning.
     max_epochs
-        Shorthand for the one hyper-parameter that trades time for polish; overrides ``config``.
+        Epochs of each encoder; overrides ``config``.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -76,7 +76,8 @@ def spotscape(
     progress_bar
         Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.
     checkpoint
-        File in which to save the training regularly, and from which to resume it if it exists.
+        File in which to save the training regularly, and from which to resume it if it exists; every further encoder
+        has its own, with ``.1``, ``.2`` and so on behind the name.
     copy
         Return a copy with the results instead of writing to ``adata``.
 
