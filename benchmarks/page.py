@@ -26,14 +26,14 @@ def main() -> None:
 
 
 def accuracy(results: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
-    """Mean ± SD (number of seeds), a row for each method."""
+    """Mean ± SD (number of seeds), a column for each method."""
     keys = ["method", "tissue", "annotation", "clusterer"]
     grouped = results.groupby(keys)["ari"].agg(["mean", "std", "count"]).reset_index()
     spread = grouped["std"].map(" ± {:.3f}".format).where(grouped["count"] > 1, "")
     grouped["ari"] = grouped["mean"].map("{:.3f}".format) + spread + grouped["count"].map(" ({})".format)
     grouped["where"] = grouped["tissue"] + " `" + grouped["annotation"] + "`, " + grouped["clusterer"]
     shown = grouped.pivot_table("ari", "method", "where", aggfunc="first").fillna("–")
-    return shown.loc[[method for method in methods if method in shown.index]]
+    return shown.loc[[method for method in methods if method in shown.index]].T.rename_axis("")
 
 
 def speed(results: pd.DataFrame) -> pd.DataFrame:
