@@ -17,7 +17,7 @@ class _StderrUnlessConfigured(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:
-            print(self.format(record), file=sys.stderr)  # noqa: T201
+            sys.stderr.write(self.format(record) + "\n")
 
 
 def _install_default_handler() -> None:
