@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spotscape.nn.graph import SpotGraph
     from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
     from spotscape.nn.objectives import TelescopeGrams, reconstruction_loss, telescope_loss
+    from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.smoothing import smooth
     from spotscape.nn.trainer import LossOutput, Trainer, TrainingPlan
 
@@ -33,12 +34,14 @@ _HOME = {
     "LossOutput": "trainer",
     "LowRankFeatures": "features",
     "MaskedFeatures": "features",
+    "MostSimilar": "similarity",
     "SparseFeatures": "features",
     "SpotGraph": "graph",
     "TelescopeGrams": "objectives",
     "Trainer": "trainer",
     "TrainingPlan": "trainer",
     "as_features": "features",
+    "most_similar": "similarity",
     "random_view": "augment",
     "reconstruction_loss": "objectives",
     "smooth": "smoothing",
@@ -55,12 +58,14 @@ __all__ = [
     "LossOutput",
     "LowRankFeatures",
     "MaskedFeatures",
+    "MostSimilar",
     "SparseFeatures",
     "SpotGraph",
     "TelescopeGrams",
     "Trainer",
     "TrainingPlan",
     "as_features",
+    "most_similar",
     "random_view",
     "reconstruction_loss",
     "smooth",

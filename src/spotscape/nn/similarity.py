@@ -1,0 +1,112 @@
+r"""Streaming search: the k most similar candidates of every query, without a matrix of all similarities.
+
+Queries are taken in tiles; a tile's similarities to all candidates are computed, searched and forgotten. The search is
+exact, takes :math:`O(QMd)` time and keeps :math:`O(Qk)` numbers beside one tile.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spotscape._core.validation import require_choice, require_positive_int
+
+Backend = Literal["auto", "torch", "faiss"]
+
+# Entries of one tile: 64 MB in float32, which stays within reach of the cache hierarchy and of any laptop.
+_TILE_ENTRIES = 2**24
+
+
+class MostSimilar(NamedTuple):
+    """For each query its best candidates, best first.
+
+    Attributes
+    ----------
+    indices
+        Rows of the candidates, int64 ``(Q, k)``.
+    similarities
+        Inner products, ``(Q, k)``.
+    """
+
+    indices: Tensor
+    similarities: Tensor
+
+
+@torch.no_grad()
+def most_similar(
+    queries: Tensor, candidates: Tensor, k: int, *, exclude: Tensor | None = None, backend: Backend = "auto"
+) -> MostSimilar:
+    """Find the ``k`` candidates with the largest inner product with each query; for unit rows that is the cosine.
+
+    Parameters
+    ----------
+    queries
+        Shape ``(Q, d)``.
+    candidates
+        Shape ``(M, d)``, of the same type and on the same device.
+    k
+        Number of candidates for each query; fewer come back if there are fewer.
+    exclude
+        One candidate that each query must not have, int64 ``(Q,)``: itself, for queries out of the candidates.
+    backend
+        ``"torch"``, or ``"faiss"`` for that library's flat index (extra ``faiss``; float32 on the CPU). ``"auto"`` is
+        torch, which was the faster of the two where we measured it (``benchmarks/similarity.py``).
+
+    Returns
+    -------
+    Indices and similarities. No gradient flows through them; recompute the few products that need one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotscape.nn import most_similar
+    >>> points = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    >>> most_similar(points, points, 1, exclude=torch.arange(3)).indices.flatten().tolist()
+    [1, 0, 1]
+    """
+    require_positive_int(k, "k")
+    require_choice(backend, "backend", ("auto", "torch", "faiss"))
+    k = min(k, len(candidates) - (exclude is not None))
+    if k < 1:
+        msg = f"there are {len(candidates)} candidates, and none is left once a query leaves one out."
+        raise ValueError(msg)
+    if backend == "faiss":
+        return _search_faiss(queries, candidates, k, exclude)
+    rows = max(1, _TILE_ENTRIES // len(candidates))
+    tiles = [
+        _search_tile(tile, candidates, k, left_out)
+        for tile, left_out in zip(queries.split(rows), _split(exclude, len(queries), rows), strict=True)
+    ]
+    return MostSimilar(torch.cat([tile.indices for tile in tiles]), torch.cat([tile.similarities for tile in tiles]))
+
+
+def _search_tile(tile: Tensor, candidates: Tensor, k: int, exclude: Tensor | None) -> MostSimilar:
+    similarities = tile @ candidates.T
+    if exclude is not None:
+        similarities.scatter_(1, exclude[:, None], -torch.inf)
+    best = similarities.topk(k, dim=1)
+    return MostSimilar(best.indices, best.values)
+
+
+def _split(exclude: Tensor | None, n_queries: int, rows: int) -> list[Tensor | None]:
+    if exclude is None:
+        return [None] * len(range(0, max(n_queries, 1), rows))
+    return list(exclude.split(rows))
+
+
+def _search_faiss(queries: Tensor, candidates: Tensor, k: int, exclude: Tensor | None) -> MostSimilar:
+    import faiss
+
+    index = faiss.IndexFlatIP(candidates.shape[1])
+    index.add(candidates.float().cpu().contiguous().numpy())
+    found, rows = index.search(queries.float().cpu().contiguous().numpy(), k + (exclude is not None))
+    similarities = torch.from_numpy(found).to(queries)
+    indices = torch.from_numpy(rows).to(queries.device)
+    if exclude is None:
+        return MostSimilar(indices, similarities)
+    # One more was asked for. Where the excluded one is not among them, the last one goes.
+    keep = indices != exclude[:, None]
+    keep[keep.all(1), -1] = False
+    return MostSimilar(indices[keep].view(-1, k), similarities[keep].view(-1, k))
