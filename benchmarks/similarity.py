@@ -36,7 +36,8 @@ def main() -> None:
             most_similar(queries, candidates, arguments.k, backend=backend)  # type: ignore[arg-type]
             taken.append(time.perf_counter() - started)
     medians = {backend: sorted(taken)[len(taken) // 2] for backend, taken in seconds.items()}
-    print({**medians, "faiss/torch": medians["faiss"] / medians["torch"], **hardware()})
+    named = {f"{backend}_seconds": median for backend, median in medians.items()}
+    print({**named, "faiss/torch": medians["faiss"] / medians["torch"], **hardware()})
 
 
 if __name__ == "__main__":

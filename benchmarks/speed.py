@@ -29,7 +29,7 @@ from torch.nn.functional import normalize
 import spotscape as sp
 from spotscape._core.randomness import RandomSource
 from spotscape.models import Spotscape, SpotscapeConfig
-from spotscape.models._spotscape import SpotscapeNetwork
+from spotscape.models._spotscape_network import SpotscapeNetwork
 from spotscape.nn import SpotGraph, as_features
 from spotscape.nn.layers import build_seeded, calibrate_batch_norm
 

@@ -14,7 +14,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape.models import Spotscape, SpotscapeConfig
-from spotscape.models._spotscape import SpotscapeNetwork, _mean_history, _Objective
+from spotscape.models._spotscape import _mean_history
+from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
 from spotscape.nn import SpotGraph, as_features
 
 if TYPE_CHECKING:
@@ -163,16 +164,16 @@ def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path, monkeypa
     expression, adjacency, _ = tissue()
     expected = fit().embed(expression, adjacency)
     calls = iter(range(100))  # the second encoder is interrupted
-    evaluate = _Objective.__call__
+    evaluate = SpotscapeObjective.__call__
 
-    def interrupted(self: _Objective) -> object:
+    def interrupted(self: SpotscapeObjective, epoch: int) -> object:
         if next(calls) == 57:
             raise KeyboardInterrupt
-        return evaluate(self)
+        return evaluate(self, epoch)
 
     file = tmp_path / "fit.ckpt"
     with monkeypatch.context() as patch:
-        patch.setattr(_Objective, "__call__", interrupted)
+        patch.setattr(SpotscapeObjective, "__call__", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(checkpoint=file)
     assert fit(checkpoint=file).embed(expression, adjacency).tobytes() == expected.tobytes()
@@ -184,7 +185,7 @@ def test_one_step_equals_the_formulas_written_out() -> None:
     config = SpotscapeConfig(n_components=None, edge_drop=0.3, feature_drop=0.3, reconstruction_weight=0.7)
     network = SpotscapeNetwork(60, config)
     features, graph = as_features(expression), SpotGraph.from_adjacency(adjacency)
-    found = _Objective(network, features, graph, config, torch.Generator().manual_seed(3))().total
+    found = SpotscapeObjective(network, features, graph, config, torch.Generator().manual_seed(3))(0).total
 
     generator = torch.Generator().manual_seed(3)
     x, views, decoded = torch.from_numpy(expression), [], []

@@ -1,5 +1,6 @@
 """The methods as models: configuration, network, objective; arrays and sparse matrices in, arrays out."""
 
-from spotscape.models._spotscape import Spotscape, SpotscapeConfig
+from spotscape.models._spotscape import Spotscape
+from spotscape.models._spotscape_config import SpotscapeConfig
 
 __all__ = ["Spotscape", "SpotscapeConfig"]

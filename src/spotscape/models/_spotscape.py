@@ -2,155 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource
 from spotscape._core.settings import settings
-from spotscape._core.validation import require_choice, require_finite, require_in_range, require_positive_int
-from spotscape.nn.augment import random_view
+from spotscape._core.validation import require_finite
+from spotscape.models._spotscape_config import SpotscapeConfig
+from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
 from spotscape.nn.ensemble import LeadingAxes
-from spotscape.nn.features import FeatureMatrix, MaskedFeatures, as_features, low_rank_basis, project
+from spotscape.nn.features import FeatureMatrix, as_features, low_rank_basis, project
 from spotscape.nn.graph import SpotGraph
-from spotscape.nn.layers import GraphBlock, build_seeded, calibrate_batch_norm
-from spotscape.nn.objectives import reconstruction_loss, telescope_loss
-from spotscape.nn.trainer import LossOutput, Schedule, Trainer, TrainingPlan
+from spotscape.nn.layers import build_seeded, calibrate_batch_norm
+from spotscape.nn.trainer import Trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from scipy import sparse
-
-
-@dataclass(frozen=True)
-class SpotscapeConfig:
-    """Hyper-parameters of :class:`Spotscape`; the defaults are meant to need no tuning.
-
-    Attributes
-    ----------
-    hidden_size, latent_size
-        Widths of the two graph convolutions (256 and 64 in the paper).
-    n_encoders
-        Encoders trained from different random weights. Distances between spots are averaged over them and the result is
-        rotated onto its ``latent_size`` leading axes. Steadier over seeds on layered Visium tissue, no different on
-        STARmap, and as many times slower; the paper trains one.
-    latent_relu
-        Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
-        axis, no dimension can die, and the decoder loses nothing.
-    n_components
-        The encoder sees expression through its leading singular directions; genes are still dropped one by one,
-        exactly. It denoises, and makes a step many times cheaper. ``None`` trains on all of the expression, as the
-        paper does.
-    edge_drop, feature_drop
-        Share of directed edges and of genes left out of each view (0.2 in the paper).
-    telescope_weight, reconstruction_weight
-        Weights of the two objectives (1 and 0.1 in the paper).
-    max_epochs, lr, schedule, weight_decay
-        Training. The paper runs 1,000 epochs at a constant rate that is retuned for each data set,
-        with a weight decay of 1e-4.
-    max_grad_norm, patience, min_delta, precision
-        See :class:`spotscape.nn.TrainingPlan`.
-    batch_norm_momentum
-        Weight of the newest batch in running statistics. They do not influence the embedding: after training the
-        statistics are set from the whole, unmasked tissue.
-
-    Examples
-    --------
-    >>> from spotscape.models import SpotscapeConfig
-    >>> SpotscapeConfig(latent_size=32).hidden_size
-    256
-    """
-
-    hidden_size: int = 256
-    latent_size: int = 64
-    n_encoders: int = 4
-    latent_relu: bool = False
-    n_components: int | None = 50
-    edge_drop: float = 0.2
-    feature_drop: float = 0.2
-    telescope_weight: float = 1.0
-    reconstruction_weight: float = 1.0
-    max_epochs: int = 100
-    lr: float = 1e-3
-    schedule: Schedule = "one_cycle"
-    weight_decay: float = 1e-3
-    max_grad_norm: float | None = None
-    patience: int | None = None
-    min_delta: float = 1e-3
-    precision: Literal["float32", "bfloat16"] = "float32"
-    batch_norm_momentum: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name in ("hidden_size", "latent_size", "n_encoders", "max_epochs", "n_components", "patience"):
-            if getattr(self, name) is not None:
-                require_positive_int(getattr(self, name), name)
-        for name in ("edge_drop", "feature_drop"):
-            require_in_range(getattr(self, name), name, low=0, high=1, below_high=True)
-        for name in ("telescope_weight", "reconstruction_weight", "weight_decay", "min_delta"):
-            require_in_range(getattr(self, name), name, low=0)
-        for name in ("lr", "batch_norm_momentum"):
-            require_in_range(getattr(self, name), name, low=0, above_low=True)
-        require_choice(self.schedule, "schedule", get_args(Schedule))
-        require_choice(self.precision, "precision", ("float32", "bfloat16"))
-        if self.telescope_weight == 0 and self.reconstruction_weight == 0:
-            msg = "telescope_weight and reconstruction_weight are both 0; there is nothing to train for."
-            raise ValueError(msg)
-
-    @classmethod
-    def paper(cls, **changes: Any) -> Self:
-        """The published single-slice setting: all genes, 1,000 epochs at a constant rate of 1e-4."""
-        published = {
-            "n_encoders": 1,
-            "latent_relu": True,
-            "n_components": None,
-            "reconstruction_weight": 0.1,
-            "max_epochs": 1000,
-            "lr": 1e-4,
-            "schedule": "constant",
-            "weight_decay": 1e-4,
-        }
-        return cls(**{**published, **changes})
-
-    def training_plan(self) -> TrainingPlan:
-        """The part of the configuration that the trainer reads."""
-        names = {item.name for item in dataclasses.fields(TrainingPlan)}
-        return TrainingPlan(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
-
-
-class SpotscapeNetwork(nn.Module):
-    """Encoder of two graph convolutions and a decoder of two linear layers.
-
-    Shapes: expression ``(N, G)`` → hidden ``(N, 256)`` → embedding ``(N, 64)`` → hidden ``(N, 256)`` → ``(N, G)``.
-    """
-
-    def __init__(self, n_genes: int, config: SpotscapeConfig) -> None:
-        super().__init__()
-        hidden, latent, momentum = config.hidden_size, config.latent_size, config.batch_norm_momentum
-        self.first = GraphBlock(n_genes, hidden, momentum=momentum, from_features=True)
-        self.second = GraphBlock(hidden, latent, momentum=momentum, linear=not config.latent_relu)
-        self.expand = nn.Linear(latent, hidden)
-        self.expand_norm = nn.BatchNorm1d(hidden, momentum=momentum)
-        self.output = nn.Linear(hidden, n_genes)
-
-    def encode(self, features: FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
-        """Embeddings, ``(N, latent)``."""
-        return self.second(self.first(features, adjacency), adjacency)  # type: ignore[no-any-return]
-
-    def decode_hidden(self, embedding: Tensor) -> Tensor:
-        """Input of the decoder's last layer, ``(N, hidden)``."""
-        return torch.relu(self.expand_norm(self.expand(embedding)))
-
-    def forward(self, features: FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
-        """Decoded expression, ``(N, G)``."""
-        return self.output(self.decode_hidden(self.encode(features, adjacency)))  # type: ignore[no-any-return]
+    from torch import Tensor
 
 
 class Spotscape:
@@ -200,11 +76,12 @@ class Spotscape:
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
         adjacency: sparse.spmatrix | sparse.sparray,
         *,
+        slices: np.ndarray | None = None,
         device: str | torch.device | None = None,
         progress_bar: bool | None = None,
         checkpoint: str | Path | None = None,
     ) -> Self:
-        """Train on one tissue.
+        """Train on one slice, or on several together.
 
         Parameters
         ----------
@@ -212,6 +89,9 @@ class Spotscape:
             Log-normalised expression, dense or sparse, ``(N, G)``.
         adjacency
             Spatial graph, sparse ``(N, N)``; row i holds the neighbours of spot i. Block-diagonal over slices.
+        slices
+            Slice of each spot, any labels, ``(N,)``; at least two spots of each. With two slices or more, similarity
+            scaling and prototypical contrast join the objective. ``None`` for a single slice.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
         progress_bar
@@ -226,19 +106,20 @@ class Spotscape:
         """
         _check_input(expression, adjacency)
         chosen = resolve_device(device)
+        rows = _slice_rows(slices, expression.shape[0], chosen)
         loadings = self._basis(expression, chosen)
         features = _features(expression, loadings, chosen)
-        graph = SpotGraph.from_adjacency(adjacency, chosen)
-        self._announce(features, chosen)
+        tissue = _Tissue(features, SpotGraph.from_adjacency(adjacency, chosen), rows)
+        self._announce(tissue)
         bar = settings.progress_bar if progress_bar is None else progress_bar
         fits = [
-            self._fit_encoder(number, features, graph, progress_bar=bar, checkpoint=checkpoint)
+            self._fit_encoder(number, tissue, progress_bar=bar, checkpoint=checkpoint)
             for number in range(self.config.n_encoders)
         ]
         self._loadings, self.networks = loadings, tuple(network for network, _ in fits)
         self.history = _mean_history([history for _, history in fits])
         if len(self.networks) > 1:
-            self._leading = LeadingAxes.of(self._encode(features, graph), self.config.latent_size)
+            self._leading = LeadingAxes.of(self._encode(features, tissue.graph), self.config.latent_size)
         return self
 
     def embed(
@@ -268,12 +149,12 @@ class Spotscape:
     def _fit_encoder(
         self,
         number: int,
-        features: FeatureMatrix,
-        graph: SpotGraph,
+        tissue: _Tissue,
         *,
         progress_bar: bool,
         checkpoint: str | Path | None,
     ) -> tuple[SpotscapeNetwork, dict[str, np.ndarray]]:
+        features, graph = tissue.features, tissue.graph
         seed = self.random_source.integer(f"weights {number}")
         network = build_seeded(lambda: SpotscapeNetwork(features.shape[1], self.config), seed).to(features.device)
         generator = self.random_source.torch(f"views {number}", features.device)
@@ -283,7 +164,7 @@ class Spotscape:
             checkpoint=f"{checkpoint}.{number}" if checkpoint and number else checkpoint,
             description=f"encoder {number + 1} of {self.config.n_encoders}",
         )
-        objective = _Objective(network, features, graph, self.config, generator)
+        objective = SpotscapeObjective(network, features, graph, self.config, generator, tissue.slices)
         history = trainer.fit(network, objective, generator=generator)
         whole = graph.normalized()
         calibrate_batch_norm(network, lambda: network.decode_hidden(network.encode(features, whole)))
@@ -294,14 +175,16 @@ class Spotscape:
         with torch.no_grad():
             return [network.encode(features, whole) for network in self.networks]
 
-    def _announce(self, features: FeatureMatrix, device: torch.device) -> None:
+    def _announce(self, tissue: _Tissue) -> None:
+        n_spots, n_genes = tissue.features.shape
         logger.info(
-            "Training Spotscape on %s spots and %s genes: %d encoder(s), %d epochs each, on %s.",
-            f"{features.shape[0]:,}",
-            f"{features.shape[1]:,}",
+            "Training Spotscape on %s spots%s and %s genes: %d encoder(s), %d epochs each, on %s.",
+            f"{n_spots:,}",
+            f" in {len(tissue.slices)} slices" if tissue.slices else "",
+            f"{n_genes:,}",
             self.config.n_encoders,
             self.config.max_epochs,
-            device,
+            tissue.features.device,
         )
 
     def _basis(self, expression: Any, device: torch.device) -> Tensor | None:
@@ -326,34 +209,27 @@ class Spotscape:
 
 
 @dataclass(frozen=True)
-class _Objective:
-    """One evaluation of the loss: two random views, their telescope, and how well both explain the expression."""
+class _Tissue:
+    """What is trained on; ``slices`` holds the rows of each, and is empty for a single slice."""
 
-    network: SpotscapeNetwork
     features: FeatureMatrix
     graph: SpotGraph
-    config: SpotscapeConfig
-    generator: torch.Generator
+    slices: tuple[Tensor, ...]
 
-    def __call__(self) -> LossOutput:
-        views = [self._embed_view() for _ in range(2)]
-        telescope = telescope_loss(*(view.float() for view in views))
-        hidden = [self.network.decode_hidden(view).float() for view in views]
-        output = self.network.output
-        reconstruction = reconstruction_loss(self.features, hidden, output.weight.T, output.bias)
-        total = self.config.telescope_weight * telescope + self.config.reconstruction_weight * reconstruction
-        return LossOutput(total, {"telescope": telescope, "reconstruction": reconstruction})
 
-    def _embed_view(self) -> Tensor:
-        config = self.config
-        masked, adjacency = random_view(
-            self.features,
-            self.graph,
-            edge_drop=config.edge_drop,
-            feature_drop=config.feature_drop,
-            generator=self.generator,
-        )
-        return self.network.encode(masked, adjacency)
+def _slice_rows(slices: np.ndarray | None, n_spots: int, device: torch.device) -> tuple[Tensor, ...]:
+    if slices is None:
+        return ()
+    if np.shape(slices) != (n_spots,):
+        msg = f"slices has shape {np.shape(slices)}; expected one label for each of the {n_spots} spots."
+        raise ValueError(msg)
+    names, codes, sizes = np.unique(np.asarray(slices), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        return ()
+    if sizes.min() < 2:
+        msg = f"slice {names[sizes.argmin()]!r} has a single spot; remove it, or leave slices out."
+        raise ValueError(msg)
+    return tuple(torch.from_numpy(np.flatnonzero(codes == code)).to(device) for code in range(len(names)))
 
 
 def _check_input(expression: Any, adjacency: Any) -> None:

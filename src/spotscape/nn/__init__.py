@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     )
     from spotscape.nn.graph import SpotGraph
     from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
-    from spotscape.nn.objectives import TelescopeGrams, reconstruction_loss, telescope_loss
+    from spotscape.nn.objectives import (
+        PrototypeBank,
+        TelescopeGrams,
+        prototype_loss,
+        reconstruction_loss,
+        scaling_loss,
+        telescope_loss,
+    )
     from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.smoothing import smooth
     from spotscape.nn.trainer import LossOutput, Trainer, TrainingPlan
@@ -35,6 +42,7 @@ _HOME = {
     "LowRankFeatures": "features",
     "MaskedFeatures": "features",
     "MostSimilar": "similarity",
+    "PrototypeBank": "objectives",
     "SparseFeatures": "features",
     "SpotGraph": "graph",
     "TelescopeGrams": "objectives",
@@ -42,8 +50,10 @@ _HOME = {
     "TrainingPlan": "trainer",
     "as_features": "features",
     "most_similar": "similarity",
+    "prototype_loss": "objectives",
     "random_view": "augment",
     "reconstruction_loss": "objectives",
+    "scaling_loss": "objectives",
     "smooth": "smoothing",
     "telescope_loss": "objectives",
 }
@@ -59,6 +69,7 @@ __all__ = [
     "LowRankFeatures",
     "MaskedFeatures",
     "MostSimilar",
+    "PrototypeBank",
     "SparseFeatures",
     "SpotGraph",
     "TelescopeGrams",
@@ -66,8 +77,10 @@ __all__ = [
     "TrainingPlan",
     "as_features",
     "most_similar",
+    "prototype_loss",
     "random_view",
     "reconstruction_loss",
+    "scaling_loss",
     "smooth",
     "telescope_loss",
 ]

@@ -99,7 +99,7 @@ class Trainer:
         self.description = description
 
     def fit(
-        self, module: nn.Module, loss: Callable[[], LossOutput], *, generator: torch.Generator
+        self, module: nn.Module, loss: Callable[[int], LossOutput], *, generator: torch.Generator
     ) -> dict[str, np.ndarray]:
         """Train ``module`` in place and return the history.
 
@@ -108,7 +108,7 @@ class Trainer:
         module
             What is trained.
         loss
-            One evaluation of the objective; draws its randomness from ``generator``.
+            One evaluation of the objective in the epoch of that number; draws its randomness from ``generator``.
         generator
             Source of randomness whose state belongs into a checkpoint.
 
@@ -131,7 +131,7 @@ class Trainer:
             for epoch in bar:
                 rate = optimizer.param_groups[0]["lr"]
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.precision == "bfloat16"):
-                    output = loss()
+                    output = loss(epoch)
                 self._step(module, optimizer, scheduler, output.total)
                 parts = {"loss": output.total, **output.parts}
                 history.append({**{name: part.detach() for name, part in parts.items()}, "lr": rate})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.reading import HIGHLY_VARIABLE, read_expression
-from spotscape._core.validation import require_data
+from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._graph import graph_or_default
 
 if TYPE_CHECKING:
@@ -135,7 +135,15 @@ def spotscape(
     expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
     graph, graph_results = graph_or_default(adata, neighbors_key, library_key)
     model = Spotscape(config, random_state=random_state)
-    model.fit(expression.matrix, graph, device=device, progress_bar=progress_bar, checkpoint=checkpoint)
+    slices = slice_labels(adata, library_key)
+    model.fit(
+        expression.matrix,
+        graph,
+        slices=None if slices is None else slices.codes,
+        device=device,
+        progress_bar=progress_bar,
+        checkpoint=checkpoint,
+    )
     params = {
         **dataclasses.asdict(config),
         "source": expression.source,

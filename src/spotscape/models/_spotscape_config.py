@@ -1,0 +1,153 @@
+"""Hyper-parameters of Spotscape."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from spotscape._core.validation import require_choice, require_in_range, require_positive_int
+from spotscape.nn.trainer import Schedule, TrainingPlan
+
+_COUNTS = (
+    "hidden_size",
+    "latent_size",
+    "n_encoders",
+    "n_components",
+    "scaling_neighbors",
+    "scaling_spots",
+    "max_epochs",
+    "patience",
+)
+_WEIGHTS = (
+    "telescope_weight",
+    "reconstruction_weight",
+    "scaling_weight",
+    "prototype_weight",
+    "weight_decay",
+    "min_delta",
+)
+
+
+@dataclass(frozen=True)
+class SpotscapeConfig:
+    """Hyper-parameters of :class:`Spotscape`; the defaults are meant to need no tuning.
+
+    Attributes
+    ----------
+    hidden_size, latent_size
+        Widths of the two graph convolutions (256 and 64 in the paper).
+    n_encoders
+        Encoders trained from different random weights. Distances between spots are averaged over them and the result is
+        rotated onto its ``latent_size`` leading axes. Steadier over seeds on layered Visium tissue, no different on
+        STARmap, and as many times slower; the paper trains one.
+    latent_relu
+        Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
+        axis, no dimension can die, and the decoder loses nothing.
+    n_components
+        The encoder sees expression through its leading singular directions; genes are still dropped one by one,
+        exactly. It denoises, and makes a step many times cheaper. ``None`` trains on all of the expression, as the
+        paper does.
+    edge_drop, feature_drop
+        Share of directed edges and of genes left out of each view (0.2 in the paper).
+    telescope_weight, reconstruction_weight
+        Weights of the two objectives (1 and 0.1 in the paper).
+    scaling_weight, scaling_neighbors
+        Weight of similarity scaling and the number of best matches it looks at (1 and 5 in the paper). For several
+        slices only.
+    scaling_spots
+        Similarity scaling is averaged over this many spots, drawn in each step evenly from the slices: the expectation
+        is that over all spots, at a cost linear in their number. ``None`` takes all spots, as the paper does.
+    prototype_weight, prototype_temperature
+        Weight and temperature of prototypical contrast (0.01 and 0.75 in the paper). For several slices only.
+    n_prototypes
+        The smallest of three granularities; the others are 1.5 and 2 times as many. The paper takes the number of
+        annotated domains; here it need not be known, and no label is looked at.
+    prototype_warmup
+        Share of the epochs before prototypical contrast sets in (half in the paper): prototypes of an untrained
+        embedding mean nothing.
+    max_epochs, lr, schedule, weight_decay
+        Training. The paper runs 1,000 epochs at a constant rate that is retuned for each data set,
+        with a weight decay of 1e-4.
+    max_grad_norm, patience, min_delta, precision
+        See :class:`spotscape.nn.TrainingPlan`.
+    batch_norm_momentum
+        Weight of the newest batch in running statistics. They do not influence the embedding: after training the
+        statistics are set from the whole, unmasked tissue.
+
+    Examples
+    --------
+    >>> from spotscape.models import SpotscapeConfig
+    >>> SpotscapeConfig(latent_size=32).hidden_size
+    256
+    """
+
+    hidden_size: int = 256
+    latent_size: int = 64
+    n_encoders: int = 4
+    latent_relu: bool = False
+    n_components: int | None = 50
+    edge_drop: float = 0.2
+    feature_drop: float = 0.2
+    telescope_weight: float = 1.0
+    reconstruction_weight: float = 1.0
+    scaling_weight: float = 1.0
+    scaling_neighbors: int = 5
+    scaling_spots: int | None = 2048
+    prototype_weight: float = 0.01
+    prototype_temperature: float = 0.75
+    n_prototypes: int = 10
+    prototype_warmup: float = 0.5
+    max_epochs: int = 100
+    lr: float = 1e-3
+    schedule: Schedule = "one_cycle"
+    weight_decay: float = 1e-3
+    max_grad_norm: float | None = None
+    patience: int | None = None
+    min_delta: float = 1e-3
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_norm_momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            if getattr(self, name) is not None:
+                require_positive_int(getattr(self, name), name)
+        require_positive_int(self.n_prototypes, "n_prototypes", minimum=2)
+        for name in ("edge_drop", "feature_drop"):
+            require_in_range(getattr(self, name), name, low=0, high=1, below_high=True)
+        require_in_range(self.prototype_warmup, "prototype_warmup", low=0, high=1)
+        for name in _WEIGHTS:
+            require_in_range(getattr(self, name), name, low=0)
+        for name in ("lr", "batch_norm_momentum", "prototype_temperature"):
+            require_in_range(getattr(self, name), name, low=0, above_low=True)
+        require_choice(self.schedule, "schedule", get_args(Schedule))
+        require_choice(self.precision, "precision", ("float32", "bfloat16"))
+        if self.telescope_weight == 0 and self.reconstruction_weight == 0:
+            msg = "telescope_weight and reconstruction_weight are both 0; there is nothing to train for."
+            raise ValueError(msg)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """The published setting: all genes, 1,000 epochs at a constant rate of 1e-4 (5e-4 for several slices)."""
+        published = {
+            "n_encoders": 1,
+            "latent_relu": True,
+            "n_components": None,
+            "reconstruction_weight": 0.1,
+            "scaling_spots": None,
+            "max_epochs": 1000,
+            "lr": 1e-4,
+            "schedule": "constant",
+            "weight_decay": 1e-4,
+        }
+        return cls(**{**published, **changes})
+
+    @property
+    def granularities(self) -> tuple[int, ...]:
+        """Numbers of prototypes: K, 1.5 K and 2 K, rounded up."""
+        return tuple(-(-self.n_prototypes * factor // 2) for factor in (2, 3, 4))
+
+    def training_plan(self) -> TrainingPlan:
+        """The part of the configuration that the trainer reads."""
+        names = {item.name for item in dataclasses.fields(TrainingPlan)}
+        return TrainingPlan(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
