@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Spots looked at for a median; its error is then about one per cent whatever the size of the tissue.
 _SAMPLE = 10_000
@@ -50,6 +53,11 @@ def spot_spacing(coords: np.ndarray) -> float:
     2.0
     """
     return float(np.median(nearest_distances(coords, 1)))
+
+
+def spacing_by_slice(slices: Iterable[np.ndarray]) -> np.ndarray:
+    """Spot spacing of each slice, float64 ``(n_slices,)``; ``inf`` where a slice has a single position."""
+    return np.array([spot_spacing(coords) for coords in slices])
 
 
 def radius_for(coords: np.ndarray, n_neighs: int = 6) -> float:

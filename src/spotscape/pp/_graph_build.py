@@ -72,7 +72,7 @@ def build(
     n_jobs: int | None,
 ) -> Matrices:
     """Build every slice's graph and put them into one that has no edge between slices."""
-    threads = min(_threads(n_jobs), len(tissue.slices))
+    threads = min(n_threads(n_jobs), len(tissue.slices))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
             graphs = list(pool.map(build_slice, tissue.slices))
@@ -91,8 +91,9 @@ def store(
     *,
     params: dict[str, Any],
     key_added: str,
+    coords: np.ndarray | None = None,
 ) -> None:
-    """Write a graph under squidpy's keys."""
+    """Write a graph under squidpy's keys, and the coordinates it was built on where they are new."""
     record_key, connectivities_key, distances_key = keys.graph_keys(key_added)
     entry = {
         "connectivities_key": connectivities_key,
@@ -100,10 +101,12 @@ def store(
         "params": {**params, "spatial_key": tissue.spatial_key, "library_key": tissue.library_key},
     }
     obsp = {connectivities_key: connectivities, distances_key: distances}
-    write(adata, {"obsp": obsp, "uns": {record_key: entry}})
+    obsm = {} if coords is None else {key_added: coords}
+    write(adata, {"obsm": obsm, "obsp": obsp, "uns": {record_key: entry}})
 
 
-def _threads(n_jobs: int | None) -> int:
+def n_threads(n_jobs: int | None) -> int:
+    """Threads that ``n_jobs`` asks for."""
     wanted = settings.n_jobs if n_jobs is None else n_jobs
     if wanted == 0 or wanted < -1:
         msg = f"n_jobs={wanted} is neither a positive number of threads nor -1 (all cores)."
