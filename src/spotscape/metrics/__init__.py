@@ -1,4 +1,4 @@
-"""How good are domains? Pure functions on arrays: agreement with known labels, and coherence in space and embedding."""
+"""How good are domains and embeddings? Pure functions on arrays: agreement, coherence, mixing of slices, matches."""
 
 from __future__ import annotations
 
@@ -11,18 +11,33 @@ from spotscape.metrics._agreement import (
     homogeneity,
     nmi,
 )
+from spotscape.metrics._asw import batch_asw, label_asw
 from spotscape.metrics._coherence import chaos, pas, silhouette, spatial_asw
 from spotscape.metrics._evaluate import evaluate
+from spotscape.metrics._lisi import clisi, f1_lisi, ilisi, lisi
+from spotscape.metrics._mixing import graph_connectivity, js_divergence, kbet
+from spotscape.metrics._transfer import label_transfer_accuracy, label_transfer_ari
 
 __all__ = [
     "ari",
+    "batch_asw",
     "chaos",
+    "clisi",
     "clustering_accuracy",
     "completeness",
     "evaluate",
+    "f1_lisi",
     "f1_macro",
     "f1_micro",
+    "graph_connectivity",
     "homogeneity",
+    "ilisi",
+    "js_divergence",
+    "kbet",
+    "label_asw",
+    "label_transfer_accuracy",
+    "label_transfer_ari",
+    "lisi",
     "nmi",
     "pas",
     "silhouette",

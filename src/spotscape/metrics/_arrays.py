@@ -42,20 +42,21 @@ def encode_points(
     labels: ArrayLike, points: ArrayLike, name: str, library: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes, float64 points ``(n_labelled, n_dims)`` and slice codes of the labelled spots."""
-    codes, values = encode(labels, "labels"), np.asarray(points, dtype=np.float64)
-    if values.ndim != 2:
-        msg = f"{name} has shape {values.shape}; expected one row per spot, shape (n_spots, n_dims)."
-        raise ValueError(msg)
-    require_same_length(codes, len(values), "labels", name)
-    broken = (~np.isfinite(values)).any(axis=1)
-    if broken.any():
-        msg = f"{name} has NaN or infinite values in {broken.sum()} of {len(values)} spots; remove those spots."
-        raise ValueError(msg)
+    codes = encode(labels, "labels")
+    values = _points(points, name, codes, "labels")
     kept = codes >= 0
     if not kept.any():
         msg = f"none of the {len(codes)} spots has a label."
         raise ValueError(msg)
     return codes[kept], values[kept], _slices(library, codes)[kept]
+
+
+def encode_library(library: ArrayLike, points: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Slice codes and float64 points ``(n_spots, n_dims)`` of all spots."""
+    slices = encode(library, "library")
+    values = _points(points, name, slices, "library")
+    _require_every_slice(slices)
+    return slices, values
 
 
 def require_same_length(codes: np.ndarray, length: int, name: str, other: str) -> None:
@@ -72,12 +73,43 @@ def require_two_labels(codes: np.ndarray, metric: str) -> None:
         raise ValueError(msg)
 
 
+def require_shared_labels(codes: np.ndarray, metric: str) -> None:
+    """Refuse labels of which each has one spot, so that none has a width."""
+    if len(np.unique(codes)) == len(codes):
+        msg = f"{metric} needs a domain with at least two spots, but all {len(codes)} spots have labels of their own."
+        raise ValueError(msg)
+
+
+def require_two_slices(slices: np.ndarray, metric: str) -> None:
+    """Refuse a single slice, which has nothing to be mixed with."""
+    if len(slices) == 0 or slices.min() == slices.max():
+        msg = f"{metric} looks at how slices mix, but all {len(slices)} spots are of the same slice."
+        raise ValueError(msg)
+
+
+def _points(points: ArrayLike, name: str, codes: np.ndarray, other: str) -> np.ndarray:
+    values = np.asarray(points, dtype=np.float64)
+    if values.ndim != 2:
+        msg = f"{name} has shape {values.shape}; expected one row per spot, shape (n_spots, n_dims)."
+        raise ValueError(msg)
+    require_same_length(codes, len(values), other, name)
+    broken = (~np.isfinite(values)).any(axis=1)
+    if broken.any():
+        msg = f"{name} has NaN or infinite values in {broken.sum()} of {len(values)} spots; remove those spots."
+        raise ValueError(msg)
+    return values
+
+
 def _slices(library: ArrayLike | None, codes: np.ndarray) -> np.ndarray:
     if library is None:
         return np.zeros(len(codes), dtype=np.intp)
     slices = encode(library, "library")
     require_same_length(codes, len(slices), "labels", "library")
+    _require_every_slice(slices)
+    return slices
+
+
+def _require_every_slice(slices: np.ndarray) -> None:
     if (slices < 0).any():
         msg = f"library is missing for {(slices < 0).sum()} spots; every spot needs its slice."
         raise ValueError(msg)
-    return slices

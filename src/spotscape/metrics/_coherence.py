@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import KDTree
-from sklearn.metrics import silhouette_samples
 
-from spotscape._core.randomness import RandomSource
 from spotscape._core.validation import require_positive_int
-from spotscape.metrics._arrays import MAX_SPOTS, encode_points, require_two_labels
+from spotscape.metrics._arrays import MAX_SPOTS, encode_points, require_shared_labels, require_two_labels
+from spotscape.metrics._silhouettes import mean_width, rows_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import ArrayLike
 
 # Neighbours looked at beyond n_neighs, so that a whole shell of equally distant ones is seen.
@@ -35,8 +32,7 @@ def silhouette(
         Position of each spot, shape ``(n_spots, n_dims)``.
     max_spots
         Above this number of spots, a seeded sample of about this size is taken from all domains (small ones get more
-        than their share, and are weighted accordingly), because all pairwise distances are needed. Default: 5,000
-        (200 MB of distances).
+        than their share, and are weighted accordingly), because all pairwise distances are needed. Default: 5,000.
     random_state
         Seed of the sample.
 
@@ -62,8 +58,8 @@ def silhouette(
     require_positive_int(max_spots, "max_spots", minimum=2)
     codes, points, _ = encode_points(labels, embedding, "embedding")
     require_two_labels(codes, "silhouette")
-    _require_shared_labels(codes, "silhouette")
-    return _sampled_silhouette(codes, points, max_spots, random_state)
+    require_shared_labels(codes, "silhouette")
+    return mean_width(codes, points, max_spots, random_state)
 
 
 def spatial_asw(
@@ -89,7 +85,7 @@ def spatial_asw(
         slices with a single domain are left out. Default: one slice.
     max_spots
         Above this number of spots in a slice, a seeded sample of about this size is taken as in :func:`silhouette`.
-        Default: 5,000 (200 MB of distances).
+        Default: 5,000.
     random_state
         Seed of the sample.
 
@@ -111,11 +107,11 @@ def spatial_asw(
     require_positive_int(max_spots, "max_spots", minimum=2)
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
     require_two_labels(codes, "spatial_asw")
-    scored = [rows for rows in _rows_by(slices) if 1 < len(np.unique(codes[rows])) < len(rows)]
+    scored = [rows for rows in rows_by(slices) if 1 < len(np.unique(codes[rows])) < len(rows)]
     if not scored:
         msg = "spatial_asw needs a slice with at least two domains, one of them with at least two spots; there is none."
         raise ValueError(msg)
-    widths = [_sampled_silhouette(codes[rows], points[rows], max_spots, random_state) for rows in scored]
+    widths = [mean_width(codes[rows], points[rows], max_spots, random_state) for rows in scored]
     return float(np.average(widths, weights=[len(rows) for rows in scored]))
 
 
@@ -159,9 +155,9 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
     """
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
     total = 0.0
-    for rows in _rows_by(slices):
+    for rows in rows_by(slices):
         standardised = _standardise(points[rows])
-        total += sum(_nearest(standardised[domain]) for domain in _rows_by(codes[rows]) if len(domain) > 2)
+        total += sum(_nearest(standardised[domain]) for domain in rows_by(codes[rows]) if len(domain) > 2)
     return float(total / len(codes))
 
 
@@ -209,20 +205,8 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
     """
     require_positive_int(n_neighs, "n_neighs")
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
-    abnormal = sum(_count_abnormal(codes[rows], points[rows], n_neighs) for rows in _rows_by(slices) if len(rows) > 1)
+    abnormal = sum(_count_abnormal(codes[rows], points[rows], n_neighs) for rows in rows_by(slices) if len(rows) > 1)
     return float(abnormal / len(codes))
-
-
-def _require_shared_labels(codes: np.ndarray, metric: str) -> None:
-    if len(np.unique(codes)) == len(codes):
-        msg = f"{metric} needs a domain with at least two spots, but all {len(codes)} spots have labels of their own."
-        raise ValueError(msg)
-
-
-def _rows_by(codes: np.ndarray) -> Iterator[np.ndarray]:
-    """Row numbers of each code in turn."""
-    order = np.argsort(codes, kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
 
 def _standardise(points: np.ndarray) -> np.ndarray:
@@ -249,19 +233,3 @@ def _count_abnormal(codes: np.ndarray, points: np.ndarray, n_neighs: int) -> int
     places = (n_neighs - inside.sum(axis=1)) / tied.sum(axis=1)
     n_different = (differs & inside).sum(axis=1) + places * (differs & tied).sum(axis=1)
     return int(np.count_nonzero(n_different > n_neighs / 2 + _TIE))
-
-
-def _sampled_silhouette(codes: np.ndarray, points: np.ndarray, max_spots: int, random_state: int | None) -> float:
-    """Silhouette widths of a sample stratified by domain, weighted so that each spot counts the same."""
-    if len(codes) <= max_spots:
-        return float(silhouette_samples(points, codes).mean())
-    generator = RandomSource(random_state).numpy("silhouette")
-    share = max_spots / len(codes)
-    strata = list(_rows_by(codes))
-    # A domain seen through a handful of spots would have a noisy distance, and often be the nearest by chance.
-    fewest = max(2, max_spots // (2 * len(strata)))
-    sizes = [min(len(rows), max(fewest, round(share * len(rows)))) for rows in strata]
-    drawn = [generator.choice(rows, size, replace=False) for rows, size in zip(strata, sizes, strict=True)]
-    sample = np.concatenate(drawn)
-    weights = np.repeat([len(rows) / size for rows, size in zip(strata, sizes, strict=True)], sizes)
-    return float(np.average(silhouette_samples(points[sample], codes[sample]), weights=weights))

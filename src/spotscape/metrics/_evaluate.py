@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from spotscape.metrics import _agreement, _coherence
-from spotscape.metrics._arrays import MAX_SPOTS
+from spotscape.metrics import _agreement, _asw, _coherence, _lisi, _mixing
+from spotscape.metrics._arrays import MAX_SPOTS, encode, encode_points
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,9 +37,9 @@ def evaluate(
     coordinates
         Coordinates of each spot, for CHAOS, PAS and spatial ASW of the found domains.
     embedding
-        Embedding of each spot, for the silhouette of the found domains.
+        Embedding of each spot, for the silhouette of the found domains, and with several slices for their mixing.
     library
-        Slice of each spot, for the spatial scores. Default: one slice.
+        Slice of each spot, for the spatial scores and those of mixing. Default: one slice.
     max_spots
         Above this number of spots silhouettes are taken on a seeded sample. Default: 5,000.
     random_state
@@ -48,13 +49,16 @@ def evaluate(
     -------
     Scores by name: ``ari``, ``nmi``, ``homogeneity``, ``completeness``, ``clustering_accuracy``, ``f1_macro`` and
     ``f1_micro`` with ``labels_true``; ``chaos``, ``pas`` and ``spatial_asw`` with ``coordinates``; ``silhouette`` with
-    ``embedding``. Scores against ``labels_true`` use the spots labelled there, the others all spots.
+    ``embedding``. With ``embedding`` and more than one slice in ``library`` also ``ilisi``, ``kbet`` and
+    ``js_divergence``; and if ``labels_true`` is given, too, ``clisi``, ``f1_lisi``, ``label_asw``, ``batch_asw`` and
+    ``graph_connectivity`` of the known domains. Scores against ``labels_true``, and then all of mixing, use the spots
+    labelled there, the others all spots.
 
     Raises
     ------
     ValueError
-        If lengths differ, no spot is labelled, a silhouette is asked of a single domain, or points hold NaN; and if
-        there is nothing to score.
+        If lengths differ, no spot is labelled, a silhouette is asked of a single domain, no known domain lies in two
+        slices, or points hold NaN; and if there is nothing to score.
 
     Examples
     --------
@@ -79,4 +83,35 @@ def evaluate(
         scores["silhouette"] = _coherence.silhouette(
             labels_pred, embedding, max_spots=max_spots, random_state=random_state
         )
+        scores |= _integration(labels_true, embedding, library, max_spots, random_state)
     return pd.Series(scores, dtype="float64")
+
+
+def _integration(
+    labels_true: ArrayLike | None,
+    embedding: ArrayLike,
+    library: ArrayLike | None,
+    max_spots: int,
+    random_state: int | None,
+) -> dict[str, float]:
+    """Scores of mixing, all from one search of neighbours; none for a single slice."""
+    if library is None:
+        return {}
+    labels = np.zeros(len(encode(library, "library"))) if labels_true is None else labels_true
+    codes, points, slices = encode_points(labels, embedding, "embedding", library)
+    if len(np.unique(slices)) < 2:
+        return {}
+    distances, indices = _lisi.lisi_neighbours(points, _lisi.PERPLEXITY)
+    scores = {
+        "ilisi": _lisi.ilisi_of(slices, distances, indices, _lisi.PERPLEXITY),
+        "kbet": _mixing.kbet_of(slices, indices[:, : _mixing.N_TESTED]),
+        "js_divergence": _mixing.js_divergence_of(slices, indices[:, : _mixing.N_TESTED]),
+    }
+    if labels_true is None or len(np.unique(codes)) < 2:
+        return scores
+    scores["clisi"] = _lisi.clisi_of(codes, distances, indices, _lisi.PERPLEXITY)
+    scores["f1_lisi"] = _lisi.harmonic(scores["ilisi"], scores["clisi"])
+    scores["label_asw"] = _asw.label_asw(codes, points, max_spots=max_spots, random_state=random_state)
+    scores["batch_asw"] = _asw.batch_asw_of(codes, slices, points, max_spots, random_state)
+    scores["graph_connectivity"] = _mixing.graph_connectivity_of(codes, indices[:, : _mixing.N_JOINED])
+    return scores

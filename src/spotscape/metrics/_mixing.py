@@ -1,0 +1,199 @@
+"""How slices mix in the neighbourhoods of an embedding, and whether domains stay whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.special import chdtrc, rel_entr
+
+from spotscape._core.neighbors import nearest_others
+from spotscape._core.validation import require_in_range, require_positive_int
+from spotscape.metrics._arrays import (
+    encode_library,
+    encode_points,
+    require_two_slices,
+)
+from spotscape.metrics._silhouettes import rows_by
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+# Neighbours whose slices are compared with the whole, and neighbours to which a spot is joined.
+N_TESTED = 50
+N_JOINED = 15
+
+
+def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, alpha: float = 0.05) -> float:
+    """Acceptance rate of kBET: share of spots around which slices are as frequent as they are overall.
+
+    For every spot the slices of its nearest spots are compared with those of all spots by Pearson's χ² test.
+
+    Parameters
+    ----------
+    library
+        Slice of each spot.
+    embedding
+        Position of each spot, shape ``(n_spots, n_dims)``.
+    n_neighs
+        Nearest spots that are tested, the spot itself not counted; all others where there are fewer. The more, the
+        stricter the test. Default: 50.
+    alpha
+        Level of the test: slices dealt out at random are accepted in about ``1 - alpha`` of the spots.
+
+    Returns
+    -------
+    Between 0 (slices apart) and 1. Strict: slices that differ in what tissue they hold are rejected, rightly mixed or
+    not; :func:`js_divergence` grades the same comparison.
+
+    Raises
+    ------
+    TypeError
+        If ``n_neighs`` is not an integer or ``alpha`` no number.
+    ValueError
+        If the lengths differ, a slice is missing, there is one slice only, ``n_neighs`` is below 1, ``alpha`` is not
+        between 0 and 1, or the embedding holds NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> embedding = np.random.default_rng(0).normal(size=(200, 5))
+    >>> sp.metrics.kbet(["s1", "s2"] * 100, embedding) > 0.9
+    True
+
+    References
+    ----------
+    Büttner et al., *A test metric for assessing single-cell RNA-seq batch correction*, Nature Methods 2019.
+    """
+    require_positive_int(n_neighs, "n_neighs")
+    require_in_range(alpha, "alpha", low=0, high=1, above_low=True, below_high=True)
+    slices, points = encode_library(library, embedding, "embedding")
+    require_two_slices(slices, "kbet")
+    return kbet_of(slices, _neighbours(points, n_neighs), alpha)
+
+
+def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED) -> float:
+    """Mean Jensen–Shannon divergence of the slices around a spot from the slices of all spots, in bits.
+
+    Parameters
+    ----------
+    library
+        Slice of each spot.
+    embedding
+        Position of each spot, shape ``(n_spots, n_dims)``.
+    n_neighs
+        Nearest spots that are looked at, the spot itself not counted; all others where there are fewer. Few give a
+        noisy composition, hence a divergence of about ``0.18 * (n_slices - 1) / n_neighs`` under perfect mixing.
+        Default: 50.
+
+    Returns
+    -------
+    0 where every neighbourhood is composed as the whole, and below 1; the lower, the better mixed. Two slices of equal
+    size that lie apart have 0.311.
+
+    Raises
+    ------
+    TypeError
+        If ``n_neighs`` is not an integer.
+    ValueError
+        If the lengths differ, a slice is missing, there is one slice only, ``n_neighs`` is below 1, or the embedding
+        holds NaN.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> round(sp.metrics.js_divergence(["a", "a", "b", "b"], [[0.0], [1.0], [8.0], [9.0]], n_neighs=1), 3)
+    0.311
+
+    References
+    ----------
+    Lin, *Divergence measures based on the Shannon entropy*, IEEE Transactions on Information Theory 1991.
+    """
+    require_positive_int(n_neighs, "n_neighs")
+    slices, points = encode_library(library, embedding, "embedding")
+    require_two_slices(slices, "js_divergence")
+    return js_divergence_of(slices, _neighbours(points, n_neighs))
+
+
+def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_JOINED) -> float:
+    """Mean over domains of the share of a domain's spots that hang together in the neighbour graph of the embedding.
+
+    Parameters
+    ----------
+    labels
+        Known domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
+    embedding
+        Position of each spot, shape ``(n_spots, n_dims)``.
+    n_neighs
+        Nearest spots to which each is joined, itself not counted; an edge counts in both directions. Default: 15.
+
+    Returns
+    -------
+    Above 0 and at most 1: no domain falls apart, as it does where slices stay apart. Domains that run into each other
+    do not lower it.
+
+    Raises
+    ------
+    TypeError
+        If ``n_neighs`` is not an integer.
+    ValueError
+        If the lengths differ, fewer than two spots are labelled, ``n_neighs`` is below 1, or the embedding holds NaN.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> sp.metrics.graph_connectivity(["a", "a", "a", "b", "b"], [[0.0], [1.0], [7.0], [8.0], [9.5]], n_neighs=1)
+    0.8333333333333333
+
+    References
+    ----------
+    Luecken et al., *Benchmarking atlas-level data integration in single-cell genomics*, Nature Methods 2022.
+    """
+    require_positive_int(n_neighs, "n_neighs")
+    codes, points, _ = encode_points(labels, embedding, "embedding")
+    if len(codes) < 2:
+        msg = "graph_connectivity looks at neighbours, but there is one labelled spot only."
+        raise ValueError(msg)
+    return graph_connectivity_of(codes, _neighbours(points, n_neighs))
+
+
+def kbet_of(slices: np.ndarray, indices: np.ndarray, alpha: float = 0.05) -> float:
+    """Acceptance rate of kBET in given neighbourhoods ``(n_spots, n_neighs)``."""
+    observed, shares = _compositions(slices, indices)
+    expected = shares * indices.shape[1]
+    statistic = ((observed - expected) ** 2 / expected).sum(axis=1)
+    return float(np.mean(chdtrc(len(shares) - 1, statistic) >= alpha))
+
+
+def js_divergence_of(slices: np.ndarray, indices: np.ndarray) -> float:
+    """Mean Jensen–Shannon divergence in given neighbourhoods ``(n_spots, n_neighs)``."""
+    observed, shares = _compositions(slices, indices)
+    found = observed / indices.shape[1]
+    middle = (found + shares) / 2
+    nats = (rel_entr(found, middle) + rel_entr(shares, middle)).sum(axis=1) / 2
+    return float(nats.mean() / np.log(2))
+
+
+def graph_connectivity_of(codes: np.ndarray, indices: np.ndarray) -> float:
+    """Mean share of the largest component of each domain in given neighbourhoods ``(n_spots, n_neighs)``."""
+    starts, ends = np.repeat(np.arange(len(indices)), indices.shape[1]), indices.ravel()
+    inside = codes[starts] == codes[ends]
+    edges = (np.ones(inside.sum(), dtype=bool), (starts[inside], ends[inside]))
+    _, component = connected_components(sparse.csr_matrix(edges, shape=(len(codes),) * 2), directed=False)
+    return float(np.mean([np.bincount(component[rows]).max() / len(rows) for rows in rows_by(codes)]))
+
+
+def _neighbours(points: np.ndarray, n_neighs: int) -> np.ndarray:
+    return nearest_others(points, min(n_neighs, len(points) - 1))[1]
+
+
+def _compositions(slices: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How often each slice is among the neighbours ``(n_spots, n_slices)``, and its share of all spots."""
+    _, slices = np.unique(slices, return_inverse=True)
+    totals = np.bincount(slices)
+    cells = np.arange(len(slices))[:, None] * len(totals) + slices[indices]
+    counts = np.bincount(cells.ravel(), minlength=len(slices) * len(totals))
+    return counts.reshape(len(slices), len(totals)), totals / len(slices)
