@@ -218,7 +218,7 @@ def lisi_of(codes: np.ndarray, distances: np.ndarray, indices: np.ndarray, perpl
     """Inverse Simpson index of ``codes`` in given neighbourhoods ``(n_spots, n_neighs)``; shape ``(n_spots,)``."""
     _, codes = np.unique(codes, return_inverse=True)
     n_codes = codes.max() + 1
-    effective = min(perplexity, max(1.0, (distances.shape[1] + 1) / 3))
+    effective = min(perplexity, max(1.0, len(codes) / 3))
     found = np.empty(len(codes))
     for first in range(0, len(codes), _BLOCK):
         block = slice(first, first + _BLOCK)
@@ -250,10 +250,10 @@ def harmonic(first: float, second: float) -> float:
 def perplexity_weights(distances: np.ndarray, perplexity: float) -> np.ndarray:
     """Weights ``exp(-β d)``, normalised by row, with β by bisection such that their entropy is ``log(perplexity)``."""
     # Neither a shift nor the unit changes the solution; without them exp underflows and the search starts far away.
-    scaled = distances - distances.min(axis=1, keepdims=True)
+    scaled: np.ndarray = distances - distances.min(axis=1, keepdims=True)
     mean = scaled.mean(axis=1, keepdims=True)
     scaled /= np.where(mean > 0, mean, 1)
-    weights = np.empty_like(scaled)
+    weights: np.ndarray = np.empty_like(scaled)
     beta, low, high = np.ones(len(scaled)), np.zeros(len(scaled)), np.full(len(scaled), np.inf)
     todo = np.arange(len(scaled))
     for _ in range(_MAX_STEPS):
