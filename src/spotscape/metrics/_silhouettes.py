@@ -11,7 +11,7 @@ from spotscape._core.randomness import RandomSource
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Distances held at a time: 32 MB, which the caches of current machines still serve well.
+# Distances held at a time (32 MB).
 _BLOCK = 4_000_000
 
 
