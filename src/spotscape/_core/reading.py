@@ -18,9 +18,14 @@ from spotscape._core.validation import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 HIGHLY_VARIABLE = "highly_variable"
+# Zero spots where five were expected happens to one gene in 150 by chance, and losing that one does no harm.
+_EXPECTED_SPOTS = 5
+# Fewer genes than a targeted panel: domains may no longer be told apart.
+_FEW_SHARED = 100
 _REBUILD = "build it anew: sp.pp.spatial_neighbors_knn(adata)"
 
 
@@ -33,9 +38,17 @@ class Expression:
 
 
 def read_expression(
-    adata: AnnData, *, layer: str | None, use_rep: str | None, mask_var: str | np.ndarray | None
+    adata: AnnData,
+    *,
+    layer: str | None,
+    use_rep: str | None,
+    mask_var: str | np.ndarray | None,
+    library_key: str | None = None,
 ) -> Expression:
-    """What a method trains on: ``use_rep`` from ``obsm``, else ``layer`` or ``X`` with the genes of ``mask_var``."""
+    """What a method trains on: ``use_rep`` from ``obsm``, else ``layer`` or ``X`` with the genes of ``mask_var``.
+
+    With slices, genes that one of them did not measure are left out.
+    """
     if use_rep is not None and use_rep != "X":
         if layer is not None:
             msg = f"use_rep={use_rep!r} and layer={layer!r} exclude each other; give one of them."
@@ -53,8 +66,25 @@ def read_expression(
     require_finite(matrix, source)
     require_nonnegative(matrix, source, hint="Spotscape expects log-normalised expression; name scaled data by use_rep")
     _refuse_counts(matrix, source, explicit=layer is not None)
+    slices = slice_labels(adata, library_key)
+    if slices is not None:
+        matrix = _keep_shared(matrix, slices, source)
     _refuse_empty(adata, matrix, source)
     return Expression(matrix, source)
+
+
+def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
+    """A dense embedding ``(n_obs, d)`` of finite numbers; ``hint`` says what to do where there is none."""
+    require_key(adata.obsm, key, "adata.obsm", hint=hint)
+    values = adata.obsm[key]
+    embedding = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    if embedding.ndim != 2 or embedding.shape[1] == 0 or embedding.dtype.kind not in "fiub":
+        msg = (
+            f"adata.obsm[{key!r}] has shape {embedding.shape} and dtype {embedding.dtype}; expected numbers (n_obs, d)."
+        )
+        raise ValueError(msg)
+    require_finite(embedding, f"adata.obsm[{key!r}]")
+    return embedding
 
 
 def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray | None:
@@ -148,6 +178,35 @@ def _refuse_empty(adata: AnnData, matrix: np.ndarray | sparse.csr_array, source:
                 "sp.pp.prepare(adata)."
             )
             raise ValueError(msg)
+
+
+def _keep_shared(
+    matrix: np.ndarray | sparse.csr_array, slices: pd.Categorical, source: str
+) -> np.ndarray | sparse.csr_array:
+    """Leave out genes that are zero throughout a slice although the other slices let expect them there.
+
+    That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
+    """
+    detected = np.stack([_n_detected(matrix[slices == name]) for name in slices.categories])
+    sizes = np.bincount(slices.codes)[:, None]
+    elsewhere = (detected.sum(axis=0) - detected) / np.maximum(len(slices) - sizes, 1)
+    absent = (detected == 0) & (elsewhere * sizes >= _EXPECTED_SPOTS)
+    shared = ~absent.any(axis=0)
+    if shared.all():
+        return matrix
+    panels = ", ".join(
+        f"{name!r} lacks {count}" for name, count in zip(slices.categories, absent.sum(axis=1), strict=True) if count
+    )
+    if not shared.any():
+        msg = f"the slices share none of the {len(shared)} genes of {source} ({panels}); they cannot be compared."
+        raise ValueError(msg)
+    say = warn if shared.sum() < min(_FEW_SHARED, len(shared) / 2) else logger.info
+    say(f"Using the {shared.sum()} genes, of {len(shared)} in {source}, that all slices share ({panels}).")
+    return matrix[:, shared]
+
+
+def _n_detected(matrix: np.ndarray | sparse.csr_array) -> np.ndarray:
+    return np.asarray((matrix > 0).sum(axis=0)).ravel()
 
 
 def _refuse_crossing(graph: sparse.csr_array, key: str, adata: AnnData, library_key: str | None) -> None:

@@ -118,6 +118,16 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
     return pd.Categorical(column).remove_unused_categories()
 
 
+def several_slices(adata: AnnData, library_key: str) -> pd.Categorical:
+    """The slice of every spot where at least two are needed."""
+    slices = slice_labels(adata, library_key)
+    if slices is None or len(slices.categories) < 2:
+        found = "library_key=None" if slices is None else f"adata.obs[{library_key!r}] holds one slice"
+        msg = f"{found}; two slices or more are needed. Put them into one AnnData with anndata.concat."
+        raise ValueError(msg)
+    return slices
+
+
 def require_finite(values: Any, where: str) -> None:
     """Refuse NaN and infinite values in a dense or sparse matrix named ``where``."""
     data = _stored(values)

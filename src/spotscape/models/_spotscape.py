@@ -19,6 +19,7 @@ from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjec
 from spotscape.nn.ensemble import LeadingAxes
 from spotscape.nn.features import FeatureMatrix, as_features, low_rank_basis, project
 from spotscape.nn.graph import SpotGraph
+from spotscape.nn.integration import integrate
 from spotscape.nn.layers import build_seeded, calibrate_batch_norm
 from spotscape.nn.trainer import Trainer
 
@@ -126,11 +127,21 @@ class Spotscape:
         self,
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
         adjacency: sparse.spmatrix | sparse.sparray,
+        *,
+        slices: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, latent_size)``."""
+        """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, latent_size)``.
+
+        With the slice of each spot in ``slices``, offsets between the slices that are embedded here are taken off
+        (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings.
+        """
         embeddings = self._encode(*self._inputs(expression, adjacency))
         joined = embeddings[0] if self._leading is None else self._leading.project(embeddings)
-        return joined.float().cpu().numpy()
+        if slices is None or not self.config.integrate:
+            return joined.float().cpu().numpy()
+        _slice_rows(slices, len(joined), joined.device)
+        seed = self.random_source.integer("integrate")
+        return integrate(joined.float().cpu().numpy(), np.asarray(slices), seed=seed, device=joined.device)
 
     def reconstruct(
         self,

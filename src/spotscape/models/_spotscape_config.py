@@ -66,6 +66,9 @@ class SpotscapeConfig:
     prototype_warmup
         Share of the epochs before prototypical contrast sets in (half in the paper): prototypes of an untrained
         embedding mean nothing.
+    integrate
+        Whether slice-specific offsets are taken off the embedding of several slices after training
+        (:func:`spotscape.nn.integrate`). The paper has no such step.
     max_epochs, lr, schedule, weight_decay
         Training. The paper runs 1,000 epochs at a constant rate that is retuned for each data set,
         with a weight decay of 1e-4.
@@ -98,6 +101,7 @@ class SpotscapeConfig:
     prototype_temperature: float = 0.75
     n_prototypes: int = 10
     prototype_warmup: float = 0.5
+    integrate: bool = True
     max_epochs: int = 100
     lr: float = 1e-3
     schedule: Schedule = "one_cycle"
@@ -135,6 +139,7 @@ class SpotscapeConfig:
             "n_components": None,
             "reconstruction_weight": 0.1,
             "scaling_spots": None,
+            "integrate": False,
             "max_epochs": 1000,
             "lr": 1e-4,
             "schedule": "constant",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         as_features,
     )
     from spotscape.nn.graph import SpotGraph
+    from spotscape.nn.integration import integrate
     from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
     from spotscape.nn.objectives import (
         PrototypeBank,
@@ -49,6 +50,7 @@ _HOME = {
     "Trainer": "trainer",
     "TrainingPlan": "trainer",
     "as_features": "features",
+    "integrate": "integration",
     "most_similar": "similarity",
     "prototype_loss": "objectives",
     "random_view": "augment",
@@ -76,6 +78,7 @@ __all__ = [
     "Trainer",
     "TrainingPlan",
     "as_features",
+    "integrate",
     "most_similar",
     "prototype_loss",
     "random_view",

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.randomness import RandomSource
-from spotscape._core.validation import require_choice, require_data, require_finite, require_key, require_positive_int
+from spotscape._core.reading import read_embedding
+from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans
 from spotscape.tl._leiden import leiden
 
@@ -103,7 +103,10 @@ def domains(
     """
     require_data(adata)
     require_choice(method, "method", _METHODS)
-    use_rep, embedding = _embedding(adata, use_rep)
+    use_rep = keys.X_SPOTSCAPE if use_rep is None else use_rep
+    embedding = read_embedding(
+        adata, use_rep, hint="Name the embedding by use_rep, or make one: sp.tl.spotscape(adata)"
+    )
     _check_n_domains(n_domains, method, adata.n_obs)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     _check_resolution(resolution)
@@ -121,21 +124,6 @@ def domains(
     criterion = {"name": found.criterion, "value": found.value}
     write(target, {"obs": {key_added: _categories(found)}, "uns": {key_added: record(params, criterion=criterion)}})
     return target if copy else None
-
-
-def _embedding(adata: AnnData, use_rep: str | None) -> tuple[str, np.ndarray]:
-    hint = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata)"
-    key = keys.X_SPOTSCAPE if use_rep is None else use_rep
-    require_key(adata.obsm, key, "adata.obsm", hint=hint)
-    values = adata.obsm[key]
-    embedding = values.toarray() if sparse.issparse(values) else np.asarray(values)
-    if embedding.ndim != 2 or embedding.shape[1] == 0 or embedding.dtype.kind not in "fiub":
-        msg = (
-            f"adata.obsm[{key!r}] has shape {embedding.shape} and dtype {embedding.dtype}; expected numbers (n_obs, d)."
-        )
-        raise ValueError(msg)
-    require_finite(embedding, f"adata.obsm[{key!r}]")
-    return key, embedding
 
 
 def _check_n_domains(n_domains: int | None, method: str, n_obs: int) -> None:

@@ -100,7 +100,7 @@ def smoothed_pca(
     require_data(adata)
     require_positive_int(n_hops, "n_hops", minimum=0)
     require_positive_int(n_comps, "n_comps")
-    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
+    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key)
     graph, graph_results = graph_or_default(adata, neighbors_key, library_key)
     source = RandomSource(random_state)
     is_expression = use_rep is None or use_rep == "X"

@@ -41,8 +41,9 @@ def spotscape(
     """Embed every spot by its expression and its surroundings, with Spotscape.
 
     A graph autoencoder is trained on two randomly thinned views of the tissue until the similarity of *every* pair of
-    spots is the same in both. No labels are used. Cluster the embedding with :func:`spotscape.tl.domains`, or hand it
-    to :func:`scanpy.pp.neighbors` with ``use_rep="X_spotscape"``.
+    spots is the same in both. With several slices, similarities are brought to one scale across slices, all slices
+    share prototypes, and offsets between slices are taken off the embedding. No labels are used. Cluster the embedding
+    with :func:`spotscape.tl.domains`, or hand it to :func:`scanpy.pp.neighbors` with ``use_rep="X_spotscape"``.
 
     Parameters
     ----------
@@ -52,8 +53,9 @@ def spotscape(
         Record of the spatial graph in ``adata.uns``. If there is none of the default name, the graph of the 6 nearest
         neighbours is built (6 is the hexagon of Visium, and works for single cells), written, and mentioned in the log.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category: neighbours never come from another slice.
-        ``None`` for a single slice.
+        Column of ``adata.obs`` with the slice of each spot, dtype category. It switches on what several slices need;
+        neighbours never come from another slice, and genes that a slice did not measure (zero throughout it, although
+        the other slices let expect them) are left out with a message. ``None`` for a single slice.
     layer
         Layer to use instead of ``adata.X``.
     use_rep
@@ -132,14 +134,15 @@ def spotscape(
     config = config or SpotscapeConfig()
     if max_epochs is not None:
         config = dataclasses.replace(config, max_epochs=max_epochs)
-    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
+    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key)
     graph, graph_results = graph_or_default(adata, neighbors_key, library_key)
     model = Spotscape(config, random_state=random_state)
     slices = slice_labels(adata, library_key)
+    codes = None if slices is None else slices.codes
     model.fit(
         expression.matrix,
         graph,
-        slices=None if slices is None else slices.codes,
+        slices=codes,
         device=device,
         progress_bar=progress_bar,
         checkpoint=checkpoint,
@@ -156,7 +159,7 @@ def spotscape(
     target = adata.copy() if copy else adata
     results: dict[str, dict[str, Any]] = {
         **graph_results,
-        "obsm": {key_added: model.embed(expression.matrix, graph)},
+        "obsm": {key_added: model.embed(expression.matrix, graph, slices=codes)},
     }
     results["uns"] = {**results.get("uns", {}), key_added.removeprefix("X_"): summary}
     write(target, results)

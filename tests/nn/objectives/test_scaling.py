@@ -72,7 +72,7 @@ def test_some_spots_are_the_mean_over_those_and_all_of_them_the_whole() -> None:
     whole = scaling_loss(*views, rows)
     every = [torch.arange(len(own)) for own in rows]
     torch.testing.assert_close(scaling_loss(*views, rows, queries=every), whole, rtol=1e-12, atol=0)
-    # Each slice weighs the same, so the mean over single draws from all slices in step is the whole only if sizes agree.
+    # Each slice weighs the same: the mean over draws from all slices in step is the whole if sizes agree.
     equal, code = problem((8, 8))
     rows = rows_of(code)
     single = [
