@@ -1,0 +1,150 @@
+"""A slice as registration sees it: spots, the tissue they cover, its outline, and smooth features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+_STEP = 1 / 3
+_MAX_SIDE = 600
+_MAX_CONTOUR = 800
+# Spots missing at random must not tear holes into the tissue: gaps below this many typical distances are closed.
+_CLOSING = 1.5
+_MARGIN = 3.0
+
+
+@dataclass(frozen=True)
+class Field:
+    """Values on a regular grid, read by linear interpolation.
+
+    Attributes
+    ----------
+    origin
+        Position of the first grid point, shape ``(2,)``.
+    step
+        Distance of grid points.
+    values
+        Shape ``(n_channels, nx, ny)``.
+    """
+
+    origin: np.ndarray
+    step: float
+    values: np.ndarray
+
+    def at(self, points: np.ndarray, *, outside: float = 0.0) -> np.ndarray:
+        """Values at points ``(n, 2)``, shape ``(n, n_channels)``."""
+        where = ((points - self.origin) / self.step).T
+        read = [ndimage.map_coordinates(v, where, order=1, mode="constant", cval=outside) for v in self.values]
+        return np.stack(read, axis=1)
+
+    def gradient(self) -> Field:
+        """Both derivatives of every channel: ``(d/dx, d/dy)`` of the first, of the second, and so on."""
+        slopes = [d for channel in self.values for d in np.gradient(channel, self.step)]
+        return Field(self.origin, self.step, np.stack(slopes))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One slice.
+
+    Attributes
+    ----------
+    points
+        Spots, shape ``(n, 2)``, in units of the spot spacing.
+    depth
+        Signed distance to the outline, positive inside the tissue; one channel.
+    contour, normals
+        Points of the outline and the directions out of the tissue, shape ``(n_contour, 2)`` each.
+    features
+        Shape ``(n, n_features)``; ``None`` without guidance.
+    """
+
+    points: np.ndarray
+    depth: Field
+    contour: np.ndarray
+    normals: np.ndarray
+    features: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, points: np.ndarray, features: np.ndarray | None = None) -> Piece:
+        """Find the tissue under the spots and its outline."""
+        depth = _depth(points)
+        contour, normals = _outline(depth)
+        thin = np.linspace(0, len(contour) - 1, min(len(contour), _MAX_CONTOUR)).astype(int)
+        contour, normals = contour[thin], normals[thin]
+        return cls(points, depth, contour, normals, features)
+
+    @property
+    def area(self) -> float:
+        """Area of the tissue."""
+        return float(np.count_nonzero(self.depth.values > 0) * self.depth.step**2)
+
+    @property
+    def diameter(self) -> float:
+        """Diagonal of the box around the spots."""
+        return float(np.linalg.norm(np.ptp(self.points, axis=0)))
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Mean of the spots."""
+        return np.asarray(self.points.mean(axis=0))
+
+    def covers(self, points: np.ndarray) -> np.ndarray:
+        """Which of the points lie on this tissue."""
+        return np.asarray(self.depth.at(points, outside=-1.0)[:, 0] > 0)
+
+    def smooth_features(self, sigma: float) -> Field:
+        """The features averaged over a Gaussian of width ``sigma``, on the grid of a third of it at most."""
+        if self.features is None:
+            msg = "a piece without features has nothing to smooth"
+            raise AssertionError(msg)
+        step = max(self.depth.step, sigma / 3)
+        shape = np.asarray(np.array(self.depth.values.shape[1:]) * self.depth.step / step, dtype=int) + 1
+        cell = np.rint((self.points - self.depth.origin) / step).astype(int)
+        flat = np.ravel_multi_index(tuple(np.clip(cell, 0, shape - 1).T), tuple(shape))
+        sums = [np.bincount(flat, weights, minlength=int(shape.prod())) for weights in (None, *self.features.T)]
+        count, *total = (ndimage.gaussian_filter(s.reshape(shape).astype(float), sigma / step) for s in sums)
+        return Field(self.depth.origin, step, np.stack(total) / np.maximum(count, 1e-3 * count.max()))
+
+
+def typical_distance(points: np.ndarray) -> float:
+    """Median distance to the sixth nearest spot, which unlike that to the first grows as spots go missing."""
+    k = min(7, len(points))
+    drawn = points[:: max(1, len(points) // 5000)]
+    return float(np.median(cKDTree(points).query(drawn, k=k)[0][:, -1]))
+
+
+def _depth(points: np.ndarray) -> Field:
+    reach = _CLOSING * max(1.0, typical_distance(points))
+    low, high = points.min(axis=0) - reach - _MARGIN, points.max(axis=0) + reach + _MARGIN
+    step = max(_STEP, float((high - low).max()) / _MAX_SIDE)
+    axes = [np.arange(low[i], high[i] + step, step) for i in range(2)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    distance = cKDTree(points).query(grid, distance_upper_bound=reach + 2 * step)[0]
+    near = (distance <= reach).reshape(len(axes[0]), len(axes[1]))
+    inside = ndimage.distance_transform_edt(near) * step
+    # Half a spacing beyond the outermost spots, as if every spot stood for its cell of the lattice.
+    tissue = inside > reach - 0.5
+    signed = ndimage.distance_transform_edt(tissue) - ndimage.distance_transform_edt(~tissue)
+    smooth = ndimage.gaussian_filter(signed * step, 1.0 / step)
+    return Field(low, step, smooth[None])
+
+
+def _outline(depth: Field) -> tuple[np.ndarray, np.ndarray]:
+    """Where the depth is zero on the lines of the grid, and the way out of the tissue there."""
+    values = depth.values[0]
+    found = []
+    for axis in (0, 1):
+        ahead, behind = np.moveaxis(values, axis, 0)[1:], np.moveaxis(values, axis, 0)[:-1]
+        along, across = np.nonzero((ahead > 0) != (behind > 0))
+        start, end = behind[along, across], ahead[along, across]
+        position = np.column_stack([along + start / (start - end), across])
+        found.append(position[:, :: 1 if axis == 0 else -1])
+    contour = np.vstack(found) * depth.step + depth.origin
+    uphill = depth.gradient().at(contour)
+    normals = -uphill / np.maximum(np.linalg.norm(uphill, axis=1, keepdims=True), 1e-12)
+    order = np.lexsort((contour[:, 1], contour[:, 0]))
+    return contour[order], normals[order]

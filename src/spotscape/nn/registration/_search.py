@@ -1,0 +1,150 @@
+"""The global search: every shift at once by Fourier transform, for each of many rotations, mirrored or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from spotscape.nn.registration._piece import Piece
+from spotscape.nn.registration._rigid import about, displacement, motion
+
+_PIXELS = 64
+_BLUR = 0.03
+_FEATURE_BLUR = 0.05
+_LEAST_OVERLAP = 0.45
+_AREA_WEIGHT = 0.2
+_FEATURE_WEIGHT = 1.0
+_PEAKS_PER_ANGLE = 3
+_DISTINCT = 0.06
+
+
+@dataclass(frozen=True)
+class Images:
+    """A tissue and its features as images, and their Fourier transforms on the padded grid."""
+
+    tissue: np.ndarray
+    features: np.ndarray
+
+    def transforms(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the tissue, of each feature, and of the features' energy."""
+        energy = (self.features**2).sum(axis=0)
+        return fft.rfft2(self.tissue, shape), fft.rfft2(self.features, shape), fft.rfft2(energy, shape)
+
+
+class Search:
+    """Scores of all shifts of a query on a reference.
+
+    The score adds the correlation of the two outlines (of the gradients of the blurred tissues, so that an edge speaks
+    for a pose only where the other tissue has an edge of the same direction, and one that was cut by the slide's border
+    does no harm), the share of the tissue that lies on the other, and the correlation of the features where they do.
+    """
+
+    def __init__(self, query: Piece, reference: Piece) -> None:
+        size = max(query.diameter, reference.diameter)
+        self.query, self.reference, self.step = query, reference, max(1 / 3, size / _PIXELS)
+        self._blur = max(1.5, _BLUR * size)
+        self._half = 0.5 * query.diameter + 2 * self._blur
+        side = int(np.ceil(2 * self._half / self.step)) + 1
+        offsets = (np.arange(side) - (side - 1) / 2) * self.step
+        self._query_grid = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
+        self._corner, self._side = offsets[0], side
+        self._middle = (query.points.min(axis=0) + query.points.max(axis=0)) / 2
+        low, high = reference.points.min(axis=0) - 2 * self._blur, reference.points.max(axis=0) + 2 * self._blur
+        axes = [np.arange(low[i], high[i] + self.step, self.step) for i in range(2)]
+        self._low, self._extent = low, [len(axis) for axis in axes]
+        self._shape = tuple(fft.next_fast_len(len(axis) + side, real=True) for axis in axes)
+        guided = query.features is not None and reference.features is not None
+        blur = max(1.5, _FEATURE_BLUR * size)
+        self._fields = (query.smooth_features(blur), reference.smooth_features(blur)) if guided else None
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        images = self._images(reference, grid, (len(axes[0]), len(axes[1])), which=1)
+        self._fixed = images.transforms(self._shape)
+        self._area = images.tissue.sum()
+        self._filter, self._counts = self._outline_filter()
+        self._fixed_outline = self._outline_energy(self._fixed[0])
+
+    def poses(self, angles: np.ndarray, *, mirror: bool) -> list[tuple[float, np.ndarray]]:
+        """The best few shifts of every angle, as pairs of score and matrix."""
+        found = []
+        for angle in angles:
+            turn = motion(angle, mirror=mirror)
+            score = self._score(turn)
+            for row, column in _peaks(score, _PEAKS_PER_ANGLE, reach=int(np.ceil(2 * self._blur / self.step))):
+                steps = [i if i < n else i - m for i, n, m in zip((row, column), self._extent, self._shape, strict=True)]
+                shift = self._low + self.step * np.array(steps)
+                matrix = about(turn, self._middle)
+                matrix[:2, 2] += shift - self._corner - self._middle
+                found.append((float(score[row, column]), matrix))
+        return found
+
+    def _images(self, piece: Piece, points: np.ndarray, shape: tuple[int, int], *, which: int) -> Images:
+        depth = piece.depth.at(points, outside=-self.step)[:, 0]
+        tissue = np.clip(depth / self.step + 0.5, 0, 1)
+        if self._fields is None:
+            return Images(tissue.reshape(shape), np.zeros((0, *shape)))
+        features = self._fields[which].at(points) * tissue[:, None]
+        return Images(tissue.reshape(shape), features.T.reshape(-1, *shape))
+
+    def _score(self, turn: np.ndarray) -> np.ndarray:
+        # A grid point of the turned image shows what the inverse motion finds on the query.
+        points = self._query_grid @ turn[:2, :2] + self._middle
+        images = self._images(self.query, points, (self._side, self._side), which=0)
+        tissue, features, energy = images.transforms(self._shape)
+        fixed_tissue, fixed_features, fixed_energy = self._fixed
+        cross = fixed_tissue * tissue.conj()
+        overlap = self._back(cross) / min(self._area, images.tissue.sum())
+        moving = self._outline_energy(tissue)
+        score = self._back(cross * self._filter) / np.sqrt(moving * self._fixed_outline) + _AREA_WEIGHT * overlap
+        if len(features):
+            together = self._back((fixed_features * features.conj()).sum(axis=0))
+            here, there = self._back(fixed_energy * tissue.conj()), self._back(fixed_tissue * energy.conj())
+            least = 1e-3 * max(float(here.max()), float(there.max()), 1e-12)
+            score += _FEATURE_WEIGHT * together / np.sqrt(np.maximum(here, least) * np.maximum(there, least))
+        score[overlap < _LEAST_OVERLAP] = -np.inf
+        return score
+
+    def _back(self, spectrum: np.ndarray) -> np.ndarray:
+        return np.asarray(fft.irfft2(spectrum, self._shape))
+
+    def _outline_filter(self) -> tuple[np.ndarray, np.ndarray]:
+        """Squared gradient of a Gaussian, and how often the half spectrum's entries stand in the full one."""
+        kx, ky = 2 * np.pi * fft.fftfreq(self._shape[0])[:, None], 2 * np.pi * fft.rfftfreq(self._shape[1])[None]
+        squared = kx**2 + ky**2
+        counts = np.full(squared.shape, 2.0)
+        counts[:, 0] = 1.0
+        if self._shape[1] % 2 == 0:
+            counts[:, -1] = 1.0
+        return squared * np.exp(-squared * (self._blur / self.step) ** 2), counts
+
+    def _outline_energy(self, spectrum: np.ndarray) -> float:
+        return float((self._counts * self._filter * np.abs(spectrum) ** 2).sum() / np.prod(self._shape))
+
+
+def distinct(
+    poses: list[tuple[float, np.ndarray]], points: np.ndarray, size: float, *, most: int
+) -> list[tuple[float, np.ndarray]]:
+    """The best poses, each of which moves the points elsewhere than all better ones do."""
+    kept: list[tuple[float, np.ndarray]] = []
+    for score, matrix in sorted(poses, key=lambda pose: -pose[0]):
+        if np.isfinite(score) and all(displacement(matrix, other, points) > _DISTINCT * size for _, other in kept):
+            kept.append((score, matrix))
+        if len(kept) == most:
+            break
+    return kept
+
+
+def _peaks(score: np.ndarray, most: int, *, reach: int) -> list[tuple[int, int]]:
+    """The highest entries, each at least ``reach`` away from all higher ones; the image is a torus."""
+    left = score.copy()
+    found = []
+    for _ in range(most):
+        row, column = divmod(int(left.argmax()), left.shape[1])
+        if not np.isfinite(left[row, column]):
+            break
+        found.append((row, column))
+        rows = np.arange(row - reach, row + reach + 1) % left.shape[0]
+        left[np.ix_(rows, np.arange(column - reach, column + reach + 1) % left.shape[1])] = -np.inf
+    return found
+
