@@ -133,6 +133,8 @@ def _tissue(geometry: str, layout: str, seed: int) -> AnnData:
         layout=layout,
         rotation=0.0,
         shift=0.0,
+        # Boundaries that move between slices would blur what the true pose is.
+        drift=0.0,
         random_state=seed,
     )
     adata.X = sparse.csr_matrix(adata.X)

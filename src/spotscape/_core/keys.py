@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 SPATIAL: Final = "spatial"
+SPATIAL_ALIGNED: Final = "spatial_aligned"
 COUNTS: Final = "counts"
 SPOTSCAPE: Final = "spotscape"
 X_SPOTSCAPE: Final = "X_spotscape"

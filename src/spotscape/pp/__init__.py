@@ -10,10 +10,13 @@ from spotscape.pp._graph import (
 )
 from spotscape.pp._graph_3d import spatial_neighbors_3d
 from spotscape.pp._prepare import prepare
+from spotscape.pp._register import apply_registration, register_slices
 
 __all__ = [
     "SpatialGraph",
+    "apply_registration",
     "prepare",
+    "register_slices",
     "spatial_neighbors_3d",
     "spatial_neighbors_delaunay",
     "spatial_neighbors_knn",

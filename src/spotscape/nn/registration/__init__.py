@@ -3,6 +3,37 @@
 from __future__ import annotations
 
 from spotscape.nn.registration._align import Alignment, align
-from spotscape.nn.registration._rigid import displacement, fit_rigid, motion, move
+from spotscape.nn.registration._chain import (
+    Registration,
+    measures,
+    n_mutual_pairs,
+    nearest_rmse,
+    partners_of,
+    register,
+    unit_ratios,
+)
+from spotscape.nn.registration._features import guiding_features, one_hot
+from spotscape.nn.registration._rigid import about, angle_of, displacement, fit_rigid, mirrors, motion, move
+from spotscape.nn.registration._score import Score
 
-__all__ = ["Alignment", "align", "displacement", "fit_rigid", "motion", "move"]
+__all__ = [
+    "Alignment",
+    "Registration",
+    "Score",
+    "about",
+    "align",
+    "angle_of",
+    "displacement",
+    "fit_rigid",
+    "guiding_features",
+    "measures",
+    "mirrors",
+    "motion",
+    "move",
+    "n_mutual_pairs",
+    "nearest_rmse",
+    "one_hot",
+    "partners_of",
+    "register",
+    "unit_ratios",
+]

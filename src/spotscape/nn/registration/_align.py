@@ -9,13 +9,18 @@ import numpy as np
 from spotscape._core.geometry import spot_spacing
 from spotscape.nn.registration._piece import Piece
 from spotscape.nn.registration._refine import Refiner
-from spotscape.nn.registration._rigid import displacement
+from spotscape.nn.registration._rigid import displacement, motion
 from spotscape.nn.registration._score import Judge, Score
 from spotscape.nn.registration._search import Search, distinct
 
 _ANGLE_STEP = 5.0
 _CANDIDATES = 20
+# Poses nearer to each other than this share of the tissue's size, or these spacings, are the same.
+_SAME_SHARE, _SAME_SPACINGS = 0.06, 2.0
+# A pose explains the slices "about as well" if its score is within this share of the best.
 _AMBIGUOUS = 0.06
+_POOR_OUTLINE, _POOR_FEATURES = 0.15, 0.4
+_FIRST_WIDTH, _LAST_WIDTH, _N_WIDTHS = (0.06, 4.0), 2.0, 4
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,23 @@ class Alignment:
     score
         Of the pose.
     runner_up
-        The best pose that is not about the same, and its score; ``None`` if there is none.
-    ambiguous
-        Whether it explains the slices about as well.
+        The score of the best pose that moves the query elsewhere; ``None`` if there is none.
     """
 
     matrix: np.ndarray
     score: Score
-    runner_up: tuple[np.ndarray, Score] | None
-    ambiguous: bool
+    runner_up: Score | None
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether another pose explains the slices about as well."""
+        return self.runner_up is not None and self.runner_up.total > (1 - _AMBIGUOUS) * self.score.total
+
+    @property
+    def poor(self) -> bool:
+        """Whether neither outlines nor features agree."""
+        by_features = not np.isnan(self.score.features) and self.score.features > _POOR_FEATURES
+        return self.score.outline < _POOR_OUTLINE and not by_features
 
 
 def align(
@@ -48,30 +61,67 @@ def align(
     allow_flip: bool = False,
     scale: bool = False,
 ) -> Alignment:
-    unit = max(spot_spacing(query), spot_spacing(reference))
-    origin = query.mean(axis=0), reference.mean(axis=0)
-    q, r = (
-        Piece.of((points - centre) / unit, None if features is None else features[i])
-        for i, (points, centre) in enumerate(zip((query, reference), origin, strict=True))
-    )
-    size = max(q.diameter, r.diameter)
-    search = Search(q, r)
-    poses = [
-        pose
-        for mirror in ((False, True) if allow_flip else (False,))
-        for pose in search.poses(np.arange(0.0, 360.0, _ANGLE_STEP), mirror=mirror)
-    ]
-    refiner, judge = Refiner(q, r, scale=scale), Judge(q, r)
-    widths = np.geomspace(max(0.06 * size, 4.0), 2.0, 4)
-    found = []
-    for _, start in distinct(poses, q.contour, size, most=_CANDIDATES):
-        matrix = refiner.refine(start, widths=widths)
-        found.append((judge.score(matrix), matrix))
-    found.sort(key=lambda pose: -pose[0].total)
-    (best, matrix), *others = found
-    far = [(m, s) for s, m in others if displacement(m, matrix, q.contour) > max(2.0, 0.06 * size)]
-    runner_up = far[0] if far else None
-    ambiguous = runner_up is not None and runner_up[1].total > (1 - _AMBIGUOUS) * best.total
-    out = matrix.copy()
-    out[:2, 2] = unit * matrix[:2, 2] + origin[1] - matrix[:2, :2] @ origin[0]
-    return Alignment(out, best, runner_up, ambiguous)
+    """Find the rigid motion, or similarity, that lays a slice on another.
+
+    Parameters
+    ----------
+    query, reference
+        Coordinates, shape ``(n, 2)`` each, at least three positions that are not on a line.
+    features
+        Of the query's and the reference's spots, shape ``(n, n_features)`` each, comparable and centred; see
+        :func:`guiding_features`.
+    allow_flip
+        Whether the query may be turned over.
+    scale
+        Whether its size may change.
+
+    Returns
+    -------
+    The best pose and how sure it is.
+    """
+    sizes = _sizes(query, reference) if scale else [1.0]
+    found = [_align_sized(query, reference, size, features, allow_flip=allow_flip, scale=scale) for size in sizes]
+    return max(found, key=lambda alignment: alignment.score.total)
+
+
+def _align_sized(
+    query: np.ndarray,
+    reference: np.ndarray,
+    size: float,
+    features: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    allow_flip: bool,
+    scale: bool,
+) -> Alignment:
+    unit = max(size * spot_spacing(query), spot_spacing(reference))
+    # Centred and in spot spacings, so that neither the place nor the unit of the coordinates matters.
+    normal = motion(0.0, -size * query.mean(axis=0) / unit, scale=size / unit)
+    home = motion(0.0, reference.mean(axis=0), scale=unit)
+    here, there = (None, None) if features is None else features
+    moving = Piece.of(size * (query - query.mean(axis=0)) / unit, here)
+    fixed = Piece.of((reference - reference.mean(axis=0)) / unit, there)
+    poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
+    (score, matrix), *others = poses
+    apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))
+    far = [rival for rival, other in others if displacement(other, matrix, moving.contour) > apart]
+    return Alignment(home @ matrix @ normal, score, far[0] if far else None)
+
+
+def _ranked(moving: Piece, fixed: Piece, *, allow_flip: bool, scale: bool) -> list[tuple[Score, np.ndarray]]:
+    size = max(moving.diameter, fixed.diameter)
+    search, refiner, judge = Search(moving, fixed), Refiner(moving, fixed, scale=scale), Judge(moving, fixed)
+    angles = np.arange(0.0, 360.0, _ANGLE_STEP)
+    poses = [pose for mirror in (False, True)[: 1 + allow_flip] for pose in search.poses(angles, mirror=mirror)]
+    widths = np.geomspace(max(_FIRST_WIDTH[0] * size, _FIRST_WIDTH[1]), _LAST_WIDTH, _N_WIDTHS)
+    starts = distinct(poses, moving.contour, size, most=_CANDIDATES)
+    refined = [refiner.refine(start, widths=widths) for _, start in starts]
+    return sorted(((judge.score(matrix), matrix) for matrix in refined), key=lambda pose: -pose[0].total)
+
+
+def _sizes(query: np.ndarray, reference: np.ndarray) -> list[float]:
+    """By how much to magnify the query: as spot spacings say (one technology), or as areas do (two technologies)."""
+    spacings = spot_spacing(query), spot_spacing(reference)
+    areas = [Piece.of(points / spacing).area for points, spacing in zip((query, reference), spacings, strict=True)]
+    by_spacing = spacings[1] / spacings[0]
+    by_area = by_spacing * float(np.sqrt(areas[1] / areas[0]))
+    return [by_spacing] if abs(np.log(by_area / by_spacing)) < 0.15 else [by_spacing, by_area]

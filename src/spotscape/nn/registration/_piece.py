@@ -14,6 +14,7 @@ _MAX_CONTOUR = 800
 # Spots missing at random must not tear holes into the tissue: gaps below this many typical distances are closed.
 _CLOSING = 1.5
 _MARGIN = 3.0
+_NORMAL_SIGMA = 2.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,9 @@ def _outline(depth: Field) -> tuple[np.ndarray, np.ndarray]:
         position = np.column_stack([along + start / (start - end), across])
         found.append(position[:, :: 1 if axis == 0 else -1])
     contour = np.vstack(found) * depth.step + depth.origin
-    uphill = depth.gradient().at(contour)
+    # Of a smoother field, or the roughness that spots give an outline would keep a round one from turning.
+    gentle = Field(depth.origin, depth.step, ndimage.gaussian_filter(depth.values[0], _NORMAL_SIGMA / depth.step)[None])
+    uphill = gentle.gradient().at(contour)
     normals = -uphill / np.maximum(np.linalg.norm(uphill, axis=1, keepdims=True), 1e-12)
     order = np.lexsort((contour[:, 1], contour[:, 0]))
     return contour[order], normals[order]

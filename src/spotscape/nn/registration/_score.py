@@ -12,7 +12,7 @@ from spotscape.nn.registration._refine import moved_outline
 from spotscape.nn.registration._rigid import move
 
 _AREA_WEIGHT = 0.1
-_FEATURE_WEIGHT = 1.0
+_FEATURE_WEIGHT = 2.5
 _FEATURE_SIGMA = 2.0
 _OUTLINE_WIDTH = 0.7
 # Outlines that run beside each other at this distance, in spacings, contradict a pose.

@@ -1,0 +1,284 @@
+"""Registration of slices: coordinates of all slices in the frame of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from spotscape._core import keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.geometry import spot_spacing
+from spotscape._core.logging import logger, warn
+from spotscape._core.validation import require_choice, require_finite, require_key
+from spotscape.nn.registration import measures, move, register
+from spotscape.pp._graph_build import _threads
+from spotscape.pp._register_input import Slices, read_features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_GUIDE = (
+    "Guide it by an embedding or by labels that are common to the slices (use_rep=..., labels_key=...), and look at "
+    "sp.pl.registration(adata, library_key={library_key!r})"
+)
+
+
+def register_slices(
+    adata: AnnData,
+    *,
+    library_key: str,
+    method: Literal["icp"] = "icp",
+    policy: Literal["sequential", "star"] = "sequential",
+    reference: str | None = None,
+    library_order: Sequence[str] | None = None,
+    allow_flip: bool = False,
+    scale: bool = False,
+    use_rep: str | None = None,
+    labels_key: str | None = None,
+    spatial_key: str = "spatial",
+    key_added: str = keys.SPATIAL_ALIGNED,
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Turn and shift slices so that they lie on each other.
+
+    Works on any arrangement of spots or cells, different numbers of them, any rotation, and slices that show only part
+    of the same tissue. Nothing is bent: every slice keeps its shape.
+
+    The tissue under the spots and its outline are found first. All shifts at every fifth degree are then scored at once
+    (Fourier transform) by how well the outlines' directions agree, how much of the smaller tissue lies on the other, and
+    how features correlate where they do. The best poses, each different from the others, are refined by iterative
+    closest points: from every point of one outline to the line through the nearest of the other, both ways, robustly,
+    so that an edge without a counterpart has no say; features enter the same least squares. It ends when the spots move
+    by less than a hundredth of their spacing. Single spots are not matched to single spots: in neighbouring slices they
+    are different ones, and on lattices the nearest would hold a slice at every shift by a spacing.
+
+    The result is the same at every run; nothing is drawn at random.
+
+    Parameters
+    ----------
+    adata
+        Spots of at least two slices. Neither genes nor ``X`` are looked at.
+    library_key
+        Categorical column of ``adata.obs`` with the slice of every spot.
+    method
+        Only ``"icp"``.
+    policy
+        ``"sequential"`` registers every slice to its neighbour in ``library_order``, which is right for sections of a
+        block; ``"star"`` registers every slice to the reference, so that errors do not add up.
+    reference
+        The slice that stays where it is. ``None`` means the first.
+    library_order
+        The slices from one end of the tissue to the other. ``None`` means the order of the categories.
+    allow_flip
+        Whether slices may lie mirrored on their slides. Off by default: it is rare, and a mirror image of a nearly
+        symmetric outline fits nearly as well.
+    scale
+        Whether slices may have another size, or coordinates another unit.
+    use_rep
+        Representation in ``adata.obsm`` that guides: an embedding of all slices together, or principal components. Each
+        slice's mean is taken off. It tells apart what a round outline cannot.
+    labels_key
+        Column of ``adata.obs`` that guides: labels which mean the same in all slices.
+    spatial_key
+        Coordinates in ``adata.obsm``; the first two columns are used. One unit for all slices, whichever it is.
+    key_added
+        Name of the result in ``adata.obsm`` and ``adata.uns``.
+    n_jobs
+        Threads over pairs of slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`.
+    copy
+        Return a new AnnData instead of writing to ``adata``.
+
+    Returns
+    -------
+    ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
+
+    ``adata.obsm["spatial_aligned" | key_added]`` : float64, shape ``(n_obs, 2)``
+        Coordinates in the frame and unit of the reference.
+    ``adata.uns["spatial_aligned" | key_added]`` : dict
+        ``transforms``, float64 ``(n_slices, 3, 3)``, which take column vectors ``(x, y, 1)`` of a slice to the frame of
+        the reference; ``library``, ``partners`` (the slice that each was registered to; the reference to itself),
+        ``reference``, ``policy``, ``spacing`` (of each slice, in the unit of the coordinates), and of each slice and
+        its partner:
+
+        - ``rmse``, ``rmse_before`` : float64, the root mean square distance of a spot to the nearest of the other slice,
+          both ways, over the closest four fifths, after and before, in the unit of the coordinates. Slices of unrelated
+          lattices do not get below about 0.4 spacings however well they lie;
+        - ``overlap`` : float64, the share of the spots that lie on the other's tissue (of the slice with the larger);
+        - ``outline_agreement`` : float64, at most 1, the share of the outlines that coincides, less that which runs
+          beside the other;
+        - ``feature_agreement`` : float64, the correlation of the features, NaN without guidance;
+        - ``n_pairs`` : int64, pairs of spots that are each other's nearest and at most a spacing apart;
+        - ``ambiguous`` : bool, whether another pose explains the slices about as well; ``poor`` : bool, whether none
+          does well.
+
+        Beside them ``params`` and ``version``.
+
+    Raises
+    ------
+    KeyError
+        If a key does not exist.
+    ValueError
+        If there is one slice only, a slice has fewer than three positions or all on a line, the unit of a slice differs
+        (see ``scale``), ``reference`` or ``library_order`` do not fit the slices, or coordinates or features are NaN or
+        infinite.
+    TypeError
+        If ``library_key`` is not categorical.
+
+    Warns
+    -----
+    UserWarning
+        If a fit is poor, or if another pose explains two slices about as well.
+
+    See Also
+    --------
+    spotscape.pp.apply_registration : Carry other points along.
+    spotscape.pl.registration : Look at it.
+
+    References
+    ----------
+    Y. Chen, G. Medioni, Image and Vision Computing 10 (1992) 145-155 (points to lines); D. Chetverikov, D. Stepanov,
+    P. Krsek, Image and Vision Computing 23 (2005) 299-309 (robust to partial overlap).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_slices=2, n_spots=1200, n_genes=60, rotation=[0, 130])
+    >>> sp.pp.prepare(adata, n_top_genes=None, library_key="slice")
+    >>> sp.tl.smoothed_pca(adata, n_comps=10, library_key="slice")
+    >>> sp.pp.register_slices(adata, library_key="slice", use_rep="X_smoothed_pca")
+    >>> matrix = adata.uns["spatial_aligned"]["transforms"][1]
+    >>> abs(round(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) / 5) * 5)
+    130
+    """
+    require_choice(method, "method", ("icp",))
+    require_choice(policy, "policy", ("sequential", "star"))
+    slices = Slices.read(adata, library_key=library_key, spatial_key=spatial_key, library_order=library_order)
+    index = slices.position(reference)
+    features = read_features(adata, slices, use_rep=use_rep, labels_key=labels_key)
+    if not scale:
+        slices.require_one_unit()
+    found = register(
+        slices.coords,
+        features=features,
+        reference=index,
+        policy=policy,
+        allow_flip=allow_flip,
+        scale=scale,
+        n_threads=_threads(n_jobs),
+    )
+    aligned = np.empty((slices.n_obs, 2))
+    for rows, coords, matrix in zip(slices.rows, slices.coords, found.transforms, strict=True):
+        aligned[rows] = move(matrix, coords)
+    quality = measures(slices.coords, found)
+    params = {
+        "method": method,
+        "library_key": library_key,
+        "spatial_key": spatial_key,
+        "allow_flip": allow_flip,
+        "scale": scale,
+        "use_rep": use_rep,
+        "labels_key": labels_key,
+    }
+    entry = record(
+        params,
+        transforms=found.transforms,
+        library=np.array(slices.names),
+        partners=np.array([slices.names[i] for i in found.partners]),
+        reference=slices.names[index],
+        policy=policy,
+        spacing=np.array([spot_spacing(coords) for coords in slices.coords]),
+        **quality,
+    )
+    target = adata.copy() if copy else adata
+    write(target, {"obsm": {key_added: aligned}, "uns": {key_added: entry}})
+    _report(entry, library_key)
+    return target if copy else None
+
+
+def apply_registration(
+    adata: AnnData,
+    *,
+    points: np.ndarray,
+    library: str,
+    inverse: bool = False,
+    key: str = keys.SPATIAL_ALIGNED,
+) -> np.ndarray:
+    """Carry points of a slice along with its registration: corners of its image, landmarks, borders of cells.
+
+    Parameters
+    ----------
+    adata
+        AnnData that :func:`register_slices` has been applied to.
+    points
+        Shape ``(n, 2)``, in the unit and frame of the slice's coordinates before registration.
+    library
+        The slice that they belong to.
+    inverse
+        Whether to go the other way: from the common frame to the slice's own.
+    key
+        Name of the registration in ``adata.uns``.
+
+    Returns
+    -------
+    The points in the common frame (with ``inverse`` in the slice's own), float64 ``(n, 2)``. Nothing is written.
+
+    Raises
+    ------
+    KeyError
+        If there is no such registration or slice.
+    ValueError
+        If ``points`` are not finite numbers of shape ``(n, 2)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_slices=2, n_spots=500, n_genes=60)
+    >>> sp.pp.register_slices(adata, library_key="slice", labels_key="domain")
+    >>> corners = np.array([[0.0, 0.0], [1000.0, 0.0]])
+    >>> moved = sp.pp.apply_registration(adata, points=corners, library="slice_2")
+    >>> round(float(np.linalg.norm(moved[1] - moved[0])))
+    1000
+    """
+    require_key(adata.uns, key, "adata.uns", hint="Call sp.pp.register_slices(adata, library_key=...) first")
+    entry = adata.uns[key]
+    names = [str(name) for name in entry["library"]]
+    if str(library) not in names:
+        msg = f"{library!r} is not a slice of the registration adata.uns[{key!r}], which has: {names}."
+        raise KeyError(msg)
+    coords = np.asarray(points, dtype=np.float64)
+    if coords.ndim != 2 or coords.shape[1] != 2:
+        msg = f"points must have the shape (n, 2), not {coords.shape}."
+        raise ValueError(msg)
+    require_finite(coords, "points")
+    matrix = np.asarray(entry["transforms"])[names.index(str(library))]
+    return move(np.linalg.inv(matrix) if inverse else matrix, coords)
+
+
+def _report(entry: dict[str, Any], library_key: str) -> None:
+    """Say how well it went, and warn in words where it did not."""
+    for i, (name, partner) in enumerate(zip(entry["library"], entry["partners"], strict=True)):
+        if name == partner:
+            continue
+        rmse, before, overlap = entry["rmse"][i], entry["rmse_before"][i], entry["overlap"][i]
+        logger.info("Slice %r on %r: RMSE %.3g (before %.3g), overlap %.0f %%.", name, partner, rmse, before, 100 * overlap)
+        if entry["poor"][i]:
+            warn(
+                f"the registration of slice {name!r} to {partner!r} is poor: of their outlines "
+                f"{max(0.0, entry['outline_agreement'][i]):.0%} agree, {overlap:.0%} of the tissue overlaps. "
+                f"{_GUIDE.format(library_key=library_key)}{_flip_hint(entry)}."
+            )
+        elif entry["ambiguous"][i]:
+            warn(
+                f"the registration of slice {name!r} to {partner!r} is ambiguous: another pose explains the slices "
+                f"about as well. {_GUIDE.format(library_key=library_key)}."
+            )
+
+
+def _flip_hint(entry: dict[str, Any]) -> str:
+    return "" if entry["params"]["allow_flip"] else "; if slices may lie mirrored, give allow_flip=True"
