@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from spotscape.pl._domains import domains
 from spotscape.pl._history import history
+from spotscape.pl._registration import registration
 
-__all__ = ["domains", "history"]
+__all__ = ["domains", "history", "registration"]

@@ -14,13 +14,13 @@ from spotscape.nn.registration._score import Judge, Score
 from spotscape.nn.registration._search import Search, distinct
 
 _ANGLE_STEP = 5.0
-_CANDIDATES = 20
+_CANDIDATES, _FINALISTS = 20, 8
 # Poses nearer to each other than this share of the tissue's size, or these spacings, are the same.
 _SAME_SHARE, _SAME_SPACINGS = 0.06, 2.0
 # A pose explains the slices "about as well" if its score is within this share of the best.
 _AMBIGUOUS = 0.06
 _POOR_OUTLINE, _POOR_FEATURES = 0.15, 0.4
-_FIRST_WIDTH, _LAST_WIDTH, _N_WIDTHS = (0.06, 4.0), 2.0, 4
+_FIRST_WIDTH, _LAST_WIDTH, _N_WIDTHS = (0.06, 4.0), 1.3, 5
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def _ranked(moving: Piece, fixed: Piece, *, allow_flip: bool, scale: bool) -> li
     poses = [pose for mirror in (False, True)[: 1 + allow_flip] for pose in search.poses(angles, mirror=mirror)]
     widths = np.geomspace(max(_FIRST_WIDTH[0] * size, _FIRST_WIDTH[1]), _LAST_WIDTH, _N_WIDTHS)
     starts = distinct(poses, moving.contour, size, most=_CANDIDATES)
-    refined = [refiner.refine(start, widths=widths) for _, start in starts]
+    rough = [refiner.refine(start, widths=widths[:-2], finish=False) for _, start in starts]
+    hopeful = distinct([(judge.score(matrix).total, matrix) for matrix in rough], moving.contour, size, most=_FINALISTS)
+    refined = [refiner.refine(matrix, widths=widths[-2:], finish=True) for _, matrix in hopeful]
     return sorted(((judge.score(matrix), matrix) for matrix in refined), key=lambda pose: -pose[0].total)
 
 

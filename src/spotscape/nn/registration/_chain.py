@@ -16,9 +16,6 @@ from spotscape.nn.registration._rigid import move
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Spots without a counterpart, where one slice ends or has lost some, should not decide a distance between slices.
-_CLOSEST = 0.8
-
 
 @dataclass(frozen=True)
 class Registration:
@@ -103,14 +100,13 @@ def partners_of(n_slices: int, reference: int, policy: str) -> np.ndarray:
 
 
 def nearest_rmse(one: np.ndarray, other: np.ndarray) -> float:
-    """Root mean square distance of a spot to the nearest of the other slice, both ways, over the closest four fifths.
+    """Root mean square distance of a spot to the nearest of the other slice, over all spots of both.
 
     >>> nearest_rmse(np.array([[0.0, 0.0], [4.0, 0.0]]), np.array([[0.0, 3.0], [4.0, 3.0]]))
     3.0
     """
-    ways = (cKDTree(other).query(one)[0], cKDTree(one).query(other)[0])
-    squared = [np.sort(way**2)[: int(np.ceil(_CLOSEST * len(way)))] for way in ways]
-    return float(np.sqrt(np.concatenate(squared).mean()))
+    distances = np.concatenate([cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]])
+    return float(np.sqrt((distances**2).mean()))
 
 
 def n_mutual_pairs(one: np.ndarray, other: np.ndarray) -> int:

@@ -14,9 +14,13 @@ _ALIGNED_NORMALS = 0.5
 _ROUNDS_PER_WIDTH = 4
 _FINAL_ROUNDS = 40
 _TOLERANCE = 0.005
-_MAX_FEATURE_SPOTS = 4000
+_MAX_FEATURE_SPOTS = (500, 2000)
 _SCALE_LIMIT = 1.25
-_FEATURE_SIGMAS = (3.0, 1.5)
+# Within this many spacings of its border a slice's smoothed features lean to the inside.
+_RIM = 2.0
+_FEATURE_SIGMAS = (3.0, 1.0)
+# Features decide along the outline, where it says little, and it decides across; both then have about equal say.
+_FEATURE_SHARE = 4.0
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,16 @@ class Refiner:
         self._tree = cKDTree(reference.contour)
         self._guides = _guides(query, reference)
 
-    def refine(self, matrix: np.ndarray, *, widths: np.ndarray) -> np.ndarray:
-        """Follow the outlines from coarse to fine: ``widths`` are the distances that pairs may be apart, falling."""
+    def refine(self, matrix: np.ndarray, *, widths: np.ndarray, finish: bool) -> np.ndarray:
+        """Follow the outlines from coarse to fine: ``widths`` are the distances that pairs may be apart, falling.
+
+        ``finish`` goes on at the last of them until nothing moves any more.
+        """
         start = matrix
         for index, width in enumerate(widths):
-            last = index == len(widths) - 1
+            last = finish and index == len(widths) - 1
             for _ in range(_FINAL_ROUNDS if last else _ROUNDS_PER_WIDTH):
-                moved = self._step(matrix, width, finest=last)
+                moved = self._step(matrix, width, finest=finish)
                 if not self._acceptable(moved, start):
                     return matrix
                 change = displacement(moved, matrix, self.query.contour)
@@ -126,7 +133,7 @@ class Guide:
     def residuals(self, matrix: np.ndarray, centre: np.ndarray) -> Residuals:
         """Equations for the spots that lie on the reference; their weights are the inverse of what is left over."""
         moved = move(matrix, self.points)
-        inside = self.reference.depth.at(moved, outside=-1.0)[:, 0] > 0
+        inside = self.reference.depth.at(moved, outside=-1.0)[:, 0] > _RIM
         moved = moved[inside]
         values = self.field.at(moved) - self.wanted[inside]
         slopes = self.slopes.at(moved).reshape(len(moved), -1, 2)
@@ -134,8 +141,7 @@ class Guide:
         squared = (values**2).sum(axis=1)
         typical = max(float(np.median(squared)) if len(squared) else 1.0, 1e-12)
         robust = 1 / (1 + squared / (3 * typical))
-        # As many equations as the outlines have, so that neither drowns the other.
-        share = len(self.reference.contour) / max(len(self.points) * values.shape[1], 1)
+        share = _FEATURE_SHARE * len(self.reference.contour) / max(len(self.points) * values.shape[1], 1)
         weights = np.tile(share * robust * values.shape[1] / typical, values.shape[1])
         return Residuals(np.vstack(rows), values.T.ravel(), weights)
 
@@ -143,9 +149,10 @@ class Guide:
 def _guides(query: Piece, reference: Piece) -> list[Guide]:
     if query.features is None or reference.features is None:
         return []
-    drawn = query.points[:: max(1, len(query.points) // _MAX_FEATURE_SPOTS)]
+    inner = query.points[query.depth.at(query.points)[:, 0] > _RIM]
     guides = []
-    for sigma in _FEATURE_SIGMAS:
+    for sigma, most in zip(_FEATURE_SIGMAS, _MAX_FEATURE_SPOTS, strict=True):
+        drawn = inner[:: max(1, len(inner) // most)]
         field = reference.smooth_features(sigma)
         wanted = query.smooth_features(sigma).at(drawn)
         guides.append(Guide(drawn, wanted, field, field.gradient(), reference))
