@@ -13,6 +13,7 @@ over union. Whether an outline is symmetric is decided by its formula, without s
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import time
 import warnings
@@ -82,7 +83,10 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     results["within_1"] = results["error"] < 1
     results["wrong_unflagged"] = (results["error"] >= 3) & ~results["flagged"]
     measured = ["recovered", "within_1", "flagged", "wrong_unflagged"]
-    columns = {name: (name, "mean") for name in measured} | {"pairs": ("seed", "count"), "seconds": ("seconds", "median")}
+    columns = {name: (name, "mean") for name in measured} | {
+        "pairs": ("seed", "count"),
+        "seconds": ("seconds", "median"),
+    }
     rows = [results.groupby(["method", *by]).agg(**columns) for by in ([], ["outline"], ["outline", "shown"])]
     rows = [row.reset_index() for row in rows]
     order = ["method", "outline", "shown", "pairs", *measured, "seconds"]
@@ -113,7 +117,7 @@ def plain(adata: AnnData, n_rounds: int = 100) -> np.ndarray:
     """Iterative closest points without any of what makes it robust: from the centroids, every spot to the nearest."""
     coords = adata.obsm["spatial"].astype(float).copy()
     names = adata.obs["slice"].cat.categories
-    for before, after in zip(names[:-1], names[1:], strict=True):
+    for before, after in itertools.pairwise(names):
         fixed, rows = coords[(adata.obs["slice"] == before).to_numpy()], (adata.obs["slice"] == after).to_numpy()
         moved = move(motion(0, fixed.mean(axis=0) - coords[rows].mean(axis=0)), coords[rows])
         for _ in range(n_rounds):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    Region = Callable[[np.ndarray], np.ndarray]
+
 GEOMETRIES = ("hexagonal", "square", "irregular")
 LAYOUTS = ("islands", "layers", "mixed")
 ASYMMETRIC = ("blob", "kidney", "wedge", "notched")
@@ -94,7 +96,7 @@ def draw_pair(seed: int) -> Pair:
     return Pair(adata, np.linalg.inv(away), spacing, settings)
 
 
-def self_similarity(level: object, radius: float) -> float:
+def self_similarity(level: Region, radius: float) -> float:
     """How well the best rotation (by 15° or more) or mirror image of an outline covers it: intersection over union.
 
     From the outline's formula alone, without spots and without the code that is measured.
@@ -142,7 +144,7 @@ def _tissue(geometry: str, layout: str, seed: int) -> AnnData:
     return adata[np.asarray(adata.X.sum(axis=1)).ravel() > 0].copy()
 
 
-def _covered(spots: np.ndarray, reach: float) -> Callable[[np.ndarray], np.ndarray]:
+def _covered(spots: np.ndarray, reach: float) -> Region:
     """The outline of the tissue as it is: what lies within ``reach`` of a spot."""
     tree = cKDTree(spots)
     return lambda points: tree.query(points)[0] / reach
@@ -152,7 +154,7 @@ def _radius(tissue: AnnData) -> float:
     return float(0.8 * np.sort(np.linalg.norm(tissue.obsm["spatial_truth"], axis=1))[int(0.75 * tissue.n_obs)])
 
 
-def _outline(name: str, rng: np.random.Generator, radius: float):
+def _outline(name: str, rng: np.random.Generator, radius: float) -> Region:
     """A function that is below 1 inside the outline."""
     turn = motion(rng.uniform(0, 360))
     if name == "tissue":
@@ -184,7 +186,7 @@ def _outline(name: str, rng: np.random.Generator, radius: float):
     return level
 
 
-def _windows(points: np.ndarray, overlap: float, rng: np.random.Generator):
+def _windows(points: np.ndarray, overlap: float, rng: np.random.Generator) -> tuple[Region, Region]:
     """Two half planes, one for each slice, that have a share ``overlap`` of the tissue in common."""
     if overlap >= 1:
         return (lambda p: np.ones(len(p), dtype=bool),) * 2
@@ -197,6 +199,6 @@ def _windows(points: np.ndarray, overlap: float, rng: np.random.Generator):
     return (lambda p: np.ones(len(p), dtype=bool)), lambda p: p @ direction < high
 
 
-def _share_in_common(points: np.ndarray, windows) -> float:
+def _share_in_common(points: np.ndarray, windows: tuple[Region, Region]) -> float:
     inside = [window(points) for window in windows]
     return float((inside[0] & inside[1]).sum() / (inside[0] | inside[1]).sum())

@@ -19,6 +19,8 @@ NAMESPACES = ("pp", "tl", "pl", "datasets", "metrics", "models", "nn")
 ON_ANNDATA = ("pp", "tl", "pl")
 SECTIONS = {"pp": ("Parameters", "Returns", "Examples"), "tl": ("Parameters", "Returns", "Examples")}
 SECTIONS |= {"pl": SECTIONS["tl"], "metrics": SECTIONS["tl"], "datasets": ("Returns", "Examples")}
+# They compute something from an AnnData and hand it back; there is nothing to copy.
+ONLY_RETURN = {"pp.apply_registration"}
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 
@@ -73,7 +75,7 @@ def test_adata_comes_first_and_the_rest_is_keyword_only(name: str, function: Cal
 @on_anndata
 def test_copy_is_off_and_its_result_is_announced(name: str, function: Callable[..., Any]) -> None:
     signature = inspect.signature(function)
-    if name.startswith("pl."):
+    if name.startswith("pl.") or name in ONLY_RETURN:
         assert "copy" not in signature.parameters
         return
     assert "copy" in signature.parameters, f"{name} takes no copy"

@@ -103,7 +103,9 @@ def registration(
     panels = {"before": (before, "rmse_before"), "after": (coordinates(adata, key)[:, :2], "rmse")}
     names = [str(name) for name in labels.categories] if labels is not None else []
     colors = _colors(adata, library_key, names, palette)
-    figure = plt.figure(figsize=figsize or (2 * _PANEL + _legend_width(names), _PANEL + 0.5), dpi=dpi, layout="constrained")
+    figure = plt.figure(
+        figsize=figsize or (2 * _PANEL + _legend_width(names), _PANEL + 0.5), dpi=dpi, layout="constrained"
+    )
     # Closing takes the figure out of pyplot's state; Jupyter then shows it once, as the value of the cell.
     plt.close(figure)
     for position, (title, (coords, measure)) in enumerate(panels.items()):

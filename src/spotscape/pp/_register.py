@@ -49,8 +49,8 @@ def register_slices(
     of the same tissue. Nothing is bent: every slice keeps its shape.
 
     The tissue under the spots and its outline are found first. All shifts at every fifth degree are then scored at once
-    (Fourier transform) by how well the outlines' directions agree, how much of the smaller tissue lies on the other, and
-    how features correlate where they do. The best poses, each different from the others, are refined by iterative
+    (Fourier transform) by how well the outlines agree, how much of the smaller tissue lies on the other, and how
+    features correlate where they do. The best poses, each different from the others, are refined by iterative
     closest points: from every point of one outline to the line through the nearest of the other, both ways, robustly,
     so that an edge without a counterpart has no say; features enter the same least squares. It ends when the spots move
     by less than a hundredth of their spacing. Single spots are not matched to single spots: in neighbouring slices they
@@ -104,8 +104,8 @@ def register_slices(
         ``reference``, ``policy``, ``spacing`` (of each slice, in the unit of the coordinates), and of each slice and
         its partner:
 
-        - ``rmse``, ``rmse_before`` : float64, the root mean square distance of a spot to the nearest of the other slice,
-          over all spots of both, after and before, in the unit of the coordinates. Slices of unrelated lattices do not
+        - ``rmse``, ``rmse_before`` : float64, the root mean square distance of a spot to the nearest of the other
+          slice, over all spots of both, after and before, in the unit of the coordinates. Slices of unrelated lattices do not
           get below about 0.4 spacings however well they lie, and where one shows more of the tissue it is larger;
         - ``overlap`` : float64, the share of the spots that lie on the other's tissue (of the slice with the larger);
         - ``outline_agreement`` : float64, at most 1, the share of the outlines that coincides, less that which runs
@@ -262,11 +262,14 @@ def apply_registration(
 
 def _report(entry: dict[str, Any], library_key: str) -> None:
     """Say how well it went, and warn in words where it did not."""
-    for i, (name, partner) in enumerate(zip(entry["library"], entry["partners"], strict=True)):
+    pairs = zip(entry["library"].tolist(), entry["partners"].tolist(), strict=True)
+    for i, (name, partner) in enumerate(pairs):
         if name == partner:
             continue
         rmse, before, overlap = entry["rmse"][i], entry["rmse_before"][i], entry["overlap"][i]
-        logger.info("Slice %r on %r: RMSE %.3g (before %.3g), overlap %.0f %%.", name, partner, rmse, before, 100 * overlap)
+        logger.info(
+            "Slice %r on %r: RMSE %.3g (before %.3g), overlap %.0f %%.", name, partner, rmse, before, 100 * overlap
+        )
         if entry["poor"][i]:
             warn(
                 f"the registration of slice {name!r} to {partner!r} is poor: of their outlines "

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # Three points determine an outline, and the spots of any slice worth registering are many more.
 _FEWEST_SPOTS = 3
-# Arrays of one kind differ in their unit by a per cent or so, from one scan to the next.
-_SAME_UNIT = 1.08
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,7 @@ class Slices:
     n_obs: int
 
     @classmethod
-    def read(
-        cls, adata: AnnData, *, library_key: str, spatial_key: str, library_order: Sequence[str] | None
-    ) -> Slices:
+    def read(cls, adata: AnnData, *, library_key: str, spatial_key: str, library_order: Sequence[str] | None) -> Slices:
         """Read and check coordinates and slices."""
         require_data(adata, genes=False)
         coords = coordinates(adata, spatial_key)[:, :2]
@@ -61,7 +57,7 @@ class Slices:
     def require_one_unit(self) -> None:
         """Refuse slices whose spacing and extent are both larger than the first slice's by the same factor."""
         ratios = unit_ratios(self.coords)
-        other = np.flatnonzero((ratios > _SAME_UNIT) | (ratios < 1 / _SAME_UNIT))
+        other = np.flatnonzero(ratios != 1)
         if len(other):
             index = int(other[0])
             msg = (

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from spotscape._core.geometry import spot_spacing
+from spotscape._core.geometry import lattice, spot_spacing
 from spotscape.nn.registration._align import Alignment, align
 from spotscape.nn.registration._rigid import move
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# Ratios of spot spacings, on a lattice and elsewhere, from which on another unit is believed.
+_OTHER_UNIT = (1.08, 1.4)
 
 
 @dataclass(frozen=True)
@@ -138,10 +141,13 @@ def unit_ratios(slices: Sequence[np.ndarray]) -> np.ndarray:
     """How much larger each slice's unit seems to be than the first's: by spacing and extent alike, else 1.
 
     A finer technology changes the spacing alone, a smaller piece of tissue the extent alone; another unit changes both
-    by the same factor.
+    by the same factor. On one kind of lattice the spacing is exact; among cells it depends on their density.
     """
     spacing = np.array([spot_spacing(points) for points in slices])
+    kinds = np.array([lattice(points).kind for points in slices])
     extent = np.array([np.sqrt(points.var(axis=0).sum()) for points in slices])
     by_spacing, by_extent = spacing / spacing[0], extent / extent[0]
     alike = np.abs(np.log(by_spacing / by_extent)) < 0.5 * np.abs(np.log(by_spacing))
-    return np.asarray(np.where(alike, by_spacing, 1.0))
+    exact = (kinds == kinds[0]) & (kinds != "irregular")
+    clear = np.abs(np.log(by_spacing)) > np.log(np.where(exact, *_OTHER_UNIT))
+    return np.asarray(np.where(alike & clear, by_spacing, 1.0))

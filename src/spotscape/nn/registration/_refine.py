@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from spotscape.nn.registration._piece import Field, Piece
 from spotscape.nn.registration._rigid import about, displacement, motion, move
+
+if TYPE_CHECKING:
+    from spotscape.nn.registration._piece import Field, Piece
 
 _ALIGNED_NORMALS = 0.5
 _ROUNDS_PER_WIDTH = 4
@@ -76,7 +79,9 @@ class Refiner:
             right = right - weighted.T @ system.values
         solution = np.zeros(4)
         solution[:unknowns] = np.linalg.solve(normal[:unknowns, :unknowns], right[:unknowns])
-        turn = motion(float(np.rad2deg(np.clip(solution[2], -0.3, 0.3))), scale=1 + float(np.clip(solution[3], -0.1, 0.1)))
+        turn = motion(
+            float(np.rad2deg(np.clip(solution[2], -0.3, 0.3))), scale=1 + float(np.clip(solution[3], -0.1, 0.1))
+        )
         small = about(turn, centre)
         small[:2, 2] += solution[:2]
         return np.asarray(small @ matrix)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from spotscape.nn.registration._piece import Piece
 from spotscape.nn.registration._refine import moved_outline
 from spotscape.nn.registration._rigid import move
+
+if TYPE_CHECKING:
+    from spotscape.nn.registration._piece import Piece
 
 _AREA_WEIGHT = 0.1
 _FEATURE_WEIGHT = 2.5

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft
 
-from spotscape.nn.registration._piece import Piece
 from spotscape.nn.registration._rigid import about, displacement, motion
+
+if TYPE_CHECKING:
+    from spotscape.nn.registration._piece import Piece
 
 _PIXELS = 64
 _BLUR = 0.03
@@ -72,7 +75,9 @@ class Search:
             turn = motion(angle, mirror=mirror)
             score = self._score(turn)
             for row, column in _peaks(score, _PEAKS_PER_ANGLE, reach=int(np.ceil(2 * self._blur / self.step))):
-                steps = [i if i < n else i - m for i, n, m in zip((row, column), self._extent, self._shape, strict=True)]
+                steps = [
+                    i if i < n else i - m for i, n, m in zip((row, column), self._extent, self._shape, strict=True)
+                ]
                 shift = self._low + self.step * np.array(steps)
                 matrix = about(turn, self._middle)
                 matrix[:2, 2] += shift - self._corner - self._middle
@@ -103,7 +108,7 @@ class Search:
             least = 1e-3 * max(float(here.max()), float(there.max()), 1e-12)
             score += _FEATURE_WEIGHT * together / np.sqrt(np.maximum(here, least) * np.maximum(there, least))
         score[overlap < _LEAST_OVERLAP] = -np.inf
-        return score
+        return np.asarray(score)
 
     def _back(self, spectrum: np.ndarray) -> np.ndarray:
         return np.asarray(fft.irfft2(spectrum, self._shape))
@@ -147,4 +152,3 @@ def _peaks(score: np.ndarray, most: int, *, reach: int) -> list[tuple[int, int]]
         rows = np.arange(row - reach, row + reach + 1) % left.shape[0]
         left[np.ix_(rows, np.arange(column - reach, column + reach + 1) % left.shape[1])] = -np.inf
     return found
-

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import spotscape as sp
+from spotscape.nn.registration import motion, move
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+ANGLES = {"a": 0.0, "b": 75.0, "c": -140.0}
+
+
+def lattice(half: int) -> np.ndarray:
+    row, column = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1)
+    return np.column_stack([column + 0.5 * (row % 2), row * np.sqrt(0.75)])
+
+
+def comma(points: np.ndarray) -> np.ndarray:
+    x, y = points.T
+    head, tail = np.hypot(x + 3, y - 2) < 8, (np.abs(x - 2) < 4) & (y < 0) & (y > -13)
+    return head | tail | ((np.abs(y - 6) < 2.5) & (x > 0) & (x < 12))
+
+
+def slices_of(shape: Callable[[np.ndarray], np.ndarray], **names: float) -> ad.AnnData:
+    """Return slices of one shape, 100 µm apart spots, each turned by its angle and shuffled; the truth in ``obsm``."""
+    rng = np.random.default_rng(0)
+    truth, slide, label = [], [], []
+    for i, (name, angle) in enumerate(names.items()):
+        points = move(motion(7.0 * i, (0.3 * i, 0.2)), lattice(26))
+        points = 100 * points[shape(points)]
+        truth.append(points)
+        slide.append(move(motion(angle, (400.0 * i, 0.0)), points))
+        label += [name] * len(points)
+    order = rng.permutation(len(label))
+    adata = ad.AnnData(np.ones((len(label), 1), dtype=np.float32), obs=pd.DataFrame(index=[f"s{i}" for i in order]))
+    adata.obs["slice"] = pd.Categorical(np.array(label)[order])
+    adata.obsm["spatial"], adata.obsm["truth"] = np.vstack(slide)[order], np.vstack(truth)[order]
+    x, y = adata.obsm["truth"].T / 100
+    adata.obs["part"] = pd.Categorical(np.where(x > 3, "east", np.where(y > 4, "north", "rest")))
+    adata.obsm["X_map"] = np.column_stack([x > 3, y > 4]).astype(float)
+    return adata
+
+
+@pytest.fixture(scope="module")
+def template() -> ad.AnnData:
+    return slices_of(comma, **ANGLES)
+
+
+@pytest.fixture
+def tissue(template: ad.AnnData) -> ad.AnnData:
+    return template.copy()
+
+
+def worst_error(adata: ad.AnnData, reference: str, key: str = "spatial_aligned") -> float:
+    """Return the largest RMS distance, in µm, to where the slices belong in the frame of the reference."""
+    errors = []
+    for name in adata.obs["slice"].cat.categories:
+        rows = (adata.obs["slice"] == name).to_numpy()
+        order = sorted(ANGLES).index(reference)
+        expected = move(motion(ANGLES[reference], (400.0 * order, 0.0)), adata.obsm["truth"][rows])
+        errors.append(np.sqrt(((adata.obsm[key][rows] - expected) ** 2).sum(axis=1).mean()))
+    return float(max(errors))
+
+
+@pytest.mark.parametrize("policy", ["sequential", "star"])
+@pytest.mark.parametrize("reference", ["a", "b", "c"])
+def test_slices_come_into_the_frame_of_the_reference(tissue: ad.AnnData, policy: Any, reference: str) -> None:
+    sp.pp.register_slices(tissue, library_key="slice", policy=policy, reference=reference)
+    assert worst_error(tissue, reference) < 70
+    rows = (tissue.obs["slice"] == reference).to_numpy()
+    np.testing.assert_array_equal(tissue.obsm["spatial_aligned"][rows], tissue.obsm["spatial"][rows])
+
+
+def test_what_is_written(tissue: ad.AnnData) -> None:
+    assert sp.pp.register_slices(tissue, library_key="slice", reference="b") is None
+    aligned, entry = tissue.obsm["spatial_aligned"], tissue.uns["spatial_aligned"]
+    assert aligned.dtype == np.float64
+    assert aligned.shape == (tissue.n_obs, 2)
+    assert entry["transforms"].shape == (3, 3, 3)
+    assert entry["library"].tolist() == ["a", "b", "c"]
+    assert entry["partners"].tolist() == ["b", "b", "b"]
+    assert (entry["reference"], entry["policy"]) == ("b", "sequential")
+    assert entry["spacing"] == pytest.approx([100, 100, 100])
+    for name, matrix in zip(entry["library"], entry["transforms"], strict=True):
+        rows = (tissue.obs["slice"] == name).to_numpy()
+        np.testing.assert_allclose(move(matrix, tissue.obsm["spatial"][rows]), aligned[rows])
+    assert (entry["rmse"] < 60).all()
+    assert (entry["rmse_before"][[0, 2]] > 100).all()
+    assert (entry["overlap"] > 0.9).all()
+    assert (entry["n_pairs"] > 100).all()
+    assert not entry["ambiguous"].any()
+    assert entry["params"]["library_key"] == "slice"
+    assert "version" in entry
+
+
+def test_the_order_of_slices(tissue: ad.AnnData) -> None:
+    sp.pp.register_slices(tissue, library_key="slice", library_order=["c", "a", "b"])
+    entry = tissue.uns["spatial_aligned"]
+    assert entry["library"].tolist() == ["c", "a", "b"]
+    assert entry["partners"].tolist() == ["c", "c", "a"]
+    assert worst_error(tissue, "c") < 100
+
+
+def test_copy_leaves_the_original(tissue: ad.AnnData) -> None:
+    before = tissue.copy()
+    result = sp.pp.register_slices(tissue, library_key="slice", key_added="together", copy=True)
+    assert {"together"} == set(result.obsm) - set(tissue.obsm) == set(result.uns) - set(tissue.uns)
+    assert set(tissue.obsm) == set(before.obsm)
+    np.testing.assert_array_equal(tissue.obsm["spatial"], before.obsm["spatial"])
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_round_trip(tissue: ad.AnnData, tmp_path: Path, form: str) -> None:
+    sp.pp.register_slices(tissue, library_key="slice")
+    path = tmp_path / f"tissue.{form}"
+    getattr(tissue, f"write_{form}")(path)
+    back = getattr(ad, f"read_{form}")(path)
+    np.testing.assert_array_equal(back.obsm["spatial_aligned"], tissue.obsm["spatial_aligned"])
+    entry, read = tissue.uns["spatial_aligned"], back.uns["spatial_aligned"]
+    assert set(read) == set(entry)
+    for key in ("transforms", "rmse", "overlap", "n_pairs", "ambiguous", "library"):
+        np.testing.assert_array_equal(read[key], entry[key])
+    corners = np.array([[0.0, 0.0], [100.0, 50.0]])
+    np.testing.assert_array_equal(
+        *(sp.pp.apply_registration(each, points=corners, library="c") for each in (tissue, back))
+    )
+    sp.pl.registration(back, library_key="slice")
+
+
+def test_a_mirrored_slice_needs_leave(tissue: ad.AnnData) -> None:
+    mirrored = tissue[tissue.obs["slice"] != "c"].copy()
+    mirrored.obsm["spatial"][(mirrored.obs["slice"] == "b").to_numpy(), 0] *= -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        sp.pp.register_slices(mirrored, library_key="slice", key_added="rigid")
+    sp.pp.register_slices(mirrored, library_key="slice", allow_flip=True)
+    assert worst_error(mirrored, "a") < 70
+    determinants = [np.linalg.det(mirrored.uns[key]["transforms"][1][:2, :2]) for key in ("rigid", "spatial_aligned")]
+    assert determinants == pytest.approx([1, -1])
+    assert mirrored.uns["rigid"]["outline_agreement"][1] < mirrored.uns["spatial_aligned"]["outline_agreement"][1]
+
+
+def test_unused_categories_are_no_slices(tissue: ad.AnnData) -> None:
+    part = tissue[tissue.obs["slice"] != "b"].copy()
+    part.obs["slice"] = part.obs["slice"].cat.set_categories(["a", "b", "c"])
+    sp.pp.register_slices(part, library_key="slice")
+    assert part.uns["spatial_aligned"]["library"].tolist() == ["a", "c"]
+
+
+def test_threads_and_global_state(
+    tissue: ad.AnnData, global_state_untouched: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with global_state_untouched():
+        sp.pp.register_slices(tissue, library_key="slice")
+        sp.pp.register_slices(tissue, library_key="slice", n_jobs=2, key_added="threads")
+    np.testing.assert_array_equal(tissue.obsm["threads"], tissue.obsm["spatial_aligned"])
+
+
+@pytest.fixture(scope="module")
+def discs() -> ad.AnnData:
+    return slices_of(lambda points: np.hypot(*points.T) < 12, a=ANGLES["a"], b=ANGLES["b"])
+
+
+class TestGuidance:
+    def test_a_round_outline_is_said_to_be_ambiguous(self, discs: ad.AnnData) -> None:
+        adata = discs.copy()
+        with pytest.warns(UserWarning, match=r"slice 'b' to 'a' is ambiguous.*use_rep=.*labels_key="):
+            sp.pp.register_slices(adata, library_key="slice")
+        assert adata.uns["spatial_aligned"]["ambiguous"].tolist() == [False, True]
+
+    @pytest.mark.parametrize("guide", [{"use_rep": "X_map"}, {"labels_key": "part"}])
+    def test_features_decide(self, discs: ad.AnnData, guide: dict[str, str]) -> None:
+        adata = discs.copy()
+        sp.pp.register_slices(adata, library_key="slice", **guide)
+        assert worst_error(adata, "a") < 50
+        assert adata.uns["spatial_aligned"]["feature_agreement"][1] > 0.8
+
+    def test_a_slice_that_fits_nowhere(self) -> None:
+        ring = slices_of(lambda p: (np.hypot(*p.T) < 22) & (np.hypot(*p.T) > 14), a=0.0)
+        cross = slices_of(lambda p: (np.abs(p) < 3).any(axis=1), a=0.0)
+        adata = ad.concat({"ring": ring, "cross": cross}, label="sample", index_unique="-")
+        adata.obs["sample"] = adata.obs["sample"].astype("category")
+        with pytest.warns(UserWarning, match=r"is poor: of their outlines .*allow_flip=True"):
+            sp.pp.register_slices(adata, library_key="sample")
+
+
+class TestUnits:
+    def test_another_unit_is_refused_with_the_factor(self, tissue: ad.AnnData) -> None:
+        tissue.obsm["spatial"][(tissue.obs["slice"] == "c").to_numpy()] *= 2.5
+        with pytest.raises(ValueError, match=r"slice 'c' seem to be in another unit.*2.5 times.*scale=True"):
+            sp.pp.register_slices(tissue, library_key="slice")
+
+    def test_scale_mends_it(self, tissue: ad.AnnData) -> None:
+        tissue.obsm["spatial"][(tissue.obs["slice"] == "c").to_numpy()] *= 2.5
+        sp.pp.register_slices(tissue, library_key="slice", scale=True)
+        assert worst_error(tissue, "a") < 120
+
+
+class TestApply:
+    def test_points_go_along_and_back(self, tissue: ad.AnnData) -> None:
+        sp.pp.register_slices(tissue, library_key="slice")
+        rows = (tissue.obs["slice"] == "c").to_numpy()
+        moved = sp.pp.apply_registration(tissue, points=tissue.obsm["spatial"][rows], library="c")
+        np.testing.assert_allclose(moved, tissue.obsm["spatial_aligned"][rows])
+        back = sp.pp.apply_registration(tissue, points=moved, library="c", inverse=True)
+        np.testing.assert_allclose(back, tissue.obsm["spatial"][rows])
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ({"library": "z"}, KeyError, "'z' is not a slice of the registration.*'a', 'b', 'c'"),
+            ({"library": "a", "key": "other"}, KeyError, "Call sp.pp.register_slices"),
+            ({"library": "a", "points": np.zeros(2)}, ValueError, r"shape \(n, 2\)"),
+            ({"library": "a", "points": np.zeros((4, 3))}, ValueError, r"shape \(n, 2\)"),
+            ({"library": "a", "points": np.full((1, 2), np.nan)}, ValueError, "points has 2 NaN or infinite"),
+        ],
+    )
+    def test_refuses(self, tissue: ad.AnnData, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+        sp.pp.register_slices(tissue, library_key="slice")
+        with pytest.raises(error, match=message):
+            sp.pp.apply_registration(tissue, **{"points": np.zeros((1, 2)), **arguments})
+
+
+def one_slice(adata: ad.AnnData) -> None:
+    adata.obs["slice"] = pd.Categorical(["a"] * adata.n_obs)
+
+
+def two_spots(adata: ad.AnnData) -> None:
+    adata.obs["slice"] = pd.Categorical(["few"] * 2 + ["many"] * (adata.n_obs - 2))
+
+
+def on_a_line(adata: ad.AnnData) -> None:
+    adata.obsm["spatial"][(adata.obs["slice"] == "b").to_numpy(), 1] = 3.0
+
+
+def not_finite(adata: ad.AnnData) -> None:
+    adata.obsm["spatial"][5, 0] = np.nan
+
+
+def not_categorical(adata: ad.AnnData) -> None:
+    adata.obs["slice"] = adata.obs["slice"].astype(str)
+
+
+def nothing(adata: ad.AnnData) -> None:
+    pass
+
+
+def broken_features(adata: ad.AnnData) -> None:
+    adata.obsm["X_map"][0, 0] = np.inf
+
+
+def constant_labels(adata: ad.AnnData) -> None:
+    adata.obs["part"] = "all"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "error", "message"),
+    [
+        (one_slice, {}, ValueError, "has one slice, 'a'; registration needs at least two"),
+        (two_spots, {}, ValueError, r"slice 'few' has spots at 2 position\(s\).*Remove the slice"),
+        (on_a_line, {}, ValueError, "slice 'b' lie on one line"),
+        (not_finite, {}, ValueError, "NaN or infinite coordinates"),
+        (not_categorical, {}, TypeError, "expected category"),
+        (nothing, {"library_key": "sample"}, KeyError, "'sample' not found in adata.obs"),
+        (nothing, {"library_key": None}, ValueError, "library_key is None"),
+        (nothing, {"spatial_key": "pixels"}, KeyError, "'pixels' not found in adata.obsm"),
+        (nothing, {"reference": "z"}, ValueError, r"reference='z' is not a slice; there are \['a', 'b', 'c'\]"),
+        (nothing, {"library_order": ["a", "b"]}, ValueError, "must hold each slice"),
+        (nothing, {"policy": "tree"}, ValueError, "policy='tree' is not one of"),
+        (nothing, {"method": "cpd"}, ValueError, "method='cpd' is not one of"),
+        (nothing, {"n_jobs": 0}, ValueError, "n_jobs=0"),
+        (nothing, {"use_rep": "X_none"}, KeyError, "'X_none' not found in adata.obsm"),
+        (nothing, {"labels_key": "none"}, KeyError, "'none' not found in adata.obs"),
+        (nothing, {"use_rep": "X_map", "labels_key": "part"}, ValueError, "exclude each other"),
+        (broken_features, {"use_rep": "X_map"}, ValueError, "NaN or infinite"),
+        (constant_labels, {"labels_key": "part"}, ValueError, "same for all spots"),
+    ],
+)
+def test_refuses_and_leaves_the_anndata(
+    tissue: ad.AnnData,
+    spoil: Callable[[ad.AnnData], None],
+    arguments: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    spoil(tissue)
+    before = tissue.copy()
+    with pytest.raises(error, match=message):
+        sp.pp.register_slices(tissue, **{"library_key": "slice", **arguments})
+    assert (set(tissue.obsm), set(tissue.uns)) == (set(before.obsm), set(before.uns))
+    np.testing.assert_array_equal(tissue.obsm["spatial"], before.obsm["spatial"])
