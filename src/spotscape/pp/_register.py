@@ -105,8 +105,9 @@ def register_slices(
         its partner:
 
         - ``rmse``, ``rmse_before`` : float64, the root mean square distance of a spot to the nearest of the other
-          slice, over all spots of both, after and before, in the unit of the coordinates. Slices of unrelated lattices do not
-          get below about 0.4 spacings however well they lie, and where one shows more of the tissue it is larger;
+          slice, over all spots of both, after and before, in the unit of the coordinates. Slices of unrelated lattices
+          do not get below about 0.4 spacings however well they lie, and where one shows more of the tissue it is
+          larger;
         - ``overlap`` : float64, the share of the spots that lie on the other's tissue (of the slice with the larger);
         - ``outline_agreement`` : float64, at most 1, the share of the outlines that coincides, less that which runs
           beside the other;
