@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from accuracy import METHODS
+from registration import summary
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -22,6 +23,8 @@ def main() -> None:
     results = pd.read_csv(RESULTS / "accuracy.csv")
     write("accuracy", accuracy(results, MAIN))
     write("ablation", accuracy(results, ("default", *(name for name in METHODS if name not in MAIN))))
+    write("registration", registration(summary(pd.read_csv(RESULTS / "registration.csv"))))
+    write("registration_real", registration_real(pd.read_csv(RESULTS / "registration_real.csv")))
     write("speed", speed(pd.read_csv(RESULTS / "speed.csv")))
 
 
@@ -34,6 +37,23 @@ def accuracy(results: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
     grouped["where"] = grouped["tissue"] + " `" + grouped["annotation"] + "`, " + grouped["clusterer"]
     shown = grouped.pivot_table("ari", "method", "where", aggfunc="first").fillna("–")
     return shown.loc[[method for method in methods if method in shown.index]].T.rename_axis("")
+
+
+def registration(results: pd.DataFrame) -> pd.DataFrame:
+    """Shares of pairs in per cent, a row for each method and kind of outline."""
+    shares = ["recovered", "within_1", "flagged", "wrong_unflagged"]
+    shown = results.assign(**{name: (100 * results[name]).map("{:.1f} %".format) for name in shares})
+    names = {"within_1": "within one spacing", "wrong_unflagged": "wrong and not flagged", "drawn": "pairs for"}
+    columns = ["drawn", "outline", "shown", "pairs", *shares]
+    return shown.set_index("method")[columns].rename(columns=names).rename_axis("method")
+
+
+def registration_real(results: pd.DataFrame) -> pd.DataFrame:
+    """RMSE in spot spacings, and agreement of annotation and embedding with the nearest spot; means over pairs."""
+    measures = {"rmse_in_spacings": "RMSE, spacings", "same_domain": "same layer", "similarity": "correlation"}
+    means = results.groupby(["tissue", "method"], sort=False)[list(measures)].mean().reset_index("method")
+    text = means[list(measures)].map(lambda value: "–" if pd.isna(value) else f"{value:.2f}").rename(columns=measures)
+    return pd.concat([means["method"], text], axis=1).rename_axis("tissue")
 
 
 def speed(results: pd.DataFrame) -> pd.DataFrame:

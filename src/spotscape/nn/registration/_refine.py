@@ -19,11 +19,11 @@ _FINAL_ROUNDS = 40
 _TOLERANCE = 0.005
 _MAX_FEATURE_SPOTS = (500, 2000)
 _SCALE_LIMIT = 1.25
-# Within this many spacings of its border a slice's smoothed features lean to the inside.
-_RIM = 2.0
-_FEATURE_SIGMAS = (3.0, 1.0)
+# This near to its border, in spacings, a slice's smoothed features lean to the inside.
+_RIM = 1.0
+_FEATURE_SIGMAS = (3.0, 0.8)
 # Features decide along the outline, where it says little, and it decides across; both then have about equal say.
-_FEATURE_SHARE = 4.0
+_FEATURE_SHARE = 1.5
 
 
 @dataclass(frozen=True)
