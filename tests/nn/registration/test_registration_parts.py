@@ -58,7 +58,7 @@ class TestRigid:
 
     def test_weights_leave_an_outlier_out(self) -> None:
         source = np.array([[0.0, 0], [1, 0], [0, 1], [5, 5]])
-        target = [*source, 2, 3]
+        target = source + np.array([2, 3])
         target[3] = [90, -40]
         found = reg.fit_rigid(source, target, np.array([1.0, 1, 1, 0]))
         np.testing.assert_allclose(found, reg.motion(0, (2, 3)), atol=1e-12)
@@ -168,7 +168,7 @@ class TestChain:
 
     def test_pairs_are_mutual_and_near(self) -> None:
         one = np.array([[0.0, 0], [1, 0], [2, 0], [9, 9]])
-        assert reg.n_mutual_pairs(one, [*one, 0.2, 0]) == 4
+        assert reg.n_mutual_pairs(one, one + np.array([0.2, 0])) == 4
         assert reg.n_mutual_pairs(one[:3], np.array([[0.1, 0], [1.4, 0], [8.0, 0], [9.0, 0]])) == 2
 
     def test_units_are_told_from_technology_and_size(self) -> None:
