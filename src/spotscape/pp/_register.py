@@ -12,7 +12,7 @@ from spotscape._core.geometry import spot_spacing
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import require_choice, require_finite, require_key
 from spotscape.nn.registration import measures, move, register
-from spotscape.pp._graph_build import _threads
+from spotscape.pp._graph_build import n_threads
 from spotscape.pp._register_input import Slices, read_features
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def register_slices(
         policy=policy,
         allow_flip=allow_flip,
         scale=scale,
-        n_threads=_threads(n_jobs),
+        n_threads=n_threads(n_jobs),
     )
     aligned = np.empty((slices.n_obs, 2))
     for rows, coords, matrix in zip(slices.rows, slices.coords, found.transforms, strict=True):
