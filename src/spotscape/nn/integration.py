@@ -13,6 +13,9 @@ As iterated closest points do in the tissue, two steps alternate in the embeddin
 
    and subtracted. Where there are no pairs the ridge leaves spots where they are.
 
+A last step uses that slices are repeated measurements: partners share their place, not their noise, so every spot that
+has partners becomes the mean over slices, each counted once, of itself and of its partners there.
+
 No slice is the reference, and the order of slices does not matter. Mutual neighbours are from Haghverdi et al. (Nat.
 Biotechnol. 2018), the membership-weighted linear field is in the spirit of Harmony (Korsunsky et al., Nat. Methods
 2019); their combination in one regression over all slices is ours.
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch.nn.functional import normalize
 
 from spotscape.nn.clustering._spherical import lloyd_step, seeded_centres
@@ -51,11 +55,12 @@ def integrate(
     n_prototypes: int = 100,
     n_rounds: int = 2,
     ridge: float = 1.0,
+    average: bool = True,
     max_anchors: int = 20_000,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Take slice-specific offsets off an embedding.
+    """Take slice-specific offsets off an embedding, and average spots over slices.
 
     Parameters
     ----------
@@ -71,6 +76,8 @@ def integrate(
         Rounds of correspondence and field.
     ridge
         Penalty on offsets, in units of the pairs of one spot: larger leaves more of the slices' differences.
+    average
+        Whether spots are averaged with their partners at the end.
     max_anchors
         Slices with more spots look for partners among this many, drawn at random; the field applies to all.
     seed
@@ -88,13 +95,18 @@ def integrate(
     wanted = min(n_prototypes, _MOST_UNKNOWNS // len(rows), len(values) // _SPOTS_PER_PROTOTYPE)
     anchors = [_draw(own, max_anchors, generator) for own in rows]
     mean = values.mean(0)
-    for _ in range(n_rounds if len(rows) > 1 else 0):
+    if len(rows) < 2:
+        return np.array(embedding)
+    for _ in range(n_rounds):
         directions = normalize((values - mean).float(), dim=1)
         memberships = _memberships(directions, max(wanted, 1), generator)
         pairs = _mutual_pairs(directions, anchors, n_neighbors)
         offsets = _solve(values, memberships, pairs, ridge * n_neighbors)
         for own, offset in zip(rows, offsets, strict=True):
             values[own] -= memberships[own] @ offset
+    if average:
+        directions = normalize((values - mean).float(), dim=1)
+        values = _average(values, _mutual_pairs(directions, anchors, n_neighbors))
     return values.to(torch.from_numpy(np.empty(0, embedding.dtype)).dtype).cpu().numpy()
 
 
@@ -143,3 +155,21 @@ def _solve(
         target[own] += left.T @ difference
         target[other] -= right.T @ difference
     return list(torch.linalg.solve(gram, target).split(k))
+
+
+def _average(values: Tensor, pairs: dict[tuple[int, int], tuple[Tensor, Tensor]]) -> Tensor:
+    """The mean over slices of each spot and its partners; spots without partners stay."""
+    points = values.cpu().numpy()
+    total, n_slices = points.copy(), np.ones((len(points), 1))
+    for first, second in pairs.values():
+        for spots, partners in ((first, second), (second, first)):
+            edges = (np.ones(len(spots)), (spots.cpu().numpy(), partners.cpu().numpy()))
+            means, found = _row_means(sparse.csr_array(edges, shape=(len(points), len(points))), points)
+            total += means
+            n_slices += found
+    return torch.from_numpy(total / n_slices).to(values)
+
+
+def _row_means(edges: sparse.csr_array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    degree = np.diff(edges.indptr)[:, None]
+    return (edges @ points) / np.maximum(degree, 1), degree > 0

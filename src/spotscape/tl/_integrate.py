@@ -24,6 +24,7 @@ def integrate_slices(
     n_prototypes: int = 100,
     n_rounds: int = 2,
     ridge: float = 1.0,
+    average: bool = True,
     key_added: str | None = None,
     device: str | torch.device | None = None,
     random_state: int | None = 0,
@@ -32,8 +33,9 @@ def integrate_slices(
     """Take slice-specific offsets off an embedding, so that the same region lies in the same place for all slices.
 
     Spots of two slices that are among each other's most similar are taken to be the same place; a smooth field of
-    offsets for each slice is fitted to their differences and subtracted, for all slices at once. A region that only one
-    slice has finds few partners and stays where it is. No labels are used, and no slice is the reference.
+    offsets for each slice is fitted to their differences and subtracted, for all slices at once; then each spot is
+    averaged with its partners. A region that only one slice has finds few partners and stays where it is. No labels
+    are used, and no slice is the reference.
 
     :func:`spotscape.tl.spotscape` does this by itself. This function serves every other embedding, such as ``X_pca`` or
     that of :func:`spotscape.tl.smoothed_pca`.
@@ -55,6 +57,9 @@ def integrate_slices(
         Rounds of finding partners and subtracting. More rounds mix more, and begin to merge what differs.
     ridge
         Penalty on offsets, in units of the pairs of one spot: larger leaves more of the slices' differences.
+    average
+        Whether each spot becomes the mean over slices, each counted once, of itself and its partners: noise of single
+        slices goes, and so does what only one slice has within a region that all have.
     key_added
         Name of the result in ``adata.obsm``; ``None`` appends ``_integrated`` to ``use_rep``.
     device
@@ -117,6 +122,7 @@ def integrate_slices(
         n_prototypes=n_prototypes,
         n_rounds=n_rounds,
         ridge=ridge,
+        average=average,
         seed=source.integer("integrate"),
         device=resolve_device(device),
     )
@@ -128,6 +134,7 @@ def integrate_slices(
         "n_prototypes": n_prototypes,
         "n_rounds": n_rounds,
         "ridge": ridge,
+        "average": average,
     }
     target = adata.copy() if copy else adata
     summary = record(params, random_state=source.seed)
