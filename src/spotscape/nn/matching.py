@@ -19,11 +19,11 @@ from spotscape.nn.similarity import most_similar
 
 Offset = Literal["mutual", "mean", "none"]
 
-# Neighbours among which mutual ones are sought for the offset, rounds until the pairs stay the same, and spots of each
+# Neighbours among which mutual ones are sought for the offset, rounds at most, and spots of each
 # set that are looked at: a mean over thousands of pairs gains nothing from more.
 _OFFSET_NEIGHBORS = 10
-_OFFSET_ROUNDS = 10
-_OFFSET_SAMPLE = 5_000
+_OFFSET_ROUNDS = 5
+_OFFSET_SAMPLE = 2_000
 # Numbers in the gathered candidates of one tile (64 MB in float32).
 _TILE_NUMBERS = 2**24
 
@@ -132,7 +132,7 @@ def batch_offset(queries: Tensor, references: Tensor, *, n_neighs: int = _OFFSET
 
     Returns
     -------
-    Tensor ``(d,)``, to be added to the queries. At most 5,000 evenly drawn rows of each set are looked at.
+    Tensor ``(d,)``, to be added to the queries. At most 2,000 evenly drawn rows of each set are looked at.
     """
     queries, references = (rows[:: -(-len(rows) // _OFFSET_SAMPLE)] for rows in (queries, references))
     offset = references.mean(0) - queries.mean(0)

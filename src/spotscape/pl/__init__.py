@@ -1,8 +1,9 @@
-"""Plotting: tissue and training, as figures that stand on a slide as they are."""
+"""Plotting: tissue, training and matches, as figures that stand on a slide as they are."""
 
 from __future__ import annotations
 
 from spotscape.pl._domains import domains
 from spotscape.pl._history import history
+from spotscape.pl._matching import matching
 
-__all__ = ["domains", "history"]
+__all__ = ["domains", "history", "matching"]
