@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 NAMESPACES = ("pp", "tl", "pl", "get", "datasets", "metrics", "models", "nn")
 ON_ANNDATA = ("pp", "tl", "pl")
 SECTIONS = {"pp": ("Parameters", "Returns", "Examples"), "tl": ("Parameters", "Returns", "Examples")}
-SECTIONS |= {"pl": SECTIONS["tl"], "get": SECTIONS["tl"], "metrics": SECTIONS["tl"], "datasets": ("Returns", "Examples")}
+SECTIONS |= {
+    "pl": SECTIONS["tl"],
+    "get": SECTIONS["tl"],
+    "metrics": SECTIONS["tl"],
+    "datasets": ("Returns", "Examples"),
+}
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 

@@ -29,8 +29,8 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
 
     Returns
     -------
-    Table with the columns ``query`` and ``reference`` (names of the spots), ``rank`` (1 for the best match of the query)
-    and ``similarity``; in the order of the spots, best matches first.
+    Table with the columns ``query`` and ``reference`` (names of the spots), ``rank`` (1 for the best match of the
+    query) and ``similarity``; in the order of the spots, best matches first.
 
     Raises
     ------

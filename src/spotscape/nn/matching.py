@@ -1,7 +1,7 @@
 r"""Matching of spots between two sets: cosine neighbours, the offset between the sets, and transfer of labels.
 
-The two sets are slices, so a batch effect lies between them. To first order it is one vector, and it is taken out before
-the cosine: the mean difference over mutual neighbours, which exist in what both slices have in common, and only there.
+The two sets are slices, so a batch effect lies between them. To first order it is one vector, and it is taken out
+before the cosine: the mean difference over mutual neighbours, which lie in what the slices have in common.
 """
 
 from __future__ import annotations

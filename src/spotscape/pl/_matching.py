@@ -38,7 +38,7 @@ def matching(
     key: str = keys.MATCH,
     query: str | Sequence[str] | None = None,
     color: str | None = None,
-    n_lines: int = 150,
+    n_lines: int = 100,
     layout: Layout = "above",
     spatial_key: str = keys.SPATIAL,
     palette: Palette | None = None,

@@ -127,8 +127,8 @@ def draw_pair(
     colors = face_colors(values, pair.query_rows, style.cmap)
     if len(ends):
         # A light rim keeps a line visible over spots of its own colour.
-        ax.add_collection(LineCollection(ends, colors="white", linewidths=linewidth + 0.9, alpha=0.55, zorder=2))
-        ax.add_collection(LineCollection(ends, colors=colors, linewidths=linewidth, alpha=0.9, zorder=3))
+        ax.add_collection(LineCollection(list(ends), colors="white", linewidths=linewidth + 0.7, alpha=0.4, zorder=2))
+        ax.add_collection(LineCollection(list(ends), colors=colors, linewidths=linewidth, alpha=0.9, zorder=3))
     low, high = _frame(query, reference)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     ax.set_axis_off()

@@ -109,8 +109,8 @@ def _slices(adata: AnnData, library_key: str) -> dict[str, np.ndarray]:
         raise ValueError(msg)
     if len(labels.categories) == 1:
         msg = (
-            f"adata.obs[{library_key!r}] has a single slice, {str(labels.categories[0])!r}; matching needs two or more. "
-            f"Join slices with anndata.concat(..., label={library_key!r}) and embed them together."
+            f"adata.obs[{library_key!r}] has a single slice, {str(labels.categories[0])!r}; matching needs two or "
+            f"more. Join slices with anndata.concat(..., label={library_key!r}) and embed them together."
         )
         raise ValueError(msg)
     return {str(name): np.flatnonzero(labels.codes == code) for code, name in enumerate(labels.categories)}
@@ -145,13 +145,13 @@ def _labels(adata: AnnData, labels_key: str, rows: np.ndarray, reference: str) -
         if pd.api.types.is_float_dtype(column):
             msg = f"adata.obs[{labels_key!r}] holds numbers ({column.dtype}); labels are categories or strings."
             raise TypeError(msg)
-        column = column.astype("string")
+        column = column.astype("string").astype(object)
     labels = pd.Categorical(column)
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        labels = labels.rename_categories([str(name) for name in labels.categories])
     missing = int((labels.codes[rows] < 0).sum())
     if missing == len(rows):
-        msg = f"no spot of the reference {reference!r} has a label in adata.obs[{labels_key!r}]; take another reference."
+        msg = (
+            f"no spot of the reference {reference!r} has a label in adata.obs[{labels_key!r}]; take another reference."
+        )
         raise ValueError(msg)
     if missing:
         logger.info("%d of %d spots of %r have no label and do not vote.", missing, len(rows), reference)

@@ -102,14 +102,14 @@ def match_slices(
     key_added
         Name of the results.
     device
-        Where to search: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes ``spotscape.settings.device``.
+        Where to search: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``. ``None`` takes ``spotscape.settings.device``.
     copy
         Return a copy with the results instead of writing to ``adata``.
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys, whose values are missing (NaN)
-    in the reference and for spots without a match:
+    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys, whose values are missing
+    (NaN) in the reference and for spots without a match:
 
     ``obs['spotscape_match' | key_added]``
         Name of the best match, category.
@@ -215,7 +215,7 @@ def _embedding(adata: AnnData, use_rep: str) -> np.ndarray:
     hint = "Name the embedding by use_rep, or make one of all slices: sp.tl.spotscape(adata, library_key=...)"
     require_key(adata.obsm, use_rep, "adata.obsm", hint=hint)
     matrix = read_expression(adata, layer=None, use_rep=use_rep, mask_var=None).matrix
-    dense = matrix.toarray() if sparse.issparse(matrix) else matrix
+    dense = np.asarray(matrix.toarray() if isinstance(matrix, sparse.csr_array) else matrix)
     if dense.ndim != 2 or dense.shape[1] == 0:
         msg = f"adata.obsm[{use_rep!r}] has shape {dense.shape}; expected (n_obs, d)."
         raise ValueError(msg)
