@@ -260,7 +260,7 @@ REGISTERED = {"spatial_key": "spatial_aligned"}
 @pytest.mark.parametrize(
     ("change", "arguments", "error", "message"),
     [
-        (one_slice, {}, ValueError, "single slice, 's1'; matching needs two"),
+        (one_slice, {}, ValueError, "holds one slice; two slices or more"),
         (
             None,
             {"reference": "s9"},
@@ -276,7 +276,7 @@ REGISTERED = {"spatial_key": "spatial_aligned"}
         (strings, {}, TypeError, "expected category"),
         (None, {"use_rep": "X_pca"}, KeyError, "'X_pca' not found in adata.obsm.*sp.tl.spotscape"),
         (break_embedding, {}, ValueError, "1 NaN or infinite"),
-        (empty_embedding, {}, ValueError, "expected \\(n_obs, d\\)"),
+        (empty_embedding, {}, ValueError, "expected numbers \\(n_obs, d\\)"),
         (None, {"labels_key": "domain"}, KeyError, "'domain' not found in adata.obs"),
         (no_labels, {"labels_key": "layer"}, ValueError, "no spot of the reference 's1' has a label"),
         (numbers, {"labels_key": "layer"}, TypeError, "holds numbers"),

@@ -182,7 +182,7 @@ def _pairs(
     coords = coordinates(adata, spatial_key)[:, :2]
     slices = np.asarray(slice_labels(adata, str(params["library_key"]))).astype(str)
     best = adata.obs_names.get_indexer(pd.Index(adata.obs[key].astype("string").fillna("")))
-    known = [name for name in np.asarray(params["query"]).astype(str).tolist() if (slices == name).any()]
+    known = [str(name) for name in params["query"] if (slices == str(name)).any()]
     reference = str(params["reference"])
 
     def piece(name: str) -> Slice:
@@ -227,6 +227,6 @@ def _values(
         return replace(values, key="similarity")
     if not received or not isinstance(values, Categories):
         return values
-    in_query = np.isin(adata.obs[str(params["library_key"])].astype(str), np.asarray(params["query"]).astype(str))
+    in_query = np.isin(adata.obs[str(params["library_key"])].astype(str), [str(name) for name in params["query"]])
     codes = pd.Categorical(adata.obs[label].astype("string"), categories=values.names).codes
     return replace(values, codes=np.where(in_query, codes, values.codes))

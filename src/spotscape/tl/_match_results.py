@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from spotscape._core.logging import logger, warn
-from spotscape._core.validation import require_key, slice_labels
+from spotscape._core.validation import require_key, several_slices
 from spotscape.nn.matching import vote
 
 if TYPE_CHECKING:
@@ -103,16 +103,7 @@ def report(pairing: Pairing, n_query: np.ndarray, n_matched: np.ndarray) -> None
 
 
 def _slices(adata: AnnData, library_key: str) -> dict[str, np.ndarray]:
-    labels = slice_labels(adata, library_key)
-    if labels is None:
-        msg = "library_key=None; matching needs the column of adata.obs that holds the slice of each spot."
-        raise ValueError(msg)
-    if len(labels.categories) == 1:
-        msg = (
-            f"adata.obs[{library_key!r}] has a single slice, {str(labels.categories[0])!r}; matching needs two or "
-            f"more. Join slices with anndata.concat(..., label={library_key!r}) and embed them together."
-        )
-        raise ValueError(msg)
+    labels = several_slices(adata, library_key)
     return {str(name): np.flatnonzero(labels.codes == code) for code, name in enumerate(labels.categories)}
 
 

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import spot_spacing
-from spotscape._core.reading import read_expression
+from spotscape._core.reading import read_embedding
 from spotscape._core.validation import (
     coordinates,
     require_choice,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 # Registration is good to about half a spacing, and tissue differs from slice to slice by some more.
 _RADIUS_IN_SPACINGS = 5
+_HINT = "Name the embedding by use_rep, or make one of all slices: sp.tl.spotscape(adata, library_key=...)"
 
 
 def match_slices(
@@ -164,7 +164,7 @@ def match_slices(
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = keys.X_SPOTSCAPE if use_rep is None else use_rep
-    embedding = _embedding(adata, use_rep)
+    embedding = read_embedding(adata, use_rep, hint=_HINT).astype(np.float32, order="C")
     embedding, results = _averaged(adata, embedding, n_hops, neighbors_key, library_key)
     values = torch.from_numpy(embedding).to(resolve_device(device))
     found = [
@@ -209,17 +209,6 @@ def match_slices(
 
 def _add(results: dict[str, dict[str, Any]], slot: str, entries: dict[str, Any]) -> None:
     results[slot] = {**results.get(slot, {}), **entries}
-
-
-def _embedding(adata: AnnData, use_rep: str) -> np.ndarray:
-    hint = "Name the embedding by use_rep, or make one of all slices: sp.tl.spotscape(adata, library_key=...)"
-    require_key(adata.obsm, use_rep, "adata.obsm", hint=hint)
-    matrix = read_expression(adata, layer=None, use_rep=use_rep, mask_var=None).matrix
-    dense = np.asarray(matrix.toarray() if isinstance(matrix, sparse.csr_array) else matrix)
-    if dense.ndim != 2 or dense.shape[1] == 0:
-        msg = f"adata.obsm[{use_rep!r}] has shape {dense.shape}; expected (n_obs, d)."
-        raise ValueError(msg)
-    return np.ascontiguousarray(dense, dtype=np.float32)
 
 
 def _averaged(
