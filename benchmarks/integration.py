@@ -129,14 +129,15 @@ def scores(adata: AnnData, embedding: np.ndarray, seed: int) -> dict[str, Any]:
     """Score mixing, separation and both clusterers against the joint labels."""
     truth, slices = adata.obs["domain"], adata.obs["slice"]
     known = truth.notna().to_numpy()
-    common = known & ~truth.isin([PRIVATE, MISSING]).to_numpy()
+    simulated = "simulation" in adata.uns
+    common = known & ~truth.isin([PRIVATE, MISSING] if simulated else []).to_numpy()
     row: dict[str, Any] = {
         "ilisi": sp.metrics.ilisi(slices[common], embedding[common]),
         "clisi": sp.metrics.clisi(truth[known], embedding[known]),
     }
     row["f1_lisi"] = 2 * row["ilisi"] * row["clisi"] / (row["ilisi"] + row["clisi"])
     for name in (PRIVATE, MISSING):
-        row[f"purity_{name}"] = purity(truth, embedding, name)
+        row[f"purity_{name}"] = purity(truth, embedding, name) if simulated else float("nan")
     adata.obsm["embedding"] = embedding
     for method in ("kmeans", "gmm"):
         sp.tl.domains(adata, n_domains=truth.nunique(), method=method, use_rep="embedding", random_state=seed)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 from accuracy import METHODS
 from registration import summary
+from matching import table as matching_table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -26,6 +27,7 @@ def main() -> None:
     write("registration", registration(summary(pd.read_csv(RESULTS / "registration.csv"))))
     write("registration_real", registration_real(pd.read_csv(RESULTS / "registration_real.csv")))
     write("speed", speed(pd.read_csv(RESULTS / "speed.csv")))
+    write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
 
 
 def accuracy(results: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
@@ -72,6 +74,13 @@ def speed(results: pd.DataFrame) -> pd.DataFrame:
     for column, number in digits.items():
         text[column] = text[column].map(lambda value, n=number: "–" if pd.isna(value) else f"{value:.{n}f}")
     return text
+
+
+def matching(results: pd.DataFrame) -> pd.DataFrame:
+    """Share of right labels, mean ± SD (number of seeds), a row for each method."""
+    shown = matching_table(results)
+    shown.columns = [f"{tissue}, {k} match{'es' if k > 1 else ''}" for tissue, k in shown.columns]
+    return shown.rename_axis("")
 
 
 def write(name: str, table: pd.DataFrame) -> None:

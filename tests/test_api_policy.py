@@ -15,10 +15,15 @@ import spotscape as sp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NAMESPACES = ("pp", "tl", "pl", "datasets", "metrics", "models", "nn")
+NAMESPACES = ("pp", "tl", "pl", "get", "datasets", "metrics", "models", "nn")
 ON_ANNDATA = ("pp", "tl", "pl")
 SECTIONS = {"pp": ("Parameters", "Returns", "Examples"), "tl": ("Parameters", "Returns", "Examples")}
-SECTIONS |= {"pl": SECTIONS["tl"], "metrics": SECTIONS["tl"], "datasets": ("Returns", "Examples")}
+SECTIONS |= {
+    "pl": SECTIONS["tl"],
+    "get": SECTIONS["tl"],
+    "metrics": SECTIONS["tl"],
+    "datasets": ("Returns", "Examples"),
+}
 # They compute something from an AnnData and hand it back; there is nothing to copy.
 ONLY_RETURN = {"pp.apply_registration"}
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"

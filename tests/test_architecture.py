@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "models": {"_core", "nn"},
     "metrics": {"_core"},
     "datasets": {"_core"},
+    "get": {"_core"},
     "pp": {"_core", "nn", "models"},
     "tl": {"_core", "nn", "models", "metrics", "pp"},
     "pl": {"_core", "nn", "models", "metrics"},

@@ -17,6 +17,7 @@ ANNDATA_SIDE = ("anndata", "scanpy", "squidpy", "spatialdata")
 FORBIDDEN = {
     "import spotscape": (*HEAVY, "anndata", "pandas", "torch"),
     "import spotscape.datasets": HEAVY,
+    "import spotscape.get": HEAVY,
     "import spotscape.metrics": (*HEAVY, "anndata"),
     "import spotscape.models": tuple({*HEAVY, *ANNDATA_SIDE} - {"torch_geometric"}),
     "import spotscape.nn": (*HEAVY, "anndata"),
@@ -45,7 +46,7 @@ def test_the_check_sees_a_loaded_module() -> None:
 
 
 def test_namespaces_come_on_first_use() -> None:
-    namespaces = ("datasets", "metrics", "models", "nn", "pl", "pp", "tl")
+    namespaces = ("datasets", "get", "metrics", "models", "nn", "pl", "pp", "tl")
     code = "import spotscape as sp; " + "; ".join(f"sp.{name}.__name__" for name in namespaces)
     assert "spotscape" in loaded_after(code)
 

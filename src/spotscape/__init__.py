@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from spotscape._core.settings import settings
 
 if TYPE_CHECKING:
-    from spotscape import datasets, metrics, models, nn, pl, pp, tl
+    from spotscape import datasets, get, metrics, models, nn, pl, pp, tl
 
 __version__ = version("spotscape")
 
-_SUBPACKAGES = ("datasets", "metrics", "models", "nn", "pl", "pp", "tl")
+_SUBPACKAGES = ("datasets", "get", "metrics", "models", "nn", "pl", "pp", "tl")
 
-__all__ = ["__version__", "datasets", "metrics", "models", "nn", "pl", "pp", "settings", "tl"]
+__all__ = ["__version__", "datasets", "get", "metrics", "models", "nn", "pl", "pp", "settings", "tl"]
 
 
 def __getattr__(name: str) -> Any:

@@ -124,3 +124,23 @@ def with_zero_distances(connectivities: sparse.csr_matrix, distances: sparse.csr
     values = np.asarray(distances[rows, columns], dtype=np.float64).ravel()
     full = sparse.coo_matrix((values, (rows, columns)), shape=distances.shape)
     return full.tocsr()
+
+
+def evenly_spread(coords: np.ndarray, n: int) -> np.ndarray:
+    """Rows of ``n`` positions spread evenly over the plane (all, if there are no more), always the same ones.
+
+    They are taken at equal steps along a curve that visits each quarter of the plane, and each quarter of a quarter,
+    before it goes on to the next.
+
+    >>> square = np.array([[x, y] for x in range(4) for y in range(4)], dtype=float)
+    >>> sorted(map(tuple, (square[evenly_spread(square, 4)] // 2).astype(int).tolist()))
+    [(0, 0), (0, 1), (1, 0), (1, 1)]
+    """
+    if len(coords) <= n:
+        return np.arange(len(coords))
+    low = coords[:, :2].min(axis=0)
+    extent = np.maximum(np.ptp(coords[:, :2], axis=0).max(), np.finfo(np.float64).tiny)
+    cells = np.minimum((coords[:, :2] - low) / extent * 2**16, 2**16 - 1).astype(np.int64)
+    places = sum(((cells[:, axis] >> bit) & 1) << (2 * bit + axis) for bit in range(16) for axis in (0, 1))
+    steps = ((np.arange(n) + 0.5) * len(coords) / n).astype(np.int64)
+    return np.sort(np.argsort(places, kind="stable")[steps])

@@ -11,6 +11,7 @@ SPOTSCAPE: Final = "spotscape"
 X_SPOTSCAPE: Final = "X_spotscape"
 X_SMOOTHED_PCA: Final = "X_smoothed_pca"
 DOMAIN: Final = "spotscape_domain"
+MATCH: Final = "spotscape_match"
 
 
 def graph_keys(key_added: str) -> tuple[str, str, str]:

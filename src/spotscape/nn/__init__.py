@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spotscape.nn.graph import SpotGraph
     from spotscape.nn.integration import integrate
     from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
+    from spotscape.nn.matching import Matches, Votes, batch_offset, match, vote
     from spotscape.nn.objectives import (
         PrototypeBank,
         TelescopeGrams,
@@ -42,6 +43,7 @@ _HOME = {
     "LossOutput": "trainer",
     "LowRankFeatures": "features",
     "MaskedFeatures": "features",
+    "Matches": "matching",
     "MostSimilar": "similarity",
     "PrototypeBank": "objectives",
     "SparseFeatures": "features",
@@ -49,8 +51,11 @@ _HOME = {
     "TelescopeGrams": "objectives",
     "Trainer": "trainer",
     "TrainingPlan": "trainer",
+    "Votes": "matching",
     "as_features": "features",
+    "batch_offset": "matching",
     "integrate": "integration",
+    "match": "matching",
     "most_similar": "similarity",
     "prototype_loss": "objectives",
     "random_view": "augment",
@@ -58,6 +63,7 @@ _HOME = {
     "scaling_loss": "objectives",
     "smooth": "smoothing",
     "telescope_loss": "objectives",
+    "vote": "matching",
 }
 
 __all__ = [
@@ -70,6 +76,7 @@ __all__ = [
     "LossOutput",
     "LowRankFeatures",
     "MaskedFeatures",
+    "Matches",
     "MostSimilar",
     "PrototypeBank",
     "SparseFeatures",
@@ -77,8 +84,11 @@ __all__ = [
     "TelescopeGrams",
     "Trainer",
     "TrainingPlan",
+    "Votes",
     "as_features",
+    "batch_offset",
     "integrate",
+    "match",
     "most_similar",
     "prototype_loss",
     "random_view",
@@ -86,6 +96,7 @@ __all__ = [
     "scaling_loss",
     "smooth",
     "telescope_loss",
+    "vote",
 ]
 
 

@@ -1,9 +1,10 @@
-"""Plotting: tissue and training, as figures that stand on a slide as they are."""
+"""Plotting: tissue, training and matches, as figures that stand on a slide as they are."""
 
 from __future__ import annotations
 
 from spotscape.pl._domains import domains
 from spotscape.pl._history import history
+from spotscape.pl._matching import matching
 from spotscape.pl._registration import registration
 
-__all__ = ["domains", "history", "registration"]
+__all__ = ["domains", "history", "matching", "registration"]

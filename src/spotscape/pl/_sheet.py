@@ -41,7 +41,7 @@ def draw_on(ax: Axes, piece: Slice, values: Categories | Numbers, style: Style, 
     """Draw a single panel on the user's axes, legend beside them."""
     _panel(ax, piece, values, style, box=piece.box, title=title)
     if style.legend:
-        _add_legend(ax, piece, values, style, title=None)
+        add_legend(ax, piece, values, style, title=None)
     return ax
 
 
@@ -74,7 +74,7 @@ def draw_sheet(
             _panel(ax, piece, values, style, box=box, title=title)
         if style.legend:
             heading = values.key if len(pieces) > 1 else None
-            _add_legend(axes[across - 1], pieces[0], values, style, title=heading)
+            add_legend(axes[across - 1], pieces[0], values, style, title=heading)
     return figure
 
 
@@ -93,7 +93,7 @@ def _panel(ax: Axes, piece: Slice, values: Categories | Numbers, style: Style, *
     ax.set_title(title)
 
 
-def _add_legend(ax: Axes, piece: Slice, values: Categories | Numbers, style: Style, *, title: str | None) -> None:
+def add_legend(ax: Axes, piece: Slice, values: Categories | Numbers, style: Style, *, title: str | None) -> None:
     """Put the legend or colour bar to the right of ``ax``; the layout makes room for it."""
     if isinstance(values, Numbers):
         bar = ax.figure.colorbar(color_scale(values, style.cmap), cax=ax.inset_axes((1.03, 0.2, 0.05, 0.6)))
@@ -136,12 +136,12 @@ def _block_size(
 ) -> tuple[float, float]:
     extents = np.array([box[1] - box[0] for box in boxes])
     aspect = float(np.clip(np.max(extents[:, 1] / extents[:, 0]), 0.4, 2.0))
-    beside = max(_legend_width(values) for values in columns) if legend else 0.0
+    beside = max(legend_width(values) for values in columns) if legend else 0.0
     # 0.3 inch for the title above each panel.
     return across * _PANEL_WIDTH + beside, down * (_PANEL_WIDTH * aspect + 0.3)
 
 
-def _legend_width(values: Categories | Numbers) -> float:
+def legend_width(values: Categories | Numbers) -> float:
     if not isinstance(values, Categories):
         return 0.8
     names = [*values.names, *(["unlabelled"] if (values.codes < 0).any() else [])]

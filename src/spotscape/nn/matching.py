@@ -1,0 +1,285 @@
+r"""Matching of spots between two sets: cosine neighbours, the offset between the sets, and transfer of labels.
+
+The two sets are slices, so a batch effect lies between them. To first order it is one vector, and it is taken out
+before the cosine: the mean difference over mutual neighbours, which lie in what the slices have in common.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from spotscape._core.validation import require_choice, require_in_range, require_positive_int
+from spotscape.nn.similarity import most_similar
+
+Offset = Literal["mutual", "mean", "none"]
+
+# Neighbours among which mutual ones are sought for the offset, rounds at most, and spots of each
+# set that are looked at: a mean over thousands of pairs gains nothing from more.
+_OFFSET_NEIGHBORS = 10
+_OFFSET_ROUNDS = 5
+_OFFSET_SAMPLE = 2_000
+# Numbers in the gathered candidates of one tile (64 MB in float32).
+_TILE_NUMBERS = 2**24
+
+
+class Matches(NamedTuple):
+    """For each query its matches, best first.
+
+    Attributes
+    ----------
+    indices
+        Rows of the reference, int64 ``(Q, k)``; -1 where a query has fewer than ``k`` matches.
+    similarities
+        Cosines, less ``(distance / radius)²`` in a search within a radius, ``(Q, k)``; NaN where there is no match.
+    """
+
+    indices: Tensor
+    similarities: Tensor
+
+
+class Votes(NamedTuple):
+    """What the matches of each query say.
+
+    Attributes
+    ----------
+    labels
+        Winning label, int64 ``(Q,)``; -1 where no match has a label.
+    confidence
+        Its share of the vote, between 0 and 1; NaN where there is none.
+    """
+
+    labels: Tensor
+    confidence: Tensor
+
+
+@torch.no_grad()
+def match(
+    queries: Tensor,
+    references: Tensor,
+    n_matches: int,
+    *,
+    offset: Offset = "mutual",
+    mutual: bool = False,
+    positions: tuple[np.ndarray, np.ndarray] | None = None,
+    radius: float | None = None,
+) -> Matches:
+    """Find for each query the most similar references.
+
+    Parameters
+    ----------
+    queries
+        Embedding ``(Q, d)``.
+    references
+        Embedding ``(M, d)``, of the same type and on the same device.
+    n_matches
+        Number of matches of each query; fewer come back if there are fewer references.
+    offset
+        What is taken off before the cosine: ``"mutual"``, see :func:`batch_offset`; ``"mean"``, the mean of either set;
+        or ``"none"``.
+    mutual
+        Keep a match only if the query is also among the ``n_matches`` best queries of that reference.
+    positions
+        Coordinates of queries and references in one frame. Matches then lie within ``radius`` of the query, and the
+        cosine is lowered by ``(distance / radius)²``.
+    radius
+        For ``positions``, in their unit.
+
+    Returns
+    -------
+    The matches.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotscape.nn.matching import match
+    >>> references = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    >>> match(references[[2, 0]], references, 1, offset="none").indices.flatten().tolist()
+    [2, 0]
+    """
+    require_positive_int(n_matches, "n_matches")
+    require_choice(offset, "offset", ("mutual", "mean", "none"))
+    queries, references = _directions(queries, references, offset)
+    found = _search(queries, references, n_matches, positions, radius)
+    if not mutual:
+        return found
+    swapped = None if positions is None else (positions[1], positions[0])
+    back = _search(references, queries, n_matches, swapped, radius)
+    return _compact(found, are_mutual(found.indices, back.indices))
+
+
+@torch.no_grad()
+def batch_offset(queries: Tensor, references: Tensor, *, n_neighs: int = _OFFSET_NEIGHBORS) -> Tensor:
+    """Estimate the vector from ``queries`` to ``references`` over mutual neighbours.
+
+    It starts as the difference of the means, which is wrong where one set has what the other lacks. Pairs in which each
+    is among the ``n_neighs`` nearest of the other (by cosine about the joint mean) come from what both have; the mean
+    difference over them replaces it, until the pairs stay the same.
+
+    Parameters
+    ----------
+    queries
+        ``(Q, d)``.
+    references
+        ``(M, d)``.
+    n_neighs
+        Number of neighbours.
+
+    Returns
+    -------
+    Tensor ``(d,)``, to be added to the queries. At most 2,000 evenly drawn rows of each set are looked at.
+    """
+    queries, references = (rows[:: -(-len(rows) // _OFFSET_SAMPLE)] for rows in (queries, references))
+    offset = references.mean(0) - queries.mean(0)
+    before: Tensor | None = None
+    for _ in range(_OFFSET_ROUNDS):
+        left, right = _about_joint_mean(queries + offset, references)
+        forth, back = most_similar(left, right, n_neighs).indices, most_similar(right, left, n_neighs).indices
+        kept = are_mutual(forth, back)
+        pairs = torch.stack([kept.nonzero()[:, 0], forth[kept]])
+        if len(pairs[0]) == 0 or (before is not None and torch.equal(pairs, before)):
+            break
+        offset = references[pairs[1]].mean(0) - queries[pairs[0]].mean(0)
+        before = pairs
+    return offset
+
+
+def are_mutual(forth: Tensor, back: Tensor) -> Tensor:
+    """Which entries of ``forth`` (queries by references) are also found in ``back`` (references by queries).
+
+    Parameters
+    ----------
+    forth
+        For each query rows of references, int64 ``(Q, k)``; -1 for none.
+    back
+        For each reference rows of queries, int64 ``(M, l)``; -1 for none.
+
+    Returns
+    -------
+    Bool ``(Q, k)``.
+    """
+    n_queries, n_references = len(forth), len(back)
+    ours = torch.arange(n_queries, device=forth.device)[:, None] * n_references + forth
+    theirs = back * n_references + torch.arange(n_references, device=back.device)[:, None]
+    return torch.isin(ours, theirs[back >= 0]) & (forth >= 0)
+
+
+def vote(matches: Matches, labels: Tensor, n_labels: int) -> Votes:
+    """Transfer labels: each match votes with its similarity, and those without a label abstain.
+
+    Parameters
+    ----------
+    matches
+        Matches of the queries.
+    labels
+        Label of every reference, int64 ``(M,)``; -1 for none.
+    n_labels
+        Number of labels.
+
+    Returns
+    -------
+    Winning label (the first of equals) and its share of the vote. Negative similarities count as 0; where no labelled
+    match of a query is above 0, all of them count the same.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotscape.nn.matching import Matches, vote
+    >>> matches = Matches(torch.tensor([[0, 1, 2]]), torch.tensor([[0.9, 0.5, 0.6]]))
+    >>> found = vote(matches, torch.tensor([0, 1, 1]), 2)
+    >>> found.labels.tolist(), round(found.confidence.item(), 2)
+    ([1], 0.55)
+    """
+    chosen = labels[matches.indices.clamp(min=0)]
+    counted = (matches.indices >= 0) & (chosen >= 0)
+    weights = torch.where(counted, matches.similarities.nan_to_num(0).clamp(min=0), 0.0)
+    silent = weights.sum(1, keepdim=True) <= 0
+    weights = torch.where(silent, counted.to(weights.dtype), weights)
+    shares = weights.new_zeros(len(weights), n_labels).scatter_add_(1, chosen.clamp(min=0), weights)
+    total = weights.sum(1)
+    best = shares.max(1)
+    nobody = total <= 0
+    return Votes(best.indices.masked_fill(nobody, -1), (best.values / total).masked_fill(nobody, torch.nan))
+
+
+def _directions(queries: Tensor, references: Tensor, offset: Offset) -> tuple[Tensor, Tensor]:
+    if offset == "none":
+        return normalize(queries, dim=1), normalize(references, dim=1)
+    if offset == "mean":
+        return normalize(queries - queries.mean(0), dim=1), normalize(references - references.mean(0), dim=1)
+    return _about_joint_mean(queries + batch_offset(queries, references), references)
+
+
+def _about_joint_mean(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Directions from the middle of the two means, which does not depend on the sizes of the sets."""
+    middle = (queries.mean(0) + references.mean(0)) / 2
+    return normalize(queries - middle, dim=1), normalize(references - middle, dim=1)
+
+
+def _search(
+    queries: Tensor,
+    references: Tensor,
+    k: int,
+    positions: tuple[np.ndarray, np.ndarray] | None,
+    radius: float | None,
+) -> Matches:
+    if positions is None:
+        return Matches(*most_similar(queries, references, k))
+    limit = require_in_range(radius, "radius", low=0, above_low=True)
+    return _search_within(queries, references, k, positions, limit)
+
+
+def _search_within(
+    queries: Tensor, references: Tensor, k: int, positions: tuple[np.ndarray, np.ndarray], radius: float
+) -> Matches:
+    tree = cKDTree(positions[1])
+    most = int(tree.query_ball_point(positions[0], radius, return_length=True).max(initial=0))
+    k = min(k, len(references))
+    width = max(most, k)
+    rows = max(1, _TILE_NUMBERS // (width * queries.shape[1]))
+    tiles = [
+        _search_near(tile, references, k, tree.query_ball_point(where, radius), (where, positions[1]), radius, width)
+        for tile, where in zip(queries.split(rows), _tiles(positions[0], rows), strict=True)
+    ]
+    return Matches(torch.cat([tile.indices for tile in tiles]), torch.cat([tile.similarities for tile in tiles]))
+
+
+def _tiles(values: np.ndarray, rows: int) -> list[np.ndarray]:
+    return [values[start : start + rows] for start in range(0, max(len(values), 1), rows)]
+
+
+def _search_near(  # noqa: PLR0917
+    tile: Tensor,
+    references: Tensor,
+    k: int,
+    near: np.ndarray,
+    positions: tuple[np.ndarray, np.ndarray],
+    radius: float,
+    width: int,
+) -> Matches:
+    candidates = np.full((len(tile), width), -1, dtype=np.int64)
+    for row, found in enumerate(near):
+        candidates[row, : len(found)] = found
+    gaps = np.linalg.norm(positions[0][:, None] - positions[1][candidates], axis=2)
+    indices = torch.from_numpy(candidates).to(tile.device)
+    cosines = torch.einsum("qd,qcd->qc", tile, references[indices])
+    scores = cosines - torch.from_numpy((gaps / radius) ** 2).to(cosines)
+    best = scores.masked_fill(indices < 0, -torch.inf).topk(k, dim=1)
+    none = best.values == -torch.inf
+    chosen = indices.gather(1, best.indices).masked_fill(none, -1)
+    return Matches(chosen, best.values.masked_fill(none, torch.nan))
+
+
+def _compact(found: Matches, kept: Tensor) -> Matches:
+    """Drop matches and move the others to the front, in their order."""
+    order = kept.to(torch.int8).sort(dim=1, descending=True, stable=True).indices
+    kept = kept.gather(1, order)
+    return Matches(
+        found.indices.gather(1, order).masked_fill(~kept, -1),
+        found.similarities.gather(1, order).masked_fill(~kept, torch.nan),
+    )

@@ -1,0 +1,242 @@
+"""Matches: for each spot of a slice the spots of another slice that are most like it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from spotscape._core import keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.device import resolve_device
+from spotscape._core.geometry import spot_spacing
+from spotscape._core.reading import read_embedding
+from spotscape._core.validation import (
+    coordinates,
+    require_choice,
+    require_data,
+    require_in_range,
+    require_key,
+    require_positive_int,
+)
+from spotscape.nn.matching import Offset, match
+from spotscape.nn.smoothing import smooth
+from spotscape.tl._graph import graph_or_default
+from spotscape.tl._match_results import Pairing, best_matches, pair_matrix, report, transferred_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+# Registration is good to about half a spacing, and tissue differs from slice to slice by some more.
+_RADIUS_IN_SPACINGS = 5
+_HINT = "Name the embedding by use_rep, or make one of all slices: sp.tl.spotscape(adata, library_key=...)"
+
+
+def match_slices(
+    adata: AnnData,
+    *,
+    library_key: str,
+    reference: str,
+    query: str | Sequence[str] | None = None,
+    use_rep: str | None = None,
+    n_matches: int = 10,
+    labels_key: str | None = None,
+    offset: Offset = "mutual",
+    mutual: bool = False,
+    spatial_key: str | None = None,
+    radius: float | None = None,
+    n_hops: int = 0,
+    neighbors_key: str = "spatial_neighbors",
+    key_added: str = keys.MATCH,
+    device: str | torch.device | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Find for each spot of a slice the most similar spots of a reference slice, and transfer labels from them.
+
+    The search is exact: every spot is compared with every spot of the reference, by the cosine of their embeddings,
+    without a matrix of all similarities.
+
+    Parameters
+    ----------
+    adata
+        All slices, with one embedding that was made of them together.
+    library_key
+        Column of ``adata.obs`` with the slice of each spot, dtype category.
+    reference
+        Slice in which to look.
+    query
+        Slices whose spots are matched, each by itself. ``None`` takes all but the reference.
+    use_rep
+        Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"``, written by :func:`spotscape.tl.spotscape`.
+    n_matches
+        Number of matches of each spot, fewer if the reference has fewer spots. On four slices of human cortex the
+        transfer of layers improved up to about 10.
+    labels_key
+        Column of ``adata.obs`` whose values are transferred; read in the reference only, where it may have gaps.
+    offset
+        What is taken out between a slice and the reference before they are compared, because even a joint embedding
+        keeps something of the batch. ``"mutual"``: the mean difference over pairs of spots that are among each other's
+        nearest, so that a region which only one slice has does not count. ``"mean"``: each slice's own mean; somewhat
+        better where both slices show the same regions in the same shares, worse where they do not. ``"none"``: the
+        plain cosine, for embeddings without a batch effect.
+    mutual
+        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots that
+        are left without a match get none of the results. For anchors between slices; labels are transferred to more
+        spots without it.
+    spatial_key
+        Coordinates in ``adata.obsm`` in which all slices lie over each other, such as ``"spatial_aligned"``. Matches
+        then lie within ``radius`` of the spot, and their similarity is lowered by ``(distance / radius)²``. Use it
+        if the registration is good to a fraction of ``radius``.
+    radius
+        For ``spatial_key``, in the unit of its coordinates. Default: 5 spot spacings of the reference.
+    n_hops
+        How often each embedding is averaged over the spot and its neighbours in its own slice before the search, which
+        is the average of similarities over the neighbours. Useful (1 or 2) for an embedding that knows nothing of
+        space, such as ``"X_pca"``.
+    neighbors_key
+        For ``n_hops``, record of the spatial graph in ``adata.uns``; built from the 6 nearest neighbours if there is
+        none of the default name.
+    key_added
+        Name of the results.
+    device
+        Where to search: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``. ``None`` takes ``spotscape.settings.device``.
+    copy
+        Return a copy with the results instead of writing to ``adata``.
+
+    Returns
+    -------
+    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys, whose values are missing
+    (NaN) in the reference and for spots without a match:
+
+    ``obs['spotscape_match' | key_added]``
+        Name of the best match, category.
+    ``obs['spotscape_match_similarity']``
+        Its similarity, float32; at most 1.
+    ``obs['spotscape_match_label']``
+        With ``labels_key``: transferred label, category with the categories of ``labels_key``. Each match votes with
+        its similarity.
+    ``obs['spotscape_match_confidence']``
+        With ``labels_key``: share of the vote that the label won, float32 between 0 and 1.
+    ``obsp['spotscape_match_similarity']``
+        All matches, float32 CSR matrix ``(n_obs, n_obs)``: row of the query, column of the reference.
+        :func:`spotscape.get.matches_df` makes a table of it.
+    ``uns['spotscape_match']``
+        Dict with ``params``, ``version``, ``n_query`` and ``n_matched`` (number of spots, in the order of
+        ``params["query"]``).
+    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
+        The spatial graph, only if ``n_hops`` needs it and there was none.
+
+    Raises
+    ------
+    KeyError
+        If a key does not exist; the message lists those that do.
+    TypeError
+        If the slice column is not categorical or a number is not an integer.
+    ValueError
+        If there is one slice only, no slice of that name, the reference is among the queries, the embedding is not
+        finite, no spot of the reference has a label, or ``radius`` is given without ``spatial_key``.
+
+    See Also
+    --------
+    spotscape.get.matches_df : The matches as a table.
+    spotscape.pl.matching : The matches as a picture.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_slices=2, n_spots=300, n_genes=100, n_domains=3, difficulty=0.2)
+    >>> sp.pp.prepare(adata)
+    >>> sp.pp.spatial_neighbors_knn(adata, library_key="slice")
+    >>> sp.tl.smoothed_pca(adata, n_comps=10, library_key="slice")
+    >>> sp.tl.match_slices(
+    ...     adata, library_key="slice", reference="slice_1", use_rep="X_smoothed_pca", labels_key="domain"
+    ... )
+    >>> query = adata.obs[adata.obs["slice"] == "slice_2"]
+    >>> bool((query["spotscape_match_label"].astype(str) == query["domain"].astype(str)).mean() > 0.9)
+    True
+    """
+    require_data(adata, genes=False)
+    require_positive_int(n_matches, "n_matches")
+    require_choice(offset, "offset", ("mutual", "mean", "none"))
+    pairing = Pairing.read(adata, library_key, reference, query, labels_key)
+    positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
+    use_rep = keys.X_SPOTSCAPE if use_rep is None else use_rep
+    embedding = read_embedding(adata, use_rep, hint=_HINT).astype(np.float32, order="C")
+    embedding, results = _averaged(adata, embedding, n_hops, neighbors_key, library_key)
+    values = torch.from_numpy(embedding).to(resolve_device(device))
+    found = [
+        match(
+            values[rows],
+            values[pairing.reference_rows],
+            n_matches,
+            offset=offset,
+            mutual=mutual,
+            positions=None if positions is None else (positions[rows], positions[pairing.reference_rows]),
+            radius=radius,
+        )
+        for rows in pairing.query_rows
+    ]
+    params = {
+        "library_key": library_key,
+        "reference": pairing.reference,
+        "query": pairing.queries,
+        "use_rep": use_rep,
+        "n_matches": n_matches,
+        "labels_key": labels_key,
+        "offset": offset,
+        "mutual": mutual,
+        "spatial_key": spatial_key,
+        "radius": radius,
+        "n_hops": n_hops,
+    }
+    target = adata.copy() if copy else adata
+    n_query = np.array([len(rows) for rows in pairing.query_rows])
+    n_matched = np.array([int((one.indices[:, 0] >= 0).sum()) for one in found])
+    _add(results, "obs", best_matches(adata.obs_names, pairing, found, key_added))
+    _add(results, "obs", transferred_labels(pairing, found, key_added))
+    _add(results, "obsp", {f"{key_added}_similarity": pair_matrix(pairing, found)})
+    _add(results, "uns", {key_added: record(params, n_query=n_query, n_matched=n_matched)})
+    write(target, results)
+    if labels_key is None:
+        # Labels of an earlier call would belong to other matches.
+        target.obs.drop(columns=[f"{key_added}_label", f"{key_added}_confidence"], errors="ignore", inplace=True)
+    report(pairing, n_query, n_matched)
+    return target if copy else None
+
+
+def _add(results: dict[str, dict[str, Any]], slot: str, entries: dict[str, Any]) -> None:
+    results[slot] = {**results.get(slot, {}), **entries}
+
+
+def _averaged(
+    adata: AnnData, embedding: np.ndarray, n_hops: int, neighbors_key: str, library_key: str
+) -> tuple[np.ndarray, dict[str, dict[str, Any]]]:
+    if require_positive_int(n_hops, "n_hops", minimum=0) == 0:
+        return embedding, {}
+    graph, built = graph_or_default(adata, neighbors_key, library_key)
+    return smooth(embedding, graph, n_hops), built
+
+
+def _space(
+    adata: AnnData, spatial_key: str | None, radius: float | None, reference_rows: np.ndarray
+) -> tuple[np.ndarray | None, float | None]:
+    if spatial_key is None:
+        if radius is not None:
+            msg = (
+                f"radius={radius} needs coordinates in which the slices lie over each other; name them by spatial_key, "
+                f"for example spatial_key='spatial_aligned' after registration."
+            )
+            raise ValueError(msg)
+        return None, None
+    require_key(adata.obsm, spatial_key, "adata.obsm", hint="Registered coordinates: sp.pp.register_slices(adata, ...)")
+    coords = coordinates(adata, spatial_key)
+    if radius is not None:
+        return coords, require_in_range(radius, "radius", low=0, above_low=True)
+    spacing = spot_spacing(coords[reference_rows])
+    if not np.isfinite(spacing):
+        msg = f"adata.obsm[{spatial_key!r}] has one position for the whole reference slice; give radius."
+        raise ValueError(msg)
+    return coords, _RADIUS_IN_SPACINGS * spacing
