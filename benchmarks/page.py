@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 from accuracy import METHODS
-from registration import summary
 from matching import table as matching_table
+from registration import summary
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

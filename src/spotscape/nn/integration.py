@@ -32,6 +32,7 @@ from scipy import sparse
 from torch.nn.functional import normalize
 
 from spotscape.nn.clustering._spherical import lloyd_step, seeded_centres
+from spotscape.nn.matching import are_mutual
 from spotscape.nn.similarity import most_similar
 
 if TYPE_CHECKING:
@@ -130,11 +131,8 @@ def _mutual_pairs(directions: Tensor, rows: Sequence[Tensor], k: int) -> dict[tu
     for i, j in combinations(range(len(rows)), 2):
         here, there = directions[rows[i]], directions[rows[j]]
         forth, back = most_similar(here, there, k).indices, most_similar(there, here, k).indices
-        # A pair is one number, so that the pairs of both directions can be intersected.
-        own = torch.arange(len(here), device=here.device)[:, None] * len(there) + forth
-        other = back * len(there) + torch.arange(len(there), device=here.device)[:, None]
-        both = own.flatten()[torch.isin(own.flatten(), other.flatten())]
-        found[i, j] = (rows[i][both // len(there)], rows[j][both % len(there)])
+        kept = are_mutual(forth, back)
+        found[i, j] = (rows[i][kept.nonzero()[:, 0]], rows[j][forth[kept]])
     return found
 
 

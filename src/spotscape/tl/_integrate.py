@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.device import resolve_device
 from spotscape._core.randomness import RandomSource
@@ -19,7 +20,7 @@ def integrate_slices(
     adata: AnnData,
     *,
     library_key: str,
-    use_rep: str = "X_pca",
+    use_rep: str = keys.X_SMOOTHED_PCA,
     n_neighbors: int = 10,
     n_prototypes: int = 100,
     n_rounds: int = 2,
@@ -30,15 +31,17 @@ def integrate_slices(
     random_state: int | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Take slice-specific offsets off an embedding, so that the same region lies in the same place for all slices.
+    """Take slice-specific offsets off an embedding, so that a region lies in the same place for all slices.
 
     Spots of two slices that are among each other's most similar are taken to be the same place; a smooth field of
     offsets for each slice is fitted to their differences and subtracted, for all slices at once; then each spot is
     averaged with its partners. A region that only one slice has finds few partners and stays where it is. No labels
     are used, and no slice is the reference.
 
-    :func:`spotscape.tl.spotscape` does this by itself. This function serves every other embedding, such as ``X_pca`` or
-    that of :func:`spotscape.tl.smoothed_pca`.
+    :func:`spotscape.tl.spotscape` does this by itself. This function serves other embeddings, such as that of
+    :func:`spotscape.tl.smoothed_pca`. They must have told signal from noise: in principal components of single spots
+    the most similar spots of another slice are similar by chance, and averaging over those loses domains
+    (``benchmarks/integration.py`` measures it).
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def integrate_slices(
     library_key
         Column of ``adata.obs`` with the slice of each spot, dtype category, at least 2 of them.
     use_rep
-        Key of the embedding in ``adata.obsm``.
+        Key of the embedding in ``adata.obsm``. The default is the one that takes a second to compute.
     n_neighbors
         Two spots are partners if each is among this many most similar spots of the other's slice.
     n_prototypes
@@ -73,9 +76,9 @@ def integrate_slices(
     -------
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
-    ``obsm['X_pca_integrated' | key_added]``
+    ``obsm['X_smoothed_pca_integrated' | key_added]``
         The embedding without the offsets, of the shape and dtype of that in ``use_rep``.
-    ``uns['pca_integrated']``
+    ``uns['smoothed_pca_integrated']``
         Dict with ``params``, ``random_state``, ``version``; the name is that in ``obsm`` without ``X_``.
 
     Raises
@@ -93,12 +96,12 @@ def integrate_slices(
 
     Examples
     --------
-    >>> import scanpy as sc, spotscape as sp
+    >>> import spotscape as sp
     >>> adata = sp.datasets.simulate_tissue(n_spots=300, n_genes=100, n_domains=4, n_slices=2)
     >>> sp.pp.prepare(adata, library_key="slice")
-    >>> sc.pp.pca(adata, n_comps=10)
+    >>> sp.tl.smoothed_pca(adata, n_comps=10, library_key="slice")
     >>> sp.tl.integrate_slices(adata, library_key="slice")
-    >>> adata.obsm["X_pca_integrated"].shape
+    >>> adata.obsm["X_smoothed_pca_integrated"].shape
     (600, 10)
 
     References
