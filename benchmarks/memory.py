@@ -1,6 +1,7 @@
 """Peak memory of training on a large sparse tissue, each storage in a process of its own.
 
-Run ``python benchmarks/memory.py --spots 50000 --genes 2000``.
+Run ``python benchmarks/memory.py --spots 50000 --genes 2000``, and for several slices, with all of their objectives and
+their integration, ``python benchmarks/memory.py --spots 100000 --genes 500 --slices 4``.
 """
 
 from __future__ import annotations
@@ -21,16 +22,21 @@ from spotscape.models import Spotscape, SpotscapeConfig
 _UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-def peak_of_training(n_spots: int, n_genes: int, density: float, n_components: int | None, epochs: int) -> float:
+def peak_of_training(
+    n_spots: int, n_genes: int, density: float, n_components: int | None, epochs: int, *, n_slices: int
+) -> float:
     """Gigabytes that training adds to what the data and the libraries take."""
     rng = np.random.default_rng(0)
     expression = sparse.random(n_spots, n_genes, density=density, format="csr", dtype=np.float32, random_state=rng)
-    adjacency = kneighbors_graph(rng.random((n_spots, 2)), 6)
+    slices = np.arange(n_spots) * n_slices // n_spots
+    graphs = [kneighbors_graph(rng.random((np.count_nonzero(slices == name), 2)), 6) for name in range(n_slices)]
+    adjacency = sparse.block_diag(graphs, format="csr")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     config = SpotscapeConfig(n_components=n_components, max_epochs=epochs)
-    Spotscape(config).fit(expression, adjacency, progress_bar=False, device="cpu")
+    model = Spotscape(config).fit(expression, adjacency, slices=slices, progress_bar=False, device="cpu")
+    model.embed(expression, adjacency, slices=slices)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{n_spots:>9,} spots {n_genes:>6,} genes n_components={n_components}: ", end="")
+    print(f"{n_spots:>9,} spots {n_genes:>6,} genes {n_slices} slices n_components={n_components}: ", end="")
     print(f"data and libraries {before * _UNIT / 1e9:.2f} GB, peak {peak * _UNIT / 1e9:.2f} GB", end="; ")
     print(f"a dense similarity alone {4 * n_spots**2 / 1e9:.0f} GB")
     return peak * _UNIT / 1e9
@@ -43,13 +49,14 @@ def main() -> None:
     parser.add_argument("--genes", type=int, default=2_000)
     parser.add_argument("--density", type=float, default=0.1)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--slices", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     context = multiprocessing.get_context("spawn")
     for n_components in (SpotscapeConfig().n_components, None):
         size = (arguments.spots, arguments.genes, arguments.density, n_components, arguments.epochs)
-        process = context.Process(target=peak_of_training, args=size)
+        process = context.Process(target=peak_of_training, args=size, kwargs={"n_slices": arguments.slices})
         process.start()
         process.join()
 

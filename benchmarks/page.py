@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from accuracy import METHODS
+from integration import table as integration_table
 from matching import table as matching_table
 from registration import summary
 
@@ -26,6 +27,8 @@ def main() -> None:
     write("ablation", accuracy(results, ("default", *(name for name in METHODS if name not in MAIN))))
     write("registration", registration(summary(pd.read_csv(RESULTS / "registration.csv"))))
     write("registration_real", registration_real(pd.read_csv(RESULTS / "registration_real.csv")))
+    for tissue, rows in pd.read_csv(RESULTS / "integration.csv").groupby("tissue"):
+        write(f"integration_{tissue}", integration(rows))
     write("speed", speed(pd.read_csv(RESULTS / "speed.csv")))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
 
@@ -56,6 +59,24 @@ def registration_real(results: pd.DataFrame) -> pd.DataFrame:
     means = results.groupby(["tissue", "method"], sort=False)[list(measures)].mean().reset_index("method")
     text = means[list(measures)].map(lambda value: "–" if pd.isna(value) else f"{value:.2f}").rename(columns=measures)
     return pd.concat([means["method"], text], axis=1).rename_axis("tissue")
+
+
+def integration(results: pd.DataFrame) -> pd.DataFrame:
+    """Agreement and mixing of one tissue, mean ± SD, a row for each method; what was not measured has no column."""
+    shown = integration_table(results).droplevel("tissue").replace("", pd.NA).dropna(axis="columns", how="all")
+    names = {
+        "ari_kmeans": "ARI, k-means",
+        "ari_gmm": "ARI, mixture",
+        "ari_kmeans_slices": "by slice, k-means",
+        "ari_gmm_slices": "by slice, mixture",
+        "ilisi": "iLISI",
+        "clisi": "cLISI",
+        "f1_lisi": "F1-LISI",
+        "purity_Private_3": "purity, private",
+        "purity_Layer_3": "purity, lacking",
+    }
+    order = ["seeds", *(name for name in names if name in shown)]
+    return shown[order].rename(columns=names).rename_axis("")
 
 
 def speed(results: pd.DataFrame) -> pd.DataFrame:

@@ -60,15 +60,18 @@ class DenseSpotscape:
 
     def step(self) -> None:
         """One epoch of the dense formulation."""
-        views = [self._view() for _ in range(2)]
+        loss = self.loss([self._view() for _ in range(2)])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def loss(self, views: list[torch.Tensor]) -> torch.Tensor:
+        """Telescope over all pairs, and reconstruction of all genes."""
         a, b = (normalize(view) for view in views)
         telescope = (a @ b.T - b @ a.T).square().sum() / len(a) ** 2
         decoded = [self.network.output(self.network.decode_hidden(view)) for view in views]
         reconstruction = torch.stack([(self.x - other).square().mean() for other in decoded]).mean()
-        loss = telescope + PAPER.reconstruction_weight * reconstruction
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        return telescope + PAPER.reconstruction_weight * reconstruction
 
     def _view(self) -> torch.Tensor:
         keep_gene = torch.rand(self.x.shape[1], generator=self.generator) >= PAPER.feature_drop
