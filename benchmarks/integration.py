@@ -35,15 +35,13 @@ TISSUES = ("dlpfc_donor3", "heterogeneous")
 PRIVATE, MISSING = "Private_3", "Layer_3"
 
 CONFIGS = {
-    "default": SpotscapeConfig(),
-    "no_integration": SpotscapeConfig(integrate=False),
-    "no_prototypes": SpotscapeConfig(prototype_weight=0.0),
-    "no_scaling": SpotscapeConfig(scaling_weight=0.0),
-    "none": SpotscapeConfig(scaling_weight=0.0, prototype_weight=0.0, integrate=False),
-    "all_spots": SpotscapeConfig(scaling_spots=None),
-    "prototypes_5": SpotscapeConfig(n_prototypes=5),
-    "prototypes_20": SpotscapeConfig(n_prototypes=20),
-    "one_encoder": SpotscapeConfig(n_encoders=1),
+    "default": SpotscapeConfig.several_slices(),
+    "no_integration": SpotscapeConfig.several_slices(integrate=False),
+    "no_prototypes": SpotscapeConfig.several_slices(prototype_weight=0.0),
+    "no_scaling": SpotscapeConfig.several_slices(scaling_weight=0.0),
+    "none": SpotscapeConfig.several_slices(scaling_weight=0.0, prototype_weight=0.0, integrate=False),
+    "prototypes_20": SpotscapeConfig.several_slices(n_prototypes=20),
+    "four_encoders": SpotscapeConfig(),
 }
 LINEAR = ("pca", "pca_harmony", "pca_integrated", "floor_3", "floor_3_harmony", "floor_3_integrated")
 METHODS = (*LINEAR, *CONFIGS)
@@ -66,7 +64,7 @@ def run_tissue(tissue: str, arguments: argparse.Namespace) -> None:
     """Run the methods seed by seed and append each result at once."""
     out: Path = arguments.out
     done = set(map(tuple, pd.read_csv(out)[KEYS].to_numpy().tolist())) if out.exists() else set()
-    jobs = itertools.product(range(arguments.seeds), arguments.methods)
+    jobs = itertools.product(range(arguments.first_seed, arguments.seeds), arguments.methods)
     todo = [(seed, method) for seed, method in jobs if (tissue, method, seed) not in done]
     loaded: dict[int, AnnData] = {}
     for seed, method in todo:
@@ -183,6 +181,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--tissues", nargs="+", choices=TISSUES, default=list(TISSUES))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true", help="print the table of what has been run")

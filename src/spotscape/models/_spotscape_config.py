@@ -131,6 +131,15 @@ class SpotscapeConfig:
             raise ValueError(msg)
 
     @classmethod
+    def several_slices(cls, **changes: Any) -> Self:
+        """The defaults for several slices: one encoder, trained three times as long.
+
+        Averaging over slices does what averaging over encoders does for a single one, and longer training makes
+        k-means find the joint regions more often (measured on four slices of human cortex).
+        """
+        return cls(**{"n_encoders": 1, "max_epochs": 300, **changes})
+
+    @classmethod
     def paper(cls, **changes: Any) -> Self:
         """The published setting: all genes, 1,000 epochs at a constant rate of 1e-4 (5e-4 for several slices)."""
         published = {

@@ -66,7 +66,8 @@ def spotscape(
     key_added
         Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     config
-        Hyper-parameters; the defaults are meant to need no tuning.
+        Hyper-parameters; the defaults are meant to need no tuning. ``None`` takes ``SpotscapeConfig()`` for one slice
+        and ``SpotscapeConfig.several_slices()``, one encoder trained for longer, for more.
     max_epochs
         Epochs of each encoder; overrides ``config``.
     device
@@ -131,13 +132,14 @@ def spotscape(
     from spotscape.models import Spotscape, SpotscapeConfig
 
     require_data(adata)
-    config = config or SpotscapeConfig()
+    slices = slice_labels(adata, library_key)
+    several = slices is not None and len(slices.categories) > 1
+    config = config or (SpotscapeConfig.several_slices() if several else SpotscapeConfig())
     if max_epochs is not None:
         config = dataclasses.replace(config, max_epochs=max_epochs)
     expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key)
     graph, graph_results = graph_or_default(adata, neighbors_key, library_key)
     model = Spotscape(config, random_state=random_state)
-    slices = slice_labels(adata, library_key)
     codes = None if slices is None else slices.codes
     model.fit(
         expression.matrix,
