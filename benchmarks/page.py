@@ -30,6 +30,7 @@ def main() -> None:
     for tissue, rows in pd.read_csv(RESULTS / "integration.csv").groupby("tissue"):
         write(f"integration_{tissue}", integration(rows))
     write("speed", speed(pd.read_csv(RESULTS / "speed.csv")))
+    write("speed_slices", speed_slices(pd.read_csv(RESULTS / "speed_slices.csv")))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
 
 
@@ -95,6 +96,13 @@ def speed(results: pd.DataFrame) -> pd.DataFrame:
     for column, number in digits.items():
         text[column] = text[column].map(lambda value, n=number: "–" if pd.isna(value) else f"{value:.{n}f}")
     return text
+
+
+def speed_slices(results: pd.DataFrame) -> pd.DataFrame:
+    """Seconds per epoch and ratio, a row for each setting."""
+    shown = results.set_index("setting")[["s_per_epoch", "times_faster"]]
+    text = {"s per epoch": shown["s_per_epoch"].map("{:.2f}".format)}
+    return pd.DataFrame({**text, "times faster": shown["times_faster"].map("{:.0f}".format)}, index=shown.index)
 
 
 def matching(results: pd.DataFrame) -> pd.DataFrame:
