@@ -63,20 +63,23 @@ def registration_real(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def integration(results: pd.DataFrame) -> pd.DataFrame:
-    """Agreement and mixing of one tissue, mean ± SD, a row for each method; what was not measured has no column."""
+    """Agreement and mixing of one tissue, a row for each method: ARI over all spots ± SD / mean of that by slice."""
     shown = integration_table(results).droplevel("tissue").replace("", pd.NA).dropna(axis="columns", how="all")
+    for method in ("kmeans", "gmm"):
+        shown[f"ari_{method}"] += " / " + shown[f"ari_{method}_slices"].str.partition(" ")[0]
     names = {
-        "ari_kmeans": "ARI, k-means",
-        "ari_gmm": "ARI, mixture",
-        "ari_kmeans_slices": "by slice, k-means",
-        "ari_gmm_slices": "by slice, mixture",
+        "seeds": "seeds",
+        "ari_kmeans": "k-means, all / by slice",
+        "ari_gmm": "mixture, all / by slice",
         "ilisi": "iLISI",
         "clisi": "cLISI",
         "f1_lisi": "F1-LISI",
         "purity_Private_3": "purity, private",
         "purity_Layer_3": "purity, lacking",
     }
-    order = ["seeds", *(name for name in names if name in shown)]
+    # A page has room for seven columns.
+    left_out = {"f1_lisi"} if "purity_Private_3" in shown else set()
+    order = [name for name in names if name in shown and name not in left_out]
     return shown[order].rename(columns=names).rename_axis("")
 
 
