@@ -140,3 +140,12 @@ def test_a_handful_of_spots_is_no_error() -> None:
     embedding, slices, _ = two_slices()
     few = np.r_[0:3, 300:302]
     assert np.isfinite(integrate(embedding[few], slices[few])).all()
+
+
+@pytest.mark.parametrize(("given", "returned"), [("float64", "float64"), ("float32", "float32"), ("int64", "float64")])
+def test_whole_numbers_are_not_cut_off(given: str, returned: str) -> None:
+    embedding, slices, _ = two_slices()
+    values = (10 * embedding).round().astype(given)
+    found = integrate(values, slices)
+    assert found.dtype == returned
+    assert (found != found.round()).any()

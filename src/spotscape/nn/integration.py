@@ -88,7 +88,7 @@ def integrate(
 
     Returns
     -------
-    The integrated embedding, of the shape and type of ``embedding``.
+    The integrated embedding, of the shape of ``embedding`` and of its type, if that is a floating one.
     """
     values = torch.as_tensor(np.asarray(embedding), dtype=torch.float64).to(device)
     rows = [torch.from_numpy(np.flatnonzero(slices == name)).to(device) for name in np.unique(slices)]
@@ -108,7 +108,7 @@ def integrate(
     if average:
         directions = normalize((values - mean).float(), dim=1)
         values = _average(values, _mutual_pairs(directions, anchors, n_neighbors))
-    return values.to(torch.from_numpy(np.empty(0, embedding.dtype)).dtype).cpu().numpy()
+    return values.cpu().numpy().astype(np.result_type(embedding, np.float32))
 
 
 def _draw(rows: Tensor, at_most: int, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
-from spotscape._core.geometry import spot_spacing
+from spotscape._core.geometry import spacing_by_slice
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import require_choice, require_finite, require_key
 from spotscape.nn.registration import measures, move, register
@@ -192,7 +192,7 @@ def register_slices(
         partners=np.array([slices.names[i] for i in found.partners]),
         reference=slices.names[index],
         policy=policy,
-        spacing=np.array([spot_spacing(coords) for coords in slices.coords]),
+        spacing=spacing_by_slice(slices.coords),
         **quality,
     )
     target = adata.copy() if copy else adata

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spotscape._core.validation import coordinates, require_data, require_finite, require_key, slice_labels
+from spotscape._core.reading import read_embedding
+from spotscape._core.validation import coordinates, require_data, require_key, slice_labels
 from spotscape.nn.registration import guiding_features, one_hot, unit_ratios
 
 if TYPE_CHECKING:
@@ -92,9 +93,8 @@ def read_features(
         msg = f"use_rep={use_rep!r} and labels_key={labels_key!r} exclude each other; give one of them."
         raise ValueError(msg)
     if use_rep is not None:
-        require_key(adata.obsm, use_rep, "adata.obsm", hint="use_rep names a representation common to all slices")
-        values = np.asarray(adata.obsm[use_rep], dtype=np.float64).reshape(adata.n_obs, -1)
-        require_finite(values, f"adata.obsm[{use_rep!r}]")
+        hint = "use_rep names a representation common to all slices"
+        values = read_embedding(adata, use_rep, hint=hint).astype(np.float64)
     elif labels_key is not None:
         require_key(adata.obs, labels_key, "adata.obs", hint="labels_key names labels that mean the same in all slices")
         labels = pd.Categorical(adata.obs[labels_key])

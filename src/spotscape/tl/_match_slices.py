@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,16 +168,10 @@ def match_slices(
     embedding = read_embedding(adata, use_rep, hint=_HINT).astype(np.float32, order="C")
     embedding, results = _averaged(adata, embedding, n_hops, neighbors_key, library_key)
     values = torch.from_numpy(embedding).to(resolve_device(device))
+    search = partial(match, n_matches=n_matches, offset=offset, mutual=mutual, radius=radius)
+    near = pairing.reference_rows
     found = [
-        match(
-            values[rows],
-            values[pairing.reference_rows],
-            n_matches,
-            offset=offset,
-            mutual=mutual,
-            positions=None if positions is None else (positions[rows], positions[pairing.reference_rows]),
-            radius=radius,
-        )
+        search(values[rows], values[near], positions=None if positions is None else (positions[rows], positions[near]))
         for rows in pairing.query_rows
     ]
     params = {
@@ -193,17 +188,19 @@ def match_slices(
         "n_hops": n_hops,
     }
     target = adata.copy() if copy else adata
-    n_query = np.array([len(rows) for rows in pairing.query_rows])
-    n_matched = np.array([int((one.indices[:, 0] >= 0).sum()) for one in found])
-    _add(results, "obs", best_matches(adata.obs_names, pairing, found, key_added))
-    _add(results, "obs", transferred_labels(pairing, found, key_added))
+    counts = {
+        "n_query": np.array([len(rows) for rows in pairing.query_rows]),
+        "n_matched": np.array([int((one.indices[:, 0] >= 0).sum()) for one in found]),
+    }
+    labels = transferred_labels(pairing, found, key_added)
+    _add(results, "obs", best_matches(adata.obs_names, pairing, found, key_added) | labels)
     _add(results, "obsp", {f"{key_added}_similarity": pair_matrix(pairing, found)})
-    _add(results, "uns", {key_added: record(params, n_query=n_query, n_matched=n_matched)})
+    _add(results, "uns", {key_added: record(params, **counts)})
     write(target, results)
     if labels_key is None:
         # Labels of an earlier call would belong to other matches.
         target.obs.drop(columns=[f"{key_added}_label", f"{key_added}_confidence"], errors="ignore", inplace=True)
-    report(pairing, n_query, n_matched)
+    report(pairing, **counts)
     return target if copy else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from spotscape._core.geometry import lattice, spot_spacing
+from spotscape._core.geometry import lattice, spacing_by_slice, spot_spacing
 from spotscape.nn.registration._align import Alignment, align
 from spotscape.nn.registration._rigid import move
 
@@ -143,7 +143,7 @@ def unit_ratios(slices: Sequence[np.ndarray]) -> np.ndarray:
     A finer technology changes the spacing alone, a smaller piece of tissue the extent alone; another unit changes both
     by the same factor. On one kind of lattice the spacing is exact; among cells it depends on their density.
     """
-    spacing = np.array([spot_spacing(points) for points in slices])
+    spacing = spacing_by_slice(slices)
     kinds = np.array([lattice(points).kind for points in slices])
     extent = np.array([np.sqrt(points.var(axis=0).sum()) for points in slices])
     by_spacing, by_extent = spacing / spacing[0], extent / extent[0]
