@@ -69,10 +69,7 @@ def run_tissue(tissue: str, methods: list[str], seeds: int, out: Path) -> None:
     todo = [job for job in itertools.product(range(seeds), methods) if (tissue, job[1], job[0]) not in done]
     if not todo:
         return
-    threads = torch.get_num_threads()
     adata = load(tissue)
-    # numba, which scanpy calls, sets the number of threads of the OpenMP library that torch shares.
-    torch.set_num_threads(threads)
     for seed, method in todo:
         started = time.perf_counter()
         key = embed(adata, method, seed)

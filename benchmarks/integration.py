@@ -72,8 +72,6 @@ def run_tissue(tissue: str, arguments: argparse.Namespace) -> None:
         number = seed if tissue == "heterogeneous" else 0
         if number not in loaded:
             loaded = {number: load(tissue, number)}
-            # numba, which scanpy calls, sets the number of threads of the OpenMP library that torch shares.
-            torch.set_num_threads(arguments.threads)
         adata = loaded[number]
         started = time.perf_counter()
         embedding = embed(adata, method, seed)

@@ -67,10 +67,7 @@ def run_tissue(tissue: str, methods: list[str], seeds: int, out: Path) -> None:
     adata, loaded = None, None
     for seed, method in todo:
         if adata is None or loaded != seed:
-            threads = torch.get_num_threads()
             adata, loaded = load(tissue, seed), seed
-            # numba, which scanpy calls, sets the number of threads of the OpenMP library that torch shares.
-            torch.set_num_threads(threads)
         spatial_key = _registered(adata, method)
         if spatial_key is None and (method.startswith("registered") or method.endswith("_near")):
             print(f"{tissue}, {method}: skipped, there are no registered coordinates")

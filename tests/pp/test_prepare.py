@@ -7,6 +7,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
+import torch
 from scipy import sparse
 
 import spotscape as sp
@@ -338,3 +340,20 @@ class TestErrors:
         adata.layers["lazy"] = dask.ones(adata.shape)
         with pytest.raises(TypeError, match=r"adata.layers\['lazy'\] is a Array; expected a NumPy array or a SciPy"):
             sp.pp.prepare(adata, layer="lazy")
+
+
+def test_the_threads_of_torch_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What numba does to the OpenMP library that it shares with torch, on any machine: another number of threads."""
+    before = torch.get_num_threads()
+    log1p = sc.pp.log1p
+
+    def disturbing(scratch: ad.AnnData) -> None:
+        torch.set_num_threads(before + 1)
+        log1p(scratch)
+
+    monkeypatch.setattr(sc.pp, "log1p", disturbing)
+    try:
+        sp.pp.prepare(sp.datasets.simulate_tissue(n_spots=200, n_genes=60, n_domains=3))
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)

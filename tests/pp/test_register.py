@@ -275,7 +275,7 @@ def constant_labels(adata: ad.AnnData) -> None:
         (nothing, {"library_key": None}, ValueError, "library_key is None"),
         (nothing, {"spatial_key": "pixels"}, KeyError, "'pixels' not found in adata.obsm"),
         (nothing, {"reference": "z"}, ValueError, r"reference='z' is not a slice; there are \['a', 'b', 'c'\]"),
-        (nothing, {"library_order": ["a", "b"]}, ValueError, "must hold each slice"),
+        (nothing, {"library_order": ["a", "b"]}, ValueError, "must name every slice once"),
         (nothing, {"policy": "tree"}, ValueError, "policy='tree' is not one of"),
         (nothing, {"method": "cpd"}, ValueError, "method='cpd' is not one of"),
         (nothing, {"n_jobs": 0}, ValueError, "n_jobs=0"),

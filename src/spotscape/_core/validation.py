@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -126,6 +126,17 @@ def several_slices(adata: AnnData, library_key: str) -> pd.Categorical:
         msg = f"{found}; two slices or more are needed. Put them into one AnnData with anndata.concat."
         raise ValueError(msg)
     return slices
+
+
+def slices_in_order(names: Sequence[str], library_order: Sequence[str] | None, library_key: str | None) -> list[str]:
+    """The slices in the order asked for, or as they are; refuses an order that does not name each of them once."""
+    if library_order is None:
+        return list(names)
+    wanted = [str(name) for name in library_order]
+    if sorted(wanted) != sorted(names):
+        msg = f"library_order={wanted} must name every slice once; adata.obs[{library_key!r}] has {list(names)}."
+        raise ValueError(msg)
+    return wanted
 
 
 def require_finite(values: Any, where: str) -> None:

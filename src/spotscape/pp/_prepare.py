@@ -13,6 +13,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.counts import n_varying, require_counts, require_no_empty
 from spotscape._core.logging import logger, warn
+from spotscape._core.threads import torch_threads_kept
 from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ def _check_arguments(
             raise ValueError(msg)
 
 
+@torch_threads_kept()
 def _normalise(counts: Any, target_sum: float | None) -> Any:
     import scanpy as sc
 
@@ -224,6 +226,7 @@ def _select_genes(
     return _rank_genes(scratch, n_top_genes, batch_key=None if labels is None else "slice")
 
 
+@torch_threads_kept()
 def _rank_genes(scratch: AnnData, n_top_genes: int, *, batch_key: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:
     import scanpy as sc
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core.reading import read_embedding
-from spotscape._core.validation import coordinates, require_data, require_key, slice_labels
+from spotscape._core.validation import coordinates, require_data, require_key, slice_labels, slices_in_order
 from spotscape.nn.registration import guiding_features, one_hot, unit_ratios
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Slices:
             msg = "library_key is None; name the column of adata.obs with the slice of each spot."
             raise ValueError(msg)
         found = [str(name) for name in labels.categories]
-        names = _ordered(found, library_order, library_key)
+        names = slices_in_order(found, library_order, library_key)
         rows = tuple(np.flatnonzero(labels.codes == found.index(name)) for name in names)
         slices = cls(tuple(names), rows, tuple(coords[index] for index in rows), adata.n_obs)
         slices._require_shapes(library_key)
@@ -106,13 +106,3 @@ def read_features(
         msg = f"{source} is the same for all spots, so that it cannot guide a registration."
         raise ValueError(msg)
     return guiding_features([values[index] for index in slices.rows])
-
-
-def _ordered(found: list[str], order: Sequence[str] | None, library_key: str) -> list[str]:
-    if order is None:
-        return found
-    wanted = [str(name) for name in order]
-    if sorted(wanted) != sorted(found):
-        msg = f"library_order={wanted} must hold each slice of adata.obs[{library_key!r}] once: {found}."
-        raise ValueError(msg)
-    return wanted

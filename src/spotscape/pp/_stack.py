@@ -12,7 +12,7 @@ import pandas as pd
 
 from spotscape._core import geometry
 from spotscape._core.logging import logger, warn
-from spotscape._core.validation import require_data, require_in_range, require_key
+from spotscape._core.validation import require_data, require_in_range, require_key, slices_in_order
 from spotscape.pp._graph_build import Tissue
 
 if TYPE_CHECKING:
@@ -225,11 +225,7 @@ def _refuse_order(library_order: Sequence[str] | None) -> None:
 
 def _bottom_to_top(plane: Tissue, library_order: Sequence[str] | None) -> list[int]:
     names = [str(name) for name in plane.names]
-    wanted = names if library_order is None else [str(name) for name in library_order]
-    if sorted(wanted) != sorted(names):
-        msg = f"library_order={wanted} must name every slice once; adata.obs[{plane.library_key!r}] has {names}."
-        raise ValueError(msg)
-    return [names.index(name) for name in wanted]
+    return [names.index(name) for name in slices_in_order(names, library_order, plane.library_key)]
 
 
 def _warn_of_gap(plane: Tissue, gaps: np.ndarray) -> None:
