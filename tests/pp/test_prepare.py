@@ -218,6 +218,208 @@ def test_genes_that_no_window_fits_are_ranked_by_dispersion(
     adata.write_h5ad(tmp_path / "tissue.h5ad")
 
 
+def rare_genes(n_obs: int = 1200, n_vars: int = 90) -> np.ndarray:
+    """Counts of which the last three genes miss SpaCross's limits: 49 spots; 9 counts (and 9 spots); 50 of both."""
+    raw = counts(n_obs, n_vars)
+    raw[:, -3:] = 0
+    raw[:49, -3] = 7
+    raw[:9, -2] = 1
+    raw[:50, -1] = 1
+    return raw
+
+
+def read(path: Path) -> ad.AnnData:
+    return ad.read_h5ad(path) if path.suffix == ".h5ad" else ad.read_zarr(path)
+
+
+class TestSpaCrossRecipe:
+    @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix, sparse.csc_matrix], ids=["dense", "csr", "csc"])
+    @pytest.mark.parametrize("log1p", [True, False])
+    @pytest.mark.parametrize("library_key", [None, "lib"])
+    def test_equals_the_pipeline_made_by_hand(
+        self, make: Callable[[np.ndarray], Any], *, log1p: bool, library_key: str | None
+    ) -> None:
+        raw = rare_genes().astype(np.float32)
+        adata = tissue(make(raw))
+        sp.pp.prepare(adata, recipe="spacross", n_top_genes=40, log1p=log1p, library_key=library_key)
+
+        values = tissue(raw.copy())
+        sc.pp.normalize_total(values, target_sum=1e4)
+        if log1p:
+            sc.pp.log1p(values)
+        by_hand = tissue(raw.copy())
+        sc.pp.filter_genes(by_hand, min_cells=50)
+        sc.pp.filter_genes(by_hand, min_counts=10)
+        sc.pp.highly_variable_genes(by_hand, n_top_genes=40, flavor="seurat_v3", batch_key=library_key)
+
+        assert by_hand.n_vars < adata.n_vars
+        assert np.allclose(dense(adata.X), values.X, rtol=1e-6)
+        chosen = by_hand.var["highly_variable"]
+        assert adata.var["highly_variable"].dtype == bool
+        assert adata.var_names[adata.var["highly_variable"]].equals(by_hand.var_names[chosen])
+        outside = ~adata.var_names.isin(by_hand.var_names)
+        for name in ("highly_variable_rank", "means", "variances", "variances_norm"):
+            measured = adata.var[name]
+            assert measured[outside].isna().all()
+            assert np.allclose(measured[~outside], by_hand.var[name], rtol=1e-6, equal_nan=True)
+        assert ("highly_variable_nbatches" in adata.var) == (library_key is not None)
+
+    def test_limits_include_their_bounds_and_drop_no_gene(self) -> None:
+        raw = rare_genes()
+        adata = tissue(raw)
+        sp.pp.prepare(adata, recipe="spacross")
+        assert adata.shape == raw.shape
+        assert adata.var["highly_variable"].tolist()[-3:] == [False, False, True]
+        assert adata.var["highly_variable"].to_list() == list(((raw > 0).sum(0) >= 50) & (raw.sum(0) >= 10))
+        assert dense(adata.X)[:, -3:].any(axis=0).all()
+
+    def test_slices_meet_the_limits_together(self) -> None:
+        raw = rare_genes()
+        raw[:, -1] = 0
+        raw[:25, -1] = raw[-25:, -1] = 1
+        adata = tissue(raw)
+        adata.obs["lib"] = pd.Categorical(np.where(np.arange(len(raw)) < 600, "a", "b"))
+        sp.pp.prepare(adata, recipe="spacross", library_key="lib")
+        assert adata.var["highly_variable"].iloc[-1]
+
+    @pytest.mark.parametrize(("recipe", "n_top_genes"), [("spotscape", 5000), ("spacross", 2000)])
+    def test_the_number_of_genes_is_the_recipes(self, recipe: Any, n_top_genes: int) -> None:
+        adata = tissue(sparse.csr_matrix(counts(60, 5010).astype(np.float32)))
+        sp.pp.prepare(adata, recipe=recipe)
+        assert adata.var["highly_variable"].sum() == n_top_genes
+        assert adata.uns["prepare"]["params"]["n_top_genes"] == n_top_genes
+
+    def test_all_genes_within_the_limits(self) -> None:
+        adata = tissue(rare_genes())
+        sp.pp.prepare(adata, recipe="spacross", n_top_genes=None)
+        n_candidates = adata.uns["prepare"]["n_candidates"]
+        assert adata.var["highly_variable"].sum() == n_candidates < adata.n_vars
+        assert adata.uns["prepare"]["flavor"] is None
+
+    def test_says_what_it_did(self, caplog: pytest.LogCaptureFixture) -> None:
+        adata = tissue(rare_genes())
+        with caplog.at_level(logging.INFO, logger="spotscape"):
+            sp.pp.prepare(adata, recipe="spacross", n_top_genes=30, log1p=False)
+        limits, genes, values = [record.getMessage() for record in caplog.records]
+        n = adata.uns["prepare"]["n_candidates"]
+        words = f"seen in at least 50 of 1,200 spots with at least 10 counts in all: {n} of 90"
+        assert limits == f"Genes {words}; the others are not marked."
+        assert genes == f"30 of {n} genes are marked as highly variable (seurat_v3)."
+        assert "is now counts, without logarithm, scaled to 10000;" in values
+
+    @pytest.mark.parametrize(
+        ("n_obs", "min_cells", "expected"),
+        [(40, None, 2), (10, None, 1), (998, None, 49), (1000, None, 50), (40, 7, 7)],
+    )
+    def test_a_small_tissue_lowers_the_recipes_limit_only(
+        self, n_obs: int, min_cells: int | None, expected: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        adata = tissue(counts(n_obs, 30, depth=9.0))
+        with caplog.at_level(logging.INFO, logger="spotscape"):
+            sp.pp.prepare(adata, recipe="spacross", min_cells=min_cells, min_counts=0)
+        assert adata.uns["prepare"]["params"]["min_cells"] == expected
+        said = f"min_cells is lowered from 50 to {expected}, one twentieth of the {n_obs:,} spots."
+        assert (said in caplog.text) == (min_cells is None and expected < 50)
+
+    def test_warns_where_few_genes_are_left(self) -> None:
+        raw = rare_genes()
+        twentieth = int(np.sort((raw > 0).sum(0))[-20])
+        with pytest.warns(UserWarning, match=rf"at least {twentieth:,} of 1,200 spots .* in all: \d+ of 90") as caught:
+            sp.pp.prepare(tissue(raw), recipe="spacross", min_cells=twentieth)
+        assert caught[0].filename == __file__
+
+    def test_limits_serve_the_other_recipe_too(self) -> None:
+        raw = rare_genes()
+        adata = tissue(raw)
+        sp.pp.prepare(adata, min_counts=10)
+        assert adata.var["highly_variable"].to_list() == list(raw.sum(0) >= 10)
+
+    @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+    @pytest.mark.parametrize("n_top_genes", [30, None])
+    @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+    def test_round_trip(self, tmp_path: Path, suffix: str, n_top_genes: Any) -> None:
+        adata = tissue(sparse.csr_matrix(rare_genes().astype(np.float32)))
+        sp.pp.prepare(adata, recipe="spacross", n_top_genes=n_top_genes, log1p=False, library_key="lib")
+        path = tmp_path / f"tissue.{suffix}"
+        getattr(adata, f"write_{suffix}")(path)
+        back = read(path)
+        pd.testing.assert_frame_equal(back.var, adata.var)
+        assert back.var["highly_variable"].dtype == bool
+        assert back.uns["prepare"]["params"] == adata.uns["prepare"]["params"]
+        assert back.uns["prepare"]["params"] == {
+            "recipe": "spacross",
+            "n_top_genes": n_top_genes,
+            "min_cells": 50,
+            "min_counts": 10,
+            "log1p": False,
+            "library_key": "lib",
+            "layer": None,
+            "target_sum": 1e4,
+        }
+
+    def test_copy_and_layer(self) -> None:
+        raw = rare_genes().astype(np.float32)
+        adata = tissue(np.full_like(raw, 0.5))
+        adata.layers["raw"] = raw
+        result = sp.pp.prepare(adata, recipe="spacross", layer="raw", log1p=False, copy=True)
+        assert list(adata.var) == list(adata.uns) == []
+        assert list(adata.layers) == ["raw"]
+        assert (adata.X == 0.5).all()
+        assert np.array_equal(result.layers["counts"], raw)
+        assert np.allclose(result.X.sum(1), 1e4, rtol=1e-4)
+
+    @pytest.mark.filterwarnings("ignore:Trying to modify attribute")
+    def test_a_view_becomes_its_own_and_spares_its_parent(self) -> None:
+        parent = tissue(sparse.csr_matrix(rare_genes(1300).astype(np.float32)))
+        sp.pp.prepare(parent)
+        before = parent.copy()
+        view = parent[:1200]
+        sp.pp.prepare(view, recipe="spacross", layer="counts", log1p=False)
+        assert not view.is_view
+        assert "log1p" not in view.uns
+        assert parent.uns == before.uns
+        assert parent.var.equals(before.var)
+        assert np.array_equal(dense(parent.X), dense(before.X))
+
+    @pytest.mark.parametrize("log1p", [True, False])
+    @pytest.mark.filterwarnings("error")
+    def test_dispersions_are_taken_on_logarithms_either_way(self, *, log1p: bool) -> None:
+        raw = np.tile(np.eye(8, dtype=int), (4, 1)) * 3
+        raw[:, 1] += np.random.default_rng(0).poisson(3, len(raw))
+        plain, adata = tissue(raw.astype(np.float32)), tissue(raw.astype(np.float32))
+        with pytest.warns(UserWarning, match="are ranked by dispersion"):
+            sp.pp.prepare(plain, n_top_genes=2)
+        with pytest.warns(UserWarning, match="are ranked by dispersion"):
+            sp.pp.prepare(adata, recipe="spacross", n_top_genes=2, log1p=log1p)
+        pd.testing.assert_frame_equal(adata.var, plain.var)
+        assert np.allclose(adata.X if log1p else np.log1p(adata.X), plain.X)
+
+
+class TestWhatIsNoLongerTrueGoes:
+    def test_of_the_logarithm(self) -> None:
+        adata = tissue(counts().astype(np.float32))
+        sp.pp.prepare(adata)
+        assert adata.uns["log1p"] == {"base": None}
+        sp.pp.prepare(adata, layer="counts", log1p=False)
+        assert "log1p" not in adata.uns
+
+    def test_of_the_ranking(self) -> None:
+        adata = tissue(counts().astype(np.float32))
+        adata.var["variances_of_mine"] = 1.0
+        sp.pp.prepare(adata, n_top_genes=30, library_key="lib")
+        sp.pp.prepare(adata, n_top_genes=30, layer="counts")
+        assert "highly_variable_nbatches" not in adata.var
+        sp.pp.prepare(adata, layer="counts")
+        assert list(adata.var) == ["variances_of_mine", "highly_variable"]
+        assert "hvg" not in adata.uns
+
+    def test_but_nothing_that_others_left(self) -> None:
+        adata = tissue(counts().astype(np.float32))
+        adata.var["means"] = 1.0
+        sp.pp.prepare(adata)
+        assert list(adata.var) == ["means", "highly_variable"]
+
+
 class TestErrors:
     @pytest.fixture
     def adata(self) -> ad.AnnData:
@@ -314,6 +516,27 @@ class TestErrors:
     def test_n_top_genes(self, adata: ad.AnnData) -> None:
         self.refuses(adata, ValueError, "n_top_genes=0 must be at least 1", n_top_genes=0)
         self.refuses(adata, TypeError, "n_top_genes must be an integer", n_top_genes=30.0)
+
+        self.refuses(adata, TypeError, "n_top_genes must be an integer, not 'all'", n_top_genes="all")
+
+    def test_recipe(self, adata: ad.AnnData) -> None:
+        match = r"recipe='giotto' is not one of \['spacross', 'spotscape'\]"
+        self.refuses(adata, ValueError, match, recipe="giotto")
+
+    @pytest.mark.parametrize("name", ["min_cells", "min_counts"])
+    def test_limits(self, adata: ad.AnnData, name: str) -> None:
+        self.refuses(adata, ValueError, f"{name}=-1 must be at least 0", **{name: -1})
+        self.refuses(adata, TypeError, f"{name} must be an integer, not 2.5", **{name: 2.5})
+
+    def test_limits_that_no_gene_meets(self, adata: ad.AnnData) -> None:
+        match = (
+            r"too few genes are seen in at least 81 of 80 spots with at least 10 counts in all: 0 of 120 \(at most, a "
+            r"gene is seen in \d+ and has \d+\); lower min_cells=81 and min_counts=10\."
+        )
+        self.refuses(adata, ValueError, match, recipe="spacross", min_cells=81)
+        most = int(dense(adata.X).sum(0).max())
+        self.refuses(adata, ValueError, rf"1 of 120 .* and has {most}\)", min_counts=most)
+        self.refuses(adata[:, :1].copy()[dense(adata.X)[:, 0] > 0].copy(), ValueError, "0 of 1 ", min_counts=10**6)
 
     def test_slice_of_one_spot(self, adata: ad.AnnData) -> None:
         adata.obs["lib"] = pd.Categorical(["lonely", *["b"] * 79])

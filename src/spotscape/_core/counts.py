@@ -58,6 +58,11 @@ def n_varying(values: Any) -> int:
     return int(np.count_nonzero(highest != lowest))
 
 
+def n_detected(values: Any) -> np.ndarray:
+    """Count, for every gene (column), the spots that have it."""
+    return np.asarray((values > 0).sum(axis=0)).ravel()
+
+
 def _removal(where: str, axis: int, call: str) -> str:
     # scanpy's filters look at adata.X, which may hold something else than the layer that was checked.
     if where == "adata.X":

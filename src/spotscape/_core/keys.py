@@ -7,6 +7,7 @@ from typing import Final
 SPATIAL: Final = "spatial"
 SPATIAL_ALIGNED: Final = "spatial_aligned"
 COUNTS: Final = "counts"
+PREPARE: Final = "prepare"
 SPOTSCAPE: Final = "spotscape"
 X_SPOTSCAPE: Final = "X_spotscape"
 X_SMOOTHED_PCA: Final = "X_smoothed_pca"

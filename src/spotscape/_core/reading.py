@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import (
     looks_like_counts,
@@ -187,7 +188,7 @@ def _keep_shared(
 
     That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
     """
-    detected = np.stack([_n_detected(matrix[slices == name]) for name in slices.categories])
+    detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
     sizes = np.bincount(slices.codes)[:, None]
     elsewhere = (detected.sum(axis=0) - detected) / np.maximum(len(slices) - sizes, 1)
     absent = (detected == 0) & (elsewhere * sizes >= _EXPECTED_SPOTS)
@@ -203,10 +204,6 @@ def _keep_shared(
     say = warn if shared.sum() < min(_FEW_SHARED, len(shared) / 2) else logger.info
     say(f"Using the {shared.sum()} genes, of {len(shared)} in {source}, that all slices share ({panels}).")
     return matrix[:, shared]
-
-
-def _n_detected(matrix: np.ndarray | sparse.csr_array) -> np.ndarray:
-    return np.asarray((matrix > 0).sum(axis=0)).ravel()
 
 
 def _refuse_crossing(graph: sparse.csr_array, key: str, adata: AnnData, library_key: str | None) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from anndata import AnnData
@@ -11,18 +11,15 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
-from spotscape._core.counts import n_varying, require_counts, require_no_empty
-from spotscape._core.logging import logger, warn
+from spotscape._core.counts import require_counts, require_no_empty
+from spotscape._core.logging import logger
 from spotscape._core.threads import torch_threads_kept
-from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
+from spotscape._core.validation import require_data, require_key, slice_labels
+from spotscape.pp._genes import Recipe, select_genes, selection_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# The first is the default of Seurat and scanpy; wider windows give up detail where small slices leave too few genes.
-_SPANS = (0.3, 0.5, 0.7, 1.0)
-# A window of fewer genes does not determine the local parabola, and scikit-misc then kills the process.
-_FEWEST_GENES_IN_SPAN = 10
 # Of scanpy's measurements those that h5ad and zarr can hold and that are not copies of var_names.
 _MEASURED = (
     "highly_variable",
@@ -39,38 +36,64 @@ _MEASURED = (
 def prepare(
     adata: AnnData,
     *,
-    n_top_genes: int | None = 5000,
+    recipe: Recipe = "spotscape",
+    n_top_genes: int | Literal["recipe"] | None = "recipe",
+    min_cells: int | None = None,
+    min_counts: int | None = None,
+    log1p: bool = True,
     library_key: str | None = None,
     layer: str | None = None,
     target_sum: float | None = 1e4,
     copy: bool = False,
 ) -> AnnData | None:
-    """Turn raw counts into what Spotscape takes: highly variable genes marked, counts normalised and logarithmised.
+    """Turn raw counts into what the methods take: highly variable genes marked, counts normalised and logarithmised.
 
-    The recipe, all of it through scanpy: genes are ranked on the *counts* by their standardised variance
+    The recipes, all of it through scanpy: genes are ranked on the *counts* by their standardised variance
     (``seurat_v3``), within each slice and then over the slices, so that no difference between slices makes a gene
     variable and no gene is lost because one slice ranks it low; every spot is scaled to ``target_sum`` counts over
-    *all* genes; the result is ``log(1 + x)``.
+    *all* genes; the result is ``log(1 + x)``. ``recipe`` says how many genes are marked, and out of which:
+
+    ``"spotscape"``
+        5,000 of all genes.
+    ``"spacross"``
+        2,000 of the genes that are seen in at least 50 spots and have at least 10 counts in all, the spots of all
+        slices taken together. The SpaCross paper goes on to standardise these genes and to take principal components.
+        That is part of the model here, ``spotscape.models.SpaCross``, so that expression stays sparse; nothing of it
+        is written.
 
     No gene is dropped: the chosen ones are marked in ``adata.var["highly_variable"]``, which is what
     :func:`spotscape.tl.spotscape` looks at by default, as :func:`scanpy.pp.pca` does.
 
     This is the one function of the package that is meant to change ``adata.X``. The counts stay in
-    ``adata.layers["counts"]``; ``copy=True`` leaves ``adata`` as it was.
+    ``adata.layers["counts"]``; ``copy=True`` leaves ``adata`` as it was. To go from one recipe to the other, take the
+    counts from there: ``sp.pp.prepare(adata, recipe="spacross", layer="counts")``.
 
     Parameters
     ----------
     adata
         Spots by genes, with raw counts in ``adata.X`` or in a layer; NumPy array, CSR or CSC, any real dtype.
+    recipe
+        Whose defaults the next three arguments have; each of them can be set for itself.
     n_top_genes
-        Number of genes to mark; 5,000 as in the Spotscape paper. ``None``, or a number that is not smaller than the
-        number of genes, marks all of them without ranking.
+        Number of genes to mark; ``"recipe"`` means 5,000 for Spotscape and 2,000 for SpaCross, as in their papers.
+        ``None``, or a number that is not smaller than the number of genes within the limits, marks all of these
+        without ranking.
+    min_cells
+        Mark only genes with a count in at least this many spots. ``None`` means the recipe's: 0 for Spotscape, 50 for
+        SpaCross, but no more than one twentieth of the spots, which makes a difference below 1,000 spots. A number is
+        taken as it is.
+    min_counts
+        Mark only genes with at least this many counts in all. ``None`` means the recipe's: 0 for Spotscape, 10 for
+        SpaCross.
+    log1p
+        Whether to take ``log(1 + x)``. SpaCross's released notebooks do without.
     library_key
         Categorical column of ``adata.obs`` with the slice of every spot. ``None`` means a single slice.
     layer
         Layer with the counts. ``None`` means ``adata.X``.
     target_sum
-        Total of every spot after normalisation; ``None`` means the median total of the spots.
+        Total of every spot after normalisation, over all genes, whether marked or not; ``None`` means the median total
+        of the spots.
     copy
         Return a new AnnData instead of changing ``adata``.
 
@@ -79,32 +102,45 @@ def prepare(
     ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
 
     ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``
-        ``log1p`` of the normalised counts, zero where they are.
+        ``log1p`` of the normalised counts, or these themselves; zero where they are.
     ``adata.layers["counts"]`` : as given
         The raw counts.
     ``adata.var["highly_variable"]`` : bool, shape ``(n_vars,)``
         Whether the gene is chosen. Next to it what scanpy's ranking measured: ``highly_variable_rank``, ``means``,
-        ``variances``, ``variances_norm`` and, with several slices, ``highly_variable_nbatches`` (float or int).
+        ``variances``, ``variances_norm`` and, with several slices, ``highly_variable_nbatches`` (float or int); NaN
+        for genes outside the limits, which are not ranked.
     ``adata.uns["prepare"]`` : dict
-        Parameters, version, the flavour of the ranking and its loess ``span``.
+        Parameters as they were used, version, the flavour of the ranking, its loess ``span``, and the number of genes
+        within the limits, ``n_candidates``.
     ``adata.uns["log1p"]``, ``adata.uns["hvg"]`` : dict
-        As scanpy leaves them.
+        As scanpy leaves them; none that is no longer true stays.
 
     Raises
     ------
     ValueError
         If the matrix is not raw counts (fractions, negative, NaN or infinite values, only zeros), has spots or genes
-        without a single count, a slice has fewer than two spots, or ``layers["counts"]`` holds something else.
+        without a single count, a slice has fewer than two spots, or ``layers["counts"]`` holds something else; if
+        fewer than two genes are within ``min_cells`` and ``min_counts``; if there is no such recipe.
     KeyError
         If ``layer`` or ``library_key`` does not exist.
     TypeError
-        If ``library_key`` is not categorical, or the matrix is neither dense nor sparse in memory.
+        If ``library_key`` is not categorical, the matrix is neither dense nor sparse in memory, or a number of genes,
+        spots or counts is no integer.
+
+    Warns
+    -----
+    UserWarning
+        If the limits leave fewer than half of the genes and fewer than 100; if no curve fits the variances (see Notes).
 
     Notes
     -----
     The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit
     is then repeated with wider windows (``span`` .3, .5, .7, 1); if all fail, genes are ranked by the normalised
     dispersion of the logarithmised values (``flavor="seurat"``) and a warning says so.
+
+    SpaCross's released notebooks remove the genes outside the limits before they normalise. Here all genes count
+    towards the total of a spot, whichever the recipe; the difference is the share of counts in genes that hardly any
+    spot has.
 
     Examples
     --------
@@ -119,23 +155,27 @@ def prepare(
     """
     counts = _checked_counts(adata, layer)
     labels = slice_labels(adata, library_key)
-    _check_arguments(adata, counts, n_top_genes=n_top_genes, labels=labels, target_sum=target_sum)
+    _check_arguments(labels=labels, target_sum=target_sum)
+    selection = selection_of(recipe, adata.n_obs, n_top_genes=n_top_genes, min_cells=min_cells, min_counts=min_counts)
 
-    normalised = _normalise(counts, target_sum)
-    ranking, method = _select_genes(adata, counts, normalised, n_top_genes=n_top_genes, labels=labels)
-    params = {"n_top_genes": n_top_genes, "library_key": library_key, "layer": layer, "target_sum": target_sum}
+    normalised = _normalise(counts, target_sum, log1p=log1p)
+    ranking, method = select_genes(adata, counts, normalised, selection, labels=labels, is_logarithm=log1p)
+    params = {
+        "recipe": recipe,
+        **dataclasses.asdict(selection),
+        "log1p": log1p,
+        "library_key": library_key,
+        "layer": layer,
+        "target_sum": target_sum,
+    }
 
     result = adata.copy() if copy else adata
-    uns: dict[str, Any] = {"prepare": record(params, **method), "log1p": {"base": None}}
-    if method["flavor"] is not None:
-        uns["hvg"] = {"flavor": method["flavor"]}
     owned = layer is None and not copy and not adata.is_view
     layers = {} if layer == keys.COUNTS else {keys.COUNTS: counts if owned else counts.copy()}
     # X comes last: on a view, the writes before it have made the view an AnnData of its own by then.
-    var = {name: ranking[name].to_numpy() for name in _MEASURED if name in ranking}
-    write(result, {"var": var, "layers": layers, "uns": uns}, log=False)
+    _write(result, ranking, layers, record(params, **method))
     result.X = normalised
-    _report(result, method, labels=labels, library_key=library_key, target_sum=target_sum)
+    _report(result, labels=labels)
     return result if copy else None
 
 
@@ -181,11 +221,7 @@ def _dense_differs(kept: Any, counts: Any) -> bool:
     return not np.array_equal(left, right)
 
 
-def _check_arguments(
-    adata: AnnData, counts: Any, *, n_top_genes: int | None, labels: pd.Categorical | None, target_sum: float | None
-) -> None:
-    if n_top_genes is not None:
-        require_positive_int(n_top_genes, "n_top_genes")
+def _check_arguments(*, labels: pd.Categorical | None, target_sum: float | None) -> None:
     if target_sum is not None and not (np.isfinite(target_sum) and target_sum > 0):
         msg = f"target_sum={target_sum} must be a positive number, or None for the median total of the spots."
         raise ValueError(msg)
@@ -198,7 +234,7 @@ def _check_arguments(
 
 
 @torch_threads_kept()
-def _normalise(counts: Any, target_sum: float | None) -> Any:
+def _normalise(counts: Any, target_sum: float | None, *, log1p: bool) -> Any:
     import scanpy as sc
 
     dtype = np.float64 if counts.dtype == np.float64 else np.float32
@@ -206,69 +242,37 @@ def _normalise(counts: Any, target_sum: float | None) -> Any:
         sparse.csr_matrix(counts, dtype=dtype, copy=True) if sparse.issparse(counts) else counts.astype(dtype)
     )
     sc.pp.normalize_total(scratch, target_sum=target_sum)
-    sc.pp.log1p(scratch)
+    if log1p:
+        sc.pp.log1p(scratch)
     return scratch.X
 
 
-def _select_genes(
-    adata: AnnData, counts: Any, normalised: Any, *, n_top_genes: int | None, labels: pd.Categorical | None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    import pandas as pd
-
-    if n_top_genes is None or n_top_genes >= adata.n_vars:
-        everything = pd.DataFrame({"highly_variable": np.ones(adata.n_vars, dtype=bool)}, index=adata.var_names)
-        return everything, {"flavor": None, "span": None}
-    obs = pd.DataFrame(index=adata.obs_names)
-    if labels is not None:
-        obs["slice"] = labels
-    matrix = sparse.csr_matrix(counts) if sparse.issparse(counts) else counts
-    scratch = AnnData(matrix, obs=obs, var=pd.DataFrame(index=adata.var_names), layers={"normalised": normalised})
-    return _rank_genes(scratch, n_top_genes, batch_key=None if labels is None else "slice")
-
-
-@torch_threads_kept()
-def _rank_genes(scratch: AnnData, n_top_genes: int, *, batch_key: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    import scanpy as sc
-
-    common = {"n_top_genes": n_top_genes, "batch_key": batch_key, "inplace": False}
-    codes = scratch.obs[batch_key].cat.codes.to_numpy() if batch_key else np.zeros(scratch.n_obs)
-    fewest = min(n_varying(scratch.X[codes == code]) for code in np.unique(codes))
-    for span in _SPANS:
-        if span * fewest < _FEWEST_GENES_IN_SPAN:
-            continue
-        try:
-            ranking = sc.pp.highly_variable_genes(scratch, flavor="seurat_v3", span=span, check_values=False, **common)
-        except ValueError as error:
-            logger.debug("The loess fit of gene variances failed with span=%s: %s", span, error)
-            continue
-        return ranking, {"flavor": "seurat_v3", "span": span}
-    warn(
-        f"The variance of the genes could not be fitted on the counts (too few spots, genes or counts for any loess "
-        f"span of {list(_SPANS)}); the n_top_genes={n_top_genes} are ranked by dispersion (flavor='seurat') instead."
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # empty bins of the mean are expected on what brought us here
-        ranking = sc.pp.highly_variable_genes(scratch, flavor="seurat", layer="normalised", **common)
-    ranking = ranking.reindex(scratch.var_names)
-    # Ties at the cut-off would let scanpy mark more genes than asked for.
-    best = ranking.sort_values(["dispersions_norm", "dispersions"], ascending=False, kind="stable").index[:n_top_genes]
-    return ranking.assign(highly_variable=ranking.index.isin(best)), {"flavor": "seurat", "span": None}
+def _write(adata: AnnData, ranking: pd.DataFrame, layers: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Write all but ``X``, and remove what an earlier call left and this one makes untrue."""
+    var = {name: ranking[name].to_numpy() for name in _MEASURED if name in ranking}
+    uns: dict[str, Any] = {keys.PREPARE: summary}
+    if summary["params"]["log1p"]:
+        uns["log1p"] = {"base": None}
+    if summary["flavor"] is not None:
+        uns["hvg"] = {"flavor": summary["flavor"]}
+    was_prepared = keys.PREPARE in adata.uns
+    write(adata, {"var": var, "layers": layers, "uns": uns}, log=False)
+    for key in {"log1p", "hvg"} - uns.keys():
+        adata.uns.pop(key, None)
+    if was_prepared:
+        adata.var = adata.var.drop(columns=[*set(_MEASURED) - var.keys()], errors="ignore")
 
 
-def _report(
-    adata: AnnData,
-    method: dict[str, Any],
-    *,
-    labels: pd.Categorical | None,
-    library_key: str | None,
-    target_sum: float | None,
-) -> None:
-    if method["flavor"] is None:
-        logger.info("All %s genes are marked as highly variable (n_top_genes is not smaller).", f"{adata.n_vars:,}")
+def _report(adata: AnnData, *, labels: pd.Categorical | None) -> None:
+    summary = adata.uns[keys.PREPARE]
+    params, candidates = summary["params"], f"{summary['n_candidates']:,}"
+    if summary["flavor"] is None:
+        logger.info("All %s genes are marked as highly variable (n_top_genes is not smaller).", candidates)
     else:
-        chosen = f"{int(adata.var['highly_variable'].sum()):,} of {adata.n_vars:,}"
-        within = "" if labels is None else f", within the {len(labels.categories)} slices of obs[{library_key!r}]"
-        logger.info("%s genes are marked as highly variable (%s%s).", chosen, method["flavor"], within)
-    total = "the median total" if target_sum is None else f"{target_sum:g}"
-    kept = keys.COUNTS
-    logger.info("`adata.X` is now log1p of counts scaled to %s; the counts are in `adata.layers['%s']`.", total, kept)
+        chosen = f"{int(adata.var['highly_variable'].sum()):,} of {candidates}"
+        column = f"obs[{params['library_key']!r}]"
+        within = "" if labels is None else f", within the {len(labels.categories)} slices of {column}"
+        logger.info("%s genes are marked as highly variable (%s%s).", chosen, summary["flavor"], within)
+    total = "the median total" if params["target_sum"] is None else f"{params['target_sum']:g}"
+    what = "log1p of counts scaled to" if params["log1p"] else "counts, without logarithm, scaled to"
+    logger.info("`adata.X` is now %s %s; the counts are in `adata.layers['%s']`.", what, total, keys.COUNTS)
