@@ -119,15 +119,19 @@ def in_memory(matrix: Any) -> np.ndarray | sparse.csr_array:
     return np.asarray(matrix, dtype=np.float32)
 
 
-def read_graph(adata: AnnData, neighbors_key: str, library_key: str | None = None) -> sparse.csr_array | None:
+def read_graph(
+    adata: AnnData, neighbors_key: str, library_key: str | None = None, *, across_slices: bool = False
+) -> sparse.csr_array | None:
     """Connectivities of a stored spatial graph; ``None`` if the graph of that name was never built.
+
+    ``across_slices`` is for methods whose neighbours may lie in another slice of ``library_key``.
 
     Raises
     ------
     KeyError
         If the record in ``uns`` names connectivities that are gone, as after :func:`anndata.concat`.
     ValueError
-        If the graph has no edges, another size than the data, or edges between slices of ``library_key``.
+        If the graph has no edges, another size than the data, or, unless allowed, edges between slices.
     """
     if neighbors_key not in adata.uns:
         return None
@@ -146,7 +150,8 @@ def read_graph(adata: AnnData, neighbors_key: str, library_key: str | None = Non
             f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}], perhaps because "
             f"the data were subset after the graph was built; {_REBUILD}."
         )
-    _refuse_crossing(graph, key, adata, library_key)
+    if not across_slices:
+        _refuse_crossing(graph, key, adata, library_key)
     return graph
 
 
@@ -215,7 +220,8 @@ def _refuse_crossing(graph: sparse.csr_array, key: str, adata: AnnData, library_
     crossing = np.count_nonzero(codes[rows] != codes[graph.indices])
     if crossing:
         msg = (
-            f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]; build the "
-            f"graph anew: sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})."
+            f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]; a graph "
+            f"across slices is for sp.tl.spacross. Build one within slices, sp.pp.spatial_neighbors_knn(adata, "
+            f"library_key={library_key!r}), and name it: neighbors_key='spatial_neighbors'."
         )
         raise ValueError(msg)

@@ -18,17 +18,23 @@ _DEFAULT, _CONNECTIVITIES, _DISTANCES = keys.graph_keys(keys.SPATIAL)
 
 
 def graph_or_default(
-    adata: AnnData, neighbors_key: str, library_key: str | None
+    adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
 ) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
-    """Connectivities of the named graph, and what to write if the default graph had to be built (else nothing)."""
-    graph = read_graph(adata, neighbors_key, library_key)
+    """Connectivities of the named graph, and what to write if the default graph had to be built (else nothing).
+
+    ``across_slices`` lets a stored graph join slices; the default graph never does.
+    """
+    graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     if graph is not None:
         return graph, {}
     if neighbors_key != _DEFAULT:
         known = [key for key in adata.uns if key.endswith("neighbors")]
+        build = "spatial_neighbors_knn(adata"
+        if across_slices and library_key is not None:
+            build = f"spatial_neighbors_3d(adata, library_key={library_key!r}, slice_gap=..."
         msg = (
             f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}. Build it with "
-            f"sp.pp.spatial_neighbors_knn(adata, key_added={neighbors_key.removesuffix('_neighbors')!r})."
+            f"sp.pp.{build}, key_added={neighbors_key.removesuffix('_neighbors')!r})."
         )
         raise KeyError(msg)
     return _build_default(adata, library_key)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, write
+from spotscape._core.anndata_io import record
 from spotscape._core.randomness import RandomSource
-from spotscape._core.reading import HIGHLY_VARIABLE, read_expression
+from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.validation import require_data, require_positive_int
-from spotscape.tl._graph import graph_or_default
+from spotscape.tl._embedding import read_input, write_embedding
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,26 +100,21 @@ def smoothed_pca(
     require_data(adata)
     require_positive_int(n_hops, "n_hops", minimum=0)
     require_positive_int(n_comps, "n_comps")
-    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key)
-    graph, graph_results = graph_or_default(adata, neighbors_key, library_key)
+    tissue = read_input(
+        adata,
+        neighbors_key=neighbors_key,
+        library_key=library_key,
+        layer=layer,
+        use_rep=use_rep,
+        mask_var=mask_var,
+    )
     source = RandomSource(random_state)
     is_expression = use_rep is None or use_rep == "X"
-    values = _components(expression.matrix, n_comps, source) if is_expression else expression.matrix
-    smoothed = smooth(np.asarray(values, dtype=np.float32), graph, n_hops)
-    params = {
-        "n_hops": n_hops,
-        "n_comps": smoothed.shape[1],
-        "source": expression.source,
-        "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",
-        "neighbors_key": neighbors_key,
-        "library_key": library_key,
-    }
-    target = adata.copy() if copy else adata
-    results: dict[str, dict[str, Any]] = {**graph_results, "obsm": {key_added: smoothed}}
+    values = _components(tissue.matrix, n_comps, source) if is_expression else tissue.matrix
+    smoothed = smooth(np.asarray(values, dtype=np.float32), tissue.graph, n_hops)
+    params = {"n_hops": n_hops, "n_comps": smoothed.shape[1], **tissue.params}
     summary = record(params, random_state=source.seed)
-    results["uns"] = {**results.get("uns", {}), key_added.removeprefix("X_"): summary}
-    write(target, results)
-    return target if copy else None
+    return write_embedding(adata, smoothed, summary, key_added=key_added, built=tissue.built, copy=copy)
 
 
 def _components(matrix: Any, n_comps: int, source: RandomSource) -> np.ndarray:

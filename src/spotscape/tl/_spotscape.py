@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, write
-from spotscape._core.reading import HIGHLY_VARIABLE, read_expression
+from spotscape._core.anndata_io import record
+from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.validation import require_data, slice_labels
-from spotscape.tl._graph import graph_or_default
+from spotscape.tl._embedding import read_input, write_embedding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,32 +137,25 @@ def spotscape(
     config = config or (SpotscapeConfig.several_slices() if several else SpotscapeConfig())
     if max_epochs is not None:
         config = dataclasses.replace(config, max_epochs=max_epochs)
-    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key)
-    graph, graph_results = graph_or_default(adata, neighbors_key, library_key)
-    model = Spotscape(config, random_state=random_state)
+    tissue = read_input(
+        adata,
+        neighbors_key=neighbors_key,
+        library_key=library_key,
+        layer=layer,
+        use_rep=use_rep,
+        mask_var=mask_var,
+    )
     codes = None if slices is None else slices.codes
+    model = Spotscape(config, random_state=random_state)
     model.fit(
-        expression.matrix,
-        graph,
+        tissue.matrix,
+        tissue.graph,
         slices=codes,
         device=device,
         progress_bar=progress_bar,
         checkpoint=checkpoint,
     )
-    params = {
-        **dataclasses.asdict(config),
-        "source": expression.source,
-        "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",
-        "n_features": expression.matrix.shape[1],
-        "neighbors_key": neighbors_key,
-        "library_key": library_key,
-    }
+    params = {**dataclasses.asdict(config), **tissue.params, "n_features": tissue.matrix.shape[1]}
     summary = record(params, history=model.history, random_state=model.random_source.seed)
-    target = adata.copy() if copy else adata
-    results: dict[str, dict[str, Any]] = {
-        **graph_results,
-        "obsm": {key_added: model.embed(expression.matrix, graph, slices=codes)},
-    }
-    results["uns"] = {**results.get("uns", {}), key_added.removeprefix("X_"): summary}
-    write(target, results)
-    return target if copy else None
+    embedding = model.embed(tissue.matrix, tissue.graph, slices=codes)
+    return write_embedding(adata, embedding, summary, key_added=key_added, built=tissue.built, copy=copy)
