@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape.models import Spotscape, SpotscapeConfig
-from spotscape.models._spotscape import _mean_history
+from spotscape.models._graph_encoder import mean_history
 from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
 from spotscape.nn import SpotGraph, as_features
 
@@ -150,7 +150,7 @@ def test_encoders_are_averaged() -> None:
 
 def test_histories_of_encoders_that_stop_apart() -> None:
     histories = [{"loss": np.array([4.0, 2.0, 1.0])}, {"loss": np.array([2.0, 2.0])}]
-    np.testing.assert_array_equal(_mean_history(histories)["loss"], [3, 2, 1])
+    np.testing.assert_array_equal(mean_history(histories)["loss"], [3, 2, 1])
 
 
 def test_bfloat16_stays_close() -> None:

@@ -1,0 +1,264 @@
+"""What every model is: encoders of a spatial graph, trained from different weights, read as one embedding."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+
+from spotscape._core.device import resolve_device
+from spotscape._core.logging import logger
+from spotscape._core.randomness import RandomSource
+from spotscape._core.settings import settings
+from spotscape._core.validation import require_finite
+from spotscape.nn.ensemble import LeadingAxes
+from spotscape.nn.graph import SpotGraph
+from spotscape.nn.integration import integrate
+from spotscape.nn.layers import build_seeded, calibrate_batch_norm
+from spotscape.nn.trainer import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scipy import sparse
+    from torch import Tensor, nn
+
+    from spotscape.nn.features import FeatureMatrix
+    from spotscape.nn.trainer import LossOutput, TrainingPlan
+
+
+class EncoderConfig(Protocol):
+    """The part of a configuration that all models read."""
+
+    @property
+    def n_encoders(self) -> int: ...
+    @property
+    def latent_size(self) -> int: ...
+    @property
+    def max_epochs(self) -> int: ...
+    @property
+    def integrate(self) -> bool: ...
+    def training_plan(self) -> TrainingPlan:
+        """The part that the trainer reads."""
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """What is trained on; ``slices`` holds the rows of each, and is empty for a single slice."""
+
+    features: FeatureMatrix
+    graph: SpotGraph
+    slices: tuple[Tensor, ...]
+
+
+C = TypeVar("C", bound=EncoderConfig)
+N = TypeVar("N", bound="nn.Module")
+R = TypeVar("R")
+
+
+class GraphEncoder(ABC, Generic[C, N, R]):
+    """Fit, embed and reconstruct; a method adds its features, its network and its objective.
+
+    The three type variables: configuration, network, and what the input is reduced by (``None``: not at all).
+    """
+
+    name: str
+    config: C
+
+    def __init__(self, config: C, random_state: int | None) -> None:
+        self.config = config
+        self.random_source = RandomSource(random_state)
+        self.networks: tuple[N, ...] = ()
+        self.history: dict[str, np.ndarray] = {}
+        self._n_genes = 0
+        self._reduction: R | None = None
+        self._leading: LeadingAxes | None = None
+
+    @abstractmethod
+    def _reduce(self, expression: Any, device: torch.device) -> R | None:
+        """Learn how the input is reduced before the encoder sees it."""
+
+    @abstractmethod
+    def _features(self, expression: Any, reduction: R | None, device: torch.device) -> FeatureMatrix:
+        """What the encoder sees, ``(N, G)`` or narrower."""
+
+    @abstractmethod
+    def _network(self, n_features: int) -> N:
+        """A network with random weights."""
+
+    @abstractmethod
+    def _objective(self, network: N, tissue: Tissue, generator: torch.Generator) -> Callable[[int], LossOutput]:
+        """The loss of an epoch."""
+
+    @abstractmethod
+    def _forward(self, network: N, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
+        """Everything up to what the decoder's last layer sees, for the statistics of normalisation."""
+
+    @abstractmethod
+    def _decode(self, features: FeatureMatrix, adjacency: Tensor) -> np.ndarray:
+        """Decoded expression, float32 ``(N, G)``: the mean over encoders."""
+
+    def fit(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+        *,
+        slices: np.ndarray | None = None,
+        device: str | torch.device | None = None,
+        progress_bar: bool | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
+        """Train on one slice, or on several together.
+
+        Parameters
+        ----------
+        expression
+            Log-normalised expression, dense or sparse, ``(N, G)``.
+        adjacency
+            Spatial graph, sparse ``(N, N)``; row i holds the neighbours of spot i.
+        slices
+            Slice of each spot, any labels, ``(N,)``; at least two spots of each. Two slices or more switch on what the
+            method does across slices. ``None`` for a single slice.
+        device
+            ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
+        progress_bar
+            ``None`` takes ``spotscape.settings.progress_bar``.
+        checkpoint
+            File to write the state of training to, and to resume from if it exists. Each further encoder has its own:
+            the name with ``.1``, ``.2`` and so on.
+
+        Returns
+        -------
+        The model itself.
+        """
+        check_input(expression, adjacency)
+        chosen = resolve_device(device)
+        rows = slice_rows(slices, expression.shape[0], chosen)
+        reduction = self._reduce(expression, chosen)
+        features = self._features(expression, reduction, chosen)
+        tissue = Tissue(features, SpotGraph.from_adjacency(adjacency, chosen), rows)
+        self._announce(tissue, expression.shape[1])
+        bar = settings.progress_bar if progress_bar is None else progress_bar
+        fits = [
+            self._fit_encoder(number, tissue, progress_bar=bar, checkpoint=checkpoint)
+            for number in range(self.config.n_encoders)
+        ]
+        self._n_genes, self._reduction = expression.shape[1], reduction
+        self.networks = tuple(network for network, _ in fits)
+        self.history = mean_history([history for _, history in fits])
+        self._leading = None
+        if len(self.networks) > 1:
+            self._leading = LeadingAxes.of(self._encode(features, tissue.graph), self.config.latent_size)
+        return self
+
+    def embed(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+        *,
+        slices: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, latent_size)``.
+
+        With the slice of each spot in ``slices``, offsets between the slices that are embedded here are taken off
+        (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings.
+        """
+        embeddings = self._encode(*self._inputs(expression, adjacency))
+        joined = embeddings[0] if self._leading is None else self._leading.project(embeddings)
+        if slices is None or not self.config.integrate:
+            return joined.float().cpu().numpy()
+        slice_rows(slices, len(joined), joined.device)
+        seed = self.random_source.integer("integrate")
+        return integrate(joined.float().cpu().numpy(), np.asarray(slices), seed=seed, device=joined.device)
+
+    def reconstruct(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+    ) -> np.ndarray:
+        """Decoded expression in the units of the input, float32 ``(N, G)``; a dense array as large as that says."""
+        features, graph = self._inputs(expression, adjacency)
+        with torch.no_grad():
+            return self._decode(features, graph.normalized())
+
+    def _fit_encoder(
+        self, number: int, tissue: Tissue, *, progress_bar: bool, checkpoint: str | Path | None
+    ) -> tuple[N, dict[str, np.ndarray]]:
+        features = tissue.features
+        seed = self.random_source.integer(f"weights {number}")
+        network = build_seeded(lambda: self._network(features.shape[1]), seed).to(features.device)
+        generator = self.random_source.torch(f"views {number}", features.device)
+        trainer = Trainer(
+            self.config.training_plan(),
+            progress_bar=progress_bar,
+            checkpoint=f"{checkpoint}.{number}" if checkpoint and number else checkpoint,
+            description=f"encoder {number + 1} of {self.config.n_encoders}",
+        )
+        history = trainer.fit(network, self._objective(network, tissue, generator), generator=generator)
+        whole = tissue.graph.normalized()
+        calibrate_batch_norm(network, lambda: self._forward(network, features, whole))
+        return network, history
+
+    def _encode(self, features: FeatureMatrix, graph: SpotGraph) -> list[Tensor]:
+        whole = graph.normalized()
+        with torch.no_grad():
+            return [network.encode(features, whole) for network in self.networks]  # type: ignore[operator]
+
+    def _announce(self, tissue: Tissue, n_genes: int) -> None:
+        logger.info(
+            "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs each, on %s.",
+            self.name,
+            f"{tissue.graph.n_spots:,}",
+            f" in {len(tissue.slices)} slices" if tissue.slices else "",
+            f"{n_genes:,}",
+            self.config.n_encoders,
+            self.config.max_epochs,
+            tissue.features.device,
+        )
+
+    def _inputs(self, expression: Any, adjacency: Any) -> tuple[FeatureMatrix, SpotGraph]:
+        if not self.networks:
+            msg = "the model is not trained yet; call fit(expression, adjacency) first."
+            raise ValueError(msg)
+        check_input(expression, adjacency)
+        if expression.shape[1] != self._n_genes:
+            msg = f"the model was trained on {self._n_genes} genes, this expression has {expression.shape[1]}."
+            raise ValueError(msg)
+        device = next(self.networks[0].parameters()).device
+        return self._features(expression, self._reduction, device), SpotGraph.from_adjacency(adjacency, device)
+
+
+def slice_rows(slices: np.ndarray | None, n_spots: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Rows of each slice; empty for a single slice."""
+    if slices is None:
+        return ()
+    if np.shape(slices) != (n_spots,):
+        msg = f"slices has shape {np.shape(slices)}; expected one label for each of the {n_spots} spots."
+        raise ValueError(msg)
+    names, codes, sizes = np.unique(np.asarray(slices), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        return ()
+    if sizes.min() < 2:
+        msg = f"slice {names[sizes.argmin()]!r} has a single spot; remove it, or leave slices out."
+        raise ValueError(msg)
+    return tuple(torch.from_numpy(np.flatnonzero(codes == code)).to(device) for code in range(len(names)))
+
+
+def check_input(expression: Any, adjacency: Any) -> None:
+    """Refuse a graph of other spots, and expression that is not finite."""
+    if adjacency.shape != (expression.shape[0], expression.shape[0]):
+        msg = f"the graph is {adjacency.shape}, the expression has {expression.shape[0]} spots; build the graph anew."
+        raise ValueError(msg)
+    require_finite(expression, "expression")
+
+
+def mean_history(histories: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Mean over encoders; early stopping may end some before others, and an epoch counts those that trained in it."""
+    frames = [pd.DataFrame(history) for history in histories]
+    mean = pd.concat(frames).groupby(level=0).mean()
+    return {str(name): mean[name].to_numpy() for name in mean}
