@@ -7,7 +7,7 @@ normalisation are such buffers) moves by
 
 :math:`m = 0` is a copy, bit for bit, and :math:`m = 1` a target that stands still. No gradient flows.
 
-Source: SpaCross (Fang & Min, Commun. Biol. 2025) for the use, where :math:`m = 0`.
+Source: SpaCross (Fang & Min, Communications Biology 2025) for the use, where :math:`m = 0`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,5 @@ def _require_same_tensors(target: dict[str, Tensor], online: dict[str, Tensor]) 
     if mine != theirs:
         name, shape = min(mine ^ theirs)
         where = "target" if (name, shape) in mine else "online"
-        msg = (
-            f"target and online differ: only {where} has {name!r} of shape {shape}; make one a deep copy of the other."
-        )
+        msg = f"only {where} has {name!r} of shape {shape}; target and online must be copies of one module."
         raise ValueError(msg)

@@ -9,7 +9,7 @@ target embedding of the same spot, :math:`s^-` between it and the target embeddi
 No gradient reaches the target. Both logarithms go on as their tangents where their argument falls below
 :math:`\varepsilon`: a spot opposite to its own target, or aligned with another's.
 
-Source: SpaCross (Fang & Min, Commun. Biol. 2025, doi 10.1038/s42003-025-08810-5).
+Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def consistency_loss(online: Tensor, target: Tensor, negatives: Tensor, *, eps: 
     --------
     >>> import torch
     >>> from spotscape.nn import consistency_loss
-    >>> spots = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    >>> round(consistency_loss(spots, spots, torch.tensor([[1], [0]])).item(), 6)
-    0.0
+    >>> spots = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> round(consistency_loss(spots, spots, torch.tensor([[1], [0]])).item(), 4)
+    0.1438
     """
     if online.shape != target.shape:
         msg = f"online has shape {tuple(online.shape)} and target {tuple(target.shape)}; they hold the same spots."

@@ -20,7 +20,7 @@ anchors with summaries are negatives. Those are the same pairs in another order,
 discriminator does better than 0 everywhere: :math:`2 \ln 2` is the minimum. ``pairing="all"`` does this, to trace
 published numbers; its time is quadratic, its memory is not.
 
-Source: SpaCross (Fang & Min, Commun. Biol. 2025, doi 10.1038/s42003-025-08810-5).
+Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """
 
 from __future__ import annotations
@@ -83,9 +83,8 @@ class NeighborhoodContrast(nn.Module):
         """
         require_choice(pairing, "pairing", ("row", "all"))
         if negatives.shape != neighborhoods.anchors.shape:
-            msg = (
-                f"negatives has shape {tuple(negatives.shape)}; expected ({neighborhoods.n_anchors},), one per anchor."
-            )
+            found, expected = tuple(negatives.shape), (neighborhoods.n_anchors,)
+            msg = f"negatives has shape {found}; expected {expected}, one per anchor."
             raise ValueError(msg)
         if neighborhoods.n_anchors == 0:
             return embeddings.sum() * 0

@@ -8,7 +8,7 @@ first linear layer: with :math:`m` the indicator of the masked spots and :math:`
 
 so the mask goes onto the product, and X, whatever its storage, is neither copied nor changed.
 
-Source: SpaCross (Fang & Min, Commun. Biol. 2025, doi 10.1038/s42003-025-08810-5).
+Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """
 
 from __future__ import annotations
