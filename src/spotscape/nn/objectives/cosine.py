@@ -8,8 +8,8 @@ With the decoded row :math:`\hat x` and the true row :math:`x`, the mean over ro
 it goes on as its tangent, so value and gradient are finite everywhere and unchanged from
 :math:`(1 + \cos)/2 = \varepsilon` on.
 
-Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5), which calls it scaled cosine error;
-it is not the :math:`(1 - \cos)^\gamma` of GraphMAE that goes by the same name.
+Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5), which calls it scaled
+cosine error; it is not the :math:`(1 - \cos)^\gamma` of GraphMAE that goes by the same name.
 """
 
 from __future__ import annotations
