@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spotscape.nn.augment import random_view
+    from spotscape.nn.averaging import follow
     from spotscape.nn.ensemble import LeadingAxes
     from spotscape.nn.features import (
         DenseFeatures,
@@ -20,9 +21,17 @@ if TYPE_CHECKING:
     from spotscape.nn.integration import integrate
     from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
     from spotscape.nn.matching import Matches, Votes, batch_offset, match, vote
+    from spotscape.nn.neighborhoods import Neighborhoods
     from spotscape.nn.objectives import (
+        MaskedSpots,
+        MaskToken,
+        NeighborhoodContrast,
         PrototypeBank,
         TelescopeGrams,
+        consistency_loss,
+        cosine_reconstruction_loss,
+        draw_masked,
+        draw_others,
         prototype_loss,
         reconstruction_loss,
         scaling_loss,
@@ -42,9 +51,13 @@ _HOME = {
     "LeadingAxes": "ensemble",
     "LossOutput": "trainer",
     "LowRankFeatures": "features",
+    "MaskToken": "objectives",
     "MaskedFeatures": "features",
+    "MaskedSpots": "objectives",
     "Matches": "matching",
     "MostSimilar": "similarity",
+    "NeighborhoodContrast": "objectives",
+    "Neighborhoods": "neighborhoods",
     "PrototypeBank": "objectives",
     "SparseFeatures": "features",
     "SpotGraph": "graph",
@@ -54,6 +67,11 @@ _HOME = {
     "Votes": "matching",
     "as_features": "features",
     "batch_offset": "matching",
+    "consistency_loss": "objectives",
+    "cosine_reconstruction_loss": "objectives",
+    "draw_masked": "objectives",
+    "draw_others": "objectives",
+    "follow": "averaging",
     "integrate": "integration",
     "match": "matching",
     "most_similar": "similarity",
@@ -75,9 +93,13 @@ __all__ = [
     "LeadingAxes",
     "LossOutput",
     "LowRankFeatures",
+    "MaskToken",
     "MaskedFeatures",
+    "MaskedSpots",
     "Matches",
     "MostSimilar",
+    "NeighborhoodContrast",
+    "Neighborhoods",
     "PrototypeBank",
     "SparseFeatures",
     "SpotGraph",
@@ -87,6 +109,11 @@ __all__ = [
     "Votes",
     "as_features",
     "batch_offset",
+    "consistency_loss",
+    "cosine_reconstruction_loss",
+    "draw_masked",
+    "draw_others",
+    "follow",
     "integrate",
     "match",
     "most_similar",

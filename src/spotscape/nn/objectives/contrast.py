@@ -1,0 +1,123 @@
+r"""Neighbourhood contrast: a spot should be told to belong to its own surroundings, and another spot not.
+
+The summary of a spot (an *anchor*) is made of the embeddings of its positives :math:`P_u`, and a bilinear
+discriminator scores an embedding against it,
+
+.. math:: s_u = \sigma\Bigl(\operatorname*{mean}_{v \in P_u} z_v\Bigr), \qquad
+          D(z, s) = z^\top W s + b .
+
+With another spot :math:`v(u)` drawn at random for each anchor, the loss is binary cross-entropy on logits, positives
+and negatives averaged apart and added up:
+
+.. math:: L = \operatorname*{mean}_u \bigl[-\log \sigma(D(z_u, s_u))\bigr]
+            + \operatorname*{mean}_u \bigl[-\log (1 - \sigma(D(z_{v(u)}, s_u)))\bigr] .
+
+A discriminator that knows nothing scores 0 everywhere and has :math:`L = 2 \ln 2`. Row by row this takes
+:math:`O(M d^2)` for M anchors.
+
+The released code scores *every* anchor with *every* summary: all M² pairs are positives, and all M² pairs of shuffled
+anchors with summaries are negatives. Those are the same pairs in another order, so each has both labels, and no
+discriminator does better than 0 everywhere: :math:`2 \ln 2` is the minimum. ``pairing="all"`` does this, to trace
+published numbers; its time is quadratic, its memory is not.
+
+Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag, softplus
+from torch.utils.checkpoint import checkpoint
+
+from spotscape._core.validation import require_choice
+
+if TYPE_CHECKING:
+    from spotscape.nn.neighborhoods import Neighborhoods
+
+Pairing = Literal["row", "all"]
+
+# Scores in one tile of all pairs: 16 MB in float32.
+_TILE_ENTRIES = 2**22
+
+
+class NeighborhoodContrast(nn.Module):
+    """Contrast of spots with summaries of neighbourhoods by a bilinear discriminator.
+
+    Parameters
+    ----------
+    size
+        Width d of the embedding.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, size))
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew (Glorot & Bengio 2010)."""
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(
+        self, embeddings: Tensor, neighborhoods: Neighborhoods, negatives: Tensor, *, pairing: Pairing = "row"
+    ) -> Tensor:
+        """The contrast, a scalar; zero, with a gradient of zero, where no spot has positives.
+
+        Parameters
+        ----------
+        embeddings
+            Of all spots, ``(N, d)``.
+        neighborhoods
+            The M anchors and the positives of each.
+        negatives
+            For each anchor the row of another spot, int64 ``(M,)``: see :func:`draw_others`. The released code takes
+            the anchors themselves, shuffled.
+        pairing
+            ``"row"`` scores each anchor with its own summary; ``"all"`` each with every summary, as the released code
+            does and with its result, in quadratic time.
+        """
+        require_choice(pairing, "pairing", ("row", "all"))
+        if negatives.shape != neighborhoods.anchors.shape:
+            found, expected = tuple(negatives.shape), (neighborhoods.n_anchors,)
+            msg = f"negatives has shape {found}; expected {expected}, one per anchor."
+            raise ValueError(msg)
+        if neighborhoods.n_anchors == 0:
+            return embeddings.sum() * 0
+        # h W s = h · (W s): all summaries meet the weights once.
+        projected = summaries(embeddings, neighborhoods) @ self.weight.T
+        anchors, others = embeddings[neighborhoods.anchors], embeddings[negatives]
+        if pairing == "all":
+            positives = _mean_over_pairs(anchors, projected, self.bias, -1)
+            return positives + _mean_over_pairs(others, projected, self.bias, 1)
+        positive, negative = ((rows * projected).sum(1) + self.bias for rows in (anchors, others))
+        return softplus(-positive).mean() + softplus(negative).mean()
+
+
+def summaries(embeddings: Tensor, neighborhoods: Neighborhoods) -> Tensor:
+    """The sigmoid of the mean embedding of each anchor's positives, ``(M, d)``."""
+    means: Tensor = embedding_bag(
+        neighborhoods.indices, embeddings, neighborhoods.indptr, mode="mean", include_last_offset=True
+    )
+    return means.sigmoid()
+
+
+def _mean_over_pairs(rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -> Tensor:
+    """Mean of ``softplus(sign * score)`` over all pairs of a row ``(M, d)`` and a projected summary ``(M, d)``.
+
+    A tile's scores are forgotten, and computed again when its gradient is asked for.
+    """
+    tiles = rows.split(max(1, _TILE_ENTRIES // len(projected)))
+    sums = [
+        checkpoint(_sum_over_pairs, tile, projected, bias, sign, use_reentrant=False, preserve_rng_state=False)
+        for tile in tiles
+    ]
+    return (torch.stack(sums).sum() / (len(rows) * len(projected))).to(rows.dtype)
+
+
+def _sum_over_pairs(rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -> Tensor:
+    return softplus(sign * (rows @ projected.T + bias)).sum(dtype=torch.float64)
