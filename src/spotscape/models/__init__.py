@@ -1,6 +1,8 @@
 """The methods as models: configuration, network, objective; arrays and sparse matrices in, arrays out."""
 
+from spotscape.models._spacross import SpaCross
+from spotscape.models._spacross_config import SpaCrossConfig
 from spotscape.models._spotscape import Spotscape
 from spotscape.models._spotscape_config import SpotscapeConfig
 
-__all__ = ["Spotscape", "SpotscapeConfig"]
+__all__ = ["SpaCross", "SpaCrossConfig", "Spotscape", "SpotscapeConfig"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
@@ -22,11 +23,10 @@ from spotscape.nn.layers import build_seeded, calibrate_batch_norm
 from spotscape.nn.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from scipy import sparse
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from spotscape.nn.features import FeatureMatrix
     from spotscape.nn.trainer import LossOutput, TrainingPlan
@@ -57,8 +57,20 @@ class Tissue:
 
 
 C = TypeVar("C", bound=EncoderConfig)
-N = TypeVar("N", bound="nn.Module")
+N = TypeVar("N", bound=nn.Module)
 R = TypeVar("R")
+
+
+class Objective(nn.Module, Generic[N]):
+    """The loss of an epoch; holds the network, and what only training needs."""
+
+    def __init__(self, network: N, tissue: Tissue, generator: torch.Generator) -> None:
+        super().__init__()
+        self.network, self.tissue, self.generator = network, tissue, generator
+
+    @abstractmethod
+    def forward(self, epoch: int) -> LossOutput:
+        """The weighted sum of the losses and its parts."""
 
 
 class GraphEncoder(ABC, Generic[C, N, R]):
@@ -88,12 +100,8 @@ class GraphEncoder(ABC, Generic[C, N, R]):
         """What the encoder sees, ``(N, G)`` or narrower."""
 
     @abstractmethod
-    def _network(self, n_features: int) -> N:
-        """A network with random weights."""
-
-    @abstractmethod
-    def _objective(self, network: N, tissue: Tissue, generator: torch.Generator) -> Callable[[int], LossOutput]:
-        """The loss of an epoch."""
+    def _objective(self, tissue: Tissue, generator: torch.Generator) -> Objective[N]:
+        """The loss of an epoch, with a network of random weights."""
 
     @abstractmethod
     def _forward(self, network: N, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
@@ -191,16 +199,16 @@ class GraphEncoder(ABC, Generic[C, N, R]):
     ) -> tuple[N, dict[str, np.ndarray]]:
         features = tissue.features
         seed = self.random_source.integer(f"weights {number}")
-        network = build_seeded(lambda: self._network(features.shape[1]), seed).to(features.device)
         generator = self.random_source.torch(f"views {number}", features.device)
+        objective = build_seeded(lambda: self._objective(tissue, generator), seed).to(features.device)
         trainer = Trainer(
             self.config.training_plan(),
             progress_bar=progress_bar,
             checkpoint=f"{checkpoint}.{number}" if checkpoint and number else checkpoint,
             description=f"encoder {number + 1} of {self.config.n_encoders}",
         )
-        history = trainer.fit(network, self._objective(network, tissue, generator), generator=generator)
-        whole = tissue.graph.normalized()
+        history = trainer.fit(objective, objective, generator=generator)
+        network, whole = objective.network, tissue.graph.normalized()
         calibrate_batch_norm(network, lambda: self._forward(network, features, whole))
         return network, history
 

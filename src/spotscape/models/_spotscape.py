@@ -68,11 +68,9 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor]):
     def _features(self, expression: Any, reduction: Tensor | None, device: torch.device) -> FeatureMatrix:
         return as_features(expression, device=device) if reduction is None else project(expression, reduction)
 
-    def _network(self, n_features: int) -> SpotscapeNetwork:
-        return SpotscapeNetwork(n_features, self.config)
-
-    def _objective(self, network: SpotscapeNetwork, tissue: Tissue, generator: torch.Generator) -> SpotscapeObjective:
-        return SpotscapeObjective(network, tissue.features, tissue.graph, self.config, generator, tissue.slices)
+    def _objective(self, tissue: Tissue, generator: torch.Generator) -> SpotscapeObjective:
+        network = SpotscapeNetwork(tissue.features.shape[1], self.config)
+        return SpotscapeObjective(network, tissue, self.config, generator)
 
     def _forward(self, network: SpotscapeNetwork, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
         return network.decode_hidden(network.encode(features, adjacency))

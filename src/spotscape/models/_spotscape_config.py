@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -163,5 +162,4 @@ class SpotscapeConfig:
 
     def training_plan(self) -> TrainingPlan:
         """The part of the configuration that the trainer reads."""
-        names = {item.name for item in dataclasses.fields(TrainingPlan)}
-        return TrainingPlan(**{name: value for name, value in dataclasses.asdict(self).items() if name in names})
+        return TrainingPlan.of(self)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from spotscape.models._graph_encoder import Objective
 from spotscape.nn.augment import random_view
 from spotscape.nn.layers import GraphBlock
 from spotscape.nn.objectives import PrototypeBank, prototype_loss, reconstruction_loss, scaling_loss, telescope_loss
 from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
+    from spotscape.models._graph_encoder import Tissue
     from spotscape.models._spotscape_config import SpotscapeConfig
     from spotscape.nn.features import FeatureMatrix, MaskedFeatures
-    from spotscape.nn.graph import SpotGraph
 
 
 class SpotscapeNetwork(nn.Module):
@@ -33,7 +33,6 @@ class SpotscapeNetwork(nn.Module):
         self.expand = nn.Linear(latent, hidden)
         self.expand_norm = nn.BatchNorm1d(hidden, momentum=momentum)
         self.output = nn.Linear(hidden, n_genes)
-        self.prototypes = PrototypeBank(config.granularities, latent)
 
     def encode(self, features: FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
         """Embeddings, ``(N, latent)``."""
@@ -48,27 +47,26 @@ class SpotscapeNetwork(nn.Module):
         return self.output(self.decode_hidden(self.encode(features, adjacency)))  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
-class SpotscapeObjective:
+class SpotscapeObjective(Objective[SpotscapeNetwork]):
     """One evaluation of the loss: two random views, how they agree, and how well both explain the expression.
 
     With several slices, also whether similarities have one scale across them, and whether views share prototypes.
     """
 
-    network: SpotscapeNetwork
-    features: FeatureMatrix
-    graph: SpotGraph
-    config: SpotscapeConfig
-    generator: torch.Generator
-    slices: tuple[Tensor, ...] = ()
+    def __init__(
+        self, network: SpotscapeNetwork, tissue: Tissue, config: SpotscapeConfig, generator: torch.Generator
+    ) -> None:
+        super().__init__(network, tissue, generator)
+        self.config = config
+        self.prototypes = PrototypeBank(config.granularities, config.latent_size)
 
-    def __call__(self, epoch: int) -> LossOutput:
+    def forward(self, epoch: int) -> LossOutput:
         config = self.config
         views = [self._embed_view() for _ in range(2)]
         first, second = (view.float() for view in views)
         weighted = {"telescope": (config.telescope_weight, telescope_loss(first, second))}
         weighted["reconstruction"] = (config.reconstruction_weight, self._reconstruction(views))
-        if self.slices:
+        if self.tissue.slices:
             weighted |= self._across_slices(first, second, epoch)
         total = torch.stack([weight * part for weight, part in weighted.values()]).sum()
         return LossOutput(total, {name: part for name, (_, part) in weighted.items()})
@@ -76,8 +74,8 @@ class SpotscapeObjective:
     def _embed_view(self) -> Tensor:
         config = self.config
         masked, adjacency = random_view(
-            self.features,
-            self.graph,
+            self.tissue.features,
+            self.tissue.graph,
             edge_drop=config.edge_drop,
             feature_drop=config.feature_drop,
             generator=self.generator,
@@ -87,17 +85,17 @@ class SpotscapeObjective:
     def _reconstruction(self, views: list[Tensor]) -> Tensor:
         hidden = [self.network.decode_hidden(view).float() for view in views]
         output = self.network.output
-        return reconstruction_loss(self.features, hidden, output.weight.T, output.bias)
+        return reconstruction_loss(self.tissue.features, hidden, output.weight.T, output.bias)
 
     def _across_slices(self, first: Tensor, second: Tensor, epoch: int) -> dict[str, tuple[float, Tensor]]:
         config, none = self.config, first.new_zeros(())
         scaling = prototypes = none
         if config.scaling_weight:
             scaling = scaling_loss(
-                first, second, self.slices, n_neighbors=config.scaling_neighbors, queries=self._draw_queries()
+                first, second, self.tissue.slices, n_neighbors=config.scaling_neighbors, queries=self._draw_queries()
             )
         if config.prototype_weight and epoch >= config.prototype_warmup * config.max_epochs:
-            bank = self.network.prototypes
+            bank = self.prototypes
             labels = bank.update(second, self.generator)
             prototypes = prototype_loss(first, bank.centres, labels, temperature=config.prototype_temperature)
         return {"scaling": (config.scaling_weight, scaling), "prototypes": (config.prototype_weight, prototypes)}
@@ -105,8 +103,8 @@ class SpotscapeObjective:
     def _draw_queries(self) -> list[Tensor] | None:
         """Positions in each slice, drawn with replacement; ``None`` for all, where that is no more."""
         budget = self.config.scaling_spots
-        if budget is None or budget >= self.graph.n_spots:
+        if budget is None or budget >= self.tissue.graph.n_spots:
             return None
-        share = -(-budget // len(self.slices))
-        device = self.graph.indices.device
-        return [torch.randint(len(rows), (share,), generator=self.generator, device=device) for rows in self.slices]
+        share = -(-budget // len(self.tissue.slices))
+        device = self.tissue.graph.indices.device
+        return [torch.randint(len(rows), (share,), generator=self.generator, device=device) for rows in self.tissue.slices]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spotscape.nn.features import FeatureMatrix, MaskedFeatures
+    from spotscape.nn.objectives.masking import MaskedSpots
+
+    Features = FeatureMatrix | MaskedFeatures | MaskedSpots
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -48,7 +51,7 @@ class FeatureProjection(nn.Module):
         """Draw the weights anew (Glorot & Bengio 2010)."""
         glorot(self.weight)
 
-    def forward(self, features: FeatureMatrix | MaskedFeatures) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         return features.matmul(self.weight)
 
 
@@ -71,9 +74,20 @@ class GraphBlock(nn.Module):
             self.convolution.lin = FeatureProjection(in_features, out_features)
         self.norm = nn.BatchNorm1d(out_features, momentum=momentum)
 
-    def forward(self, x: Tensor | FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Features, adjacency: Tensor) -> Tensor:
         normalised: Tensor = self.norm(self.convolution(x, adjacency))
         return normalised if self.linear else torch.relu(normalised)
+
+
+def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Set a share of the entries of ``x`` to zero and scale up the others; nothing without a generator.
+
+    torch's own dropout draws from the global generator, which belongs to the user.
+    """
+    if generator is None or rate == 0:
+        return x
+    keep = torch.rand(x.shape, generator=generator, device=x.device) >= rate
+    return x * (keep / (1 - rate)).to(x.dtype)
 
 
 def build_seeded(build: Callable[[], M], seed: int) -> M:

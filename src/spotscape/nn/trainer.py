@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -63,6 +63,11 @@ class TrainingPlan:
     patience: int | None = None
     min_delta: float = 1e-3
     precision: Literal["float32", "bfloat16"] = "float32"
+
+    @classmethod
+    def of(cls, config: object) -> Self:
+        """The plan in a model's configuration, whose fields have the same names."""
+        return cls(**{item.name: getattr(config, item.name) for item in fields(cls)})
 
 
 class Trainer:

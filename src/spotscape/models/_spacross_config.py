@@ -1,0 +1,168 @@
+"""Hyper-parameters of SpaCross."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from spotscape._core.validation import require_choice, require_in_range, require_positive_int
+from spotscape.nn.objectives.contrast import Pairing
+from spotscape.nn.trainer import Schedule, TrainingPlan
+
+Decoder = Literal["linear", "graph"]
+
+_COUNTS = (
+    "hidden_size",
+    "feature_size",
+    "latent_size",
+    "n_encoders",
+    "n_components",
+    "n_negatives",
+    "n_similar",
+    "n_clusterings",
+    "refresh_every",
+    "contrast_spots",
+    "max_epochs",
+    "patience",
+)
+_WEIGHTS = ("reconstruction_weight", "consistency_weight", "contrast_weight", "weight_decay", "min_delta")
+
+
+@dataclass(frozen=True)
+class SpaCrossConfig:
+    """Hyper-parameters of :class:`SpaCross`; one set of defaults for all data, meant to need no tuning.
+
+    Attributes
+    ----------
+    hidden_size, feature_size, latent_size
+        Widths: features → hidden → feature (linear layers) → hidden → latent (graph convolutions); 64, 32 and 16 in the
+        paper.
+    n_encoders
+        Encoders trained from different random weights. Distances between spots are averaged over them and the result is
+        rotated onto its ``latent_size`` leading axes; the paper trains one.
+    n_components
+        Genes are standardised and reduced to this many principal components, 200 in the paper: fewer leave out noise
+        that a cosine between spots counts in full. ``None`` takes the input as it is, for representations that are
+        centred already.
+    dropout
+        Share of the activations left out after each layer.
+    mask_rate
+        Share of the spots that the online view masks (0.5 in the paper); the target view masks the others.
+    replace_rate
+        Share of the masked spots that take another spot's features instead of the learned token.
+    target_momentum
+        Share of itself that the target encoder keeps in each step; 0, as in the released code, is a copy.
+    decoder
+        ``"linear"``, or ``"graph"`` for a graph convolution.
+    reconstruction_weight, consistency_weight, contrast_weight
+        Weights of the three objectives.
+    n_negatives
+        Other spots that each masked spot is told apart from.
+    n_similar
+        Size of the candidate neighbourhood: the most similar spots in the current embedding; with several slices as
+        many within the slice as between slices.
+    n_clusters, n_clusterings, quorum
+        A candidate counts as a semantic neighbour if it shares the cluster in at least ``quorum`` of ``n_clusterings``
+        runs of k-means with ``n_clusters`` clusters. The number of domains need not be known. A quorum of 1 ("any") is
+        what the released code does for one slice, 0 (no filter) what it does for several.
+    refresh_every
+        Epochs after which the neighbourhoods are found anew in the current embedding.
+    contrast_spots
+        With more spots than this, the neighbourhoods of as many are found, drawn anew each time, so that time stays
+        linear in the number of spots. ``None`` takes all.
+    pairing
+        ``"row"`` scores each spot with its own summary; ``"all"`` with every summary, as the released code does, in
+        quadratic time.
+    integrate
+        Whether slice-specific offsets are taken off the embedding of several slices after training
+        (:func:`spotscape.nn.integrate`). The paper has no such step.
+    max_epochs, lr, schedule, weight_decay, max_grad_norm
+        Training, as in the paper.
+    patience, min_delta, precision
+        See :class:`spotscape.nn.TrainingPlan`.
+    batch_norm_momentum
+        Weight of the newest batch in running statistics. They do not influence the embedding: after training the
+        statistics are set from the whole, unmasked tissue.
+
+    Examples
+    --------
+    >>> from spotscape.models import SpaCrossConfig
+    >>> SpaCrossConfig(latent_size=32).mask_rate
+    0.7
+    """
+
+    hidden_size: int = 64
+    feature_size: int = 32
+    latent_size: int = 16
+    n_encoders: int = 1
+    n_components: int | None = 50
+    dropout: float = 0.2
+    mask_rate: float = 0.7
+    replace_rate: float = 0.05
+    target_momentum: float = 0.0
+    decoder: Decoder = "linear"
+    reconstruction_weight: float = 0.6
+    consistency_weight: float = 0.5
+    n_negatives: int = 2
+    contrast_weight: float = 0.3
+    n_similar: int = 20
+    n_clusters: int = 10
+    n_clusterings: int = 5
+    quorum: int = 3
+    refresh_every: int = 50
+    contrast_spots: int | None = 20_000
+    pairing: Pairing = "row"
+    integrate: bool = True
+    max_epochs: int = 300
+    lr: float = 1e-3
+    schedule: Schedule = "constant"
+    weight_decay: float = 3e-4
+    max_grad_norm: float | None = 5.0
+    patience: int | None = None
+    min_delta: float = 1e-3
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_norm_momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            if getattr(self, name) is not None:
+                require_positive_int(getattr(self, name), name)
+        require_positive_int(self.n_clusters, "n_clusters", minimum=2)
+        require_positive_int(self.quorum, "quorum", minimum=0)
+        if self.quorum > self.n_clusterings:
+            msg = f"quorum={self.quorum} is more than n_clusterings={self.n_clusterings}; no pair could ever meet it."
+            raise ValueError(msg)
+        require_in_range(self.dropout, "dropout", low=0, high=1, below_high=True)
+        require_in_range(self.mask_rate, "mask_rate", low=0, high=1, above_low=True, below_high=True)
+        for name in ("replace_rate", "target_momentum"):
+            require_in_range(getattr(self, name), name, low=0, high=1)
+        for name in _WEIGHTS:
+            require_in_range(getattr(self, name), name, low=0)
+        for name in ("lr", "batch_norm_momentum"):
+            require_in_range(getattr(self, name), name, low=0, above_low=True)
+        require_choice(self.decoder, "decoder", get_args(Decoder))
+        require_choice(self.pairing, "pairing", get_args(Pairing))
+        require_choice(self.schedule, "schedule", get_args(Schedule))
+        require_choice(self.precision, "precision", ("float32", "bfloat16"))
+        if self.reconstruction_weight == 0 and self.consistency_weight == 0:
+            msg = "reconstruction_weight and consistency_weight are both 0; there is nothing to train for."
+            raise ValueError(msg)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """The published setting: 200 components, half of the spots masked."""
+        published = {"n_encoders": 1, "n_components": 200, "mask_rate": 0.5, "contrast_spots": None, "integrate": False}
+        return cls(**{**published, **changes})
+
+    @classmethod
+    def released(cls, **changes: Any) -> Self:
+        """The published setting with what the released code does where it differs from the text.
+
+        All pairs of spots and summaries are scored, and one of the clusterings is enough for a semantic neighbour; for
+        several slices pass ``quorum=0``, since there it filters nothing.
+        """
+        return cls.paper(**{"pairing": "all", "quorum": 1, **changes})
+
+    def training_plan(self) -> TrainingPlan:
+        """The part of the configuration that the trainer reads."""
+        return TrainingPlan.of(self)
