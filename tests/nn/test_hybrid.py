@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spotscape.nn import Neighborhoods, SpotGraph, consensus_clusterings, hybrid_neighborhoods, similarity
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 N_RUNS = 3
 SIZES = [(17,), (14, 9), (1, 12), (11, 6, 8), (9, 4, 1, 12, 7)]
@@ -180,7 +181,7 @@ def test_ignores_the_order_of_spots_and_the_lengths_of_rows(sizes: tuple[int, ..
 def test_a_higher_quorum_never_adds_and_neighbours_in_space_always_stay() -> None:
     problem = Problem((40,), 0)
     found = [as_sets(problem.find(n_similar=10, quorum=quorum)) for quorum in range(N_RUNS + 1)]
-    for more, fewer in zip(found, found[1:], strict=False):
+    for more, fewer in pairwise(found):
         assert all(positives <= more[u] for u, positives in fewer.items())
     local = {u: {v for v in positives if problem.adjacency[u, v]} for u, positives in found[0].items()}
     assert all(positives <= found[-1].get(u, set()) for u, positives in local.items())
@@ -259,7 +260,7 @@ class _Sizes(TorchDispatchMode):
         # An expanded tensor repeats what it has without holding it.
         sizes = [part.untyped_storage().nbytes() // part.element_size() for part in made]
         self.largest = max(self.largest, *sizes, 0)
-        if function is torch.ops.aten.mm.default:
+        if function in {torch.ops.aten.mm.default, torch.ops.aten.mm.out}:
             self.products += result.numel()
         return result
 

@@ -26,7 +26,9 @@ def test_equals_the_full_matrix(n: int, m: int, k: int, seed: int) -> None:
 
 
 @settings(deadline=None)
-@given(n=st.integers(1, 20), m=st.integers(10, 300), k=st.integers(1, 6), block=st.integers(1, 9), seed=st.integers(0, 99))
+@given(
+    n=st.integers(1, 20), m=st.integers(10, 300), k=st.integers(1, 6), block=st.integers(1, 9), seed=st.integers(0, 99)
+)
 def test_blocks_do_not_change_the_result(n: int, m: int, k: int, block: int, seed: int) -> None:
     candidates = points(m, seed)
     rows = torch.arange(min(n, m))
