@@ -16,9 +16,9 @@ No object has :math:`N^2` entries: the search streams, and everything after it w
 :math:`O(NkR)`. A pair :math:`(u, v)` is the one number :math:`uN + v`, and "is it in that set" is a search in sorted
 numbers.
 
-Source: Fang & Min, Communications Biology 2025 (doi 10.1038/s42003-025-08810-5). The paper speaks of a consensus of 5 k-means
-runs. The released code asks for agreement in any of them for a single slice (``quorum=1``), and does not look at them
-for several (``quorum=0``).
+Source: Fang & Min, Communications Biology 2025 (doi 10.1038/s42003-025-08810-5). The paper speaks of a consensus of 5
+k-means runs. The released code asks for agreement in any of them for a single slice (``quorum=1``), and does not look
+at them for several (``quorum=0``).
 """
 
 from __future__ import annotations
