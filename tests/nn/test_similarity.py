@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotscape.nn import most_similar, similarity
@@ -14,6 +14,7 @@ def points(n: int, seed: int, d: int = 4) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+@settings(deadline=None)
 @given(n=st.integers(2, 40), m=st.integers(3, 40), k=st.integers(1, 6), seed=st.integers(0, 99))
 def test_equals_the_full_matrix(n: int, m: int, k: int, seed: int) -> None:
     queries, candidates = points(n, seed), points(m, seed + 100)
@@ -22,6 +23,29 @@ def test_equals_the_full_matrix(n: int, m: int, k: int, seed: int) -> None:
     wanted = min(k, m)
     torch.testing.assert_close(found.similarities, expected.values[:, :wanted])
     assert torch.equal(found.indices, expected.indices[:, :wanted])
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(1, 20), m=st.integers(10, 300), k=st.integers(1, 6), block=st.integers(1, 9), seed=st.integers(0, 99)
+)
+def test_blocks_do_not_change_the_result(n: int, m: int, k: int, block: int, seed: int) -> None:
+    candidates = points(m, seed)
+    rows = torch.arange(min(n, m))
+    expected = candidates @ candidates.T
+    expected.fill_diagonal_(-torch.inf)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(similarity, "_BLOCK", block)
+        found = most_similar(candidates[rows], candidates, k, exclude=rows)
+    assert torch.equal(found.indices, expected[rows].topk(k, dim=1).indices)
+    torch.testing.assert_close(found.similarities, expected[rows].topk(k, dim=1).values)
+
+
+def test_equal_candidates_are_found_once_each() -> None:
+    same = torch.ones(3000, 4)
+    found = most_similar(same[:3], same, 5, exclude=torch.arange(3))
+    assert found.similarities.unique().tolist() == [4.0]
+    assert all(len(row.unique()) == 5 and number not in row for number, row in enumerate(found.indices))
 
 
 @pytest.mark.parametrize("backend", ["torch", "faiss"])

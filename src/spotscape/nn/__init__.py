@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spotscape.nn.augment import random_view
     from spotscape.nn.averaging import follow
+    from spotscape.nn.clustering import consensus_clusterings
     from spotscape.nn.ensemble import LeadingAxes
     from spotscape.nn.features import (
         DenseFeatures,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         as_features,
     )
     from spotscape.nn.graph import SpotGraph
+    from spotscape.nn.hybrid import hybrid_neighborhoods
     from spotscape.nn.integration import integrate
     from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
     from spotscape.nn.matching import Matches, Votes, batch_offset, match, vote
@@ -67,11 +69,13 @@ _HOME = {
     "Votes": "matching",
     "as_features": "features",
     "batch_offset": "matching",
+    "consensus_clusterings": "clustering",
     "consistency_loss": "objectives",
     "cosine_reconstruction_loss": "objectives",
     "draw_masked": "objectives",
     "draw_others": "objectives",
     "follow": "averaging",
+    "hybrid_neighborhoods": "hybrid",
     "integrate": "integration",
     "match": "matching",
     "most_similar": "similarity",
@@ -109,11 +113,13 @@ __all__ = [
     "Votes",
     "as_features",
     "batch_offset",
+    "consensus_clusterings",
     "consistency_loss",
     "cosine_reconstruction_loss",
     "draw_masked",
     "draw_others",
     "follow",
+    "hybrid_neighborhoods",
     "integrate",
     "match",
     "most_similar",

@@ -1,7 +1,10 @@
 r"""Streaming search: the k most similar candidates of every query, without a matrix of all similarities.
 
-Queries are taken in tiles; a tile's similarities to all candidates are computed, searched and forgotten. The search is
-exact, takes :math:`O(QMd)` time and keeps :math:`O(Qk)` numbers beside one tile.
+Queries are taken in tiles; a tile's similarities to all candidates are computed, searched and forgotten. The search of
+a tile goes by blocks of candidates: with :math:`m_b` the largest similarity in block :math:`b`, the :math:`k` best lie
+in the blocks with the :math:`k` largest :math:`m_b`, because before the best of any other block there are :math:`k`
+already. So every entry is read once for the maxima, and only a short list is sorted. The search is exact, takes
+:math:`O(QMd)` time and keeps :math:`O(Qk)` numbers beside one tile.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from spotscape._core.validation import require_choice, require_positive_int
 
 Backend = Literal["auto", "torch", "faiss"]
 
-# Entries of one tile: 64 MB in float32, which stays within reach of the cache hierarchy and of any laptop.
-_TILE_ENTRIES = 2**24
+# Entries of one tile: 16 MB in float32, which large caches hold and any laptop has.
+_TILE_ENTRIES = 2**22
+_BLOCK = 64
 
 
 class MostSimilar(NamedTuple):
@@ -56,7 +60,8 @@ def most_similar(
 
     Returns
     -------
-    Indices and similarities. No gradient flows through them; recompute the few products that need one.
+    Indices and similarities; of equally similar ones any, but the same each time. No gradient flows through them;
+    recompute the few products that need one.
 
     Examples
     --------
@@ -75,25 +80,39 @@ def most_similar(
     if backend == "faiss":
         return _search_faiss(queries, candidates, k, exclude)
     rows = max(1, _TILE_ENTRIES // len(candidates))
-    tiles = [
-        _search_tile(tile, candidates, k, left_out)
-        for tile, left_out in zip(queries.split(rows), _split(exclude, len(queries), rows), strict=True)
-    ]
-    return MostSimilar(torch.cat([tile.indices for tile in tiles]), torch.cat([tile.similarities for tile in tiles]))
+    # One piece of memory for all tiles: the system's fresh pages would cost more time than the search, and small
+    # results between freed tiles would keep those from being used again.
+    tile = queries.new_empty(min(rows, len(queries)), len(candidates))
+    indices = queries.new_empty(len(queries), k, dtype=torch.int64)
+    similarities = queries.new_empty(len(queries), k)
+    for start in range(0, len(queries), rows):
+        chosen = slice(start, start + rows)
+        own = queries[chosen]
+        products = torch.mm(own, candidates.T, out=tile[: len(own)])
+        if exclude is not None:
+            products.scatter_(1, exclude[chosen, None], -torch.inf)
+        indices[chosen], similarities[chosen] = _best(products, k)
+    return MostSimilar(indices, similarities)
 
 
-def _search_tile(tile: Tensor, candidates: Tensor, k: int, exclude: Tensor | None) -> MostSimilar:
-    similarities = tile @ candidates.T
-    if exclude is not None:
-        similarities.scatter_(1, exclude[:, None], -torch.inf)
-    best = similarities.topk(k, dim=1)
-    return MostSimilar(best.indices, best.values)
+def _best(products: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Columns and values of the ``k`` largest in each row of ``(Q, M)``."""
+    if products.shape[1] <= 4 * k * _BLOCK:
+        values, columns = products.topk(k, dim=1)
+        return columns, values
+    columns = _shortlist(products, k)
+    values, places = products.gather(1, columns).topk(k, dim=1)
+    return columns.gather(1, places), values
 
 
-def _split(exclude: Tensor | None, n_queries: int, rows: int) -> list[Tensor | None]:
-    if exclude is None:
-        return [None] * len(range(0, max(n_queries, 1), rows))
-    return list(exclude.split(rows))
+def _shortlist(products: Tensor, k: int) -> Tensor:
+    """Columns of ``(Q, M)`` that hold the ``k`` best of each row: the blocks with the largest maxima, and the rest."""
+    n_queries, n_candidates = products.shape
+    columns = torch.arange(n_candidates, device=products.device)
+    in_blocks = n_candidates - n_candidates % _BLOCK
+    maxima = products[:, :in_blocks].unflatten(1, (-1, _BLOCK)).amax(2)
+    chosen = columns[:in_blocks].view(-1, _BLOCK)[maxima.topk(k, dim=1, sorted=False).indices]
+    return torch.cat([chosen.flatten(1), columns[in_blocks:].expand(n_queries, -1)], dim=1)
 
 
 def _search_faiss(queries: Tensor, candidates: Tensor, k: int, exclude: Tensor | None) -> MostSimilar:

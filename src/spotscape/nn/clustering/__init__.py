@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spotscape.nn.clustering._consensus import consensus_clusterings
 from spotscape.nn.clustering._kmeans import kmeans
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
@@ -11,6 +12,7 @@ __all__ = [
     "Clustering",
     "by_size",
     "check_points",
+    "consensus_clusterings",
     "gaussian_mixture",
     "kmeans",
     "make_exactly",

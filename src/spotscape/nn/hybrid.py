@@ -1,0 +1,190 @@
+r"""The adaptive hybrid neighbourhood: spots that are alike and also close in space, or of one group wherever they are.
+
+With :math:`T_k(u)` the :math:`k` spots most similar to :math:`u` (cosine of embeddings, :math:`u` itself left out),
+:math:`S(u)` its neighbours in the spatial graph, and :math:`c_1, \dots, c_R` clusterings of the same embedding, the
+positives of :math:`u` are
+
+.. math:: P(u) = \underbrace{T_k(u) \cap S(u)}_{\text{local}} \;\cup\;
+          \underbrace{T_k(u) \cap \Bigl\{v : \sum_{r=1}^R [c_r(u) = c_r(v)] \ge q\Bigr\}}_{\text{global}} .
+
+With several slices, the most similar in the own slice, :math:`T_k^{in}(u)`, and in all other slices together,
+:math:`T_k^{out}(u)`, are taken apart, since neither kind should crowd out the other, and only mutual ones are kept:
+
+.. math:: T_k(u) = \{v \in T_k^{in}(u) : u \in T_k^{in}(v)\} \cup \{v \in T_k^{out}(u) : u \in T_k^{out}(v)\} .
+
+No object has :math:`N^2` entries: the search streams, and everything after it works on its :math:`O(Nk)` pairs, in
+:math:`O(NkR)`. A pair :math:`(u, v)` is the one number :math:`uN + v`, and "is it in that set" is a search in sorted
+numbers.
+
+Source: Fang & Min, Communications Biology 2025 (doi 10.1038/s42003-025-08810-5). The paper speaks of a consensus of 5
+k-means runs. The released code asks for agreement in any of them for a single slice (``quorum=1``), and does not look
+at them for several (``quorum=0``).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from spotscape._core.validation import require_positive_int
+from spotscape.nn.neighborhoods import Neighborhoods
+from spotscape.nn.similarity import most_similar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spotscape.nn.graph import SpotGraph
+
+
+@torch.no_grad()
+def hybrid_neighborhoods(
+    embeddings: Tensor,
+    graph: SpotGraph,
+    clusterings: Tensor,
+    *,
+    n_similar: int = 20,
+    quorum: int = 3,
+    slices: Tensor | None = None,
+    queries: Tensor | None = None,
+) -> Neighborhoods:
+    """Find the positives of each spot: most similar ones that are spatial neighbours, or of the same cluster.
+
+    Parameters
+    ----------
+    embeddings
+        Shape ``(N, d)``; rows of any length. All tensors are on one device.
+    graph
+        The spatial graph; its self-loops do not count. It may join slices.
+    clusterings
+        Cluster of each spot in R clusterings, int64 ``(R, N)``, as :func:`consensus_clusterings` gives them.
+    n_similar
+        The k of the formula, 10 to 30 in the paper; slices with fewer spots give what they have.
+    quorum
+        In how many of the R clusterings two spots must agree, unless they are neighbours in space. 1 is "any of them",
+        as in the released code for a single slice; 0 takes every similar spot, as in the released code for several.
+    slices
+        The slice of each spot, int64 ``(N,)``, any numbers. With two slices or more, similar spots within and between
+        slices are sought apart, and have to be mutual. A single one is as ``None``: nothing has to be mutual.
+    queries
+        The spots that are asked for, int64 ``(Q,)``, in any order; ``None`` asks for all. For a draw of them the
+        search costs :math:`O(QNd)` instead of :math:`O(N^2d)`; with several slices, those that pass the two filters
+        are searched back from, up to :math:`k` for each query and kind.
+
+    Returns
+    -------
+    Anchors and their positives; spots without any are left out. Which of equally similar spots count as the most
+    similar is left to :func:`most_similar`: the same ones each time. Nothing carries a gradient.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scipy import sparse
+    >>> from spotscape.nn import SpotGraph, hybrid_neighborhoods
+    >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.3], [0.0, 1.0]])
+    >>> chain = SpotGraph.from_adjacency(sparse.eye_array(4, k=1) + sparse.eye_array(4, k=-1))
+    >>> found = hybrid_neighborhoods(embeddings, chain, torch.tensor([[0, 1, 0, 0]]), n_similar=2, quorum=1)
+    >>> [part.tolist() for part in found.indices.split(found.indptr.diff().tolist())]
+    [[1, 2], [0, 2], [0, 1], [2]]
+    """
+    _check(embeddings, graph, clusterings, slices, queries)
+    require_positive_int(n_similar, "n_similar")
+    _check_quorum(quorum, len(clusterings))
+    n_spots = graph.n_spots
+    directions = normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)
+    if slices is None:
+        slices = torch.zeros(n_spots, dtype=torch.int64, device=embeddings.device)
+    spots = torch.arange(n_spots, device=embeddings.device) if queries is None else queries.unique()
+    several = len(slices.unique()) > 1
+    kept = []
+    for between in (False, True) if several else (False,):
+        search = partial(_similar_pairs, directions, k=n_similar, slices=slices, between=between)
+        similar = search(spots)
+        pairs = similar[_is_local(similar, graph) | _is_global(similar, clusterings, quorum)]
+        kept.append(pairs[_is_mutual(pairs, n_spots, spots, similar, search)] if several else pairs)
+    return _compressed(torch.cat(kept), n_spots)
+
+
+def _similar_pairs(directions: Tensor, spots: Tensor, *, k: int, slices: Tensor, between: bool) -> Tensor:
+    """The ``k`` most similar of each of ``spots`` ``(Q,)``, in its own slice or in all others: pairs ``(P,)``."""
+    found = [spots.new_empty(0)]
+    for own in slices[spots].unique():
+        sources = spots[slices[spots] == own]
+        candidates = ((slices == own) != between).nonzero()[:, 0]
+        if not between and len(candidates) == 1:
+            continue
+        itself = None if between else torch.searchsorted(candidates, sources)
+        best = most_similar(directions[sources], directions[candidates], k, exclude=itself).indices
+        found.append((sources[:, None] * len(slices) + candidates[best]).flatten())
+    return torch.cat(found)
+
+
+def _is_mutual(
+    pairs: Tensor, n_spots: int, searched: Tensor, similar: Tensor, search: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Which pairs ``(P,)`` are also found from their other end; ``similar`` holds what was found from ``searched``."""
+    first, second = pairs // n_spots, pairs % n_spots
+    others = second.unique()
+    back = search(others[~_contains(searched, others)])
+    return _contains(torch.cat([similar, back]).sort().values, second * n_spots + first)
+
+
+def _is_local(pairs: Tensor, graph: SpotGraph) -> Tensor:
+    """Which pairs ``(P,)`` are edges of the spatial graph; no pair is a self-loop."""
+    return _contains((graph.rows * graph.n_spots + graph.indices).sort().values, pairs)
+
+
+def _is_global(pairs: Tensor, clusterings: Tensor, quorum: int) -> Tensor:
+    """Which pairs ``(P,)`` share a cluster in at least ``quorum`` of the clusterings ``(R, N)``."""
+    n_spots = clusterings.shape[1]
+    first, second = pairs // n_spots, pairs % n_spots
+    votes = torch.zeros_like(pairs)
+    for labels in clusterings:
+        votes += labels[first] == labels[second]
+    return votes >= quorum
+
+
+def _contains(ascending: Tensor, values: Tensor) -> Tensor:
+    """Which ``values`` ``(P,)`` are among the ``ascending`` numbers ``(E,)``."""
+    if len(ascending) == 0:
+        return torch.zeros_like(values, dtype=torch.bool)
+    places = torch.searchsorted(ascending, values).clamp_max(len(ascending) - 1)
+    return ascending[places] == values
+
+
+def _compressed(pairs: Tensor, n_spots: int) -> Neighborhoods:
+    pairs = pairs.sort().values
+    anchors, counts = (pairs // n_spots).unique_consecutive(return_counts=True)
+    return Neighborhoods(anchors, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), pairs % n_spots)
+
+
+def _check(
+    embeddings: Tensor, graph: SpotGraph, clusterings: Tensor, slices: Tensor | None, queries: Tensor | None
+) -> None:
+    n_spots = graph.n_spots
+    if embeddings.ndim != 2 or len(embeddings) != n_spots:
+        msg = f"embeddings has shape {tuple(embeddings.shape)}; expected a row for each of the graph's {n_spots} spots."
+        raise ValueError(msg)
+    if clusterings.ndim != 2 or clusterings.shape[1] != n_spots:
+        msg = f"clusterings has shape {tuple(clusterings.shape)}; expected (R, {n_spots}), one row per clustering."
+        raise ValueError(msg)
+    if slices is not None and slices.shape != (n_spots,):
+        msg = f"slices has shape {tuple(slices.shape)}; expected one number for each of the {n_spots} spots."
+        raise ValueError(msg)
+    if queries is None:
+        return
+    if queries.ndim != 1:
+        msg = f"queries has shape {tuple(queries.shape)}; expected rows of spots, (Q,)."
+        raise ValueError(msg)
+    if len(queries) and not 0 <= int(queries.min()) <= int(queries.max()) < n_spots:
+        msg = f"queries holds {int(queries.min())} to {int(queries.max())}; rows of spots are 0 to {n_spots - 1}."
+        raise ValueError(msg)
+
+
+def _check_quorum(quorum: int, n_runs: int) -> None:
+    if require_positive_int(quorum, "quorum", minimum=0) > n_runs:
+        msg = f"quorum={quorum} is more than the {n_runs} clusterings; no two spots can agree that often."
+        raise ValueError(msg)
