@@ -47,24 +47,25 @@ class EncoderConfig(Protocol):
         """The part that the trainer reads."""
 
 
+C = TypeVar("C", bound=EncoderConfig)
+N = TypeVar("N", bound=nn.Module)
+R = TypeVar("R")
+F = TypeVar("F", bound="FeatureMatrix")
+
+
 @dataclass(frozen=True)
-class Tissue:
+class Tissue(Generic[F]):
     """What is trained on; ``slices`` holds the rows of each, and is empty for a single slice."""
 
-    features: FeatureMatrix
+    features: F
     graph: SpotGraph
     slices: tuple[Tensor, ...]
 
 
-C = TypeVar("C", bound=EncoderConfig)
-N = TypeVar("N", bound=nn.Module)
-R = TypeVar("R")
-
-
-class Objective(nn.Module, Generic[N]):
+class Objective(nn.Module, Generic[N, F]):
     """The loss of an epoch; holds the network, and what only training needs."""
 
-    def __init__(self, network: N, tissue: Tissue, generator: torch.Generator) -> None:
+    def __init__(self, network: N, tissue: Tissue[F], generator: torch.Generator) -> None:
         super().__init__()
         self.network, self.tissue, self.generator = network, tissue, generator
 
@@ -73,10 +74,10 @@ class Objective(nn.Module, Generic[N]):
         """The weighted sum of the losses and its parts."""
 
 
-class GraphEncoder(ABC, Generic[C, N, R]):
+class GraphEncoder(ABC, Generic[C, N, R, F]):
     """Fit, embed and reconstruct; a method adds its features, its network and its objective.
 
-    The three type variables: configuration, network, and what the input is reduced by (``None``: not at all).
+    The type variables: configuration, network, what the input is reduced by (``None``: not at all), and features.
     """
 
     name: str
@@ -96,19 +97,19 @@ class GraphEncoder(ABC, Generic[C, N, R]):
         """Learn how the input is reduced before the encoder sees it."""
 
     @abstractmethod
-    def _features(self, expression: Any, reduction: R | None, device: torch.device) -> FeatureMatrix:
+    def _features(self, expression: Any, reduction: R | None, device: torch.device) -> F:
         """What the encoder sees, ``(N, G)`` or narrower."""
 
     @abstractmethod
-    def _objective(self, tissue: Tissue, generator: torch.Generator) -> Objective[N]:
+    def _objective(self, tissue: Tissue[F], generator: torch.Generator) -> Objective[N, F]:
         """The loss of an epoch, with a network of random weights."""
 
     @abstractmethod
-    def _forward(self, network: N, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
+    def _forward(self, network: N, features: F, adjacency: Tensor) -> Tensor:
         """Everything up to what the decoder's last layer sees, for the statistics of normalisation."""
 
     @abstractmethod
-    def _decode(self, features: FeatureMatrix, adjacency: Tensor) -> np.ndarray:
+    def _decode(self, features: F, adjacency: Tensor) -> np.ndarray:
         """Decoded expression, float32 ``(N, G)``: the mean over encoders."""
 
     def fit(
@@ -195,7 +196,7 @@ class GraphEncoder(ABC, Generic[C, N, R]):
             return self._decode(features, graph.normalized())
 
     def _fit_encoder(
-        self, number: int, tissue: Tissue, *, progress_bar: bool, checkpoint: str | Path | None
+        self, number: int, tissue: Tissue[F], *, progress_bar: bool, checkpoint: str | Path | None
     ) -> tuple[N, dict[str, np.ndarray]]:
         features = tissue.features
         seed = self.random_source.integer(f"weights {number}")
@@ -212,12 +213,12 @@ class GraphEncoder(ABC, Generic[C, N, R]):
         calibrate_batch_norm(network, lambda: self._forward(network, features, whole))
         return network, history
 
-    def _encode(self, features: FeatureMatrix, graph: SpotGraph) -> list[Tensor]:
+    def _encode(self, features: F, graph: SpotGraph) -> list[Tensor]:
         whole = graph.normalized()
         with torch.no_grad():
             return [network.encode(features, whole) for network in self.networks]  # type: ignore[operator]
 
-    def _announce(self, tissue: Tissue, n_genes: int) -> None:
+    def _announce(self, tissue: Tissue[F], n_genes: int) -> None:
         logger.info(
             "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs each, on %s.",
             self.name,
@@ -229,7 +230,7 @@ class GraphEncoder(ABC, Generic[C, N, R]):
             tissue.features.device,
         )
 
-    def _inputs(self, expression: Any, adjacency: Any) -> tuple[FeatureMatrix, SpotGraph]:
+    def _inputs(self, expression: Any, adjacency: Any) -> tuple[F, SpotGraph]:
         if not self.networks:
             msg = "the model is not trained yet; call fit(expression, adjacency) first."
             raise ValueError(msg)

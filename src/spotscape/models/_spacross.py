@@ -12,13 +12,13 @@ from spotscape.models._graph_encoder import GraphEncoder, Tissue
 from spotscape.models._spacross_config import SpaCrossConfig
 from spotscape.models._spacross_network import SpaCrossNetwork, SpaCrossObjective
 from spotscape.nn.components import PrincipalComponents
-from spotscape.nn.features import DenseFeatures, FeatureMatrix
+from spotscape.nn.features import DenseFeatures
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, PrincipalComponents]):
+class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, PrincipalComponents, DenseFeatures]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
     The graph may join slices (:func:`spotscape.pp.spatial_neighbors_3d`). With several slices, similar spots are sought
@@ -60,25 +60,37 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, PrincipalComponents
     def __init__(self, config: SpaCrossConfig | None = None, *, random_state: int | None = 0) -> None:
         super().__init__(config or SpaCrossConfig(), random_state)
 
-    def _reduce(self, expression: Any, device: torch.device) -> PrincipalComponents | None:  # noqa: ARG002
+    def _reduce(self, expression: Any, device: torch.device) -> PrincipalComponents | None:
         if self.config.n_components is None:
             return None
         seed = self.random_source.integer("basis")
         return PrincipalComponents.fit(expression, self.config.n_components, seed=seed)
 
-    def _features(self, expression: Any, reduction: PrincipalComponents | None, device: torch.device) -> FeatureMatrix:
+    def _features(self, expression: Any, reduction: PrincipalComponents | None, device: torch.device) -> DenseFeatures:
         if reduction is not None:
             values = reduction.project(expression)
         else:
             values = expression.toarray() if sparse.issparse(expression) else expression
         return DenseFeatures(torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32), device=device))
 
-    def _objective(self, tissue: Tissue, generator: torch.Generator) -> SpaCrossObjective:
+    def _objective(self, tissue: Tissue[DenseFeatures], generator: torch.Generator) -> SpaCrossObjective:
         network = SpaCrossNetwork(tissue.features.shape[1], self.config)
         return SpaCrossObjective(network, tissue, self.config, generator)
 
-    def _forward(self, network: SpaCrossNetwork, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
+    def _forward(self, network: SpaCrossNetwork, features: DenseFeatures, adjacency: Tensor) -> Tensor:
         return network.encode(features, adjacency)
 
-    def _decode(self, features: FeatureMatrix, adjacency: Tensor) -> np.ndarray:
-        return np.zeros(0)
+    def _decode(self, features: DenseFeatures, adjacency: Tensor) -> np.ndarray:
+        decoded = torch.stack(
+            [_to_scale(network(features, adjacency), features.values) for network in self.networks]
+        ).mean(0)
+        scores = decoded.float().cpu().numpy()
+        return scores if self._reduction is None else self._reduction.restore(scores)
+
+
+def _to_scale(decoded: Tensor, values: Tensor) -> Tensor:
+    """Decoded features ``(N, p)``, times the one factor that brings them closest to the given ones.
+
+    A cosine teaches the decoder directions and leaves lengths open.
+    """
+    return decoded * ((decoded * values).sum() / (decoded * decoded).sum())

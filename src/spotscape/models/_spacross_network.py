@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import elu
 
 from spotscape.models._graph_encoder import Objective
 from spotscape.nn.averaging import follow
-from spotscape.nn.hybrid import consensus_clusterings, hybrid_neighborhoods
+from spotscape.nn.clustering import consensus_clusterings
+from spotscape.nn.features import DenseFeatures
+from spotscape.nn.hybrid import hybrid_neighborhoods
 from spotscape.nn.layers import FeatureProjection, GraphConvolution, drop_out
 from spotscape.nn.neighborhoods import Neighborhoods
 from spotscape.nn.objectives import (
@@ -24,9 +27,10 @@ from spotscape.nn.objectives import (
 from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spotscape.models._graph_encoder import Tissue
     from spotscape.models._spacross_config import SpaCrossConfig
-    from spotscape.nn.features import DenseFeatures
     from spotscape.nn.objectives import MaskedSpots
 
 
@@ -51,23 +55,18 @@ class SpaCrossNetwork(nn.Module):
         self.widen = nn.Linear(latent, 2 * latent, bias=False)
         self.gather = GraphConvolution(2 * latent, latent)
         self.output: nn.Linear | GraphConvolution
-        self.output = GraphConvolution(latent, n_features) if config.decoder == "graph" else nn.Linear(latent, n_features)
+        self.output = (
+            GraphConvolution(latent, n_features) if config.decoder == "graph" else nn.Linear(latent, n_features)
+        )
 
     def encode(
         self, features: DenseFeatures | MaskedSpots, adjacency: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """Embeddings, ``(N, latent)``; a generator switches dropout on."""
-        layers = (
-            lambda _: self.linear_1(features),
-            self.linear_2,
-            lambda x: self.graph_1(x, adjacency),
-            lambda x: self.graph_2(x, adjacency),
-        )
-        activations = (nn.functional.elu, nn.functional.elu, torch.relu, nn.Identity())
-        x = torch.empty(0)
-        for layer, norm, activation in zip(layers, self.norms, activations, strict=True):
-            x = drop_out(activation(norm(layer(x))), self.dropout, generator)
-        return x
+        x = self._finish(0, self.linear_1(features), elu, generator)
+        x = self._finish(1, self.linear_2(x), elu, generator)
+        x = self._finish(2, self.graph_1(x, adjacency), torch.relu, generator)
+        return self._finish(3, self.graph_2(x, adjacency), nn.Identity(), generator)
 
     def project(self, embedding: Tensor, adjacency: Tensor, masked: Tensor | None = None) -> Tensor:
         """What a spot's neighbours say of it, ``(N, latent)``; masked ones, bool ``(N,)``, say nothing."""
@@ -81,14 +80,19 @@ class SpaCrossNetwork(nn.Module):
         if isinstance(self.output, GraphConvolution):
             decoded: Tensor = self.output(projection, adjacency)
             return decoded if rows is None else decoded[rows]
-        return self.output(projection if rows is None else projection[rows])
+        return self.output(projection if rows is None else projection[rows])  # type: ignore[no-any-return]
 
     def forward(self, features: DenseFeatures | MaskedSpots, adjacency: Tensor) -> Tensor:
         """Decoded features, ``(N, p)``."""
         return self.decode(self.project(self.encode(features, adjacency), adjacency), adjacency)
 
+    def _finish(
+        self, number: int, x: Tensor, activation: Callable[[Tensor], Tensor], generator: torch.Generator | None
+    ) -> Tensor:
+        return drop_out(activation(self.norms[number](x)), self.dropout, generator)
 
-class SpaCrossObjective(Objective[SpaCrossNetwork]):
+
+class SpaCrossObjective(Objective[SpaCrossNetwork, DenseFeatures]):
     """One evaluation of the loss: what is masked is decoded, agrees with a view that sees it, and knows its kind.
 
     Beside the network it has what only training needs: the target encoder, the discriminator, and the neighbourhoods
@@ -96,7 +100,11 @@ class SpaCrossObjective(Objective[SpaCrossNetwork]):
     """
 
     def __init__(
-        self, network: SpaCrossNetwork, tissue: Tissue, config: SpaCrossConfig, generator: torch.Generator
+        self,
+        network: SpaCrossNetwork,
+        tissue: Tissue[DenseFeatures],
+        config: SpaCrossConfig,
+        generator: torch.Generator,
     ) -> None:
         super().__init__(network, tissue, generator)
         self.config = config
@@ -107,7 +115,7 @@ class SpaCrossObjective(Objective[SpaCrossNetwork]):
         self.target = copy.deepcopy(network).requires_grad_(False) if config.target_momentum else None  # noqa: FBT003
 
     def forward(self, epoch: int) -> LossOutput:
-        config, network, features = self.config, self.network, self._features()
+        config, network, features = self.config, self.network, self.tissue.features
         masked = draw_masked(features.shape[0], config.mask_rate, self.generator)
         rows = masked.nonzero()[:, 0]
         embedding = network.encode(network.token(features, masked, self.generator), self.adjacency, self.generator)
@@ -124,9 +132,6 @@ class SpaCrossObjective(Objective[SpaCrossNetwork]):
         total = torch.stack([weight * part for weight, part in weighted.values()]).sum()
         return LossOutput(total, {name: part for name, (_, part) in weighted.items()})
 
-    def _features(self) -> DenseFeatures:
-        return self.tissue.features  # type: ignore[return-value]
-
     def _consistency(self, projection: Tensor, masked: Tensor) -> Tensor:
         """How far masked spots agree with the target encoder, to which exactly these are shown."""
         target = self.network
@@ -134,7 +139,7 @@ class SpaCrossObjective(Objective[SpaCrossNetwork]):
             follow(self.target, self.network, self.config.target_momentum)
             target = self.target
         with torch.no_grad():
-            seen = target.token(self._features(), ~masked, self.generator)
+            seen = target.token(self.tissue.features, ~masked, self.generator)
             embedding = target.encode(seen, self.adjacency, self.generator)[masked]
         negatives = draw_others(len(embedding), self.config.n_negatives, self.generator)
         return consistency_loss(projection, embedding, negatives)
@@ -153,7 +158,7 @@ class SpaCrossObjective(Objective[SpaCrossNetwork]):
     @torch.no_grad()
     def _find_neighborhoods(self) -> Neighborhoods:
         config, graph, generator = self.config, self.tissue.graph, self.generator
-        embedding = self.network.encode(self._features(), self.adjacency)
+        embedding = self.network.encode(self.tissue.features, self.adjacency)
         clusterings = consensus_clusterings(embedding, config.n_clusters, config.n_clusterings, generator)
         budget, queries = config.contrast_spots, None
         if budget is not None and budget < graph.n_spots:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor]):
+class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor, FeatureMatrix]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
     With several slices, similarity scaling and prototypical contrast join the objective.
@@ -68,7 +68,7 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor]):
     def _features(self, expression: Any, reduction: Tensor | None, device: torch.device) -> FeatureMatrix:
         return as_features(expression, device=device) if reduction is None else project(expression, reduction)
 
-    def _objective(self, tissue: Tissue, generator: torch.Generator) -> SpotscapeObjective:
+    def _objective(self, tissue: Tissue[FeatureMatrix], generator: torch.Generator) -> SpotscapeObjective:
         network = SpotscapeNetwork(tissue.features.shape[1], self.config)
         return SpotscapeObjective(network, tissue, self.config, generator)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spotscape.models._graph_encoder import Objective
 from spotscape.nn.augment import random_view
+from spotscape.nn.features import FeatureMatrix
 from spotscape.nn.layers import GraphBlock
 from spotscape.nn.objectives import PrototypeBank, prototype_loss, reconstruction_loss, scaling_loss, telescope_loss
 from spotscape.nn.trainer import LossOutput
@@ -16,7 +17,7 @@ from spotscape.nn.trainer import LossOutput
 if TYPE_CHECKING:
     from spotscape.models._graph_encoder import Tissue
     from spotscape.models._spotscape_config import SpotscapeConfig
-    from spotscape.nn.features import FeatureMatrix, MaskedFeatures
+    from spotscape.nn.features import MaskedFeatures
 
 
 class SpotscapeNetwork(nn.Module):
@@ -47,14 +48,18 @@ class SpotscapeNetwork(nn.Module):
         return self.output(self.decode_hidden(self.encode(features, adjacency)))  # type: ignore[no-any-return]
 
 
-class SpotscapeObjective(Objective[SpotscapeNetwork]):
+class SpotscapeObjective(Objective[SpotscapeNetwork, FeatureMatrix]):
     """One evaluation of the loss: two random views, how they agree, and how well both explain the expression.
 
     With several slices, also whether similarities have one scale across them, and whether views share prototypes.
     """
 
     def __init__(
-        self, network: SpotscapeNetwork, tissue: Tissue, config: SpotscapeConfig, generator: torch.Generator
+        self,
+        network: SpotscapeNetwork,
+        tissue: Tissue[FeatureMatrix],
+        config: SpotscapeConfig,
+        generator: torch.Generator,
     ) -> None:
         super().__init__(network, tissue, generator)
         self.config = config
@@ -102,9 +107,9 @@ class SpotscapeObjective(Objective[SpotscapeNetwork]):
 
     def _draw_queries(self) -> list[Tensor] | None:
         """Positions in each slice, drawn with replacement; ``None`` for all, where that is no more."""
-        budget = self.config.scaling_spots
-        if budget is None or budget >= self.tissue.graph.n_spots:
+        budget, tissue = self.config.scaling_spots, self.tissue
+        if budget is None or budget >= tissue.graph.n_spots:
             return None
-        share = -(-budget // len(self.tissue.slices))
-        device = self.tissue.graph.indices.device
-        return [torch.randint(len(rows), (share,), generator=self.generator, device=device) for rows in self.tissue.slices]
+        share = -(-budget // len(tissue.slices))
+        device = tissue.graph.indices.device
+        return [torch.randint(len(rows), (share,), generator=self.generator, device=device) for rows in tissue.slices]

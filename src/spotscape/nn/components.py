@@ -56,7 +56,9 @@ class PrincipalComponents:
         """Scores of the spots of ``matrix`` ``(N, G)``, float32 ``(N, p)``."""
         weight = self.loadings / self.scale[:, None]
         offset = (self.mean / self.scale) @ self.loadings
-        return np.asarray(matrix @ weight, dtype=np.float32) - offset
+        scores = np.asarray(matrix @ weight, dtype=np.float32)
+        scores -= offset
+        return scores
 
     def restore(self, scores: np.ndarray) -> np.ndarray:
         """Expression ``(N, G)`` in the units of the input from scores ``(N, p)``, float32."""
