@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape.models import Spotscape, SpotscapeConfig
-from spotscape.models._graph_encoder import mean_history
+from spotscape.models._graph_encoder import Tissue, mean_history
 from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
 from spotscape.nn import SpotGraph, as_features
 
@@ -185,7 +185,8 @@ def test_one_step_equals_the_formulas_written_out() -> None:
     config = SpotscapeConfig(n_components=None, edge_drop=0.3, feature_drop=0.3, reconstruction_weight=0.7)
     network = SpotscapeNetwork(60, config)
     features, graph = as_features(expression), SpotGraph.from_adjacency(adjacency)
-    found = SpotscapeObjective(network, features, graph, config, torch.Generator().manual_seed(3))(0).total
+    whole = Tissue(features, graph, ())
+    found = SpotscapeObjective(network, whole, config, torch.Generator().manual_seed(3))(0).total
 
     generator = torch.Generator().manual_seed(3)
     x, views, decoded = torch.from_numpy(expression), [], []

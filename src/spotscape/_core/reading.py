@@ -32,10 +32,14 @@ _REBUILD = "build it anew: sp.pp.spatial_neighbors_knn(adata)"
 
 @dataclass(frozen=True)
 class Expression:
-    """A matrix of spots by features, dense float32 or sparse, with where it came from."""
+    """A matrix of spots by features, dense float32 or sparse, with where it came from.
+
+    ``genes`` holds the columns of the AnnData that the features are, ``None`` for those of a representation.
+    """
 
     matrix: np.ndarray | sparse.csr_array
     source: str
+    genes: np.ndarray | None = None
 
 
 def read_expression(
@@ -62,6 +66,7 @@ def read_expression(
         msg = "adata.X is None; put log-normalised expression there or name a layer."
         raise ValueError(msg)
     mask = read_mask(adata, mask_var)
+    genes = np.arange(adata.n_vars) if mask is None else np.flatnonzero(mask)
     matrix = in_memory(adata.X if layer is None else adata.layers[layer])
     matrix = matrix if mask is None else matrix[:, mask]
     require_finite(matrix, source)
@@ -69,9 +74,10 @@ def read_expression(
     _refuse_counts(matrix, source, explicit=layer is not None)
     slices = slice_labels(adata, library_key)
     if slices is not None:
-        matrix = _keep_shared(matrix, slices, source)
+        shared = _find_shared(matrix, slices, source)
+        matrix, genes = (matrix, genes) if shared.all() else (matrix[:, shared], genes[shared])
     _refuse_empty(adata, matrix, source)
-    return Expression(matrix, source)
+    return Expression(matrix, source, genes)
 
 
 def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
@@ -186,10 +192,8 @@ def _refuse_empty(adata: AnnData, matrix: np.ndarray | sparse.csr_array, source:
             raise ValueError(msg)
 
 
-def _keep_shared(
-    matrix: np.ndarray | sparse.csr_array, slices: pd.Categorical, source: str
-) -> np.ndarray | sparse.csr_array:
-    """Leave out genes that are zero throughout a slice although the other slices let expect them there.
+def _find_shared(matrix: np.ndarray | sparse.csr_array, slices: pd.Categorical, source: str) -> np.ndarray:
+    """Which genes are not zero throughout a slice although the other slices let expect them there.
 
     That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
     """
@@ -197,9 +201,9 @@ def _keep_shared(
     sizes = np.bincount(slices.codes)[:, None]
     elsewhere = (detected.sum(axis=0) - detected) / np.maximum(len(slices) - sizes, 1)
     absent = (detected == 0) & (elsewhere * sizes >= _EXPECTED_SPOTS)
-    shared = ~absent.any(axis=0)
+    shared: np.ndarray = ~absent.any(axis=0)
     if shared.all():
-        return matrix
+        return shared
     panels = ", ".join(
         f"{name!r} lacks {count}" for name, count in zip(slices.categories, absent.sum(axis=1), strict=True) if count
     )
@@ -208,7 +212,7 @@ def _keep_shared(
         raise ValueError(msg)
     say = warn if shared.sum() < min(_FEW_SHARED, len(shared) / 2) else logger.info
     say(f"Using the {shared.sum()} genes, of {len(shared)} in {source}, that all slices share ({panels}).")
-    return matrix[:, shared]
+    return shared
 
 
 def _refuse_crossing(graph: sparse.csr_array, key: str, adata: AnnData, library_key: str | None) -> None:

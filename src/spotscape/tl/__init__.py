@@ -6,6 +6,7 @@ from spotscape.tl._domains import domains
 from spotscape.tl._integrate import integrate_slices
 from spotscape.tl._match_slices import match_slices
 from spotscape.tl._smoothed_pca import smoothed_pca
+from spotscape.tl._spacross import spacross
 from spotscape.tl._spotscape import spotscape
 
-__all__ = ["domains", "integrate_slices", "match_slices", "smoothed_pca", "spotscape"]
+__all__ = ["domains", "integrate_slices", "match_slices", "smoothed_pca", "spacross", "spotscape"]

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spotscape._core.anndata_io import write
+import numpy as np
+
+from spotscape._core.anndata_io import record, write
+from spotscape._core.logging import logger
 from spotscape._core.reading import read_expression
 from spotscape.tl._graph import graph_or_default
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
     from scipy import sparse
+
+    from spotscape.models._graph_encoder import GraphEncoder
 
 
 @dataclass(frozen=True)
 class EmbeddingInput:
-    """Expression and spatial graph, the parameters that say which, and the graph to write if it had to be built."""
+    """Expression and spatial graph, the parameters that say which, and the graph to write if it had to be built.
+
+    ``genes`` holds the columns of the AnnData that the features are, ``None`` for those of a representation.
+    """
 
     matrix: np.ndarray | sparse.csr_array
+    genes: np.ndarray | None
     graph: sparse.csr_array
     params: dict[str, Any]
     built: dict[str, dict[str, Any]]
@@ -44,7 +53,45 @@ def read_input(
         "neighbors_key": neighbors_key,
         "library_key": library_key,
     }
-    return EmbeddingInput(expression.matrix, graph, params, built)
+    return EmbeddingInput(expression.matrix, expression.genes, graph, params, built)
+
+
+def fit_and_write(
+    model: GraphEncoder[Any, Any, Any, Any],
+    adata: AnnData,
+    tissue: EmbeddingInput,
+    slices: np.ndarray | None,
+    *,
+    key_added: str,
+    decoded_layer: str | None,
+    copy: bool,
+    **training: Any,
+) -> AnnData | None:
+    """Train a model, and write its embedding, its record and, on request, what it decodes."""
+    layers = {}
+    if decoded_layer is not None and tissue.genes is None:
+        msg = f"decoded_layer={decoded_layer!r} needs genes, but the input is {tissue.params['source']}; drop use_rep."
+        raise ValueError(msg)
+    model.fit(tissue.matrix, tissue.graph, slices=slices, **training)
+    if decoded_layer is not None:
+        layers[decoded_layer] = _decode(model, adata, tissue)
+    params = {**dataclasses.asdict(model.config), **tissue.params, "n_features": tissue.matrix.shape[1]}
+    summary = record(params, history=model.history, random_state=model.random_source.seed)
+    embedding = model.embed(tissue.matrix, tissue.graph, slices=slices)
+    return write_embedding(
+        adata, embedding, summary, key_added=key_added, built={**tissue.built, "layers": layers}, copy=copy
+    )
+
+
+def _decode(model: GraphEncoder[Any, Any, Any, Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
+    """Decoded expression in all columns of the AnnData, NaN for genes that the model has not seen."""
+    decoded: np.ndarray = np.maximum(model.reconstruct(tissue.matrix, tissue.graph), 0)
+    if decoded.shape[1] == adata.n_vars:
+        return decoded
+    layer = np.full(adata.shape, np.nan, dtype=np.float32)
+    layer[:, tissue.genes] = decoded
+    logger.info("Decoded are the %s genes of the model; the others are NaN.", f"{decoded.shape[1]:,}")
+    return layer
 
 
 def write_embedding(
@@ -56,7 +103,7 @@ def write_embedding(
     built: dict[str, dict[str, Any]],
     copy: bool,
 ) -> AnnData | None:
-    """Write embedding, record and a graph that was built, all at once, to ``adata`` or to a copy that is returned."""
+    """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned."""
     target = adata.copy() if copy else adata
     uns = {**built.get("uns", {}), key_added.removeprefix("X_"): summary}
     write(target, {**built, "obsm": {key_added: embedding}, "uns": uns})

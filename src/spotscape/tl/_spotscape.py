@@ -6,10 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record
 from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.validation import require_data, slice_labels
-from spotscape.tl._embedding import read_input, write_embedding
+from spotscape.tl._embedding import fit_and_write, read_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +29,7 @@ def spotscape(
     use_rep: str | None = None,
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.X_SPOTSCAPE,
+    decoded_layer: str | None = None,
     config: SpotscapeConfig | None = None,
     max_epochs: int | None = None,
     device: str | torch.device | None = None,
@@ -65,6 +65,9 @@ def spotscape(
         exists; ``None`` uses all genes.
     key_added
         Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
+    decoded_layer
+        Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
+        dense array. ``None`` does not.
     config
         Hyper-parameters; the defaults are meant to need no tuning. ``None`` takes ``SpotscapeConfig()`` for one slice
         and ``SpotscapeConfig.several_slices()``, one encoder trained for longer, for more.
@@ -94,6 +97,9 @@ def spotscape(
         Dict with ``params``, ``history`` (losses and learning rate by epoch), ``random_state``, ``version``.
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
         The spatial graph, only if there was none.
+    ``layers[decoded_layer]``
+        Decoded expression, float32 ``(n_obs, n_vars)``, in the units of the input, not below 0; NaN for genes that are
+        not in ``mask_var`` or that a slice did not measure. Only on request.
 
     Nothing is written if the call fails or is interrupted.
 
@@ -105,7 +111,7 @@ def spotscape(
         If the slice column is not categorical.
     ValueError
         If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
-        edges or joins slices; if the device cannot be used.
+        edges or joins slices; if the device cannot be used; if a ``decoded_layer`` is asked of a representation.
 
     See Also
     --------
@@ -145,17 +151,15 @@ def spotscape(
         use_rep=use_rep,
         mask_var=mask_var,
     )
-    codes = None if slices is None else slices.codes
-    model = Spotscape(config, random_state=random_state)
-    model.fit(
-        tissue.matrix,
-        tissue.graph,
-        slices=codes,
+    return fit_and_write(
+        Spotscape(config, random_state=random_state),
+        adata,
+        tissue,
+        None if slices is None else slices.codes,
+        key_added=key_added,
+        decoded_layer=decoded_layer,
+        copy=copy,
         device=device,
         progress_bar=progress_bar,
         checkpoint=checkpoint,
     )
-    params = {**dataclasses.asdict(config), **tissue.params, "n_features": tissue.matrix.shape[1]}
-    summary = record(params, history=model.history, random_state=model.random_source.seed)
-    embedding = model.embed(tissue.matrix, tissue.graph, slices=codes)
-    return write_embedding(adata, embedding, summary, key_added=key_added, built=tissue.built, copy=copy)

@@ -1,0 +1,171 @@
+"""SpaCross on AnnData."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from spotscape._core import keys
+from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape._core.validation import require_data, slice_labels
+from spotscape.tl._embedding import fit_and_write, read_input
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from anndata import AnnData
+
+    from spotscape.models import SpaCrossConfig
+
+
+def spacross(
+    adata: AnnData,
+    *,
+    neighbors_key: str = "spatial_neighbors",
+    library_key: str | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
+    key_added: str = keys.X_SPACROSS,
+    decoded_layer: str | None = None,
+    config: SpaCrossConfig | None = None,
+    max_epochs: int | None = None,
+    device: str | torch.device | None = None,
+    random_state: int | None = 0,
+    progress_bar: bool | None = None,
+    checkpoint: str | Path | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Embed every spot by its expression and its surroundings, with SpaCross.
+
+    A graph autoencoder is shown one part of the spots and learns to tell the other from its neighbours: to decode it,
+    to embed it as an encoder does that is shown just that part, and to know the spots like it, near and far. With
+    several slices the graph may join them (:func:`spotscape.pp.spatial_neighbors_3d`), similar spots are sought within
+    and between slices, and offsets between slices are taken off the embedding. No labels are used. Cluster the
+    embedding with :func:`spotscape.tl.domains`, or hand it to :func:`scanpy.pp.neighbors` with
+    ``use_rep="X_spacross"``.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed.
+    neighbors_key
+        Record of the spatial graph in ``adata.uns``. If there is none of the default name, the graph of the 6 nearest
+        neighbours is built (6 is the hexagon of Visium, and works for single cells), written, and mentioned in the log.
+    library_key
+        Column of ``adata.obs`` with the slice of each spot, dtype category. It switches on what several slices need.
+        Neighbours come from other slices only if the graph says so, and genes that a slice did not measure (zero
+        throughout it, although the other slices let expect them) are left out with a message. ``None`` for a single
+        slice.
+    layer
+        Layer to use instead of ``adata.X``.
+    use_rep
+        Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is, so it should be
+        centred. Expression is standardised by gene and reduced to principal components
+        (``SpaCrossConfig.n_components``).
+    mask_var
+        Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
+        exists; ``None`` uses all genes.
+    key_added
+        Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
+    decoded_layer
+        Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
+        dense array. ``None`` does not.
+    config
+        Hyper-parameters; the defaults are meant to need no tuning. ``None`` takes ``SpaCrossConfig()``.
+    max_epochs
+        Epochs of each encoder; overrides ``config``.
+    device
+        ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
+        ``spotscape.settings.device``.
+    random_state
+        Seed of everything random. The same seed gives the same bits on the same CPU; the global state of NumPy and
+        torch is neither used nor changed. ``None`` draws a seed and records it.
+    progress_bar
+        Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.
+    checkpoint
+        File in which to save the training regularly, and from which to resume it if it exists; every further encoder
+        has its own, with ``.1``, ``.2`` and so on behind the name.
+    copy
+        Return a copy with the results instead of writing to ``adata``.
+
+    Returns
+    -------
+    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
+
+    ``obsm['X_spacross' | key_added]``
+        Embedding, float32 array ``(n_obs, 16)``.
+    ``uns['spacross']``
+        Dict with ``params``, ``history`` (losses and learning rate by epoch), ``random_state``, ``version``.
+    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
+        The spatial graph, only if there was none.
+    ``layers[decoded_layer]``
+        Decoded expression, float32 ``(n_obs, n_vars)``, in the units of the input, not below 0; NaN for genes that are
+        not in ``mask_var`` or that a slice did not measure. Only on request.
+
+    Nothing is written if the call fails or is interrupted.
+
+    Raises
+    ------
+    KeyError
+        If a key does not exist; the message lists those that do.
+    TypeError
+        If the slice column is not categorical.
+    ValueError
+        If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
+        edges; if the device cannot be used; if a ``decoded_layer`` is asked of a representation.
+
+    See Also
+    --------
+    spotscape.pp.prepare : Counts to log-normalised expression.
+    spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.tl.spotscape : The other encoder.
+    spotscape.tl.smoothed_pca : The instant linear baseline.
+    spotscape.models.SpaCross : The same without AnnData.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_spots=300, n_genes=100, n_domains=4)
+    >>> sp.pp.prepare(adata, recipe="spacross")
+    >>> sp.pp.spatial_neighbors_knn(adata)
+    >>> sp.tl.spacross(adata, max_epochs=10)
+    >>> adata.obsm["X_spacross"].shape
+    (300, 16)
+
+    References
+    ----------
+    Fang & Min, *SpaCross*, Communications Biology 2025, doi 10.1038/s42003-025-08810-5.
+    """
+    from spotscape.models import SpaCross, SpaCrossConfig
+
+    require_data(adata)
+    slices = slice_labels(adata, library_key)
+    config = config or SpaCrossConfig()
+    if use_rep not in (None, "X"):
+        config = dataclasses.replace(config, n_components=None)
+    if max_epochs is not None:
+        config = dataclasses.replace(config, max_epochs=max_epochs)
+    tissue = read_input(
+        adata,
+        neighbors_key=neighbors_key,
+        library_key=library_key,
+        layer=layer,
+        use_rep=use_rep,
+        mask_var=mask_var,
+        across_slices=True,
+    )
+    return fit_and_write(
+        SpaCross(config, random_state=random_state),
+        adata,
+        tissue,
+        None if slices is None else slices.codes,
+        key_added=key_added,
+        decoded_layer=decoded_layer,
+        copy=copy,
+        device=device,
+        progress_bar=progress_bar,
+        checkpoint=checkpoint,
+    )
