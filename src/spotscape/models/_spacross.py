@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -18,7 +19,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, PrincipalComponents, DenseFeatures]):
+# Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
+_LARGEST_LOGARITHM = 20
+
+
+@dataclass(frozen=True)
+class _Reduction:
+    """From expression to what the encoder sees and back; ``is_log`` if expression is exponentiated on the way."""
+
+    components: PrincipalComponents
+    is_log: bool
+
+    @classmethod
+    def fit(cls, expression: Any, config: SpaCrossConfig, *, seed: int) -> Self:
+        is_log = config.linear_scale and expression.max() <= _LARGEST_LOGARITHM
+        linear = _expm1(expression) if is_log else expression
+        return cls(PrincipalComponents.fit(linear, config.n_components or 1, seed=seed), is_log)
+
+    def project(self, expression: Any) -> np.ndarray:
+        return self.components.project(_expm1(expression) if self.is_log else expression)
+
+    def restore(self, scores: np.ndarray) -> np.ndarray:
+        linear = self.components.restore(scores)
+        return np.log1p(np.maximum(linear, 0, out=linear), out=linear) if self.is_log else linear
+
+
+class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, _Reduction, DenseFeatures]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
     The graph may join slices (:func:`spotscape.pp.spatial_neighbors_3d`). With several slices, similar spots are sought
@@ -60,13 +86,12 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, PrincipalComponents
     def __init__(self, config: SpaCrossConfig | None = None, *, random_state: int | None = 0) -> None:
         super().__init__(config or SpaCrossConfig(), random_state)
 
-    def _reduce(self, expression: Any, device: torch.device) -> PrincipalComponents | None:
+    def _reduce(self, expression: Any, device: torch.device) -> _Reduction | None:
         if self.config.n_components is None:
             return None
-        seed = self.random_source.integer("basis")
-        return PrincipalComponents.fit(expression, self.config.n_components, seed=seed)
+        return _Reduction.fit(expression, self.config, seed=self.random_source.integer("basis"))
 
-    def _features(self, expression: Any, reduction: PrincipalComponents | None, device: torch.device) -> DenseFeatures:
+    def _features(self, expression: Any, reduction: _Reduction | None, device: torch.device) -> DenseFeatures:
         if reduction is not None:
             values = reduction.project(expression)
         else:
@@ -86,6 +111,11 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, PrincipalComponents
         ).mean(0)
         scores = decoded.float().cpu().numpy()
         return scores if self._reduction is None else self._reduction.restore(scores)
+
+
+def _expm1(expression: Any) -> Any:
+    # scipy's expm1 leaves zeros out, as it may.
+    return expression.expm1() if sparse.issparse(expression) else np.expm1(expression)
 
 
 def _to_scale(decoded: Tensor, values: Tensor) -> Tensor:

@@ -47,6 +47,8 @@ class SpaCrossNetwork(nn.Module):
         self.dropout = config.dropout
         self.token = MaskToken(n_features, replace_rate=config.replace_rate)
         self.linear_1 = FeatureProjection(n_features, hidden)
+        # As torch's linear layers begin, half as wide as a projection of genes: the next one is such a layer.
+        nn.init.uniform_(self.linear_1.weight, -(n_features**-0.5), n_features**-0.5)
         self.linear_2 = nn.Linear(hidden, feature, bias=False)
         self.graph_1 = GraphConvolution(feature, hidden)
         self.graph_2 = GraphConvolution(hidden, latent)
