@@ -227,7 +227,7 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         values = (expression,) if csr is None else (csr.data, csr.indices)
         layout = (tissue.graph.indptr, tissue.graph.indices, *tissue.slices)
         for part in (*values, *(tensor.cpu().numpy() for tensor in layout)):
-            digest.update(np.ascontiguousarray(part))
+            digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
     def _encode(self, features: F, graph: SpotGraph) -> list[Tensor]:
