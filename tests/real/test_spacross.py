@@ -24,8 +24,8 @@ def ari(adata: AnnData, use_rep: str, truth: str) -> float:
 def test_starmap(real_data: Callable[[str], Path]) -> None:
     """The default configuration, one seed.
 
-    A bar of sanity and no benchmark: what is published lies at .70 with a spread of .07 over seeds, so .65 is what no
-    working SpaCross should fall below, while a plain PCA stays far under it.
+    A bar of sanity and no benchmark: the released code reaches .70 here with a spread of .07 over seeds, so this one
+    seed says that the encoder works, which a plain PCA is far from, and not how well.
     """
     adata = ad.read_h5ad(real_data("starmap_visual_cortex.h5ad"))
     sp.pp.prepare(adata, recipe="spacross")
