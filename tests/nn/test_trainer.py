@@ -41,7 +41,7 @@ class Problem:
         return LossOutput(error, {"error": error})
 
     def fit(self, **plan: object) -> dict[str, np.ndarray]:
-        trainer = {name: plan.pop(name) for name in ("checkpoint", "checkpoint_every") if name in plan}
+        trainer = {name: plan.pop(name) for name in ("checkpoint", "checkpoint_every", "identity") if name in plan}
         settings = TrainingPlan(**{"max_epochs": 60, "lr": 0.1, "weight_decay": 0.0, **plan})
         return Trainer(settings, progress_bar=False, **trainer).fit(self.module, self, generator=self.generator)
 
@@ -111,6 +111,17 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     other.module = nn.Linear(4, 1)
     with pytest.raises(ValueError, match="belongs to another model or data set"):
         other.fit(checkpoint=file)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    """Although all shapes fit, as those of two tissues do that are reduced to as many components."""
+    file = tmp_path / "training.ckpt"
+    Problem().fit(checkpoint=file, identity="one")
+    again = Problem()
+    again.fit(checkpoint=file, identity="one")
+    assert again.calls == 0
+    with pytest.raises(ValueError, match="another model or data set, or to another configuration or seed; remove it"):
+        Problem().fit(checkpoint=file, identity="two")
 
 
 def test_divergence_is_an_error() -> None:

@@ -43,6 +43,25 @@ def test_rows_of_four() -> None:
     assert tuple(figure.get_size_inches()) == (5, 4)
 
 
+def test_five_panels_share_a_row() -> None:
+    """Three losses, their sum and the rate: what SpaCross leaves."""
+    rate = np.full(50, 1e-3)
+    figure = sp.pl.history({**CURVES, "contrast": np.linspace(2, 1, 50), "lr": rate})
+    assert figure.axes[0].get_gridspec().get_geometry() == (1, 5)
+    assert figure.axes[-1].get_title() == "learning rate"
+    assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == ["0.001"]
+
+
+@pytest.mark.parametrize("encoder", ["spotscape", "spacross"])
+def test_the_encoder_that_was_run_need_not_be_named(encoder: str) -> None:
+    adata = ad.AnnData(np.ones((2, 2)), uns={encoder: {"history": CURVES}, "prepare": {}})
+    assert len(sp.pl.history(adata).axes) == 3
+    adata.uns["spotscape"] = adata.uns["spacross"] = adata.uns[encoder]
+    with pytest.raises(ValueError, match=r"adata\.uns has 'spotscape' and 'spacross'; name one: key='spotscape'"):
+        sp.pl.history(adata)
+    assert len(sp.pl.history(adata, key="spacross").axes) == 3
+
+
 def test_errors() -> None:
     adata = ad.AnnData(np.ones((2, 2)), uns={"other": {"params": {}}})
     with pytest.raises(KeyError, match=r"'spotscape' not found in adata\.uns, which has: 'other'"):

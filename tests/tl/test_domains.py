@@ -75,6 +75,34 @@ def test_leiden_without_a_number_uses_the_resolution(adata: ad.AnnData) -> None:
     assert adata.uns["many"]["params"]["n_domains"] is None
 
 
+class TestWhichEmbedding:
+    """Whoever has run one encoder need not name it."""
+
+    def test_that_of_spacross_if_it_is_the_only_one(self, adata: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+        expected = sp.tl.domains(adata, n_domains=4, copy=True).obs["spotscape_domain"]
+        adata.obsm["X_spacross"] = adata.obsm.pop("X_spotscape")
+        adata.obsm["X_pca"] = np.zeros((180, 2))
+        with caplog.at_level("INFO"):
+            sp.tl.domains(adata, n_domains=4)
+        pd.testing.assert_series_equal(adata.obs["spotscape_domain"], expected)
+        assert adata.uns["spotscape_domain"]["params"]["use_rep"] == "X_spacross"
+        assert "Using `adata.obsm['X_spacross']`." in caplog.text
+
+    def test_two_are_an_error_unless_one_is_named(self, adata: ad.AnnData) -> None:
+        adata.obsm["X_spacross"] = adata.obsm["X_spotscape"][:, ::-1].copy()
+        with pytest.raises(ValueError, match="has 'X_spotscape' and 'X_spacross'; name one: use_rep='X_spotscape'"):
+            sp.tl.domains(adata, n_domains=4)
+        assert "spotscape_domain" not in adata.obs
+        sp.tl.domains(adata, n_domains=4, use_rep="X_spacross")
+        assert adata.uns["spotscape_domain"]["params"]["use_rep"] == "X_spacross"
+
+    def test_none(self, adata: ad.AnnData) -> None:
+        adata.obsm["X_pca"] = adata.obsm.pop("X_spotscape")
+        message = r"has: 'X_pca'. Name the .* sp.tl.spotscape\(adata\) or sp.tl.spacross\(adata\)"
+        with pytest.raises(KeyError, match=message):
+            sp.tl.domains(adata, n_domains=4)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_else_is_touched(adata: ad.AnnData, method: str) -> None:
     adata.uns["neighbors"] = {"mine": 1}

@@ -1,8 +1,10 @@
-"""What ``tl.spotscape`` and ``tl.smoothed_pca`` have in common: reading, writing, refusing, leaving alone."""
+"""What ``tl.spotscape``, ``tl.spacross`` and ``tl.smoothed_pca`` have in common: reading, writing, refusing."""
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 Tool = Callable[..., AnnData | None]
 spotscape = partial(sp.tl.spotscape, max_epochs=3)
-TOOLS = [pytest.param(spotscape, "X_spotscape", id="spotscape")]
-TOOLS.append(pytest.param(sp.tl.smoothed_pca, "X_smoothed_pca", id="smoothed_pca"))
-both = pytest.mark.parametrize(("tool", "key"), TOOLS)
+spacross = partial(sp.tl.spacross, max_epochs=3)
+ENCODERS = [pytest.param(spotscape, "X_spotscape", id="spotscape"), pytest.param(spacross, "X_spacross", id="spacross")]
+TOOLS = [*ENCODERS, pytest.param(sp.tl.smoothed_pca, "X_smoothed_pca", id="smoothed_pca")]
+every_tool = pytest.mark.parametrize(("tool", "key"), TOOLS)
+both_encoders = pytest.mark.parametrize(("tool", "key"), ENCODERS)
 
 
 def same(first: AnnData, second: AnnData) -> bool:
@@ -36,8 +40,8 @@ def same(first: AnnData, second: AnnData) -> bool:
     return keys and (first.X != second.X).sum() == 0 and first.obs.equals(second.obs)
 
 
-@both
-class TestBoth:
+@every_tool
+class TestEveryTool:
     def test_what_is_written(self, adata: AnnData, tool: Tool, key: str) -> None:
         before = adata.copy()
         assert tool(adata) is None
@@ -265,7 +269,6 @@ REFUSALS = [
     (empty_graph, {}, ValueError, r"has no edges; build it anew: sp.pp.spatial_neighbors_knn\(adata\)"),
     (text_slices, {"library_key": "where"}, TypeError, r"dtype (object|str), expected category; call .*astype"),
     (missing_slices, {"library_key": "where"}, ValueError, "missing for 1 spots"),
-    (crossed_slices, {"library_key": "where"}, ValueError, r"edges of .* join different slices .*library_key='where'"),
     (None, {"library_key": "nope"}, KeyError, "'nope' not found in adata.obs, which has: .*'domain'"),
     (None, {"neighbors_key": "nope"}, KeyError, r"which has the graphs: \['spatial_neighbors'\].*key_added='nope'"),
     (None, {"layer": "nope"}, KeyError, "'nope' not found in adata.layers, which has: 'counts'"),
@@ -278,7 +281,7 @@ REFUSALS = [
 ]
 
 
-@both
+@every_tool
 @pytest.mark.parametrize(("damage", "arguments", "error", "message"), REFUSALS)
 def test_refusals(  # noqa: PLR0917
     adata: AnnData,
@@ -299,7 +302,7 @@ def test_refusals(  # noqa: PLR0917
     assert {slot: set(getattr(adata, slot)) for slot in before} == before
 
 
-@both
+@every_tool
 def test_nothing_to_work_on(adata: AnnData, tool: Tool, key: str) -> None:
     for empty in (adata[:0], adata[:, :0]):
         with pytest.raises(ValueError, match="there is nothing to work on"):
@@ -312,7 +315,7 @@ def test_nothing_to_work_on(adata: AnnData, tool: Tool, key: str) -> None:
     assert key not in adata.obsm
 
 
-@both
+@every_tool
 def test_too_few_spots_for_the_default_graph(adata: AnnData, tool: Tool, key: str) -> None:
     few = adata[:6].copy()
     few = few[:, np.asarray((few.X > 0).sum(0)).ravel() > 0].copy()
@@ -320,6 +323,24 @@ def test_too_few_spots_for_the_default_graph(adata: AnnData, tool: Tool, key: st
     with pytest.raises(ValueError, match="n_neighs"):
         tool(few)
     assert key not in few.obsm
+
+
+@pytest.mark.parametrize("tool", [spotscape, sp.tl.smoothed_pca])
+def test_edges_between_slices_are_refused(adata: AnnData, tool: Tool) -> None:
+    before = set(adata.obsm)
+    crossed_slices(adata)
+    with pytest.raises(ValueError, match=r"edges of .* join different slices .*library_key='where'"):
+        tool(adata, library_key="where")
+    assert set(adata.obsm) == before
+
+
+def test_spacross_warns_of_edges_between_slices_that_nobody_asked_for(adata: AnnData) -> None:
+    """A graph of slices that were never registered, built without library_key, looks like that."""
+    crossed_slices(adata)
+    message = r"edges of adata.obsp\['spatial_connectivities'\] join different slices of adata.obs\['where'\], and .*3d"
+    with pytest.warns(UserWarning, match=message) as caught:
+        spacross(adata, library_key="where")
+    assert caught[0].filename.endswith("test_embeddings.py")
 
 
 def test_counts_in_a_layer_are_the_users_choice(adata: AnnData) -> None:
@@ -344,14 +365,263 @@ def test_a_graph_of_another_size(adata: AnnData, monkeypatch: pytest.MonkeyPatch
         reading.read_graph(stub, "spatial_neighbors")
 
 
+@both_encoders
+class TestEncoders:
+    def test_record(self, adata: AnnData, tool: Tool, key: str) -> None:
+        tool(adata)
+        record = adata.uns[key.removeprefix("X_")]
+        assert set(record) == {"params", "history", "random_state", "version"}
+        assert {"loss", "lr"} < set(record["history"])
+        assert all(curve.shape == (3,) for curve in record["history"].values())
+        params = {"max_epochs": 3, "n_features": 100, "source": "adata.X", "library_key": None}
+        assert {name: record["params"][name] for name in params} == params
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, FloatingPointError])
+    def test_what_stops_the_training_leaves_everything(
+        self, adata: AnnData, tool: Tool, key: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither the graph, which was built by then, nor anything else is written."""
+        no_graph(adata)
+        before = adata.copy()
+
+        def stopped(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("spotscape.nn.trainer.Trainer._step", stopped)
+        with pytest.raises(error):
+            tool(adata, decoded_layer="decoded")
+        assert same(adata, before)
+
+    def test_nothing_is_written_if_decoding_fails(
+        self, adata: AnnData, tool: Tool, key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = adata.copy()
+
+        def failing(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr("spotscape.models._graph_encoder.GraphEncoder.reconstruct", failing)
+        with pytest.raises(MemoryError):
+            tool(adata, decoded_layer="decoded")
+        assert same(adata, before)
+
+    def test_scaled_data_by_use_rep(self, adata: AnnData, tool: Tool, key: str) -> None:
+        adata.obsm["X_scaled"] = np.random.default_rng(0).normal(size=(300, 20))
+        tool(adata, use_rep="X_scaled")
+        assert np.isfinite(adata.obsm[key]).all()
+
+    def test_device(self, adata: AnnData, tool: Tool, key: str) -> None:
+        import torch
+
+        with pytest.raises(ValueError, match="device='gpu' is not a device; use 'auto', 'cpu', 'cuda'"):
+            tool(adata, device="gpu")
+        if not torch.cuda.is_available():
+            with pytest.raises(ValueError, match="torch finds no usable GPU"):
+                tool(adata, device="cuda:1")
+        assert key not in adata.obsm
+
+    def test_progress_bar(self, adata: AnnData, tool: Tool, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+        tool(adata, progress_bar=True)
+        n_encoders = adata.uns[key.removeprefix("X_")]["params"]["n_encoders"]
+        assert f"encoder {n_encoders} of {n_encoders}: 100%" in capsys.readouterr().err
+        tool(adata, progress_bar=False)
+        assert "encoder" not in capsys.readouterr().err
+
+    def test_a_view_becomes_an_anndata_of_its_own(self, adata: AnnData, tool: Tool, key: str) -> None:
+        """As in scanpy, with anndata's own warning; the parent gets nothing."""
+        view = adata[np.arange(300)]
+        assert view.is_view
+        with pytest.warns(ad.ImplicitModificationWarning):
+            tool(view)
+        assert not view.is_view
+        assert key not in adata.obsm
+        np.testing.assert_array_equal(view.obsm[key], tool(adata, copy=True).obsm[key])
+
+    def test_a_backed_copy_is_refused_before_the_training(
+        self, adata: AnnData, tool: Tool, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        adata.write_h5ad(tmp_path / "tissue.h5ad")
+        backed = ad.read_h5ad(tmp_path / "tissue.h5ad", backed="r")
+        forbid_training(monkeypatch)
+        with pytest.raises(
+            ValueError, match=r"tissue.h5ad' and cannot be copied; load it: adata = adata.to_memory\(\)"
+        ):
+            tool(backed, copy=True)
+
+    def test_a_checkpoint_resumes_to_the_same_bits(
+        self, adata: AnnData, tool: Tool, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from spotscape.nn.trainer import Trainer
+
+        expected = tool(adata, max_epochs=30, copy=True)
+        step, calls = Trainer._step, []
+
+        def interrupted(*arguments: object) -> None:
+            calls.append(1)
+            if len(calls) == 28:
+                raise KeyboardInterrupt
+            step(*arguments)
+
+        file = tmp_path / "fit.ckpt"
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_step", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                tool(adata, max_epochs=30, checkpoint=file)
+        assert file.exists()
+        assert key not in adata.obsm
+        tool(adata, max_epochs=30, checkpoint=file)
+        assert adata.obsm[key].tobytes() == expected.obsm[key].tobytes()
+        record = key.removeprefix("X_")
+        np.testing.assert_array_equal(adata.uns[record]["history"]["loss"], expected.uns[record]["history"]["loss"])
+        # All epochs are in the files by now, and training again would be a waste.
+        forbid_training(monkeypatch)
+        assert tool(adata, max_epochs=30, checkpoint=file, copy=True).obsm[key].tobytes() == adata.obsm[key].tobytes()
+
+    @pytest.mark.parametrize("change", ["spots", "expression", "graph", "seed", "configuration"])
+    def test_a_checkpoint_of_another_training_is_refused(
+        self, adata: AnnData, tool: Tool, key: str, change: str, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "fit.ckpt"
+        tool(adata, checkpoint=file, copy=True)
+        arguments: dict[str, object] = {}
+        if change == "spots":
+            adata = adata[:299].copy()
+        elif change == "expression":
+            adata.X = adata.X[np.r_[1:300, 0]]
+        elif change == "graph":
+            sp.pp.spatial_neighbors_knn(adata, n_neighs=5)
+        elif change == "seed":
+            arguments["random_state"] = 1
+        else:
+            config = sp.models.SpotscapeConfig if tool is spotscape else sp.models.SpaCrossConfig
+            arguments["config"] = config(lr=0.0123)
+        with pytest.raises(ValueError, match=r"checkpoint .*fit.ckpt belongs to another model or data set"):
+            tool(adata, checkpoint=file, **arguments)
+        assert key not in adata.obsm
+
+
+def test_a_checkpoint_of_the_other_encoder_is_refused(adata: AnnData, tmp_path: Path) -> None:
+    spotscape(adata, checkpoint=tmp_path / "fit.ckpt")
+    with pytest.raises(ValueError, match="belongs to another model or data set"):
+        spacross(adata, checkpoint=tmp_path / "fit.ckpt")
+
+
+def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(*_: object) -> None:
+        pytest.fail("it trains although it cannot succeed, or need not")
+
+    monkeypatch.setattr("spotscape.nn.trainer.Trainer._step", trained)
+
+
+@both_encoders
+class TestDecodedLayer:
+    def test_units(self, adata: AnnData, tool: Tool, key: str) -> None:
+        """Expression in the units of the input: not below 0, about as large, and with each gene's pattern."""
+        before = adata.copy()
+        tool(adata, max_epochs=60, decoded_layer="decoded")
+        assert set(adata.layers) - set(before.layers) == {"decoded"}
+        layer, used = adata.layers["decoded"], adata.var["highly_variable"].to_numpy()
+        assert layer.shape == adata.shape
+        assert layer.dtype == np.float32
+        assert np.isnan(layer[:, ~used]).all()
+        decoded, given = layer[:, used], adata.X[:, used].toarray()
+        assert np.isfinite(decoded).all()
+        assert decoded.min() >= 0
+        assert np.corrcoef(decoded.ravel(), given.ravel())[0, 1] > 0.5
+        assert 0.8 < decoded.mean() / given.mean() < 1.25
+        typical = pd.DataFrame(given).groupby(adata.obs["domain"].to_numpy()).transform("mean").to_numpy()
+        of_domains = np.argsort(typical.var(axis=0))[-30:]
+        by_gene = [np.corrcoef(decoded[:, gene], typical[:, gene])[0, 1] for gene in of_domains]
+        assert np.median(by_gene) > 0.6
+        assert same(before, without(adata, key, "decoded"))
+
+    def test_denoised(self, adata: AnnData, tool: Tool, key: str) -> None:
+        """Spots of a domain resemble each other more than before: what remains is less than half of the variance."""
+        tool(adata, max_epochs=60, decoded_layer="decoded", mask_var=None)
+        given, decoded = (
+            pd.DataFrame(matrix).groupby(adata.obs["domain"].to_numpy()).var().to_numpy().mean()
+            for matrix in (adata.X.toarray(), adata.layers["decoded"])
+        )
+        assert decoded < given / 2
+
+    def test_same_as_the_model(self, adata: AnnData, tool: Tool, key: str) -> None:
+        tool(adata, decoded_layer="decoded", mask_var=None)
+        name = "Spotscape" if key == "X_spotscape" else "SpaCross"
+        model = getattr(sp.models, name)(getattr(sp.models, f"{name}Config")(max_epochs=3))
+        matrix, graph = sparse.csr_array(adata.X), adata.obsp["spatial_connectivities"]
+        decoded = model.fit(matrix, graph, progress_bar=False).reconstruct(matrix, graph)
+        np.testing.assert_array_equal(adata.layers["decoded"], np.maximum(decoded, 0))
+
+    def test_the_embedding_does_not_depend_on_it(self, adata: AnnData, tool: Tool, key: str) -> None:
+        with_layer = tool(adata, decoded_layer="decoded", copy=True)
+        assert "decoded" not in adata.layers
+        assert with_layer.obsm[key].tobytes() == tool(adata, copy=True).obsm[key].tobytes()
+
+    @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+    def test_round_trips(self, adata: AnnData, tool: Tool, key: str, tmp_path: Path) -> None:
+        tool(adata, max_epochs=2, decoded_layer="decoded")
+        adata.write_h5ad(tmp_path / "tissue.h5ad")
+        adata.write_zarr(tmp_path / "tissue.zarr")
+        assert np.isnan(adata.layers["decoded"]).any()
+        for loaded in (ad.read_h5ad(tmp_path / "tissue.h5ad"), ad.read_zarr(tmp_path / "tissue.zarr")):
+            np.testing.assert_array_equal(loaded.layers["decoded"], adata.layers["decoded"])
+
+    def test_genes_that_a_slice_lacks(self, adata: AnnData, tool: Tool, key: str) -> None:
+        """They were not seen by the encoder in any slice, so nothing is decoded for them in any."""
+        adata.obs["slice"] = pd.Categorical(np.where(np.arange(300) < 150, "a", "b"))
+        sp.pp.spatial_neighbors_knn(adata, library_key="slice")
+        mean = np.where(adata.var["highly_variable"], np.asarray(adata.X.mean(0)).ravel(), 0)
+        lacking = np.argsort(mean)[-3:]
+        matrix = adata.X.toarray()
+        matrix[np.ix_(np.arange(300) < 150, lacking)] = 0
+        adata.X = sparse.csr_matrix(matrix)
+        tool(adata, max_epochs=2, library_key="slice", decoded_layer="decoded")
+        unseen = np.isnan(adata.layers["decoded"])
+        assert unseen[:, lacking].all()
+        assert unseen.all(axis=0).sum() == unseen.any(axis=0).sum() == 120 - adata.uns[key[2:]]["params"]["n_features"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            (
+                {"use_rep": "spatial"},
+                ValueError,
+                r"'decoded' needs genes, but the input is adata.obsm\['spatial'\]; drop",
+            ),
+            ({"decoded_layer": "counts"}, ValueError, "'counts' would overwrite measured expression; choose another"),
+            ({"decoded_layer": "log", "layer": "log"}, ValueError, "'log' would overwrite measured expression"),
+            ({"decoded_layer": True}, TypeError, r"must be the name of a layer, not True \(bool\)"),
+        ],
+    )
+    def test_refusals_before_the_training(  # noqa: PLR0917
+        self,
+        adata: AnnData,
+        tool: Tool,
+        key: str,
+        arguments: dict[str, object],
+        error: type[Exception],
+        message: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        adata.layers["log"] = adata.X.copy()
+        before = adata.copy()
+        forbid_training(monkeypatch)
+        with pytest.raises(error, match=message):
+            tool(adata, **{"decoded_layer": "decoded", **arguments})
+        assert same(adata, before)
+
+
+def without(adata: AnnData, key: str, layer: str) -> AnnData:
+    """Return the AnnData without an encoder's results."""
+    del adata.obsm[key], adata.uns[key.removeprefix("X_")], adata.layers[layer]
+    return adata
+
+
 class TestSpotscape:
     def test_record(self, adata: AnnData) -> None:
         spotscape(adata)
         record = adata.uns["spotscape"]
         assert set(record["history"]) == {"loss", "telescope", "reconstruction", "lr"}
-        assert all(len(curve) == 3 for curve in record["history"].values())
-        assert record["params"]["max_epochs"] == 3
-        assert record["params"]["n_features"] == 100
 
     def test_configuration(self, adata: AnnData) -> None:
         config = sp.models.SpotscapeConfig(latent_size=8, max_epochs=50)
@@ -367,44 +637,145 @@ class TestSpotscape:
         embedding = model.fit(matrix, graph, progress_bar=False).embed(matrix, graph)
         np.testing.assert_array_equal(embedding, adata.obsm["X_spotscape"])
 
-    def test_interruption_leaves_everything(self, adata: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-        before = adata.copy()
-        no_graph(adata)
-        no_graph(before)
-
-        def interrupted(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("spotscape.nn.trainer.Trainer._step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            spotscape(adata)
-        assert same(adata, before)
-
-    def test_scaled_data_by_use_rep(self, adata: AnnData) -> None:
-        adata.obsm["X_scaled"] = np.random.default_rng(0).normal(size=(300, 20))
-        spotscape(adata, use_rep="X_scaled")
-        assert np.isfinite(adata.obsm["X_spotscape"]).all()
-
-    def test_device(self, adata: AnnData) -> None:
-        import torch
-
-        with pytest.raises(ValueError, match="device='gpu' is not a device; use 'auto', 'cpu', 'cuda'"):
-            spotscape(adata, device="gpu")
-        if not torch.cuda.is_available():
-            with pytest.raises(ValueError, match="torch finds no usable GPU"):
-                spotscape(adata, device="cuda:1")
-
     def test_it_says_what_it_does(self, adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):
             spotscape(adata)
         assert "Training Spotscape on 300 spots and 100 genes: 4 encoder(s), 3 epochs each, on cpu." in caplog.text
         assert "Adding `adata.obsm['X_spotscape']`." in caplog.text
 
-    def test_progress_bar(self, adata: AnnData, capsys: pytest.CaptureFixture[str]) -> None:
-        spotscape(adata, progress_bar=True)
-        assert "encoder 4 of 4: 100%" in capsys.readouterr().err
-        spotscape(adata, progress_bar=False)
-        assert "encoder" not in capsys.readouterr().err
+
+class TestSpaCross:
+    def test_record(self, adata: AnnData) -> None:
+        spacross(adata)
+        assert set(adata.uns["spacross"]["history"]) == {"loss", "reconstruction", "consistency", "contrast", "lr"}
+
+    def test_objectives_that_are_off_have_no_curve(self, adata: AnnData) -> None:
+        spacross(adata, config=sp.models.SpaCrossConfig(contrast_weight=0))
+        assert set(adata.uns["spacross"]["history"]) == {"loss", "reconstruction", "consistency", "lr"}
+
+    def test_configuration(self, adata: AnnData) -> None:
+        spacross(adata, config=sp.models.SpaCrossConfig(latent_size=8, max_epochs=50, n_components=20))
+        assert adata.obsm["X_spacross"].shape == (300, 8)
+        params = adata.uns["spacross"]["params"]
+        assert (params["max_epochs"], params["n_components"]) == (3, 20)
+
+    def test_same_as_the_model(self, adata: AnnData) -> None:
+        spacross(adata)
+        matrix = sparse.csr_array(adata.X[:, adata.var["highly_variable"].to_numpy()])
+        graph = adata.obsp["spatial_connectivities"]
+        model = sp.models.SpaCross(sp.models.SpaCrossConfig(max_epochs=3))
+        embedding = model.fit(matrix, graph, progress_bar=False).embed(matrix, graph)
+        np.testing.assert_array_equal(embedding, adata.obsm["X_spacross"])
+
+    @pytest.mark.parametrize("form", ["dense", "float64", "sparse", "frame"])
+    def test_a_representation_is_taken_as_it_is(self, adata: AnnData, form: str) -> None:
+        """Scores of a PCA are neither standardised nor reduced once more, whatever ``n_components`` says."""
+        scores = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
+        convert = {
+            "dense": lambda x: x,
+            "float64": lambda x: x.astype(np.float64),
+            "sparse": sparse.csr_array,
+            "frame": lambda x: pd.DataFrame(x, index=adata.obs_names, columns=[f"PC{i}" for i in range(20)]),
+        }[form]
+        adata.obsm["X_pca"] = convert(scores)
+        spacross(adata, use_rep="X_pca", config=sp.models.SpaCrossConfig(n_components=5))
+        params = adata.uns["spacross"]["params"]
+        assert (params["n_components"], params["n_features"]) == (None, 20)
+        assert params["source"] == "adata.obsm['X_pca']"
+        graph = adata.obsp["spatial_connectivities"]
+        model = sp.models.SpaCross(sp.models.SpaCrossConfig(max_epochs=3, n_components=None))
+        embedding = model.fit(scores, graph, progress_bar=False).embed(scores, graph)
+        np.testing.assert_array_equal(embedding, adata.obsm["X_spacross"])
+
+    def test_x_by_its_name_is_expression(self, adata: AnnData) -> None:
+        expected = spacross(adata, copy=True).obsm["X_spacross"]
+        named = spacross(adata, use_rep="X", copy=True)
+        assert named.uns["spacross"]["params"]["n_components"] is not None
+        np.testing.assert_array_equal(named.obsm["X_spacross"], expected)
+
+    def test_the_configuration_handed_in_is_not_changed(self, adata: AnnData) -> None:
+        config = sp.models.SpaCrossConfig(n_components=5, max_epochs=50)
+        adata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(300, 20))
+        spacross(adata, use_rep="X_pca", config=config)
+        assert config == sp.models.SpaCrossConfig(n_components=5, max_epochs=50)
+
+    @pytest.mark.parametrize("log1p", [True, False])
+    def test_recipe(self, log1p: bool) -> None:
+        adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=200, n_genes=120, difficulty=0.3, random_state=0)
+        sp.pp.prepare(adata, recipe="spacross", n_top_genes=80, log1p=log1p)
+        spacross(adata, decoded_layer="decoded", max_epochs=60)
+        assert adata.uns["spacross"]["params"]["n_features"] == 80
+        used = adata.var["highly_variable"].to_numpy()
+        ratio = adata.layers["decoded"][:, used].mean() / adata.X[:, used].mean()
+        assert 0.8 < ratio < 1.25
+
+    def test_it_says_what_it_does(self, adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.INFO):
+            spacross(adata, decoded_layer="decoded", config=sp.models.SpaCrossConfig(n_encoders=2))
+        assert "Training SpaCross on 300 spots and 100 genes: 2 encoder(s), 3 epochs each, on cpu." in caplog.text
+        assert "Decoded are the 100 genes that were used; the others are NaN." in caplog.text
+        for what in ("layers['decoded']", "obsm['X_spacross']", "uns['spacross']"):
+            assert f"Adding `adata.{what}`." in caplog.text
+
+
+class TestTheEncodersReadTheSame:
+    """Who knows one knows the other: arguments, defaults, sections of the documentation, records."""
+
+    signatures = (inspect.signature(sp.tl.spotscape), inspect.signature(sp.tl.spacross))
+
+    def test_arguments(self) -> None:
+        ours, other = (list(one.parameters.values()) for one in self.signatures)
+        assert [parameter.name for parameter in ours] == [parameter.name for parameter in other]
+        assert [parameter.kind for parameter in ours] == [parameter.kind for parameter in other]
+        differing = [first.name for first, second in zip(ours, other, strict=True) if first.default != second.default]
+        assert differing == ["key_added"]
+
+    def test_annotations(self) -> None:
+        ours, other = (one.parameters.values() for one in self.signatures)
+        differing = {
+            first.name: (first.annotation, second.annotation)
+            for first, second in zip(ours, other, strict=True)
+            if first.annotation != second.annotation
+        }
+        assert differing == {"config": ("SpotscapeConfig | None", "SpaCrossConfig | None")}
+        assert self.signatures[0].return_annotation == self.signatures[1].return_annotation
+
+    def test_documentation(self) -> None:
+        titles, parameters, written = [], [], []
+        for function in (sp.tl.spotscape, sp.tl.spacross):
+            text = inspect.getdoc(function) or ""
+            titles.append(re.findall(r"^(\w[\w ]*)\n-{3,}$", text, flags=re.MULTILINE))
+            section = text.partition("Parameters\n")[2].partition("Returns\n")[0]
+            parameters.append(re.findall(r"^(\w+)$", section, flags=re.MULTILINE))
+            section = text.partition("Returns\n")[2].partition("Raises\n")[0]
+            keys = re.findall(r"^``.*``$", section, flags=re.MULTILINE)
+            written.append([key.replace("spacross", "spotscape") for key in keys])
+        assert titles[0] == titles[1]
+        assert len(titles[0]) == 6
+        assert parameters[0] == parameters[1]
+        assert len(parameters[0]) == len(self.signatures[0].parameters)
+        assert written[0] == written[1]
+        assert len(written[0]) == 4
+
+    def test_records(self, adata: AnnData) -> None:
+        spotscape(adata)
+        spacross(adata)
+        ours, other = adata.uns["spotscape"], adata.uns["spacross"]
+        assert list(ours) == list(other)
+        for record in (ours, other):
+            assert {"loss", "lr"} <= set(record["history"])
+            assert all(curve.dtype == np.float64 for curve in record["history"].values())
+        shared = {"source", "mask_var", "neighbors_key", "library_key", "n_features", "max_epochs", "n_encoders"}
+        assert {name: ours["params"][name] for name in shared - {"n_encoders"}} == {
+            name: other["params"][name] for name in shared - {"n_encoders"}
+        }
+
+    def test_neither_disturbs_the_other(self, adata: AnnData) -> None:
+        alone = spacross(adata, copy=True).obsm["X_spacross"]
+        spotscape(adata)
+        spacross(adata)
+        assert {"X_spotscape", "X_spacross"} <= set(adata.obsm)
+        assert adata.obsm["X_spacross"].tobytes() == alone.tobytes()
 
 
 class TestSmoothedPca:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from spotscape.tl._graph import graph_or_default
 if TYPE_CHECKING:
     from anndata import AnnData
 
+Tool = Callable[..., object]
 KEY = "spatial_3d_neighbors"
 MEND = (
     r"^\d+ edges of adata.obsp\['spatial_3d_connectivities'\] join different slices of adata.obs\['slice'\]; a graph "
@@ -58,7 +60,7 @@ def test_edges_across_slices_are_kept_where_they_are_allowed(stack: AnnData) -> 
 
 
 @pytest.mark.parametrize("tool", [sp.tl.spotscape, sp.tl.smoothed_pca])
-def test_edges_across_slices_are_refused_elsewhere(stack: AnnData, tool: object) -> None:
+def test_edges_across_slices_are_refused_elsewhere(stack: AnnData, tool: Tool) -> None:
     before = set(stack.obsm)
     with pytest.raises(ValueError, match=MEND):
         tool(stack, library_key="slice", neighbors_key=KEY)
@@ -79,9 +81,33 @@ def test_without_slices_no_edge_crosses_any(stack: AnnData) -> None:
 
 
 def test_the_default_graph_stays_within_slices(stack: AnnData) -> None:
-    graph, built = graph_or_default(stack, "spatial_neighbors", "slice", across_slices=True)
+    with pytest.warns(UserWarning, match="not used; to use it, name it: neighbors_key='spatial_3d_neighbors'"):
+        graph, built = graph_or_default(stack, "spatial_neighbors", "slice", across_slices=True)
     assert n_crossing(stack, graph) == 0
     assert set(built) == {"obsp", "uns"}
+
+
+def test_no_word_of_a_graph_that_the_tool_could_not_use(stack: AnnData) -> None:
+    graph, _ = graph_or_default(stack, "spatial_neighbors", "slice")
+    assert n_crossing(stack, graph) == 0
+
+
+@pytest.mark.parametrize("tool", [sp.tl.spacross, sp.tl.spotscape])
+def test_a_graph_across_slices_wants_to_know_the_slices(stack: AnnData, tool: Tool) -> None:
+    with pytest.warns(UserWarning, match="'spatial_3d_neighbors' joins slices, but library_key is None") as caught:
+        tool(stack, neighbors_key=KEY, max_epochs=2)
+    assert caught[0].filename == __file__
+
+
+def test_spacross_takes_edges_across_slices(stack: AnnData) -> None:
+    before = stack.copy()
+    sp.tl.spacross(stack, library_key="slice", neighbors_key=KEY, max_epochs=2)
+    assert stack.uns["spacross"]["params"]["neighbors_key"] == KEY
+    assert set(stack.obsp) == set(before.obsp)
+    assert (stack.obsp["spatial_3d_connectivities"] != before.obsp["spatial_3d_connectivities"]).nnz == 0
+    sp.pp.spatial_neighbors_knn(stack, library_key="slice")
+    within = sp.tl.spacross(stack, library_key="slice", max_epochs=2, copy=True)
+    assert not np.allclose(within.obsm["X_spacross"], stack.obsm["X_spacross"])
 
 
 def test_a_graph_that_is_not_there_is_asked_for_with_the_right_call(stack: AnnData) -> None:

@@ -1,4 +1,4 @@
-"""``tl.spotscape`` and ``tl.integrate_slices`` on several slices."""
+"""``tl.spotscape``, ``tl.spacross`` and ``tl.integrate_slices`` on several slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import spotscape as sp
-from spotscape.models import SpotscapeConfig
+from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 QUICK = SpotscapeConfig(max_epochs=6, n_encoders=2, scaling_spots=100)
 spotscape = partial(sp.tl.spotscape, library_key="slice", config=QUICK)
+ACROSS = SpaCrossConfig(max_epochs=6, n_components=20, refresh_every=3)
+spacross = partial(sp.tl.spacross, library_key="slice", config=ACROSS)
+spacross_3d = partial(spacross, neighbors_key="spatial_3d_neighbors")
+encoders = pytest.mark.parametrize(
+    ("tool", "key"),
+    [
+        pytest.param(spotscape, "X_spotscape", id="spotscape"),
+        pytest.param(spacross, "X_spacross", id="spacross"),
+        pytest.param(spacross_3d, "X_spacross", id="spacross_3d"),
+    ],
+)
 integrate = partial(sp.tl.integrate_slices, library_key="slice", use_rep="X_smoothed_pca")
 
 
@@ -30,6 +41,8 @@ def _slices() -> AnnData:
     )
     sp.pp.prepare(adata, n_top_genes=100, library_key="slice")
     sp.pp.spatial_neighbors_knn(adata, library_key="slice")
+    adata.obsm["spatial_aligned"] = adata.obsm["spatial_truth"].copy()
+    sp.pp.spatial_neighbors_3d(adata, library_key="slice", slice_gap=1.0)
     sp.tl.smoothed_pca(adata, library_key="slice", n_comps=10)
     return adata
 
@@ -60,37 +73,95 @@ def test_several_slices_have_their_own_defaults(adata: AnnData) -> None:
     assert one.uns["spotscape"]["params"]["n_encoders"] == SpotscapeConfig().n_encoders
 
 
-def test_a_single_slice_needs_none_of_them(adata: AnnData) -> None:
+@pytest.mark.parametrize(("tool", "key"), [(spotscape, "X_spotscape"), (spacross, "X_spacross")])
+def test_a_single_slice_needs_none_of_them(adata: AnnData, tool: partial[None], key: str) -> None:
     one = adata[adata.obs["slice"] == "slice_1"].copy()
-    spotscape(one)
-    assert "scaling" not in one.uns["spotscape"]["history"]
+    tool(one)
+    assert "scaling" not in one.uns[key.removeprefix("X_")]["history"]
     same = one.copy()
-    sp.tl.spotscape(same, config=QUICK)
-    assert same.obsm["X_spotscape"].tobytes() == one.obsm["X_spotscape"].tobytes()
+    tool(same, library_key=None)
+    assert same.obsm[key].tobytes() == one.obsm[key].tobytes()
 
 
-def test_labels_are_never_looked_at(adata: AnnData) -> None:
+@encoders
+def test_labels_are_never_looked_at(adata: AnnData, tool: partial[None], key: str) -> None:
     """Training with the truth, with a shuffled truth and without any annotation gives the same bits."""
-    spotscape(adata)
-    expected = adata.obsm["X_spotscape"].tobytes()
+    tool(adata)
+    expected = adata.obsm[key].tobytes()
     shuffled = adata.copy()
     shuffled.obs["domain"] = np.random.default_rng(0).permutation(adata.obs["domain"])
     bare = adata.copy()
     bare.obs = bare.obs[["slice"]]
     del bare.varm["domain_effect"], bare.obsm["spatial_truth"], bare.uns["simulation"]
     for other in (shuffled, bare):
-        spotscape(other)
-        assert other.obsm["X_spotscape"].tobytes() == expected
+        tool(other)
+        assert other.obsm[key].tobytes() == expected
 
 
-@pytest.mark.parametrize("tool", [spotscape, integrate])
-def test_interleaved_spots_are_no_other_tissue(adata: AnnData, tool: partial[None]) -> None:
+@encoders
+def test_names_of_slices_do_not_matter(adata: AnnData, tool: partial[None], key: str) -> None:
+    tool(adata)
+    renamed = adata.copy()
+    renamed.obs["slice"] = renamed.obs["slice"].cat.rename_categories(["x", "y", "z"])
+    tool(renamed)
+    assert renamed.obsm[key].tobytes() == adata.obsm[key].tobytes()
+
+
+@pytest.mark.parametrize("neighbors_key", ["spatial_neighbors", "spatial_3d_neighbors"])
+def test_spacross_finds_domains_under_a_batch_effect(neighbors_key: str) -> None:
+    """Two slices of one tissue, so different in expression that a PCA mixes none of their spots.
+
+    How well they mix is asserted for the graph that joins them only: within slices, offsets as large as this stay.
+    """
+    import scanpy as sc
+
+    two = sp.datasets.simulate_tissue(
+        n_domains=3, n_slices=2, n_spots=200, n_genes=120, difficulty=0.3, batch_effect=0.6, random_state=0
+    )
+    sp.pp.prepare(two, recipe="spacross", library_key="slice")
+    sp.pp.spatial_neighbors_knn(two, library_key="slice")
+    sp.pp.spatial_neighbors_3d(two, library_key="slice", spatial_key="spatial_truth", slice_gap=1.0)
+    sc.pp.pca(two, n_comps=16)
+    before = two.obsm["X_pca"]
+    config = SpaCrossConfig(max_epochs=60, lr=0.01, n_components=20)
+    spacross(two, neighbors_key=neighbors_key, config=config)
+    after = two.obsm["X_spacross"]
+    slices, domain = two.obs["slice"], two.obs["domain"]
+    assert sp.metrics.ilisi(slices, before) < 0.1
+    if neighbors_key == "spatial_3d_neighbors":
+        assert sp.metrics.ilisi(slices, after) > 0.7
+    assert sp.metrics.clisi(domain, after) > max(0.85, sp.metrics.clisi(domain, before))
+    sp.tl.domains(two, n_domains=3)
+    assert sp.metrics.ari(domain, two.obs["spotscape_domain"]) > 0.5
+
+
+def test_integration_after_spacross_is_an_option(adata: AnnData) -> None:
+    kept = spacross(adata, config=SpaCrossConfig(max_epochs=6, integrate=False), copy=True)
+    taken = spacross(adata, config=SpaCrossConfig(max_epochs=6), copy=True)
+    slices = adata.obs["slice"]
+    mixing = [sp.metrics.ilisi(slices, one.obsm["X_spacross"]) for one in (kept, taken)]
+    assert mixing[0] + 0.05 < mixing[1]
+
+
+LEARNT = SpaCrossConfig(max_epochs=60, lr=0.01, n_components=20)
+
+
+@pytest.mark.parametrize(
+    ("tool", "key"),
+    [
+        (spotscape, "X_spotscape"),
+        (partial(spacross_3d, config=LEARNT), "X_spacross"),
+        (integrate, "X_smoothed_pca_integrated"),
+    ],
+    ids=["spotscape", "spacross_3d", "integrate"],
+)
+def test_interleaved_spots_are_no_other_tissue(adata: AnnData, tool: partial[None], key: str) -> None:
     """The embedding does not depend on slices lying one after the other, up to the draws of queries and prototypes."""
     tool(adata)
     assert adata.obs["slice"].is_monotonic_increasing
-    key = "X_spotscape" if tool is spotscape else "X_smoothed_pca_integrated"
     mixed = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
     sp.pp.spatial_neighbors_knn(mixed, library_key="slice")
+    sp.pp.spatial_neighbors_3d(mixed, library_key="slice", slice_gap=1.0)
     tool(mixed)
     assert np.isfinite(mixed.obsm[key]).all()
     domains = []
@@ -104,12 +175,14 @@ def test_unused_categories_and_the_global_generator_are_left_alone(adata: AnnDat
     adata.obs["slice"] = adata.obs["slice"].cat.add_categories("slice_9")
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     spotscape(adata)
+    spacross_3d(adata)
     integrate(adata)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
     assert "slice_9" in adata.obs["slice"].cat.categories
 
 
-def test_different_panels(adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("tool", "key"), [(spotscape, "X_spotscape"), (spacross, "X_spacross")])
+def test_different_panels(adata: AnnData, tool: partial[None], key: str, caplog: pytest.LogCaptureFixture) -> None:
     """Genes that a slice lacks are zero there after an outer join; the others are used, and it says how many."""
     parts = [adata[adata.obs["slice"] == name].copy() for name in adata.obs["slice"].cat.categories]
     used = adata.var_names[adata.var["highly_variable"]]
@@ -119,8 +192,11 @@ def test_different_panels(adata: AnnData, caplog: pytest.LogCaptureFixture) -> N
     joined.obs["slice"] = joined.obs["slice"].astype("category")
     mask = joined.var_names.isin(used)
     with caplog.at_level(logging.INFO, logger="spotscape"):
-        spotscape(joined, mask_var=mask)
-    n_shared = joined.uns["spotscape"]["params"]["n_features"]
+        tool(joined, mask_var=mask, decoded_layer="decoded")
+    n_shared = joined.uns[key.removeprefix("X_")]["params"]["n_features"]
+    decoded = np.isfinite(joined.layers["decoded"])
+    assert decoded.all(axis=0).sum() == decoded.any(axis=0).sum() == n_shared
+    assert not decoded[:, joined.var_names.isin(used[:20])].any()
     # A few more may be missing from the small slice by chance.
     assert 75 <= n_shared <= 80
     text = "\n".join(record.message for record in caplog.records)
@@ -129,29 +205,56 @@ def test_different_panels(adata: AnnData, caplog: pytest.LogCaptureFixture) -> N
     assert "'slice_3' lacks 15" in text
 
 
-def test_few_shared_genes_are_a_warning_and_none_an_error(adata: AnnData) -> None:
+@pytest.mark.parametrize("tool", [spotscape, spacross])
+def test_few_shared_genes_are_a_warning_and_none_an_error(adata: AnnData, tool: partial[None]) -> None:
     matrix = adata.X.toarray()
     first = (adata.obs["slice"] == "slice_1").to_numpy()
     matrix[np.ix_(first, np.arange(120) < 60)] = 0
     few = adata.copy()
     few.X = matrix
     with pytest.warns(UserWarning, match="that all slices share"):
-        spotscape(few, mask_var=np.arange(120) < 70)
+        tool(few, mask_var=np.arange(120) < 70)
     matrix[np.ix_(~first, np.arange(120) >= 60)] = 0
     few.X = matrix
     before = few.copy()
     with pytest.raises(ValueError, match="share none of the 120 genes"):
-        spotscape(few, mask_var=None)
+        tool(few, mask_var=None)
     assert set(few.obsm) == set(before.obsm)
 
 
-def test_a_slice_of_one_spot(adata: AnnData) -> None:
+@pytest.mark.parametrize("tool", [spotscape, spacross])
+def test_a_slice_of_one_spot(adata: AnnData, tool: partial[None]) -> None:
     single = np.r_[0, np.flatnonzero(adata.obs["slice"] != "slice_1")]
     lonely = adata[single].copy()
     sp.pp.spatial_neighbors_radius(adata, radius=150, library_key="slice")
     lonely.obsp["spatial_connectivities"] = adata.obsp["spatial_connectivities"][single][:, single]
     with pytest.warns(UserWarning, match="no neighbour"), pytest.raises(ValueError, match="single spot"):
-        spotscape(lonely)
+        tool(lonely)
+
+
+def test_neighbourhoods_are_part_of_the_checkpoint(
+    adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were last found before the interruption, in an embedding that is no more."""
+    from spotscape.models._spacross_network import SpaCrossObjective
+
+    config = SpaCrossConfig(max_epochs=40, refresh_every=20, n_components=10, target_momentum=0.5)
+    fit = partial(spacross_3d, config=config)
+    expected = fit(adata, copy=True).obsm["X_spacross"].tobytes()
+    evaluate = SpaCrossObjective.__call__
+
+    def interrupted(self: SpaCrossObjective, epoch: int) -> object:
+        if epoch == 30:
+            raise KeyboardInterrupt
+        return evaluate(self, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpaCrossObjective, "__call__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(adata, checkpoint=tmp_path / "fit.ckpt")
+    assert "X_spacross" not in adata.obsm
+    fit(adata, checkpoint=tmp_path / "fit.ckpt")
+    assert adata.obsm["X_spacross"].tobytes() == expected
 
 
 def test_an_interrupted_fit_resumes_to_the_same_numbers(

@@ -60,6 +60,17 @@ def test_matches_are_those_of_the_full_matrix(slices: ad.AnnData) -> None:
     )
 
 
+def test_the_encoder_that_was_run_need_not_be_named(slices: ad.AnnData) -> None:
+    expected = sp.tl.match_slices(slices, library_key="slice", reference="s2", copy=True)
+    slices.obsm["X_spacross"] = slices.obsm["X_spotscape"]
+    with pytest.raises(ValueError, match="has 'X_spotscape' and 'X_spacross'; name one: use_rep="):
+        sp.tl.match_slices(slices, library_key="slice", reference="s2")
+    del slices.obsm["X_spotscape"]
+    sp.tl.match_slices(slices, library_key="slice", reference="s2")
+    assert slices.uns["spotscape_match"]["params"]["use_rep"] == "X_spacross"
+    assert (slices.obsp["spotscape_match_similarity"] != expected.obsp["spotscape_match_similarity"]).nnz == 0
+
+
 def test_labels_are_voted_for(slices: ad.AnnData) -> None:
     sp.tl.match_slices(slices, library_key="slice", reference="s1", query="s3", n_matches=5, labels_key="layer")
     table = sp.get.matches_df(slices)

@@ -10,10 +10,15 @@ COUNTS: Final = "counts"
 PREPARE: Final = "prepare"
 SPOTSCAPE: Final = "spotscape"
 X_SPOTSCAPE: Final = "X_spotscape"
+SPACROSS: Final = "spacross"
 X_SPACROSS: Final = "X_spacross"
 X_SMOOTHED_PCA: Final = "X_smoothed_pca"
 DOMAIN: Final = "spotscape_domain"
 MATCH: Final = "spotscape_match"
+
+# What a method reads if its user names nothing and has run one encoder.
+ENCODERS: Final = (SPOTSCAPE, SPACROSS)
+X_ENCODERS: Final = (X_SPOTSCAPE, X_SPACROSS)
 
 
 def graph_keys(key_added: str) -> tuple[str, str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
+from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import (
@@ -16,6 +18,7 @@ from spotscape._core.validation import (
     require_key,
     require_nonnegative,
     slice_labels,
+    the_one_present,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ def read_expression(
     matrix = in_memory(adata.X if layer is None else adata.layers[layer])
     matrix = matrix if mask is None else matrix[:, mask]
     require_finite(matrix, source)
-    require_nonnegative(matrix, source, hint="Spotscape expects log-normalised expression; name scaled data by use_rep")
+    require_nonnegative(matrix, source, hint="Expected is normalised expression; name scaled data by use_rep")
     _refuse_counts(matrix, source, explicit=layer is not None)
     slices = slice_labels(adata, library_key)
     if slices is not None:
@@ -78,6 +81,15 @@ def read_expression(
         matrix, genes = (matrix, genes) if shared.all() else (matrix[:, shared], genes[shared])
     _refuse_empty(adata, matrix, source)
     return Expression(matrix, source, genes)
+
+
+def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
+    """The key of an embedding: the one named, else that of the one encoder that was run."""
+    if use_rep is not None:
+        return use_rep
+    key = the_one_present(adata.obsm, keys.X_ENCODERS, "adata.obsm", "use_rep")
+    logger.info("Using `adata.obsm['%s']`.", key)
+    return key
 
 
 def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
@@ -156,9 +168,27 @@ def read_graph(
             f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}], perhaps because "
             f"the data were subset after the graph was built; {_REBUILD}."
         )
-    if not across_slices:
-        _refuse_crossing(graph, key, adata, library_key)
+    crossing = _count_crossing(graph, adata, library_key)
+    found = f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]"
+    within = f"sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})"
+    if crossing and not across_slices:
+        msg = (
+            f"{found}; a graph across slices is for sp.tl.spacross. Build one within slices, {within}, and name it: "
+            "neighbors_key='spatial_neighbors'."
+        )
+        raise ValueError(msg)
+    if crossing and not crosses_on_purpose(adata.uns[neighbors_key]):
+        warn(
+            f"{found}, and are not of sp.pp.spatial_neighbors_3d. Unless the slices lie over each other in the "
+            f"coordinates that it was built from, build a graph within slices: {within}."
+        )
     return graph
+
+
+def crosses_on_purpose(entry: object) -> bool:
+    """Whether this record in ``uns`` is of a graph of :func:`spotscape.pp.spatial_neighbors_3d` that joins slices."""
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    return isinstance(params, Mapping) and params.get("cross_slice_fraction", 0) > 0
 
 
 def _read_representation(adata: AnnData, use_rep: str) -> Expression:
@@ -215,17 +245,10 @@ def _find_shared(matrix: np.ndarray | sparse.csr_array, slices: pd.Categorical, 
     return shared
 
 
-def _refuse_crossing(graph: sparse.csr_array, key: str, adata: AnnData, library_key: str | None) -> None:
+def _count_crossing(graph: sparse.csr_array, adata: AnnData, library_key: str | None) -> int:
     slices = slice_labels(adata, library_key)
     if slices is None:
-        return
+        return 0
     codes = np.asarray(slices.codes)
     rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
-    crossing = np.count_nonzero(codes[rows] != codes[graph.indices])
-    if crossing:
-        msg = (
-            f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]; a graph "
-            f"across slices is for sp.tl.spacross. Build one within slices, sp.pp.spatial_neighbors_knn(adata, "
-            f"library_key={library_key!r}), and name it: neighbors_key='spatial_neighbors'."
-        )
-        raise ValueError(msg)
+    return int(np.count_nonzero(codes[rows] != codes[graph.indices]))

@@ -24,6 +24,15 @@ def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: st
         raise KeyError(f"{key!r} not found in {where}, which has: {existing}.{_sentence(hint)}")  # noqa: EM102
 
 
+def the_one_present(container: Mapping[str, Any], choices: Sequence[str], where: str, argument: str) -> str:
+    """The one of ``choices`` that is in ``container``, by default the first; a ValueError if there are several."""
+    present = [key for key in choices if key in container]
+    if len(present) > 1:
+        msg = f"{where} has {' and '.join(map(repr, present))}; name one: {argument}={present[0]!r}."
+        raise ValueError(msg)
+    return present[0] if present else choices[0]
+
+
 def require_positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
     """Return ``value`` as an int; TypeError if it is not a whole number, ValueError if it is below ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

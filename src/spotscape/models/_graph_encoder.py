@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 from torch import nn
 
 from spotscape._core.device import resolve_device
@@ -25,7 +27,6 @@ from spotscape.nn.trainer import Trainer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scipy import sparse
     from torch import Tensor
 
     from spotscape.nn.features import FeatureMatrix
@@ -138,8 +139,9 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         progress_bar
             ``None`` takes ``spotscape.settings.progress_bar``.
         checkpoint
-            File to write the state of training to, and to resume from if it exists. Each further encoder has its own:
-            the name with ``.1``, ``.2`` and so on.
+            File to write the state of training to, and to resume from if it exists; one of other data, another
+            configuration or another seed is refused. Each further encoder has its own: the name with ``.1``, ``.2`` and
+            so on.
 
         Returns
         -------
@@ -153,8 +155,9 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         tissue = Tissue(features, SpotGraph.from_adjacency(adjacency, chosen), rows)
         self._announce(tissue, expression.shape[1])
         bar = settings.progress_bar if progress_bar is None else progress_bar
+        identity = "" if checkpoint is None else self._identity(expression, tissue)
         fits = [
-            self._fit_encoder(number, tissue, progress_bar=bar, checkpoint=checkpoint)
+            self._fit_encoder(number, tissue, progress_bar=bar, checkpoint=checkpoint, identity=identity)
             for number in range(self.config.n_encoders)
         ]
         self._n_genes, self._reduction = expression.shape[1], reduction
@@ -196,7 +199,7 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
             return self._decode(features, graph.normalized())
 
     def _fit_encoder(
-        self, number: int, tissue: Tissue[F], *, progress_bar: bool, checkpoint: str | Path | None
+        self, number: int, tissue: Tissue[F], *, progress_bar: bool, checkpoint: str | Path | None, identity: str
     ) -> tuple[N, dict[str, np.ndarray]]:
         features = tissue.features
         seed = self.random_source.integer(f"weights {number}")
@@ -207,11 +210,25 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
             progress_bar=progress_bar,
             checkpoint=f"{checkpoint}.{number}" if checkpoint and number else checkpoint,
             description=f"encoder {number + 1} of {self.config.n_encoders}",
+            identity=identity,
         )
         history = trainer.fit(objective, objective, generator=generator)
         network, whole = objective.network, tissue.graph.normalized()
         calibrate_batch_norm(network, lambda: self._forward(network, features, whole))
         return network, history
+
+    def _identity(self, expression: Any, tissue: Tissue[F]) -> str:
+        """A hash of all that the numbers depend on; of the epochs only if they shape the schedule."""
+        settings_of = asdict(self.config)  # type: ignore[call-overload]
+        if self.config.training_plan().schedule == "constant":
+            del settings_of["max_epochs"]
+        digest = hashlib.sha256(repr((self.name, settings_of, self.random_source.seed, expression.shape)).encode())
+        csr = expression.tocsr() if sparse.issparse(expression) else None
+        values = (expression,) if csr is None else (csr.data, csr.indices)
+        layout = (tissue.graph.indptr, tissue.graph.indices, *tissue.slices)
+        for part in (*values, *(tensor.cpu().numpy() for tensor in layout)):
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
 
     def _encode(self, features: F, graph: SpotGraph) -> list[Tensor]:
         whole = graph.normalized()

@@ -86,6 +86,9 @@ class Trainer:
         Epochs between two checkpoints.
     description
         What the progress bar says.
+    identity
+        What the training belongs to; a checkpoint of anything else is refused. Parameters of the same shapes do not
+        tell: they fit any tissue that is reduced to as many components.
     """
 
     def __init__(
@@ -96,12 +99,14 @@ class Trainer:
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 25,
         description: str = "training",
+        identity: str = "",
     ) -> None:
         self.plan = plan
         self.progress_bar = progress_bar
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every = checkpoint_every
         self.description = description
+        self.identity = identity
 
     def fit(
         self, module: nn.Module, loss: Callable[[int], LossOutput], *, generator: torch.Generator
@@ -125,9 +130,11 @@ class Trainer:
         ------
         FloatingPointError
             If the loss is no longer finite.
+        ValueError
+            If the checkpoint belongs to another training.
         """
         optimizer, scheduler = self._optimizer(module)
-        state = _State(module, optimizer, scheduler, generator)
+        state = _State(module, optimizer, scheduler, generator, self.identity)
         history = state.load(self.checkpoint) if self.checkpoint and self.checkpoint.exists() else []
         epochs = range(len(history), self.plan.max_epochs)
         device = next(module.parameters()).device
@@ -192,9 +199,11 @@ class _State:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     generator: torch.Generator
+    identity: str
 
     def save(self, path: Path, history: list[dict[str, Any]]) -> None:
         content = {
+            "identity": self.identity,
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -208,10 +217,15 @@ class _State:
     def load(self, path: Path) -> list[dict[str, Any]]:
         device = next(self.module.parameters()).device
         content = torch.load(path, weights_only=True, map_location=device)
+        msg = (
+            f"the checkpoint {path} belongs to another model or data set, or to another configuration or seed; remove "
+            "it or name another file."
+        )
+        if content.get("identity") != self.identity:
+            raise ValueError(msg)
         try:
             self.module.load_state_dict(content["module"])
         except RuntimeError as error:
-            msg = f"the checkpoint {path} belongs to another model or data set; remove it or name another file."
             raise ValueError(msg) from error
         self.optimizer.load_state_dict(content["optimizer"])
         self.scheduler.load_state_dict(content["scheduler"])

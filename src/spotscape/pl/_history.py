@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spotscape._core.validation import require_key
+from spotscape._core import keys
+from spotscape._core.validation import require_key, the_one_present
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
 # A curve that falls by more than this is read on a logarithmic scale.
 _LOG_ABOVE = 10
 _NCOLS = 4
+# One panel alone in a second row would look like an afterthought.
+_ONE_ROW = 5
+_TITLES = {"lr": "learning rate"}
 
 
 def history(
     adata: AnnData | Mapping[str, Any],
     *,
-    key: str = "spotscape",
+    key: str | None = None,
     figsize: tuple[float, float] | None = None,
     dpi: float | None = None,
 ) -> Figure:
     """Show how a training went: one small panel for every curve of its history.
+
+    ``loss`` is what was minimised, the weighted sum; its parts are shown without their weights.
 
     Parameters
     ----------
@@ -34,7 +40,8 @@ def history(
         AnnData with the record of a method in ``adata.uns[key]``, or that record, or its ``history`` itself (a dict
         from name to values, one per epoch).
     key
-        Where the record is in ``adata.uns``.
+        Where the record is in ``adata.uns``. Default: ``"spotscape"`` or ``"spacross"``, whichever is there; if both
+        are, name one.
     figsize
         Width and height of the figure in inches. ``None`` means 3 by 2.4 per panel.
     dpi
@@ -49,7 +56,12 @@ def history(
     KeyError
         If there is no such record, or it has no history.
     ValueError
-        If the history is empty or a curve is not one-dimensional.
+        If the history is empty or a curve is not one-dimensional; if there are records of both encoders and ``key``
+        names none.
+
+    See Also
+    --------
+    spotscape.tl.spotscape, spotscape.tl.spacross : Whose training it shows.
 
     Examples
     --------
@@ -57,12 +69,12 @@ def history(
     >>> import spotscape as sp
     >>> figure = sp.pl.history({"loss": np.geomspace(1.0, 0.01, 50), "lr": np.linspace(1e-3, 0.0, 50)})
     >>> [ax.get_title() for ax in figure.axes]
-    ['loss', 'lr']
+    ['loss', 'learning rate']
     """
     import matplotlib.pyplot as plt
 
     curves = _curves(adata, key)
-    across = min(_NCOLS, len(curves))
+    across = len(curves) if len(curves) <= _ONE_ROW else _NCOLS
     down = -(-len(curves) // across)
     figure = plt.figure(figsize=figsize or (3 * across, 2.4 * down), dpi=dpi, layout="constrained")
     plt.close(figure)
@@ -74,9 +86,12 @@ def history(
     return figure
 
 
-def _curves(source: AnnData | Mapping[str, Any], key: str) -> dict[str, np.ndarray]:
+def _curves(source: AnnData | Mapping[str, Any], key: str | None) -> dict[str, np.ndarray]:
     if not isinstance(source, Mapping):
-        require_key(source.uns, key, "adata.uns", hint="A method leaves its record there, for example sp.tl.spotscape")
+        if key is None:
+            key = the_one_present(source.uns, keys.ENCODERS, "adata.uns", "key")
+        hint = "An encoder leaves its record there: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
+        require_key(source.uns, key, "adata.uns", hint=hint)
         source = source.uns[key]
         require_key(source, "history", f"adata.uns[{key!r}]")
     stored = source.get("history", source)
@@ -98,7 +113,10 @@ def _draw(ax: Axes, name: str, values: np.ndarray) -> None:
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() > 0 and finite.max() > _LOG_ABOVE * finite.min():
         ax.set_yscale("log")
-    ax.set_title(name)
+    elif finite.size and finite.min() == finite.max():
+        # A constant has no range of its own; matplotlib's would show digits that are not there.
+        ax.set_yticks(finite[:1], [f"{finite[0]:g}"])
+    ax.set_title(_TITLES.get(name, name))
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     ax.spines[["top", "right"]].set_visible(False)

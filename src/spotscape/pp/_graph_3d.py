@@ -112,6 +112,7 @@ def spatial_neighbors_3d(
     See Also
     --------
     spatial_neighbors_knn : The same within slices only.
+    spotscape.tl.spacross : The encoder that takes it: ``neighbors_key="spatial_3d_neighbors"``.
 
     Examples
     --------

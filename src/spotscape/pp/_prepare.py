@@ -62,7 +62,7 @@ def prepare(
         is written.
 
     No gene is dropped: the chosen ones are marked in ``adata.var["highly_variable"]``, which is what
-    :func:`spotscape.tl.spotscape` looks at by default, as :func:`scanpy.pp.pca` does.
+    :func:`spotscape.tl.spotscape` and :func:`spotscape.tl.spacross` look at by default, as :func:`scanpy.pp.pca` does.
 
     This is the one function of the package that is meant to change ``adata.X``. The counts stay in
     ``adata.layers["counts"]``; ``copy=True`` leaves ``adata`` as it was. To go from one recipe to the other, take the
@@ -131,6 +131,10 @@ def prepare(
     -----
     UserWarning
         If the limits leave fewer than half of the genes and fewer than 100; if no curve fits the variances (see Notes).
+
+    See Also
+    --------
+    spotscape.tl.spotscape, spotscape.tl.spacross : The encoders, which take what this leaves.
 
     Notes
     -----

@@ -10,7 +10,7 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.randomness import RandomSource
-from spotscape._core.reading import read_embedding
+from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans
 from spotscape.tl._leiden import leiden
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Method = Literal["gmm", "kmeans", "leiden"]
 _METHODS = ("gmm", "kmeans", "leiden")
+_HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
 def domains(
@@ -51,7 +52,8 @@ def domains(
         searched for, and should none give exactly that number, the nearest clusters are merged (or the widest split)
         until it is met.
     use_rep
-        Key of the embedding in ``obsm``. Default: ``"X_spotscape"``, written by :func:`spotscape.tl.spotscape`.
+        Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
+        are, name one.
     resolution
         For ``method="leiden"``: the resolution, or with ``n_domains`` the first one tried. Default: 1, as in scanpy.
     n_neighbors
@@ -84,7 +86,14 @@ def domains(
         If ``n_domains`` or ``n_neighbors`` is not an integer.
     ValueError
         If ``n_domains`` is missing, below 2, above the number of spots or above the number of distinct positions in
-        the embedding; if the embedding holds NaN or infinite values; if an argument has no such choice.
+        the embedding; if the embedding holds NaN or infinite values; if there are embeddings of both encoders and
+        ``use_rep`` names none; if an argument has no such choice.
+
+    See Also
+    --------
+    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, which make an embedding.
+    spotscape.tl.smoothed_pca : The instant linear baseline.
+    spotscape.pl.domains : The domains in the tissue.
 
     Examples
     --------
@@ -103,10 +112,8 @@ def domains(
     """
     require_data(adata)
     require_choice(method, "method", _METHODS)
-    use_rep = keys.X_SPOTSCAPE if use_rep is None else use_rep
-    embedding = read_embedding(
-        adata, use_rep, hint="Name the embedding by use_rep, or make one: sp.tl.spotscape(adata)"
-    )
+    use_rep = encoder_embedding(adata, use_rep)
+    embedding = read_embedding(adata, use_rep, hint=_HINT)
     _check_n_domains(n_domains, method, adata.n_obs)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     _check_resolution(resolution)

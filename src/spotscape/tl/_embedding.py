@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger
 from spotscape._core.reading import read_expression
@@ -69,9 +70,7 @@ def fit_and_write(
 ) -> AnnData | None:
     """Train a model, and write its embedding, its record and, on request, what it decodes."""
     layers = {}
-    if decoded_layer is not None and tissue.genes is None:
-        msg = f"decoded_layer={decoded_layer!r} needs genes, but the input is {tissue.params['source']}; drop use_rep."
-        raise ValueError(msg)
+    _refuse_results(adata, tissue, decoded_layer, copy=copy)
     model.fit(tissue.matrix, tissue.graph, slices=slices, **training)
     if decoded_layer is not None:
         layers[decoded_layer] = _decode(model, adata, tissue)
@@ -83,6 +82,24 @@ def fit_and_write(
     )
 
 
+def _refuse_results(adata: AnnData, tissue: EmbeddingInput, decoded_layer: object, *, copy: bool) -> None:
+    """Refuse before the training what could not be written after it."""
+    if copy and adata.isbacked:
+        msg = f"adata is backed by {str(adata.filename)!r} and cannot be copied; load it: adata = adata.to_memory()."
+        raise ValueError(msg)
+    if decoded_layer is None:
+        return
+    if not isinstance(decoded_layer, str):
+        msg = f"decoded_layer must be the name of a layer, not {decoded_layer!r} ({type(decoded_layer).__name__})."
+        raise TypeError(msg)
+    if tissue.genes is None:
+        msg = f"decoded_layer={decoded_layer!r} needs genes, but the input is {tissue.params['source']}; drop use_rep."
+        raise ValueError(msg)
+    if decoded_layer == keys.COUNTS or tissue.params["source"] == f"adata.layers[{decoded_layer!r}]":
+        msg = f"decoded_layer={decoded_layer!r} would overwrite measured expression; choose another name."
+        raise ValueError(msg)
+
+
 def _decode(model: GraphEncoder[Any, Any, Any, Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
     """Decoded expression in all columns of the AnnData, NaN for genes that the model has not seen."""
     decoded: np.ndarray = np.maximum(model.reconstruct(tissue.matrix, tissue.graph), 0)
@@ -90,7 +107,7 @@ def _decode(model: GraphEncoder[Any, Any, Any, Any], adata: AnnData, tissue: Emb
         return decoded
     layer = np.full(adata.shape, np.nan, dtype=np.float32)
     layer[:, tissue.genes] = decoded
-    logger.info("Decoded are the %s genes of the model; the others are NaN.", f"{decoded.shape[1]:,}")
+    logger.info("Decoded are the %s genes that were used; the others are NaN.", f"{decoded.shape[1]:,}")
     return layer
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.logging import logger
-from spotscape._core.reading import read_graph
+from spotscape._core.logging import logger, warn
+from spotscape._core.reading import crosses_on_purpose, read_graph
 from spotscape._core.validation import coordinates
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ def graph_or_default(
     """
     graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     if graph is not None:
+        if library_key is None and crosses_on_purpose(adata.uns[neighbors_key]):
+            warn(
+                f"the graph {neighbors_key!r} joins slices, but library_key is None: all spots are taken to be of one "
+                "slice. Name the column with the slice of each spot: library_key=..."
+            )
         return graph, {}
     if neighbors_key != _DEFAULT:
         known = [key for key in adata.uns if key.endswith("neighbors")]
@@ -37,6 +42,9 @@ def graph_or_default(
             f"sp.pp.{build}, key_added={neighbors_key.removesuffix('_neighbors')!r})."
         )
         raise KeyError(msg)
+    across = [key for key, entry in adata.uns.items() if crosses_on_purpose(entry)] if across_slices else []
+    if across:
+        warn(f"the graph across slices is not used; to use it, name it: neighbors_key={across[0]!r}.")
     return _build_default(adata, library_key)
 
 

@@ -38,10 +38,10 @@ def integrate_slices(
     averaged with its partners. A region that only one slice has finds few partners and stays where it is. No labels
     are used, and no slice is the reference.
 
-    :func:`spotscape.tl.spotscape` does this by itself. This function serves other embeddings, such as that of
-    :func:`spotscape.tl.smoothed_pca`. They must have told signal from noise: in principal components of single spots
-    the most similar spots of another slice are similar by chance, and averaging over those loses domains
-    (``benchmarks/integration.py`` measures it).
+    :func:`spotscape.tl.spotscape` and :func:`spotscape.tl.spacross` do this by themselves. This function serves other
+    embeddings, such as that of :func:`spotscape.tl.smoothed_pca`. They must have told signal from noise: in principal
+    components of single spots the most similar spots of another slice are similar by chance, and averaging over those
+    loses domains (``benchmarks/integration.py`` measures it).
 
     Parameters
     ----------
@@ -92,6 +92,7 @@ def integrate_slices(
 
     See Also
     --------
+    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders that integrate slices themselves.
     spotscape.nn.integrate : The same on arrays, with the formula.
 
     Examples

@@ -12,7 +12,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import spot_spacing
-from spotscape._core.reading import read_embedding
+from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
     coordinates,
     require_choice,
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 # Registration is good to about half a spacing, and tissue differs from slice to slice by some more.
 _RADIUS_IN_SPACINGS = 5
-_HINT = "Name the embedding by use_rep, or make one of all slices: sp.tl.spotscape(adata, library_key=...)"
+_HINT = (
+    "Name the embedding by use_rep, or make one of all slices: sp.tl.spotscape(adata, library_key=...) or "
+    "sp.tl.spacross(adata, library_key=...)"
+)
 
 
 def match_slices(
@@ -71,7 +74,8 @@ def match_slices(
     query
         Slices whose spots are matched, each by itself. ``None`` takes all but the reference.
     use_rep
-        Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"``, written by :func:`spotscape.tl.spotscape`.
+        Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
+        both are, name one.
     n_matches
         Number of matches of each spot, fewer if the reference has fewer spots. On four slices of human cortex the
         transfer of layers improved up to about 10.
@@ -142,6 +146,7 @@ def match_slices(
 
     See Also
     --------
+    spotscape.tl.spotscape, spotscape.tl.spacross : Embeddings of all slices together.
     spotscape.get.matches_df : The matches as a table.
     spotscape.pl.matching : The matches as a picture.
 
@@ -164,7 +169,7 @@ def match_slices(
     require_choice(offset, "offset", ("mutual", "mean", "none"))
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
-    use_rep = keys.X_SPOTSCAPE if use_rep is None else use_rep
+    use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT).astype(np.float32, order="C")
     embedding, results = _averaged(adata, embedding, n_hops, neighbors_key, library_key)
     values = torch.from_numpy(embedding).to(resolve_device(device))

@@ -84,7 +84,7 @@ def smoothed_pca(
 
     See Also
     --------
-    spotscape.tl.spotscape : The encoder.
+    spotscape.tl.spotscape, spotscape.tl.spacross : The encoders.
 
     Examples
     --------

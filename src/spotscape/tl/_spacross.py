@@ -40,20 +40,23 @@ def spacross(
 ) -> AnnData | None:
     """Embed every spot by its expression and its surroundings, with SpaCross.
 
-    A graph autoencoder is shown one part of the spots and learns to tell the other from its neighbours: to decode it,
-    to embed it as an encoder does that is shown just that part, and to know the spots like it, near and far. With
-    several slices the graph may join them (:func:`spotscape.pp.spatial_neighbors_3d`), similar spots are sought within
-    and between slices, and offsets between slices are taken off the embedding. No labels are used. Cluster the
+    A graph autoencoder is trained on tissue of which a part of the spots is masked. From their neighbours it learns to
+    decode their expression, to embed them as an encoder does that sees exactly these, and to tell what resembles each
+    spot, near and far, from what does not. With several slices the graph may join them
+    (:func:`spotscape.pp.spatial_neighbors_3d`), similar spots are sought within and between slices, and offsets between
+    slices are taken off the embedding. No labels are used. Cluster the
     embedding with :func:`spotscape.tl.domains`, or hand it to :func:`scanpy.pp.neighbors` with
     ``use_rep="X_spacross"``.
 
     Parameters
     ----------
     adata
-        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed.
+        Normalised expression, with or without logarithm, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is
+        never changed.
     neighbors_key
-        Record of the spatial graph in ``adata.uns``. If there is none of the default name, the graph of the 6 nearest
-        neighbours is built (6 is the hexagon of Visium, and works for single cells), written, and mentioned in the log.
+        Record of the spatial graph in ``adata.uns``, such as ``"spatial_3d_neighbors"``. If there is none of the
+        default name, the graph of the 6 nearest neighbours within slices is built (6 is the hexagon of Visium, and
+        works for single cells), written, and mentioned in the log.
     library_key
         Column of ``adata.obs`` with the slice of each spot, dtype category. It switches on what several slices need.
         Neighbours come from other slices only if the graph says so, and genes that a slice did not measure (zero
@@ -86,8 +89,9 @@ def spacross(
     progress_bar
         Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.
     checkpoint
-        File in which to save the training regularly, and from which to resume it if it exists; every further encoder
-        has its own, with ``.1``, ``.2`` and so on behind the name.
+        File in which to save the training regularly, and from which to resume it if it exists; that of other data,
+        another configuration or another seed is refused. Every further encoder has its own file, with ``.1``, ``.2``
+        and so on behind the name.
     copy
         Return a copy with the results instead of writing to ``adata``.
 
@@ -96,7 +100,7 @@ def spacross(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``obsm['X_spacross' | key_added]``
-        Embedding, float32 array ``(n_obs, 16)``.
+        Embedding, float32 array ``(n_obs, 16)``; the width is ``SpaCrossConfig.latent_size``.
     ``uns['spacross']``
         Dict with ``params``, ``history`` (losses and learning rate by epoch), ``random_state``, ``version``.
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
@@ -112,15 +116,17 @@ def spacross(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column is not categorical.
+        If the slice column is not categorical, or ``decoded_layer`` is no name.
     ValueError
         If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
-        edges; if the device cannot be used; if a ``decoded_layer`` is asked of a representation.
+        edges; if the device cannot be used; if ``decoded_layer`` is asked of a representation, or
+        would overwrite ``"counts"`` or the layer that is read; if the checkpoint belongs to another training.
 
     See Also
     --------
     spotscape.pp.prepare : Counts to log-normalised expression.
     spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices.
     spotscape.tl.spotscape : The other encoder.
     spotscape.tl.smoothed_pca : The instant linear baseline.
     spotscape.models.SpaCross : The same without AnnData.

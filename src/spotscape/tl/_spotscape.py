@@ -82,8 +82,9 @@ def spotscape(
     progress_bar
         Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.
     checkpoint
-        File in which to save the training regularly, and from which to resume it if it exists; every further encoder
-        has its own, with ``.1``, ``.2`` and so on behind the name.
+        File in which to save the training regularly, and from which to resume it if it exists; that of other data,
+        another configuration or another seed is refused. Every further encoder has its own file, with ``.1``, ``.2``
+        and so on behind the name.
     copy
         Return a copy with the results instead of writing to ``adata``.
 
@@ -92,7 +93,7 @@ def spotscape(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``obsm['X_spotscape' | key_added]``
-        Embedding, float32 array ``(n_obs, 64)``.
+        Embedding, float32 array ``(n_obs, 64)``; the width is ``SpotscapeConfig.latent_size``.
     ``uns['spotscape']``
         Dict with ``params``, ``history`` (losses and learning rate by epoch), ``random_state``, ``version``.
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
@@ -108,15 +109,17 @@ def spotscape(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column is not categorical.
+        If the slice column is not categorical, or ``decoded_layer`` is no name.
     ValueError
         If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
-        edges or joins slices; if the device cannot be used; if a ``decoded_layer`` is asked of a representation.
+        edges or joins slices; if the device cannot be used; if ``decoded_layer`` is asked of a representation, or
+        would overwrite ``"counts"`` or the layer that is read; if the checkpoint belongs to another training.
 
     See Also
     --------
     spotscape.pp.prepare : Counts to log-normalised expression.
     spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.tl.spacross : The other encoder, whose graph may join slices.
     spotscape.tl.smoothed_pca : The instant linear baseline.
     spotscape.models.Spotscape : The same without AnnData.
 
