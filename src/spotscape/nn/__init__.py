@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from spotscape.nn.augment import random_view
     from spotscape.nn.averaging import follow
     from spotscape.nn.clustering import consensus_clusterings
+    from spotscape.nn.components import PrincipalComponents
     from spotscape.nn.ensemble import LeadingAxes
     from spotscape.nn.features import (
         DenseFeatures,
@@ -60,6 +61,7 @@ _HOME = {
     "MostSimilar": "similarity",
     "NeighborhoodContrast": "objectives",
     "Neighborhoods": "neighborhoods",
+    "PrincipalComponents": "components",
     "PrototypeBank": "objectives",
     "SparseFeatures": "features",
     "SpotGraph": "graph",
@@ -104,6 +106,7 @@ __all__ = [
     "MostSimilar",
     "NeighborhoodContrast",
     "Neighborhoods",
+    "PrincipalComponents",
     "PrototypeBank",
     "SparseFeatures",
     "SpotGraph",

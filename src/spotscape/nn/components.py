@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from spotscape._core.validation import require_positive_int
 from spotscape.nn.features import low_rank_basis
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 # Directions beyond those asked for: the mean takes one of them, and the search is least exact in its last ones.
 _SPARE = 10
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,17 @@ class PrincipalComponents:
         Of each gene, float32 ``(G,)``; a constant gene has scale 1.
     loadings
         Orthonormal columns, float32 ``(G, p)``, largest variance first; the largest entry of each is positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn import PrincipalComponents
+    >>> expression = np.array([[0.0, 1.0, 5.0], [2.0, 3.0, 5.0], [4.0, 5.0, 5.0]])
+    >>> components = PrincipalComponents.fit(expression, 1)
+    >>> components.project(expression).astype(float).round(2).tolist()
+    [[-1.73], [0.0], [1.73]]
+    >>> components.restore(np.array([[0.0]])).tolist()
+    [[2.0, 3.0, 5.0]]
     """
 
     mean: np.ndarray
@@ -38,11 +51,33 @@ class PrincipalComponents:
     loadings: np.ndarray
 
     @classmethod
-    def fit(cls, matrix: Any, n_components: int, *, seed: int) -> Self:
-        """Find the components of a dense or sparse matrix ``(N, G)``; fewer if it has fewer rows or columns."""
-        mean, scale = _moments(matrix)
-        n_components = min(n_components, *matrix.shape)
-        scaled = _divide_columns(matrix, scale)
+    def fit(cls, matrix: Any, n_components: int, *, seed: int = 0) -> Self:
+        """Find the components of a matrix.
+
+        Parameters
+        ----------
+        matrix
+            Expression, dense or sparse, ``(N, G)``, finite.
+        n_components
+            How many; fewer come back if the matrix has fewer rows or columns.
+        seed
+            Of the randomised search. What separates groups of spots is found to several digits; directions deep in the
+            noise, which differ little in variance, are found as some mixture of each other.
+
+        Returns
+        -------
+        Means, scales and loadings, with which :meth:`project` treats new spots as it treats these.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``n_components`` is no positive integer.
+        """
+        n_components = min(require_positive_int(n_components, "n_components"), *matrix.shape)
+        mean, deviation = _moments(matrix)
+        scale = np.where(deviation > 0, deviation, 1)
+        # A constant gene, left in, would have a small loading where the search is not exact.
+        scaled = _multiply_columns(matrix, np.where(deviation > 0, 1 / scale, 0))
         # Centring in the span of the leading directions, which hold the mean as well, keeps sparse input sparse.
         basis = low_rank_basis(scaled, min(n_components + _SPARE, *matrix.shape), seed=seed)
         inner = np.asarray(scaled @ basis, dtype=np.float64)
@@ -53,7 +88,25 @@ class PrincipalComponents:
         return cls(mean.astype(np.float32), scale.astype(np.float32), loadings.astype(np.float32))
 
     def project(self, matrix: Any) -> np.ndarray:
-        """Scores of the spots of ``matrix`` ``(N, G)``, float32 ``(N, p)``."""
+        """Scores of spots, in the means and scales of those that the components were found on.
+
+        Parameters
+        ----------
+        matrix
+            Expression of the same genes, dense or sparse, ``(N, G)``.
+
+        Returns
+        -------
+        Scores, float32 ``(N, p)``.
+
+        Raises
+        ------
+        ValueError
+            If the number of genes differs.
+        """
+        if matrix.shape[1] != len(self.mean):
+            msg = f"matrix has {matrix.shape[1]} genes; the components were found on {len(self.mean)}."
+            raise ValueError(msg)
         weight = self.loadings / self.scale[:, None]
         offset = (self.mean / self.scale) @ self.loadings
         scores = np.asarray(matrix @ weight, dtype=np.float32)
@@ -61,29 +114,41 @@ class PrincipalComponents:
         return scores
 
     def restore(self, scores: np.ndarray) -> np.ndarray:
-        """Expression ``(N, G)`` in the units of the input from scores ``(N, p)``, float32."""
-        expression: np.ndarray = scores @ (self.loadings * self.scale[:, None]).T
+        """Expression in the units of the input; what the components leave out is at its mean.
+
+        Parameters
+        ----------
+        scores
+            Shape ``(N, p)``.
+
+        Returns
+        -------
+        Expression, float32 ``(N, G)``.
+        """
+        expression: np.ndarray = np.asarray(scores, dtype=np.float32) @ (self.loadings * self.scale[:, None]).T
         expression += self.mean
         return expression
 
 
 def _moments(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column in float64; 1 for the deviation of a constant column."""
+    """Mean and standard deviation of each column in float64; a deviation that is mere rounding is 0."""
+    n_spots, n_genes = matrix.shape
     if sparse.issparse(matrix):
-        columns, values = matrix.tocoo().col, matrix.tocoo().data.astype(np.float64)
-        mean = np.bincount(columns, values, matrix.shape[1]) / matrix.shape[0]
-        # About the mean, zeros included: sum over entries of (x - m)^2 - m^2, plus N m^2.
-        about = np.bincount(columns, (values - mean[columns]) ** 2 - mean[columns] ** 2, matrix.shape[1])
-        variance = about / matrix.shape[0] + mean**2
+        columns, values = matrix.tocoo().col, np.asarray(matrix.tocoo().data, dtype=np.float64)
+        mean = np.bincount(columns, values, n_genes) / n_spots
+        squares = np.bincount(columns, (values - mean[columns]) ** 2, n_genes)
+        squares += (n_spots - np.bincount(columns, minlength=n_genes)) * mean**2
     else:
         mean = np.mean(matrix, axis=0, dtype=np.float64)
-        variance = np.var(matrix, axis=0, dtype=np.float64)
-    deviation = np.sqrt(np.maximum(variance, 0))
-    return mean, np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), deviation, 1.0)
+        # In chunks, so that a float64 copy of the whole is never there.
+        chunks = (matrix[start : start + _CHUNK] for start in range(0, n_spots, _CHUNK))
+        squares = np.add.reduce([np.square(chunk - mean).sum(0) for chunk in chunks])
+    deviation = np.sqrt(squares / n_spots)
+    return mean, np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), deviation, 0.0)
 
 
-def _divide_columns(matrix: Any, scale: np.ndarray) -> Any:
-    factor = (1 / scale).astype(np.float32)
+def _multiply_columns(matrix: Any, factor: np.ndarray) -> Any:
+    factor = factor.astype(np.float32)
     if not sparse.issparse(matrix):
         return np.asarray(matrix, dtype=np.float32) * factor
     scaled = sparse.csr_array(matrix, dtype=np.float32, copy=True)

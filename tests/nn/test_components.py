@@ -1,0 +1,187 @@
+"""Principal components against scikit-learn's, the way back, and what sparse input must not cost."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from spotscape.nn import PrincipalComponents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+
+def expression(n_spots: int = 120, n_genes: int = 40, *, rank: int = 5, noise: float = 0.3, seed: int = 0) -> Any:
+    """Counts-like values with zeros, a few strong directions, and genes of very different size."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=(n_spots, rank)) * np.arange(rank + 1, 1, -1) @ rng.normal(size=(rank, n_genes))
+    values = (signal + noise * rng.normal(size=(n_spots, n_genes)) + 2) * rng.lognormal(sigma=1.5, size=n_genes)
+    return np.where(rng.random(values.shape) < 0.1, 0, values).astype(np.float32)
+
+
+def reference(matrix: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and loadings by scikit-learn in float64."""
+    standard = StandardScaler().fit_transform(matrix.astype(np.float64))
+    model = PCA(n_components, svd_solver="full").fit(standard)
+    return model.transform(standard), model.components_.T
+
+
+class TestAgainstScikitLearn:
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
+    def test_exact_where_the_search_spans_all_genes(self, storage: Callable[[np.ndarray], Any]) -> None:
+        matrix = expression()
+        scores, loadings = reference(matrix, 35)
+        found = PrincipalComponents.fit(storage(matrix), 35)
+        signs = np.sign((found.loadings * loadings).sum(0))
+        np.testing.assert_allclose(found.loadings * signs, loadings, atol=2e-4)
+        np.testing.assert_allclose(found.project(storage(matrix)) * signs, scores, atol=2e-3)
+
+    def test_leading_ones_of_many_genes(self) -> None:
+        """The search is random here, and what stands out of the noise is found whatever the seed."""
+        matrix = expression(400, 300, noise=1.0)
+        scores, _ = reference(matrix, 5)
+        for seed in range(3):
+            found = PrincipalComponents.fit(matrix, 5, seed=seed).project(matrix)
+            correlation = np.corrcoef(found.T, scores.T)[:5, 5:]
+            np.testing.assert_allclose(np.abs(np.diag(correlation)), 1, atol=1e-3)
+
+    def test_pure_noise_loses_little_variance(self) -> None:
+        matrix = np.random.default_rng(0).random((500, 200), dtype=np.float32)
+        scores, _ = reference(matrix, 30)
+        assert PrincipalComponents.fit(matrix, 30).project(matrix).var(0).sum() > 0.97 * scores.var(0).sum()
+
+    @pytest.mark.parametrize("offset", [0.0, 100.0, -30_000.0])
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    def test_moments_of_values_far_from_zero(self, storage: Callable[[np.ndarray], Any], offset: float) -> None:
+        """The variance is summed about the mean: squares of the values themselves would have no digits left."""
+        rng = np.random.default_rng(0)
+        matrix = (rng.normal(size=(5000, 6)) * np.array([0.1, 1, 1, 5, 20, 300]) + offset).astype(np.float32)
+        matrix[:, 1] *= rng.random(5000) < 0.5
+        found, exact = PrincipalComponents.fit(storage(matrix), 2), matrix.astype(np.float64)
+        np.testing.assert_allclose(found.mean, exact.mean(0), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found.scale, exact.std(0), rtol=1e-6)
+
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    def test_a_deviation_of_rounding_counts_as_none(self, storage: Callable[[np.ndarray], Any]) -> None:
+        """Below a millionth of the mean, float32 data hold nothing but rounding; above, the digits are there."""
+        noise = 10 * np.random.default_rng(0).normal(size=(1000, 3))
+        np.testing.assert_array_equal(PrincipalComponents.fit(storage(1e9 + noise), 1).scale, 1)
+        above = PrincipalComponents.fit(storage(1e6 + noise), 1).scale
+        np.testing.assert_allclose(above, noise.std(0), rtol=1e-6)
+
+
+class TestStructure:
+    @given(
+        n_spots=st.integers(2, 40), n_genes=st.integers(1, 30), n_components=st.integers(1, 50), seed=st.integers(0, 99)
+    )
+    @settings(max_examples=40, deadline=None)
+    def test_shapes_order_and_signs(self, n_spots: int, n_genes: int, n_components: int, seed: int) -> None:
+        matrix = expression(n_spots, n_genes, seed=seed)
+        found = PrincipalComponents.fit(matrix, n_components, seed=seed)
+        n_found = min(n_components, n_spots, n_genes)
+        scores = found.project(matrix)
+        assert found.loadings.shape == (n_genes, n_found)
+        assert scores.shape == (n_spots, n_found)
+        assert {array.dtype for array in (found.mean, found.scale, found.loadings, scores)} == {np.dtype(np.float32)}
+        np.testing.assert_allclose(found.loadings.T @ found.loadings, np.eye(n_found), atol=1e-4)
+        variances = scores.var(0, dtype=np.float64)
+        assert (np.diff(variances) <= 1e-3 * variances.max() + 1e-6).all()
+        assert (found.loadings.max(0) >= np.abs(found.loadings).max(0) - 1e-4).all()
+        np.testing.assert_allclose(scores.mean(0), 0, atol=1e-3)
+
+    @pytest.mark.parametrize("shape", [(60, 25), (20, 45)])
+    def test_the_way_back_is_whole_at_full_rank(self, shape: tuple[int, int]) -> None:
+        matrix = expression(*shape)
+        found = PrincipalComponents.fit(matrix, min(shape))
+        restored = found.restore(found.project(matrix))
+        assert restored.dtype == np.float32
+        np.testing.assert_allclose(restored, matrix, atol=1e-4 * np.abs(matrix).max())
+        assert found.restore(np.zeros((2, min(shape)))).dtype == np.float32
+
+    def test_the_way_back_is_the_best_approximation(self) -> None:
+        """What a few components restore misses, in standardised genes, as much as the other components hold."""
+        matrix = expression()
+        found = PrincipalComponents.fit(matrix, 5)
+        missed = np.square((found.restore(found.project(matrix)) - matrix) / found.scale).sum()
+        every, _ = reference(matrix, 40)
+        assert missed == pytest.approx(np.square(every[:, 5:]).sum(), rel=0.01)
+
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    def test_constant_genes_have_no_influence(self, storage: Callable[[np.ndarray], Any]) -> None:
+        matrix = expression()
+        constant = matrix.copy()
+        constant[:, [3, 7]] = 0, 4.3
+        found = PrincipalComponents.fit(storage(constant), 5)
+        np.testing.assert_array_equal(found.scale[[3, 7]], 1)
+        np.testing.assert_allclose(found.loadings[[3, 7]], 0, atol=1e-6)
+        without = PrincipalComponents.fit(np.delete(matrix, [3, 7], axis=1), 5).project(np.delete(matrix, [3, 7], 1))
+        scores = found.project(storage(constant))
+        np.testing.assert_allclose(np.abs(scores), np.abs(without), atol=0.02)
+        np.testing.assert_allclose(found.restore(scores)[:, [3, 7]], constant[:, [3, 7]], rtol=1e-6, atol=1e-6)
+
+    def test_new_spots_are_projected_with_the_old_moments(self) -> None:
+        matrix, other = expression(), expression(seed=1) * 3 + 1
+        found = PrincipalComponents.fit(matrix, 4)
+        by_hand = ((other - matrix.mean(0)) / matrix.std(0)) @ found.loadings
+        np.testing.assert_allclose(found.project(other), by_hand, rtol=1e-4, atol=2e-3)
+        np.testing.assert_allclose(found.project(other[:1]), by_hand[:1], rtol=1e-4, atol=2e-3)
+        np.testing.assert_allclose(found.project(sparse.csr_array(other)), by_hand, rtol=1e-4, atol=2e-3)
+
+    def test_seeds(self, global_state_untouched: Callable[[], AbstractContextManager[None]]) -> None:
+        matrix = np.random.default_rng(0).random((200, 150), dtype=np.float32)
+        before = matrix.copy()
+        with global_state_untouched():
+            first, again, other = (PrincipalComponents.fit(matrix, 5, seed=seed) for seed in (3, 3, 4))
+        np.testing.assert_array_equal(matrix, before)
+        assert first.loadings.tobytes() == again.loadings.tobytes()
+        assert first.loadings.tobytes() != other.loadings.tobytes()
+
+    def test_whole_numbers(self) -> None:
+        counts = np.random.default_rng(0).poisson(2, (50, 8))
+        floats = PrincipalComponents.fit(counts.astype(np.float32), 3).project(counts.astype(np.float32))
+        for matrix in (counts, sparse.csr_array(counts)):
+            np.testing.assert_allclose(PrincipalComponents.fit(matrix, 3).project(matrix), floats, atol=1e-4)
+
+
+def test_sparse_expression_is_never_dense() -> None:
+    """20,000 spots by 30,000 genes would be 2.4 GB; the 600,000 entries take a few times their size."""
+    rng = np.random.default_rng(0)
+    n_spots, n_genes, n_entries = 20_000, 30_000, 600_000
+    places = rng.integers(n_spots, size=n_entries), rng.integers(n_genes, size=n_entries)
+    matrix = sparse.csr_array(
+        sparse.coo_array((rng.random(n_entries, dtype=np.float32), places), shape=(n_spots, n_genes))
+    )
+    tracemalloc.start()
+    found = PrincipalComponents.fit(matrix, 10)
+    scores = found.project(matrix)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert scores.shape == (n_spots, 10)
+    assert peak < 200e6
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("n_components", "error", "message"),
+        [
+            (0, ValueError, "n_components=0 must be at least 1"),
+            (2.5, TypeError, "n_components must be an integer, not 2.5"),
+        ],
+    )
+    def test_number_of_components(self, n_components: Any, error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=message):
+            PrincipalComponents.fit(expression(), n_components)
+
+    def test_other_genes(self) -> None:
+        found = PrincipalComponents.fit(expression(), 3)
+        with pytest.raises(ValueError, match="matrix has 39 genes; the components were found on 40"):
+            found.project(expression()[:, :-1])
