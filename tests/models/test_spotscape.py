@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,25 +27,21 @@ SIDE = 16
 QUICK = SpotscapeConfig(max_epochs=30, n_components=20, n_encoders=2)
 
 
-def tissue(seed: int = 0, n_genes: int = 60) -> tuple[np.ndarray, sparse.csr_array, np.ndarray]:
-    """Two halves of a grid that differ in a third of the genes, under noise that hides it from single spots."""
-    rng = np.random.default_rng(seed)
-    x, y = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    truth = (x >= SIDE // 2).astype(int)
-    means = np.ones((2, n_genes))
-    means[1, : n_genes // 3] = 1.7
-    expression = np.log1p(rng.poisson(means[truth])).astype(np.float32)
-    distance = np.abs(x[:, None] - x) + np.abs(y[:, None] - y)
-    return expression, sparse.csr_array((distance == 1).astype(np.float32)), truth
-
-
-def fit(config: SpotscapeConfig = QUICK, *, random_state: int = 0, **options: object) -> Spotscape:
+@pytest.fixture
+def fit(tissue: Callable[..., Any]) -> Callable[..., Spotscape]:
+    """Return a function that trains on the tissue."""
     expression, adjacency, _ = tissue()
-    return Spotscape(config, random_state=random_state).fit(expression, adjacency, progress_bar=False, **options)
+
+    def train(config: SpotscapeConfig = QUICK, *, random_state: int = 0, **options: Any) -> Spotscape:
+        return Spotscape(config, random_state=random_state).fit(expression, adjacency, progress_bar=False, **options)
+
+    return train
 
 
 @pytest.mark.parametrize("n_components", [20, None])
-def test_it_finds_the_halves(n_components: int | None) -> None:
+def test_it_finds_the_halves(
+    n_components: int | None, tissue: Callable[..., Any], fit: Callable[..., Spotscape]
+) -> None:
     expression, adjacency, truth = tissue()
     plain = KMeans(2, n_init=5, random_state=0).fit_predict(expression)
     embedding = fit(dataclasses.replace(QUICK, n_components=n_components, max_epochs=60)).embed(expression, adjacency)
@@ -54,7 +50,7 @@ def test_it_finds_the_halves(n_components: int | None) -> None:
     assert adjusted_rand_score(truth, found) > 0.85
 
 
-def test_embedding_and_history() -> None:
+def test_embedding_and_history(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     model = fit()
     expression, adjacency, _ = tissue()
     embedding = model.embed(expression, adjacency)
@@ -67,14 +63,14 @@ def test_embedding_and_history() -> None:
     assert model.history["loss"][-5:].mean() < model.history["loss"][:5].mean()
 
 
-def test_same_seed_same_bits() -> None:
+def test_same_seed_same_bits(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     expression, adjacency, _ = tissue()
     first, again, other = (fit(random_state=seed).embed(expression, adjacency) for seed in (7, 7, 8))
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
 
 
-def test_dense_and_sparse_input_agree() -> None:
+def test_dense_and_sparse_input_agree(tissue: Callable[..., Any]) -> None:
     """Up to rounding: products of the two storages add up in different orders."""
     expression, adjacency, _ = tissue()
     config = dataclasses.replace(QUICK, max_epochs=3)
@@ -85,7 +81,7 @@ def test_dense_and_sparse_input_agree() -> None:
 
 
 def test_inputs_and_global_state_stay_untouched(
-    global_state_untouched: Callable[[], AbstractContextManager[None]],
+    global_state_untouched: Callable[[], AbstractContextManager[None]], tissue: Callable[..., Any]
 ) -> None:
     expression, adjacency, _ = tissue()
     before = expression.copy(), adjacency.copy()
@@ -95,7 +91,7 @@ def test_inputs_and_global_state_stay_untouched(
     assert (adjacency != before[1]).nnz == 0
 
 
-def test_reconstruction_shows_the_genes_that_differ() -> None:
+def test_reconstruction_shows_the_genes_that_differ(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     expression, adjacency, truth = tissue()
     decoded = fit(dataclasses.replace(QUICK, max_epochs=200)).reconstruct(expression, adjacency)
     assert decoded.shape == expression.shape
@@ -106,14 +102,14 @@ def test_reconstruction_shows_the_genes_that_differ() -> None:
     assert np.corrcoef(difference, observed)[0, 1] > 0.9
 
 
-def test_it_embeds_another_tissue() -> None:
+def test_it_embeds_another_tissue(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     """Trained on one slice, the model tells the halves of another apart, whose spots it never saw."""
     other, adjacency, truth = tissue(seed=1)
     embedding = fit(dataclasses.replace(QUICK, max_epochs=60)).embed(other, adjacency)
     assert adjusted_rand_score(truth, KMeans(2, n_init=5, random_state=0).fit_predict(embedding)) > 0.8
 
 
-def test_spots_can_be_permuted() -> None:
+def test_spots_can_be_permuted(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     """An embedding belongs to its spot, not to the spot's place in the table."""
     model = fit()
     expression, adjacency, _ = tissue()
@@ -123,7 +119,7 @@ def test_spots_can_be_permuted() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_a_spot_is_influenced_by_two_hops_only() -> None:
+def test_a_spot_is_influenced_by_two_hops_only(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     model = fit(dataclasses.replace(QUICK, n_components=None, n_encoders=1))
     expression, adjacency, _ = tissue()
     changed = expression.copy()
@@ -133,7 +129,7 @@ def test_a_spot_is_influenced_by_two_hops_only() -> None:
     np.testing.assert_array_equal(moved, x + y <= 2)
 
 
-def test_encoders_are_averaged() -> None:
+def test_encoders_are_averaged(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     """Squared distances are the mean of those of the encoders, up to what the last axes hold; one encoder is itself."""
     expression, adjacency, _ = tissue()
     model = fit(dataclasses.replace(QUICK, latent_size=8, n_encoders=3))
@@ -153,14 +149,16 @@ def test_histories_of_encoders_that_stop_apart() -> None:
     np.testing.assert_array_equal(mean_history(histories)["loss"], [3, 2, 1])
 
 
-def test_bfloat16_stays_close() -> None:
+def test_bfloat16_stays_close(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     expression, adjacency, truth = tissue()
     embedding = fit(dataclasses.replace(QUICK, precision="bfloat16", max_epochs=60)).embed(expression, adjacency)
     assert embedding.dtype == np.float32
     assert adjusted_rand_score(truth, KMeans(2, n_init=5, random_state=0).fit_predict(embedding)) > 0.8
 
 
-def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_fit_resumes_to_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tissue: Callable[..., Any], fit: Callable[..., Spotscape]
+) -> None:
     expression, adjacency, _ = tissue()
     expected = fit().embed(expression, adjacency)
     calls = iter(range(100))  # the second encoder is interrupted
@@ -179,7 +177,7 @@ def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path, monkeypa
     assert fit(checkpoint=file).embed(expression, adjacency).tobytes() == expected.tobytes()
 
 
-def test_one_step_equals_the_formulas_written_out() -> None:
+def test_one_step_equals_the_formulas_written_out(tissue: Callable[..., Any]) -> None:
     """The objective on two fixed views, with masked copies of X, decoded matrices and all N×N cosines."""
     expression, adjacency, _ = tissue()
     config = SpotscapeConfig(n_components=None, edge_drop=0.3, feature_drop=0.3, reconstruction_weight=0.7)
@@ -209,28 +207,28 @@ def test_one_step_equals_the_formulas_written_out() -> None:
 
 
 class TestRefusals:
-    def test_not_trained(self) -> None:
+    def test_not_trained(self, tissue: Callable[..., Any]) -> None:
         expression, adjacency, _ = tissue()
         with pytest.raises(ValueError, match=r"not trained yet; call fit\(expression, adjacency\)"):
             Spotscape().embed(expression, adjacency)
 
-    def test_other_genes(self) -> None:
+    def test_other_genes(self, tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
         expression, adjacency, _ = tissue()
         with pytest.raises(ValueError, match="trained on 60 genes, this expression has 59"):
             fit().embed(expression[:, :-1], adjacency)
 
-    def test_other_graph(self) -> None:
+    def test_other_graph(self, tissue: Callable[..., Any]) -> None:
         expression, adjacency, _ = tissue()
         with pytest.raises(ValueError, match=r"graph is \(256, 256\), the expression has 255 spots"):
             Spotscape().fit(expression[:-1], adjacency)
 
-    def test_not_finite(self) -> None:
+    def test_not_finite(self, tissue: Callable[..., Any]) -> None:
         expression, adjacency, _ = tissue()
         expression[3, 4] = np.nan
         with pytest.raises(ValueError, match="expression has 1 NaN or infinite values"):
             Spotscape().fit(expression, adjacency)
 
-    def test_device(self) -> None:
+    def test_device(self, fit: Callable[..., Spotscape]) -> None:
         if torch.cuda.is_available():
             pytest.skip("there is a GPU, so it can be used")
         with pytest.raises(ValueError, match="torch finds no usable GPU; use device='auto' or 'cpu'"):
@@ -273,7 +271,7 @@ def test_the_published_setting() -> None:
 
 
 @pytest.mark.gpu
-def test_gpu_agrees_with_cpu() -> None:
+def test_gpu_agrees_with_cpu(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     if not torch.cuda.is_available():
         pytest.skip("torch finds no usable GPU")
     expression, adjacency, _ = tissue()

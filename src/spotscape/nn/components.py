@@ -134,7 +134,8 @@ def _moments(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column in float64; a deviation that is mere rounding is 0."""
     n_spots, n_genes = matrix.shape
     if sparse.issparse(matrix):
-        columns, values = matrix.tocoo().col, np.asarray(matrix.tocoo().data, dtype=np.float64)
+        entries = matrix.tocoo()
+        columns, values = entries.col, entries.data.astype(np.float64)
         mean = np.bincount(columns, values, n_genes) / n_spots
         squares = np.bincount(columns, (values - mean[columns]) ** 2, n_genes)
         squares += (n_spots - np.bincount(columns, minlength=n_genes)) * mean**2
