@@ -270,7 +270,7 @@ def slice_rows(slices: np.ndarray | None, n_spots: int, device: torch.device) ->
     if len(names) < 2:
         return ()
     if sizes.min() < 2:
-        msg = f"slice {names[sizes.argmin()]!r} has a single spot; remove it, or leave slices out."
+        msg = f"slice {str(names[sizes.argmin()])!r} has a single spot; remove it, or leave slices out."
         raise ValueError(msg)
     return tuple(torch.from_numpy(np.flatnonzero(codes == code)).to(device) for code in range(len(names)))
 
