@@ -101,3 +101,11 @@ def test_nothing_dropped_is_the_whole() -> None:
     )
     assert view.keep.all()
     assert torch.equal(adjacency.to_dense(), graph.normalized().to_dense())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_array_that_may_not_be_written_to(dtype: type) -> None:
+    """As a memory map gives it: torch would warn, and warnings are errors here."""
+    values = np.ones((4, 3), dtype=dtype)
+    values.flags.writeable = False
+    assert as_features(values).column_means().tolist() == [1, 1, 1]

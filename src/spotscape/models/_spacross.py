@@ -96,7 +96,8 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, _Reduction, DenseFe
             values = reduction.project(expression)
         else:
             values = expression.toarray() if sparse.issparse(expression) else expression
-        return DenseFeatures(torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32), device=device))
+        # Torch takes no array that may not be written to, such as a memory map.
+        return DenseFeatures(torch.as_tensor(np.require(values, np.float32, ["C", "W"]), device=device))
 
     def _objective(self, tissue: Tissue[DenseFeatures], generator: torch.Generator) -> SpaCrossObjective:
         network = SpaCrossNetwork(tissue.features.shape[1], self.config)

@@ -155,7 +155,8 @@ def as_features(
     if sparse.issparse(matrix):
         numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
         return SparseFeatures(sparse.csr_array(matrix, dtype=numpy_dtype), device)
-    return DenseFeatures(torch.as_tensor(np.ascontiguousarray(matrix), dtype=dtype, device=device))
+    # Torch takes no array that may not be written to, such as a memory map.
+    return DenseFeatures(torch.as_tensor(np.require(matrix, requirements=["C", "W"]), dtype=dtype, device=device))
 
 
 def low_rank_basis(matrix: Any, rank: int, *, seed: int) -> np.ndarray:
