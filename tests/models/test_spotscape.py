@@ -246,6 +246,7 @@ class TestRefusals:
             ({"edge_drop": 1.0}, ValueError, r"edge_drop=1.0 lies outside \[0, 1\)"),
             ({"feature_drop": -0.1}, ValueError, r"feature_drop=-0.1 lies outside \[0, 1\)"),
             ({"lr": 0}, ValueError, r"lr=0 lies outside \(0, inf\)"),
+            ({"max_grad_norm": -1}, ValueError, r"max_grad_norm=-1 lies outside \(0, inf\)"),
             ({"lr": "fast"}, TypeError, "lr must be a number, not 'fast'"),
             ({"telescope_weight": -1}, ValueError, "telescope_weight=-1 lies outside"),
             ({"schedule": "cosine"}, ValueError, r"schedule='cosine' is not one of \['constant', 'one_cycle'\]"),

@@ -145,6 +145,8 @@ class SpaCrossConfig:
             require_in_range(getattr(self, name), name, low=0)
         for name in ("lr", "batch_norm_momentum"):
             require_in_range(getattr(self, name), name, low=0, above_low=True)
+        if self.max_grad_norm is not None:
+            require_in_range(self.max_grad_norm, "max_grad_norm", low=0, above_low=True)
         require_choice(self.decoder, "decoder", get_args(Decoder))
         require_choice(self.pairing, "pairing", get_args(Pairing))
         require_choice(self.schedule, "schedule", get_args(Schedule))

@@ -123,6 +123,8 @@ class SpotscapeConfig:
             require_in_range(getattr(self, name), name, low=0)
         for name in ("lr", "batch_norm_momentum", "prototype_temperature"):
             require_in_range(getattr(self, name), name, low=0, above_low=True)
+        if self.max_grad_norm is not None:
+            require_in_range(self.max_grad_norm, "max_grad_norm", low=0, above_low=True)
         require_choice(self.schedule, "schedule", get_args(Schedule))
         require_choice(self.precision, "precision", ("float32", "bfloat16"))
         if self.telescope_weight == 0 and self.reconstruction_weight == 0:
