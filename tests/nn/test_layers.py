@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,11 @@ from scipy import sparse
 from torch import nn
 
 from spotscape.nn import FeatureProjection, GraphBlock, GraphConvolution, SpotGraph, as_features
-from spotscape.nn.layers import build_seeded, calibrate_batch_norm
+from spotscape.nn.layers import build_seeded, calibrate_batch_norm, drop_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 RNG = np.random.default_rng(0)
 
@@ -67,3 +73,47 @@ def test_calibration_makes_evaluation_equal_the_whole_tissue() -> None:
     hidden = module[0](data)
     torch.testing.assert_close(module[1].running_mean, hidden.mean(0))
     torch.testing.assert_close(module[1].running_var, hidden.var(0))
+
+
+class TestDropOut:
+    def test_what_stays_is_scaled_up(self) -> None:
+        x = torch.randn(400, 300, generator=torch.Generator().manual_seed(0)) + 3
+        thinned = drop_out(x, 0.3, torch.Generator().manual_seed(1))
+        kept = thinned != 0
+        assert kept.float().mean().item() == pytest.approx(0.7, abs=0.01)
+        torch.testing.assert_close(thinned[kept], x[kept] / 0.7)
+        # Entries are drawn one by one: neither whole spots nor whole columns.
+        assert kept.float().mean(0).std() < 0.05
+        assert kept.float().mean(1).std() < 0.05
+
+    def test_expectation_is_the_input(self) -> None:
+        x, generator = torch.tensor([[1.0, -2.0, 0.5]]), torch.Generator().manual_seed(0)
+        mean = torch.stack([drop_out(x, 0.5, generator) for _ in range(4000)]).mean(0)
+        torch.testing.assert_close(mean, x, atol=0, rtol=0.07)
+
+    def test_nothing_to_leave_out(self) -> None:
+        x, generator = torch.randn(4, 3), torch.Generator().manual_seed(0)
+        state = generator.get_state()
+        assert drop_out(x, 0.0, generator) is x
+        assert drop_out(x, 0.9, None) is x
+        assert torch.equal(generator.get_state(), state)
+
+    def test_gradient_flows_through_what_stays(self) -> None:
+        x = torch.randn(50, 4, requires_grad=True)
+        thinned = drop_out(x, 0.2, torch.Generator().manual_seed(0))
+        thinned.sum().backward()
+        torch.testing.assert_close(x.grad, torch.where(thinned != 0, 1 / 0.8, 0.0))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+    def test_the_generator_decides(
+        self, dtype: torch.dtype, global_state_untouched: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        x = torch.ones(20, 5, dtype=dtype)
+        with global_state_untouched():
+            first, again, other = (drop_out(x, 0.5, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+        assert first.dtype == dtype
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        with torch.random.fork_rng():
+            torch.manual_seed(99)
+            assert torch.equal(drop_out(x, 0.5, torch.Generator().manual_seed(3)), first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,34 @@ class Problem:
         trainer = {name: plan.pop(name) for name in ("checkpoint", "checkpoint_every", "identity") if name in plan}
         settings = TrainingPlan(**{"max_epochs": 60, "lr": 0.1, "weight_decay": 0.0, **plan})
         return Trainer(settings, progress_bar=False, **trainer).fit(self.module, self, generator=self.generator)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyper:
+    """A configuration with every field of a plan, none at its default, and others beside."""
+
+    latent_size: int = 3
+    max_epochs: int = 7
+    lr: float = 0.25
+    weight_decay: float = 0.5
+    schedule: str = "constant"
+    max_grad_norm: float = 2.0
+    patience: int = 11
+    min_delta: float = 0.125
+    precision: str = "bfloat16"
+
+
+def test_a_plan_is_read_from_a_configuration() -> None:
+    plan = TrainingPlan.of(Hyper())
+    assert dataclasses.asdict(plan) == {k: v for k, v in dataclasses.asdict(Hyper()).items() if k != "latent_size"}
+    defaults = TrainingPlan(max_epochs=1, lr=1)
+    assert not any(getattr(plan, field.name) == getattr(defaults, field.name) for field in dataclasses.fields(plan))
+    assert TrainingPlan.of(plan) == plan
+
+
+def test_a_configuration_without_a_field_of_the_plan() -> None:
+    with pytest.raises(AttributeError, match="lr"):
+        TrainingPlan.of(object.__new__(type("Config", (), {"max_epochs": 3})))
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
