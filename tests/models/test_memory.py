@@ -1,0 +1,78 @@
+"""Memory: training in a process of its own, whose peak must stay far below what N² numbers would take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("resource", reason="this platform cannot tell or limit the memory of a process")
+
+# All losses, all kinds of neighbourhood searches, several refreshes, then everything that a model is asked for.
+PROGRAM = """
+import resource, sys
+import numpy as np
+import torch
+from scipy import sparse
+import spotscape as sp
+from spotscape.models import SpaCross, SpaCrossConfig
+
+n_spots, n_slices, limit, unit = (int(word) for word in sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+torch.set_num_threads(1)
+sp.settings.verbosity = "warning"
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+at_start = peak()
+
+rng = np.random.default_rng(0)
+spot, side = np.arange(n_spots), round(n_spots**0.5)
+right, down = spot[(spot % side != side - 1) & (spot < n_spots - 1)], spot[: n_spots - side]
+rows, columns = np.concatenate([right, down]), np.concatenate([right + 1, down + side])
+adjacency = sparse.coo_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(n_spots, n_spots)).tocsr()
+adjacency = adjacency + adjacency.T
+expression = sparse.random_array((n_spots, 300), density=0.1, rng=rng, dtype=np.float32, format="csr")
+
+config = SpaCrossConfig(
+    n_components=30, max_epochs=4, refresh_every=2, target_momentum=0.9, contrast_spots=4_000, n_clusterings=5,
+    reconstruction_weight=1, consistency_weight=1, contrast_weight=1, n_encoders=1, pairing="row", decoder="linear",
+)
+slices = spot * n_slices // n_spots if n_slices > 1 else None
+model = SpaCross(config).fit(expression, adjacency, slices=slices, progress_bar=False)
+assert all(np.isfinite(values).all() and (values > 0).all() for values in model.history.values()), model.history
+assert np.isfinite(model.embed(expression, adjacency, slices=slices)).all()
+dense = eval(sys.stdin.read() or "None")
+print(at_start, peak())
+"""
+GIGABYTE = 10**9
+
+
+def train(n_spots: int, n_slices: int, limit: int, *, then: str = "") -> tuple[int, int]:
+    """Return the bytes in use after the imports, and at the peak; ``then`` is evaluated after training."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, *map(str, (n_spots, n_slices, limit, unit))]
+    run = subprocess.run(command, input=then, env=environment, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise MemoryError(run.stderr)
+    at_start, peak = map(int, run.stdout.split())
+    return at_start, peak
+
+
+@pytest.mark.parametrize(("n_spots", "n_slices", "most"), [(60_000, 1, 1.5), (60_000, 3, 1.5), (20_000, 1, 1.0)])
+def test_training_takes_linear_memory(n_spots: int, n_slices: int, most: float) -> None:
+    """Under a limit of 4 GB of addresses, of which torch's libraries take more than one.
+
+    One float32 matrix of all pairs would take 14.4 GB for 60,000 spots and 1.6 GB for 20,000.
+    """
+    at_start, peak = train(n_spots, n_slices, 4 * GIGABYTE)
+    assert peak < 2 * GIGABYTE
+    assert peak - at_start < most * GIGABYTE
+
+
+def test_a_matrix_of_all_pairs_is_noticed() -> None:
+    with pytest.raises(MemoryError, match="Unable to allocate|not enough memory|alloc"):
+        train(2_000, 1, 4 * GIGABYTE, then="np.empty((60_000, 60_000), dtype=np.float32)")
+    at_start, peak = train(2_000, 1, 4 * GIGABYTE, then="np.ones((20_000, 20_000), dtype=np.float32)[0, 0]")
+    assert peak - at_start > 1.5 * GIGABYTE
