@@ -619,6 +619,23 @@ class TestCheckpoints:
         for name, values in expected.history.items():
             np.testing.assert_array_equal(resumed.history[name], values)
 
+    def test_the_checkpoint_of_another_tissue_is_refused(self, tmp_path: Path, tissue: MakeTissue, fit: Fit) -> None:
+        """Components are as many for every tissue, so the weights would fit."""
+        config = quick(max_epochs=3)
+        fit(config, checkpoint=tmp_path / "fit.ckpt")
+        (expression, adjacency, _), (other, _, _) = tissue(), tissue(seed=1)
+        fewer = np.arange(200)
+        ring = sparse.eye_array(len(expression), k=1, format="csr")
+        slices = np.repeat(["a", "b"], len(expression) // 2)
+        for values, graph, labels in (
+            (expression[fewer], adjacency[fewer][:, fewer], None),
+            (expression, ring, None),
+            (other * (np.arange(60) < 40), adjacency, None),
+            (expression, adjacency, slices),
+        ):
+            with pytest.raises(ValueError, match="belongs to another model or data set"):
+                SpaCross(config).fit(values, graph, slices=labels, checkpoint=tmp_path / "fit.ckpt")
+
     def test_neighborhoods_are_part_of_the_state(self, tissue: MakeTissue) -> None:
         first, second = (Problem(tissue).objective for _ in range(2))
         first(0)

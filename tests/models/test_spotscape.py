@@ -177,6 +177,16 @@ def test_an_interrupted_fit_resumes_to_the_same_numbers(
     assert fit(checkpoint=file).embed(expression, adjacency).tobytes() == expected.tobytes()
 
 
+def test_the_checkpoint_of_another_tissue_is_refused(
+    tmp_path: Path, tissue: Callable[..., Any], fit: Callable[..., Spotscape]
+) -> None:
+    """All tissues with the same genes have the same weights."""
+    fit(checkpoint=tmp_path / "fit.ckpt")
+    other, adjacency, _ = tissue(seed=1)
+    with pytest.raises(ValueError, match="belongs to another model or data set"):
+        Spotscape(QUICK).fit(other, adjacency, progress_bar=False, checkpoint=tmp_path / "fit.ckpt")
+
+
 def test_one_step_equals_the_formulas_written_out(tissue: Callable[..., Any]) -> None:
     """The objective on two fixed views, with masked copies of X, decoded matrices and all N×N cosines."""
     expression, adjacency, _ = tissue()
