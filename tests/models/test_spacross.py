@@ -664,6 +664,12 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"graph is \(256, 256\), the expression has 255 spots"):
             SpaCross().fit(expression[:-1], adjacency)
 
+    def test_a_decoder_that_was_not_trained(self, tissue: MakeTissue, fit: Fit) -> None:
+        expression, adjacency, _ = tissue()
+        model = fit(quick(reconstruction_weight=0, max_epochs=1))
+        with pytest.raises(ValueError, match="decoder was not trained, because reconstruction_weight is 0"):
+            model.reconstruct(expression, adjacency)
+
     def test_not_finite(self, tissue: MakeTissue) -> None:
         expression, adjacency, _ = tissue()
         expression[3, 4] = np.inf

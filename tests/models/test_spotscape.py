@@ -232,6 +232,12 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"graph is \(256, 256\), the expression has 255 spots"):
             Spotscape().fit(expression[:-1], adjacency)
 
+    def test_a_decoder_that_was_not_trained(self, tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
+        expression, adjacency, _ = tissue()
+        model = fit(dataclasses.replace(QUICK, reconstruction_weight=0, max_epochs=1))
+        with pytest.raises(ValueError, match="decoder was not trained, because reconstruction_weight is 0"):
+            model.reconstruct(expression, adjacency)
+
     def test_not_finite(self, tissue: Callable[..., Any]) -> None:
         expression, adjacency, _ = tissue()
         expression[3, 4] = np.nan

@@ -44,6 +44,8 @@ class EncoderConfig(Protocol):
     def max_epochs(self) -> int: ...
     @property
     def integrate(self) -> bool: ...
+    @property
+    def reconstruction_weight(self) -> float: ...
     def training_plan(self) -> TrainingPlan:
         """The part that the trainer reads."""
 
@@ -195,6 +197,9 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
     ) -> np.ndarray:
         """Decoded expression in the units of the input, float32 ``(N, G)``; a dense array as large as that says."""
         features, graph = self._inputs(expression, adjacency)
+        if self.config.reconstruction_weight == 0:
+            msg = "the decoder was not trained, because reconstruction_weight is 0; give it a weight and fit again."
+            raise ValueError(msg)
         with torch.no_grad():
             return self._decode(features, graph.normalized())
 
