@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from spotscape._core.validation import looks_like_counts
 from spotscape.models._graph_encoder import GraphEncoder, Tissue
 from spotscape.models._spacross_config import SpaCrossConfig
 from spotscape.models._spacross_network import SpaCrossNetwork, SpaCrossObjective
@@ -32,7 +33,7 @@ class _Reduction:
 
     @classmethod
     def fit(cls, expression: Any, config: SpaCrossConfig, *, seed: int) -> Self:
-        is_log = config.linear_scale and expression.max() <= _LARGEST_LOGARITHM
+        is_log = config.linear_scale and _looks_logarithmic(expression)
         linear = _expm1(expression) if is_log else expression
         return cls(PrincipalComponents.fit(linear, config.n_components or 1, seed=seed), is_log)
 
@@ -112,6 +113,11 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, _Reduction, DenseFe
         ).mean(0)
         scores = decoded.float().cpu().numpy()
         return scores if self._reduction is None else self._reduction.restore(scores)
+
+
+def _looks_logarithmic(expression: Any) -> bool:
+    """Neither counts, nor centred, nor larger than logarithms get."""
+    return bool(expression.min() >= 0 and expression.max() <= _LARGEST_LOGARITHM and not looks_like_counts(expression))
 
 
 def _expm1(expression: Any) -> Any:
