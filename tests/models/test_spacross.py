@@ -46,6 +46,7 @@ QUICK = SpaCrossConfig(
     latent_size=16,
     n_encoders=1,
     n_components=20,
+    linear_scale=False,
     dropout=0.2,
     mask_rate=0.5,
     replace_rate=0.05,
@@ -138,9 +139,9 @@ class TestEmbedding:
 
     @pytest.mark.parametrize("n_components", [20, None])
     def test_dense_and_sparse_input_agree(self, n_components: int | None, tissue: MakeTissue) -> None:
-        """Up to rounding, which training would carry on: a few epochs only."""
+        """Up to rounding, which fast training would carry on: few epochs at a low rate."""
         expression, adjacency, _ = tissue()
-        config = quick(n_components=n_components, max_epochs=3)
+        config = quick(n_components=n_components, max_epochs=3, lr=1e-5)
         dense, stored = (
             SpaCross(config).fit(matrix, adjacency, progress_bar=False).embed(matrix, adjacency)
             for matrix in (expression, sparse.csr_matrix(expression))
@@ -309,6 +310,45 @@ class TestDecoding:
                 factor.append(model.networks[0](features, graph.normalized()).numpy())
         x, y = np.divmod(np.arange(SIDE * SIDE), SIDE)
         np.testing.assert_array_equal(np.abs(factor[1] - factor[0]).max(1) > 1e-6, x + y <= 3)
+
+
+class TestLinearScale:
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_matrix])
+    def test_logarithms_are_undone_and_taken_again(
+        self, storage: Callable[[np.ndarray], Any], tissue: MakeTissue
+    ) -> None:
+        expression, adjacency, _ = tissue()
+        linear = np.expm1(expression)
+        log, plain = (
+            SpaCross(quick(linear_scale=scale, max_epochs=5)).fit(storage(values), adjacency, progress_bar=False)
+            for scale, values in ((True, expression), (False, linear))
+        )
+        found, expected = log.embed(storage(expression), adjacency), plain.embed(storage(linear), adjacency)
+        np.testing.assert_array_equal(found, expected)
+        decoded = np.log1p(np.maximum(plain.reconstruct(storage(linear), adjacency), 0))
+        np.testing.assert_allclose(log.reconstruct(storage(expression), adjacency), decoded, atol=1e-6)
+
+    @pytest.mark.parametrize("case", ["large", "whole", "negative"])
+    def test_what_is_no_logarithm_stays(self, case: str, tissue: MakeTissue) -> None:
+        """Values above 20, counts, and genes that are centred."""
+        expression, adjacency, _ = tissue()
+        linear = np.expm1(expression)
+        values = {"large": linear * 30, "whole": linear.round(), "negative": expression - expression.mean(0)}[case]
+        found, expected = (
+            SpaCross(quick(linear_scale=scale, max_epochs=3)).fit(values, adjacency, progress_bar=False)
+            for scale in (True, False)
+        )
+        np.testing.assert_array_equal(found.embed(values, adjacency), expected.embed(values, adjacency))
+        np.testing.assert_array_equal(found.reconstruct(values, adjacency), expected.reconstruct(values, adjacency))
+
+    def test_it_finds_the_halves(self, tissue: MakeTissue, fit: Fit) -> None:
+        expression, adjacency, truth = tissue()
+        model = fit(quick(max_epochs=150, linear_scale=True))
+        assert agreement(truth, model.embed(expression, adjacency)) > 0.85
+        decoded = model.reconstruct(expression, adjacency)
+        assert (decoded >= 0).all()
+        difference, observed = (rows[truth == 1].mean(0) - rows[truth == 0].mean(0) for rows in (decoded, expression))
+        assert np.corrcoef(difference, observed)[0, 1] > 0.9
 
 
 class WrittenOut:
@@ -773,11 +813,12 @@ class TestPublishedSettings:
         assert (paper.refresh_every, paper.n_clusterings, paper.n_negatives) == (50, 5, 2)
         assert (paper.target_momentum, paper.decoder, paper.pairing, paper.integrate) == (0, "linear", "row", False)
         assert paper.contrast_spots is None
+        assert not paper.linear_scale
         assert SpaCrossConfig.paper(mask_rate=0.3).mask_rate == 0.3
 
     def test_released(self) -> None:
         """The published setting, but for what is named here."""
-        changed = {"pairing": "all", "quorum": 1}
+        changed = {"linear_scale": True, "pairing": "all", "quorum": 1}
         assert SpaCrossConfig.released() == SpaCrossConfig.paper(**changed)
         assert SpaCrossConfig.released(quorum=0).quorum == 0
         assert SpaCrossConfig.released(quorum=0).pairing == "all"
