@@ -112,7 +112,7 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         """Everything up to what the decoder's last layer sees, for the statistics of normalisation."""
 
     @abstractmethod
-    def _decode(self, features: F, adjacency: Tensor) -> np.ndarray:
+    def _decode(self, expression: Any, features: F, adjacency: Tensor) -> np.ndarray:
         """Decoded expression, float32 ``(N, G)``: the mean over encoders."""
 
     def fit(
@@ -201,7 +201,7 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
             msg = "the decoder was not trained, because reconstruction_weight is 0; give it a weight and fit again."
             raise ValueError(msg)
         with torch.no_grad():
-            return self._decode(features, graph.normalized())
+            return self._decode(expression, features, graph.normalized())
 
     def _fit_encoder(
         self, number: int, tissue: Tissue[F], *, progress_bar: bool, checkpoint: str | Path | None, identity: str

@@ -107,12 +107,12 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, _Reduction, DenseFe
     def _forward(self, network: SpaCrossNetwork, features: DenseFeatures, adjacency: Tensor) -> Tensor:
         return network.encode(features, adjacency)
 
-    def _decode(self, features: DenseFeatures, adjacency: Tensor) -> np.ndarray:
-        decoded = torch.stack(
-            [_to_scale(network(features, adjacency), features.values) for network in self.networks]
-        ).mean(0)
-        scores = decoded.float().cpu().numpy()
-        return scores if self._reduction is None else self._reduction.restore(scores)
+    def _decode(self, expression: Any, features: DenseFeatures, adjacency: Tensor) -> np.ndarray:
+        scaled = [_to_scale(network(features, adjacency), features.values) for network in self.networks]
+        decoded: np.ndarray = torch.stack(scaled).mean(0).float().cpu().numpy()
+        if self._reduction is not None:
+            decoded = self._reduction.restore(decoded)
+        return _to_units(decoded, expression)
 
 
 def _looks_logarithmic(expression: Any) -> bool:
@@ -131,3 +131,20 @@ def _to_scale(decoded: Tensor, values: Tensor) -> Tensor:
     A cosine teaches the decoder directions and leaves lengths open.
     """
     return decoded * ((decoded * values).sum() / (decoded * decoded).sum())
+
+
+def _to_units(decoded: np.ndarray, expression: Any) -> np.ndarray:
+    """Decoded expression ``(N, G)``, each gene on the line that brings it closest to the given one; changed in place.
+
+    The logarithm of a mean is not the mean of logarithms, and directions say nothing of a gene's contrast. A line keeps
+    what the decoder says of the order of spots.
+    """
+    means = np.asarray(expression.mean(0)).ravel()
+    decoded -= decoded.mean(0, dtype=np.float64)
+    products = expression.multiply(decoded) if sparse.issparse(expression) else expression * decoded
+    squares = np.einsum("ij,ij->j", decoded, decoded, dtype=np.float64)
+    covariance = np.asarray(products.sum(0, dtype=np.float64)).ravel()
+    # A negative slope would turn a gene round; a gene decoded as constant has none.
+    decoded *= np.divide(np.maximum(covariance, 0), squares, out=np.zeros_like(squares), where=squares > 0)
+    decoded += means
+    return decoded

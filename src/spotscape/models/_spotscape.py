@@ -75,7 +75,7 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor, Fe
     def _forward(self, network: SpotscapeNetwork, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
         return network.decode_hidden(network.encode(features, adjacency))
 
-    def _decode(self, features: FeatureMatrix, adjacency: Tensor) -> np.ndarray:
+    def _decode(self, expression: Any, features: FeatureMatrix, adjacency: Tensor) -> np.ndarray:
         decoded: Tensor = self.networks[0](features, adjacency)
         for network in self.networks[1:]:
             decoded += network(features, adjacency)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Directions beyond those asked for: the mean takes one of them, and the search is least exact in its last ones.
 _SPARE = 10
+_N_ITER = 12
 _CHUNK = 4096
 
 
@@ -79,7 +80,7 @@ class PrincipalComponents:
         # A constant gene, left in, would have a small loading where the search is not exact.
         scaled = _multiply_columns(matrix, np.where(deviation > 0, 1 / scale, 0))
         # Centring in the span of the leading directions, which hold the mean as well, keeps sparse input sparse.
-        basis = low_rank_basis(scaled, min(n_components + _SPARE, *matrix.shape), seed=seed)
+        basis = low_rank_basis(scaled, min(n_components + _SPARE, *matrix.shape), seed=seed, n_iter=_N_ITER)
         inner = np.asarray(scaled @ basis, dtype=np.float64)
         inner -= inner.mean(0)
         _, vectors = np.linalg.eigh(inner.T @ inner)

@@ -159,12 +159,12 @@ def as_features(
     return DenseFeatures(torch.as_tensor(np.require(matrix, requirements=["C", "W"]), dtype=dtype, device=device))
 
 
-def low_rank_basis(matrix: Any, rank: int, *, seed: int) -> np.ndarray:
+def low_rank_basis(matrix: Any, rank: int, *, seed: int, n_iter: int = 4) -> np.ndarray:
     """The leading right singular vectors of a dense or sparse matrix ``(N, G)``, as float32 loadings ``(G, rank)``.
 
     Nothing is centred, so a sparse matrix stays sparse (randomised SVD of Halko et al. 2011, by scikit-learn).
     """
-    _, _, right = randomized_svd(matrix, rank, n_iter=4, random_state=seed)
+    _, _, right = randomized_svd(matrix, rank, n_iter=n_iter, random_state=seed)
     return np.ascontiguousarray(right.T, dtype=np.float32)
 
 
