@@ -31,6 +31,7 @@ def main() -> None:
         write(f"integration_{tissue}", integration(rows))
     write("speed", speed(pd.read_csv(RESULTS / "speed.csv")))
     write("speed_slices", speed_slices(pd.read_csv(RESULTS / "speed_slices.csv")))
+    write("speed_spacross", speed_spacross(pd.read_csv(RESULTS / "speed_spacross.csv")))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
 
 
@@ -106,6 +107,18 @@ def speed_slices(results: pd.DataFrame) -> pd.DataFrame:
     shown = results.set_index("setting")[["s_per_epoch", "times_faster"]]
     text = {"s per epoch": shown["s_per_epoch"].map("{:.2f}".format)}
     return pd.DataFrame({**text, "times faster": shown["times_faster"].map("{:.0f}".format)}, index=shown.index)
+
+
+def speed_spacross(results: pd.DataFrame) -> pd.DataFrame:
+    """Seconds of the largest tissue on the fewest threads, and ratios by size and threads; a row for each setting."""
+    threads = sorted(results["threads"].unique())
+    largest = results[(results["spots"] == results["spots"].max()) & (results["threads"] == threads[0])]
+    columns = {"s_step": "s per step", "s_search": "s per search", "s_per_epoch": "s per epoch"}
+    shown = largest.set_index("setting")[list(columns)].map("{:.2f}".format).rename(columns=columns)
+    for spots, rows in results.groupby("spots"):
+        ratios = rows.pivot_table("times_faster", "setting", "threads").loc[shown.index, threads].map("{:.1f}".format)
+        shown[f"times faster, {spots:,} spots"] = ratios.agg(" / ".join, axis=1)
+    return shown
 
 
 def matching(results: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,25 @@ def test_convolution_is_propagated_projection(adjacency: torch.Tensor) -> None:
     x = torch.randn(40, 7)
     expected = adjacency.to_dense() @ x @ layer.lin.weight.T
     torch.testing.assert_close(layer(x, adjacency), expected)
+
+
+def test_gradient_goes_backwards_along_directed_edges_in_every_step(adjacency: torch.Tensor) -> None:
+    assert not torch.equal(adjacency.to_dense(), adjacency.to_dense().T)
+    layer = GraphConvolution(7, 3)
+    weight = torch.randn(40, 3)
+    expected = adjacency.to_dense().T @ weight @ layer.lin.weight
+    for _ in range(2):
+        x = torch.randn(40, 7, requires_grad=True)
+        (layer(x, adjacency) * weight).sum().backward()
+        torch.testing.assert_close(x.grad, expected)
+
+
+def test_adjacency_is_forgotten_with_its_last_reference() -> None:
+    adjacency = SpotGraph.from_adjacency(sparse.eye_array(5, k=1)).normalized()
+    (GraphConvolution(2, 2)(torch.ones(5, 2), adjacency)).sum().backward()
+    known = weakref.ref(adjacency)
+    del adjacency
+    assert known() is None
 
 
 def test_first_block_takes_features_of_any_storage(adjacency: torch.Tensor) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn.inits import glorot
 
@@ -36,7 +37,25 @@ class GraphConvolution(GCNConv):
 
     def message_and_aggregate(self, adj_t: Tensor, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return super().message_and_aggregate(adj_t, x.float())  # type: ignore[no-any-return]
+            return cast("Tensor", _Propagation.apply(adj_t, x.float()))  # type: ignore[no-untyped-call]
+
+
+class _Propagation(torch.autograd.Function):
+    """Adjacency times dense; for the gradient an adjacency is transposed once, not by each layer in each step."""
+
+    _transposed = WeakTensorKeyDictionary()
+
+    @staticmethod
+    def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:
+        ctx.adjacency = adjacency
+        return adjacency @ x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        known = _Propagation._transposed
+        if ctx.adjacency not in known:
+            known[ctx.adjacency] = ctx.adjacency.t().to_sparse_csr()
+        return None, known[ctx.adjacency] @ gradient.contiguous()
 
 
 class FeatureProjection(nn.Module):
