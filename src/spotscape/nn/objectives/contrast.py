@@ -25,12 +25,11 @@ Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-02
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, softplus
-from torch.utils.checkpoint import checkpoint
 
 from spotscape._core.validation import require_choice
 
@@ -107,17 +106,31 @@ def summaries(embeddings: Tensor, neighborhoods: Neighborhoods) -> Tensor:
 
 
 def _mean_over_pairs(rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -> Tensor:
-    """Mean of ``softplus(sign * score)`` over all pairs of a row ``(M, d)`` and a projected summary ``(M, d)``.
-
-    A tile's scores are forgotten, and computed again when its gradient is asked for.
-    """
-    tiles = rows.split(max(1, _TILE_ENTRIES // len(projected)))
-    sums = [
-        checkpoint(_sum_over_pairs, tile, projected, bias, sign, use_reentrant=False, preserve_rng_state=False)
-        for tile in tiles
-    ]
-    return (torch.stack(sums).sum() / (len(rows) * len(projected))).to(rows.dtype)
+    """Mean of ``softplus(sign * score)`` over all pairs of a row ``(M, d)`` and a projected summary ``(M, d)``."""
+    return cast("Tensor", _AllPairs.apply(rows, projected, bias, sign))  # type: ignore[no-untyped-call]
 
 
-def _sum_over_pairs(rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -> Tensor:
-    return softplus(sign * (rows @ projected.T + bias)).sum(dtype=torch.float64)
+class _AllPairs(torch.autograd.Function):
+    """The mean over all pairs, and its gradients on the way, in two tiles of memory that serve all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -> Tensor:
+        n_rows, n_pairs = max(1, _TILE_ENTRIES // len(projected)), len(rows) * len(projected)
+        scores, losses = (rows.new_empty(min(n_rows, len(rows)), len(projected)) for _ in range(2))
+        gradients = torch.empty_like(rows), torch.zeros_like(projected), torch.zeros_like(bias)
+        total = torch.zeros((), dtype=torch.float64, device=rows.device)
+        for start in range(0, len(rows), n_rows):
+            tile = rows[start : start + n_rows]
+            score, loss = scores[: len(tile)], losses[: len(tile)]
+            torch.mm(tile, projected.T, out=score).add_(bias).mul_(sign)
+            total += torch.logaddexp(score, score.new_zeros(()), out=loss).sum(dtype=torch.float64)
+            slope = torch.sigmoid(score, out=score).mul_(sign / n_pairs)
+            torch.mm(slope, projected, out=gradients[0][start : start + n_rows])
+            gradients[1].addmm_(slope.T, tile)
+            gradients[2].add_(slope.sum())
+        ctx.save_for_backward(*gradients)
+        return (total / n_pairs).to(rows.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return *(part * gradient for part in ctx.saved_tensors), None
