@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from tissues import TISSUES, annotations, hardware, load
+from tissues import SPACROSS_GENES, TISSUES, annotations, hardware, load
 
 import spotscape as sp
-from spotscape.models import SpotscapeConfig
+from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -46,8 +46,27 @@ CONFIGS = {
     "paper": SpotscapeConfig.paper(),
     "paper_200_cycle": SpotscapeConfig.paper(max_epochs=200, lr=1e-3, schedule="one_cycle"),
 }
+# Ablations have one encoder, so that an effect is not averaged away, and are compared with `spacross_one`.
+SPACROSS = {
+    "spacross": SpaCrossConfig(),
+    "spacross_one": SpaCrossConfig(n_encoders=1),
+    "spacross_no_reconstruction": SpaCrossConfig(n_encoders=1, reconstruction_weight=0.0),
+    "spacross_no_consistency": SpaCrossConfig(n_encoders=1, consistency_weight=0.0),
+    "spacross_no_contrast": SpaCrossConfig(n_encoders=1, contrast_weight=0.0),
+    "spacross_quorum_any": SpaCrossConfig(n_encoders=1, quorum=1),
+    "spacross_no_quorum": SpaCrossConfig(n_encoders=1, quorum=0),
+    "spacross_pairing_all": SpaCrossConfig(n_encoders=1, pairing="all"),
+    "spacross_momentum_0.9": SpaCrossConfig(n_encoders=1, target_momentum=0.9),
+    "spacross_momentum_0.99": SpaCrossConfig(n_encoders=1, target_momentum=0.99),
+    "spacross_logarithm": SpaCrossConfig(n_encoders=1, linear_scale=False),
+    "spacross_no_clip": SpaCrossConfig(n_encoders=1, clip=None),
+    "spacross_components_200": SpaCrossConfig(n_encoders=1, n_components=200),
+    "spacross_mask_0.5": SpaCrossConfig(n_encoders=1, mask_rate=0.5),
+    "spacross_paper": SpaCrossConfig.paper(),
+    "spacross_released": SpaCrossConfig.released(),
+}
 FLOORS = {"floor_1": 1, "floor_3": 3, "floor_6": 6}
-METHODS = (*FLOORS, *CONFIGS)
+METHODS = (*FLOORS, *CONFIGS, *SPACROSS)
 KEYS = ["tissue", "method", "seed"]
 
 
@@ -83,6 +102,9 @@ def embed(adata: AnnData, method: str, seed: int) -> str:
     if method in FLOORS:
         sp.tl.smoothed_pca(adata, n_hops=FLOORS[method], random_state=seed)
         return "X_smoothed_pca"
+    if method in SPACROSS:
+        sp.tl.spacross(adata, config=SPACROSS[method], mask_var=SPACROSS_GENES, random_state=seed)
+        return "X_spacross"
     sp.tl.spotscape(adata, config=CONFIGS[method], random_state=seed)
     return "X_spotscape"
 

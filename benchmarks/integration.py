@@ -23,9 +23,10 @@ import scanpy as sc
 import torch
 from accuracy import append
 from sklearn.neighbors import NearestNeighbors
+from tissues import SPACROSS_GENES, mark_for_spacross
 
 import spotscape as sp
-from spotscape.models import SpotscapeConfig
+from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -43,8 +44,18 @@ CONFIGS = {
     "prototypes_20": SpotscapeConfig.several_slices(n_prototypes=20),
     "four_encoders": SpotscapeConfig(),
 }
+# On graphs within slices, and on the 3-D graph of registered ones.
+SPACROSS = {
+    "spacross_2d": SpaCrossConfig.several_slices(),
+    "spacross_3d": SpaCrossConfig.several_slices(),
+    "spacross_2d_no_integration": SpaCrossConfig.several_slices(integrate=False),
+    "spacross_3d_no_integration": SpaCrossConfig.several_slices(integrate=False),
+    "spacross_3d_no_contrast": SpaCrossConfig.several_slices(contrast_weight=0.0),
+    "spacross_3d_no_quorum": SpaCrossConfig.several_slices(quorum=0),
+    "spacross_3d_logarithm": SpaCrossConfig.several_slices(linear_scale=False),
+}
 LINEAR = ("pca", "pca_harmony", "pca_integrated", "floor_3", "floor_3_harmony", "floor_3_integrated")
-METHODS = (*LINEAR, *CONFIGS)
+METHODS = (*LINEAR, *CONFIGS, *SPACROSS)
 KEYS = ["tissue", "method", "seed"]
 
 
@@ -94,7 +105,14 @@ def load(tissue: str, seed: int) -> AnnData:
             random_state=seed,
         )
     sp.pp.prepare(adata, library_key="slice")
+    mark_for_spacross(adata, "slice")
     sp.pp.spatial_neighbors_knn(adata, library_key="slice")
+    aligned = "spatial_truth"
+    if tissue == "dlpfc_donor3":
+        sp.pp.register_slices(adata, library_key="slice")
+        aligned = "spatial_aligned"
+    # Neighbours within and between slices are numbered apart, so the gap decides nothing but the order.
+    sp.pp.spatial_neighbors_3d(adata, library_key="slice", spatial_key=aligned, slice_gap=1.0)
     return adata
 
 
@@ -103,6 +121,16 @@ def embed(adata: AnnData, method: str, seed: int) -> np.ndarray:
     if method in CONFIGS:
         sp.tl.spotscape(adata, library_key="slice", config=CONFIGS[method], random_state=seed)
         return np.asarray(adata.obsm["X_spotscape"])
+    if method in SPACROSS:
+        sp.tl.spacross(
+            adata,
+            library_key="slice",
+            neighbors_key="spatial_3d_neighbors" if "3d" in method else "spatial_neighbors",
+            mask_var=SPACROSS_GENES,
+            config=SPACROSS[method],
+            random_state=seed,
+        )
+        return np.asarray(adata.obsm["X_spacross"])
     correction = method.rpartition("_")[2]
     key = "X_smoothed_pca"
     sp.tl.smoothed_pca(adata, n_hops=3 if method.startswith("floor") else 0, library_key="slice", random_state=seed)

@@ -15,14 +15,22 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 TISSUES = ("starmap", "dlpfc_151673", "dlpfc_151675", "simulated_layers", "simulated_islands")
+SPACROSS_GENES = "highly_variable_spacross"
 
 
 def load(name: str) -> AnnData:
     """Return a tissue with log-normalised expression and its spatial graph of the 6 nearest neighbours."""
     adata = _read(name)
     sp.pp.prepare(adata)
+    mark_for_spacross(adata)
     sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
     return adata
+
+
+def mark_for_spacross(adata: AnnData, library_key: str | None = None) -> None:
+    """Mark the genes of SpaCross's recipe beside those of the default one; both recipes normalise alike."""
+    other = sp.pp.prepare(adata, layer="counts", recipe="spacross", library_key=library_key, copy=True)
+    adata.var[SPACROSS_GENES] = other.var["highly_variable"]
 
 
 def annotations(adata: AnnData) -> list[str]:

@@ -35,7 +35,8 @@ class _Reduction:
     def fit(cls, expression: Any, config: SpaCrossConfig, *, seed: int) -> Self:
         is_log = config.linear_scale and _looks_logarithmic(expression)
         linear = _expm1(expression) if is_log else expression
-        return cls(PrincipalComponents.fit(linear, config.n_components or 1, seed=seed), is_log)
+        components = PrincipalComponents.fit(linear, config.n_components or 1, clip=config.clip, seed=seed)
+        return cls(components, is_log)
 
     def project(self, expression: Any) -> np.ndarray:
         return self.components.project(_expm1(expression) if self.is_log else expression)

@@ -48,6 +48,9 @@ class SpaCrossConfig:
         Whether logarithms are undone before the genes are standardised; values above 20 show that there are none. What
         is averaged over neighbours are counts then, not their logarithms, which gave better domains on layered Visium
         tissue. The paper takes logarithms, its released notebooks do not.
+    clip
+        Values this many standard deviations above the mean of their gene are cut off there; on the linear scale a few
+        spots would otherwise rule a component. ``None``, as in the paper, leaves them.
     dropout
         Share of the activations left out after each layer.
     mask_rate
@@ -98,9 +101,10 @@ class SpaCrossConfig:
     hidden_size: int = 64
     feature_size: int = 32
     latent_size: int = 16
-    n_encoders: int = 1
+    n_encoders: int = 4
     n_components: int | None = 50
     linear_scale: bool = True
+    clip: float | None = 5.0
     dropout: float = 0.2
     mask_rate: float = 0.7
     replace_rate: float = 0.05
@@ -143,6 +147,8 @@ class SpaCrossConfig:
             require_in_range(getattr(self, name), name, low=0, high=1)
         for name in _WEIGHTS:
             require_in_range(getattr(self, name), name, low=0)
+        if self.clip is not None:
+            require_in_range(self.clip, "clip", low=0, above_low=True)
         for name in ("lr", "batch_norm_momentum"):
             require_in_range(getattr(self, name), name, low=0, above_low=True)
         if self.max_grad_norm is not None:
@@ -156,12 +162,18 @@ class SpaCrossConfig:
             raise ValueError(msg)
 
     @classmethod
+    def several_slices(cls, **changes: Any) -> Self:
+        """The defaults for several slices: one encoder, since averaging over slices does what several would do."""
+        return cls(**{"n_encoders": 1, **changes})
+
+    @classmethod
     def paper(cls, **changes: Any) -> Self:
         """The published setting: logarithms, 200 components, half of the spots masked."""
         published = {
             "n_encoders": 1,
             "n_components": 200,
             "linear_scale": False,
+            "clip": None,
             "mask_rate": 0.5,
             "contrast_spots": None,
             "integrate": False,

@@ -34,6 +34,8 @@ class PrincipalComponents:
         Of each gene, float32 ``(G,)``; a constant gene has scale 1.
     loadings
         Orthonormal columns, float32 ``(G, p)``, largest variance first; the largest entry of each is positive.
+    ceiling
+        Where the values of each gene are cut off, float32 ``(G,)``; ``None`` if they are not.
 
     Examples
     --------
@@ -50,9 +52,10 @@ class PrincipalComponents:
     mean: np.ndarray
     scale: np.ndarray
     loadings: np.ndarray
+    ceiling: np.ndarray | None = None
 
     @classmethod
-    def fit(cls, matrix: Any, n_components: int, *, seed: int = 0) -> Self:
+    def fit(cls, matrix: Any, n_components: int, *, clip: float | None = None, seed: int = 0) -> Self:
         """Find the components of a matrix.
 
         Parameters
@@ -61,6 +64,9 @@ class PrincipalComponents:
             Expression, dense or sparse, ``(N, G)``, finite.
         n_components
             How many; fewer come back if the matrix has fewer rows or columns.
+        clip
+            Values more than this many standard deviations above the mean of their gene, which single spots would rule
+            a component with, are cut off there; mean and deviation are then taken anew. ``None`` leaves them.
         seed
             Of the randomised search. What separates groups of spots is found to several digits; directions deep in the
             noise, which differ little in variance, are found as some mixture of each other.
@@ -76,6 +82,11 @@ class PrincipalComponents:
         """
         n_components = min(require_positive_int(n_components, "n_components"), *matrix.shape)
         mean, deviation = _moments(matrix)
+        ceiling = None
+        if clip is not None:
+            ceiling = (mean + clip * deviation).astype(np.float32)
+            matrix = _cut_off(matrix, ceiling)
+            mean, deviation = _moments(matrix)
         scale = np.where(deviation > 0, deviation, 1)
         # A constant gene, left in, would have a small loading where the search is not exact.
         scaled = _multiply_columns(matrix, np.where(deviation > 0, 1 / scale, 0))
@@ -86,7 +97,7 @@ class PrincipalComponents:
         _, vectors = np.linalg.eigh(inner.T @ inner)
         loadings = basis @ vectors[:, ::-1][:, :n_components]
         loadings *= np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(0)[None], 0))
-        return cls(mean.astype(np.float32), scale.astype(np.float32), loadings.astype(np.float32))
+        return cls(mean.astype(np.float32), scale.astype(np.float32), loadings.astype(np.float32), ceiling)
 
     def project(self, matrix: Any) -> np.ndarray:
         """Scores of spots, in the means and scales of those that the components were found on.
@@ -108,6 +119,8 @@ class PrincipalComponents:
         if matrix.shape[1] != len(self.mean):
             msg = f"matrix has {matrix.shape[1]} genes; the components were found on {len(self.mean)}."
             raise ValueError(msg)
+        if self.ceiling is not None:
+            matrix = _cut_off(matrix, self.ceiling)
         weight = self.loadings / self.scale[:, None]
         offset = (self.mean / self.scale) @ self.loadings
         scores = np.asarray(matrix @ weight, dtype=np.float32)
@@ -156,3 +169,12 @@ def _multiply_columns(matrix: Any, factor: np.ndarray) -> Any:
     scaled = sparse.csr_array(matrix, dtype=np.float32, copy=True)
     scaled.data *= factor[scaled.indices]
     return scaled
+
+
+def _cut_off(matrix: Any, ceiling: np.ndarray) -> Any:
+    """Values of each column no larger than its ceiling; entries that a sparse matrix leaves out stay zero."""
+    if not sparse.issparse(matrix):
+        return np.minimum(matrix, ceiling)
+    lowered = sparse.csr_array(matrix, copy=True)
+    np.minimum(lowered.data, ceiling[lowered.indices], out=lowered.data)
+    return lowered

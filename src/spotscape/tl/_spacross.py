@@ -77,7 +77,8 @@ def spacross(
         Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
         dense array. ``None`` does not.
     config
-        Hyper-parameters; the defaults are meant to need no tuning. ``None`` takes ``SpaCrossConfig()``.
+        Hyper-parameters; the defaults are meant to need no tuning. ``None`` takes ``SpaCrossConfig()`` for one slice
+        and ``SpaCrossConfig.several_slices()``, a single encoder, for more.
     max_epochs
         Epochs of each encoder; overrides ``config``.
     device
@@ -149,7 +150,8 @@ def spacross(
 
     require_data(adata)
     slices = slice_labels(adata, library_key)
-    config = config or SpaCrossConfig()
+    several = slices is not None and len(slices.categories) > 1
+    config = config or (SpaCrossConfig.several_slices() if several else SpaCrossConfig())
     if use_rep not in (None, "X"):
         config = dataclasses.replace(config, n_components=None)
     if max_epochs is not None:
