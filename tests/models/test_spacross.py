@@ -793,6 +793,7 @@ class TestRefusals:
             ({"mask_rate": 1.0}, r"mask_rate=1.0 lies outside \(0, 1\)"),
             ({"replace_rate": 1.1}, r"replace_rate=1.1 lies outside \[0, 1\]"),
             ({"target_momentum": -0.1}, r"target_momentum=-0.1 lies outside \[0, 1\]"),
+            ({"clip": 0}, r"clip=0 lies outside \(0, inf\)"),
             ({"lr": 0}, r"lr=0 lies outside \(0, inf\)"),
             ({"max_grad_norm": 0}, r"max_grad_norm=0 lies outside \(0, inf\)"),
             ({"batch_norm_momentum": 0}, r"batch_norm_momentum=0 lies outside \(0, inf\)"),
@@ -827,7 +828,12 @@ class TestPublishedSettings:
         assert (paper.target_momentum, paper.decoder, paper.pairing, paper.integrate) == (0, "linear", "row", False)
         assert paper.contrast_spots is None
         assert not paper.linear_scale
+        assert paper.clip is None
         assert SpaCrossConfig.paper(mask_rate=0.3).mask_rate == 0.3
+
+    def test_several_slices(self) -> None:
+        assert SpaCrossConfig.several_slices() == SpaCrossConfig(n_encoders=1)
+        assert SpaCrossConfig.several_slices(n_encoders=2, lr=0.1) == SpaCrossConfig(n_encoders=2, lr=0.1)
 
     def test_released(self) -> None:
         """The published setting, but for what is named here."""

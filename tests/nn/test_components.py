@@ -185,3 +185,33 @@ class TestRefusals:
         found = PrincipalComponents.fit(expression(), 3)
         with pytest.raises(ValueError, match="matrix has 39 genes; the components were found on 40"):
             found.project(expression()[:, :-1])
+
+
+class TestClip:
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    def test_equals_cutting_off_first(self, storage: Callable[[np.ndarray], Any]) -> None:
+        """Values three deviations above the mean of their gene; the components are those of what is left."""
+        rng = np.random.default_rng(3)
+        matrix = rng.poisson(0.4, (200, 12)).astype(np.float32) * rng.lognormal(sigma=1.5, size=(200, 12))
+        matrix = matrix.astype(np.float32)
+        lowered = np.minimum(matrix, matrix.mean(0) + 3 * matrix.std(0))
+        assert (lowered < matrix).any(axis=0).all()
+        found = PrincipalComponents.fit(storage(matrix), 4, clip=3)
+        expected = PrincipalComponents.fit(lowered, 4)
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5)
+        np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-5)
+        np.testing.assert_allclose(found.project(storage(matrix)), expected.project(lowered), atol=1e-3)
+
+    def test_new_spots_are_cut_off_where_the_old_ones_were(self) -> None:
+        matrix = np.random.default_rng(0).random((50, 5), dtype=np.float32)
+        components = PrincipalComponents.fit(matrix, 2, clip=1.0)
+        high, higher = np.full((1, 5), 10, dtype=np.float32), np.full((1, 5), 1000, dtype=np.float32)
+        np.testing.assert_array_equal(components.project(high), components.project(higher))
+        assert high.max() == 10
+
+    def test_none_leaves_all(self) -> None:
+        matrix = np.random.default_rng(0).random((50, 5), dtype=np.float32)
+        assert PrincipalComponents.fit(matrix, 2).ceiling is None
+        given = sparse.csr_array(matrix)
+        PrincipalComponents.fit(given, 2, clip=1.0)
+        np.testing.assert_array_equal(given.toarray(), matrix)
