@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from accuracy import METHODS
+from accuracy import CONFIGS, SPACROSS
 from integration import table as integration_table
 from matching import table as matching_table
 from registration import summary
@@ -16,15 +16,20 @@ from registration import summary
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TABLES = HERE.parent / "docs" / "_tables"
-MAIN = ("floor_1", "floor_3", "floor_6", "default", "paper")
+MAIN = ("floor_1", "floor_3", "floor_6", "default", "spacross", "paper", "spacross_paper")
+# What the methods of one slice are called in the benchmark of several.
+STACK = {"floor_3": "floor_3", "default": "default", "spacross_3d": "spacross"}
 
 
 def main() -> None:
     """Write one file for each table."""
     TABLES.mkdir(exist_ok=True)
     results = pd.read_csv(RESULTS / "accuracy.csv")
-    write("accuracy", accuracy(results, MAIN))
-    write("ablation", accuracy(results, ("default", *(name for name in METHODS if name not in MAIN))))
+    everything = pd.concat([results, stack(pd.read_csv(RESULTS / "integration.csv"))])
+    write("accuracy", accuracy(everything, MAIN).rename(index={"default": "spotscape", "paper": "spotscape_paper"}).T)
+    real = results[~results["tissue"].str.startswith("simulated")]
+    write("ablation", accuracy(real, ("default", *(name for name in CONFIGS if name not in MAIN))).T)
+    write("ablation_spacross", accuracy(real, tuple(SPACROSS)))
     write("registration", registration(summary(pd.read_csv(RESULTS / "registration.csv"))))
     write("registration_real", registration_real(pd.read_csv(RESULTS / "registration_real.csv")))
     for tissue, rows in pd.read_csv(RESULTS / "integration.csv").groupby("tissue"):
@@ -36,14 +41,23 @@ def main() -> None:
 
 
 def accuracy(results: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
-    """Mean ± SD (number of seeds), a column for each method."""
+    """Mean ± SD (number of seeds), a row for each method."""
     keys = ["method", "tissue", "annotation", "clusterer"]
     grouped = results.groupby(keys)["ari"].agg(["mean", "std", "count"]).reset_index()
     spread = grouped["std"].map(" ± {:.3f}".format).where(grouped["count"] > 1, "")
     grouped["ari"] = grouped["mean"].map("{:.3f}".format) + spread + grouped["count"].map(" ({})".format)
     grouped["where"] = grouped["tissue"] + " `" + grouped["annotation"] + "`, " + grouped["clusterer"]
     shown = grouped.pivot_table("ari", "method", "where", aggfunc="first").fillna("–")
-    return shown.loc[[method for method in methods if method in shown.index]].T.rename_axis("")
+    shown = shown.loc[[method for method in methods if method in shown.index]]
+    return shown.loc[:, (shown != "–").any()].rename_axis(None, axis="columns").rename_axis("")
+
+
+def stack(results: pd.DataFrame) -> pd.DataFrame:
+    """The joint labels of DLPFC donor 3 in the shape of the results of single slices."""
+    rows = results[(results["tissue"] == "dlpfc_donor3") & results["method"].isin(STACK)]
+    rows = rows.replace({"method": STACK}).rename(columns={"ari_kmeans": "kmeans", "ari_gmm": "gmm"})
+    keys = ["tissue", "method", "seed"]
+    return rows.melt(keys, ["kmeans", "gmm"], "clusterer", "ari").assign(annotation="domain")
 
 
 def registration(results: pd.DataFrame) -> pd.DataFrame:
