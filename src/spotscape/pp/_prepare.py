@@ -58,8 +58,8 @@ def prepare(
     ``"spacross"``
         2,000 of the genes that are seen in at least 50 spots and have at least 10 counts in all, the spots of all
         slices taken together. The SpaCross paper goes on to standardise these genes and to take principal components.
-        That is part of the model here, ``spotscape.models.SpaCross``, so that expression stays sparse; nothing of it
-        is written.
+        That is part of the model here, :class:`spotscape.models.SpaCross`, so that expression stays sparse; nothing of
+        it is written.
 
     No gene is dropped: the chosen ones are marked in ``adata.var["highly_variable"]``, which is what
     :func:`spotscape.tl.spotscape` and :func:`spotscape.tl.spacross` look at by default, as :func:`scanpy.pp.pca` does.
@@ -86,7 +86,8 @@ def prepare(
         Mark only genes with at least this many counts in all. ``None`` means the recipe's: 0 for Spotscape, 10 for
         SpaCross.
     log1p
-        Whether to take ``log(1 + x)``. SpaCross's released notebooks do without.
+        Whether to take ``log(1 + x)``. SpaCross's released notebooks do without; the model here undoes logarithms
+        itself (``SpaCrossConfig.linear_scale``), so expression may stay as all other tools want it.
     library_key
         Categorical column of ``adata.obs`` with the slice of every spot. ``None`` means a single slice.
     layer
