@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotscape.nn import integrate
-from spotscape.nn.integration import _average, _mutual_pairs, _solve
+from spotscape.nn.integration import _average, _mutual_pairs, _share_of_partners, _solve
 
 
 def places(n: int, seed: int, kinds: tuple[int, ...] = (0, 1, 2)) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +43,14 @@ def test_takes_off_an_offset(average: bool) -> None:
     # What the ridge holds back in one round is there for the next.
     again = integrate(embedding, slices, average=average, n_rounds=6)
     assert gap(again, slices, kind) < 0.5 * gap(found, slices, kind)
+
+
+def test_share_of_partners_by_hand() -> None:
+    """Two of three spots here and one of two there: half of the smaller slice; no pair at all between the others."""
+    rows = [torch.arange(3), torch.arange(3, 5), torch.arange(5, 9)]
+    none = torch.empty(0, dtype=torch.int64)
+    pairs = {(0, 1): (torch.tensor([0, 1, 1]), torch.tensor([3, 3, 3])), (0, 2): (none, none), (1, 2): (none, none)}
+    assert _share_of_partners(pairs, rows) == pytest.approx(0.5 / 3)
 
 
 def test_a_private_region_stays_apart() -> None:

@@ -3,7 +3,8 @@ r"""Integration of slices: what differs between mutual neighbours in latent spac
 As iterated closest points do in the tissue, two steps alternate in the embedding:
 
 1. *Correspondence.* Spots of two slices that are among each other's k most similar are taken to be the same place.
-   A region that only one slice has finds few such partners.
+   A region that only one slice has finds few such partners. Slices that an offset keeps apart meet in a few spots
+   at their edges only; where directions around each slice's own mean find far more partners, those are taken.
 2. *Field.* The offset of slice :math:`i` is a smooth function of the place in latent space,
    :math:`b_i(u) = \sum_p r_{up}\,\beta_{ip}`, with :math:`r_{up}` the soft membership of spot :math:`u` in prototype
    :math:`p`. All offsets of all slices are found at once by ridge regression over the corresponding pairs,
@@ -46,6 +47,8 @@ _LLOYD_STEPS = 20
 # Prototypes times slices: the normal equations are a matrix of that size.
 _MOST_UNKNOWNS = 4_000
 _SPOTS_PER_PROTOTYPE = 30
+# Slices of other composition have other means, so directions around these must find far more partners to be preferred.
+_MANY_MORE = 5
 
 
 def integrate(
@@ -102,6 +105,9 @@ def integrate(
         directions = normalize((values - mean).float(), dim=1)
         memberships = _memberships(directions, max(wanted, 1), generator)
         pairs = _mutual_pairs(directions, anchors, n_neighbors)
+        around_own = _mutual_pairs(_around_slices(values, rows), anchors, n_neighbors)
+        if _share_of_partners(around_own, anchors) > _MANY_MORE * _share_of_partners(pairs, anchors):
+            pairs = around_own
         offsets = _solve(values, memberships, pairs, ridge * n_neighbors)
         for own, offset in zip(rows, offsets, strict=True):
             values[own] -= memberships[own] @ offset
@@ -134,6 +140,23 @@ def _mutual_pairs(directions: Tensor, rows: Sequence[Tensor], k: int) -> dict[tu
         kept = are_mutual(forth, back)
         found[i, j] = (rows[i][kept.nonzero()[:, 0]], rows[j][forth[kept]])
     return found
+
+
+def _share_of_partners(pairs: dict[tuple[int, int], tuple[Tensor, Tensor]], rows: Sequence[Tensor]) -> float:
+    """Share of spots that have a partner, in the smaller of two slices, on average over pairs of slices."""
+    shares = [
+        min(len(first.unique()), len(second.unique())) / min(len(rows[i]), len(rows[j]))
+        for (i, j), (first, second) in pairs.items()
+    ]
+    return sum(shares) / len(shares)
+
+
+def _around_slices(values: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """Directions of spots around the mean of their own slice, float32 ``(N, d)``."""
+    centred = torch.empty_like(values)
+    for own in rows:
+        centred[own] = values[own] - values[own].mean(0)
+    return normalize(centred.float(), dim=1)
 
 
 def _solve(
