@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from scipy import sparse
+from scipy.spatial.distance import pdist
 
 import spotscape as sp
 
@@ -127,7 +128,9 @@ class TestEveryTool:
             adata.X = convert(adata.X)
         found = adata.copy() if container == "view" else adata
         tool(found)
-        np.testing.assert_allclose(np.abs(found.obsm[key]), np.abs(expected), atol=2e-2)
+        # Axes of nearly the same variance may turn with the rounding; distances between spots do not.
+        distances = pdist(expected)
+        np.testing.assert_allclose(pdist(found.obsm[key]), distances, atol=2e-3 * distances.mean())
 
     def test_genes(self, adata: AnnData, tool: Tool, key: str) -> None:
         """The default takes the highly variable genes; a mask, a column and all genes can be asked for."""
