@@ -163,7 +163,7 @@ class SpaCrossConfig:
 
     @classmethod
     def several_slices(cls, **changes: Any) -> Self:
-        """The defaults for several slices: one encoder, since averaging over slices does what several would do."""
+        """The defaults for several slices: one encoder; several cost as many times the training."""
         return cls(**{"n_encoders": 1, **changes})
 
     @classmethod

@@ -131,8 +131,7 @@ class SpaCrossObjective(Objective[SpaCrossNetwork, DenseFeatures]):
             weighted["consistency"] = (config.consistency_weight, self._consistency(projection[rows], masked))
         if config.contrast_weight:
             weighted["contrast"] = (config.contrast_weight, self._contrast(embedding, epoch))
-        total = torch.stack([weight * part for weight, part in weighted.values()]).sum()
-        return LossOutput(total, {name: part for name, (_, part) in weighted.items()})
+        return LossOutput.weighted(weighted)
 
     def _consistency(self, projection: Tensor, masked: Tensor) -> Tensor:
         """How far masked spots agree with the target encoder, to which exactly these are shown."""

@@ -73,8 +73,7 @@ class SpotscapeObjective(Objective[SpotscapeNetwork, FeatureMatrix]):
         weighted["reconstruction"] = (config.reconstruction_weight, self._reconstruction(views))
         if self.tissue.slices:
             weighted |= self._across_slices(first, second, epoch)
-        total = torch.stack([weight * part for weight, part in weighted.values()]).sum()
-        return LossOutput(total, {name: part for name, (_, part) in weighted.items()})
+        return LossOutput.weighted(weighted)
 
     def _embed_view(self) -> Tensor:
         config = self.config

@@ -105,9 +105,10 @@ def integrate(
         directions = normalize((values - mean).float(), dim=1)
         memberships = _memberships(directions, max(wanted, 1), generator)
         pairs = _mutual_pairs(directions, anchors, n_neighbors)
-        around_own = _mutual_pairs(_around_slices(values, rows), anchors, n_neighbors)
-        if _share_of_partners(around_own, anchors) > _MANY_MORE * _share_of_partners(pairs, anchors):
-            pairs = around_own
+        needed = _MANY_MORE * _share_of_partners(pairs, anchors)
+        if needed < 1:
+            around_own = _mutual_pairs(_around_slices(values, rows), anchors, n_neighbors)
+            pairs = around_own if _share_of_partners(around_own, anchors) > needed else pairs
         offsets = _solve(values, memberships, pairs, ridge * n_neighbors)
         for own, offset in zip(rows, offsets, strict=True):
             values[own] -= memberships[own] @ offset

@@ -29,6 +29,12 @@ class LossOutput:
     total: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def weighted(cls, parts: Mapping[str, tuple[float, Tensor]]) -> Self:
+        """The sum of named parts, each given with its weight."""
+        total = torch.stack([weight * part for weight, part in parts.values()]).sum()
+        return cls(total, {name: part for name, (_, part) in parts.items()})
+
 
 @dataclass(frozen=True)
 class TrainingPlan:

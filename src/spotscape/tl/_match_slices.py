@@ -21,13 +21,13 @@ from spotscape._core.validation import (
     require_key,
     require_positive_int,
 )
-from spotscape.nn.matching import Offset, match
+from spotscape.nn.matching import Matches, Offset, match
 from spotscape.nn.smoothing import smooth
 from spotscape.tl._graph import graph_or_default
 from spotscape.tl._match_results import Pairing, best_matches, pair_matrix, report, transferred_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -174,11 +174,7 @@ def match_slices(
     embedding, results = _averaged(adata, embedding, n_hops, neighbors_key, library_key)
     values = torch.from_numpy(embedding).to(resolve_device(device))
     search = partial(match, n_matches=n_matches, offset=offset, mutual=mutual, radius=radius)
-    near = pairing.reference_rows
-    found = [
-        search(values[rows], values[near], positions=None if positions is None else (positions[rows], positions[near]))
-        for rows in pairing.query_rows
-    ]
+    found = _search_all(search, values, positions, pairing)
     params = {
         "library_key": library_key,
         "reference": pairing.reference,
@@ -207,6 +203,16 @@ def match_slices(
         target.obs.drop(columns=[f"{key_added}_label", f"{key_added}_confidence"], errors="ignore", inplace=True)
     report(pairing, **counts)
     return target if copy else None
+
+
+def _search_all(
+    search: Callable[..., Matches], values: torch.Tensor, positions: np.ndarray | None, pairing: Pairing
+) -> list[Matches]:
+    near = pairing.reference_rows
+    return [
+        search(values[rows], values[near], positions=None if positions is None else (positions[rows], positions[near]))
+        for rows in pairing.query_rows
+    ]
 
 
 def _add(results: dict[str, dict[str, Any]], slot: str, entries: dict[str, Any]) -> None:
