@@ -12,6 +12,7 @@ from spotscape.metrics._agreement import (
     nmi,
 )
 from spotscape.metrics._asw import batch_asw, label_asw
+from spotscape.metrics._boundary import boundary_accuracy, domain_scores, interior_accuracy
 from spotscape.metrics._coherence import chaos, pas, silhouette, spatial_asw
 from spotscape.metrics._evaluate import evaluate
 from spotscape.metrics._lisi import clisi, f1_lisi, ilisi, lisi
@@ -21,10 +22,12 @@ from spotscape.metrics._transfer import label_transfer_accuracy, label_transfer_
 __all__ = [
     "ari",
     "batch_asw",
+    "boundary_accuracy",
     "chaos",
     "clisi",
     "clustering_accuracy",
     "completeness",
+    "domain_scores",
     "evaluate",
     "f1_lisi",
     "f1_macro",
@@ -32,6 +35,7 @@ __all__ = [
     "graph_connectivity",
     "homogeneity",
     "ilisi",
+    "interior_accuracy",
     "js_divergence",
     "kbet",
     "label_asw",

@@ -166,8 +166,8 @@ def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float
     >>> sp.metrics.clustering_accuracy([0, 0, 1, 1], ["b", "b", "a", "b"])
     0.75
     """
-    true, matched = _matched(labels_true, labels_pred)
-    return float(np.mean(true == matched))
+    true, found = matched(labels_true, labels_pred)
+    return float(np.mean(true == found))
 
 
 def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
@@ -199,9 +199,9 @@ def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     >>> sp.metrics.f1_macro([0, 0, 0, 1], ["a", "a", "a", "a"]) == (6 / 7 + 0) / 2
     True
     """
-    true, matched = _matched(labels_true, labels_pred)
+    true, found = matched(labels_true, labels_pred)
     known = np.unique(true)
-    return float(metrics.f1_score(true, matched, labels=known, average="macro", zero_division=0))
+    return float(metrics.f1_score(true, found, labels=known, average="macro", zero_division=0))
 
 
 def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
@@ -232,10 +232,10 @@ def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     >>> sp.metrics.f1_micro([0, 0, 1, 1], ["b", "b", "a", "b"])
     0.75
     """
-    return float(metrics.f1_score(*_matched(labels_true, labels_pred), average="micro"))
+    return float(metrics.f1_score(*matched(labels_true, labels_pred), average="micro"))
 
 
-def _matched(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def matched(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Known codes, and found codes renamed to the known code they are matched to (``-1`` without a partner)."""
     true, pred = encode_pair(labels_true, labels_pred)
     known, true = np.unique(true, return_inverse=True)
