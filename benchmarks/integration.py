@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 import torch
-from accuracy import append
+from rows import append
 from sklearn.neighbors import NearestNeighbors
-from tissues import SPACROSS_GENES, mark_for_spacross
+from tissues import SPACROSS_GENES, prepare_slices
 
 import spotscape as sp
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
@@ -95,24 +95,17 @@ def load(tissue: str, seed: int) -> AnnData:
     if tissue == "dlpfc_donor3":
         adata = sp.datasets.dlpfc(["151673", "151674", "151675", "151676"])
         sc.pp.filter_genes(adata, min_counts=1)
-    else:
-        adata = sp.datasets.simulate_tissue(
-            n_spots=1500,
-            n_slices=3,
-            batch_effect=0.8,
-            missing_domains={1: [MISSING]},
-            private_domains=[2],
-            random_state=seed,
-        )
-    sp.pp.prepare(adata, library_key="slice")
-    mark_for_spacross(adata, "slice")
-    sp.pp.spatial_neighbors_knn(adata, library_key="slice")
-    aligned = "spatial_truth"
-    if tissue == "dlpfc_donor3":
-        sp.pp.register_slices(adata, library_key="slice")
-        aligned = "spatial_aligned"
-    # Neighbours within and between slices are numbered apart, so the gap decides nothing but the order.
-    sp.pp.spatial_neighbors_3d(adata, library_key="slice", spatial_key=aligned, slice_gap=1.0)
+        prepare_slices(adata)
+        return adata
+    adata = sp.datasets.simulate_tissue(
+        n_spots=1500,
+        n_slices=3,
+        batch_effect=0.8,
+        missing_domains={1: [MISSING]},
+        private_domains=[2],
+        random_state=seed,
+    )
+    prepare_slices(adata, "spatial_truth")
     return adata
 
 

@@ -17,7 +17,6 @@ within reach of the registered spot. No method sees labels other than those of t
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import time
 from pathlib import Path
@@ -26,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from rows import append
 from scipy.spatial import cKDTree
-from tissues import hardware
 
 import spotscape as sp
 
@@ -163,18 +162,6 @@ def nearest(adata: AnnData, pair: tuple[str, str], k: int, spatial_key: str) -> 
     found = cKDTree(coords[candidates]).query(coords[slices == query], k=list(range(1, k + 1)))[1]
     labels = truth[candidates][found].tolist()
     return np.array([max(dict.fromkeys(row), key=row.count) for row in labels], dtype=object)
-
-
-def append(out: Path, row: dict[str, Any]) -> None:
-    """Add one row to the results."""
-    row = {**row, **hardware()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    new = not out.exists()
-    with out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from accuracy import CONFIGS, SPACROSS
+from accuracy.report import current
+from accuracy.settings import ABLATIONS_SPACROSS, ABLATIONS_SPOTSCAPE
+from accuracy.tissues import ROLES, SIMULATED
 from integration import table as integration_table
 from matching import table as matching_table
 from registration import summary
@@ -16,20 +18,15 @@ from registration import summary
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TABLES = HERE.parent / "docs" / "_tables"
-MAIN = ("floor_1", "floor_3", "floor_6", "default", "spacross", "paper", "spacross_paper")
-# What the methods of one slice are called in the benchmark of several.
-STACK = {"floor_3": "floor_3", "default": "default", "spacross_3d": "spacross"}
+STUDY = RESULTS / "study.csv"
+MAIN = ("floor_1", "floor_3", "floor_6", "spotscape", "spacross", "spotscape_paper", "spacross_paper")
 
 
 def main() -> None:
     """Write one file for each table."""
     TABLES.mkdir(exist_ok=True)
-    results = pd.read_csv(RESULTS / "accuracy.csv")
-    everything = pd.concat([results, stack(pd.read_csv(RESULTS / "integration.csv"))])
-    write("accuracy", accuracy(everything, MAIN).rename(index={"default": "spotscape", "paper": "spotscape_paper"}).T)
-    real = results[~results["tissue"].str.startswith("simulated")]
-    write("ablation", accuracy(real, ("default", *(name for name in CONFIGS if name not in MAIN))).T)
-    write("ablation_spacross", accuracy(real, tuple(SPACROSS)))
+    if STUDY.exists():
+        write_study(current(STUDY))
     write("registration", registration(summary(pd.read_csv(RESULTS / "registration.csv"))))
     write("registration_real", registration_real(pd.read_csv(RESULTS / "registration_real.csv")))
     for tissue, rows in pd.read_csv(RESULTS / "integration.csv").groupby("tissue"):
@@ -38,6 +35,15 @@ def main() -> None:
     write("speed_slices", speed_slices(pd.read_csv(RESULTS / "speed_slices.csv")))
     write("speed_spacross", speed_spacross(pd.read_csv(RESULTS / "speed_spacross.csv")))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
+
+
+def write_study(results: pd.DataFrame) -> None:
+    """Write what the study measured on whole tissues: the main methods, and on real ones what changes of them do."""
+    whole = results[results["tissue"].isin(ROLES) & (results["clusterer"] != "none")]
+    write("accuracy", accuracy(whole, MAIN).T)
+    real = whole[~whole["tissue"].isin(SIMULATED)]
+    write("ablation", accuracy(real, ("spotscape", *ABLATIONS_SPOTSCAPE)).T)
+    write("ablation_spacross", accuracy(real, ("spacross", *ABLATIONS_SPACROSS)))
 
 
 def accuracy(results: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
@@ -50,14 +56,6 @@ def accuracy(results: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
     shown = grouped.pivot_table("ari", "method", "where", aggfunc="first").fillna("–")
     shown = shown.loc[[method for method in methods if method in shown.index]]
     return shown.loc[:, (shown != "–").any()].rename_axis(None, axis="columns").rename_axis("")
-
-
-def stack(results: pd.DataFrame) -> pd.DataFrame:
-    """The joint labels of DLPFC donor 3 in the shape of the results of single slices."""
-    rows = results[(results["tissue"] == "dlpfc_donor3") & results["method"].isin(STACK)]
-    rows = rows.replace({"method": STACK}).rename(columns={"ari_kmeans": "kmeans", "ari_gmm": "gmm"})
-    keys = ["tissue", "method", "seed"]
-    return rows.melt(keys, ["kmeans", "gmm"], "clusterer", "ari").assign(annotation="domain")
 
 
 def registration(results: pd.DataFrame) -> pd.DataFrame:

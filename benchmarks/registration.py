@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from accuracy import append
+from rows import append
 from scipy.spatial import cKDTree
 from simulated_pairs import SYMMETRIC_FROM, draw_pair, embedding
 

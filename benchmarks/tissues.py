@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,23 @@ def load(name: str) -> AnnData:
     mark_for_spacross(adata)
     sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
     return adata
+
+
+def prepare_slices(adata: AnnData, aligned: str | None = None) -> None:
+    """Prepare several slices and build their graphs, within slices and between them.
+
+    The graph between slices lies on the coordinates `aligned`; without them the slices are registered.
+    """
+    sp.pp.prepare(adata, library_key="slice")
+    mark_for_spacross(adata, "slice")
+    sp.pp.spatial_neighbors_knn(adata, library_key="slice")
+    if aligned is None:
+        sp.pp.register_slices(adata, library_key="slice")
+    with warnings.catch_warnings():
+        # Neighbours within and between slices are numbered apart, so the gap decides nothing but the order.
+        warnings.filterwarnings("ignore", message="the slices lie at most")
+        stacked = aligned or "spatial_aligned"
+        sp.pp.spatial_neighbors_3d(adata, library_key="slice", spatial_key=stacked, slice_gap=1.0)
 
 
 def mark_for_spacross(adata: AnnData, library_key: str | None = None) -> None:

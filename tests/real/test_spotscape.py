@@ -1,4 +1,4 @@
-"""Spotscape with its defaults on real tissue; benchmarks/accuracy.py measures more seeds and both clusterers."""
+"""Spotscape with its defaults on real tissue; benchmarks/accuracy measures more seeds and both clusterers."""
 
 from __future__ import annotations
 
