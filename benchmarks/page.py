@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from accuracy.report import current
 from accuracy.settings import ABLATIONS_SPACROSS, ABLATIONS_SPOTSCAPE
+from accuracy.summary import current
 from accuracy.tissues import ROLES, SIMULATED
 from integration import table as integration_table
+from markdown_tables import write_table
 from matching import table as matching_table
 from registration import summary
 
@@ -141,10 +142,9 @@ def matching(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(name: str, table: pd.DataFrame) -> None:
-    """Write a table as markdown."""
-    header = [table.index.name or "", *map(str, table.columns)]
-    rows = [header, ["---"] * len(header), *([str(index), *map(str, row)] for index, *row in table.itertuples())]
-    (TABLES / f"{name}.md").write_text("".join("| " + " | ".join(row) + " |\n" for row in rows))
+    """Write a table as markdown, unless it is empty."""
+    if len(table):
+        write_table(TABLES / f"{name}.md", table)
 
 
 if __name__ == "__main__":

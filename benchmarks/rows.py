@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def append(out: Path, *rows: dict[str, Any]) -> None:
     """Add rows, all with the same columns, to a file of results, which may be new.
 
+    What they were measured with is added unless a row brings it, as one does that is copied.
     They are written by one call in append mode, so that several processes may share a file.
     """
-    measured = [{**row, **hardware()} for row in rows]
+    measured = [{**row, **hardware(), **row} for row in rows]
     if not out.exists():
         _create(out, list(measured[0]))
     lines = io.StringIO(newline="")

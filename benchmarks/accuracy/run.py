@@ -66,7 +66,7 @@ def run_tissue(name: str, methods: list[str], seeds: int, out: Path) -> list[str
     loaded = functools.lru_cache(maxsize=1)(tissues.load)
     failed = []
     for seed, method in jobs:
-        if is_done(out, name, method, seed):
+        if is_done(out, name, method, seed) or copied(out, name, method, seed):
             continue
         try:
             adata = loaded(name, seed if "@" in name else 0)
@@ -83,15 +83,31 @@ def run_tissue(name: str, methods: list[str], seeds: int, out: Path) -> list[str
 def is_done(out: Path, name: str, method: str, seed: int) -> bool:
     """Whether the run is in the file, where other processes may have written since; with the settings of today."""
     settings = SETTINGS[method].fingerprint(several=tissues.is_several(name))
-    return (name, method, settings, seed) in _done(out, out.stat().st_mtime_ns if out.exists() else 0)
+    return (name, method, settings, seed) in _done(out, _changed(out))
+
+
+def _changed(out: Path) -> int:
+    return out.stat().st_mtime_ns if out.exists() else 0
 
 
 @functools.lru_cache(maxsize=1)
-def _done(out: Path, _changed: int) -> set[tuple[Any, ...]]:
+def _done(out: Path, _at: int) -> set[tuple[Any, ...]]:
     if not out.exists():
         return set()
     keys = pd.read_csv(out, usecols=KEYS, dtype={"settings": str})[KEYS]
     return set(map(tuple, keys.to_numpy().tolist()))
+
+
+def copied(out: Path, name: str, method: str, seed: int) -> bool:
+    """Copy the rows of another method that is the same on this tissue, and say whether there were any."""
+    settings = SETTINGS[method].fingerprint(several=tissues.is_several(name))
+    if not any((name, settings, seed) == (one[0], *one[2:]) for one in _done(out, _changed(out))):
+        return False
+    rows = pd.read_csv(out, dtype=str, keep_default_na=False)
+    rows = rows[(rows["tissue"] == name) & (rows["settings"] == settings) & (rows["seed"] == str(seed))]
+    rows = rows[rows["method"] == rows["method"].iloc[0]].assign(method=method)
+    append(out, *rows.to_dict("records"))
+    return True
 
 
 def run_one(adata: AnnData, name: str, method: str, seed: int, out: Path) -> None:
