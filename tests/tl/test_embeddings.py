@@ -724,6 +724,73 @@ class TestSpaCross:
             assert f"Adding `adata.{what}`." in caplog.text
 
 
+CONFIGS = {"X_spotscape": sp.models.SpotscapeConfig, "X_spacross": sp.models.SpaCrossConfig}
+
+
+@both_encoders
+class TestPresets:
+    @pytest.mark.parametrize("preset", ["default", "paper"])
+    def test_same_bits_as_the_configuration(self, adata: AnnData, tool: Tool, key: str, preset: str) -> None:
+        config = CONFIGS[key].of_preset(preset)
+        explicit = tool(adata, config=config, copy=True)
+        tool(adata, preset=preset)
+        assert adata.obsm[key].tobytes() == explicit.obsm[key].tobytes()
+        named, unnamed = (one.uns[key.removeprefix("X_")]["params"] for one in (adata, explicit))
+        assert (named.pop("preset"), unnamed.pop("preset")) == (preset, None)
+        assert named == unnamed
+
+    def test_the_default_is_named(self, adata: AnnData, tool: Tool, key: str) -> None:
+        named, default = tool(adata, preset="default", copy=True), tool(adata, copy=True)
+        assert named.obsm[key].tobytes() == default.obsm[key].tobytes()
+        assert default.uns[key.removeprefix("X_")]["params"]["preset"] == "default"
+
+    def test_presets_differ(self, adata: AnnData, tool: Tool, key: str) -> None:
+        paper, default = (tool(adata, preset=preset, copy=True) for preset in ("paper", "default"))
+        assert not np.allclose(pdist(paper.obsm[key]), pdist(default.obsm[key]), rtol=0.05)
+
+    @pytest.mark.parametrize("preset", ["default", "paper"])
+    def test_several_slices(self, tool: Tool, key: str, preset: str) -> None:
+        two = sp.datasets.simulate_tissue(n_domains=3, n_slices=2, n_spots=150, n_genes=120, random_state=0)
+        sp.pp.prepare(two, library_key="slice")
+        sp.pp.spatial_neighbors_knn(two, library_key="slice")
+        expected = CONFIGS[key].of_preset(preset, several_slices=True)
+        by_name, explicit = (
+            tool(two, library_key="slice", copy=True, **chosen) for chosen in ({"preset": preset}, {"config": expected})
+        )
+        assert by_name.obsm[key].tobytes() == explicit.obsm[key].tobytes()
+        params = by_name.uns[key.removeprefix("X_")]["params"]
+        assert (params["preset"], params["n_encoders"], params["lr"]) == (preset, expected.n_encoders, expected.lr)
+        one = two[two.obs["slice"] == "slice_1"].copy()
+        tool(one, library_key="slice", preset=preset)
+        expected = CONFIGS[key].of_preset(preset)
+        params = one.uns[key.removeprefix("X_")]["params"]
+        assert (params["n_encoders"], params["lr"]) == (expected.n_encoders, expected.lr)
+
+    @pytest.mark.parametrize("preset", ["paper", "mine"])
+    def test_with_a_configuration_beside_it(
+        self, adata: AnnData, tool: Tool, key: str, preset: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = adata.copy()
+        forbid_training(monkeypatch)
+        with pytest.raises(ValueError, match=f"preset='{preset}' and config exclude each other; give one of them"):
+            tool(adata, preset=preset, config=CONFIGS[key]())
+        assert same(adata, before)
+
+    def test_no_such_preset(self, adata: AnnData, tool: Tool, key: str) -> None:
+        before = adata.copy()
+        with pytest.raises(ValueError, match=r"preset='published' is not one of \['default', 'paper'"):
+            tool(adata, preset="published")
+        assert same(adata, before)
+
+
+def test_only_spacross_has_a_released_preset(adata: AnnData) -> None:
+    spacross(adata, preset="released")
+    assert adata.uns["spacross"]["params"]["preset"] == "released"
+    assert adata.uns["spacross"]["params"]["pairing"] == "all"
+    with pytest.raises(ValueError, match=r"preset='released' is not one of \['default', 'paper'\]"):
+        spotscape(adata, preset="released")
+
+
 class TestTheEncodersReadTheSame:
     """Who knows one knows the other: arguments, defaults, sections of the documentation, records."""
 
@@ -743,7 +810,10 @@ class TestTheEncodersReadTheSame:
             for first, second in zip(ours, other, strict=True)
             if first.annotation != second.annotation
         }
-        assert differing == {"config": ("SpotscapeConfig | None", "SpaCrossConfig | None")}
+        assert differing == {
+            "preset": ("Literal['default', 'paper']", "Literal['default', 'paper', 'released']"),
+            "config": ("SpotscapeConfig | None", "SpaCrossConfig | None"),
+        }
         assert self.signatures[0].return_annotation == self.signatures[1].return_annotation
 
     def test_documentation(self) -> None:
