@@ -15,6 +15,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
 from scipy import sparse
 from scipy.spatial.distance import pdist
@@ -863,6 +864,29 @@ class TestSmoothedPca:
         ours, theirs = adata.obsm["X_smoothed_pca"], adata.obsm["X_pca"]
         np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)
 
+    def test_scaled_genes(self, adata: AnnData) -> None:
+        import scanpy as sc
+
+        sp.tl.smoothed_pca(adata, n_hops=0, n_comps=3, scale=True)
+        standard = adata[:, adata.var["highly_variable"]].copy()
+        standard.X = standard.X.toarray()
+        sc.pp.scale(standard, max_value=10)
+        sc.pp.pca(standard, n_comps=3)
+        # scanpy cuts off after it has standardised, and divides by n - 1.
+        distances = pdist(standard.obsm["X_pca"])
+        np.testing.assert_allclose(pdist(adata.obsm["X_smoothed_pca"]), distances, rtol=0.03, atol=0.05)
+        assert adata.uns["smoothed_pca"]["params"]["scale"] is True
+
+    def test_threads_do_not_change_a_bit(self, adata: AnnData) -> None:
+        found, before = [], torch.get_num_threads()
+        try:
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                found.append(sp.tl.smoothed_pca(adata, copy=True).obsm["X_smoothed_pca"].tobytes())
+        finally:
+            torch.set_num_threads(before)
+        assert found[0] == found[1]
+
     def test_hops_smooth(self, adata: AnnData) -> None:
         graph = adata.obsp["spatial_connectivities"]
         roughness = []
@@ -879,6 +903,11 @@ class TestSmoothedPca:
     def test_a_representation_is_smoothed_as_it_is(self, adata: AnnData) -> None:
         sp.tl.smoothed_pca(adata, use_rep="spatial", n_hops=0)
         np.testing.assert_allclose(adata.obsm["X_smoothed_pca"], adata.obsm["spatial"], rtol=1e-6)
+        assert adata.uns["smoothed_pca"]["params"]["scale"] is False
+
+    def test_a_representation_is_not_scaled(self, adata: AnnData) -> None:
+        sp.tl.smoothed_pca(adata, use_rep="spatial", scale=True)
+        assert adata.uns["smoothed_pca"]["params"]["scale"] is False
 
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
