@@ -61,7 +61,7 @@ def main() -> None:
 def cells(n_spots: int, seed: int = 0) -> AnnData:
     """Draw layered cells with log-normalised sparse expression and their spatial graph."""
     rng = np.random.default_rng(seed)
-    profiles = (rng.gamma(0.6, size=N_GENES) + 0.02) * rng.lognormal(sigma=0.7, size=(N_LAYERS, N_GENES))
+    profiles = (rng.gamma(0.6, size=N_GENES) + 0.1) * rng.lognormal(sigma=0.7, size=(N_LAYERS, N_GENES))
     cumulated = (profiles / profiles.sum(1, keepdims=True)).cumsum(1)
     side = int(np.ceil(np.sqrt(n_spots)))
     places = np.divmod(np.arange(n_spots), side)
