@@ -11,6 +11,7 @@ import pandas as pd
 from accuracy.settings import ABLATIONS_SPACROSS, ABLATIONS_SPOTSCAPE
 from accuracy.summary import current
 from accuracy.tissues import ROLES, SIMULATED
+from batch_effects import table as batch_effects_table
 from integration import table as integration_table
 from markdown_tables import write_table
 from matching import table as matching_table
@@ -35,6 +36,8 @@ def main() -> None:
     write("speed", speed(pd.read_csv(RESULTS / "speed.csv")))
     write("speed_slices", speed_slices(pd.read_csv(RESULTS / "speed_slices.csv")))
     write("speed_spacross", speed_spacross(pd.read_csv(RESULTS / "speed_spacross.csv")))
+    write("speed_smoothed_pca", speed_smoothed_pca(pd.read_csv(RESULTS / "speed_smoothed_pca.csv")))
+    write("batch_effects", batch_effects(pd.read_csv(RESULTS / "batch_effects.csv")))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
 
 
@@ -132,6 +135,28 @@ def speed_spacross(results: pd.DataFrame) -> pd.DataFrame:
         ratios = rows.pivot_table("times_faster", "setting", "threads").loc[shown.index, threads].map("{:.1f}".format)
         shown[f"times faster, {spots:,} spots"] = ratios.agg(" / ".join, axis=1)
     return shown
+
+
+def speed_smoothed_pca(results: pd.DataFrame) -> pd.DataFrame:
+    """Seconds, memory and ratio by size, a row for each setting."""
+    shown = pd.DataFrame(index=pd.Index(results["setting"].unique(), name="setting"))
+    for spots, rows in results.groupby("spots"):
+        by_setting = rows.set_index("setting")
+        shown[f"seconds, {spots:,} cells"] = by_setting["seconds"].map("{:.1f}".format)
+        shown[f"times faster, {spots:,} cells"] = by_setting["times_faster"].map("{:.1f}".format)
+        shown[f"memory, {spots:,} cells"] = by_setting["peak_gb"].map("{:.1f} GB".format)
+    return shown
+
+
+def batch_effects(results: pd.DataFrame) -> pd.DataFrame:
+    """Mixing / accuracies, means over seeds; a row for each tissue and a column for each method."""
+    means = batch_effects_table(results).reset_index()
+    found = means["ari_kmeans"].map("{:.2f} / ".format) + means["ari_gmm"].map("{:.2f}".format)
+    types = means["clisi"].map("{:.3f}".format)
+    means["text"] = means["ilisi"].map("{:.2f} / ".format) + found.where(means["ari_gmm"].notna(), types)
+    shown = means.pivot_table("text", "tissue", "method", aggfunc="first", sort=False).fillna("–")
+    shown.insert(0, "seeds", means.groupby("tissue")["seeds"].min())
+    return shown.rename(index=lambda name: name.replace("_", ", ")).rename_axis("")
 
 
 def matching(results: pd.DataFrame) -> pd.DataFrame:

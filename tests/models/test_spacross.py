@@ -842,6 +842,21 @@ class TestPublishedSettings:
         assert SpaCrossConfig.released(quorum=0).quorum == 0
         assert SpaCrossConfig.released(quorum=0).pairing == "all"
 
+    def test_presets(self) -> None:
+        of_preset = SpaCrossConfig.of_preset
+        assert [of_preset(name) for name in ("default", "paper", "released")] == [
+            SpaCrossConfig(),
+            SpaCrossConfig.paper(),
+            SpaCrossConfig.released(),
+        ]
+        assert [of_preset(name, several_slices=True) for name in ("default", "paper", "released")] == [
+            SpaCrossConfig.several_slices(),
+            SpaCrossConfig.paper(),
+            SpaCrossConfig.released(quorum=0),
+        ]
+        with pytest.raises(ValueError, match=r"preset='mine' is not one of \['default', 'paper', 'released'\]"):
+            of_preset("mine")
+
     @pytest.mark.parametrize("config", [SpaCrossConfig.paper(), SpaCrossConfig.released(), SpaCrossConfig()])
     def test_they_train(self, config: SpaCrossConfig, tissue: MakeTissue, fit: Fit) -> None:
         """Also with more components asked for than there are genes."""

@@ -287,6 +287,19 @@ def test_the_published_setting() -> None:
     assert SpotscapeConfig.paper(lr=5e-4).lr == 5e-4
 
 
+class TestPresets:
+    def test_each_is_a_configuration(self) -> None:
+        assert SpotscapeConfig.of_preset("default") == SpotscapeConfig()
+        assert SpotscapeConfig.of_preset("default", several_slices=True) == SpotscapeConfig.several_slices()
+        assert SpotscapeConfig.of_preset("paper") == SpotscapeConfig.paper()
+        assert SpotscapeConfig.of_preset("paper", several_slices=True) == SpotscapeConfig.paper(lr=5e-4)
+
+    @pytest.mark.parametrize("preset", ["released", "Paper", None])
+    def test_no_other_is_known(self, preset: Any) -> None:
+        with pytest.raises(ValueError, match=rf"preset={preset!r} is not one of \['default', 'paper'\]"):
+            SpotscapeConfig.of_preset(preset)
+
+
 @pytest.mark.gpu
 def test_gpu_agrees_with_cpu(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
     if not torch.cuda.is_available():

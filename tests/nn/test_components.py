@@ -215,3 +215,37 @@ class TestClip:
         given = sparse.csr_array(matrix)
         PrincipalComponents.fit(given, 2, clip=1.0)
         np.testing.assert_array_equal(given.toarray(), matrix)
+
+
+class TestWithoutScaling:
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    def test_equals_a_pca_of_centred_genes(self, storage: Callable[[np.ndarray], Any]) -> None:
+        matrix = expression()
+        expected = PCA(6, svd_solver="full").fit_transform(matrix.astype(np.float64))
+        found = PrincipalComponents.fit(storage(matrix), 6, scale=False)
+        np.testing.assert_array_equal(found.scale, 1)
+        np.testing.assert_allclose(np.abs(found.project(storage(matrix))), np.abs(expected), rtol=2e-3, atol=2e-2)
+        centred = matrix - matrix.mean(0)
+        np.testing.assert_allclose(
+            found.restore(found.project(matrix)) - matrix.mean(0),
+            centred @ found.loadings @ found.loadings.T,
+            atol=1e-3 * np.abs(matrix).max(),
+        )
+
+    def test_clip(self) -> None:
+        matrix = np.random.default_rng(3).lognormal(size=(200, 12)).astype(np.float32)
+        lowered = np.minimum(matrix, matrix.mean(0) + 2 * matrix.std(0))
+        found = PrincipalComponents.fit(matrix, 3, scale=False, clip=2.0)
+        expected = PrincipalComponents.fit(lowered, 3, scale=False)
+        np.testing.assert_allclose(found.project(matrix), expected.project(lowered), atol=1e-3)
+
+
+def test_many_spots_are_begun_with_a_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands out is the same, to three digits, as from all spots from the start."""
+    matrix = sparse.csr_array(expression(3000, 200))
+    exact = PrincipalComponents.fit(matrix, 5).project(matrix)
+    monkeypatch.setattr("spotscape.nn.components._MANY", 1000)
+    rough = PrincipalComponents.fit(matrix, 5)
+    found = rough.project(matrix)
+    assert rough.loadings.tobytes() == PrincipalComponents.fit(matrix, 5).loadings.tobytes()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(exact, axis=1), rtol=1e-3, atol=1e-3)

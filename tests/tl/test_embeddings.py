@@ -15,6 +15,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
 from scipy import sparse
 from scipy.spatial.distance import pdist
@@ -724,6 +725,73 @@ class TestSpaCross:
             assert f"Adding `adata.{what}`." in caplog.text
 
 
+CONFIGS = {"X_spotscape": sp.models.SpotscapeConfig, "X_spacross": sp.models.SpaCrossConfig}
+
+
+@both_encoders
+class TestPresets:
+    @pytest.mark.parametrize("preset", ["default", "paper"])
+    def test_same_bits_as_the_configuration(self, adata: AnnData, tool: Tool, key: str, preset: str) -> None:
+        config = CONFIGS[key].of_preset(preset)
+        explicit = tool(adata, config=config, copy=True)
+        tool(adata, preset=preset)
+        assert adata.obsm[key].tobytes() == explicit.obsm[key].tobytes()
+        named, unnamed = (one.uns[key.removeprefix("X_")]["params"] for one in (adata, explicit))
+        assert (named.pop("preset"), unnamed.pop("preset")) == (preset, None)
+        assert named == unnamed
+
+    def test_the_default_is_named(self, adata: AnnData, tool: Tool, key: str) -> None:
+        named, default = tool(adata, preset="default", copy=True), tool(adata, copy=True)
+        assert named.obsm[key].tobytes() == default.obsm[key].tobytes()
+        assert default.uns[key.removeprefix("X_")]["params"]["preset"] == "default"
+
+    def test_presets_differ(self, adata: AnnData, tool: Tool, key: str) -> None:
+        paper, default = (tool(adata, preset=preset, copy=True) for preset in ("paper", "default"))
+        assert not np.allclose(pdist(paper.obsm[key]), pdist(default.obsm[key]), rtol=0.05)
+
+    @pytest.mark.parametrize("preset", ["default", "paper"])
+    def test_several_slices(self, tool: Tool, key: str, preset: str) -> None:
+        two = sp.datasets.simulate_tissue(n_domains=3, n_slices=2, n_spots=150, n_genes=120, random_state=0)
+        sp.pp.prepare(two, library_key="slice")
+        sp.pp.spatial_neighbors_knn(two, library_key="slice")
+        expected = CONFIGS[key].of_preset(preset, several_slices=True)
+        by_name, explicit = (
+            tool(two, library_key="slice", copy=True, **chosen) for chosen in ({"preset": preset}, {"config": expected})
+        )
+        assert by_name.obsm[key].tobytes() == explicit.obsm[key].tobytes()
+        params = by_name.uns[key.removeprefix("X_")]["params"]
+        assert (params["preset"], params["n_encoders"], params["lr"]) == (preset, expected.n_encoders, expected.lr)
+        one = two[two.obs["slice"] == "slice_1"].copy()
+        tool(one, library_key="slice", preset=preset)
+        expected = CONFIGS[key].of_preset(preset)
+        params = one.uns[key.removeprefix("X_")]["params"]
+        assert (params["n_encoders"], params["lr"]) == (expected.n_encoders, expected.lr)
+
+    @pytest.mark.parametrize("preset", ["paper", "mine"])
+    def test_with_a_configuration_beside_it(
+        self, adata: AnnData, tool: Tool, key: str, preset: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = adata.copy()
+        forbid_training(monkeypatch)
+        with pytest.raises(ValueError, match=f"preset='{preset}' and config exclude each other; give one of them"):
+            tool(adata, preset=preset, config=CONFIGS[key]())
+        assert same(adata, before)
+
+    def test_no_such_preset(self, adata: AnnData, tool: Tool, key: str) -> None:
+        before = adata.copy()
+        with pytest.raises(ValueError, match=r"preset='published' is not one of \['default', 'paper'"):
+            tool(adata, preset="published")
+        assert same(adata, before)
+
+
+def test_only_spacross_has_a_released_preset(adata: AnnData) -> None:
+    spacross(adata, preset="released")
+    assert adata.uns["spacross"]["params"]["preset"] == "released"
+    assert adata.uns["spacross"]["params"]["pairing"] == "all"
+    with pytest.raises(ValueError, match=r"preset='released' is not one of \['default', 'paper'\]"):
+        spotscape(adata, preset="released")
+
+
 class TestTheEncodersReadTheSame:
     """Who knows one knows the other: arguments, defaults, sections of the documentation, records."""
 
@@ -743,7 +811,10 @@ class TestTheEncodersReadTheSame:
             for first, second in zip(ours, other, strict=True)
             if first.annotation != second.annotation
         }
-        assert differing == {"config": ("SpotscapeConfig | None", "SpaCrossConfig | None")}
+        assert differing == {
+            "preset": ("Literal['default', 'paper']", "Literal['default', 'paper', 'released']"),
+            "config": ("SpotscapeConfig | None", "SpaCrossConfig | None"),
+        }
         assert self.signatures[0].return_annotation == self.signatures[1].return_annotation
 
     def test_documentation(self) -> None:
@@ -793,6 +864,29 @@ class TestSmoothedPca:
         ours, theirs = adata.obsm["X_smoothed_pca"], adata.obsm["X_pca"]
         np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)
 
+    def test_scaled_genes(self, adata: AnnData) -> None:
+        import scanpy as sc
+
+        sp.tl.smoothed_pca(adata, n_hops=0, n_comps=3, scale=True)
+        standard = adata[:, adata.var["highly_variable"]].copy()
+        standard.X = standard.X.toarray()
+        sc.pp.scale(standard, max_value=10)
+        sc.pp.pca(standard, n_comps=3)
+        # scanpy cuts off after it has standardised, and divides by n - 1.
+        distances = pdist(standard.obsm["X_pca"])
+        np.testing.assert_allclose(pdist(adata.obsm["X_smoothed_pca"]), distances, rtol=0.03, atol=0.05)
+        assert adata.uns["smoothed_pca"]["params"]["scale"] is True
+
+    def test_threads_do_not_change_a_bit(self, adata: AnnData) -> None:
+        found, before = [], torch.get_num_threads()
+        try:
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                found.append(sp.tl.smoothed_pca(adata, copy=True).obsm["X_smoothed_pca"].tobytes())
+        finally:
+            torch.set_num_threads(before)
+        assert found[0] == found[1]
+
     def test_hops_smooth(self, adata: AnnData) -> None:
         graph = adata.obsp["spatial_connectivities"]
         roughness = []
@@ -809,6 +903,11 @@ class TestSmoothedPca:
     def test_a_representation_is_smoothed_as_it_is(self, adata: AnnData) -> None:
         sp.tl.smoothed_pca(adata, use_rep="spatial", n_hops=0)
         np.testing.assert_allclose(adata.obsm["X_smoothed_pca"], adata.obsm["spatial"], rtol=1e-6)
+        assert adata.uns["smoothed_pca"]["params"]["scale"] is False
+
+    def test_a_representation_is_not_scaled(self, adata: AnnData) -> None:
+        sp.tl.smoothed_pca(adata, use_rep="spatial", scale=True)
+        assert adata.uns["smoothed_pca"]["params"]["scale"] is False
 
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),

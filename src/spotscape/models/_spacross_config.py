@@ -10,6 +10,7 @@ from spotscape.nn.objectives.contrast import Pairing
 from spotscape.nn.trainer import Schedule, TrainingPlan
 
 Decoder = Literal["linear", "graph"]
+SpaCrossPreset = Literal["default", "paper", "released"]
 
 _COUNTS = (
     "hidden_size",
@@ -188,6 +189,16 @@ class SpaCrossConfig:
         semantic neighbour; for several slices pass ``quorum=0``, since there it filters nothing.
         """
         return cls.paper(**{"linear_scale": True, "pairing": "all", "quorum": 1, **changes})
+
+    @classmethod
+    def of_preset(cls, preset: SpaCrossPreset, *, several_slices: bool = False) -> Self:
+        """The configuration of that name for one slice or for several."""
+        require_choice(preset, "preset", get_args(SpaCrossPreset))
+        if preset == "paper":
+            return cls.paper()
+        if preset == "released":
+            return cls.released(quorum=0) if several_slices else cls.released()
+        return cls.several_slices() if several_slices else cls()
 
     def training_plan(self) -> TrainingPlan:
         """The part of the configuration that the trainer reads."""

@@ -8,6 +8,8 @@ from typing import Any, Literal, Self, get_args
 from spotscape._core.validation import require_choice, require_in_range, require_positive_int
 from spotscape.nn.trainer import Schedule, TrainingPlan
 
+SpotscapePreset = Literal["default", "paper"]
+
 _COUNTS = (
     "hidden_size",
     "latent_size",
@@ -156,6 +158,14 @@ class SpotscapeConfig:
             "weight_decay": 1e-4,
         }
         return cls(**{**published, **changes})
+
+    @classmethod
+    def of_preset(cls, preset: SpotscapePreset, *, several_slices: bool = False) -> Self:
+        """The configuration of that name for one slice or for several."""
+        require_choice(preset, "preset", get_args(SpotscapePreset))
+        if preset == "paper":
+            return cls.paper(lr=5e-4) if several_slices else cls.paper()
+        return cls.several_slices() if several_slices else cls()
 
     @property
     def granularities(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
+    from spotscape.models import SpaCrossConfig, SpotscapeConfig
     from spotscape.models._graph_encoder import GraphEncoder
+
+Config = TypeVar("Config", "SpotscapeConfig", "SpaCrossConfig")
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,25 @@ def read_input(
     return EmbeddingInput(expression.matrix, expression.genes, graph, params, built)
 
 
+def choose_config(
+    kind: type[Config], config: Config | None, preset: Any, *, several_slices: bool, max_epochs: int | None
+) -> tuple[Config, str | None]:
+    """The configuration to train with, and the name of the preset that it is, ``None`` if it was handed in."""
+    if config is not None and preset != "default":
+        msg = f"preset={preset!r} and config exclude each other; give one of them."
+        raise ValueError(msg)
+    name = preset if config is None else None
+    chosen = kind.of_preset(preset, several_slices=several_slices) if config is None else config
+    return (chosen if max_epochs is None else dataclasses.replace(chosen, max_epochs=max_epochs)), name
+
+
 def fit_and_write(
     model: GraphEncoder[Any, Any, Any, Any],
     adata: AnnData,
     tissue: EmbeddingInput,
     slices: np.ndarray | None,
     *,
+    preset: str | None,
     key_added: str,
     decoded_layer: str | None,
     copy: bool,
@@ -74,7 +90,12 @@ def fit_and_write(
     model.fit(tissue.matrix, tissue.graph, slices=slices, **training)
     if decoded_layer is not None:
         layers[decoded_layer] = _decode(model, adata, tissue)
-    params = {**dataclasses.asdict(model.config), **tissue.params, "n_features": tissue.matrix.shape[1]}
+    params = {
+        "preset": preset,
+        **dataclasses.asdict(model.config),
+        **tissue.params,
+        "n_features": tissue.matrix.shape[1],
+    }
     summary = record(params, history=model.history, random_state=model.random_source.seed)
     embedding = model.embed(tissue.matrix, tissue.graph, slices=slices)
     return write_embedding(

@@ -16,12 +16,16 @@ from spotscape.tl._embedding import read_input, write_embedding
 if TYPE_CHECKING:
     from anndata import AnnData
 
+# Beyond this many standard deviations a few spots would rule a component.
+_CLIP = 10.0
+
 
 def smoothed_pca(
     adata: AnnData,
     *,
     n_hops: int = 3,
     n_comps: int = 30,
+    scale: bool = False,
     neighbors_key: str = "spatial_neighbors",
     library_key: str | None = None,
     layer: str | None = None,
@@ -31,9 +35,17 @@ def smoothed_pca(
     random_state: int | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Average principal components over the spatial graph: a baseline that takes a second and is hard to beat.
+    """Average principal components over the spatial graph: the linear baseline that encoders have to beat.
 
-    Every encoder should be compared with it on your own tissue before it is believed.
+    Expression is reduced to its principal components, and every spot becomes the mean over itself and its neighbours,
+    a few times. Nothing is trained: a second for a slice, seconds for a million cells, with sparse expression never
+    made dense and no copy of it taken.
+
+    It suffices where domains differ in their mean expression and are several spots wide: there, clustered with
+    ``sp.tl.domains(adata, method="gmm", use_rep="X_smoothed_pca")``, it is as good as many a network
+    (``benchmarks/accuracy.py`` measures it). It knows nothing of slices and so does not mix them
+    (:func:`spotscape.tl.integrate_slices` does), it blurs layers as thin as its hops are wide, and k-means often does
+    badly on it. Compare every encoder with it on your own tissue before you believe the encoder.
 
     Parameters
     ----------
@@ -44,6 +56,9 @@ def smoothed_pca(
         blurred thin ones; 0 is a plain PCA.
     n_comps
         Number of principal components; fewer if the data have fewer spots or genes.
+    scale
+        Whether every gene is standardised first, and values beyond 10 standard deviations cut off, so that all genes
+        count alike; otherwise they count by their variance.
     neighbors_key
         Record of the spatial graph in ``adata.uns``; built from the 6 nearest neighbours if there is none of the
         default name.
@@ -59,7 +74,9 @@ def smoothed_pca(
     key_added
         Name of the result in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     random_state
-        Seed of the PCA's solver.
+        Seed of the search for the components (block Lanczos on the covariance). It moves no digit that matters: on
+        STARmap and DLPFC 151673 the 20 leading components span what an exact PCA finds to a cosine of 0.99999, and the
+        30 hold 0.99999 of its variance. Above 100,000 spots the search ends earlier, at 0.9999.
     copy
         Return a copy with the results instead of writing to ``adata``.
 
@@ -68,7 +85,8 @@ def smoothed_pca(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``obsm['X_smoothed_pca' | key_added]``
-        Smoothed components, float32 array ``(n_obs, n_comps)``.
+        Smoothed components, float32 array ``(n_obs, n_comps)``; the same bits for the same seed, whatever the number of
+        threads.
     ``uns['smoothed_pca']``
         Dict with ``params``, ``random_state``, ``version``.
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
@@ -85,6 +103,7 @@ def smoothed_pca(
     See Also
     --------
     spotscape.tl.spotscape, spotscape.tl.spacross : The encoders.
+    spotscape.tl.integrate_slices : What takes the differences between slices off the result.
 
     Examples
     --------
@@ -110,15 +129,17 @@ def smoothed_pca(
     )
     source = RandomSource(random_state)
     is_expression = use_rep is None or use_rep == "X"
-    values = _components(tissue.matrix, n_comps, source) if is_expression else tissue.matrix
+    values = _components(tissue.matrix, n_comps, scale=scale, source=source) if is_expression else tissue.matrix
     smoothed = smooth(np.asarray(values, dtype=np.float32), tissue.graph, n_hops)
-    params = {"n_hops": n_hops, "n_comps": smoothed.shape[1], **tissue.params}
+    params = {"n_hops": n_hops, "n_comps": smoothed.shape[1], "scale": scale and is_expression, **tissue.params}
     summary = record(params, random_state=source.seed)
     return write_embedding(adata, smoothed, summary, key_added=key_added, built=tissue.built, copy=copy)
 
 
-def _components(matrix: Any, n_comps: int, source: RandomSource) -> np.ndarray:
-    import scanpy as sc
+def _components(matrix: Any, n_comps: int, *, scale: bool, source: RandomSource) -> np.ndarray:
+    from spotscape.nn.components import PrincipalComponents
 
-    n_comps = min(n_comps, min(matrix.shape) - 1)
-    return np.asarray(sc.pp.pca(matrix, n_comps=n_comps, random_state=source.integer("pca")))
+    n_comps = max(1, min(n_comps, min(matrix.shape) - 1))
+    clip = _CLIP if scale else None
+    components = PrincipalComponents.fit(matrix, n_comps, scale=scale, clip=clip, seed=source.integer("pca"))
+    return components.project(matrix)

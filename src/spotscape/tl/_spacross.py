@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
 from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.validation import require_data, slice_labels
-from spotscape.tl._embedding import fit_and_write, read_input
+from spotscape.tl._embedding import choose_config, fit_and_write, read_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,7 @@ def spacross(
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.X_SPACROSS,
     decoded_layer: str | None = None,
+    preset: Literal["default", "paper", "released"] = "default",
     config: SpaCrossConfig | None = None,
     max_epochs: int | None = None,
     device: str | torch.device | None = None,
@@ -76,11 +77,19 @@ def spacross(
     decoded_layer
         Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
         dense array. ``None`` does not.
+    preset
+        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpaCrossConfig()`` for one slice and
+        ``SpaCrossConfig.several_slices()``, a single encoder, for more. ``"paper"`` is the published setting,
+        ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
+        ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
+        and graph: ``sp.pp.prepare(adata, recipe="spacross")`` (for ``"released"`` with ``log1p=False``), ``use_rep``
+        left at ``None``, and 8 to 12 neighbours (``n_neighs``), of several slices those in three dimensions after
+        registration (:func:`spotscape.pp.spatial_neighbors_3d`, which counts those within and between slices apart,
+        where the paper takes the nearest of either).
     config
-        Hyper-parameters; the defaults are meant to need no tuning. ``None`` takes ``SpaCrossConfig()`` for one slice
-        and ``SpaCrossConfig.several_slices()``, a single encoder, for more.
+        Hyper-parameters one by one, instead of ``preset``.
     max_epochs
-        Epochs of each encoder; overrides ``config``.
+        Epochs of each encoder; overrides ``preset`` and ``config``.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -103,7 +112,8 @@ def spacross(
     ``obsm['X_spacross' | key_added]``
         Embedding, float32 array ``(n_obs, 16)``; the width is ``SpaCrossConfig.latent_size``.
     ``uns['spacross']``
-        Dict with ``params``, ``history`` (losses and learning rate by epoch), ``random_state``, ``version``.
+        Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning
+        rate by epoch), ``random_state``, ``version``.
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
         The spatial graph, only if there was none.
     ``layers[decoded_layer]``
@@ -120,8 +130,9 @@ def spacross(
         If the slice column is not categorical, or ``decoded_layer`` is no name.
     ValueError
         If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
-        edges; if the device cannot be used; if ``decoded_layer`` is asked of a representation, or
-        would overwrite ``"counts"`` or the layer that is read; if the checkpoint belongs to another training.
+        edges; if there is no such preset, or ``config`` is given beside one; if the device cannot be used; if
+        ``decoded_layer`` is asked of a representation, or would overwrite ``"counts"`` or the layer that is read; if
+        the checkpoint belongs to another training.
 
     See Also
     --------
@@ -151,11 +162,9 @@ def spacross(
     require_data(adata)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
-    config = config or (SpaCrossConfig.several_slices() if several else SpaCrossConfig())
+    config, named = choose_config(SpaCrossConfig, config, preset, several_slices=several, max_epochs=max_epochs)
     if use_rep not in (None, "X"):
         config = dataclasses.replace(config, n_components=None)
-    if max_epochs is not None:
-        config = dataclasses.replace(config, max_epochs=max_epochs)
     tissue = read_input(
         adata,
         neighbors_key=neighbors_key,
@@ -170,6 +179,7 @@ def spacross(
         adata,
         tissue,
         None if slices is None else slices.codes,
+        preset=named,
         key_added=key_added,
         decoded_layer=decoded_layer,
         copy=copy,

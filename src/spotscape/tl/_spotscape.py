@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
 from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.validation import require_data, slice_labels
-from spotscape.tl._embedding import fit_and_write, read_input
+from spotscape.tl._embedding import choose_config, fit_and_write, read_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +29,7 @@ def spotscape(
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.X_SPOTSCAPE,
     decoded_layer: str | None = None,
+    preset: Literal["default", "paper"] = "default",
     config: SpotscapeConfig | None = None,
     max_epochs: int | None = None,
     device: str | torch.device | None = None,
@@ -68,11 +68,16 @@ def spotscape(
     decoded_layer
         Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
         dense array. ``None`` does not.
+    preset
+        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpotscapeConfig()`` for one slice and
+        ``SpotscapeConfig.several_slices()``, one encoder trained for longer, for more. ``"paper"`` is the published
+        setting, ``SpotscapeConfig.paper()``, with the learning rate of the released runs on several slices, 5e-4, for
+        more than one. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep ``use_rep`` at
+        ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
     config
-        Hyper-parameters; the defaults are meant to need no tuning. ``None`` takes ``SpotscapeConfig()`` for one slice
-        and ``SpotscapeConfig.several_slices()``, one encoder trained for longer, for more.
+        Hyper-parameters one by one, instead of ``preset``.
     max_epochs
-        Epochs of each encoder; overrides ``config``.
+        Epochs of each encoder; overrides ``preset`` and ``config``.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -95,7 +100,8 @@ def spotscape(
     ``obsm['X_spotscape' | key_added]``
         Embedding, float32 array ``(n_obs, 64)``; the width is ``SpotscapeConfig.latent_size``.
     ``uns['spotscape']``
-        Dict with ``params``, ``history`` (losses and learning rate by epoch), ``random_state``, ``version``.
+        Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning
+        rate by epoch), ``random_state``, ``version``.
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
         The spatial graph, only if there was none.
     ``layers[decoded_layer]``
@@ -112,8 +118,9 @@ def spotscape(
         If the slice column is not categorical, or ``decoded_layer`` is no name.
     ValueError
         If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
-        edges or joins slices; if the device cannot be used; if ``decoded_layer`` is asked of a representation, or
-        would overwrite ``"counts"`` or the layer that is read; if the checkpoint belongs to another training.
+        edges or joins slices; if there is no such preset, or ``config`` is given beside one; if the device cannot be
+        used; if ``decoded_layer`` is asked of a representation, or would overwrite ``"counts"`` or the layer that is
+        read; if the checkpoint belongs to another training.
 
     See Also
     --------
@@ -143,9 +150,7 @@ def spotscape(
     require_data(adata)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
-    config = config or (SpotscapeConfig.several_slices() if several else SpotscapeConfig())
-    if max_epochs is not None:
-        config = dataclasses.replace(config, max_epochs=max_epochs)
+    config, named = choose_config(SpotscapeConfig, config, preset, several_slices=several, max_epochs=max_epochs)
     tissue = read_input(
         adata,
         neighbors_key=neighbors_key,
@@ -159,6 +164,7 @@ def spotscape(
         adata,
         tissue,
         None if slices is None else slices.codes,
+        preset=named,
         key_added=key_added,
         decoded_layer=decoded_layer,
         copy=copy,

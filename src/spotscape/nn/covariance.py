@@ -1,0 +1,116 @@
+r"""The covariance of genes as an operator: moments and products in blocks of spots, no copy of the expression.
+
+Blocks are worked on side by side and added up in one order, so that results have the same bits whatever the number of
+threads.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Result = TypeVar("Result")
+
+_ROWS = 8192
+
+
+class Blocks:
+    """Expression, dense or sparse, ``(N, G)``, as blocks of spots.
+
+    Parameters
+    ----------
+    matrix
+        Finite numbers; of a CSR matrix the blocks are views.
+    ceiling
+        Where the values of each gene are cut off, ``(G,)``; ``None`` if they are not.
+    """
+
+    def __init__(self, matrix: Any, ceiling: np.ndarray | None = None) -> None:
+        self.matrix: Any = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix)
+        self.shape: tuple[int, int] = self.matrix.shape
+        self.ceiling = ceiling
+
+    def map(self, function: Callable[[Any], Result]) -> Iterator[Result]:
+        """Apply a function to every block and hand the results out in their order."""
+        starts = range(0, self.shape[0], _ROWS)
+        # BLAS with several threads cuts sums in other places; the blocks keep the cores busy.
+        with threadpool_limits(1, user_api="blas"):
+            if torch.get_num_threads() == 1 or len(starts) == 1:
+                yield from (function(self._block(start)) for start in starts)
+                return
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+                yield from pool.map(lambda start: function(self._block(start)), starts)
+
+    def _block(self, start: int) -> Any:
+        stop = min(start + _ROWS, self.shape[0])
+        if not sparse.issparse(self.matrix):
+            values = self.matrix[start:stop]
+            return values if self.ceiling is None else np.minimum(values, self.ceiling)
+        first, last = self.matrix.indptr[start], self.matrix.indptr[stop]
+        values, genes = self.matrix.data[first:last], self.matrix.indices[first:last]
+        if self.ceiling is not None:
+            values = np.minimum(values, self.ceiling[genes])
+        # Handed to the constructor, parts of a larger array would be copied.
+        block = sparse.csr_array((stop - start, self.shape[1]), dtype=values.dtype)
+        block.data, block.indices = values, genes
+        block.indptr = self.matrix.indptr[start : stop + 1] - first
+        return block
+
+
+def moments(blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each gene in float64; a deviation that is mere rounding is 0."""
+    n_spots, n_genes = blocks.shape
+    mean = sum(blocks.map(_column_sums), np.zeros(n_genes)) / n_spots
+
+    def squares(block: Any) -> np.ndarray:
+        if not sparse.issparse(block):
+            squared: np.ndarray = np.square(block - mean).sum(0)
+            return squared
+        centred = block.data - mean[block.indices]
+        absent = block.shape[0] - np.bincount(block.indices, minlength=n_genes)
+        return np.asarray(np.bincount(block.indices, np.square(centred), n_genes) + absent * mean**2)
+
+    deviation = np.sqrt(sum(blocks.map(squares), np.zeros(n_genes)) / n_spots)
+    return mean, np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), deviation, 0.0)
+
+
+def covariance_product(blocks: Blocks, mean: np.ndarray, weight: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    r"""The map :math:`V \mapsto W (X - \mu)^\top (X - \mu) W V / N` with :math:`W = \mathrm{diag}(w)`.
+
+    Products are in float32, sums over blocks in float64.
+    """
+
+    def multiply(vectors: np.ndarray) -> np.ndarray:
+        weighted = (vectors * weight[:, None]).astype(np.float32)
+        offset = (mean @ weighted).astype(np.float32)
+
+        def product(block: Any) -> tuple[np.ndarray, np.ndarray]:
+            block = block.astype(np.float32, copy=False)
+            scores = np.asarray(block @ weighted)
+            scores -= offset
+            return np.asarray(block.T @ scores), scores.sum(0, dtype=np.float64)
+
+        total, rest = np.zeros(vectors.shape), np.zeros(vectors.shape[1])
+        for part, scores in blocks.map(product):
+            total += part
+            rest += scores
+        total -= np.outer(mean, rest)
+        result: np.ndarray = total * weight[:, None] / blocks.shape[0]
+        return result
+
+    return multiply
+
+
+def _column_sums(block: Any) -> np.ndarray:
+    if not sparse.issparse(block):
+        return np.asarray(np.sum(block, axis=0, dtype=np.float64))
+    # scipy would add up float32 entries in float32.
+    return np.bincount(block.indices, block.data, block.shape[1])

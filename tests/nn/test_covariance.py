@@ -1,0 +1,80 @@
+"""Moments and products in blocks against NumPy, and the same bits on any number of threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from spotscape.nn import PrincipalComponents, covariance
+from spotscape.nn.covariance import Blocks, covariance_product, moments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STORAGES = [np.asarray, sparse.csr_array, sparse.csr_matrix, sparse.csc_array]
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(covariance, "_ROWS", 37)
+
+
+def values(n_spots: int = 200, n_genes: int = 30) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    dense = rng.gamma(2, size=(n_spots, n_genes)) * rng.lognormal(size=n_genes)
+    return np.where(rng.random(dense.shape) < 0.6, 0, dense).astype(np.float32)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_moments(storage: Callable[[np.ndarray], Any]) -> None:
+    matrix = values()
+    mean, deviation = moments(Blocks(storage(matrix)))
+    np.testing.assert_allclose(mean, matrix.mean(0, dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(deviation, matrix.std(0, dtype=np.float64), rtol=1e-6)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_product(storage: Callable[[np.ndarray], Any]) -> None:
+    matrix = values()
+    weight = np.random.default_rng(1).random(30)
+    vectors = np.random.default_rng(2).normal(size=(30, 4))
+    expected = weight[:, None] * np.cov(matrix, rowvar=False, bias=True) * weight @ vectors
+    found = covariance_product(Blocks(storage(matrix)), matrix.mean(0, dtype=np.float64), weight)(vectors)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_ceiling_is_cut_off(storage: Callable[[np.ndarray], Any]) -> None:
+    matrix, ceiling = values(), np.full(30, 2, dtype=np.float32)
+    mean, deviation = moments(Blocks(storage(matrix), ceiling))
+    lowered = np.minimum(matrix, ceiling).astype(np.float64)
+    np.testing.assert_allclose(mean, lowered.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(deviation, lowered.std(0), rtol=1e-6)
+    assert matrix.max() > 2
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+def test_same_bits_on_any_number_of_threads(storage: Callable[[np.ndarray], Any]) -> None:
+    matrix = storage(values(500, 60))
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            components = PrincipalComponents.fit(matrix, 8)
+            found.append((components.loadings.tobytes(), components.project(matrix).tobytes()))
+    finally:
+        torch.set_num_threads(before)
+    assert len(set(found)) == 1
+
+
+def test_blocks_of_a_csr_matrix_are_views() -> None:
+    matrix = sparse.csr_array(values())
+    blocks = list(Blocks(matrix).map(lambda block: block))
+    assert [block.shape[0] for block in blocks] == [37] * 5 + [15]
+    assert all(np.shares_memory(block.data, matrix.data) for block in blocks)
+    np.testing.assert_array_equal(sparse.vstack(blocks).toarray(), matrix.toarray())
