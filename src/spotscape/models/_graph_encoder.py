@@ -18,6 +18,7 @@ from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_finite
+from spotscape.models._reduction import Reduction, ReductionConfig
 from spotscape.nn.ensemble import LeadingAxes
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
     from spotscape.nn.trainer import LossOutput, TrainingPlan
 
 
-class EncoderConfig(Protocol):
+class EncoderConfig(ReductionConfig, Protocol):
     """The part of a configuration that all models read."""
 
     @property
     def n_encoders(self) -> int: ...
+    @property
+    def n_axes(self) -> int | None: ...
     @property
     def latent_size(self) -> int: ...
     @property
@@ -52,7 +55,6 @@ class EncoderConfig(Protocol):
 
 C = TypeVar("C", bound=EncoderConfig)
 N = TypeVar("N", bound=nn.Module)
-R = TypeVar("R")
 F = TypeVar("F", bound="FeatureMatrix")
 
 
@@ -77,10 +79,10 @@ class Objective(nn.Module, Generic[N, F]):
         """The weighted sum of the losses and its parts."""
 
 
-class GraphEncoder(ABC, Generic[C, N, R, F]):
+class GraphEncoder(ABC, Generic[C, N, F]):
     """Fit, embed and reconstruct; a method adds its features, its network and its objective.
 
-    The type variables: configuration, network, what the input is reduced by (``None``: not at all), and features.
+    The type variables: configuration, network and features.
     """
 
     name: str
@@ -92,15 +94,11 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         self.networks: tuple[N, ...] = ()
         self.history: dict[str, np.ndarray] = {}
         self._n_genes = 0
-        self._reduction: R | None = None
+        self._reduction: Reduction | None = None
         self._leading: LeadingAxes | None = None
 
     @abstractmethod
-    def _reduce(self, expression: Any, device: torch.device) -> R | None:
-        """Learn how the input is reduced before the encoder sees it."""
-
-    @abstractmethod
-    def _features(self, expression: Any, reduction: R | None, device: torch.device) -> F:
+    def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> F:
         """What the encoder sees, ``(N, G)`` or narrower."""
 
     @abstractmethod
@@ -152,7 +150,8 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         check_input(expression, adjacency)
         chosen = resolve_device(device)
         rows = slice_rows(slices, expression.shape[0], chosen)
-        reduction = self._reduce(expression, chosen)
+        seed = self.random_source.integer("basis")
+        reduction = Reduction.fit(expression, adjacency, self.config, seed=seed)
         features = self._features(expression, reduction, chosen)
         tissue = Tissue(features, SpotGraph.from_adjacency(adjacency, chosen), rows)
         self._announce(tissue, expression.shape[1])
@@ -165,9 +164,7 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         self._n_genes, self._reduction = expression.shape[1], reduction
         self.networks = tuple(network for network, _ in fits)
         self.history = mean_history([history for _, history in fits])
-        self._leading = None
-        if len(self.networks) > 1:
-            self._leading = LeadingAxes.of(self._encode(features, tissue.graph), self.config.latent_size)
+        self._leading = self._find_axes(self._encode(features, tissue.graph))
         return self
 
     def embed(
@@ -177,7 +174,7 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         *,
         slices: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, latent_size)``.
+        """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, n_axes)``.
 
         With the slice of each spot in ``slices``, offsets between the slices that are embedded here are taken off
         (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings.
@@ -221,6 +218,13 @@ class GraphEncoder(ABC, Generic[C, N, R, F]):
         network, whole = objective.network, tissue.graph.normalized()
         calibrate_batch_norm(network, lambda: self._forward(network, features, whole))
         return network, history
+
+    def _find_axes(self, embeddings: list[Tensor]) -> LeadingAxes | None:
+        """How the encoders become one embedding; ``None`` if a single one is taken as it is."""
+        n_axes, whitening = self.config.n_axes, self.config.whitening
+        if len(embeddings) == 1 and n_axes is None and whitening == 0:
+            return None
+        return LeadingAxes.of(embeddings, n_axes or self.config.latent_size, whitening=whitening)
 
     def _identity(self, expression: Any, tissue: Tissue[F]) -> str:
         """A hash of all that the numbers depend on; of the epochs only if they shape the schedule."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, get_args
 
 from spotscape._core.validation import require_choice, require_in_range, require_positive_int
 from spotscape.nn.objectives.contrast import Pairing
+from spotscape.models._reduction import require_reduction
 from spotscape.nn.trainer import Schedule, TrainingPlan
 
 Decoder = Literal["linear", "graph"]
@@ -18,6 +19,7 @@ _COUNTS = (
     "latent_size",
     "n_encoders",
     "n_components",
+    "n_axes",
     "n_negatives",
     "n_similar",
     "n_clusterings",
@@ -41,14 +43,25 @@ class SpaCrossConfig:
     n_encoders
         Encoders trained from different random weights. Distances between spots are averaged over them and the result is
         rotated onto its ``latent_size`` leading axes; the paper trains one.
+    n_axes, whitening
+        The embeddings of all encoders are rotated onto their leading axes, and each axis is divided by its standard
+        deviation to the power ``whitening``. Most of the variance lies in few axes, so without it k-means sees little
+        else, and further axes are noise that a mixture takes as seriously as the others. ``None`` and 0 leave the
+        embedding of a single encoder as it is, as in the paper.
     n_components
-        Genes are standardised and reduced to this many principal components, 200 in the paper: fewer leave out noise
-        that a cosine between spots counts in full. ``None`` takes the input as it is, for representations that are
-        centred already.
+        Genes are scaled and reduced to this many principal components, 200 in the paper: fewer leave out noise that a
+        cosine between spots counts in full. ``None`` takes the input as it is.
+    spatial_components
+        Whether components are the directions in which means over neighbours differ most, rather than single spots:
+        most of the difference between spots is noise, which is not shared by neighbours.
     linear_scale
-        Whether logarithms are undone before the genes are standardised; values above 20 show that there are none. What
-        is averaged over neighbours are counts then, not their logarithms, which gave better domains on layered Visium
-        tissue. The paper takes logarithms, its released notebooks do not.
+        Whether logarithms are undone before the genes are scaled; values above 20 show that there are none. What is
+        averaged over neighbours are counts then, not their logarithms. The paper takes
+        logarithms, its released notebooks do not.
+    dispersion
+        How much more than others a gene counts that varies beyond counting noise: 0 gives all genes the same variance,
+        1 is what Pearson residuals do (:class:`spotscape.nn.PrincipalComponents`). Better for
+        Spotscape, worse here.
     clip
         Values this many standard deviations above the mean of their gene are cut off there; on the linear scale a few
         spots would otherwise rule a component. ``None``, as in the paper, leaves them.
@@ -103,9 +116,13 @@ class SpaCrossConfig:
     feature_size: int = 32
     latent_size: int = 16
     n_encoders: int = 4
-    n_components: int | None = 50
+    n_components: int | None = 30
     linear_scale: bool = True
+    spatial_components: bool = True
+    dispersion: float = 0.0
     clip: float | None = 5.0
+    n_axes: int | None = 12
+    whitening: float = 0.25
     dropout: float = 0.2
     mask_rate: float = 0.7
     replace_rate: float = 0.05
@@ -148,8 +165,7 @@ class SpaCrossConfig:
             require_in_range(getattr(self, name), name, low=0, high=1)
         for name in _WEIGHTS:
             require_in_range(getattr(self, name), name, low=0)
-        if self.clip is not None:
-            require_in_range(self.clip, "clip", low=0, above_low=True)
+        require_reduction(self)
         for name in ("lr", "batch_norm_momentum"):
             require_in_range(getattr(self, name), name, low=0, above_low=True)
         if self.max_grad_norm is not None:
@@ -173,6 +189,9 @@ class SpaCrossConfig:
         published = {
             "n_encoders": 1,
             "n_components": 200,
+            "spatial_components": False,
+            "n_axes": None,
+            "whitening": 0.0,
             "linear_scale": False,
             "clip": None,
             "mask_rate": 0.5,

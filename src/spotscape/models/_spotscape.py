@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spotscape.models._graph_encoder import GraphEncoder, Tissue
+from spotscape.models._reduction import Reduction
 from spotscape.models._spotscape_config import SpotscapeConfig
 from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
-from spotscape.nn.features import FeatureMatrix, as_features, low_rank_basis, project
+from spotscape.nn.features import FeatureMatrix, LowRankFeatures, as_features
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
 
-class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor, FeatureMatrix]):
+class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
     With several slices, similarity scaling and prototypical contrast join the objective.
@@ -42,9 +43,9 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor, Fe
     >>> from spotscape.models import Spotscape, SpotscapeConfig
     >>> expression = np.random.default_rng(0).random((50, 20), dtype=np.float32)
     >>> ring = sparse.eye_array(50, k=1) + sparse.eye_array(50, k=-1)
-    >>> model = Spotscape(SpotscapeConfig(max_epochs=5, n_components=None))
+    >>> model = Spotscape(SpotscapeConfig(max_epochs=5, n_components=10))
     >>> model.fit(expression, ring, progress_bar=False).embed(expression, ring).shape
-    (50, 64)
+    (50, 12)
 
     References
     ----------
@@ -57,16 +58,11 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor, Fe
     def __init__(self, config: SpotscapeConfig | None = None, *, random_state: int | None = 0) -> None:
         super().__init__(config or SpotscapeConfig(), random_state)
 
-    def _reduce(self, expression: Any, device: torch.device) -> Tensor | None:
-        rank = self.config.n_components
-        # Below twice the rank the products would not get cheaper.
-        if rank is None or min(expression.shape) < 2 * rank:
-            return None
-        basis = low_rank_basis(expression, rank, seed=self.random_source.integer("basis"))
-        return torch.from_numpy(basis).to(device)
-
-    def _features(self, expression: Any, reduction: Tensor | None, device: torch.device) -> FeatureMatrix:
-        return as_features(expression, device=device) if reduction is None else project(expression, reduction)
+    def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> FeatureMatrix:
+        if reduction is None:
+            return as_features(expression, device=device)
+        scores, loadings = reduction.project(expression), reduction.components.loadings
+        return LowRankFeatures(torch.from_numpy(scores).to(device), torch.from_numpy(loadings).to(device))
 
     def _objective(self, tissue: Tissue[FeatureMatrix], generator: torch.Generator) -> SpotscapeObjective:
         network = SpotscapeNetwork(tissue.features.shape[1], self.config)
@@ -79,4 +75,5 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, torch.Tensor, Fe
         decoded: Tensor = self.networks[0](features, adjacency)
         for network in self.networks[1:]:
             decoded += network(features, adjacency)
-        return (decoded / len(self.networks)).float().cpu().numpy()
+        mean: np.ndarray = (decoded / len(self.networks)).float().cpu().numpy()
+        return mean if self._reduction is None else self._reduction.restore(mean, expression)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from spotscape._core.validation import require_choice, require_in_range, require_positive_int
+from spotscape.models._reduction import require_reduction
 from spotscape.nn.trainer import Schedule, TrainingPlan
 
 SpotscapePreset = Literal["default", "paper"]
@@ -15,6 +16,7 @@ _COUNTS = (
     "latent_size",
     "n_encoders",
     "n_components",
+    "n_axes",
     "scaling_neighbors",
     "scaling_spots",
     "max_epochs",
@@ -45,10 +47,28 @@ class SpotscapeConfig:
     latent_relu
         Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
         axis, no dimension can die, and the decoder loses nothing.
+    n_axes, whitening
+        The embeddings of all encoders are rotated onto their leading axes, and each axis is divided by its standard
+        deviation to the power ``whitening``. Most of the variance lies in few axes, so without it k-means sees little
+        else, and further axes are noise that a mixture takes as seriously as the others. ``None`` and 0 leave the
+        embedding of a single encoder as it is, as in the paper.
     n_components
-        The encoder sees expression through its leading singular directions; genes are still dropped one by one,
-        exactly. It denoises, and makes a step many times cheaper. ``None`` trains on all of the expression, as the
+        The encoder sees expression through this many principal components of its scaled genes; genes are still dropped
+        one by one, exactly. It denoises, and makes a step many times cheaper. ``None`` takes the expression as it is, as the
         paper does.
+    spatial_components
+        Whether components are the directions in which means over neighbours differ most, rather than single spots:
+        most of the difference between spots is noise, which is not shared by neighbours.
+    linear_scale
+        Whether logarithms are undone before the genes are scaled; values above 20 show that there are none. What is
+        averaged over neighbours are counts then, not their logarithms. The paper takes logarithms.
+    dispersion
+        How much more than others a gene counts that varies beyond counting noise: 0 gives all genes the same variance,
+        1 is what Pearson residuals do (:class:`spotscape.nn.PrincipalComponents`). In between, both
+        tissues that we chose by are served.
+    clip
+        Values this many standard deviations above the mean of their gene are cut off there; on the linear scale a few
+        spots would otherwise rule a component. ``None``, as in the paper, leaves them.
     edge_drop, feature_drop
         Share of directed edges and of genes left out of each view (0.2 in the paper).
     telescope_weight, reconstruction_weight
@@ -90,7 +110,13 @@ class SpotscapeConfig:
     latent_size: int = 64
     n_encoders: int = 4
     latent_relu: bool = False
-    n_components: int | None = 50
+    n_components: int | None = 30
+    linear_scale: bool = True
+    spatial_components: bool = True
+    dispersion: float = 0.5
+    clip: float | None = 5.0
+    n_axes: int | None = 12
+    whitening: float = 0.25
     edge_drop: float = 0.2
     feature_drop: float = 0.2
     telescope_weight: float = 1.0
@@ -117,6 +143,7 @@ class SpotscapeConfig:
         for name in _COUNTS:
             if getattr(self, name) is not None:
                 require_positive_int(getattr(self, name), name)
+        require_reduction(self)
         require_positive_int(self.n_prototypes, "n_prototypes", minimum=2)
         for name in ("edge_drop", "feature_drop"):
             require_in_range(getattr(self, name), name, low=0, high=1, below_high=True)
@@ -149,6 +176,8 @@ class SpotscapeConfig:
             "n_encoders": 1,
             "latent_relu": True,
             "n_components": None,
+            "n_axes": None,
+            "whitening": 0.0,
             "reconstruction_weight": 0.1,
             "scaling_spots": None,
             "integrate": False,

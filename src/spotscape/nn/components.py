@@ -1,4 +1,4 @@
-"""Standardised principal components: what centred methods see, and the way back to genes."""
+"""Principal components, on request of what neighbours share: what encoders see, and the way back to genes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spotscape._core.validation import require_positive_int
-from spotscape.nn.covariance import Blocks, covariance_product, moments
+from spotscape._core.validation import require_in_range, require_positive_int
+from spotscape.nn.covariance import Blocks, covariance_product, moments, smoothed_covariance_product
 from spotscape.nn.lanczos import leading_eigenvectors
+from spotscape.nn.smoothing import mean_operator
 
 if TYPE_CHECKING:
     from typing import Self
@@ -22,16 +23,20 @@ _MANY = 100_000
 
 @dataclass(frozen=True)
 class PrincipalComponents:
-    r"""Leading principal components of standardised genes, without a dense copy of the expression.
+    r"""Leading principal components of scaled genes, without a dense copy of the expression.
 
-    With means :math:`\mu`, standard deviations :math:`\sigma` and orthonormal loadings :math:`V` (G×p), scores are
+    With means :math:`\mu`, scales :math:`\sigma` and orthonormal loadings :math:`V` (G×p), scores are
     :math:`((X - \mu)/\sigma)\,V`, computed as :math:`X\,(V/\sigma) - (\mu/\sigma)\,V` so that sparse expression stays
     sparse; the way back is :math:`S V^\top \sigma + \mu`.
+
+    Ordinary components are the directions in which spots differ most. Most of that is noise of single spots, so with a
+    spatial graph they are the directions in which *means over neighbours* differ most. Scores are those of the spots
+    themselves in either case.
 
     Attributes
     ----------
     mean, scale
-        Of each gene, float32 ``(G,)``; a constant gene has scale 1.
+        Of each gene, float32 ``(G,)``; a constant gene has scale 1 where genes are standardised.
     loadings
         Orthonormal columns, float32 ``(G, p)``, largest variance first; the largest entry of each is positive.
     ceiling
@@ -56,7 +61,15 @@ class PrincipalComponents:
 
     @classmethod
     def fit(
-        cls, matrix: Any, n_components: int, *, scale: bool = True, clip: float | None = None, seed: int = 0
+        cls,
+        matrix: Any,
+        n_components: int,
+        *,
+        graph: Any = None,
+        scale: bool = True,
+        dispersion: float = 0.0,
+        clip: float | None = None,
+        seed: int = 0,
     ) -> Self:
         """Find the components of a matrix.
 
@@ -66,8 +79,16 @@ class PrincipalComponents:
             Expression, dense or sparse, ``(N, G)``, finite.
         n_components
             How many; fewer come back if the matrix has fewer rows or columns.
+        graph
+            Spatial graph, sparse ``(N, N)``, row i holding the neighbours of spot i: components are sought in the means
+            over a spot and its neighbours. ``None`` seeks them in single spots.
         scale
             Whether genes are standardised; else they are centred only, and count by their variance.
+        dispersion
+            How much more a standardised gene counts that varies beyond chance, for counts on a linear scale. Counting
+            noise has the variance of its mean, up to a constant, so variance over mean says how much else there is. The
+            variance that a gene is given is that ratio to this power: 0 makes all equal, 1 is what Pearson residuals
+            do, in between both.
         clip
             Values more than this many standard deviations above the mean of their gene, which single spots would rule
             a component with, are cut off there; mean and deviation are then taken anew. ``None`` leaves them.
@@ -83,8 +104,10 @@ class PrincipalComponents:
         Raises
         ------
         TypeError, ValueError
-            If ``n_components`` is no positive integer.
+            If ``n_components`` is no positive integer; if ``dispersion`` is negative, or positive although a gene has a
+            negative mean.
         """
+        require_in_range(dispersion, "dispersion", low=0)
         n_components = min(require_positive_int(n_components, "n_components"), *matrix.shape)
         blocks = Blocks(matrix)
         mean, deviation = moments(blocks)
@@ -93,9 +116,10 @@ class PrincipalComponents:
             ceiling = (mean + clip * deviation).astype(np.float32)
             blocks = Blocks(matrix, ceiling)
             mean, deviation = moments(blocks)
-        used = np.where((deviation > 0) & scale, deviation, 1)
+        used = np.where(deviation > 0, deviation / _weights(mean, deviation, dispersion), 1) if scale else 1.0
+        used = np.broadcast_to(used, mean.shape)
         # A constant gene, left in, would have a small loading where the search is not exact.
-        loadings = _axes(blocks, mean, np.where(deviation > 0, 1 / used, 0), n_components, seed=seed)
+        loadings = _axes(blocks, mean, np.where(deviation > 0, 1 / used, 0), n_components, graph, seed=seed)
         loadings *= np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(0)[None], 0))
         return cls(mean.astype(np.float32), used.astype(np.float32), loadings.astype(np.float32), ceiling)
 
@@ -142,11 +166,30 @@ class PrincipalComponents:
         return expression
 
 
-def _axes(blocks: Blocks, mean: np.ndarray, weight: np.ndarray, n_axes: int, *, seed: int) -> np.ndarray:
+def _weights(mean: np.ndarray, deviation: np.ndarray, power: float) -> np.ndarray:
+    """Deviation of each scaled gene: variance over mean, to the power, half of that; the mean of its square is 1."""
+    if power == 0:
+        return np.ones_like(mean)
+    varies = deviation > 0
+    if mean[varies].min(initial=np.inf) <= 0:
+        msg = "dispersion compares the variance of counts with their mean, and a gene has a mean below 0."
+        raise ValueError(msg)
+    weights = np.ones_like(mean)
+    weights[varies] = (deviation[varies] ** 2 / mean[varies]) ** (power / 2)
+    weights[varies] /= np.sqrt(np.square(weights[varies]).mean())
+    return weights
+
+
+def _axes(
+    blocks: Blocks, mean: np.ndarray, weight: np.ndarray, n_axes: int, graph: Any = None, *, seed: int
+) -> np.ndarray:
     """Leading axes of the weighted genes; of many spots not to the last digit, since noise has no more to tell."""
     n_spots, n_genes = blocks.shape
     start = np.random.default_rng(seed).standard_normal((n_genes, min(_BLOCK, n_genes)))
-    product = covariance_product(blocks, mean, weight)
+    if graph is None:
+        product = covariance_product(blocks, mean, weight)
+    else:
+        product = smoothed_covariance_product(blocks, mean, weight, mean_operator(graph, np.float32))
     if n_spots <= _MANY:
         return leading_eigenvectors(product, start, n_axes, seed=seed)
     few = Blocks(blocks.matrix[:: 2 * n_spots // _MANY], blocks.ceiling)

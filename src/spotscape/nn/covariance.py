@@ -38,16 +38,20 @@ class Blocks:
         self.shape: tuple[int, int] = self.matrix.shape
         self.ceiling = ceiling
 
-    def map(self, function: Callable[[Any], Result]) -> Iterator[Result]:
-        """Apply a function to every block and hand the results out in their order."""
+    def map(self, function: Callable[..., Result], *beside: np.ndarray) -> Iterator[Result]:
+        """Apply a function to every block and the same rows of arrays beside; hand the results out in their order."""
         starts = range(0, self.shape[0], _ROWS)
+
+        def apply(start: int) -> Result:
+            return function(self._block(start), *(rows[start : start + _ROWS] for rows in beside))
+
         # BLAS with several threads cuts sums in other places; the blocks keep the cores busy.
         with threadpool_limits(1, user_api="blas"):
             if torch.get_num_threads() == 1 or len(starts) == 1:
-                yield from (function(self._block(start)) for start in starts)
+                yield from map(apply, starts)
                 return
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-                yield from pool.map(lambda start: function(self._block(start)), starts)
+                yield from pool.map(apply, starts)
 
     def _block(self, start: int) -> Any:
         stop = min(start + _ROWS, self.shape[0])
@@ -80,6 +84,32 @@ def moments(blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
 
     deviation = np.sqrt(sum(blocks.map(squares), np.zeros(n_genes)) / n_spots)
     return mean, np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), deviation, 0.0)
+
+
+def smoothed_covariance_product(
+    blocks: Blocks, mean: np.ndarray, weight: np.ndarray, smoother: Any
+) -> Callable[[np.ndarray], np.ndarray]:
+    r"""The covariance of means over neighbours, :math:`V \mapsto W (X - \mu)^\top M^\top H M (X - \mu) W V / N`.
+
+    :math:`M` is the sparse ``smoother``, :math:`H` takes off the mean. Scores of all spots are held at a time, smoothed
+    expression never is.
+    """
+
+    def multiply(vectors: np.ndarray) -> np.ndarray:
+        weighted = (vectors * weight[:, None]).astype(np.float32)
+        offset = (mean @ weighted).astype(np.float32)
+        parts = blocks.map(lambda block: np.asarray(block.astype(np.float32, copy=False) @ weighted))
+        smoothed = smoother @ (np.concatenate(list(parts)) - offset)
+        smoothed -= smoothed.mean(0, dtype=np.float64)
+        scores = smoother.T @ smoothed
+        total = np.zeros(vectors.shape)
+        for part in blocks.map(lambda block, rows: np.asarray(block.T.astype(np.float32, copy=False) @ rows), scores):
+            total += part
+        total -= np.outer(mean, scores.sum(0, dtype=np.float64))
+        result: np.ndarray = total * weight[:, None] / blocks.shape[0]
+        return result
+
+    return multiply
 
 
 def covariance_product(blocks: Blocks, mean: np.ndarray, weight: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -33,11 +33,16 @@ def smooth(values: np.ndarray, adjacency: Any, n_hops: int) -> np.ndarray:
     >>> smooth(np.array([[0.0], [3.0], [6.0]]), chain, 1).ravel().tolist()
     [1.5, 3.0, 4.5]
     """
-    graph = sparse.csr_array(adjacency, dtype=values.dtype, copy=True)
-    graph.setdiag(1)
-    graph.eliminate_zeros()
-    graph.data[:] = 1
-    mean = sparse.diags_array(1 / graph.sum(axis=1)).astype(values.dtype) @ graph
+    mean = mean_operator(adjacency, values.dtype)
     for _ in range(n_hops):
         values = mean @ values
     return values
+
+
+def mean_operator(adjacency: Any, dtype: np.dtype | type) -> sparse.csr_array:
+    """The sparse ``(N, N)`` matrix whose product is the mean over each spot and its neighbours."""
+    graph = sparse.csr_array(adjacency, dtype=dtype, copy=True)
+    graph.setdiag(1)
+    graph.eliminate_zeros()
+    graph.data[:] = 1
+    return sparse.csr_array(sparse.diags_array(1 / graph.sum(axis=1)).astype(dtype) @ graph)

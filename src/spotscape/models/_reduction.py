@@ -1,0 +1,106 @@
+"""From expression to the components that encoders see, and from decoded components back to expression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from scipy import sparse
+
+from spotscape._core.validation import looks_like_counts, require_in_range
+from spotscape.nn.components import PrincipalComponents
+
+# Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
+_LARGEST_LOGARITHM = 20
+
+
+class ReductionConfig(Protocol):
+    """The part of a configuration that says what the encoder sees, and how its embedding is scaled."""
+
+    @property
+    def n_components(self) -> int | None: ...
+    @property
+    def linear_scale(self) -> bool: ...
+    @property
+    def spatial_components(self) -> bool: ...
+    @property
+    def dispersion(self) -> float: ...
+    @property
+    def clip(self) -> float | None: ...
+    @property
+    def whitening(self) -> float: ...
+
+
+def require_reduction(config: ReductionConfig) -> None:
+    """Refuse what makes no sense in the fields above; counts are checked with the others of their kind."""
+    require_in_range(config.dispersion, "dispersion", low=0)
+    require_in_range(config.whitening, "whitening", low=0, high=1)
+    if config.clip is not None:
+        require_in_range(config.clip, "clip", low=0, above_low=True)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """From expression to components and back; ``is_log`` if expression is exponentiated on the way."""
+
+    components: PrincipalComponents
+    is_log: bool
+
+    @classmethod
+    def fit(cls, expression: Any, adjacency: Any, config: ReductionConfig, *, seed: int) -> Self | None:
+        """Learn it; ``None`` if the configuration wants all of the expression.
+
+        Negative values show a representation that is centred already: nothing is exponentiated, scaled or cut off.
+        """
+        if config.n_components is None:
+            return None
+        is_log = config.linear_scale and _looks_logarithmic(expression)
+        is_expression = bool(expression.min() >= 0)
+        components = PrincipalComponents.fit(
+            _expm1(expression) if is_log else expression,
+            config.n_components,
+            graph=adjacency if config.spatial_components else None,
+            scale=is_expression,
+            dispersion=config.dispersion if is_expression else 0.0,
+            clip=config.clip if is_expression else None,
+            seed=seed,
+        )
+        return cls(components, is_log)
+
+    def project(self, expression: Any) -> np.ndarray:
+        """Components of spots, float32 ``(N, p)``."""
+        return self.components.project(_expm1(expression) if self.is_log else expression)
+
+    def restore(self, decoded: np.ndarray, expression: Any) -> np.ndarray:
+        """Expression in the units of the input, float32 ``(N, G)``, from decoded components ``(N, p)``."""
+        linear = self.components.restore(decoded)
+        restored = np.log1p(np.maximum(linear, 0, out=linear), out=linear) if self.is_log else linear
+        return to_units(restored, expression)
+
+
+def to_units(decoded: np.ndarray, expression: Any) -> np.ndarray:
+    """Decoded expression ``(N, G)``, each gene on the line that brings it closest to the given one; changed in place.
+
+    The logarithm of a mean is not the mean of logarithms, and directions say nothing of a gene's contrast. A line keeps
+    what the decoder says of the order of spots.
+    """
+    means = np.asarray(expression.mean(0)).ravel()
+    decoded -= decoded.mean(0, dtype=np.float64)
+    products = expression.multiply(decoded) if sparse.issparse(expression) else expression * decoded
+    squares = np.einsum("ij,ij->j", decoded, decoded, dtype=np.float64)
+    covariance = np.asarray(products.sum(0, dtype=np.float64)).ravel()
+    # A negative slope would turn a gene round; a gene decoded as constant has none.
+    decoded *= np.divide(np.maximum(covariance, 0), squares, out=np.zeros_like(squares), where=squares > 0)
+    decoded += means
+    return decoded
+
+
+def _looks_logarithmic(expression: Any) -> bool:
+    """Neither counts, nor centred, nor larger than logarithms get."""
+    return bool(expression.min() >= 0 and expression.max() <= _LARGEST_LOGARITHM and not looks_like_counts(expression))
+
+
+def _expm1(expression: Any) -> Any:
+    # scipy's expm1 leaves zeros out, as it may.
+    return expression.expm1() if sparse.issparse(expression) else np.expm1(expression)
