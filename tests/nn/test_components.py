@@ -36,11 +36,16 @@ def reference(matrix: np.ndarray, n_components: int) -> tuple[np.ndarray, np.nda
 
 
 class TestAgainstScikitLearn:
+    @pytest.mark.parametrize("exact", [True, False])
     @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
-    def test_exact_where_the_search_spans_all_genes(self, storage: Callable[[np.ndarray], Any]) -> None:
+    def test_exact_where_the_search_spans_all_genes(
+        self,
+        storage: Callable[[np.ndarray], Any],
+        exact: bool,
+    ) -> None:
         matrix = expression()
         scores, loadings = reference(matrix, 35)
-        found = PrincipalComponents.fit(storage(matrix), 35)
+        found = PrincipalComponents.fit(storage(matrix), 35, exact=exact)
         signs = np.sign((found.loadings * loadings).sum(0))
         np.testing.assert_allclose(found.loadings * signs, loadings, atol=2e-4)
         np.testing.assert_allclose(found.project(storage(matrix)) * signs, scores, atol=2e-3)
@@ -53,6 +58,14 @@ class TestAgainstScikitLearn:
             found = PrincipalComponents.fit(matrix, 5, seed=seed).project(matrix)
             correlation = np.corrcoef(found.T, scores.T)[:5, 5:]
             np.testing.assert_allclose(np.abs(np.diag(correlation)), 1, atol=1e-3)
+
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    def test_every_component_by_the_exact_search(self, storage: Callable[[np.ndarray], Any]) -> None:
+        matrix = expression(400, 300, noise=1.0)
+        scores, _ = reference(matrix, 20)
+        found = PrincipalComponents.fit(storage(matrix), 20, exact=True).project(storage(matrix))
+        np.testing.assert_allclose(found.var(0), scores.var(0), rtol=1e-5)
+        assert np.linalg.svd(np.linalg.qr(found)[0].T @ np.linalg.qr(scores)[0])[1].min() > 0.9999
 
     def test_pure_noise_loses_little_variance(self) -> None:
         matrix = np.random.default_rng(0).random((500, 200), dtype=np.float32)
@@ -86,7 +99,7 @@ class TestStructure:
     @settings(max_examples=40, deadline=None)
     def test_shapes_order_and_signs(self, n_spots: int, n_genes: int, n_components: int, seed: int) -> None:
         matrix = expression(n_spots, n_genes, seed=seed)
-        found = PrincipalComponents.fit(matrix, n_components, seed=seed)
+        found = PrincipalComponents.fit(matrix, n_components, exact=bool(seed % 2), seed=seed)
         n_found = min(n_components, n_spots, n_genes)
         scores = found.project(matrix)
         assert found.loadings.shape == (n_genes, n_found)
@@ -115,15 +128,18 @@ class TestStructure:
         every, _ = reference(matrix, 40)
         assert missed == pytest.approx(np.square(every[:, 5:]).sum(), rel=0.01)
 
+    @pytest.mark.parametrize("exact", [True, False])
     @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
-    def test_constant_genes_have_no_influence(self, storage: Callable[[np.ndarray], Any]) -> None:
+    def test_constant_genes_have_no_influence(self, storage: Callable[[np.ndarray], Any], exact: bool) -> None:
         matrix = expression()
         constant = matrix.copy()
         constant[:, [3, 7]] = 0, 4.3
-        found = PrincipalComponents.fit(storage(constant), 5)
+        found = PrincipalComponents.fit(storage(constant), 5, exact=exact)
         np.testing.assert_array_equal(found.scale[[3, 7]], 1)
         np.testing.assert_allclose(found.loadings[[3, 7]], 0, atol=1e-6)
-        without = PrincipalComponents.fit(np.delete(matrix, [3, 7], axis=1), 5).project(np.delete(matrix, [3, 7], 1))
+        without = PrincipalComponents.fit(np.delete(matrix, [3, 7], axis=1), 5, exact=exact).project(
+            np.delete(matrix, [3, 7], 1)
+        )
         scores = found.project(storage(constant))
         np.testing.assert_allclose(np.abs(scores), np.abs(without), atol=0.02)
         np.testing.assert_allclose(found.restore(scores)[:, [3, 7]], constant[:, [3, 7]], rtol=1e-6, atol=1e-6)
@@ -152,7 +168,8 @@ class TestStructure:
             np.testing.assert_allclose(PrincipalComponents.fit(matrix, 3).project(matrix), floats, atol=1e-4)
 
 
-def test_sparse_expression_is_never_dense() -> None:
+@pytest.mark.parametrize("exact", [True, False])
+def test_sparse_expression_is_never_dense(exact: bool) -> None:
     """20,000 spots by 30,000 genes would be 2.4 GB; the 600,000 entries take a few times their size."""
     rng = np.random.default_rng(0)
     n_spots, n_genes, n_entries = 20_000, 30_000, 600_000
@@ -161,7 +178,7 @@ def test_sparse_expression_is_never_dense() -> None:
         sparse.coo_array((rng.random(n_entries, dtype=np.float32), places), shape=(n_spots, n_genes))
     )
     tracemalloc.start()
-    found = PrincipalComponents.fit(matrix, 10)
+    found = PrincipalComponents.fit(matrix, 10, exact=exact)
     scores = found.project(matrix)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -222,7 +239,7 @@ class TestWithoutScaling:
     def test_equals_a_pca_of_centred_genes(self, storage: Callable[[np.ndarray], Any]) -> None:
         matrix = expression()
         expected = PCA(6, svd_solver="full").fit_transform(matrix.astype(np.float64))
-        found = PrincipalComponents.fit(storage(matrix), 6, scale=False)
+        found = PrincipalComponents.fit(storage(matrix), 6, scale=False, exact=True)
         np.testing.assert_array_equal(found.scale, 1)
         np.testing.assert_allclose(np.abs(found.project(storage(matrix))), np.abs(expected), rtol=2e-3, atol=2e-2)
         centred = matrix - matrix.mean(0)
@@ -235,17 +252,17 @@ class TestWithoutScaling:
     def test_clip(self) -> None:
         matrix = np.random.default_rng(3).lognormal(size=(200, 12)).astype(np.float32)
         lowered = np.minimum(matrix, matrix.mean(0) + 2 * matrix.std(0))
-        found = PrincipalComponents.fit(matrix, 3, scale=False, clip=2.0)
-        expected = PrincipalComponents.fit(lowered, 3, scale=False)
+        found = PrincipalComponents.fit(matrix, 3, scale=False, exact=True, clip=2.0)
+        expected = PrincipalComponents.fit(lowered, 3, scale=False, exact=True)
         np.testing.assert_allclose(found.project(matrix), expected.project(lowered), atol=1e-3)
 
 
 def test_many_spots_are_begun_with_a_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands out is the same, to three digits, as from all spots from the start."""
     matrix = sparse.csr_array(expression(3000, 200))
-    exact = PrincipalComponents.fit(matrix, 5).project(matrix)
+    exact = PrincipalComponents.fit(matrix, 5, exact=True).project(matrix)
     monkeypatch.setattr("spotscape.nn.components._MANY", 1000)
-    rough = PrincipalComponents.fit(matrix, 5)
+    rough = PrincipalComponents.fit(matrix, 5, exact=True)
     found = rough.project(matrix)
-    assert rough.loadings.tobytes() == PrincipalComponents.fit(matrix, 5).loadings.tobytes()
+    assert rough.loadings.tobytes() == PrincipalComponents.fit(matrix, 5, exact=True).loadings.tobytes()
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(exact, axis=1), rtol=1e-3, atol=1e-3)

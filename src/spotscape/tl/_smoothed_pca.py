@@ -141,5 +141,6 @@ def _components(matrix: Any, n_comps: int, *, scale: bool, source: RandomSource)
 
     n_comps = max(1, min(n_comps, min(matrix.shape) - 1))
     clip = _CLIP if scale else None
-    components = PrincipalComponents.fit(matrix, n_comps, scale=scale, clip=clip, seed=source.integer("pca"))
+    seed = source.integer("pca")
+    components = PrincipalComponents.fit(matrix, n_comps, scale=scale, clip=clip, exact=True, seed=seed)
     return components.project(matrix)
