@@ -23,8 +23,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
-from integration import KEYS, append, embed
-from tissues import mark_for_spacross
+from integration import KEYS, embed
+from rows import append
+from tissues import mark_for_spacross, prepare_slices
 
 import spotscape as sp
 
@@ -89,12 +90,12 @@ def load(tissue: str, seed: int) -> AnnData:
         adata = ad.read_h5ad(Path(os.environ["SPOTSCAPE_DATA"]) / "seqfish_mouse_embryo.h5ad")
         adata.obs["slice"] = adata.obs["slice"].astype("category")
         adata.obs["label"] = adata.obs["cell_type"]
+    if simulated:
+        prepare_slices(adata, "spatial_truth")
+        return adata
     sp.pp.prepare(adata, library_key="slice")
     mark_for_spacross(adata, "slice")
     sp.pp.spatial_neighbors_knn(adata, library_key="slice")
-    if simulated:
-        # Neighbours within and between slices are numbered apart, so the gap decides nothing but the order.
-        sp.pp.spatial_neighbors_3d(adata, library_key="slice", spatial_key="spatial_truth", slice_gap=1.0)
     return adata
 
 
