@@ -82,13 +82,25 @@ class Setting:
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
+# PCA of logarithms, as the field does it: what the defaults of `sp.tl.smoothed_pca` are measured against as well.
+PLAIN: dict[str, Any] = {
+    "n_comps": 30,
+    "spatial_components": False,
+    "linear_scale": False,
+    "dispersion": None,
+    "clip": None,
+    "n_axes": None,
+    "whitening": 0.0,
+}
+
+
 class _Empty:
     pass
 
 
 def floor(n_hops: int, *, n_neighs: int = 6, **call: Any) -> Setting:
-    """A smoother; further arguments are those of `sp.tl.smoothed_pca`."""
-    return Setting("floor", n_neighs=n_neighs, call={"n_hops": n_hops, **call})
+    """A plain smoother; further arguments are those of `sp.tl.smoothed_pca`."""
+    return Setting("floor", n_neighs=n_neighs, call={"n_hops": n_hops, **PLAIN, **call})
 
 
 def _encoder(method: str, preset: str = "default", **given: Any) -> Setting:
@@ -113,6 +125,8 @@ def whitened(embedding: np.ndarray) -> np.ndarray:
 
 
 FLOORS = {"floor_1": floor(1), "floor_3": floor(3), "floor_6": floor(6)}
+# Smoothed PCA as it comes: the input of the encoders, without a network.
+LINEAR = {"smoothed_pca": Setting("floor")}
 DEFAULTS = {"spotscape": spotscape(), "spacross": spacross()}
 PUBLISHED = {
     "spotscape_paper": spotscape("paper"),
@@ -205,9 +219,10 @@ def robustness(method: str) -> dict[str, Setting]:
 
 
 ROBUSTNESS = {**robustness("spotscape"), **robustness("spacross")}
-SETTINGS = {**FLOORS, **DEFAULTS, **PUBLISHED, **ABLATIONS_SPOTSCAPE, **ABLATIONS_SPACROSS, **ROBUSTNESS}
+SETTINGS = {**FLOORS, **LINEAR, **DEFAULTS, **PUBLISHED, **ABLATIONS_SPOTSCAPE, **ABLATIONS_SPACROSS, **ROBUSTNESS}
 GROUPS = {
     "floors": tuple(FLOORS),
+    "linear": tuple(LINEAR),
     "defaults": tuple(DEFAULTS),
     "published": tuple(PUBLISHED),
     "ablations": (*ABLATIONS_SPOTSCAPE, *ABLATIONS_SPACROSS),

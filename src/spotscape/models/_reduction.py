@@ -25,7 +25,7 @@ class ReductionConfig(Protocol):
     @property
     def spatial_components(self) -> bool: ...
     @property
-    def dispersion(self) -> float: ...
+    def dispersion(self) -> float | None: ...
     @property
     def clip(self) -> float | None: ...
     @property
@@ -34,7 +34,8 @@ class ReductionConfig(Protocol):
 
 def require_reduction(config: ReductionConfig) -> None:
     """Refuse what makes no sense in the fields above; counts are checked with the others of their kind."""
-    require_in_range(config.dispersion, "dispersion", low=0)
+    if config.dispersion is not None:
+        require_in_range(config.dispersion, "dispersion", low=0)
     require_in_range(config.whitening, "whitening", low=0, high=1)
     if config.clip is not None:
         require_in_range(config.clip, "clip", low=0, above_low=True)
@@ -61,8 +62,8 @@ class Reduction:
             _expm1(expression) if is_log else expression,
             config.n_components,
             graph=adjacency if config.spatial_components else None,
-            scale=is_expression,
-            dispersion=config.dispersion if is_expression else 0.0,
+            scale=is_expression and config.dispersion is not None,
+            dispersion=(config.dispersion or 0.0) if is_expression else 0.0,
             clip=config.clip if is_expression else None,
             seed=seed,
         )

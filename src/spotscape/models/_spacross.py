@@ -78,7 +78,9 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
     def _decode(self, expression: Any, features: DenseFeatures, adjacency: Tensor) -> np.ndarray:
         scaled = [_to_scale(network(features, adjacency), features.values) for network in self.networks]
         decoded: np.ndarray = torch.stack(scaled).mean(0).float().cpu().numpy()
-        return to_units(decoded, expression) if self._reduction is None else self._reduction.restore(decoded, expression)
+        return (
+            to_units(decoded, expression) if self._reduction is None else self._reduction.restore(decoded, expression)
+        )
 
 
 def _to_scale(decoded: Tensor, values: Tensor) -> Tensor:

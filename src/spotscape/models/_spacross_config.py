@@ -60,7 +60,8 @@ class SpaCrossConfig:
         logarithms, its released notebooks do not.
     dispersion
         How much more than others a gene counts that varies beyond counting noise: 0 gives all genes the same variance,
-        1 is what Pearson residuals do (:class:`spotscape.nn.PrincipalComponents`). Better for
+        1 is what Pearson residuals do, and with ``None`` genes are not scaled and count by their variance
+        (:class:`spotscape.nn.PrincipalComponents`). Better for
         Spotscape, worse here.
     clip
         Values this many standard deviations above the mean of their gene are cut off there; on the linear scale a few
@@ -119,10 +120,10 @@ class SpaCrossConfig:
     n_components: int | None = 30
     linear_scale: bool = True
     spatial_components: bool = True
-    dispersion: float = 0.0
+    dispersion: float | None = 0.0
     clip: float | None = 5.0
     n_axes: int | None = 12
-    whitening: float = 0.25
+    whitening: float = 0.0
     dropout: float = 0.2
     mask_rate: float = 0.7
     replace_rate: float = 0.05

@@ -64,7 +64,8 @@ class SpotscapeConfig:
         averaged over neighbours are counts then, not their logarithms. The paper takes logarithms.
     dispersion
         How much more than others a gene counts that varies beyond counting noise: 0 gives all genes the same variance,
-        1 is what Pearson residuals do (:class:`spotscape.nn.PrincipalComponents`). In between, both
+        1 is what Pearson residuals do, and with ``None`` genes are not scaled and count by their variance
+        (:class:`spotscape.nn.PrincipalComponents`). In between, both
         tissues that we chose by are served.
     clip
         Values this many standard deviations above the mean of their gene are cut off there; on the linear scale a few
@@ -113,7 +114,7 @@ class SpotscapeConfig:
     n_components: int | None = 30
     linear_scale: bool = True
     spatial_components: bool = True
-    dispersion: float = 0.5
+    dispersion: float | None = 0.5
     clip: float | None = 5.0
     n_axes: int | None = 12
     whitening: float = 0.25
@@ -129,7 +130,7 @@ class SpotscapeConfig:
     n_prototypes: int = 10
     prototype_warmup: float = 0.5
     integrate: bool = True
-    max_epochs: int = 100
+    max_epochs: int = 200
     lr: float = 1e-3
     schedule: Schedule = "one_cycle"
     weight_decay: float = 1e-3

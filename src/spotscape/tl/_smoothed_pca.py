@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+import dataclasses
+from typing import TYPE_CHECKING
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
@@ -14,18 +13,21 @@ from spotscape._core.validation import require_data, require_positive_int
 from spotscape.tl._embedding import read_input, write_embedding
 
 if TYPE_CHECKING:
+    import numpy as np
     from anndata import AnnData
-
-# Beyond this many standard deviations a few spots would rule a component.
-_CLIP = 10.0
 
 
 def smoothed_pca(
     adata: AnnData,
     *,
-    n_hops: int = 3,
+    n_hops: int = 2,
     n_comps: int = 30,
-    scale: bool = False,
+    spatial_components: bool = True,
+    linear_scale: bool = True,
+    dispersion: float | None = 0.5,
+    clip: float | None = 5.0,
+    n_axes: int | None = 12,
+    whitening: float = 0.5,
     neighbors_key: str = "spatial_neighbors",
     library_key: str | None = None,
     layer: str | None = None,
@@ -56,9 +58,21 @@ def smoothed_pca(
         blurred thin ones; 0 is a plain PCA.
     n_comps
         Number of principal components; fewer if the data have fewer spots or genes.
-    scale
-        Whether every gene is standardised first, and values beyond 10 standard deviations cut off, so that all genes
-        count alike; otherwise they count by their variance.
+    spatial_components
+        Whether components are the directions in which means over neighbours differ most; otherwise those in which
+        single spots do, as in an ordinary PCA.
+    linear_scale
+        Whether logarithms are undone first; values above 20 show that there are none. What is averaged over neighbours
+        are counts then.
+    dispersion
+        How genes are scaled: 0 gives all the same variance, 1 is what Pearson residuals do, in between genes that vary
+        beyond counting noise count more than others. ``None``: not scaled, only centred.
+    clip
+        Values this many standard deviations above the mean of their gene are cut off there. ``None`` leaves them.
+    n_axes, whitening
+        The smoothed components are rotated onto this many leading axes, and each axis is divided by its standard
+        deviation to the power ``whitening``, so that k-means does not go by the first axis alone. ``None`` and 0 leave
+        the components as they are.
     neighbors_key
         Record of the spatial graph in ``adata.uns``; built from the 6 nearest neighbours if there is none of the
         default name.
@@ -85,7 +99,7 @@ def smoothed_pca(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``obsm['X_smoothed_pca' | key_added]``
-        Smoothed components, float32 array ``(n_obs, n_comps)``; the same bits for the same seed, whatever the number of
+        Smoothed components, float32 array ``(n_obs, n_axes)``; the same bits for the same seed, whatever the number of
         threads.
     ``uns['smoothed_pca']``
         Dict with ``params``, ``random_state``, ``version``.
@@ -114,11 +128,10 @@ def smoothed_pca(
     >>> adata.obsm["X_smoothed_pca"].shape
     (300, 10)
     """
-    from spotscape.nn.smoothing import smooth
+    from spotscape.models._smoothing import Smoothing
 
     require_data(adata)
     require_positive_int(n_hops, "n_hops", minimum=0)
-    require_positive_int(n_comps, "n_comps")
     tissue = read_input(
         adata,
         neighbors_key=neighbors_key,
@@ -128,18 +141,11 @@ def smoothed_pca(
         mask_var=mask_var,
     )
     source = RandomSource(random_state)
+    options = Smoothing(n_comps, spatial_components, linear_scale, dispersion, clip, n_axes, whitening)
     is_expression = use_rep is None or use_rep == "X"
-    values = _components(tissue.matrix, n_comps, scale=scale, source=source) if is_expression else tissue.matrix
-    smoothed = smooth(np.asarray(values, dtype=np.float32), tissue.graph, n_hops)
-    params = {"n_hops": n_hops, "n_comps": smoothed.shape[1], "scale": scale and is_expression, **tissue.params}
+    smoothed = options.apply(
+        tissue.matrix, tissue.graph, n_hops, is_expression=is_expression, seed=source.integer("pca")
+    )
+    params = {"n_hops": n_hops, **dataclasses.asdict(options), **tissue.params}
     summary = record(params, random_state=source.seed)
     return write_embedding(adata, smoothed, summary, key_added=key_added, built=tissue.built, copy=copy)
-
-
-def _components(matrix: Any, n_comps: int, *, scale: bool, source: RandomSource) -> np.ndarray:
-    from spotscape.nn.components import PrincipalComponents
-
-    n_comps = max(1, min(n_comps, min(matrix.shape) - 1))
-    clip = _CLIP if scale else None
-    components = PrincipalComponents.fit(matrix, n_comps, scale=scale, clip=clip, seed=source.integer("pca"))
-    return components.project(matrix)

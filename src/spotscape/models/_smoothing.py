@@ -1,0 +1,54 @@
+"""The linear baseline: what an encoder sees, averaged over neighbours and read as the encoders are, without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from spotscape._core.validation import require_positive_int
+from spotscape.models._reduction import Reduction, require_reduction
+from spotscape.nn.ensemble import LeadingAxes
+from spotscape.nn.smoothing import smooth
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How expression is reduced before it is smoothed, and how the result is scaled."""
+
+    n_comps: int
+    spatial_components: bool
+    linear_scale: bool
+    dispersion: float | None
+    clip: float | None
+    n_axes: int | None
+    whitening: float
+
+    def __post_init__(self) -> None:
+        require_positive_int(self.n_comps, "n_comps")
+        if self.n_axes is not None:
+            require_positive_int(self.n_axes, "n_axes")
+        require_reduction(self)
+
+    @property
+    def n_components(self) -> int:
+        """The name that configurations of encoders give to it."""
+        return self.n_comps
+
+    def apply(self, matrix: Any, graph: sparse.csr_array, n_hops: int, *, is_expression: bool, seed: int) -> np.ndarray:
+        """Smoothed components, float32 ``(N, n_axes)``; a representation is smoothed as it is."""
+        if not is_expression:
+            return smooth(np.asarray(matrix, dtype=np.float32), graph, n_hops)
+        reduction = Reduction.fit(matrix, graph, self, seed=seed)
+        values = matrix if reduction is None else reduction.project(matrix)
+        smoothed = smooth(np.asarray(values, dtype=np.float32), graph, n_hops)
+        if self.n_axes is None and self.whitening == 0:
+            return smoothed
+        tensors = [torch.from_numpy(smoothed)]
+        axes = LeadingAxes.of(tensors, self.n_axes or self.n_comps, whitening=self.whitening)
+        return axes.project(tensors).numpy()
