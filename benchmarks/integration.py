@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 import torch
+from plain import PLAIN
 from rows import append
 from sklearn.neighbors import NearestNeighbors
 from tissues import SPACROSS_GENES, prepare_slices
@@ -126,7 +127,8 @@ def embed(adata: AnnData, method: str, seed: int) -> np.ndarray:
         return np.asarray(adata.obsm["X_spacross"])
     correction = method.rpartition("_")[2]
     key = "X_smoothed_pca"
-    sp.tl.smoothed_pca(adata, n_hops=3 if method.startswith("floor") else 0, library_key="slice", random_state=seed)
+    n_hops = 3 if method.startswith("floor") else 0
+    sp.tl.smoothed_pca(adata, n_hops=n_hops, library_key="slice", random_state=seed, **PLAIN)
     if correction == "harmony":
         return harmony(adata, key, seed)
     if correction == "integrated":

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from plain import PLAIN
 from rows import append
 from scipy.spatial import cKDTree
 
@@ -102,7 +103,7 @@ def embed(adata: AnnData, name: str, seed: int) -> None:
     """Write the embedding of one method under its name."""
     started = time.perf_counter()
     if name == "spotscape":
-        sp.tl.spotscape(adata, library_key="slice", random_state=seed, key_added=name)
+        sp.tl.spotscape(adata, library_key="slice", random_state=seed, key_added=name, **PLAIN)
     else:
         n_hops = 0 if name == "pca" else 3
         sp.tl.smoothed_pca(adata, n_hops=n_hops, library_key="slice", random_state=seed, key_added=name)

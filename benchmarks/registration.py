@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from plain import PLAIN
 from rows import append
 from scipy.spatial import cKDTree
 from simulated_pairs import SYMMETRIC_FROM, draw_pair, embedding
@@ -141,7 +142,7 @@ def _prepared(name: str) -> AnnData:
     sc.pp.filter_genes(adata, min_counts=20)
     sp.pp.prepare(adata, n_top_genes=None, library_key="slice")
     sp.pp.spatial_neighbors_knn(adata, n_neighs=6, library_key="slice")
-    sp.tl.smoothed_pca(adata, n_hops=1, n_comps=15, library_key="slice", key_added="X_guide")
+    sp.tl.smoothed_pca(adata, n_hops=1, library_key="slice", key_added="X_guide", **{**PLAIN, "n_comps": 15})
     return adata
 
 

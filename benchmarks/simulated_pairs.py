@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from plain import PLAIN
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
@@ -121,7 +122,7 @@ def embedding(adata: AnnData) -> None:
     """Write a joint embedding to ``obsm["X_guide"]``: principal components averaged over the neighbours."""
     sp.pp.prepare(adata, n_top_genes=None, library_key="slice")
     sp.pp.spatial_neighbors_knn(adata, n_neighs=6, library_key="slice")
-    sp.tl.smoothed_pca(adata, n_hops=2, n_comps=15, library_key="slice", key_added="X_guide")
+    sp.tl.smoothed_pca(adata, n_hops=2, library_key="slice", key_added="X_guide", **{**PLAIN, "n_comps": 15})
 
 
 @cache

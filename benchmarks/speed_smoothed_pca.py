@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from scipy import sparse
+from plain import PLAIN
 from tissues import hardware, load
 
 import spotscape as sp
@@ -96,7 +97,7 @@ def with_scanpy(adata: AnnData) -> None:
 
 def with_spotscape(adata: AnnData) -> None:
     """Run ours, with its checks of the input."""
-    sp.tl.smoothed_pca(adata, n_comps=N_COMPS)
+    sp.tl.smoothed_pca(adata, n_hops=3, **PLAIN)
 
 
 SETTINGS = {"scanpy's PCA, smoothed": with_scanpy, "tl.smoothed_pca": with_spotscape}

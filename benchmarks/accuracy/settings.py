@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from plain import PLAIN
 
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
@@ -80,18 +81,6 @@ class Setting:
             "after": getattr(self.after, "__name__", None),
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-# PCA of logarithms, as the field does it: what the defaults of `sp.tl.smoothed_pca` are measured against as well.
-PLAIN: dict[str, Any] = {
-    "n_comps": 30,
-    "spatial_components": False,
-    "linear_scale": False,
-    "dispersion": None,
-    "clip": None,
-    "n_axes": None,
-    "whitening": 0.0,
-}
 
 
 class _Empty:

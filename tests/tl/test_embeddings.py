@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import dask.array as da
@@ -633,7 +633,7 @@ class TestSpotscape:
     def test_configuration(self, adata: AnnData) -> None:
         config = sp.models.SpotscapeConfig(latent_size=8, max_epochs=50)
         spotscape(adata, config=config)
-        assert adata.obsm["X_spotscape"].shape == (300, 8)
+        assert adata.obsm["X_spotscape"].shape == (300, 9)
         assert adata.uns["spotscape"]["params"]["max_epochs"] == 3
 
     def test_same_as_the_model(self, adata: AnnData) -> None:
@@ -855,19 +855,31 @@ class TestTheEncodersReadTheSame:
         assert adata.obsm["X_spacross"].tobytes() == alone.tobytes()
 
 
+# An ordinary PCA of logarithms.
+PLAIN: dict[str, Any] = {
+    "n_comps": 30,
+    "spatial_components": False,
+    "linear_scale": False,
+    "dispersion": None,
+    "clip": None,
+    "n_axes": None,
+    "whitening": 0.0,
+}
+
+
 class TestSmoothedPca:
-    def test_no_hops_is_a_pca(self, adata: AnnData) -> None:
+    def test_a_plain_pca_is_a_pca(self, adata: AnnData) -> None:
         import scanpy as sc
 
-        sp.tl.smoothed_pca(adata, n_hops=0, n_comps=10)
+        sp.tl.smoothed_pca(adata, n_hops=0, **{**PLAIN, "n_comps": 10})
         sc.pp.pca(adata, n_comps=10)
         ours, theirs = adata.obsm["X_smoothed_pca"], adata.obsm["X_pca"]
         np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)
 
-    def test_scaled_genes(self, adata: AnnData) -> None:
+    def test_standardised_genes(self, adata: AnnData) -> None:
         import scanpy as sc
 
-        sp.tl.smoothed_pca(adata, n_hops=0, n_comps=3, scale=True)
+        sp.tl.smoothed_pca(adata, n_hops=0, **{**PLAIN, "n_comps": 3, "dispersion": 0.0, "clip": 10.0})
         standard = adata[:, adata.var["highly_variable"]].copy()
         standard.X = standard.X.toarray()
         sc.pp.scale(standard, max_value=10)
@@ -875,7 +887,23 @@ class TestSmoothedPca:
         # scanpy cuts off after it has standardised, and divides by n - 1.
         distances = pdist(standard.obsm["X_pca"])
         np.testing.assert_allclose(pdist(adata.obsm["X_smoothed_pca"]), distances, rtol=0.03, atol=0.05)
-        assert adata.uns["smoothed_pca"]["params"]["scale"] is True
+
+    def test_the_default_is_what_an_encoder_sees_averaged(self, adata: AnnData) -> None:
+        """By hand: linear scale, spatial components of weighted genes, two means, leading axes half whitened."""
+        sp.tl.smoothed_pca(adata, n_comps=10, n_axes=4, random_state=0)
+        linear = np.expm1(adata[:, adata.var["highly_variable"]].X.toarray().astype(float))
+        linear = np.minimum(linear, linear.mean(0) + 5 * linear.std(0))
+        weight = np.sqrt(linear.std(0) / np.sqrt(linear.mean(0)))
+        scaled = (linear - linear.mean(0)) / linear.std(0) * weight / np.sqrt(np.square(weight).mean())
+        mean = adata.obsp["spatial_connectivities"].toarray().astype(bool) | np.eye(adata.n_obs, dtype=bool)
+        mean = mean / mean.sum(1, keepdims=True)
+        shared = mean @ scaled
+        _, vectors = np.linalg.eigh(np.cov(shared.T))
+        smoothed = mean @ mean @ scaled @ vectors[:, ::-1][:, :10]
+        left, spread, _ = np.linalg.svd(smoothed - smoothed.mean(0), full_matrices=False)
+        expected = (left * np.sqrt(spread))[:, :4]
+        expected *= np.sqrt(np.square(spread[:4]).sum() / spread[:4].sum())
+        np.testing.assert_allclose(np.abs(adata.obsm["X_smoothed_pca"]), np.abs(expected), atol=0.01 * expected.std())
 
     def test_threads_do_not_change_a_bit(self, adata: AnnData) -> None:
         found, before = [], torch.get_num_threads()
@@ -891,7 +919,7 @@ class TestSmoothedPca:
         graph = adata.obsp["spatial_connectivities"]
         roughness = []
         for n_hops in (0, 1, 3):
-            sp.tl.smoothed_pca(adata, n_hops=n_hops)
+            sp.tl.smoothed_pca(adata, n_hops=n_hops, whitening=0.0)
             x = adata.obsm["X_smoothed_pca"]
             roughness.append(np.square(x[graph.nonzero()[0]] - x[graph.nonzero()[1]]).mean() / x.var())
         assert roughness[0] > 2 * roughness[1] > 4 * roughness[2]
@@ -903,11 +931,6 @@ class TestSmoothedPca:
     def test_a_representation_is_smoothed_as_it_is(self, adata: AnnData) -> None:
         sp.tl.smoothed_pca(adata, use_rep="spatial", n_hops=0)
         np.testing.assert_allclose(adata.obsm["X_smoothed_pca"], adata.obsm["spatial"], rtol=1e-6)
-        assert adata.uns["smoothed_pca"]["params"]["scale"] is False
-
-    def test_a_representation_is_not_scaled(self, adata: AnnData) -> None:
-        sp.tl.smoothed_pca(adata, use_rep="spatial", scale=True)
-        assert adata.uns["smoothed_pca"]["params"]["scale"] is False
 
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
@@ -915,6 +938,10 @@ class TestSmoothedPca:
             ({"n_hops": -1}, ValueError, "n_hops=-1 must be at least 0"),
             ({"n_hops": 1.5}, TypeError, "n_hops must be an integer"),
             ({"n_comps": 0}, ValueError, "n_comps=0 must be at least 1"),
+            ({"n_axes": 0}, ValueError, "n_axes=0 must be at least 1"),
+            ({"whitening": 1.5}, ValueError, "whitening"),
+            ({"dispersion": -1}, ValueError, "dispersion"),
+            ({"clip": 0}, ValueError, "clip"),
         ],
     )
     def test_refusals(self, adata: AnnData, arguments: dict[str, object], error: type[Exception], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The linear baseline: what an encoder sees, averaged over neighbours and read as the encoders are, without training."""
+"""The linear baseline: what an encoder sees, averaged over neighbours, and read as the encoders are; not trained."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from spotscape._core.validation import require_choice, require_in_range, require_positive_int
-from spotscape.nn.objectives.contrast import Pairing
 from spotscape.models._reduction import require_reduction
+from spotscape.nn.objectives.contrast import Pairing
 from spotscape.nn.trainer import Schedule, TrainingPlan
 
 Decoder = Literal["linear", "graph"]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spotscape.models._graph_encoder import GraphEncoder, Tissue
-from spotscape.models._reduction import Reduction
 from spotscape.models._spotscape_config import SpotscapeConfig
 from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
 from spotscape.nn.features import FeatureMatrix, LowRankFeatures, as_features
@@ -15,6 +14,8 @@ from spotscape.nn.features import FeatureMatrix, LowRankFeatures, as_features
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from spotscape.models._reduction import Reduction
 
 
 class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):

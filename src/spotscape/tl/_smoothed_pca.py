@@ -37,17 +37,16 @@ def smoothed_pca(
     random_state: int | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Average principal components over the spatial graph: the linear baseline that encoders have to beat.
+    """Average expression over the spatial graph and reduce it: the linear baseline that encoders have to beat.
 
-    Expression is reduced to its principal components, and every spot becomes the mean over itself and its neighbours,
-    a few times. Nothing is trained: a second for a slice, seconds for a million cells, with sparse expression never
-    made dense and no copy of it taken.
+    Expression is reduced to the components that neighbours share, which is what the encoders see as well, and every
+    spot becomes the mean over itself and its neighbours, twice. Nothing is trained: a second for a slice, seconds for a
+    million cells, with sparse expression never made dense and no copy of it taken.
 
-    It suffices where domains differ in their mean expression and are several spots wide: there, clustered with
-    ``sp.tl.domains(adata, method="gmm", use_rep="X_smoothed_pca")``, it is as good as many a network
-    (``benchmarks/accuracy.py`` measures it). It knows nothing of slices and so does not mix them
-    (:func:`spotscape.tl.integrate_slices` does), it blurs layers as thin as its hops are wide, and k-means often does
-    badly on it. Compare every encoder with it on your own tissue before you believe the encoder.
+    It is most of what an encoder gives: the page *Accuracy: the study* of the documentation says how much more that is
+    on which tissue. It knows nothing of slices and so does not mix them (:func:`spotscape.tl.integrate_slices` does),
+    and it blurs layers as thin as its hops are wide. Compare every encoder with it on your own tissue before you
+    believe the encoder.
 
     Parameters
     ----------
@@ -57,7 +56,7 @@ def smoothed_pca(
         How often each spot is replaced by the mean over itself and its neighbours. More hops mean larger regions and
         blurred thin ones; 0 is a plain PCA.
     n_comps
-        Number of principal components; fewer if the data have fewer spots or genes.
+        Number of components that are smoothed; fewer if the data have fewer spots or genes.
     spatial_components
         Whether components are the directions in which means over neighbours differ most; otherwise those in which
         single spots do, as in an ordinary PCA.
