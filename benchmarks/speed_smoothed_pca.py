@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from scipy import sparse
 from plain import PLAIN
+from scipy import sparse
 from tissues import hardware, load
 
 import spotscape as sp

@@ -1,4 +1,4 @@
-"""The plots of the report: floor, Spotscape and SpaCross side by side, in the same colours throughout."""
+"""The plots of the report: floor, smoothed PCA, Spotscape and SpaCross side by side, in the same colours throughout."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-COLORS = {"floor": "#8A8A8A", "spotscape": "#0072B2", "spacross": "#D55E00"}
-MARKERS = {"floor": "D", "spotscape": "o", "spacross": "s"}
-NAMES = {"floor": "best floor", "spotscape": "Spotscape", "spacross": "SpaCross"}
+COLORS = {"floor": "#8A8A8A", "smoothed_pca": "#009E73", "spotscape": "#0072B2", "spacross": "#D55E00"}
+MARKERS = {"floor": "D", "smoothed_pca": "^", "spotscape": "o", "spacross": "s"}
+NAMES = {"floor": "best floor", "smoothed_pca": "smoothed PCA", "spotscape": "Spotscape", "spacross": "SpaCross"}
 PURPOSE = {"choose": "to choose by", "confirm": "to confirm on"}
 CLUSTERER_NAMES = {"kmeans": "k-means", "gmm": "tied mixture"}
 PLACES = {
@@ -268,7 +268,7 @@ def _roles(axis: Axes, places: list[tuple[str, str]]) -> None:
 
 
 def _dots(axis: Axes, means: pd.DataFrame, places: list[tuple[str, str]]) -> None:
-    for shown, offset in zip(SHOWN, (-0.22, 0.0, 0.22), strict=True):
+    for shown, offset in zip(SHOWN, (-0.27, -0.09, 0.09, 0.27), strict=True):
         one = means[means["shown"] == shown]
         if one.empty:
             continue

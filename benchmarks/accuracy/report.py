@@ -17,7 +17,7 @@ from markdown_tables import write_table
 
 from accuracy import plots, summary
 from accuracy.plots import CLUSTERER_NAMES, NAMES, PURPOSE
-from accuracy.settings import DEFAULTS, SETTINGS, Setting
+from accuracy.settings import DEFAULTS, FLOORS, LINEAR, SETTINGS, Setting
 from accuracy.summary import CLUSTERERS, PLACE, SHOWN
 from accuracy.tissues import ROLES, SIMULATED
 
@@ -110,20 +110,20 @@ def agreement(rows: pd.DataFrame, clusterer: str) -> pd.DataFrame:
     found = summary.differences(rows)
     found = found[found["clusterer"] == clusterer].pivot_table("difference", PLACE, "shown")
     if len(found):
-        text = found.reindex(columns=list(DEFAULTS)).map(lambda value: "–" if np.isnan(value) else f"{value:+.3f}")
+        text = found.reindex(columns=list(SHOWN[1:])).map(lambda value: "–" if np.isnan(value) else f"{value:+.3f}")
         shown["minus floor"] = text.agg(" / ".join, axis=1)
     return _by_tissue(shown)
 
 
 def places(scored: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy at boundaries and elsewhere: best floor / Spotscape / SpaCross."""
+    """Accuracy at boundaries and elsewhere: best floor / smoothed PCA / Spotscape / SpaCross."""
     columns = {"accuracy_boundary": "at boundaries", "accuracy_interior": "elsewhere"}
     texts = {title: _triples(summary.beside_floor(scored, score)) for score, title in columns.items()}
     return _by_tissue(pd.DataFrame(texts)) if len(scored) else pd.DataFrame()
 
 
 def thin(scored: pd.DataFrame) -> pd.DataFrame:
-    """F1 score of each thin layer, mean over seeds: best floor / Spotscape / SpaCross."""
+    """F1 score of each thin layer, mean over seeds: best floor / smoothed PCA / Spotscape / SpaCross."""
     each = scored.dropna(subset=["f1_thin_each"])
     if each.empty:
         return pd.DataFrame()
@@ -191,7 +191,7 @@ def told(setting: Setting) -> str:
 
 def separation(rows: pd.DataFrame) -> pd.DataFrame:
     """How far annotated categories lie apart in the embedding, and how slices mix; without any clustering."""
-    rows = rows[(rows["clusterer"] == "none") & rows["method"].isin([*DEFAULTS, "floor_1", "floor_3", "floor_6"])]
+    rows = rows[(rows["clusterer"] == "none") & rows["method"].isin([*FLOORS, *LINEAR, *DEFAULTS])]
     if rows.empty:
         return rows
     names = {"clisi": "cLISI", "label_asw": "label ASW", "ilisi": "iLISI of slices"}
@@ -206,7 +206,7 @@ def separation(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _triples(means: pd.DataFrame) -> pd.Series:
-    """Means of floor, Spotscape and SpaCross behind each other."""
+    """Means of what is compared behind each other."""
     wide = means.pivot_table("mean", PLACE, "shown").reindex(columns=list(SHOWN))
     return wide.map(lambda value: "–" if np.isnan(value) else f"{value:.2f}").agg(" / ".join, axis=1)
 

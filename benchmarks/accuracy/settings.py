@@ -106,13 +106,6 @@ def unit_length(embedding: np.ndarray) -> np.ndarray:
     return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
 
 
-def whitened(embedding: np.ndarray) -> np.ndarray:
-    """Uncorrelated axes of the same variance."""
-    centred = embedding - embedding.mean(axis=0)
-    axes, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    return axes[:, sizes > 1e-6 * sizes[0]] * np.sqrt(len(centred))
-
-
 FLOORS = {"floor_1": floor(1), "floor_3": floor(3), "floor_6": floor(6)}
 # Smoothed PCA as it comes: the input of the encoders, without a network.
 LINEAR = {"smoothed_pca": Setting("floor")}
@@ -122,26 +115,36 @@ PUBLISHED = {
     "spacross_paper": spacross("paper"),
     "spacross_released": spacross("released"),
 }
-# Each takes one change against the paper back, or moves one default.
+# Each takes one of our changes back or moves one default. They have one encoder, so that an effect is not averaged
+# away, and are compared with `spotscape_one`.
 ABLATIONS_SPOTSCAPE = {
-    "latent_relu": spotscape(latent_relu=True),
-    "decay_1e-4": spotscape(weight_decay=1e-4),
-    "one_encoder": spotscape(n_encoders=1),
-    "paper_weights": spotscape(reconstruction_weight=0.1),
-    "all_genes": spotscape(n_components=None),
-    "rank_100": spotscape(n_components=100),
-    "rank_30": spotscape(n_components=30),
-    "epochs_50": spotscape(max_epochs=50),
-    "epochs_200": spotscape(max_epochs=200),
-    "no_telescope": spotscape(telescope_weight=0.0),
-    "no_reconstruction": spotscape(reconstruction_weight=0.0),
-    "paper_200_cycle": spotscape("paper", max_epochs=200, lr=1e-3, schedule="one_cycle"),
-    "unit_length": spotscape(after=unit_length),
-    "whitened": spotscape(after=whitened),
+    "spotscape_one": spotscape(n_encoders=1),
+    "logarithm": spotscape(n_encoders=1, linear_scale=False),
+    "components_of_single_spots": spotscape(n_encoders=1, spatial_components=False),
+    "standardised": spotscape(n_encoders=1, dispersion=0.0),
+    "pearson": spotscape(n_encoders=1, dispersion=1.0),
+    "all_genes": spotscape(n_encoders=1, n_components=None),
+    "components_50": spotscape(n_encoders=1, n_components=50),
+    "not_whitened": spotscape(n_encoders=1, whitening=0.0),
+    "half_whitened": spotscape(n_encoders=1, whitening=0.5),
+    "all_axes": spotscape(n_encoders=1, n_axes=None),
+    "latent_relu": spotscape(n_encoders=1, latent_relu=True),
+    "epochs_100": spotscape(n_encoders=1, max_epochs=100),
+    "no_telescope": spotscape(n_encoders=1, telescope_weight=0.0),
+    "no_reconstruction": spotscape(n_encoders=1, reconstruction_weight=0.0),
+    "paper_weights": spotscape(n_encoders=1, reconstruction_weight=0.1),
+    "unit_length": spotscape(n_encoders=1, after=unit_length),
 }
-# These have one encoder, so that an effect is not averaged away, and are compared with `spacross_one`.
+# These have one encoder as well, and are compared with `spacross_one`.
 ABLATIONS_SPACROSS = {
     "spacross_one": spacross(n_encoders=1),
+    "spacross_logarithm": spacross(n_encoders=1, linear_scale=False),
+    "spacross_components_of_single_spots": spacross(n_encoders=1, spatial_components=False),
+    "spacross_dispersion": spacross(n_encoders=1, dispersion=0.5),
+    "spacross_quarter_whitened": spacross(n_encoders=1, whitening=0.25),
+    "spacross_all_axes": spacross(n_encoders=1, n_axes=None),
+    "spacross_components_200": spacross(n_encoders=1, n_components=200),
+    "spacross_mask_0.5": spacross(n_encoders=1, mask_rate=0.5),
     "spacross_no_reconstruction": spacross(n_encoders=1, reconstruction_weight=0.0),
     "spacross_no_consistency": spacross(n_encoders=1, consistency_weight=0.0),
     "spacross_no_contrast": spacross(n_encoders=1, contrast_weight=0.0),
@@ -150,12 +153,7 @@ ABLATIONS_SPACROSS = {
     "spacross_pairing_all": spacross(n_encoders=1, pairing="all"),
     "spacross_momentum_0.9": spacross(n_encoders=1, target_momentum=0.9),
     "spacross_momentum_0.99": spacross(n_encoders=1, target_momentum=0.99),
-    "spacross_logarithm": spacross(n_encoders=1, linear_scale=False),
     "spacross_no_clip": spacross(n_encoders=1, clip=None),
-    "spacross_components_200": spacross(n_encoders=1, n_components=200),
-    "spacross_mask_0.5": spacross(n_encoders=1, mask_rate=0.5),
-    "spacross_unit_length": spacross(n_encoders=1, after=unit_length),
-    "spacross_whitened": spacross(n_encoders=1, after=whitened),
 }
 
 # Shares below one; doubled past it they go half of the way instead.

@@ -13,6 +13,7 @@ from accuracy.settings import (
     ABLATIONS_SPOTSCAPE,
     DEFAULTS,
     FLOORS,
+    LINEAR,
     PRESETS,
     PUBLISHED,
     ROBUSTNESS,
@@ -27,7 +28,7 @@ CLUSTERERS = ("kmeans", "gmm")
 PLACE = ["tissue", "annotation"]
 KEYS = ["tissue", "method", "seed", "annotation", "clusterer"]
 SCORES = ["ari", "accuracy_boundary", "accuracy_interior", "recall_thin", "f1_thin"]
-SHOWN = ("floor", *DEFAULTS)
+SHOWN = ("floor", *LINEAR, *DEFAULTS)
 
 
 def current(results: Path) -> pd.DataFrame:
@@ -54,12 +55,12 @@ def labelled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside_floor(rows: pd.DataFrame, score: str = "ari") -> pd.DataFrame:
-    """Mean, SD and number of seeds of the floor that is best in ARI and of both defaults.
+    """Mean, SD and number of seeds of the floor that is best in ARI and of what is compared with it.
 
     A row for each tissue, annotation, clusterer and `shown`; the column `method` tells which floor it is.
     """
     keys = [*PLACE, "clusterer", "method"]
-    chosen = rows[rows["method"].isin([*FLOORS, *DEFAULTS])].dropna(subset=[score])
+    chosen = rows[rows["method"].isin([*FLOORS, *LINEAR, *DEFAULTS])].dropna(subset=[score])
     stats = chosen.groupby(keys)[score].agg(mean="mean", sd="std", seeds="count").reset_index()
     stats["ari"] = stats[keys].merge(chosen.groupby(keys)["ari"].mean().reset_index(), on=keys)["ari"]
     stats["shown"] = stats["method"].where(~stats["method"].isin(FLOORS), "floor")
@@ -68,7 +69,7 @@ def beside_floor(rows: pd.DataFrame, score: str = "ari") -> pd.DataFrame:
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean ARI of both defaults minus that of the best floor under whichever clusterer is better for it."""
+    """Mean ARI of everything else minus that of the best floor under whichever clusterer is better for it."""
     means = beside_floor(labelled(rows))
     floor = means[means["shown"] == "floor"].groupby(PLACE)["mean"].max().rename("floor")
     ours = means[means["shown"] != "floor"].join(floor, on=PLACE).dropna(subset=["floor"])
@@ -81,6 +82,7 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     Counted are annotations on which both defaults were measured.
     """
     found = differences(rows)
+    found = found[found["shown"].isin(DEFAULTS)]
     if found.empty:
         return found
     wide = found.pivot_table(["difference", "sd"], ["clusterer", *PLACE], "shown", dropna=False)
@@ -150,15 +152,16 @@ def degradation(rows: pd.DataFrame) -> pd.DataFrame:
 def tried(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean change of ARI against the default, on tissues to choose by, of all other settings.
 
-    Means over tissues and annotations of the change over the seeds that the setting and the default share; ablations of
-    SpaCross have one encoder and are compared with `spacross_one`.
+    Means over tissues and annotations of the change over the seeds that the setting and the default share; ablations
+    have one encoder and are compared with `spotscape_one` or `spacross_one`.
     """
     rows = labelled(rows)
     rows = rows[rows["tissue"].map(ROLES) == "choose"]
     bases = {
-        **dict.fromkeys(ABLATIONS_SPOTSCAPE, "spotscape"),
+        **dict.fromkeys(ABLATIONS_SPOTSCAPE, "spotscape_one"),
         **dict.fromkeys(ABLATIONS_SPACROSS, "spacross_one"),
         **{name: SETTINGS[name].method for name in PUBLISHED},
+        "spotscape_one": "spotscape",
         "spacross_one": "spacross",
     }
     keys = [*PLACE, "clusterer", "seed"]

@@ -633,7 +633,7 @@ class TestSpotscape:
     def test_configuration(self, adata: AnnData) -> None:
         config = sp.models.SpotscapeConfig(latent_size=8, max_epochs=50)
         spotscape(adata, config=config)
-        assert adata.obsm["X_spotscape"].shape == (300, 9)
+        assert adata.obsm["X_spotscape"].shape == (300, 8)
         assert adata.uns["spotscape"]["params"]["max_epochs"] == 3
 
     def test_same_as_the_model(self, adata: AnnData) -> None:
@@ -926,7 +926,7 @@ class TestSmoothedPca:
 
     def test_few_genes(self, adata: AnnData) -> None:
         sp.tl.smoothed_pca(adata, mask_var=np.arange(120) < 9)
-        assert adata.obsm["X_smoothed_pca"].shape == (300, 8)
+        assert adata.obsm["X_smoothed_pca"].shape == (300, 9)
 
     def test_a_representation_is_smoothed_as_it_is(self, adata: AnnData) -> None:
         sp.tl.smoothed_pca(adata, use_rep="spatial", n_hops=0)
