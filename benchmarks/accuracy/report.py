@@ -17,6 +17,7 @@ from markdown_tables import write_table
 
 from accuracy import plots, summary
 from accuracy.plots import CLUSTERER_NAMES, NAMES, PURPOSE
+from accuracy.changes import SPACROSS, SPOTSCAPE, Change
 from accuracy.settings import DEFAULTS, FLOORS, LINEAR, SETTINGS, Setting
 from accuracy.summary import CLUSTERERS, PLACE, SHOWN
 from accuracy.tissues import ROLES, SIMULATED
@@ -87,6 +88,7 @@ def all_tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         tables[f"agreement_{clusterer}"] = agreement(rows, clusterer)
         tables[f"places_{clusterer}"] = places(one)
         tables[f"thin_{clusterer}"] = thin(one)
+    tables |= {"changes_spotscape": changes(rows, SPOTSCAPE), "changes_spacross": changes(rows, SPACROSS)}
     return tables | {f"robustness_{base}": robustness(rows, base) for base in DEFAULTS}
 
 
@@ -179,6 +181,24 @@ def tried(rows: pd.DataFrame) -> pd.DataFrame:
     shown.insert(1, "against", [f"`{first.loc[name, 'base']}`" for name in shown.index])
     shown["tissues, seeds"] = [f"{first.loc[name, 'tissues']}, {first.loc[name, 'seeds']}" for name in shown.index]
     return shown.set_axis([f"`{name}`" for name in shown.index]).rename_axis("setting")
+
+
+def changes(rows: pd.DataFrame, told_of: tuple[Change, ...]) -> pd.DataFrame:
+    """What ARI changes by when a change is taken back: k-means and mixture, on each tissue it was measured on."""
+    found = summary.tried_by_tissue(rows)
+    lines = []
+    for change in told_of:
+        one = found[found["method"] == change.without]
+        if one.empty:
+            continue
+        wide = one.pivot_table("mean", PLACE, "clusterer").reindex(columns=list(CLUSTERERS))
+        wide = wide.loc[sorted(wide.index, key=lambda place: (*summary.rank(place[0]), place[1]))]
+        several = wide.groupby("tissue").size() > 1
+        line = {"change": change.what, "why": change.why, "without": f"`{change.without}`"}
+        for (tissue, annotation), values in wide.iterrows():
+            line[_named(tissue, annotation, several=several[tissue])] = " / ".join(f"{value:+.3f}" for value in values)
+        lines.append({**line, "seeds": one["count"].min()})
+    return pd.DataFrame(lines).fillna("–").set_index("change") if lines else pd.DataFrame()
 
 
 def told(setting: Setting) -> str:

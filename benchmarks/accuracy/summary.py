@@ -150,9 +150,17 @@ def degradation(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def tried(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over tissues and annotations of what `tried_by_tissue` tells, and the lowest."""
+    groups = tried_by_tissue(rows).groupby(["method", "base", "clusterer"])
+    return groups.agg(
+        change=("mean", "mean"), lowest=("mean", "min"), tissues=("tissue", "nunique"), seeds=("count", "min")
+    ).reset_index()
+
+
+def tried_by_tissue(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean change of ARI against the default, on tissues to choose by, of all other settings.
 
-    Means over tissues and annotations of the change over the seeds that the setting and the default share; ablations
+    Means are over the seeds that a setting and the default share; ablations
     have one encoder and are compared with `spotscape_one` or `spacross_one`.
     """
     rows = labelled(rows)
@@ -169,8 +177,5 @@ def tried(rows: pd.DataFrame) -> pd.DataFrame:
     against = rows.rename(columns={"method": "base", "ari": "default"})[["base", "default", *keys]]
     paired = changed.merge(against, on=["base", *keys])
     paired["change"] = paired["ari"] - paired["default"]
-    by_tissue = paired.groupby(["method", "base", "clusterer", *PLACE])["change"].agg(["mean", "count"]).reset_index()
-    groups = by_tissue.groupby(["method", "base", "clusterer"])
-    return groups.agg(
-        change=("mean", "mean"), lowest=("mean", "min"), tissues=("tissue", "nunique"), seeds=("count", "min")
-    ).reset_index()
+    groups = paired.groupby(["method", "base", "clusterer", *PLACE])["change"]
+    return groups.agg(["mean", "count"]).reset_index()
