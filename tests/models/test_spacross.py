@@ -20,6 +20,7 @@ from spotscape.models._graph_encoder import Tissue
 from spotscape.models._spacross_network import NeighborhoodMemory, SpaCrossNetwork, SpaCrossObjective
 from spotscape.nn import (
     DenseFeatures,
+    LeadingAxes,
     SpotGraph,
     consensus_clusterings,
     draw_masked,
@@ -47,6 +48,11 @@ QUICK = SpaCrossConfig(
     n_encoders=1,
     n_components=20,
     linear_scale=False,
+    spatial_components=True,
+    dispersion=0.0,
+    clip=5.0,
+    n_axes=12,
+    whitening=0.25,
     dropout=0.2,
     mask_rate=0.5,
     replace_rate=0.05,
@@ -116,7 +122,7 @@ class TestEmbedding:
         model = fit(quick(n_encoders=n_encoders))
         expression, adjacency, _ = tissue()
         embedding = model.embed(expression, adjacency)
-        assert embedding.shape == (SIDE * SIDE, 16)
+        assert embedding.shape == (SIDE * SIDE, 12)
         assert embedding.dtype == np.float32
         assert embedding.flags.c_contiguous
         assert np.isfinite(embedding).all()
@@ -169,7 +175,7 @@ class TestEmbedding:
         expression, adjacency, _ = tissue()
         expression.flags.writeable = False
         model = SpaCross(quick(n_components=n_components, max_epochs=2)).fit(expression, adjacency, progress_bar=False)
-        assert model.embed(expression, adjacency).shape == (SIDE * SIDE, 16)
+        assert model.embed(expression, adjacency).shape == (SIDE * SIDE, 12)
 
     def test_spots_can_be_permuted(self, tissue: MakeTissue, fit: Fit) -> None:
         """An embedding belongs to its spot, not to the spot's place in the table."""
@@ -194,17 +200,41 @@ class TestEmbedding:
         assert agreement(truth, embedding) > 0.8
 
     def test_encoders_are_averaged(self, tissue: MakeTissue, fit: Fit) -> None:
-        """Squared distances are the mean of those of the encoders, up to what the last axes hold; one is itself."""
+        """Without whitening, squared distances are the mean of those of the encoders, but for what the last axes hold."""
         expression, adjacency, _ = tissue()
-        model = fit(quick(n_encoders=2))
+        model = fit(quick(n_encoders=2, whitening=0.0, n_axes=None))
         single = [pdist(z.numpy(), "sqeuclidean") for z in model._encode(*model._inputs(expression, adjacency))]
-        joined = pdist(model.embed(expression, adjacency), "sqeuclidean")
+        embedding = model.embed(expression, adjacency)
+        joined = pdist(embedding, "sqeuclidean")
+        assert embedding.shape[1] == 16
         assert np.corrcoef(joined, np.mean(single, axis=0))[0, 1] > 0.95
         assert (joined <= np.mean(single, axis=0) * (1 + 1e-5)).all()
         assert np.abs(single[0] - single[1]).max() > 0.1
-        alone = fit()
-        (own,) = alone._encode(*alone._inputs(expression, adjacency))
-        np.testing.assert_array_equal(alone.embed(expression, adjacency), own.numpy())
+
+    @pytest.mark.parametrize("n_encoders", [1, 2])
+    @pytest.mark.parametrize("change", [{}, {"n_axes": 3, "whitening": 0.0}, {"n_axes": None, "whitening": 1.0}], ids=str)
+    def test_leading_axes_of_the_encoders(
+        self, change: dict[str, Any], n_encoders: int, tissue: MakeTissue, fit: Fit
+    ) -> None:
+        """Found on the tissue that was trained on, at the whitening and the number that the configuration says."""
+        (expression, adjacency, _), (other, _, _) = tissue(), tissue(seed=1)
+        model = fit(quick(n_encoders=n_encoders, max_epochs=5, **change))
+        encoded = model._encode(*model._inputs(expression, adjacency))
+        leading = LeadingAxes.of(encoded, model.config.n_axes or 16, whitening=model.config.whitening)
+        np.testing.assert_array_equal(model.embed(expression, adjacency), leading.project(encoded).numpy())
+        encoded = model._encode(*model._inputs(other, adjacency))
+        np.testing.assert_array_equal(model.embed(other, adjacency), leading.project(encoded).numpy())
+
+    @pytest.mark.parametrize("preset", [SpaCrossConfig.paper(), SpaCrossConfig.released()], ids=["paper", "released"])
+    def test_the_published_embedding_is_that_of_its_encoder(
+        self, preset: SpaCrossConfig, tissue: MakeTissue, fit: Fit
+    ) -> None:
+        """Neither rotated nor scaled."""
+        expression, adjacency, _ = tissue()
+        model = fit(dataclasses.replace(preset, max_epochs=3))
+        (own,) = model._encode(*model._inputs(expression, adjacency))
+        assert own.shape == (SIDE * SIDE, preset.latent_size)
+        np.testing.assert_array_equal(model.embed(expression, adjacency), own.numpy())
 
 
 class TestOtherTissue:
@@ -236,7 +266,7 @@ class TestSeveralSlices:
         expression, adjacency, truth, slices = several(tissue)
         model = SpaCross(quick(max_epochs=150)).fit(expression, adjacency, slices=slices, progress_bar=False)
         embedding = model.embed(expression, adjacency, slices=slices)
-        assert embedding.shape == (2 * SIDE * SIDE, 16)
+        assert embedding.shape == (2 * SIDE * SIDE, 12)
         assert embedding.dtype == np.float32
         assert agreement(truth, embedding) > 0.8
         np.testing.assert_array_equal(embedding, model.embed(expression, adjacency, slices=slices))
@@ -295,7 +325,7 @@ class TestDecoding:
                 raw = network(features, graph.normalized()).numpy().ravel()
                 factor = np.linalg.lstsq(raw[:, None], features.values.numpy().ravel(), rcond=None)[0]
                 scores.append((raw * factor).reshape(features.shape))
-        decoded = model._reduction.restore(np.mean(scores, axis=0))
+        decoded = model._reduction.components.restore(np.mean(scores, axis=0))
         lines = [np.polyfit(decoded[:, gene], expression[:, gene], 1) for gene in range(60)]
         expected = [
             np.polyval(line, decoded[:, gene]) if line[0] > 0 else np.full(len(decoded), expression[:, gene].mean())
@@ -758,6 +788,7 @@ class TestRefusals:
             "latent_size",
             "n_encoders",
             "n_components",
+            "n_axes",
             "n_negatives",
             "n_similar",
             "n_clusterings",
@@ -794,6 +825,9 @@ class TestRefusals:
             ({"replace_rate": 1.1}, r"replace_rate=1.1 lies outside \[0, 1\]"),
             ({"target_momentum": -0.1}, r"target_momentum=-0.1 lies outside \[0, 1\]"),
             ({"clip": 0}, r"clip=0 lies outside \(0, inf\)"),
+            ({"dispersion": -0.5}, r"dispersion=-0.5 lies outside \[0, inf\)"),
+            ({"whitening": -0.1}, r"whitening=-0.1 lies outside \[0, 1\]"),
+            ({"whitening": 1.5}, r"whitening=1.5 lies outside \[0, 1\]"),
             ({"lr": 0}, r"lr=0 lies outside \(0, inf\)"),
             ({"max_grad_norm": 0}, r"max_grad_norm=0 lies outside \(0, inf\)"),
             ({"batch_norm_momentum": 0}, r"batch_norm_momentum=0 lies outside \(0, inf\)"),
@@ -809,7 +843,9 @@ class TestRefusals:
             SpaCrossConfig(**change)
 
     def test_what_may_be_none(self) -> None:
-        config = SpaCrossConfig(n_components=None, contrast_spots=None, patience=None, max_grad_norm=None)
+        config = SpaCrossConfig(
+            n_components=None, n_axes=None, clip=None, contrast_spots=None, patience=None, max_grad_norm=None
+        )
         assert config.training_plan().max_grad_norm is None
 
     def test_configuration_is_frozen(self) -> None:
@@ -827,8 +863,8 @@ class TestPublishedSettings:
         assert (paper.refresh_every, paper.n_clusterings, paper.n_negatives) == (50, 5, 2)
         assert (paper.target_momentum, paper.decoder, paper.pairing, paper.integrate) == (0, "linear", "row", False)
         assert paper.contrast_spots is None
-        assert not paper.linear_scale
-        assert paper.clip is None
+        assert (paper.linear_scale, paper.spatial_components, paper.dispersion, paper.clip) == (False, False, 0, None)
+        assert (paper.n_axes, paper.whitening) == (None, 0)
         assert SpaCrossConfig.paper(mask_rate=0.3).mask_rate == 0.3
 
     def test_several_slices(self) -> None:

@@ -16,7 +16,7 @@ from sklearn.metrics import adjusted_rand_score
 from spotscape.models import Spotscape, SpotscapeConfig
 from spotscape.models._graph_encoder import Tissue, mean_history
 from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
-from spotscape.nn import SpotGraph, as_features
+from spotscape.nn import LeadingAxes, SpotGraph, as_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_embedding_and_history(tissue: Callable[..., Any], fit: Callable[..., Sp
     model = fit()
     expression, adjacency, _ = tissue()
     embedding = model.embed(expression, adjacency)
-    assert embedding.shape == (SIDE * SIDE, 64)
+    assert embedding.shape == (SIDE * SIDE, QUICK.n_axes)
     assert embedding.dtype == np.float32
     assert embedding.flags.c_contiguous
     assert np.isfinite(embedding).all()
@@ -91,15 +91,50 @@ def test_inputs_and_global_state_stay_untouched(
     assert (adjacency != before[1]).nnz == 0
 
 
-def test_reconstruction_shows_the_genes_that_differ(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
+@pytest.mark.parametrize("change", [{}, {"linear_scale": False}, {"dispersion": 0.0, "clip": None}], ids=str)
+def test_reconstruction_shows_the_genes_that_differ(
+    change: dict[str, Any], tissue: Callable[..., Any], fit: Callable[..., Spotscape]
+) -> None:
+    """In units of the input, and each gene around its mean."""
     expression, adjacency, truth = tissue()
-    decoded = fit(dataclasses.replace(QUICK, max_epochs=200)).reconstruct(expression, adjacency)
+    decoded = fit(dataclasses.replace(QUICK, max_epochs=100, **change)).reconstruct(expression, adjacency)
+    np.testing.assert_allclose(decoded.mean(0), expression.mean(0), atol=1e-4)
     assert decoded.shape == expression.shape
     assert decoded.dtype == np.float32
     assert np.square(decoded - expression).mean() < np.square(expression.mean(0) - expression).mean()
     difference = decoded[truth == 1].mean(0) - decoded[truth == 0].mean(0)
     observed = expression[truth == 1].mean(0) - expression[truth == 0].mean(0)
     assert np.corrcoef(difference, observed)[0, 1] > 0.9
+
+
+def test_the_decoder_is_read_in_components(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
+    """Mean over encoders, in the span of the components; back to logarithms; then the line of each gene."""
+    expression, adjacency, _ = tissue()
+    model = fit(dataclasses.replace(QUICK, n_components=8))
+    features, graph = model._inputs(expression, adjacency)
+    with torch.no_grad():
+        decoded = np.mean([network(features, graph.normalized()).numpy() for network in model.networks], axis=0)
+    components = model._reduction.components
+    spanned = decoded @ components.loadings @ components.loadings.T
+    restored = np.log1p(np.maximum(spanned * components.scale + components.mean, 0))
+    expected = np.empty_like(expression)
+    for gene, (ours, theirs) in enumerate(zip(restored.T, expression.T, strict=True)):
+        slope, offset = np.polyfit(ours, theirs, 1)
+        expected[:, gene] = slope * ours + offset if slope > 0 else theirs.mean()
+    found = model.reconstruct(expression, adjacency)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(model.reconstruct(sparse.csr_array(expression), adjacency), found, atol=1e-4)
+
+
+def test_without_components_the_decoder_speaks_of_genes(
+    tissue: Callable[..., Any], fit: Callable[..., Spotscape]
+) -> None:
+    expression, adjacency, _ = tissue()
+    model = fit(dataclasses.replace(QUICK, n_components=None, max_epochs=5))
+    features, graph = model._inputs(expression, adjacency)
+    with torch.no_grad():
+        decoded = np.mean([network(features, graph.normalized()).numpy() for network in model.networks], axis=0)
+    np.testing.assert_allclose(model.reconstruct(expression, adjacency), decoded, atol=1e-6)
 
 
 def test_it_embeds_another_tissue(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
@@ -130,18 +165,52 @@ def test_a_spot_is_influenced_by_two_hops_only(tissue: Callable[..., Any], fit: 
 
 
 def test_encoders_are_averaged(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
-    """Squared distances are the mean of those of the encoders, up to what the last axes hold; one encoder is itself."""
+    """Without whitening, squared distances are the mean of those of the encoders, but for what the last axes hold."""
     expression, adjacency, _ = tissue()
-    model = fit(dataclasses.replace(QUICK, latent_size=8, n_encoders=3))
-    features, graph = model._inputs(expression, adjacency)
-    single = [pdist(z.numpy(), "sqeuclidean") for z in model._encode(features, graph)]
-    joined = pdist(model.embed(expression, adjacency), "sqeuclidean")
+    model = fit(dataclasses.replace(QUICK, latent_size=8, n_encoders=3, n_axes=None, whitening=0.0))
+    single = [pdist(z.numpy(), "sqeuclidean") for z in model._encode(*model._inputs(expression, adjacency))]
+    embedding = model.embed(expression, adjacency)
+    joined = pdist(embedding, "sqeuclidean")
+    assert embedding.shape[1] == 8
     assert np.corrcoef(joined, np.mean(single, axis=0))[0, 1] > 0.95
     assert (joined <= np.mean(single, axis=0) * (1 + 1e-5)).all()
-    alone = fit(dataclasses.replace(QUICK, n_encoders=1))
-    np.testing.assert_array_equal(
-        alone.embed(expression, adjacency), alone._encode(*alone._inputs(expression, adjacency))[0].numpy()
-    )
+
+
+@pytest.mark.parametrize("n_encoders", [1, 3])
+@pytest.mark.parametrize("change", [{}, {"n_axes": 3, "whitening": 0.0}, {"n_axes": None, "whitening": 1.0}], ids=str)
+def test_leading_axes_of_the_encoders(
+    change: dict[str, Any], n_encoders: int, tissue: Callable[..., Any], fit: Callable[..., Spotscape]
+) -> None:
+    """Found on the tissue that was trained on, at the whitening and the number that the configuration says."""
+    (expression, adjacency, _), (other, _, _) = tissue(), tissue(seed=1)
+    config = dataclasses.replace(QUICK, n_encoders=n_encoders, max_epochs=5, **change)
+    model = fit(config)
+    encoded = model._encode(*model._inputs(expression, adjacency))
+    leading = LeadingAxes.of(encoded, config.n_axes or config.latent_size, whitening=config.whitening)
+    np.testing.assert_array_equal(model.embed(expression, adjacency), leading.project(encoded).numpy())
+    encoded = model._encode(*model._inputs(other, adjacency))
+    np.testing.assert_array_equal(model.embed(other, adjacency), leading.project(encoded).numpy())
+
+
+def test_fewer_latent_axes_than_asked_for(tissue: Callable[..., Any], fit: Callable[..., Spotscape]) -> None:
+    expression, adjacency, _ = tissue()
+    config = dataclasses.replace(QUICK, n_axes=12, max_epochs=2)
+    for latent_size, n_encoders, width in ((5, 1, 5), (5, 2, 10), (5, 3, 12)):
+        model = fit(dataclasses.replace(config, latent_size=latent_size, n_encoders=n_encoders))
+        assert model.embed(expression, adjacency).shape[1] == width
+
+
+def test_the_published_embedding_is_that_of_its_encoder(
+    tissue: Callable[..., Any], fit: Callable[..., Spotscape]
+) -> None:
+    """Neither rotated nor scaled."""
+    expression, adjacency, _ = tissue()
+    config = SpotscapeConfig.paper(max_epochs=3)
+    model = fit(config)
+    (own,) = model._encode(*model._inputs(expression, adjacency))
+    assert own.shape == (SIDE * SIDE, config.latent_size)
+    assert (own >= 0).all()
+    np.testing.assert_array_equal(model.embed(expression, adjacency), own.numpy())
 
 
 def test_histories_of_encoders_that_stop_apart() -> None:
@@ -257,6 +326,13 @@ class TestRefusals:
             ({"latent_size": 6.5}, TypeError, "latent_size must be an integer, not 6.5"),
             ({"n_encoders": 0}, ValueError, "n_encoders=0 must be at least 1"),
             ({"n_components": 0}, ValueError, "n_components=0 must be at least 1"),
+            ({"n_axes": 0}, ValueError, "n_axes=0 must be at least 1"),
+            ({"n_axes": 2.5}, TypeError, "n_axes must be an integer, not 2.5"),
+            ({"whitening": 1.5}, ValueError, r"whitening=1.5 lies outside \[0, 1\]"),
+            ({"whitening": -0.1}, ValueError, r"whitening=-0.1 lies outside \[0, 1\]"),
+            ({"dispersion": -1}, ValueError, r"dispersion=-1 lies outside \[0, inf\)"),
+            ({"dispersion": "much"}, TypeError, "dispersion must be a number, not 'much'"),
+            ({"clip": 0}, ValueError, r"clip=0 lies outside \(0, inf\)"),
             ({"max_epochs": -3}, ValueError, "max_epochs=-3 must be at least 1"),
             ({"patience": 0}, ValueError, "patience=0 must be at least 1"),
             ({"edge_drop": 1.0}, ValueError, r"edge_drop=1.0 lies outside \[0, 1\)"),
@@ -284,6 +360,8 @@ def test_the_published_setting() -> None:
     assert (paper.max_epochs, paper.lr, paper.schedule, paper.n_components) == (1000, 1e-4, "constant", None)
     assert (paper.latent_relu, paper.telescope_weight, paper.reconstruction_weight) == (True, 1.0, 0.1)
     assert (paper.hidden_size, paper.latent_size, paper.weight_decay, paper.n_encoders) == (256, 64, 1e-4, 1)
+    assert (paper.linear_scale, paper.spatial_components, paper.dispersion, paper.clip) == (False, False, 0, None)
+    assert (paper.n_axes, paper.whitening) == (None, 0)
     assert SpotscapeConfig.paper(lr=5e-4).lr == 5e-4
 
 

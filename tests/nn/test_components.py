@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from spotscape.nn import PrincipalComponents
+from spotscape.nn import PrincipalComponents, smooth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,3 +249,179 @@ def test_many_spots_are_begun_with_a_part_of_them(monkeypatch: pytest.MonkeyPatc
     found = rough.project(matrix)
     assert rough.loadings.tobytes() == PrincipalComponents.fit(matrix, 5).loadings.tobytes()
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(exact, axis=1), rtol=1e-3, atol=1e-3)
+
+
+def grid(side: int) -> sparse.csr_array:
+    """Four neighbours of each spot of a square, fewer at its border."""
+    place = np.arange(side * side)
+    x, y = np.divmod(place, side)
+    return sparse.csr_array((np.abs(x[:, None] - x) + np.abs(y[:, None] - y) == 1).astype(float))
+
+
+class TestWhatNeighboursShare:
+    """Components of means over neighbours, by eigenvectors of a dense covariance."""
+
+    graph = grid(12)
+
+    def reference(self, matrix: np.ndarray, n_components: int, *, scale: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the spots themselves, and loadings, in float64."""
+        standard = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
+        if scale:
+            standard /= matrix.std(0, dtype=np.float64)
+        joined = self.graph.toarray() + np.eye(len(matrix))
+        smoothed = joined / joined.sum(1, keepdims=True) @ standard
+        loadings = np.linalg.eigh(np.cov(smoothed, rowvar=False))[1][:, ::-1][:, :n_components]
+        return standard @ loadings, loadings
+
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.csc_matrix])
+    @pytest.mark.parametrize("rows", [31, 8192])
+    @pytest.mark.parametrize("scale", [True, False])
+    def test_against_a_dense_covariance(
+        self, storage: Callable[[np.ndarray], Any], rows: int, scale: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("spotscape.nn.covariance._ROWS", rows)
+        matrix = expression(144)
+        scores, loadings = self.reference(matrix, 20, scale=scale)
+        found = PrincipalComponents.fit(storage(matrix), 20, graph=self.graph, scale=scale)
+        signs = np.sign((found.loadings * loadings).sum(0))
+        np.testing.assert_allclose(found.loadings * signs, loadings, atol=2e-3)
+        largest = np.abs(scores).max()
+        np.testing.assert_allclose(found.project(storage(matrix)) * signs, scores, atol=2e-3 * largest)
+
+    def test_the_kind_of_graph_does_not_matter(self) -> None:
+        """Weights, self-loops and stored zeros say nothing; only who is a neighbour does."""
+        matrix = expression(144)
+        expected = PrincipalComponents.fit(matrix, 5, graph=self.graph).loadings
+        weighted = self.graph * 3 + sparse.eye_array(144)
+        stored = sparse.coo_array(self.graph)
+        zeros = sparse.csr_array(
+            sparse.coo_array((np.r_[stored.data, 0], (np.r_[stored.row, 0], np.r_[stored.col, 100])), shape=(144, 144))
+        )
+        for graph in (weighted, sparse.csr_matrix(self.graph), zeros, self.graph.astype(bool)):
+            before = graph.copy()
+            found = PrincipalComponents.fit(matrix, 5, graph=graph).loadings
+            np.testing.assert_array_equal(found, expected)
+            assert (graph != before).nnz == 0
+        empty = PrincipalComponents.fit(matrix, 5, graph=sparse.csr_array((144, 144))).loadings
+        np.testing.assert_allclose(np.abs(empty), np.abs(PrincipalComponents.fit(matrix, 5).loadings), atol=1e-3)
+
+    def test_they_leave_out_what_neighbours_do_not_share(self) -> None:
+        """A pattern of the tissue, weaker than a component of single spots, comes first."""
+        rng = np.random.default_rng(0)
+        pattern, alone = np.sin(np.arange(144) // 12 / 3), rng.normal(size=144)
+        matrix = np.outer(pattern, np.arange(20) < 6) + 0.6 * np.outer(alone, np.arange(20) >= 6)
+        matrix += 0.3 * rng.normal(size=matrix.shape)
+        plain, spatial = (
+            PrincipalComponents.fit(matrix, 1, graph=graph, scale=False).project(matrix)[:, 0]
+            for graph in (None, self.graph)
+        )
+        assert abs(np.corrcoef(plain, alone)[0, 1]) > 0.95
+        assert abs(np.corrcoef(spatial, pattern)[0, 1]) > 0.8
+        assert abs(np.corrcoef(spatial, alone)[0, 1]) < 0.6
+
+    def test_they_hold_the_most_variance_of_means_over_neighbours(self) -> None:
+        matrix = expression(144, rank=3, noise=4)
+        held = []
+        for graph in (None, self.graph):
+            scores = PrincipalComponents.fit(matrix, 6, graph=graph).project(matrix)
+            held.append((smooth(scores, self.graph, 1).var(0).sum(), scores.var(0).sum()))
+        (smooth_plain, plain), (smooth_spatial, spatial) = held
+        assert smooth_spatial > smooth_plain * 1.01
+        assert spatial < plain
+
+    def test_many_spots_are_begun_with_a_part_of_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        graph = grid(40)
+        matrix = expression(1600, 120)
+        matrix = sparse.csr_array(matrix)
+        exact = PrincipalComponents.fit(matrix, 5, graph=graph).project(matrix)
+        monkeypatch.setattr("spotscape.nn.components._MANY", 600)
+        found = PrincipalComponents.fit(matrix, 5, graph=graph).project(matrix)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(exact, axis=1), rtol=5e-3, atol=5e-3)
+
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    def test_constant_genes_have_no_influence(self, storage: Callable[[np.ndarray], Any]) -> None:
+        matrix = expression(144)
+        matrix[:, [3, 7]] = 0, 4.3
+        found = PrincipalComponents.fit(storage(matrix), 5, graph=self.graph)
+        np.testing.assert_allclose(found.loadings[[3, 7]], 0, atol=1e-6)
+        assert np.isfinite(found.project(storage(matrix))).all()
+
+
+def test_nothing_varies() -> None:
+    for value, power in ((0, 0.5), (2.5, 0.5), (2.5, 0.0)):
+        matrix = np.full((9, 6), value, dtype=np.float32)
+        found = PrincipalComponents.fit(matrix, 3, graph=grid(3), dispersion=power, clip=5.0)
+        np.testing.assert_array_equal(found.project(matrix), 0)
+        np.testing.assert_array_equal(found.restore(np.zeros((2, 3))), matrix[:2])
+
+
+class TestDispersion:
+    @staticmethod
+    def counts(n_genes: int = 15) -> np.ndarray:
+        """Overdispersed: gene by gene of another mean, and of another variance for its mean."""
+        rng = np.random.default_rng(0)
+        shape = rng.uniform(0.3, 4, n_genes)
+        return rng.poisson(rng.gamma(shape, rng.lognormal(sigma=1, size=n_genes), (300, n_genes))).astype(np.float32)
+
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    @pytest.mark.parametrize("power", [0.5, 1.0, 1.7])
+    def test_variance_of_a_scaled_gene(self, storage: Callable[[np.ndarray], Any], power: float) -> None:
+        """(Variance over mean)^power, up to one constant that makes the mean variance 1."""
+        matrix = self.counts()
+        found = PrincipalComponents.fit(storage(matrix), 3, dispersion=power)
+        scaled = ((matrix - found.mean) / found.scale).var(0, dtype=np.float64)
+        ratio = matrix.var(0, dtype=np.float64) / matrix.mean(0, dtype=np.float64)
+        np.testing.assert_allclose(scaled, ratio**power / (ratio**power).mean(), rtol=1e-4)
+        assert scaled.mean() == pytest.approx(1, rel=1e-5)
+        assert np.ptp(ratio) > 1
+
+    def test_by_hand(self) -> None:
+        """Means 1 and 2, variances 1 and 1: ratios 1 and 1/2, whose mean is 3/4."""
+        matrix = np.array([[0.0, 1.0], [2.0, 3.0]])
+        found = PrincipalComponents.fit(matrix, 1, dispersion=1.0)
+        np.testing.assert_allclose(found.scale, [np.sqrt(3) / 2, np.sqrt(6) / 2], rtol=1e-6)
+        np.testing.assert_array_equal(PrincipalComponents.fit(matrix, 1, dispersion=0.0).scale, 1)
+
+    def test_a_power_of_one_divides_by_the_root_of_the_mean(self) -> None:
+        """As Pearson residuals of a Poisson model do."""
+        matrix = self.counts()
+        found = PrincipalComponents.fit(matrix, 4, dispersion=1.0)
+        ratio = found.scale / np.sqrt(matrix.mean(0))
+        np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-5)
+        expected = PrincipalComponents.fit(matrix / np.sqrt(matrix.mean(0)), 4, scale=False)
+        scores, reference = found.project(matrix), expected.project(matrix / np.sqrt(matrix.mean(0)))
+        np.testing.assert_allclose(np.abs(scores) * ratio.mean(), np.abs(reference), rtol=1e-2, atol=2e-2)
+
+    @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+    def test_constant_genes_do_not_count(self, storage: Callable[[np.ndarray], Any]) -> None:
+        matrix = self.counts()
+        constant = np.c_[matrix, np.zeros(300), np.full(300, 3)].astype(np.float32)
+        found = PrincipalComponents.fit(storage(constant), 3, dispersion=0.5)
+        expected = PrincipalComponents.fit(storage(matrix), 3, dispersion=0.5)
+        np.testing.assert_allclose(found.scale[:15], expected.scale, rtol=1e-6)
+        np.testing.assert_array_equal(found.scale[15:], 1)
+        np.testing.assert_allclose(found.loadings[15:], 0, atol=1e-6)
+
+    def test_after_clipping(self) -> None:
+        matrix = self.counts()
+        found = PrincipalComponents.fit(matrix, 3, dispersion=0.5, clip=2.0)
+        lowered = np.minimum(matrix, matrix.mean(0) + 2 * matrix.std(0))
+        expected = PrincipalComponents.fit(lowered, 3, dispersion=0.5)
+        np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-4)
+
+    def test_the_way_back(self) -> None:
+        matrix = self.counts()
+        found = PrincipalComponents.fit(matrix, 15, dispersion=0.5)
+        np.testing.assert_allclose(found.restore(found.project(matrix)), matrix, atol=1e-3)
+
+    @pytest.mark.parametrize("power", [-0.5, np.nan])
+    def test_powers_that_make_no_sense(self, power: float) -> None:
+        with pytest.raises(ValueError, match=rf"dispersion={power}"):
+            PrincipalComponents.fit(self.counts(), 3, dispersion=power)
+
+    def test_centred_genes_have_no_dispersion(self) -> None:
+        matrix = self.counts()
+        matrix[:, 4] -= 2 * matrix[:, 4].mean()
+        with pytest.raises(ValueError, match="variance of counts with their mean, and a gene has a mean below 0"):
+            PrincipalComponents.fit(matrix, 3, dispersion=0.5)
+        assert np.isfinite(PrincipalComponents.fit(matrix, 3).project(matrix)).all()

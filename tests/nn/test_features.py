@@ -8,7 +8,6 @@ import torch
 from scipy import sparse
 
 from spotscape.nn import FeatureMatrix, LowRankFeatures, MaskedFeatures, as_features, random_view
-from spotscape.nn.features import low_rank_basis, project
 from spotscape.nn.graph import SpotGraph
 
 RNG = np.random.default_rng(0)
@@ -66,15 +65,6 @@ def test_moments_of_large_float32_sums() -> None:
     features = as_features(sparse.csr_array(column))
     assert features.column_means().item() == pytest.approx(float(np.float32(0.1)), rel=1e-12)
     assert features.squared_norm().item() == pytest.approx(0, abs=1e-8)
-
-
-def test_low_rank_basis_is_the_truncated_svd() -> None:
-    loadings = low_rank_basis(sparse.csr_array(VALUES), 5, seed=0)
-    np.testing.assert_allclose(loadings.T @ loadings, np.eye(5), atol=1e-5)
-    _, _, right = np.linalg.svd(VALUES)
-    np.testing.assert_allclose(loadings @ loadings.T, right[:5].T @ right[:5], atol=1e-3)
-    scores = project(sparse.csr_array(VALUES), torch.from_numpy(loadings)).scores
-    np.testing.assert_allclose(scores.numpy(), VALUES @ loadings, atol=1e-5)
 
 
 def test_views_are_random_but_repeatable() -> None:

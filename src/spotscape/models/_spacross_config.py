@@ -42,12 +42,13 @@ class SpaCrossConfig:
         paper.
     n_encoders
         Encoders trained from different random weights. Distances between spots are averaged over them and the result is
-        rotated onto its ``latent_size`` leading axes; the paper trains one.
+        rotated onto its leading axes; the paper trains one.
     n_axes, whitening
         The embeddings of all encoders are rotated onto their leading axes, and each axis is divided by its standard
         deviation to the power ``whitening``. Most of the variance lies in few axes, so without it k-means sees little
-        else, and further axes are noise that a mixture takes as seriously as the others. ``None`` and 0 leave the
-        embedding of a single encoder as it is, as in the paper.
+        else, and further axes are noise that a mixture takes as seriously as the others. ``n_axes=None`` keeps
+        ``latent_size`` axes; together with a ``whitening`` of 0 it leaves the embedding of a single encoder as it is, as
+        in the paper.
     n_components
         Genes are scaled and reduced to this many principal components, 200 in the paper: fewer leave out noise that a
         cosine between spots counts in full. ``None`` takes the input as it is.
@@ -56,13 +57,12 @@ class SpaCrossConfig:
         most of the difference between spots is noise, which is not shared by neighbours.
     linear_scale
         Whether logarithms are undone before the genes are scaled; values above 20 show that there are none. What is
-        averaged over neighbours are counts then, not their logarithms. The paper takes
-        logarithms, its released notebooks do not.
+        averaged over neighbours are counts then, not their logarithms. The paper takes logarithms, its released notebooks
+        do not.
     dispersion
         How much more than others a gene counts that varies beyond counting noise: 0 gives all genes the same variance,
         1 is what Pearson residuals do, and with ``None`` genes are not scaled and count by their variance
-        (:class:`spotscape.nn.PrincipalComponents`). Better for
-        Spotscape, worse here.
+        (:class:`spotscape.nn.PrincipalComponents`). Better for Spotscape, worse here.
     clip
         Values this many standard deviations above the mean of their gene are cut off there; on the linear scale a few
         spots would otherwise rule a component. ``None``, as in the paper, leaves them.

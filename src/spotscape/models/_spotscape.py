@@ -73,8 +73,13 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
         return network.decode_hidden(network.encode(features, adjacency))
 
     def _decode(self, expression: Any, features: FeatureMatrix, adjacency: Tensor) -> np.ndarray:
-        decoded: Tensor = self.networks[0](features, adjacency)
+        decoded = self._read_decoder(self.networks[0], features, adjacency)
         for network in self.networks[1:]:
-            decoded += network(features, adjacency)
+            decoded += self._read_decoder(network, features, adjacency)
         mean: np.ndarray = (decoded / len(self.networks)).float().cpu().numpy()
         return mean if self._reduction is None else self._reduction.restore(mean, expression)
+
+    def _read_decoder(self, network: SpotscapeNetwork, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
+        """Decoded genes ``(N, G)``, or components ``(N, p)``: beside them, the decoder was shown nothing."""
+        decoded: Tensor = network(features, adjacency)
+        return decoded @ features.loadings if isinstance(features, LowRankFeatures) else decoded

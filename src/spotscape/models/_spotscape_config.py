@@ -42,20 +42,21 @@ class SpotscapeConfig:
         Widths of the two graph convolutions (256 and 64 in the paper).
     n_encoders
         Encoders trained from different random weights. Distances between spots are averaged over them and the result is
-        rotated onto its ``latent_size`` leading axes. Steadier over seeds on layered Visium tissue, no different on
-        STARmap, and as many times slower; the paper trains one.
+        rotated onto its leading axes. Steadier over seeds on layered Visium tissue, no different on STARmap, and as many
+        times slower; the paper trains one.
     latent_relu
         Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
         axis, no dimension can die, and the decoder loses nothing.
     n_axes, whitening
         The embeddings of all encoders are rotated onto their leading axes, and each axis is divided by its standard
         deviation to the power ``whitening``. Most of the variance lies in few axes, so without it k-means sees little
-        else, and further axes are noise that a mixture takes as seriously as the others. ``None`` and 0 leave the
-        embedding of a single encoder as it is, as in the paper.
+        else, and further axes are noise that a mixture takes as seriously as the others. ``n_axes=None`` keeps
+        ``latent_size`` axes; together with a ``whitening`` of 0 it leaves the embedding of a single encoder as it is, as
+        in the paper.
     n_components
         The encoder sees expression through this many principal components of its scaled genes; genes are still dropped
-        one by one, exactly. It denoises, and makes a step many times cheaper. ``None`` takes the expression as it is, as the
-        paper does.
+        one by one, exactly. It denoises, and makes a step many times cheaper. ``None`` takes the expression as it is, as
+        the paper does; the four fields below say nothing then.
     spatial_components
         Whether components are the directions in which means over neighbours differ most, rather than single spots:
         most of the difference between spots is noise, which is not shared by neighbours.
@@ -65,8 +66,7 @@ class SpotscapeConfig:
     dispersion
         How much more than others a gene counts that varies beyond counting noise: 0 gives all genes the same variance,
         1 is what Pearson residuals do, and with ``None`` genes are not scaled and count by their variance
-        (:class:`spotscape.nn.PrincipalComponents`). In between, both
-        tissues that we chose by are served.
+        (:class:`spotscape.nn.PrincipalComponents`). In between, both tissues that we chose by are served.
     clip
         Values this many standard deviations above the mean of their gene are cut off there; on the linear scale a few
         spots would otherwise rule a component. ``None``, as in the paper, leaves them.
@@ -177,6 +177,10 @@ class SpotscapeConfig:
             "n_encoders": 1,
             "latent_relu": True,
             "n_components": None,
+            "linear_scale": False,
+            "spatial_components": False,
+            "dispersion": 0.0,
+            "clip": None,
             "n_axes": None,
             "whitening": 0.0,
             "reconstruction_weight": 0.1,

@@ -171,7 +171,9 @@ def _weights(mean: np.ndarray, deviation: np.ndarray, power: float) -> np.ndarra
     if power == 0:
         return np.ones_like(mean)
     varies = deviation > 0
-    if mean[varies].min(initial=np.inf) <= 0:
+    if not varies.any():
+        return np.ones_like(mean)
+    if mean[varies].min() <= 0:
         msg = "dispersion compares the variance of counts with their mean, and a gene has a mean below 0."
         raise ValueError(msg)
     weights = np.ones_like(mean)

@@ -46,7 +46,7 @@ class LeadingAxes:
 
     @classmethod
     def of(cls, embeddings: Sequence[Tensor], n_axes: int, *, whitening: float = 0.0) -> Self:
-        """Fit to ``m`` embeddings of the same spots, each ``(N, d)``."""
+        """Fit to ``m`` embeddings of the same spots, each ``(N, d)``; there are at most ``m d`` axes."""
         joined = _side_by_side(embeddings)
         mean = joined.mean(0)
         centered = joined - mean

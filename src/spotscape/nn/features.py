@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from spotscape.nn.graph import csr_tensor
@@ -93,10 +92,10 @@ class SparseFeatures(FeatureMatrix):
 
 
 class LowRankFeatures(FeatureMatrix):
-    r"""The best rank-r approximation :math:`X \approx S V^\top` with scores ``(N, r)`` and loadings ``(G, r)``.
+    r"""The matrix :math:`X = S V^\top` of rank r, held as scores ``(N, r)`` and loadings ``(G, r)``.
 
-    Products cost :math:`O((N + G)\,r\,h)` instead of :math:`O(N\,G\,h)`, and dropping a gene is still exact for the
-    approximated matrix: :math:`S V^\top \mathrm{diag}(m) W = S\,(V^\top (\mathrm{diag}(m) W))`.
+    Principal components stand for such a matrix. Products cost :math:`O((N + G)\,r\,h)` instead of
+    :math:`O(N\,G\,h)`, and dropping a gene is exact: :math:`S V^\top \mathrm{diag}(m) W = S\,(V^\top (\mathrm{diag}(m) W))`.
     """
 
     def __init__(self, scores: Tensor, loadings: Tensor) -> None:
@@ -157,21 +156,6 @@ def as_features(
         return SparseFeatures(sparse.csr_array(matrix, dtype=numpy_dtype), device)
     # Torch takes no array that may not be written to, such as a memory map.
     return DenseFeatures(torch.as_tensor(np.require(matrix, requirements=["C", "W"]), dtype=dtype, device=device))
-
-
-def low_rank_basis(matrix: Any, rank: int, *, seed: int, n_iter: int = 4) -> np.ndarray:
-    """The leading right singular vectors of a dense or sparse matrix ``(N, G)``, as float32 loadings ``(G, rank)``.
-
-    Nothing is centred, so a sparse matrix stays sparse (randomised SVD of Halko et al. 2011, by scikit-learn).
-    """
-    _, _, right = randomized_svd(matrix, rank, n_iter=n_iter, random_state=seed)
-    return np.ascontiguousarray(right.T, dtype=np.float32)
-
-
-def project(matrix: Any, loadings: Tensor) -> LowRankFeatures:
-    """Express ``matrix`` ``(N, G)`` in orthonormal loadings ``(G, r)``; new slices reuse the loadings of old ones."""
-    scores = np.asarray(matrix @ loadings.cpu().numpy(), dtype=np.float32)
-    return LowRankFeatures(torch.from_numpy(scores).to(loadings.device), loadings)
 
 
 class _SparseProduct(torch.autograd.Function):

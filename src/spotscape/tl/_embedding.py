@@ -61,19 +61,30 @@ def read_input(
 
 
 def choose_config(
-    kind: type[Config], config: Config | None, preset: Any, *, several_slices: bool, max_epochs: int | None
+    kind: type[Config],
+    config: Config | None,
+    preset: Any,
+    *,
+    several_slices: bool,
+    use_rep: str | None,
+    max_epochs: int | None,
 ) -> tuple[Config, str | None]:
-    """The configuration to train with, and the name of the preset that it is, ``None`` if it was handed in."""
+    """The configuration to train with, and the name of the preset that it is, ``None`` if it was handed in.
+
+    A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
+    """
     if config is not None and preset != "default":
         msg = f"preset={preset!r} and config exclude each other; give one of them."
         raise ValueError(msg)
     name = preset if config is None else None
     chosen = kind.of_preset(preset, several_slices=several_slices) if config is None else config
+    if use_rep not in (None, "X"):
+        chosen = dataclasses.replace(chosen, n_components=None)
     return (chosen if max_epochs is None else dataclasses.replace(chosen, max_epochs=max_epochs)), name
 
 
 def fit_and_write(
-    model: GraphEncoder[Any, Any, Any, Any],
+    model: GraphEncoder[Any, Any, Any],
     adata: AnnData,
     tissue: EmbeddingInput,
     slices: np.ndarray | None,
@@ -121,7 +132,7 @@ def _refuse_results(adata: AnnData, tissue: EmbeddingInput, decoded_layer: objec
         raise ValueError(msg)
 
 
-def _decode(model: GraphEncoder[Any, Any, Any, Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
+def _decode(model: GraphEncoder[Any, Any, Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
     """Decoded expression in all columns of the AnnData, NaN for genes that the model has not seen."""
     decoded: np.ndarray = np.maximum(model.reconstruct(tissue.matrix, tissue.graph), 0)
     if decoded.shape[1] == adata.n_vars:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
@@ -67,8 +66,7 @@ def spacross(
         Layer to use instead of ``adata.X``.
     use_rep
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is, so it should be
-        centred. Expression is standardised by gene and reduced to principal components
-        (``SpaCrossConfig.n_components``).
+        centred. Expression is scaled by gene and reduced to principal components (``SpaCrossConfig.n_components``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -110,7 +108,7 @@ def spacross(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``obsm['X_spacross' | key_added]``
-        Embedding, float32 array ``(n_obs, 16)``; the width is ``SpaCrossConfig.latent_size``.
+        Embedding, float32 array ``(n_obs, 12)``; the width is ``SpaCrossConfig.n_axes``.
     ``uns['spacross']``
         Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning
         rate by epoch), ``random_state``, ``version``.
@@ -151,7 +149,7 @@ def spacross(
     >>> sp.pp.spatial_neighbors_knn(adata)
     >>> sp.tl.spacross(adata, max_epochs=10)
     >>> adata.obsm["X_spacross"].shape
-    (300, 16)
+    (300, 12)
 
     References
     ----------
@@ -162,9 +160,9 @@ def spacross(
     require_data(adata)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
-    config, named = choose_config(SpaCrossConfig, config, preset, several_slices=several, max_epochs=max_epochs)
-    if use_rep not in (None, "X"):
-        config = dataclasses.replace(config, n_components=None)
+    config, named = choose_config(
+        SpaCrossConfig, config, preset, several_slices=several, use_rep=use_rep, max_epochs=max_epochs
+    )
     tissue = read_input(
         adata,
         neighbors_key=neighbors_key,

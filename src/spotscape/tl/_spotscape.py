@@ -59,7 +59,8 @@ def spotscape(
     layer
         Layer to use instead of ``adata.X``.
     use_rep
-        Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``.
+        Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is. Expression is
+        scaled by gene and reduced to principal components (``SpotscapeConfig.n_components``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -98,7 +99,7 @@ def spotscape(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``obsm['X_spotscape' | key_added]``
-        Embedding, float32 array ``(n_obs, 64)``; the width is ``SpotscapeConfig.latent_size``.
+        Embedding, float32 array ``(n_obs, 12)``; the width is ``SpotscapeConfig.n_axes``.
     ``uns['spotscape']``
         Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning
         rate by epoch), ``random_state``, ``version``.
@@ -138,7 +139,7 @@ def spotscape(
     >>> sp.pp.spatial_neighbors_knn(adata)
     >>> sp.tl.spotscape(adata, max_epochs=10)
     >>> adata.obsm["X_spotscape"].shape
-    (300, 64)
+    (300, 12)
 
     References
     ----------
@@ -150,7 +151,9 @@ def spotscape(
     require_data(adata)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
-    config, named = choose_config(SpotscapeConfig, config, preset, several_slices=several, max_epochs=max_epochs)
+    config, named = choose_config(
+        SpotscapeConfig, config, preset, several_slices=several, use_rep=use_rep, max_epochs=max_epochs
+    )
     tissue = read_input(
         adata,
         neighbors_key=neighbors_key,
