@@ -8,9 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from accuracy.settings import ABLATIONS_SPACROSS, ABLATIONS_SPOTSCAPE
-from accuracy.summary import current
-from accuracy.tissues import ROLES, SIMULATED
 from batch_effects import table as batch_effects_table
 from integration import table as integration_table
 from markdown_tables import write_table
@@ -20,15 +17,11 @@ from registration import summary
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TABLES = HERE.parent / "docs" / "_tables"
-STUDY = RESULTS / "study.csv"
-MAIN = ("floor_1", "floor_3", "floor_6", "spotscape", "spacross", "spotscape_paper", "spacross_paper")
 
 
 def main() -> None:
     """Write one file for each table."""
     TABLES.mkdir(exist_ok=True)
-    if STUDY.exists():
-        write_study(current(STUDY))
     write("registration", registration(summary(pd.read_csv(RESULTS / "registration.csv"))))
     write("registration_real", registration_real(pd.read_csv(RESULTS / "registration_real.csv")))
     for tissue, rows in pd.read_csv(RESULTS / "integration.csv").groupby("tissue"):
@@ -39,27 +32,6 @@ def main() -> None:
     write("speed_smoothed_pca", speed_smoothed_pca(pd.read_csv(RESULTS / "speed_smoothed_pca.csv")))
     write("batch_effects", batch_effects(pd.read_csv(RESULTS / "batch_effects.csv")))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
-
-
-def write_study(results: pd.DataFrame) -> None:
-    """Write what the study measured on whole tissues: the main methods, and on real ones what changes of them do."""
-    whole = results[results["tissue"].isin(ROLES) & (results["clusterer"] != "none")]
-    write("accuracy", accuracy(whole, MAIN).T)
-    real = whole[~whole["tissue"].isin(SIMULATED)]
-    write("ablation", accuracy(real, ("spotscape", *ABLATIONS_SPOTSCAPE)).T)
-    write("ablation_spacross", accuracy(real, ("spacross", *ABLATIONS_SPACROSS)))
-
-
-def accuracy(results: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
-    """Mean ± SD (number of seeds), a row for each method."""
-    keys = ["method", "tissue", "annotation", "clusterer"]
-    grouped = results.groupby(keys)["ari"].agg(["mean", "std", "count"]).reset_index()
-    spread = grouped["std"].map(" ± {:.3f}".format).where(grouped["count"] > 1, "")
-    grouped["ari"] = grouped["mean"].map("{:.3f}".format) + spread + grouped["count"].map(" ({})".format)
-    grouped["where"] = grouped["tissue"] + " `" + grouped["annotation"] + "`, " + grouped["clusterer"]
-    shown = grouped.pivot_table("ari", "method", "where", aggfunc="first").fillna("–")
-    shown = shown.loc[[method for method in methods if method in shown.index]]
-    return shown.loc[:, (shown != "–").any()].rename_axis(None, axis="columns").rename_axis("")
 
 
 def registration(results: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ SPOTSCAPE = (
     ),
     Change(
         "Components that neighbours share",
-        "The directions in which means over neighbours differ most, not single spots, most of whose difference is noise.",
+        "The directions in which means over neighbours differ most; most of what single spots differ by is noise.",
         "components_of_single_spots",
     ),
     Change(

@@ -16,8 +16,8 @@ import pandas as pd
 from markdown_tables import write_table
 
 from accuracy import plots, summary
-from accuracy.plots import CLUSTERER_NAMES, NAMES, PURPOSE
 from accuracy.changes import SPACROSS, SPOTSCAPE, Change
+from accuracy.plots import CLUSTERER_NAMES, NAMES, PURPOSE
 from accuracy.settings import DEFAULTS, FLOORS, LINEAR, SETTINGS, Setting
 from accuracy.summary import CLUSTERERS, PLACE, SHOWN
 from accuracy.tissues import ROLES, SIMULATED
