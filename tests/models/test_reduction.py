@@ -58,6 +58,13 @@ def test_each_field_is_heard(tissue: Callable[..., Any]) -> None:
     assert len(set(loadings)) == len(changes)
 
 
+def test_without_a_dispersion_genes_are_not_scaled(tissue: Callable[..., Any]) -> None:
+    expression, adjacency, _ = tissue()
+    found = fit(expression, adjacency, dispersion=None).components
+    same(found, PrincipalComponents.fit(np.expm1(expression), 8, graph=adjacency, scale=False, clip=3.0, seed=3))
+    np.testing.assert_array_equal(found.scale, 1)
+
+
 @pytest.mark.parametrize("config", [SpotscapeConfig(n_components=None), SpaCrossConfig(n_components=None)])
 def test_none_leaves_expression_as_it_is(config: Any, tissue: Callable[..., Any]) -> None:
     expression, adjacency, _ = tissue()

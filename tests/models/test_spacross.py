@@ -113,9 +113,10 @@ class TestEmbedding:
     @pytest.mark.parametrize("change", [{}, {"n_components": None}, {"decoder": "graph", "target_momentum": 0.9}])
     def test_it_finds_the_halves(self, change: dict[str, Any], tissue: MakeTissue, fit: Fit) -> None:
         expression, adjacency, truth = tissue()
-        embedding = fit(quick(max_epochs=150, **change)).embed(expression, adjacency)
+        config = quick(max_epochs=150, **change)
+        found = [fit(config, random_state=seed).embed(expression, adjacency) for seed in range(3)]
         assert agreement(truth, expression) < 0.7
-        assert agreement(truth, embedding) > 0.85
+        assert np.mean([agreement(truth, embedding) for embedding in found]) > 0.85
 
     @pytest.mark.parametrize("n_encoders", [1, 2])
     def test_shape_and_history(self, n_encoders: int, tissue: MakeTissue, fit: Fit) -> None:
@@ -200,7 +201,7 @@ class TestEmbedding:
         assert agreement(truth, embedding) > 0.8
 
     def test_encoders_are_averaged(self, tissue: MakeTissue, fit: Fit) -> None:
-        """Without whitening, squared distances are the mean of those of the encoders, but for what the last axes hold."""
+        """Without whitening, squared distances are the mean of the encoders', but for what the last axes hold."""
         expression, adjacency, _ = tissue()
         model = fit(quick(n_encoders=2, whitening=0.0, n_axes=None))
         single = [pdist(z.numpy(), "sqeuclidean") for z in model._encode(*model._inputs(expression, adjacency))]
@@ -212,7 +213,9 @@ class TestEmbedding:
         assert np.abs(single[0] - single[1]).max() > 0.1
 
     @pytest.mark.parametrize("n_encoders", [1, 2])
-    @pytest.mark.parametrize("change", [{}, {"n_axes": 3, "whitening": 0.0}, {"n_axes": None, "whitening": 1.0}], ids=str)
+    @pytest.mark.parametrize(
+        "change", [{}, {"n_axes": 3, "whitening": 0.0}, {"n_axes": None, "whitening": 1.0}], ids=str
+    )
     def test_leading_axes_of_the_encoders(
         self, change: dict[str, Any], n_encoders: int, tissue: MakeTissue, fit: Fit
     ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotscape.nn import integrate
-from spotscape.nn.integration import _average, _mutual_pairs, _share_of_partners, _solve
+from spotscape.nn.integration import _around_slices, _average, _mutual_pairs, _share_of_partners, _solve
 
 
 def places(n: int, seed: int, kinds: tuple[int, ...] = (0, 1, 2)) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +43,25 @@ def test_takes_off_an_offset(average: bool) -> None:
     # What the ridge holds back in one round is there for the next.
     again = integrate(embedding, slices, average=average, n_rounds=6)
     assert gap(again, slices, kind) < 0.5 * gap(found, slices, kind)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_offset_that_hides_partners(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Larger than the tissue, it leaves few partners around the common mean; around each slice's own there are many."""
+    embedding, slices, kind = two_slices(offset=3, seed=seed)
+    values, rows = torch.from_numpy(embedding), [torch.from_numpy(np.flatnonzero(slices == name)) for name in (0, 1)]
+    common = torch.nn.functional.normalize(values - values.mean(0), dim=1)
+    shares = [
+        _share_of_partners(_mutual_pairs(directions, rows, 10), rows)
+        for directions in (common, _around_slices(values, rows))
+    ]
+    assert shares[0] < 0.2
+    assert shares[1] > 0.9
+    left = gap(integrate(embedding, slices), slices, kind)
+    monkeypatch.setattr("spotscape.nn.integration._MANY_MORE", np.inf)
+    around_the_common_mean = gap(integrate(embedding, slices), slices, kind)
+    assert left < 0.03 * gap(embedding, slices, kind)
+    assert left < around_the_common_mean / 2
 
 
 def test_share_of_partners_by_hand() -> None:

@@ -631,7 +631,7 @@ class TestSpotscape:
         assert set(record["history"]) == {"loss", "telescope", "reconstruction", "lr"}
 
     def test_configuration(self, adata: AnnData) -> None:
-        config = sp.models.SpotscapeConfig(latent_size=8, max_epochs=50)
+        config = sp.models.SpotscapeConfig(n_axes=8, max_epochs=50)
         spotscape(adata, config=config)
         assert adata.obsm["X_spotscape"].shape == (300, 8)
         assert adata.uns["spotscape"]["params"]["max_epochs"] == 3
@@ -647,7 +647,9 @@ class TestSpotscape:
     def test_it_says_what_it_does(self, adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):
             spotscape(adata)
-        assert "Training Spotscape on 300 spots and 100 genes: 4 encoder(s), 3 epochs each, on cpu." in caplog.text
+        n_encoders = sp.models.SpotscapeConfig().n_encoders
+        text = f"Training Spotscape on 300 spots and 100 genes: {n_encoders} encoder(s), 3 epochs each, on cpu."
+        assert text in caplog.text
         assert "Adding `adata.obsm['X_spotscape']`." in caplog.text
 
 
@@ -661,7 +663,7 @@ class TestSpaCross:
         assert set(adata.uns["spacross"]["history"]) == {"loss", "reconstruction", "consistency", "lr"}
 
     def test_configuration(self, adata: AnnData) -> None:
-        spacross(adata, config=sp.models.SpaCrossConfig(latent_size=8, max_epochs=50, n_components=20))
+        spacross(adata, config=sp.models.SpaCrossConfig(n_axes=8, max_epochs=50, n_components=20))
         assert adata.obsm["X_spacross"].shape == (300, 8)
         params = adata.uns["spacross"]["params"]
         assert (params["max_epochs"], params["n_components"]) == (3, 20)
@@ -673,38 +675,6 @@ class TestSpaCross:
         model = sp.models.SpaCross(sp.models.SpaCrossConfig(max_epochs=3))
         embedding = model.fit(matrix, graph, progress_bar=False).embed(matrix, graph)
         np.testing.assert_array_equal(embedding, adata.obsm["X_spacross"])
-
-    @pytest.mark.parametrize("form", ["dense", "float64", "sparse", "frame"])
-    def test_a_representation_is_taken_as_it_is(self, adata: AnnData, form: str) -> None:
-        """Scores of a PCA are neither standardised nor reduced once more, whatever ``n_components`` says."""
-        scores = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
-        convert = {
-            "dense": lambda x: x,
-            "float64": lambda x: x.astype(np.float64),
-            "sparse": sparse.csr_array,
-            "frame": lambda x: pd.DataFrame(x, index=adata.obs_names, columns=[f"PC{i}" for i in range(20)]),
-        }[form]
-        adata.obsm["X_pca"] = convert(scores)
-        spacross(adata, use_rep="X_pca", config=sp.models.SpaCrossConfig(n_components=5))
-        params = adata.uns["spacross"]["params"]
-        assert (params["n_components"], params["n_features"]) == (None, 20)
-        assert params["source"] == "adata.obsm['X_pca']"
-        graph = adata.obsp["spatial_connectivities"]
-        model = sp.models.SpaCross(sp.models.SpaCrossConfig(max_epochs=3, n_components=None))
-        embedding = model.fit(scores, graph, progress_bar=False).embed(scores, graph)
-        np.testing.assert_array_equal(embedding, adata.obsm["X_spacross"])
-
-    def test_x_by_its_name_is_expression(self, adata: AnnData) -> None:
-        expected = spacross(adata, copy=True).obsm["X_spacross"]
-        named = spacross(adata, use_rep="X", copy=True)
-        assert named.uns["spacross"]["params"]["n_components"] is not None
-        np.testing.assert_array_equal(named.obsm["X_spacross"], expected)
-
-    def test_the_configuration_handed_in_is_not_changed(self, adata: AnnData) -> None:
-        config = sp.models.SpaCrossConfig(n_components=5, max_epochs=50)
-        adata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(300, 20))
-        spacross(adata, use_rep="X_pca", config=config)
-        assert config == sp.models.SpaCrossConfig(n_components=5, max_epochs=50)
 
     @pytest.mark.parametrize("log1p", [True, False])
     def test_recipe(self, log1p: bool) -> None:
@@ -726,6 +696,44 @@ class TestSpaCross:
 
 
 CONFIGS = {"X_spotscape": sp.models.SpotscapeConfig, "X_spacross": sp.models.SpaCrossConfig}
+
+
+@both_encoders
+class TestRepresentations:
+    @pytest.mark.parametrize("form", ["dense", "float64", "sparse", "frame", "positive"])
+    def test_they_are_taken_as_they_are(self, adata: AnnData, tool: Tool, key: str, form: str) -> None:
+        """Neither exponentiated nor scaled nor reduced once more, whatever ``n_components`` says."""
+        scores = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
+        if form == "positive":
+            scores = np.abs(scores)
+        convert = {
+            "float64": lambda x: x.astype(np.float64),
+            "sparse": sparse.csr_array,
+            "frame": lambda x: pd.DataFrame(x, index=adata.obs_names, columns=[f"PC{i}" for i in range(20)]),
+        }.get(form, lambda x: x)
+        adata.obsm["X_pca"] = convert(scores)
+        tool(adata, use_rep="X_pca", config=CONFIGS[key](n_components=5))
+        params = adata.uns[key.removeprefix("X_")]["params"]
+        assert (params["n_components"], params["n_features"]) == (None, 20)
+        assert params["source"] == "adata.obsm['X_pca']"
+        graph = adata.obsp["spatial_connectivities"]
+        kind = sp.models.Spotscape if key == "X_spotscape" else sp.models.SpaCross
+        model = kind(CONFIGS[key](max_epochs=3, n_components=None))
+        matrix = sparse.csr_array(scores) if form == "sparse" and key == "X_spotscape" else scores
+        embedding = model.fit(matrix, graph, progress_bar=False).embed(matrix, graph)
+        np.testing.assert_array_equal(embedding, adata.obsm[key])
+
+    def test_x_by_its_name_is_expression(self, adata: AnnData, tool: Tool, key: str) -> None:
+        expected = tool(adata, copy=True).obsm[key]
+        named = tool(adata, use_rep="X", copy=True)
+        assert named.uns[key.removeprefix("X_")]["params"]["n_components"] is not None
+        np.testing.assert_array_equal(named.obsm[key], expected)
+
+    def test_the_configuration_handed_in_is_not_changed(self, adata: AnnData, tool: Tool, key: str) -> None:
+        config = CONFIGS[key](n_components=5, max_epochs=50)
+        adata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(300, 20))
+        tool(adata, use_rep="X_pca", config=config)
+        assert config == CONFIGS[key](n_components=5, max_epochs=50)
 
 
 @both_encoders

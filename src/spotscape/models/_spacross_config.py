@@ -47,7 +47,7 @@ class SpaCrossConfig:
         The embeddings of all encoders are rotated onto their leading axes, and each axis is divided by its standard
         deviation to the power ``whitening``. Most of the variance lies in few axes, so without it k-means sees little
         else, and further axes are noise that a mixture takes as seriously as the others. ``n_axes=None`` keeps
-        ``latent_size`` axes; together with a ``whitening`` of 0 it leaves the embedding of a single encoder as it is, as
+        ``latent_size`` axes; with a ``whitening`` of 0 beside it, the embedding of a single encoder stays as it is, as
         in the paper.
     n_components
         Genes are scaled and reduced to this many principal components, 200 in the paper: fewer leave out noise that a
@@ -57,8 +57,8 @@ class SpaCrossConfig:
         most of the difference between spots is noise, which is not shared by neighbours.
     linear_scale
         Whether logarithms are undone before the genes are scaled; values above 20 show that there are none. What is
-        averaged over neighbours are counts then, not their logarithms. The paper takes logarithms, its released notebooks
-        do not.
+        averaged over neighbours are counts then, not their logarithms. The paper takes logarithms, its released
+        notebooks do not.
     dispersion
         How much more than others a gene counts that varies beyond counting noise: 0 gives all genes the same variance,
         1 is what Pearson residuals do, and with ``None`` genes are not scaled and count by their variance

@@ -42,8 +42,8 @@ class SpotscapeConfig:
         Widths of the two graph convolutions (256 and 64 in the paper).
     n_encoders
         Encoders trained from different random weights. Distances between spots are averaged over them and the result is
-        rotated onto its leading axes. Steadier over seeds on layered Visium tissue, no different on STARmap, and as many
-        times slower; the paper trains one.
+        rotated onto its leading axes. Steadier over seeds on layered Visium tissue, no different on STARmap, and as
+        many times slower; the paper trains one.
     latent_relu
         Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
         axis, no dimension can die, and the decoder loses nothing.
@@ -51,12 +51,12 @@ class SpotscapeConfig:
         The embeddings of all encoders are rotated onto their leading axes, and each axis is divided by its standard
         deviation to the power ``whitening``. Most of the variance lies in few axes, so without it k-means sees little
         else, and further axes are noise that a mixture takes as seriously as the others. ``n_axes=None`` keeps
-        ``latent_size`` axes; together with a ``whitening`` of 0 it leaves the embedding of a single encoder as it is, as
+        ``latent_size`` axes; with a ``whitening`` of 0 beside it, the embedding of a single encoder stays as it is, as
         in the paper.
     n_components
         The encoder sees expression through this many principal components of its scaled genes; genes are still dropped
-        one by one, exactly. It denoises, and makes a step many times cheaper. ``None`` takes the expression as it is, as
-        the paper does; the four fields below say nothing then.
+        one by one, exactly. It denoises, and makes a step many times cheaper. ``None`` takes the expression as it is,
+        as the paper does; the four fields below say nothing then.
     spatial_components
         Whether components are the directions in which means over neighbours differ most, rather than single spots:
         most of the difference between spots is noise, which is not shared by neighbours.
@@ -163,7 +163,7 @@ class SpotscapeConfig:
 
     @classmethod
     def several_slices(cls, **changes: Any) -> Self:
-        """The defaults for several slices: one encoder, trained three times as long.
+        """The defaults for several slices: one encoder, trained for longer.
 
         Averaging over slices does what averaging over encoders does for a single one, and longer training makes
         k-means find the joint regions more often (measured on four slices of human cortex).

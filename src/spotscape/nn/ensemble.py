@@ -69,7 +69,7 @@ def _side_by_side(embeddings: Sequence[Tensor]) -> Tensor:
 
 
 def _scales(spread: Tensor, whitening: float) -> Tensor:
-    """Factors that bring each spread to the power of one minus ``whitening``; axes that are mere rounding are left out."""
+    """Factors that bring each spread to the power of one minus ``whitening``; 0 for axes that are mere rounding."""
     alive = spread > _ROUNDING * spread.max()
     scales = torch.where(alive, torch.where(alive, spread, 1.0) ** -whitening, 0.0)
     squares = (spread * scales).square().sum()

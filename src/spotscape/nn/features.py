@@ -95,7 +95,8 @@ class LowRankFeatures(FeatureMatrix):
     r"""The matrix :math:`X = S V^\top` of rank r, held as scores ``(N, r)`` and loadings ``(G, r)``.
 
     Principal components stand for such a matrix. Products cost :math:`O((N + G)\,r\,h)` instead of
-    :math:`O(N\,G\,h)`, and dropping a gene is exact: :math:`S V^\top \mathrm{diag}(m) W = S\,(V^\top (\mathrm{diag}(m) W))`.
+    :math:`O(N\,G\,h)`, and dropping a gene is exact:
+    :math:`S V^\top \mathrm{diag}(m) W = S\,(V^\top (\mathrm{diag}(m) W))`.
     """
 
     def __init__(self, scores: Tensor, loadings: Tensor) -> None:
