@@ -67,6 +67,29 @@ def test_faiss_drops_the_last_where_the_excluded_one_is_far_away() -> None:
     assert found.indices.tolist() == [[0, 1]]
 
 
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+@pytest.mark.parametrize("without_itself", [True, False])
+def test_between_slices(backend: similarity.Backend, without_itself: bool) -> None:
+    if backend == "faiss":
+        pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    rows, slices = points(40, 3).float(), torch.arange(40) % 3
+    itself = torch.arange(40) if without_itself else None
+    full = (rows @ rows.T).masked_fill(slices[:, None] == slices, -torch.inf)
+    found = most_similar(rows, rows, 4, exclude=itself, between=(slices, slices), backend=backend)
+    assert torch.equal(found.indices, full.topk(4, dim=1).indices)
+    torch.testing.assert_close(found.similarities, full.topk(4, dim=1).values)
+
+
+def test_all_have_as_many_as_the_one_with_the_fewest() -> None:
+    """Slice 0 has five spots, so that a spot of slice 1 has five candidates; one less if it leaves one of them out."""
+    rows, slices = points(20, 3), (torch.arange(20) >= 5).long()
+    assert most_similar(rows, rows, 9, between=(slices, slices)).indices.shape == (20, 5)
+    left_out = torch.zeros(20, dtype=torch.int64)
+    assert most_similar(rows, rows, 9, exclude=left_out, between=(slices, slices)).indices.shape == (20, 4)
+    with pytest.raises(ValueError, match="none is left"):
+        most_similar(rows, rows, 1, between=(slices * 0, slices * 0))
+
+
 def test_tiles_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = points(50, 1)
     whole = most_similar(rows, rows, 5, exclude=torch.arange(50))

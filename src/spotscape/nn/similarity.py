@@ -16,7 +16,8 @@ from torch import Tensor
 
 from spotscape._core.validation import require_choice, require_positive_int
 
-Backend = Literal["auto", "torch", "faiss"]
+Backend = Literal["auto", "torch", "faiss", "triton"]
+_BACKENDS = ("auto", "torch", "faiss", "triton")
 
 # Entries of one tile: 16 MB in float32, which large caches hold and any laptop has.
 _TILE_ENTRIES = 2**22
@@ -40,7 +41,13 @@ class MostSimilar(NamedTuple):
 
 @torch.no_grad()
 def most_similar(
-    queries: Tensor, candidates: Tensor, k: int, *, exclude: Tensor | None = None, backend: Backend = "auto"
+    queries: Tensor,
+    candidates: Tensor,
+    k: int,
+    *,
+    exclude: Tensor | None = None,
+    between: tuple[Tensor, Tensor] | None = None,
+    backend: Backend = "auto",
 ) -> MostSimilar:
     """Find the ``k`` candidates with the largest inner product with each query; for unit rows that is the cosine.
 
@@ -51,17 +58,29 @@ def most_similar(
     candidates
         Shape ``(M, d)``, of the same type and on the same device.
     k
-        Number of candidates for each query; fewer come back if there are fewer.
+        Number of candidates for each query; fewer come back, for all, if one of them has fewer.
     exclude
         One candidate that each query must not have, int64 ``(Q,)``: itself, for queries out of the candidates.
+    between
+        Numbers of the slices of the queries ``(Q,)`` and of the candidates ``(M,)``, int64: a query has candidates of
+        other slices only. ``None`` lets it have any.
     backend
-        ``"torch"``, or ``"faiss"`` for that library's flat index (extra ``faiss``; float32 on the CPU). ``"auto"`` is
-        torch, which was the faster of the two where we measured it (``benchmarks/similarity.py``).
+        ``"torch"``; ``"faiss"`` for that library's flat index (extra ``faiss``; float32 on the CPU); or ``"triton"``, a
+        kernel for CUDA that writes no similarities but those it returns (float32; Triton comes with torch for CUDA).
+        ``"auto"`` is torch on every device: on the CPU it was faster than faiss where we measured it
+        (``benchmarks/similarity.py``), and the kernel has been checked but not timed.
 
     Returns
     -------
     Indices and similarities; of equally similar ones any, but the same each time. No gradient flows through them;
     recompute the few products that need one.
+
+    Raises
+    ------
+    ImportError
+        If the backend is not installed.
+    ValueError
+        If a query has no candidate left; if an argument has no such choice.
 
     Examples
     --------
@@ -72,13 +91,35 @@ def most_similar(
     [1, 0, 1]
     """
     require_positive_int(k, "k")
-    require_choice(backend, "backend", ("auto", "torch", "faiss"))
-    k = min(k, len(candidates) - (exclude is not None))
+    require_choice(backend, "backend", _BACKENDS)
+    k = min(k, _n_left(len(candidates), exclude, between))
     if k < 1:
-        msg = f"there are {len(candidates)} candidates, and none is left once a query leaves one out."
+        msg = f"there are {len(candidates)} candidates, and none is left once a query leaves some out."
         raise ValueError(msg)
     if backend == "faiss":
-        return _search_faiss(queries, candidates, k, exclude)
+        return _search_faiss(queries, candidates, k, exclude, between)
+    if backend == "triton":
+        from spotscape.nn.kernels.top_k import top_k
+
+        return MostSimilar(*top_k(queries, candidates, k, exclude=exclude, between=between))
+    return _search_tiles(queries, candidates, k, exclude, between)
+
+
+def _n_left(n_candidates: int, exclude: Tensor | None, between: tuple[Tensor, Tensor] | None) -> int:
+    """How many candidates every query has."""
+    if between is None or len(between[0]) == 0:
+        return n_candidates - (exclude is not None)
+    own, other = between
+    sizes = torch.bincount(other, minlength=int(own.max()) + 1)
+    left = n_candidates - sizes[own]
+    if exclude is not None:
+        left = left - (other[exclude] != own).long()
+    return int(left.min())
+
+
+def _search_tiles(
+    queries: Tensor, candidates: Tensor, k: int, exclude: Tensor | None, between: tuple[Tensor, Tensor] | None
+) -> MostSimilar:
     rows = max(1, _TILE_ENTRIES // len(candidates))
     # One piece of memory for all tiles: the system's fresh pages would cost more time than the search, and small
     # results between freed tiles would keep those from being used again.
@@ -91,6 +132,8 @@ def most_similar(
         products = torch.mm(own, candidates.T, out=tile[: len(own)])
         if exclude is not None:
             products.scatter_(1, exclude[chosen, None], -torch.inf)
+        if between is not None:
+            products.masked_fill_(between[0][chosen, None] == between[1], -torch.inf)
         indices[chosen], similarities[chosen] = _best(products, k)
     return MostSimilar(indices, similarities)
 
@@ -115,7 +158,11 @@ def _shortlist(products: Tensor, k: int) -> Tensor:
     return torch.cat([chosen.flatten(1), columns[in_blocks:].expand(n_queries, -1)], dim=1)
 
 
-def _search_faiss(queries: Tensor, candidates: Tensor, k: int, exclude: Tensor | None) -> MostSimilar:
+def _search_faiss(
+    queries: Tensor, candidates: Tensor, k: int, exclude: Tensor | None, between: tuple[Tensor, Tensor] | None
+) -> MostSimilar:
+    if between is not None:
+        return _search_slices(queries, candidates, k, exclude, between)
     import faiss
 
     index = faiss.IndexFlatIP(candidates.shape[1])
@@ -129,3 +176,20 @@ def _search_faiss(queries: Tensor, candidates: Tensor, k: int, exclude: Tensor |
     keep = indices != exclude[:, None]
     keep[keep.all(1), -1] = False
     return MostSimilar(indices[keep].view(-1, k), similarities[keep].view(-1, k))
+
+
+def _search_slices(
+    queries: Tensor, candidates: Tensor, k: int, exclude: Tensor | None, between: tuple[Tensor, Tensor]
+) -> MostSimilar:
+    """Search with faiss, which has no mask, slice by slice, each among the candidates of the others."""
+    indices = queries.new_empty(len(queries), k, dtype=torch.int64)
+    similarities = queries.new_empty(len(queries), k)
+    for name in between[0].unique():
+        own, others = (between[0] == name).nonzero()[:, 0], (between[1] != name).nonzero()[:, 0]
+        # A candidate of the query's own slice is left out already; the place past the end stands for it.
+        place = torch.full((len(candidates),), len(others), device=queries.device)
+        place[others] = torch.arange(len(others), device=queries.device)
+        without = None if exclude is None else place[exclude[own]]
+        found = _search_faiss(queries[own], candidates[others], k, without, None)
+        indices[own], similarities[own] = others[found.indices], found.similarities
+    return MostSimilar(indices, similarities)
