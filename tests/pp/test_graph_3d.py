@@ -87,6 +87,7 @@ def test_the_part_within_slices_is_the_graph_within_slices() -> None:
 
 @given(SEEDS, st.integers(1, 6), st.integers(1, 4))
 @settings(max_examples=15, deadline=None)
+@pytest.mark.filterwarnings("ignore:the nearest spots of adjacent slices")
 def test_equals_brute_force(seed: int, n_neighs: int, between: int) -> None:
     adata = three_slices(seed)
     z = np.random.default_rng(seed).permutation(3)[adata.obs["slice"].cat.codes] + 0.2 * cells(125, seed)[:, 0]

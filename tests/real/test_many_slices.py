@@ -48,12 +48,5 @@ def test_slices_are_mixed_and_layers_found(cortex: AnnData) -> None:
         }
     assert scores[True]["ilisi"] > max(0.6, scores[False]["ilisi"] + 0.2)
     assert scores[True]["clisi"] > 0.95
-    # So short a training leaves the mixture unsteady, between .38 and .53 with these seeds.
-    assert np.mean([joint_agreement(cortex, seed) for seed in range(3)]) > 0.4
-
-
-def joint_agreement(cortex: AnnData, seed: int) -> float:
-    config = SpotscapeConfig.several_slices(max_epochs=80)
-    sp.tl.spotscape(cortex, library_key="slice", config=config, random_state=seed)
-    sp.tl.domains(cortex, n_domains=7, use_rep="X_spotscape", method="gmm")
-    return sp.metrics.ari(cortex.obs["domain"], cortex.obs["spotscape_domain"])
+    sp.tl.domains(cortex, n_domains=7, use_rep="X_True")
+    assert sp.metrics.ari(cortex.obs["domain"], cortex.obs["spotscape_domain"]) > 0.4
