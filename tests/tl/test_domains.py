@@ -67,6 +67,32 @@ def test_degenerate_embedding(method: str, n_domains: int) -> None:
     assert adata.obs["spotscape_domain"].nunique() == n_domains
 
 
+class TestConfidence:
+    """The posterior of the mixture; none where there is none."""
+
+    def test_is_the_posterior_of_the_own_domain(self, adata: ad.AnnData) -> None:
+        # Two tight groups and one spot midway: with equal weights it belongs to both by one half.
+        adata = ad.AnnData(np.zeros((9, 1), dtype=np.float32))
+        adata.obsm["X"] = np.array([0, 0.1, 0, -0.1, 5, 9.9, 10, 10.1, 10])[:, None]
+        sp.tl.domains(adata, n_domains=2, method="gmm", use_rep="X")
+        confidence = adata.obs["spotscape_domain_confidence"]
+        assert confidence.dtype == np.float32
+        assert confidence.idxmin() == "4"
+        assert 0.5 <= confidence.iloc[4] < 0.75
+        assert (confidence.drop("4") > 0.99).all()
+
+    @pytest.mark.parametrize("method", ["kmeans", "leiden"])
+    def test_of_an_earlier_call_is_removed(self, adata: ad.AnnData, method: str) -> None:
+        sp.tl.domains(adata, n_domains=4, method="gmm")
+        sp.tl.domains(adata, n_domains=4, method=method)
+        assert "spotscape_domain_confidence" not in adata.obs
+
+    def test_a_column_of_the_user_is_not(self, adata: ad.AnnData) -> None:
+        adata.obs["d_confidence"] = 1.0
+        sp.tl.domains(adata, n_domains=4, method="kmeans", key_added="d")
+        assert (adata.obs["d_confidence"] == 1).all()
+
+
 def test_leiden_without_a_number_uses_the_resolution(adata: ad.AnnData) -> None:
     sp.tl.domains(adata, method="leiden", resolution=0.2, key_added="few")
     sp.tl.domains(adata, method="leiden", resolution=3, key_added="many")
@@ -112,7 +138,8 @@ def test_nothing_else_is_touched(adata: ad.AnnData, method: str) -> None:
     assert (adata.X != before.X).nnz == 0
     assert {*adata.uns} == {"neighbors", "spotscape_domain"}
     assert adata.uns["neighbors"] == {"mine": 1}
-    assert {*adata.obs} == {"truth", "spotscape_domain"}
+    confidence = {"spotscape_domain_confidence"} if method == "gmm" else set()
+    assert {*adata.obs} == {"truth", "spotscape_domain"} | confidence
     assert not adata.obsp
     np.testing.assert_array_equal(adata.obsm["X_spotscape"], before.obsm["X_spotscape"])
 

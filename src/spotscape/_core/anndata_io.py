@@ -57,6 +57,14 @@ def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]], *, log: bool
                 logger.info("Adding `adata.%s['%s']`.", slot, key)
 
 
+def remove(adata: AnnData, slot: str, key: str) -> None:
+    """Take out what an earlier call wrote and this one did not, lest it be read as belonging to the new result."""
+    entries = getattr(adata, slot)
+    if key in entries:
+        del entries[key]
+        logger.info("Removing `adata.%s['%s']` of an earlier call.", slot, key)
+
+
 def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:
     if slot == "uns":
         return

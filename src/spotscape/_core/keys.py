@@ -21,6 +21,15 @@ ENCODERS: Final = (SPOTSCAPE, SPACROSS)
 X_ENCODERS: Final = (X_SPOTSCAPE, X_SPACROSS)
 
 
+def confidence_of(key: str) -> str:
+    """Name of the column with the confidence of the domains ``key``.
+
+    >>> confidence_of("spotscape_domain")
+    'spotscape_domain_confidence'
+    """
+    return f"{key}_confidence"
+
+
 def graph_keys(key_added: str) -> tuple[str, str, str]:
     """Names of a graph's record in ``uns`` and its connectivities and distances in ``obsp`` (squidpy's layout).
 

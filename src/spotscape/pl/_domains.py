@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spotscape._core.validation import coordinates, require_data, require_positive_int, slice_labels
-from spotscape.pl._values import read_values
+from spotscape.pl._values import Categories, Numbers, read_confidence, read_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,6 +29,7 @@ def domains(
     layer: str | None = None,
     ncols: int = 4,
     palette: Palette | None = None,
+    confidence: str | None = None,
     cmap: str = "viridis",
     vmin: float | None = None,
     vmax: float | None = None,
@@ -64,6 +66,9 @@ def domains(
     palette
         Colours of categories: name of a matplotlib colormap, list, or dict from category to colour. ``None`` takes
         ``adata.uns["<color>_colors"]``, and where that is missing 24 colours that colour-blind people can tell apart.
+    confidence
+        Column of ``adata.obs`` with numbers between 0 and 1 by which the colours of categories fade, such as
+        ``"spotscape_domain_confidence"`` of :func:`spotscape.tl.consensus_domains`. ``None`` shows them in full colour.
     cmap
         Colormap of numbers.
     vmin, vmax
@@ -97,11 +102,12 @@ def domains(
     Raises
     ------
     KeyError
-        If ``color``, ``layer``, the coordinates or ``library_key`` do not exist.
+        If ``color``, ``layer``, ``confidence``, the coordinates or ``library_key`` do not exist.
     ValueError
-        If ``palette`` or ``title`` do not fit, ``size`` is not positive, or ``ax`` is given for more than one panel.
+        If ``palette`` or ``title`` do not fit, ``size`` is not positive, ``confidence`` lies outside 0 to 1, or ``ax``
+        is given for more than one panel.
     TypeError
-        If ``library_key`` is not categorical.
+        If ``library_key`` is not categorical, or ``confidence`` not numeric.
 
     Examples
     --------
@@ -129,10 +135,16 @@ def domains(
         msg = f"ax takes one panel, but {len(pieces)} slice(s) of {len(names)} key(s) make {len(titles)}; leave ax out."
         raise ValueError(msg)
     columns = [read_values(adata, name, layer=layer, palette=palette, vmin=vmin, vmax=vmax) for name in names]
+    if confidence is not None:
+        columns = _fade(columns, read_confidence(adata, confidence))
     style = Style(ncols=ncols, size=size, cmap=cmap, invert_y=invert_y, legend=legend)
     if ax is not None:
         return draw_on(ax, pieces[0], columns[0], style, titles[0])
     return draw_sheet(pieces, columns, style, titles=titles, figsize=figsize, dpi=dpi)
+
+
+def _fade(columns: list[Categories | Numbers], confidence: np.ndarray) -> list[Categories | Numbers]:
+    return [replace(one, confidence=confidence) if isinstance(one, Categories) else one for one in columns]
 
 
 def _slices(adata: AnnData, *, spatial_key: str, library_key: str | None, image: bool) -> list[Slice]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # Cells overlap a little where they crowd and still leave no holes where they do not.
 _DISC_IN_SPACINGS = 1.45
 _SIZE_OVER_IMAGE = 0.7
+# What spots without confidence fade to, and the share of their colour that they keep: it still says which domain.
+_PALE = "#F7F7F7"
+_FAINTEST = 0.08
 
 
 class Tiles(PathCollection):
@@ -117,10 +120,17 @@ def face_colors(values: Categories | Numbers, rows: np.ndarray, cmap: str) -> np
     """RGBA of the spots ``rows``."""
     if isinstance(values, Categories):
         # The last colour serves the code -1.
-        return np.asarray(to_rgba_array([*values.colors, UNLABELLED])[values.codes[rows]])
+        colors_of_rows = np.asarray(to_rgba_array([*values.colors, UNLABELLED])[values.codes[rows]])
+        return colors_of_rows if values.confidence is None else faded(colors_of_rows, values.confidence[rows])
     colors: np.ndarray = np.array(color_scale(values, cmap).to_rgba(values.values[rows]))
     colors[~np.isfinite(values.values[rows])] = to_rgba_array(UNLABELLED)
     return colors
+
+
+def faded(colors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Colours mixed with near-white, opaque: transparent tiles would show where they overlap."""
+    strength = _FAINTEST + (1 - _FAINTEST) * confidence[:, None]
+    return np.asarray(strength * colors + (1 - strength) * to_rgba_array(_PALE))
 
 
 def color_scale(values: Numbers, cmap: str) -> ScalarMappable:

@@ -24,12 +24,16 @@ _PERCENTILES = (1, 99)
 
 @dataclass(frozen=True)
 class Categories:
-    """Category of every spot (-1: unlabelled), and the names and colours of the categories."""
+    """Category of every spot (-1: unlabelled), the names and colours of the categories, and how sure each spot is.
+
+    ``confidence`` lies between 0 and 1, NaN counting as 0; ``None`` shows all spots in full colour.
+    """
 
     key: str
     codes: np.ndarray
     names: list[str]
     colors: list[str]
+    confidence: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,20 @@ def read_values(
         f"in adata.var_names."
     )
     raise KeyError(msg)
+
+
+def read_confidence(adata: AnnData, key: str) -> np.ndarray:
+    """A column of ``obs`` with numbers between 0 and 1; unknown ones are 0."""
+    require_key(adata.obs, key, "adata.obs", hint="sp.tl.consensus_domains and sp.tl.domains(method='gmm') write one")
+    column = adata.obs[key]
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        msg = f"adata.obs[{key!r}] has dtype {column.dtype}; confidence must be numbers between 0 and 1."
+        raise TypeError(msg)
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.nanmin(values, initial=0) < 0 or np.nanmax(values, initial=0) > 1:
+        msg = f"adata.obs[{key!r}] lies between {np.nanmin(values):g} and {np.nanmax(values):g}; expected 0 to 1."
+        raise ValueError(msg)
+    return np.nan_to_num(values)
 
 
 def _categories(adata: AnnData, key: str, column: pd.Series, palette: Palette | None) -> Categories:

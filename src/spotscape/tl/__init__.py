@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from spotscape.tl._consensus_domains import consensus_domains
 from spotscape.tl._domains import domains
 from spotscape.tl._integrate import integrate_slices
 from spotscape.tl._match_slices import match_slices
+from spotscape.tl._refine_domains import refine_domains
 from spotscape.tl._smoothed_pca import smoothed_pca
 from spotscape.tl._spacross import spacross
 from spotscape.tl._spotscape import spotscape
 
-__all__ = ["domains", "integrate_slices", "match_slices", "smoothed_pca", "spacross", "spotscape"]
+__all__ = [
+    "consensus_domains",
+    "domains",
+    "integrate_slices",
+    "match_slices",
+    "refine_domains",
+    "smoothed_pca",
+    "spacross",
+    "spotscape",
+]

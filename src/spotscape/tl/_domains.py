@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, write
+from spotscape._core.anndata_io import record, remove, write
 from spotscape._core.randomness import RandomSource
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
@@ -73,6 +73,9 @@ def domains(
 
     - ``obs[key_added]`` : category of strings ``"0"``, ``"1"``, ... in natural order, shape ``(n_obs,)``. ``"0"`` is
       the largest domain; domains of equal size are in the order of their first spots.
+    - ``obs[f"{key_added}_confidence"]`` : float32, for ``method="gmm"`` only: posterior probability of the domain that
+      the spot was given. k-means and Leiden have none, and one of an earlier call is removed;
+      :func:`spotscape.tl.consensus_domains` has one for any clusterer.
     - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: inertia, mean log-likelihood
       per spot, or leiden's resolution; and its value).
 
@@ -93,6 +96,7 @@ def domains(
     --------
     spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, which make an embedding.
     spotscape.tl.smoothed_pca : The instant linear baseline.
+    spotscape.tl.consensus_domains : Domains on which several trainings agree, with a confidence for each spot.
     spotscape.pl.domains : The domains in the tissue.
 
     Examples
@@ -129,7 +133,10 @@ def domains(
         params |= {"resolution": resolution, "n_neighbors": n_neighbors}
     target = adata.copy() if copy else adata
     criterion = {"name": found.criterion, "value": found.value}
-    write(target, {"obs": {key_added: _categories(found)}, "uns": {key_added: record(params, criterion=criterion)}})
+    columns: dict[str, Any] = {key_added: categories(found.labels), **_confidence(found, key_added)}
+    if found.posterior is None and key_added in target.uns:
+        remove(target, "obs", keys.confidence_of(key_added))
+    write(target, {"obs": columns, "uns": {key_added: record(params, criterion=criterion)}})
     return target if copy else None
 
 
@@ -168,6 +175,14 @@ def _cluster(
     return gaussian_mixture(embedding, n_domains, seed=source.integer("gmm"))
 
 
-def _categories(found: Clustering) -> pd.Categorical:
-    names = pd.CategoricalDtype([str(number) for number in range(found.n_clusters)])
-    return pd.Categorical(found.labels.astype(str), dtype=names)
+def _confidence(found: Clustering, key: str) -> dict[str, np.ndarray]:
+    if found.posterior is None:
+        return {}
+    own = found.posterior[np.arange(len(found.labels)), found.labels]
+    return {keys.confidence_of(key): own.astype(np.float32)}
+
+
+def categories(labels: np.ndarray) -> pd.Categorical:
+    """Domains as strings "0", "1", ... in natural order."""
+    names = pd.CategoricalDtype([str(number) for number in range(labels.max() + 1)])
+    return pd.Categorical(labels.astype(str), dtype=names)

@@ -12,9 +12,12 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger
 from spotscape._core.reading import read_expression
+from spotscape._core.validation import require_positive_int
 from spotscape.tl._graph import graph_or_default
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
     from scipy import sparse
 
@@ -93,10 +96,15 @@ def fit_and_write(
     key_added: str,
     decoded_layer: str | None,
     copy: bool,
+    n_restarts: int = 1,
     **training: Any,
 ) -> AnnData | None:
-    """Train a model, and write its embedding, its record and, on request, what it decodes."""
+    """Train a model, and write its embedding, its record and, on request, what it decodes.
+
+    ``n_restarts`` trains as many in all, each from another seed; all but the embedding is of the first.
+    """
     layers = {}
+    require_positive_int(n_restarts, "n_restarts")
     _refuse_results(adata, tissue, decoded_layer, copy=copy)
     model.fit(tissue.matrix, tissue.graph, slices=slices, **training)
     if decoded_layer is not None:
@@ -109,9 +117,34 @@ def fit_and_write(
     }
     summary = record(params, history=model.history, random_state=model.random_source.seed)
     embedding = model.embed(tissue.matrix, tissue.graph, slices=slices)
-    return write_embedding(
-        adata, embedding, summary, key_added=key_added, built={**tissue.built, "layers": layers}, copy=copy
-    )
+    further, seeds = fit_restarts(model, tissue, slices, n_restarts, **training)
+    keys_further = {f"{key_added}_{number}": found for number, found in enumerate(further, start=1)}
+    if further:
+        summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
+    built = {**tissue.built, "layers": layers, "obsm": keys_further}
+    return write_embedding(adata, embedding, summary, key_added=key_added, built=built, copy=copy)
+
+
+def fit_restarts(
+    model: GraphEncoder[Any, Any, Any],
+    tissue: EmbeddingInput,
+    slices: np.ndarray | None,
+    n_restarts: int,
+    *,
+    checkpoint: str | Path | None = None,
+    **training: Any,
+) -> tuple[list[np.ndarray], list[int]]:
+    """Embeddings of all restarts but the first, which is ``model``, and the seeds of all."""
+    source = model.random_source
+    seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
+    embeddings = []
+    for number, seed in enumerate(seeds[1:], start=1):
+        logger.info("Restart %d of %d.", number + 1, n_restarts)
+        other = type(model)(model.config, random_state=seed)
+        file = None if checkpoint is None else f"{checkpoint}.restart{number}"
+        other.fit(tissue.matrix, tissue.graph, slices=slices, checkpoint=file, **training)
+        embeddings.append(other.embed(tissue.matrix, tissue.graph, slices=slices))
+    return embeddings, seeds
 
 
 def _refuse_results(adata: AnnData, tissue: EmbeddingInput, decoded_layer: object, *, copy: bool) -> None:
@@ -155,5 +188,5 @@ def write_embedding(
     """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned."""
     target = adata.copy() if copy else adata
     uns = {**built.get("uns", {}), key_added.removeprefix("X_"): summary}
-    write(target, {**built, "obsm": {key_added: embedding}, "uns": uns})
+    write(target, {**built, "obsm": {key_added: embedding, **built.get("obsm", {})}, "uns": uns})
     return target if copy else None

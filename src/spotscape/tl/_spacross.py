@@ -34,6 +34,7 @@ def spacross(
     max_epochs: int | None = None,
     device: str | torch.device | None = None,
     random_state: int | None = 0,
+    n_restarts: int = 1,
     progress_bar: bool | None = None,
     checkpoint: str | Path | None = None,
     copy: bool = False,
@@ -94,6 +95,9 @@ def spacross(
     random_state
         Seed of everything random. The same seed gives the same bits on the same CPU; the global state of NumPy and
         torch is neither used nor changed. ``None`` draws a seed and records it.
+    n_restarts
+        How often to train, from seeds drawn from ``random_state``, for :func:`spotscape.tl.consensus_domains`; as many
+        times slower. Everything that a single training writes is that of the first, with the same bits.
     progress_bar
         Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.
     checkpoint
@@ -112,6 +116,9 @@ def spacross(
     ``uns['spacross']``
         Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning
         rate by epoch), ``random_state``, ``version``.
+    ``obsm['X_spacross_1']``, ``obsm['X_spacross_2']``, ...
+        Embeddings of the further trainings, only with ``n_restarts`` above 1; ``uns['spacross']`` then has ``restarts``
+        with the keys of all (``use_reps``) and their seeds (``random_states``).
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
         The spatial graph, only if there was none.
     ``layers[decoded_layer]``
@@ -181,6 +188,7 @@ def spacross(
         key_added=key_added,
         decoded_layer=decoded_layer,
         copy=copy,
+        n_restarts=n_restarts,
         device=device,
         progress_bar=progress_bar,
         checkpoint=checkpoint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spotscape.nn.clustering._consensus import consensus_clusterings
+from spotscape.nn.clustering._ensemble import Consensus, combine_clusterings
 from spotscape.nn.clustering._kmeans import kmeans
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
@@ -10,8 +11,10 @@ from spotscape.nn.clustering._resolution import search_resolution
 
 __all__ = [
     "Clustering",
+    "Consensus",
     "by_size",
     "check_points",
+    "combine_clusterings",
     "consensus_clusterings",
     "gaussian_mixture",
     "kmeans",

@@ -1,0 +1,145 @@
+r"""One clustering out of several: the one that the most spots of all runs agree with.
+
+Clusters of different runs have different numbers, so each run is first matched to the consensus, one to one, so that
+they share as many spots as can be (the Hungarian method); then every spot takes the cluster that most runs give it; and
+again, until nothing changes. With the matching :math:`\pi_r` of run :math:`r`, both steps raise
+
+.. math:: \frac{1}{NR} \sum_{i} \sum_{r} [\pi_r(z_{ir}) = c_i],
+
+the mean share of runs that agree with the consensus :math:`c`. Each run is a start, and the highest end is kept: there
+is no seed. Runs that contradict each other as much as the rest have little weight, those that repeat each other much.
+
+Spots that no run tells apart are counted once, with their number; memory is that of the labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from spotscape.nn.clustering._partition import by_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """A clustering on which several agree.
+
+    Attributes
+    ----------
+    labels
+        Cluster of each point, shape ``(n,)``: 0 is the largest; of equal sizes, the one whose first point comes first.
+    confidence
+        Share of the runs that agree on each point, shape ``(n,)``, above 0 and at most 1.
+    run_agreement
+        Share of the points on which each run agrees, shape ``(n_runs,)``.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    run_agreement: np.ndarray
+
+
+def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
+    """Find the clustering on which most runs agree for most points.
+
+    Parameters
+    ----------
+    runs
+        Cluster of every point in each run, integers from 0, shape ``(n_runs, n)``; all runs with as many non-empty
+        clusters.
+
+    Returns
+    -------
+    The consensus, with as many non-empty clusters as each run.
+
+    Raises
+    ------
+    ValueError
+        If ``runs`` is no such matrix.
+
+    Examples
+    --------
+    >>> from spotscape.nn.clustering import combine_clusterings
+    >>> found = combine_clusterings([[0, 0, 0, 1, 1], [1, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
+    >>> found.labels.tolist(), found.confidence.round(2).tolist()
+    ([0, 0, 0, 1, 1], [1.0, 1.0, 0.67, 1.0, 1.0])
+    """
+    checked, n_clusters = _check(runs)
+    patterns, pattern_of, counts = np.unique(checked, axis=1, return_inverse=True, return_counts=True)
+    fits = [_climb(patterns, counts, start, n_clusters) for start in _distinct(patterns)]
+    reference, matched = max(fits, key=lambda fit: _agreement(*fit, counts))
+    agreeing = matched == reference
+    labels, _ = by_size(reference[pattern_of.ravel()])
+    confidence = agreeing.mean(axis=0)[pattern_of.ravel()]
+    return Consensus(labels, confidence, agreeing @ counts / counts.sum())
+
+
+def _check(runs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+    labels = np.asarray(runs)
+    if labels.ndim != 2 or 0 in labels.shape or labels.dtype.kind not in "iu":
+        msg = f"runs has shape {labels.shape} and dtype {labels.dtype}; expected integers (n_runs, n_points)."
+        raise ValueError(msg)
+    coded = np.stack([np.unique(run, return_inverse=True)[1] for run in labels])
+    found = coded.max(axis=1) + 1
+    if found.min() != found.max():
+        msg = f"the runs have {found.tolist()} clusters; all need as many."
+        raise ValueError(msg)
+    return coded, int(found[0])
+
+
+def _distinct(patterns: np.ndarray) -> list[np.ndarray]:
+    """The runs without those that are an earlier one under other numbers."""
+    seen: dict[bytes, np.ndarray] = {}
+    for run in patterns:
+        seen.setdefault(_by_first(run).tobytes(), run)
+    return list(seen.values())
+
+
+def _by_first(labels: np.ndarray) -> np.ndarray:
+    """Number clusters in the order in which they appear."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def _climb(
+    patterns: np.ndarray, counts: np.ndarray, start: np.ndarray, n_clusters: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The consensus that a start leads to, and all runs in its numbers."""
+    reference = start
+    matched = _match(patterns, counts, reference, n_clusters)
+    for _ in range(_MOST_ROUNDS):
+        voted = _vote(matched, reference, n_clusters)
+        if np.array_equal(voted, reference) or len(np.unique(voted)) < n_clusters:
+            break
+        reference, matched = voted, _match(patterns, counts, voted, n_clusters)
+    return reference, matched
+
+
+def _match(patterns: np.ndarray, counts: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
+    """All runs, their clusters renamed to those of the reference with which they share the most points."""
+    matched = np.empty_like(patterns)
+    for row, run in enumerate(patterns):
+        shared = np.bincount(run * n_clusters + reference, weights=counts, minlength=n_clusters**2)
+        _, name = linear_sum_assignment(-shared.reshape(n_clusters, n_clusters))
+        matched[row] = name[run]
+    return matched
+
+
+def _vote(matched: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
+    """The cluster that most runs give each pattern; the present one if it is among the first."""
+    points = np.arange(len(reference))
+    votes = np.stack([(matched == cluster).sum(axis=0) for cluster in range(n_clusters)])
+    best = votes.argmax(axis=0)
+    return np.where(votes[reference, points] == votes[best, points], reference, best)
+
+
+def _agreement(reference: np.ndarray, matched: np.ndarray, counts: np.ndarray) -> float:
+    return float(((matched == reference) @ counts).sum())

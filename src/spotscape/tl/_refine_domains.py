@@ -1,0 +1,149 @@
+"""Smoother domains: neighbours vote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spotscape._core import keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.logging import logger, warn
+from spotscape._core.reading import read_graph
+from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
+from spotscape.nn.refinement import majority_passes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def refine_domains(
+    adata: AnnData,
+    *,
+    key: str = keys.DOMAIN,
+    neighbors_key: str = "spatial_neighbors",
+    library_key: str | None = None,
+    n_passes: int = 1,
+    across_slices: bool = False,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Let the spatial neighbours of each spot vote on its domain.
+
+    A spot takes the domain that more than half of its neighbours have. Without such a majority, ties among them, it
+    keeps its own. All spots vote at once. It removes single spots and ragged edges, and with them whatever is
+    one or two spots wide: thin layers lose to their neighbours, and more so with each pass.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with domains in ``obs`` and a spatial graph.
+    key
+        Column of ``obs`` with the domains. Spots without one neither vote nor get one.
+    neighbors_key
+        Record of the spatial graph in ``uns``. Every edge is one vote, whatever its weight.
+    library_key
+        Column of ``obs`` with the slice of each spot, dtype category. Default: the one that the graph was built with.
+    n_passes
+        How often they vote; it ends earlier once nothing changes. Default: 1, because each pass takes a little more
+        from thin domains.
+    across_slices
+        Whether neighbours in other slices vote too, on a graph that has them.
+    key_added
+        Name of the new column in ``obs`` and of the record in ``uns``. Default: ``f"{key}_refined"``. The column
+        ``key`` stays as it is.
+    copy
+        Return a copy with the domains instead of writing to ``adata``.
+
+    Returns
+    -------
+    ``None``, or with ``copy=True`` an AnnData, with
+
+    - ``obs[key_added]`` : category, shape ``(n_obs,)``, with the categories of ``obs[key]``; one that no spot is left
+      in stays a category, and is named in a warning.
+    - ``uns[key_added]`` : dict with ``params``, ``version``, ``n_changed`` (spots that differ from ``obs[key]``) and
+      ``n_changed_by_pass`` (int64).
+
+    Raises
+    ------
+    KeyError
+        If there is no such column or graph.
+    TypeError
+        If ``n_passes`` is not an integer, ``obs[key]`` is not categorical, or the slice column is not.
+    ValueError
+        If ``n_passes`` is below 1, ``key_added`` is ``key``, or the graph has no edges or another size.
+
+    See Also
+    --------
+    spotscape.tl.domains : Domains.
+    spotscape.tl.consensus_domains : Domains on which several trainings agree.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_spots=300, n_genes=50, n_domains=3)
+    >>> sp.pp.spatial_neighbors_knn(adata)
+    >>> adata.obs.loc[adata.obs_names[:3], "domain"] = adata.obs["domain"].cat.categories[-1]
+    >>> sp.tl.refine_domains(adata, key="domain")
+    >>> adata.uns["domain_refined"]["n_changed"] > 0
+    True
+    """
+    require_data(adata, genes=False)
+    require_positive_int(n_passes, "n_passes")
+    labels = _read_labels(adata, key)
+    name = f"{key}_refined" if key_added is None else key_added
+    if name == key:
+        msg = f"key_added={name!r} would overwrite the domains that are refined; choose another name."
+        raise ValueError(msg)
+    graph, library = _read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
+    passes = [np.asarray(labels.codes), *majority_passes(np.asarray(labels.codes), graph, n_passes)]
+    changes = np.array([np.count_nonzero(old != new) for old, new in zip(passes, passes[1:], strict=False)])
+    refined = pd.Categorical.from_codes(passes[-1], dtype=labels.dtype)
+    n_changed = int(np.count_nonzero(passes[-1] != passes[0]))
+    params = {"key": key, "neighbors_key": neighbors_key, "library_key": library, "n_passes": n_passes}
+    params["across_slices"] = across_slices
+    _report(labels, refined, n_changed)
+    target = adata.copy() if copy else adata
+    summary = record(params, n_changed=n_changed, n_changed_by_pass=changes)
+    write(target, {"obs": {name: refined}, "uns": {name: summary}})
+    return target if copy else None
+
+
+def _read_labels(adata: AnnData, key: str) -> pd.Categorical:
+    require_key(adata.obs, key, "adata.obs", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
+    column = adata.obs[key]
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        msg = (
+            f"adata.obs[{key!r}] has dtype {column.dtype}, expected category; call "
+            f"adata.obs[{key!r}] = adata.obs[{key!r}].astype('category')."
+        )
+        raise TypeError(msg)
+    return pd.Categorical(column)
+
+
+def _read_graph(
+    adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool
+) -> tuple[sparse.csr_array, str | None]:
+    """The graph, without edges between slices unless they are asked for, and the column of the slices."""
+    hint = "Build the graph first: sp.pp.spatial_neighbors_knn(adata)"
+    require_key(adata.uns, neighbors_key, "adata.uns", hint=hint)
+    if library_key is None:
+        built_with = adata.uns[neighbors_key].get("params", {}).get("library_key")
+        library_key = built_with if built_with in adata.obs else None
+    slices = slice_labels(adata, library_key)
+    graph = read_graph(adata, neighbors_key)
+    if graph is None or slices is None or across_slices:
+        return sparse.csr_array(graph), library_key
+    edges = graph.tocoo()
+    row, col = edges.coords
+    within = slices.codes[row] == slices.codes[col]
+    return sparse.csr_array((edges.data[within], (row[within], col[within])), shape=graph.shape), library_key
+
+
+def _report(old: pd.Categorical, new: pd.Categorical, n_changed: int) -> None:
+    logger.info("Refinement changes %s of %s spots.", f"{n_changed:,}", f"{len(old):,}")
+    lost = [str(name) for name in old.unique().dropna() if not (new == name).any()]
+    if lost:
+        warn(f"no spot is left in: {', '.join(lost)}. Thin domains lose the vote; do not refine here.")
