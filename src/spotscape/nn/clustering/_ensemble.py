@@ -7,7 +7,7 @@ again, until nothing changes. With the matching :math:`\pi_r` of run :math:`r`, 
 .. math:: \frac{1}{NR} \sum_{i} \sum_{r} [\pi_r(z_{ir}) = c_i],
 
 the mean share of runs that agree with the consensus :math:`c`. Each run is a start, and the highest end is kept: there
-is no seed. Runs that contradict each other as much as the rest have little weight, those that repeat each other much.
+is no seed. Of equally high ends the one is taken that some runs repeat, rather than one that lies between all.
 
 Spots that no run tells apart are counted once, with their number; memory is that of the labels.
 """
@@ -141,5 +141,7 @@ def _vote(matched: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.nda
     return np.where(votes[reference, points] == votes[best, points], reference, best)
 
 
-def _agreement(reference: np.ndarray, matched: np.ndarray, counts: np.ndarray) -> float:
-    return float(((matched == reference) @ counts).sum())
+def _agreement(reference: np.ndarray, matched: np.ndarray, counts: np.ndarray) -> tuple[int, int]:
+    """How often runs and points agree; of equal ends the one that some runs repeat, not the one between all."""
+    by_run = (matched == reference) @ counts
+    return int(by_run.sum()), int((by_run**2).sum())
