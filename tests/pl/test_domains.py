@@ -362,3 +362,47 @@ class TestErrors:
     def test_nothing_to_show(self) -> None:
         with pytest.raises(ValueError, match="0 spots"):
             sp.pl.domains(tissue()[:0].copy(), color="domain")
+
+
+class TestConfidence:
+    """Colours fade, to near white but never all the way."""
+
+    def test_colours_by_hand(self) -> None:
+        adata = tissue()
+        adata.obs["sure"] = np.resize([1.0, 0.0, 0.5, np.nan], adata.n_obs)
+        plain = tiles(sp.pl.domains(adata, color="domain").axes[0]).get_facecolors()
+        faded = tiles(sp.pl.domains(adata, color="domain", confidence="sure").axes[0]).get_facecolors()
+        pale = np.array(to_rgba("#F7F7F7"))
+        np.testing.assert_allclose(faded[0], plain[0])
+        np.testing.assert_allclose(faded[1], 0.08 * plain[1] + 0.92 * pale)
+        np.testing.assert_allclose(faded[2], 0.54 * plain[2] + 0.46 * pale)
+        np.testing.assert_allclose(faded[3], 0.08 * plain[3] + 0.92 * pale)
+
+    def test_numbers_do_not_fade(self) -> None:
+        adata = tissue()
+        adata.obs["sure"] = 0.5
+        plain, faded = (sp.pl.domains(adata, color="depth", confidence=one).axes[0] for one in (None, "sure"))
+        np.testing.assert_array_equal(tiles(plain).get_facecolors(), tiles(faded).get_facecolors())
+
+    def test_the_legend_keeps_full_colours(self) -> None:
+        adata = tissue()
+        adata.obs["sure"] = 0.0
+        legend = sp.pl.domains(adata, color="domain", confidence="sure").axes[0].get_legend()
+        colors = [handle.get_color() for handle in legend.legend_handles]
+        assert all(map(same_color, colors, adata.uns["domain_colors"]))
+
+    @pytest.mark.parametrize(
+        ("values", "error", "message"),
+        [
+            (None, KeyError, r"'sure' not found in adata.obs, .*sp.tl.consensus_domains"),
+            ("high", TypeError, "confidence must be numbers between 0 and 1"),
+            (1.5, ValueError, "lies between 1.5 and 1.5; expected 0 to 1"),
+            (-1.0, ValueError, "lies between -1 and -1; expected 0 to 1"),
+        ],
+    )
+    def test_errors(self, values: object, error: type[Exception], message: str) -> None:
+        adata = tissue()
+        if values is not None:
+            adata.obs["sure"] = values
+        with pytest.raises(error, match=message):
+            sp.pl.domains(adata, color="domain", confidence="sure")
