@@ -1,4 +1,4 @@
-"""Is the consensus of five trainings as good as one, and steadier?
+"""Whether the consensus of five trainings is as good as one, and steadier.
 
     python benchmarks/consensus.py --tissues starmap dlpfc_151673 --seeds 10
 
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
+from accuracy import tissues
 from rows import append
 
 import spotscape as sp
-from accuracy import tissues
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -1,4 +1,4 @@
-"""Where does the vote of neighbours help, and where does it hurt?
+"""Where the vote of neighbours helps, and where it hurts.
 
     python benchmarks/refinement.py
 
@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+from accuracy import tissues
 from rows import append
 
 import spotscape as sp
-from accuracy import tissues
 
 TISSUES = ("dlpfc_151673", "starmap", "sim_layers_hexagonal", "sim_islands_hexagonal")
 PASSES = (0, 1, 3, 10)

@@ -59,9 +59,7 @@ def test_exactly_as_many_domains_as_asked_for(blobs: ad.AnnData, method: str, n_
     assert len(blobs.obs["spotscape_domain"].cat.categories) == n_domains
 
 
-def test_nothing_else_is_touched_and_copy(
-    blobs: ad.AnnData, global_state_untouched: Callable[[], object]
-) -> None:
+def test_nothing_else_is_touched_and_copy(blobs: ad.AnnData, global_state_untouched: Callable[[], object]) -> None:
     before = blobs.copy()
     with global_state_untouched():  # type: ignore[attr-defined]
         other = sp.tl.consensus_domains(blobs, n_domains=3, use_reps=KEYS, copy=True)
@@ -145,7 +143,7 @@ class TestRestarts:
 
 
 BAD = [
-    ({}, KeyError, r"no restarts of 'spotscape' or 'spacross'. Train several times, sp.tl.spotscape\(adata, n_restarts"),
+    ({}, KeyError, r"no restarts of 'spotscape' or 'spacross'. Train several times, sp.tl.spotscape\(adata, n_"),
     ({"use_reps": "X_a"}, TypeError, r"use_reps='X_a' must be a list .* sp.tl.domains"),
     ({"use_reps": ["X_a"]}, ValueError, r"use_reps=\['X_a'\] must name two or more different embeddings"),
     ({"use_reps": ["X_a", "X_a"]}, ValueError, "must name two or more different embeddings"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,7 +100,7 @@ def refine_domains(
         raise ValueError(msg)
     graph, library = _read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     passes = [np.asarray(labels.codes), *majority_passes(np.asarray(labels.codes), graph, n_passes)]
-    changes = np.array([np.count_nonzero(old != new) for old, new in zip(passes, passes[1:], strict=False)])
+    changes = np.array([np.count_nonzero(old != new) for old, new in pairwise(passes)])
     refined = pd.Categorical.from_codes(passes[-1], dtype=labels.dtype)
     n_changed = int(np.count_nonzero(passes[-1] != passes[0]))
     params = {"key": key, "neighbors_key": neighbors_key, "library_key": library, "n_passes": n_passes}

@@ -108,8 +108,8 @@ def spotscape(
         Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning
         rate by epoch), ``random_state``, ``version``.
     ``obsm['X_spotscape_1']``, ``obsm['X_spotscape_2']``, ...
-        Embeddings of the further trainings, only with ``n_restarts`` above 1; ``uns['spotscape']`` then has ``restarts``
-        with the keys of all (``use_reps``) and their seeds (``random_states``).
+        Embeddings of the further trainings, only with ``n_restarts`` above 1; ``uns['spotscape']`` then has
+        ``restarts`` with the keys of all (``use_reps``) and their seeds (``random_states``).
     ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
         The spatial graph, only if there was none.
     ``layers[decoded_layer]``
