@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from spotscape._core.logging import logger
 
@@ -25,7 +26,7 @@ def to_uns(value: Any) -> Any:
         return [to_uns(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
-    if value is None or isinstance(value, (bool, int, float, str, np.ndarray)):
+    if value is None or isinstance(value, (bool, int, float, str, np.ndarray, pd.DataFrame)):
         return value
     if isinstance(value, (PurePath, np.dtype)):
         return str(value)

@@ -15,6 +15,7 @@ from spotscape.metrics._asw import batch_asw, label_asw
 from spotscape.metrics._boundary import boundary_accuracy, domain_scores, interior_accuracy
 from spotscape.metrics._coherence import chaos, pas, silhouette, spatial_asw
 from spotscape.metrics._evaluate import evaluate
+from spotscape.metrics._imputation import imputation_scores
 from spotscape.metrics._lisi import clisi, f1_lisi, ilisi, lisi
 from spotscape.metrics._mixing import graph_connectivity, js_divergence, kbet
 from spotscape.metrics._transfer import label_transfer_accuracy, label_transfer_ari
@@ -35,6 +36,7 @@ __all__ = [
     "graph_connectivity",
     "homogeneity",
     "ilisi",
+    "imputation_scores",
     "interior_accuracy",
     "js_divergence",
     "kbet",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from spotscape.nn.graph import SpotGraph
     from spotscape.nn.hybrid import hybrid_neighborhoods
+    from spotscape.nn.imputation import SpotRegression
     from spotscape.nn.integration import integrate
     from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
     from spotscape.nn.matching import Matches, Votes, batch_offset, match, vote
@@ -65,6 +66,7 @@ _HOME = {
     "PrototypeBank": "objectives",
     "SparseFeatures": "features",
     "SpotGraph": "graph",
+    "SpotRegression": "imputation",
     "TelescopeGrams": "objectives",
     "Trainer": "trainer",
     "TrainingPlan": "trainer",
@@ -110,6 +112,7 @@ __all__ = [
     "PrototypeBank",
     "SparseFeatures",
     "SpotGraph",
+    "SpotRegression",
     "TelescopeGrams",
     "Trainer",
     "TrainingPlan",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spotscape.tl._consensus_domains import consensus_domains
 from spotscape.tl._domains import domains
+from spotscape.tl._impute import impute
 from spotscape.tl._integrate import integrate_slices
 from spotscape.tl._match_slices import match_slices
 from spotscape.tl._refine_domains import refine_domains
@@ -14,6 +15,7 @@ from spotscape.tl._spotscape import spotscape
 __all__ = [
     "consensus_domains",
     "domains",
+    "impute",
     "integrate_slices",
     "match_slices",
     "refine_domains",

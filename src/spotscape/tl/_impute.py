@@ -1,0 +1,220 @@
+"""Denoised and missing expression on AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from spotscape._core import keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.logging import logger
+from spotscape._core.randomness import RandomSource
+from spotscape._core.reading import HIGHLY_VARIABLE, encoder_embedding
+from spotscape._core.validation import require_choice, require_data, require_positive_int
+from spotscape.tl._impute_input import ImputeInput, read_own, read_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+Method = Literal["regression", "neighbors"]
+
+
+def impute(
+    adata: AnnData,
+    *,
+    genes: Sequence[str] | None = None,
+    reference: AnnData | str | Sequence[str] | None = None,
+    method: Method = "regression",
+    use_rep: str | None = None,
+    n_components: int = 30,
+    n_neighbors: int = 30,
+    library_key: str | None = None,
+    layer: str | None = None,
+    mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
+    key_added: str = keys.IMPUTED,
+    random_state: int | None = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Denoise measured genes, and carry genes over to slices that did not measure them, with a score for each gene.
+
+    Each gene is predicted in each spot from the spot's *other* genes (principal components, made without the gene) and
+    from its place in an embedding, by a regression whose penalty is chosen for each gene. A gene of which neither says
+    anything is left at its mean. So the score of a gene is an honest one: the prediction of a measured value has not
+    seen it, but for what little of one gene an embedding of thousands holds.
+
+    A gene is fitted in the slices in which it has a value above zero and predicted in all; a slice without one counts
+    as not having measured it. To predict from chosen slices alone, or from another AnnData, name these as
+    ``reference``. What distinguishes slices as a whole is taken out of the features, and of the gene: a slice that
+    measured it keeps its own mean, one that did not has the mean of the others.
+
+    Imputed values are smooth: they show what is shared among spots, and hide how far spots differ by chance. **Do not
+    test them for differential expression**; every gene differs significantly between any two domains then.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression and an embedding. ``adata.X`` is never changed.
+    genes
+        Names of the genes to predict. ``None`` means all of ``adata``; with an AnnData as reference, all that it has
+        beyond those of ``adata``.
+    reference
+        Where genes are carried over from: an :class:`~anndata.AnnData` that was embedded together with ``adata``
+        and has the same unit; or the name of a slice, or of several, of ``library_key``. ``None`` means every slice
+        that measured the gene.
+    method
+        ``"regression"``, see above; or ``"neighbors"``, the mean over the spots nearest in the embedding, without the
+        spot itself. The regression was the better one on all tissues in ``benchmarks/imputation.py``.
+    use_rep
+        Key of the embedding in ``adata.obsm``, and that of ``reference``. Default: ``"X_spotscape"`` or
+        ``"X_spacross"``, whichever is there; if both are, name one.
+    n_components
+        Number of principal components of the other genes. More than needed cost little, because of the penalty.
+    n_neighbors
+        For ``method="neighbors"``: number of spots that are averaged.
+    library_key
+        Column of ``adata.obs`` with the slice of each spot, dtype category. ``None`` for a single slice.
+    layer
+        Layer to read instead of ``adata.X``, in ``reference`` too.
+    mask_var
+        Boolean column of ``adata.var``, or boolean array, of the genes to predict *from*. By default
+        ``"highly_variable"``, if it exists; ``None`` uses all genes.
+    key_added
+        Name of the results.
+    random_state
+        Seed of the folds of genes and of the search for components.
+    copy
+        Return a copy with the results instead of writing to ``adata``.
+
+    Returns
+    -------
+    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
+
+    ``layers['imputed' | key_added]``
+        Predicted expression, float32 ``(n_obs, n_vars)``, in the unit of the input, not below 0; NaN for genes that
+        were not asked for. A dense array. Not with an AnnData as reference.
+    ``obsm['imputed' | key_added]``
+        With an AnnData as reference instead: frame of float32 ``(n_obs, n_genes)``, its columns the genes.
+    ``uns['imputed']``
+        Dict with ``params``, ``random_state``, ``version`` and ``scores``, a frame with a row for each gene:
+        ``imputed`` (bool; ``False`` for shared genes that only test a transfer from an AnnData, at most 200),
+        ``n_fitted`` (spots fitted to), ``spearman`` and ``r2`` (measured against predicted values in these spots, each
+        predicted by the others) and ``spearman_carried`` (in the other spots, where the gene is measured there; NaN
+        elsewhere). Correlations are 0 for a constant prediction.
+
+    Raises
+    ------
+    KeyError
+        If a gene, the embedding or another key does not exist.
+    TypeError
+        If the slice column is not categorical, ``genes`` is a single name, or a number is not an integer.
+    ValueError
+        If the expression is raw counts, negative or not finite; if a gene is named twice or not detected in the
+        reference; if the reference is no slice, shares fewer than two genes, or has an embedding of another width.
+
+    See Also
+    --------
+    spotscape.metrics.imputation_scores : Errors on entries or genes that were held out.
+    spotscape.tl.spotscape : Its ``decoded_layer`` is what the decoder makes of each spot.
+    spotscape.nn.SpotRegression : The regression without AnnData, with the formula.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_spots=300, n_genes=100, n_domains=4)
+    >>> sp.pp.prepare(adata)
+    >>> sp.tl.smoothed_pca(adata)
+    >>> sp.tl.impute(adata, use_rep="X_smoothed_pca")
+    >>> adata.layers["imputed"].shape
+    (300, 100)
+    >>> sorted(adata.uns["imputed"]["scores"].columns)
+    ['imputed', 'n_fitted', 'r2', 'spearman', 'spearman_carried']
+    """
+    require_data(adata)
+    require_choice(method, "method", ("regression", "neighbors"))
+    require_positive_int(n_components, "n_components")
+    require_positive_int(n_neighbors, "n_neighbors")
+    source = RandomSource(random_state)
+    use_rep = encoder_embedding(adata, use_rep)
+    is_pair = hasattr(reference, "obsm")
+    reading: dict[str, Any] = {
+        "genes": genes,
+        "use_rep": use_rep,
+        "library_key": library_key,
+        "layer": layer,
+        "mask_var": mask_var,
+    }
+    if is_pair:
+        tissue = read_pair(adata, reference, seed=source.integer("tested"), **reading)
+    else:
+        tissue = read_own(adata, reference=reference, **reading)
+    values, scores = _predict(tissue, adata.n_obs, method, n_components, n_neighbors, source.integer("folds"))
+    params = {
+        "method": method,
+        "reference": "AnnData" if is_pair else reference,
+        "use_rep": use_rep,
+        "n_components": n_components,
+        "n_neighbors": n_neighbors,
+        "library_key": library_key,
+        "source": "adata.X" if layer is None else f"adata.layers[{layer!r}]",
+        "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",
+        "n_genes": int(tissue.imputed.sum()),
+    }
+    summary = record(params, random_state=source.seed, scores=scores)
+    target = adata.copy() if copy else adata
+    write(target, {**_placed(adata, tissue, values, key_added, in_layer=not is_pair), "uns": {key_added: summary}})
+    _report(scores)
+    return target if copy else None
+
+
+def _predict(
+    tissue: ImputeInput, n_kept: int, method: Method, n_components: int, n_neighbors: int, seed: int
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Predictions for the spots of the AnnData, float32 ``(n_obs, T)``, and the scores of all targets."""
+    from spotscape.nn.imputation import GeneFolds, NeighborMeans, predict_genes
+
+    fold = tissue.names.get_indexer(tissue.targets)
+    if method == "regression":
+        folds = GeneFolds.of(
+            tissue.features,
+            tissue.embedding,
+            n_components=n_components,
+            slices=tissue.slices,
+            reference=tissue.anchors,
+            seed=seed,
+        )
+        fold = np.where(fold >= 0, folds.fold[fold], len(folds.features) - 1)
+        predictor = folds.regression
+    else:
+        fold = np.zeros_like(fold)
+        predictor = NeighborMeans(tissue.embedding, tissue.slices, n_neighbors).within
+    values, scores = predict_genes(predictor, tissue.measured, tissue.is_measured, tissue.slices, fold, n_kept=n_kept)
+    frame = pd.DataFrame({"imputed": tissue.imputed, **scores}, index=pd.Index(tissue.targets, name="gene"))
+    return values, frame
+
+
+def _placed(
+    adata: AnnData, tissue: ImputeInput, values: np.ndarray, key: str, *, in_layer: bool
+) -> dict[str, dict[str, Any]]:
+    """Where the predictions go: a layer for genes of the AnnData, a frame for those that it does not have."""
+    if not in_layer:
+        frame = pd.DataFrame(values[:, tissue.imputed], adata.obs_names, tissue.targets[tissue.imputed])
+        return {"obsm": {key: frame}}
+    layer = np.full(adata.shape, np.nan, dtype=np.float32)
+    layer[:, adata.var_names.get_indexer(tissue.targets)] = values
+    return {"layers": {key: layer}}
+
+
+def _report(scores: pd.DataFrame) -> None:
+    asked = scores[scores["imputed"]]
+    logger.info(
+        "Median Spearman correlation of %s genes with what was left out: %.2f.",
+        f"{len(asked):,}",
+        asked["spearman"].median(),
+    )
+    tested = scores.loc[scores["spearman_carried"].notna(), "spearman_carried"]
+    if len(tested):
+        logger.info("Carried to other slices, where %d genes are measured: %.2f.", len(tested), tested.median())
