@@ -5,8 +5,8 @@
 
 ``counts``: each count is given to one of two halves by chance. One half is imputed, the other is the truth; both are
 normalised by themselves, so that what is best is the expected value. ``entries``: a tenth of the normalised values are
-set to zero and are the truth; as they cannot be told from other zeros, every method is a tenth too low and is divided by
-0.9. ``genes``: a fifth of the genes are hidden in the query (STARmap: a half of the slide; DLPFC: 151673, with 151674
+set to zero and are the truth; as they cannot be told from other zeros, all methods come out a tenth too low and are
+divided by 0.9. ``genes``: a fifth of the genes are hidden in the query (STARmap: a half of the slide; DLPFC: 151673, with 151674
 as the reference; simulated: one of two slices) and known in the reference; no embedding has seen them. Scores are means
 over variable genes, at most 500 drawn for each seed. Embeddings are made from what is not held out, with one encoder.
 """
@@ -125,7 +125,9 @@ def scores_within(
     }
     found |= imputed(adata, genes=names, random_state=seed)
     scale = 1 if mask is None else 1 - SHARE_MASKED
-    return {name: sp.metrics.imputation_scores(truth, value / scale, mask, genes=names) for name, value in found.items()}
+    return {
+        name: sp.metrics.imputation_scores(truth, value / scale, mask, genes=names) for name, value in found.items()
+    }
 
 
 def genes(tissue: str, seed: int) -> dict[str, pd.DataFrame]:
@@ -138,6 +140,8 @@ def genes(tissue: str, seed: int) -> dict[str, pd.DataFrame]:
     names, expression = joint.var_names[hidden], joint.X[:, hidden].toarray()
     is_query = (joint.obs["slice"] == "query").to_numpy()
     seen = joint[:, joint.var_names.difference(names, sort=False)].copy()
+    if library_key is None:
+        del seen.obs["slice"]
     sp.pp.spatial_neighbors_knn(seen, library_key=library_key)
     sp.tl.smoothed_pca(seen, library_key=library_key, random_state=seed)
     if library_key is not None:

@@ -151,7 +151,14 @@ def impute(
         tissue = read_pair(adata, reference, seed=source.integer("tested"), **reading)
     else:
         tissue = read_own(adata, reference=reference, **reading)
-    values, scores = _predict(tissue, adata.n_obs, method, n_components, n_neighbors, source.integer("folds"))
+    values, scores = _predict(
+        tissue,
+        adata.n_obs,
+        method=method,
+        n_components=n_components,
+        n_neighbors=n_neighbors,
+        seed=source.integer("folds"),
+    )
     params = {
         "method": method,
         "reference": "AnnData" if is_pair else reference,
@@ -171,7 +178,7 @@ def impute(
 
 
 def _predict(
-    tissue: ImputeInput, n_kept: int, method: Method, n_components: int, n_neighbors: int, seed: int
+    tissue: ImputeInput, n_kept: int, *, method: Method, n_components: int, n_neighbors: int, seed: int
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Predictions for the spots of the AnnData, float32 ``(n_obs, T)``, and the scores of all targets."""
     from spotscape.nn.imputation import GeneFolds, NeighborMeans, predict_genes

@@ -77,11 +77,14 @@ def read_own(
     expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, library_key=library_key)
     targets = adata.var_names if genes is None else _asked(genes, adata.var_names, "adata.var_names")
     labels = slice_labels(adata, library_key)
-    slices = np.zeros(adata.n_obs, dtype=np.int64) if labels is None else labels.codes.astype(np.int64)
+    slices = _slice_numbers(adata, library_key)
     measured = _columns(adata, targets, layer)
     known = detected_in(measured, slices)
     anchors = np.array([0])
-    if reference is not None:
+    if reference is None:
+        # Zero everywhere is as good a prediction as any.
+        known[:, ~known.any(axis=0)] = True
+    else:
         anchors = _numbers(reference, labels, library_key)
         known[np.setdiff1d(np.arange(len(known)), anchors)] = False
     _require_known(known, targets, reference)
@@ -117,13 +120,11 @@ def read_pair(
     below = _columns(other, targets, layer)
     empty = sparse.csr_array((adata.n_obs, len(asked)), dtype=np.float32)
     above = sparse.hstack([empty, sparse.csr_array(_columns(adata, tested, layer))], format="csr")
-    first, last = (slice_labels(one, library_key if library_key in one.obs else None) for one in (adata, other))
-    codes = [
-        np.zeros(one.n_obs, dtype=np.int64) if lab is None else lab.codes.astype(np.int64)
-        for one, lab in ((adata, first), (other, last))
-    ]
-    slices = np.concatenate([codes[0], codes[1] + codes[0].max() + 1])
-    anchors = np.arange(codes[0].max() + 1, slices.max() + 1)
+    ours = _slice_numbers(adata, library_key)
+    # A reference may be a single slice and need not say so.
+    reference_slices = _slice_numbers(other, library_key if library_key in other.obs else None)
+    slices = np.concatenate([ours, reference_slices + ours.max() + 1])
+    anchors = np.arange(ours.max() + 1, slices.max() + 1)
     measured = _stack(above, below)
     known = detected_in(measured, slices)
     known[: anchors[0]] = False
@@ -141,13 +142,16 @@ def read_pair(
     )
 
 
+def _slice_numbers(adata: AnnData, library_key: str | None) -> np.ndarray:
+    labels = slice_labels(adata, library_key)
+    return np.zeros(adata.n_obs, dtype=np.int64) if labels is None else labels.codes.astype(np.int64)
+
+
 def detected_in(measured: Any, slices: np.ndarray) -> np.ndarray:
-    """Which genes have a value above zero in each slice, bool ``(n_slices, g)``; all slices if none has one."""
-    found = np.stack(
+    """Which genes have a value above zero in each slice, bool ``(n_slices, g)``."""
+    return np.stack(
         [np.asarray((measured[slices == number] > 0).sum(axis=0)).ravel() > 0 for number in range(slices.max() + 1)]
     )
-    found[:, ~found.any(axis=0)] = True
-    return found
 
 
 def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
@@ -161,10 +165,11 @@ def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
     unknown = asked.difference(known, sort=False)
     if len(unknown):
         few = ", ".join(map(repr, unknown[:3]))
-        raise KeyError(  # noqa: TRY003
-            f"{len(unknown)} of {len(asked)} genes are not in {where} (for example {few}). A gene that adata did not "  # noqa: EM102
+        msg = (
+            f"{len(unknown)} of {len(asked)} genes are not in {where} (for example {few}). A gene that adata did not "
             "measure is carried over from a reference that did: reference=<AnnData>."
         )
+        raise KeyError(msg)
     return asked
 
 
