@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from batch_effects import table as batch_effects_table
+from imputation import METHODS as IMPUTATION_METHODS
 from integration import table as integration_table
 from markdown_tables import write_table
 from matching import table as matching_table
@@ -31,6 +32,8 @@ def main() -> None:
     write("speed_spacross", speed_spacross(pd.read_csv(RESULTS / "speed_spacross.csv")))
     write("speed_smoothed_pca", speed_smoothed_pca(pd.read_csv(RESULTS / "speed_smoothed_pca.csv")))
     write("batch_effects", batch_effects(pd.read_csv(RESULTS / "batch_effects.csv")))
+    for task, rows in pd.read_csv(RESULTS / "imputation.csv").groupby("task"):
+        write(f"imputation_{task}", imputation(rows))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
 
 
@@ -129,6 +132,18 @@ def batch_effects(results: pd.DataFrame) -> pd.DataFrame:
     shown = means.pivot_table("text", "tissue", "method", aggfunc="first", sort=False).fillna("–")
     shown.insert(0, "seeds", means.groupby("tissue")["seeds"].min())
     return shown.rename(index=lambda name: name.replace("_", ", ")).rename_axis("")
+
+
+def imputation(results: pd.DataFrame) -> pd.DataFrame:
+    """RMSE / L1 / Spearman of one task, mean ± SD over seeds, a row for each method and a column for each tissue."""
+    shown = {}
+    for tissue, rows in results.groupby("tissue", sort=False):
+        by_method = rows.groupby("method")[["rmse", "l1", "spearman"]]
+        means, deviations = by_method.mean(), by_method.std()
+        texts = means.map("{:.3f}".format) + deviations.map(lambda value: "" if pd.isna(value) else f" ± {value:.3f}")
+        shown[f"{tissue}: RMSE / L1 / ρ"] = texts.agg(" / ".join, axis=1)
+    order = [method for method in IMPUTATION_METHODS if method in set(results["method"])]
+    return pd.DataFrame(shown).loc[order].rename_axis("")
 
 
 def matching(results: pd.DataFrame) -> pd.DataFrame:
