@@ -6,9 +6,10 @@
 ``counts``: each count is given to one of two halves by chance. One half is imputed, the other is the truth; both are
 normalised by themselves, so that what is best is the expected value. ``entries``: a tenth of the normalised values are
 set to zero and are the truth; as they cannot be told from other zeros, all methods come out a tenth too low and are
-divided by 0.9. ``genes``: a fifth of the genes are hidden in the query (STARmap: a half of the slide; DLPFC: 151673, with 151674
-as the reference; simulated: one of two slices) and known in the reference; no embedding has seen them. Scores are means
-over variable genes, at most 500 drawn for each seed. Embeddings are made from what is not held out, with one encoder.
+divided by 0.9. ``genes``: a fifth of the genes are hidden in the query (STARmap: a half of the slide; DLPFC: 151673,
+with 151674 as the reference; simulated: one of two slices) and known in the reference; no embedding has seen them.
+Scores are means over variable genes, at most 500 drawn for each seed. Embeddings are made from what is not held out,
+with one encoder.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def imputation(results: pd.DataFrame) -> pd.DataFrame:
         by_method = rows.groupby("method")[["rmse", "l1", "spearman"]]
         means, deviations = by_method.mean(), by_method.std()
         texts = means.map("{:.3f}".format) + deviations.map(lambda value: "" if pd.isna(value) else f" ± {value:.3f}")
-        shown[f"{tissue}: RMSE / L1 / ρ"] = texts.agg(" / ".join, axis=1)
+        shown[f"{tissue}: RMSE / L1 / Spearman"] = texts.agg(" / ".join, axis=1)
     order = [method for method in IMPUTATION_METHODS if method in set(results["method"])]
     return pd.DataFrame(shown).loc[order].rename_axis("")
 
