@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.smoothing import smooth
+    from spotscape.nn.tiles import Region, graph_tiles
     from spotscape.nn.trainer import LossOutput, Trainer, TrainingPlan
 
 # Lazily, because layers bring torch_geometric, and clustering or smoothing should not have to wait for it.
@@ -63,6 +64,7 @@ _HOME = {
     "Neighborhoods": "neighborhoods",
     "PrincipalComponents": "components",
     "PrototypeBank": "objectives",
+    "Region": "tiles",
     "SparseFeatures": "features",
     "SpotGraph": "graph",
     "TelescopeGrams": "objectives",
@@ -77,6 +79,7 @@ _HOME = {
     "draw_masked": "objectives",
     "draw_others": "objectives",
     "follow": "averaging",
+    "graph_tiles": "tiles",
     "hybrid_neighborhoods": "hybrid",
     "integrate": "integration",
     "match": "matching",
@@ -108,6 +111,7 @@ __all__ = [
     "Neighborhoods",
     "PrincipalComponents",
     "PrototypeBank",
+    "Region",
     "SparseFeatures",
     "SpotGraph",
     "TelescopeGrams",
@@ -122,6 +126,7 @@ __all__ = [
     "draw_masked",
     "draw_others",
     "follow",
+    "graph_tiles",
     "hybrid_neighborhoods",
     "integrate",
     "match",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
+    from spotscape._core.rows import RowSource
     from spotscape.models import SpaCrossConfig, SpotscapeConfig
     from spotscape.models._graph_encoder import GraphEncoder
 
@@ -31,7 +32,7 @@ class EmbeddingInput:
     ``genes`` holds the columns of the AnnData that the features are, ``None`` for those of a representation.
     """
 
-    matrix: np.ndarray | sparse.csr_array
+    matrix: np.ndarray | sparse.csr_array | RowSource
     genes: np.ndarray | None
     graph: sparse.csr_array
     params: dict[str, Any]
@@ -49,7 +50,9 @@ def read_input(
     across_slices: bool = False,
 ) -> EmbeddingInput:
     """Read what an embedding is computed from; ``across_slices`` lets a stored graph join slices."""
-    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key)
+    expression = read_expression(
+        adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key, stream=True
+    )
     graph, built = graph_or_default(adata, neighbors_key, library_key, across_slices=across_slices)
     params = {
         "source": expression.source,
@@ -108,7 +111,7 @@ def fit_and_write(
         "n_features": tissue.matrix.shape[1],
     }
     summary = record(params, history=model.history, random_state=model.random_source.seed)
-    embedding = model.embed(tissue.matrix, tissue.graph, slices=slices)
+    embedding = model.embed(tissue.matrix, tissue.graph, slices=slices, batch_size=training.get("batch_size"))
     return write_embedding(
         adata, embedding, summary, key_added=key_added, built={**tissue.built, "layers": layers}, copy=copy
     )
