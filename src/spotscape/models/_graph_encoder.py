@@ -29,7 +29,7 @@ from spotscape.nn.tiles import graph_tiles
 from spotscape.nn.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from torch import Tensor
@@ -177,10 +177,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         bar = settings.progress_bar if progress_bar is None else progress_bar
         self._batch_size = choose_batch_size(batch_size, tissue.graph.n_spots, self._bytes_per_spot())
         identity = "" if checkpoint is None else self._identity(expression, tissue)
-        plan = None
-        if self._batch_size is not None:
-            seed = self.random_source.integer("tiles")
-            plan = TilePlan.of(adjacency, self._batch_size, slices=slices if rows else None, seed=seed)
+        plan = self._plan(adjacency, slices if rows else None)
         reader = self._reader(features, tissue.graph, adjacency, self._batch_size)
         fits = [
             self._fit_encoder(number, tissue, plan, reader, progress_bar=bar, checkpoint=checkpoint, identity=identity)
@@ -258,8 +255,9 @@ class GraphEncoder(ABC, Generic[C, N, F]):
             checkpoint=f"{checkpoint}.{number}" if checkpoint and number else checkpoint,
             description=f"encoder {number + 1} of {self.config.n_encoders}",
             identity=identity,
+            writes=self._writes(),
         )
-        history = trainer.fit(objective, objective, generator=generator)
+        history = trainer.fit(objective, self._loss(objective), generator=generator)
         network = objective.network
         if reader is not None:
             reader.calibrate(network, lambda part, adjacency: self._forward(network, part, adjacency))  # type: ignore[arg-type]
@@ -267,6 +265,20 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         whole = tissue.graph.normalized()
         calibrate_batch_norm(network, lambda: self._forward(network, features, whole))
         return network, history
+
+    def _plan(self, adjacency: Any, slices: np.ndarray | None) -> TilePlan | None:
+        """The tiles to train on; ``None`` if steps see all spots."""
+        if self._batch_size is None:
+            return None
+        return TilePlan.of(adjacency, self._batch_size, slices=slices, seed=self.random_source.integer("tiles"))
+
+    def _loss(self, objective: Objective[N, F]) -> Callable[[int], LossOutput]:
+        """What the trainer calls for the loss."""
+        return objective
+
+    def _writes(self) -> bool:
+        """Whether this process writes checkpoints."""
+        return True
 
     def _reader(self, features: F, graph: SpotGraph, adjacency: Any, batch_size: int | None) -> RegionReader | None:
         if batch_size is None or batch_size >= graph.n_spots:

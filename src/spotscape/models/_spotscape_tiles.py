@@ -10,7 +10,7 @@ normalisation, reconstruction, similarity scaling and prototypes from the batch,
 telescope compares the batch with *all* spots: with :math:`G_b` the Gram matrices of the batch of :math:`n` spots and
 :math:`\bar G` their running mean over earlier batches, scaled to the tissue, the loss is that of
 
-.. math:: G = G_b + \tfrac{N - n}{N}\,\bar G, \qquad \bar G \leftarrow (1 - \tfrac nN)\,\bar G + \tfrac nN\,\tfrac Nn G_b ,
+.. math:: G = G_b + \tfrac{N - n}{N}\,\bar G, \qquad \bar G \leftarrow (1 - \tfrac nN)\,\bar G + G_b ,
 
 with the gradient through :math:`G_b`, times :math:`N / n`. :math:`\bar G` remembers about one sweep. It is delayed: it
 comes from earlier weights and other random views.
@@ -127,6 +127,7 @@ class SharedSpotscapeObjective(SpotscapeObjective):
         tissue: Tissue[FeatureMatrix],
         config: SpotscapeConfig,
         generator: torch.Generator,
+        *,
         inside: Tensor,
         reduce: Callable[[Tensor], Tensor],
     ) -> None:
