@@ -1,4 +1,4 @@
-"""How do time and memory grow from 4 thousand to a million cells, read from a file and never whole?
+"""Time and memory from 4 thousand to a million cells, read from a file and never whole.
 
     python benchmarks/scale.py --cells 4000 40000 400000 1000000 --threads 2
 
@@ -11,6 +11,7 @@ processor time (which other processes on the machine do not change) and peak res
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import resource
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,9 +27,14 @@ from rows import append
 from scipy import sparse
 
 import spotscape as sp
+from spotscape.models import SpaCrossConfig, SpotscapeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RESULTS = Path(__file__).parent / "results" / "scale.csv"
 METHODS = {"smoothed_pca": sp.tl.smoothed_pca, "spotscape": sp.tl.spotscape, "spacross": sp.tl.spacross}
+CONFIGS = {"spotscape": SpotscapeConfig, "spacross": SpaCrossConfig}
 N_GENES, N_DOMAINS = 500, 8
 _UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -60,7 +67,7 @@ def write_tissue(path: Path, n_cells: int) -> None:
     adata.write_h5ad(path)
 
 
-def measure(path: Path, method: str, answer: Path, *, batch_size: int | None, threads: int, domains: bool) -> None:
+def measure(path: Path, method: str, answer: Path, *, threads: int, domains: bool, **options: Any) -> None:
     """Embed the tissue in a file, and leave time and memory in another."""
     import anndata
 
@@ -69,8 +76,12 @@ def measure(path: Path, method: str, answer: Path, *, batch_size: int | None, th
     adata = anndata.read_h5ad(path, backed="r")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
     wall, cpu = time.perf_counter(), time.process_time()
-    options = {} if method == "smoothed_pca" else {"batch_size": batch_size}
-    METHODS[method](adata, key_added="X_measured", **options)
+    if method == "smoothed_pca":
+        sp.tl.smoothed_pca(adata, key_added="X_measured")
+    else:
+        config = CONFIGS[method]()
+        config = dataclasses.replace(config, n_encoders=options.pop("encoders") or config.n_encoders)
+        METHODS[method](adata, key_added="X_measured", config=config, **options)
     found = {
         "seconds": round(time.perf_counter() - wall, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
@@ -84,7 +95,7 @@ def measure(path: Path, method: str, answer: Path, *, batch_size: int | None, th
     answer.write_text(json.dumps(found))
 
 
-def in_process(function: object, *arguments: object, **options: object) -> None:
+def in_process(function: Callable[..., None], *arguments: object, **options: object) -> None:
     """Run a function in a process of its own."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=arguments, kwargs=options)
     process.start()
@@ -99,6 +110,8 @@ def main() -> None:
     parser.add_argument("--cells", type=int, nargs="+", default=[4_000, 12_000, 40_000, 120_000, 400_000, 1_000_000])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--encoders", type=int, default=None, help="instead of the default's number")
+    parser.add_argument("--epochs", type=int, default=None, help="instead of the default's number")
     parser.add_argument("--domains", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -108,10 +121,15 @@ def main() -> None:
             path, answer = Path(folder) / f"{n_cells}.h5ad", Path(folder) / "answer.json"
             in_process(write_tissue, path, n_cells)
             for method in arguments.methods:
-                options = {"batch_size": arguments.batch_size, "threads": arguments.threads}
+                training = {"batch_size": arguments.batch_size, "max_epochs": arguments.epochs}
+                options = {**training, "encoders": arguments.encoders, "threads": arguments.threads}
                 in_process(measure, path, method, answer, domains=arguments.domains, **options)
                 found = json.loads(answer.read_text())
-                key = {"cells": n_cells, "genes": N_GENES, "method": method, "batch_size": arguments.batch_size or ""}
+                key = {"cells": n_cells, "genes": N_GENES, "method": method}
+                if method == "smoothed_pca":
+                    training, options = dict.fromkeys(training), {"encoders": None}
+                given = {**training, "encoders": options["encoders"]}
+                key |= {name: "default" if value is None else value for name, value in given.items()}
                 append(arguments.out, key | found)
                 print(key | found, flush=True)
             path.unlink()

@@ -1,4 +1,4 @@
-"""Do steps over tiles find the domains that steps on all spots find?
+"""Domains of steps over tiles beside those of steps on all spots.
 
     python benchmarks/tiles.py --tissues dlpfc_151673 dlpfc_donor3 --seeds 5 --batches 8 --threads 2
 
@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -22,12 +23,17 @@ from tissues import load, prepare_slices
 import spotscape as sp
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+
 RESULTS = Path(__file__).parent / "results" / "tiles.csv"
 SLICES = {"dlpfc_donor3": ["151673", "151674", "151675", "151676"]}
 METHODS = {"spotscape": (sp.tl.spotscape, SpotscapeConfig), "spacross": (sp.tl.spacross, SpaCrossConfig)}
 
 
-def run(adata: object, tissue: str, method: str, n_batches: int, seed: int, n_encoders: int | None) -> list[dict]:
+def run(
+    adata: AnnData, tissue: str, method: str, *, n_batches: int, seed: int, n_encoders: int | None
+) -> list[dict[str, Any]]:
     """Train once and score under both clusterers."""
     tool, kind = METHODS[method]
     slices = "slice" if tissue in SLICES else None
@@ -85,13 +91,16 @@ def main() -> None:
                     if (tissue, method, str(n_batches), str(seed)) in done(arguments.out):
                         continue
                     adata = read(tissue) if adata is None else adata
-                    append(arguments.out, *run(adata, tissue, method, n_batches, seed, arguments.encoders))
+                    append(
+                        arguments.out,
+                        *run(adata, tissue, method, n_batches=n_batches, seed=seed, n_encoders=arguments.encoders),
+                    )
     results = pd.read_csv(arguments.out)
     groups = ["tissue", "method", "encoders", "clusterer", "batches"]
     print(results.groupby(groups)[["ari", "cpu_seconds"]].agg(["mean", "std", "count"]).round(3).to_string())
 
 
-def read(tissue: str) -> object:
+def read(tissue: str) -> AnnData:
     """Return a tissue, ready for training."""
     if tissue not in SLICES:
         return load(tissue)

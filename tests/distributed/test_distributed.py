@@ -62,7 +62,7 @@ if size > 1:
     distributed.barrier()
     distributed.destroy_process_group()
 """
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 QUIET = {"SPOTSCAPE_PROGRESS_BAR": "false", "PYTHONWARNINGS": "ignore"}
 
 
@@ -86,9 +86,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_loss_and_gradients_are_those_of_one_process(
-    size: int, alone: dict[str, np.ndarray], tmp_path: Path
-) -> None:
+def test_loss_and_gradients_are_those_of_one_process(size: int, alone: dict[str, np.ndarray], tmp_path: Path) -> None:
     run_group(size, tmp_path)
     for rank in range(size):
         found = dict(np.load(tmp_path / f"{size}.{rank}.npz"))

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except RuntimeError as error:
-        logger.error("Process %s stops: %s", os.environ["RANK"], _explain(error, options.checkpoint))  # noqa: TRY400
+        logger.error("Process %s stops: %s", os.environ["RANK"], _explain(error, options.checkpoint))
         return 1
 
 

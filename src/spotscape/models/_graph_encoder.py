@@ -313,7 +313,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
     def _encode(self, features: F, graph: SpotGraph, reader: RegionReader | None = None) -> list[Tensor]:
         with torch.no_grad():
             if reader is not None:
-                return [reader.encode(network.encode) for network in self.networks]  # type: ignore[operator, arg-type]
+                return [reader.encode(network.encode) for network in self.networks]  # type: ignore[arg-type]
             whole = graph.normalized()
             return [network.encode(features, whole) for network in self.networks]  # type: ignore[operator]
 

@@ -90,7 +90,8 @@ class TiledSpotscapeObjective(SpotscapeObjective):
         earlier = self.get_buffer("earlier")
         if not earlier.any():
             earlier.copy_(now)
-        others = TelescopeGrams(*((1 - share) * earlier), n_spots - len(first))
+        mm, pp, pm = (1 - share) * earlier
+        others = TelescopeGrams(mm, pp, pm, n_spots - len(first))
         loss = (grams + others).loss()
         earlier.lerp_(now, share)
         # The share of the gradient that goes through this batch, scaled up to that of all.
@@ -164,8 +165,8 @@ class SharedSpotscapeObjective(SpotscapeObjective):
 
     def _telescope(self, first: Tensor, second: Tensor) -> Tensor:
         own = TelescopeGrams.of_views(first, second)
-        summed = self.reduce(torch.stack([own.mm, own.pp, own.pm]))
-        return TelescopeGrams(*summed, self.tissue.graph.n_spots).loss().to(first.dtype)
+        mm, pp, pm = self.reduce(torch.stack([own.mm, own.pp, own.pm]))
+        return TelescopeGrams(mm, pp, pm, self.tissue.graph.n_spots).loss().to(first.dtype)
 
     def _gathered(self, view: Tensor) -> Tensor:
         """The embeddings of all processes, ``(N, d)``."""
