@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -77,7 +78,9 @@ class TestRowSource:
 def stored_copies(adata: ad.AnnData, folder: Path) -> dict[str, ad.AnnData]:
     """The same tissue in files and as dask arrays."""
     adata.write_h5ad(folder / "a.h5ad")
-    adata.write_zarr(folder / "a.zarr")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Writing zarr v2 data")
+        adata.write_zarr(folder / "a.zarr")
     lazy, in_zarr, in_dask = adata.copy(), adata.copy(), adata.copy()
     group = zarr.open(folder / "a.zarr", mode="r")["X"]
     lazy.X, in_zarr.X = read_elem_lazy(group), sparse_dataset(group)
