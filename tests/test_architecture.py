@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "pp": {"_core", "nn", "models"},
     "tl": {"_core", "nn", "models", "metrics", "pp"},
     "pl": {"_core", "nn", "models", "metrics"},
+    "distributed": {"_core", "nn", "models", "tl"},
 }
 WITHOUT_ANNDATA = {"nn", "models", "metrics"}
 ANNDATA_SIDE = {"anndata", "scanpy", "squidpy", "spatialdata"}

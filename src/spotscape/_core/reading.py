@@ -12,6 +12,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
+from spotscape._core.rows import RowSource, is_stored
 from spotscape._core.validation import (
     looks_like_counts,
     require_finite,
@@ -35,12 +36,12 @@ _REBUILD = "build it anew: sp.pp.spatial_neighbors_knn(adata)"
 
 @dataclass(frozen=True)
 class Expression:
-    """A matrix of spots by features, dense float32 or sparse, with where it came from.
+    """A matrix of spots by features, dense float32, sparse, or read by blocks, with where it came from.
 
     ``genes`` holds the columns of the AnnData that the features are, ``None`` for those of a representation.
     """
 
-    matrix: np.ndarray | sparse.csr_array
+    matrix: np.ndarray | sparse.csr_array | RowSource
     source: str
     genes: np.ndarray | None = None
 
@@ -52,10 +53,12 @@ def read_expression(
     use_rep: str | None,
     mask_var: str | np.ndarray | None,
     library_key: str | None = None,
+    stream: bool = False,
 ) -> Expression:
     """What a method trains on: ``use_rep`` from ``obsm``, else ``layer`` or ``X`` with the genes of ``mask_var``.
 
-    With slices, genes that one of them did not measure are left out.
+    With slices, genes that one of them did not measure are left out. With ``stream``, expression that lies in a file or
+    is a dask array stays there, and is read by blocks of rows.
     """
     if use_rep is not None and use_rep != "X":
         if layer is not None:
@@ -70,15 +73,23 @@ def read_expression(
         raise ValueError(msg)
     mask = read_mask(adata, mask_var)
     genes = np.arange(adata.n_vars) if mask is None else np.flatnonzero(mask)
-    matrix = in_memory(adata.X if layer is None else adata.layers[layer])
-    matrix = matrix if mask is None else matrix[:, mask]
+    values = adata.X if layer is None else adata.layers[layer]
+    slices = slice_labels(adata, library_key)
+    matrix: np.ndarray | sparse.csr_array | RowSource
+    if stream and is_stored(values):
+        matrix = RowSource(
+            values, columns=None if mask is None else genes, groups=None if slices is None else slices.codes
+        )
+    else:
+        matrix = in_memory(values)
+        matrix = matrix if mask is None else matrix[:, mask]
     require_finite(matrix, source)
     require_nonnegative(matrix, source, hint="Expected is normalised expression; name scaled data by use_rep")
     _refuse_counts(matrix, source, explicit=layer is not None)
-    slices = slice_labels(adata, library_key)
     if slices is not None:
         shared = _find_shared(matrix, slices, source)
-        matrix, genes = (matrix, genes) if shared.all() else (matrix[:, shared], genes[shared])
+        if not shared.all():
+            matrix, genes = _take_columns(matrix, shared), genes[shared]
     _refuse_empty(adata, matrix, source)
     return Expression(matrix, source, genes)
 
@@ -199,7 +210,11 @@ def _read_representation(adata: AnnData, use_rep: str) -> Expression:
     return Expression(matrix, source)
 
 
-def _refuse_counts(matrix: np.ndarray | sparse.csr_array, source: str, *, explicit: bool) -> None:
+def _take_columns(matrix: Any, kept: np.ndarray) -> np.ndarray | sparse.csr_array | RowSource:
+    return matrix.with_columns(kept) if isinstance(matrix, RowSource) else matrix[:, kept]
+
+
+def _refuse_counts(matrix: np.ndarray | sparse.csr_array | RowSource, source: str, *, explicit: bool) -> None:
     if not looks_like_counts(matrix):
         return
     msg = f"{source} looks like raw counts; call sp.pp.prepare(adata) first, which normalises and keeps the counts."
@@ -208,7 +223,7 @@ def _refuse_counts(matrix: np.ndarray | sparse.csr_array, source: str, *, explic
     warn(msg)
 
 
-def _refuse_empty(adata: AnnData, matrix: np.ndarray | sparse.csr_array, source: str) -> None:
+def _refuse_empty(adata: AnnData, matrix: np.ndarray | sparse.csr_array | RowSource, source: str) -> None:
     for axis, what, mend in ((1, "spots", "filter_cells"), (0, "genes", "filter_genes")):
         filled = np.asarray(matrix.sum(axis=axis)).ravel() > 0
         if not filled.all():
@@ -222,12 +237,15 @@ def _refuse_empty(adata: AnnData, matrix: np.ndarray | sparse.csr_array, source:
             raise ValueError(msg)
 
 
-def _find_shared(matrix: np.ndarray | sparse.csr_array, slices: pd.Categorical, source: str) -> np.ndarray:
+def _find_shared(matrix: np.ndarray | sparse.csr_array | RowSource, slices: pd.Categorical, source: str) -> np.ndarray:
     """Which genes are not zero throughout a slice although the other slices let expect them there.
 
     That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
     """
-    detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
+    if isinstance(matrix, RowSource):
+        detected = matrix.summary.detected
+    else:
+        detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
     sizes = np.bincount(slices.codes)[:, None]
     elsewhere = (detected.sum(axis=0) - detected) / np.maximum(len(slices) - sizes, 1)
     absent = (detected == 0) & (elsewhere * sizes >= _EXPECTED_SPOTS)

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core.rows import RowSource
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -150,6 +152,11 @@ def slices_in_order(names: Sequence[str], library_order: Sequence[str] | None, l
 
 def require_finite(values: Any, where: str) -> None:
     """Refuse NaN and infinite values in a dense or sparse matrix named ``where``."""
+    if isinstance(values, RowSource):
+        if values.summary.n_broken:
+            msg = f"{where} has {values.summary.n_broken} NaN or infinite values; remove or replace them."
+            raise ValueError(msg)
+        return
     data = _stored(values)
     if data.dtype.kind == "f" and not np.isfinite(data).all():
         msg = f"{where} has {np.count_nonzero(~np.isfinite(data))} NaN or infinite values; remove or replace them."
@@ -158,14 +165,16 @@ def require_finite(values: Any, where: str) -> None:
 
 def require_nonnegative(values: Any, where: str, *, hint: str = "") -> None:
     """Refuse negative values in a dense or sparse matrix named ``where``."""
-    data = _stored(values)
-    if data.size and data.min() < 0:
-        msg = f"{where} has negative values (minimum {data.min():g}); expression cannot be negative.{_sentence(hint)}"
+    least = values.summary.least if isinstance(values, RowSource) else _stored(values).min(initial=0)
+    if least < 0:
+        msg = f"{where} has negative values (minimum {least:g}); expression cannot be negative.{_sentence(hint)}"
         raise ValueError(msg)
 
 
 def looks_like_counts(values: Any) -> bool:
     """Whether a matrix holds whole, non-negative numbers with some above one, as raw counts do."""
+    if isinstance(values, RowSource):
+        return values.summary.whole and values.summary.least >= 0 and values.summary.largest > 1
     data = _stored(values).ravel()
     sample = data[:: max(1, data.size // _SAMPLE)]
     return bool(sample.size and sample.min() >= 0 and sample.max() > 1 and np.array_equal(sample, np.floor(sample)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -16,16 +16,20 @@ from torch import nn
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource
+from spotscape._core.rows import RowSource
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_finite
 from spotscape.models._reduction import Reduction, ReductionConfig
+from spotscape.models._tiling import RegionReader, TilePlan, choose_batch_size
 from spotscape.nn.ensemble import LeadingAxes
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate
 from spotscape.nn.layers import build_seeded, calibrate_batch_norm
+from spotscape.nn.tiles import graph_tiles
 from spotscape.nn.trainer import Trainer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from torch import Tensor
@@ -87,6 +91,8 @@ class GraphEncoder(ABC, Generic[C, N, F]):
 
     name: str
     config: C
+    # Graph convolutions of the encoder.
+    n_hops = 2
 
     def __init__(self, config: C, random_state: int | None) -> None:
         self.config = config
@@ -96,6 +102,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         self._n_genes = 0
         self._reduction: Reduction | None = None
         self._leading: LeadingAxes | None = None
+        self._batch_size: int | None = None
 
     @abstractmethod
     def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> F:
@@ -104,6 +111,14 @@ class GraphEncoder(ABC, Generic[C, N, F]):
     @abstractmethod
     def _objective(self, tissue: Tissue[F], generator: torch.Generator) -> Objective[N, F]:
         """The loss of an epoch, with a network of random weights."""
+
+    @abstractmethod
+    def _tiled_objective(self, tissue: Tissue[F], generator: torch.Generator, plan: TilePlan) -> Objective[N, F]:
+        """The loss of a step over tiles, with a network of random weights."""
+
+    @abstractmethod
+    def _bytes_per_spot(self) -> int:
+        """About what a step holds for each spot that it sees."""
 
     @abstractmethod
     def _forward(self, network: N, features: F, adjacency: Tensor) -> Tensor:
@@ -119,6 +134,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         adjacency: sparse.spmatrix | sparse.sparray,
         *,
         slices: np.ndarray | None = None,
+        batch_size: int | None = None,
         device: str | torch.device | None = None,
         progress_bar: bool | None = None,
         checkpoint: str | Path | None = None,
@@ -134,6 +150,9 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         slices
             Slice of each spot, any labels, ``(N,)``; at least two spots of each. Two slices or more switch on what the
             method does across slices. ``None`` for a single slice.
+        batch_size
+            Spots of a step, which are then tiles drawn from all over the tissue, each with its exact halo. ``None``
+            takes all spots in every step if that needs less than about 2 GB, else 16,384; the log says which.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
         progress_bar
@@ -156,15 +175,18 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         tissue = Tissue(features, SpotGraph.from_adjacency(adjacency, chosen), rows)
         self._announce(tissue, expression.shape[1])
         bar = settings.progress_bar if progress_bar is None else progress_bar
+        self._batch_size = choose_batch_size(batch_size, tissue.graph.n_spots, self._bytes_per_spot())
         identity = "" if checkpoint is None else self._identity(expression, tissue)
+        plan = self._plan(adjacency, slices if rows else None)
+        reader = self._reader(features, tissue.graph, adjacency, self._batch_size)
         fits = [
-            self._fit_encoder(number, tissue, progress_bar=bar, checkpoint=checkpoint, identity=identity)
+            self._fit_encoder(number, tissue, plan, reader, progress_bar=bar, checkpoint=checkpoint, identity=identity)
             for number in range(self.config.n_encoders)
         ]
         self._n_genes, self._reduction = expression.shape[1], reduction
         self.networks = tuple(network for network, _ in fits)
         self.history = mean_history([history for _, history in fits])
-        self._leading = self._find_axes(self._encode(features, tissue.graph))
+        self._leading = self._find_axes(self._encode(features, tissue.graph, reader))
         return self
 
     def embed(
@@ -173,13 +195,19 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         adjacency: sparse.spmatrix | sparse.sparray,
         *,
         slices: np.ndarray | None = None,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, n_axes)``.
 
         With the slice of each spot in ``slices``, offsets between the slices that are embedded here are taken off
         (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings.
+
+        ``batch_size`` spots are in memory at a time, with all that they depend on, so the numbers are the same for any;
+        ``None`` decides as for training.
         """
-        embeddings = self._encode(*self._inputs(expression, adjacency))
+        features, graph = self._inputs(expression, adjacency)
+        size = choose_batch_size(batch_size, graph.n_spots, self._bytes_per_spot(), log=False)
+        embeddings = self._encode(features, graph, self._reader(features, graph, adjacency, size))
         joined = embeddings[0] if self._leading is None else self._leading.project(embeddings)
         if slices is None or not self.config.integrate:
             return joined.float().cpu().numpy()
@@ -197,27 +225,65 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         if self.config.reconstruction_weight == 0:
             msg = "the decoder was not trained, because reconstruction_weight is 0; give it a weight and fit again."
             raise ValueError(msg)
+        whole = expression.in_memory() if isinstance(expression, RowSource) else expression
         with torch.no_grad():
-            return self._decode(expression, features, graph.normalized())
+            return self._decode(whole, features, graph.normalized())
 
     def _fit_encoder(
-        self, number: int, tissue: Tissue[F], *, progress_bar: bool, checkpoint: str | Path | None, identity: str
+        self,
+        number: int,
+        tissue: Tissue[F],
+        plan: TilePlan | None,
+        reader: RegionReader | None,
+        *,
+        progress_bar: bool,
+        checkpoint: str | Path | None,
+        identity: str,
     ) -> tuple[N, dict[str, np.ndarray]]:
         features = tissue.features
         seed = self.random_source.integer(f"weights {number}")
         generator = self.random_source.torch(f"views {number}", features.device)
-        objective = build_seeded(lambda: self._objective(tissue, generator), seed).to(features.device)
+        training = self.config.training_plan()
+        if plan is None:
+            objective = build_seeded(lambda: self._objective(tissue, generator), seed).to(features.device)
+        else:
+            training = replace(training, max_epochs=plan.n_steps(training.max_epochs))
+            objective = build_seeded(lambda: self._tiled_objective(tissue, generator, plan), seed).to(features.device)
         trainer = Trainer(
-            self.config.training_plan(),
+            training,
             progress_bar=progress_bar,
             checkpoint=f"{checkpoint}.{number}" if checkpoint and number else checkpoint,
             description=f"encoder {number + 1} of {self.config.n_encoders}",
             identity=identity,
+            writes=self._writes(),
         )
-        history = trainer.fit(objective, objective, generator=generator)
-        network, whole = objective.network, tissue.graph.normalized()
+        history = trainer.fit(objective, self._loss(objective), generator=generator)
+        network = objective.network
+        if reader is not None:
+            reader.calibrate(network, lambda part, adjacency: self._forward(network, part, adjacency))  # type: ignore[arg-type]
+            return network, history
+        whole = tissue.graph.normalized()
         calibrate_batch_norm(network, lambda: self._forward(network, features, whole))
         return network, history
+
+    def _plan(self, adjacency: Any, slices: np.ndarray | None) -> TilePlan | None:
+        """The tiles to train on; ``None`` if steps see all spots."""
+        if self._batch_size is None:
+            return None
+        return TilePlan.of(adjacency, self._batch_size, slices=slices, seed=self.random_source.integer("tiles"))
+
+    def _loss(self, objective: Objective[N, F]) -> Callable[[int], LossOutput]:
+        """What the trainer calls for the loss."""
+        return objective
+
+    def _writes(self) -> bool:
+        """Whether this process writes checkpoints."""
+        return True
+
+    def _reader(self, features: F, graph: SpotGraph, adjacency: Any, batch_size: int | None) -> RegionReader | None:
+        if batch_size is None or batch_size >= graph.n_spots:
+            return None
+        return RegionReader(features, graph, graph_tiles(adjacency, batch_size), self.n_hops)
 
     def _find_axes(self, embeddings: list[Tensor]) -> LeadingAxes | None:
         """How the encoders become one embedding; ``None`` if a single one is taken as it is."""
@@ -232,16 +298,23 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         if self.config.training_plan().schedule == "constant":
             del settings_of["max_epochs"]
         digest = hashlib.sha256(repr((self.name, settings_of, self.random_source.seed, expression.shape)).encode())
-        csr = expression.tocsr() if sparse.issparse(expression) else None
-        values = (expression,) if csr is None else (csr.data, csr.indices)
+        if self._batch_size is not None:
+            digest.update(repr(self._batch_size).encode())
+        values: Iterable[np.ndarray]
+        if isinstance(expression, RowSource):
+            values = (part for block in expression.blocks() for part in stored_parts(block))
+        else:
+            values = stored_parts(expression)
         layout = (tissue.graph.indptr, tissue.graph.indices, *tissue.slices)
         for part in (*values, *(tensor.cpu().numpy() for tensor in layout)):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
-    def _encode(self, features: F, graph: SpotGraph) -> list[Tensor]:
-        whole = graph.normalized()
+    def _encode(self, features: F, graph: SpotGraph, reader: RegionReader | None = None) -> list[Tensor]:
         with torch.no_grad():
+            if reader is not None:
+                return [reader.encode(network.encode) for network in self.networks]  # type: ignore[arg-type]
+            whole = graph.normalized()
             return [network.encode(features, whole) for network in self.networks]  # type: ignore[operator]
 
     def _announce(self, tissue: Tissue[F], n_genes: int) -> None:
@@ -266,6 +339,14 @@ class GraphEncoder(ABC, Generic[C, N, F]):
             raise ValueError(msg)
         device = next(self.networks[0].parameters()).device
         return self._features(expression, self._reduction, device), SpotGraph.from_adjacency(adjacency, device)
+
+
+def stored_parts(matrix: Any) -> tuple[np.ndarray, ...]:
+    """The arrays that a dense or sparse matrix consists of."""
+    if not sparse.issparse(matrix):
+        return (matrix,)
+    csr = matrix.tocsr()
+    return csr.data, csr.indices
 
 
 def slice_rows(slices: np.ndarray | None, n_spots: int, device: torch.device) -> tuple[Tensor, ...]:

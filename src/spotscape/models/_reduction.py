@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from scipy import sparse
 
+from spotscape._core.rows import RowSource
 from spotscape._core.validation import looks_like_counts, require_in_range
 from spotscape.nn.components import PrincipalComponents
 
@@ -103,5 +104,7 @@ def _looks_logarithmic(expression: Any) -> bool:
 
 
 def _expm1(expression: Any) -> Any:
+    if isinstance(expression, RowSource):
+        return expression.changed(np.expm1)
     # scipy's expm1 leaves zeros out, as it may.
     return expression.expm1() if sparse.issparse(expression) else np.expm1(expression)

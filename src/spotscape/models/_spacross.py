@@ -8,14 +8,18 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from spotscape._core.rows import RowSource
 from spotscape.models._graph_encoder import GraphEncoder, Tissue
 from spotscape.models._reduction import Reduction, to_units
 from spotscape.models._spacross_config import SpaCrossConfig
 from spotscape.models._spacross_network import SpaCrossNetwork, SpaCrossObjective
+from spotscape.models._spacross_tiles import TiledSpaCrossObjective
 from spotscape.nn.features import DenseFeatures
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from spotscape.models._tiling import TilePlan
 
 
 class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
@@ -64,6 +68,7 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
         if reduction is not None:
             values = reduction.project(expression)
         else:
+            expression = expression.in_memory() if isinstance(expression, RowSource) else expression
             values = expression.toarray() if sparse.issparse(expression) else expression
         # Torch takes no array that may not be written to, such as a memory map.
         return DenseFeatures(torch.as_tensor(np.require(values, np.float32, ["C", "W"]), device=device))
@@ -71,6 +76,17 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
     def _objective(self, tissue: Tissue[DenseFeatures], generator: torch.Generator) -> SpaCrossObjective:
         network = SpaCrossNetwork(tissue.features.shape[1], self.config)
         return SpaCrossObjective(network, tissue, self.config, generator)
+
+    def _tiled_objective(
+        self, tissue: Tissue[DenseFeatures], generator: torch.Generator, plan: TilePlan
+    ) -> TiledSpaCrossObjective:
+        network = SpaCrossNetwork(tissue.features.shape[1], self.config)
+        return TiledSpaCrossObjective(network, tissue, self.config, generator, plan)
+
+    def _bytes_per_spot(self) -> int:
+        config = self.config
+        # The online view and what its gradients need, and a target view without them.
+        return 4 * (16 * config.hidden_size + 8 * config.feature_size + 30 * config.latent_size)
 
     def _forward(self, network: SpaCrossNetwork, features: DenseFeatures, adjacency: Tensor) -> Tensor:
         return network.encode(features, adjacency)

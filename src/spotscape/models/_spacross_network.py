@@ -16,6 +16,7 @@ from spotscape.nn.features import DenseFeatures
 from spotscape.nn.hybrid import hybrid_neighborhoods
 from spotscape.nn.layers import FeatureProjection, GraphConvolution, drop_out
 from spotscape.nn.neighborhoods import Neighborhoods
+from spotscape.nn.normalization import SpotNorm
 from spotscape.nn.objectives import (
     MaskToken,
     NeighborhoodContrast,
@@ -53,7 +54,7 @@ class SpaCrossNetwork(nn.Module):
         self.graph_1 = GraphConvolution(feature, hidden)
         self.graph_2 = GraphConvolution(hidden, latent)
         sizes = (hidden, feature, hidden, latent)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(size, momentum=config.batch_norm_momentum) for size in sizes)
+        self.norms = nn.ModuleList(SpotNorm(size, momentum=config.batch_norm_momentum) for size in sizes)
         self.widen = nn.Linear(latent, 2 * latent, bias=False)
         self.gather = GraphConvolution(2 * latent, latent)
         self.output: nn.Linear | GraphConvolution
@@ -147,7 +148,9 @@ class SpaCrossObjective(Objective[SpaCrossNetwork, DenseFeatures]):
 
     def _contrast(self, embedding: Tensor, epoch: int) -> Tensor:
         if epoch % self.config.refresh_every == 0:
-            self.neighborhoods.current = self._find_neighborhoods()
+            with torch.no_grad():
+                found = self.network.encode(self.tissue.features, self.adjacency)
+            self.neighborhoods.current = self._find_neighborhoods(found)
         known = self.neighborhoods.current
         if self.config.pairing == "all":
             others = torch.randperm(known.n_anchors, generator=self.generator, device=known.anchors.device)
@@ -157,9 +160,8 @@ class SpaCrossObjective(Objective[SpaCrossNetwork, DenseFeatures]):
         return self.contrast(embedding, known, negatives, pairing=self.config.pairing)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def _find_neighborhoods(self) -> Neighborhoods:
+    def _find_neighborhoods(self, embedding: Tensor) -> Neighborhoods:
         config, graph, generator = self.config, self.tissue.graph, self.generator
-        embedding = self.network.encode(self.tissue.features, self.adjacency)
         clusterings = consensus_clusterings(embedding, config.n_clusters, config.n_clusterings, generator)
         budget, queries = config.contrast_spots, None
         if budget is not None and budget < graph.n_spots:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from spotscape._core.rows import RowSource
 from spotscape.models._graph_encoder import GraphEncoder, Tissue
 from spotscape.models._spotscape_config import SpotscapeConfig
 from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
+from spotscape.models._spotscape_tiles import TiledSpotscapeObjective
 from spotscape.nn.features import FeatureMatrix, LowRankFeatures, as_features
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spotscape.models._reduction import Reduction
+    from spotscape.models._tiling import TilePlan
 
 
 class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
@@ -61,13 +64,24 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
 
     def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> FeatureMatrix:
         if reduction is None:
-            return as_features(expression, device=device)
+            whole = expression.in_memory() if isinstance(expression, RowSource) else expression
+            return as_features(whole, device=device)
         scores, loadings = reduction.project(expression), reduction.components.loadings
         return LowRankFeatures(torch.from_numpy(scores).to(device), torch.from_numpy(loadings).to(device))
 
     def _objective(self, tissue: Tissue[FeatureMatrix], generator: torch.Generator) -> SpotscapeObjective:
         network = SpotscapeNetwork(tissue.features.shape[1], self.config)
         return SpotscapeObjective(network, tissue, self.config, generator)
+
+    def _tiled_objective(
+        self, tissue: Tissue[FeatureMatrix], generator: torch.Generator, plan: TilePlan
+    ) -> TiledSpotscapeObjective:
+        network = SpotscapeNetwork(tissue.features.shape[1], self.config)
+        return TiledSpotscapeObjective(network, tissue, self.config, generator, plan)
+
+    def _bytes_per_spot(self) -> int:
+        # Two views and what their gradients need.
+        return 8 * (10 * self.config.hidden_size + 10 * self.config.latent_size)
 
     def _forward(self, network: SpotscapeNetwork, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
         return network.decode_hidden(network.encode(features, adjacency))

@@ -11,6 +11,7 @@ from spotscape.models._graph_encoder import Objective
 from spotscape.nn.augment import random_view
 from spotscape.nn.features import FeatureMatrix
 from spotscape.nn.layers import GraphBlock
+from spotscape.nn.normalization import SpotNorm
 from spotscape.nn.objectives import PrototypeBank, prototype_loss, reconstruction_loss, scaling_loss, telescope_loss
 from spotscape.nn.trainer import LossOutput
 
@@ -32,7 +33,7 @@ class SpotscapeNetwork(nn.Module):
         self.first = GraphBlock(n_genes, hidden, momentum=momentum, from_features=True)
         self.second = GraphBlock(hidden, latent, momentum=momentum, linear=not config.latent_relu)
         self.expand = nn.Linear(latent, hidden)
-        self.expand_norm = nn.BatchNorm1d(hidden, momentum=momentum)
+        self.expand_norm = SpotNorm(hidden, momentum=momentum)
         self.output = nn.Linear(hidden, n_genes)
 
     def encode(self, features: FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ class SpotscapeObjective(Objective[SpotscapeNetwork, FeatureMatrix]):
         weighted = {"telescope": (config.telescope_weight, telescope_loss(first, second))}
         weighted["reconstruction"] = (config.reconstruction_weight, self._reconstruction(views))
         if self.tissue.slices:
-            weighted |= self._across_slices(first, second, epoch)
+            weighted |= self._across_slices(first, second, self.tissue.slices, epoch)
         return LossOutput.weighted(weighted)
 
     def _embed_view(self) -> Tensor:
@@ -91,24 +92,25 @@ class SpotscapeObjective(Objective[SpotscapeNetwork, FeatureMatrix]):
         output = self.network.output
         return reconstruction_loss(self.tissue.features, hidden, output.weight.T, output.bias)
 
-    def _across_slices(self, first: Tensor, second: Tensor, epoch: int) -> dict[str, tuple[float, Tensor]]:
+    def _across_slices(
+        self, first: Tensor, second: Tensor, slices: tuple[Tensor, ...], epoch: float
+    ) -> dict[str, tuple[float, Tensor]]:
         config, none = self.config, first.new_zeros(())
         scaling = prototypes = none
         if config.scaling_weight:
-            scaling = scaling_loss(
-                first, second, self.tissue.slices, n_neighbors=config.scaling_neighbors, queries=self._draw_queries()
-            )
+            queries = self._draw_queries(slices)
+            scaling = scaling_loss(first, second, slices, n_neighbors=config.scaling_neighbors, queries=queries)
         if config.prototype_weight and epoch >= config.prototype_warmup * config.max_epochs:
             bank = self.prototypes
             labels = bank.update(second, self.generator)
             prototypes = prototype_loss(first, bank.centres, labels, temperature=config.prototype_temperature)
         return {"scaling": (config.scaling_weight, scaling), "prototypes": (config.prototype_weight, prototypes)}
 
-    def _draw_queries(self) -> list[Tensor] | None:
+    def _draw_queries(self, slices: tuple[Tensor, ...]) -> list[Tensor] | None:
         """Positions in each slice, drawn with replacement; ``None`` for all, where that is no more."""
-        budget, tissue = self.config.scaling_spots, self.tissue
-        if budget is None or budget >= tissue.graph.n_spots:
+        budget = self.config.scaling_spots
+        if budget is None or budget >= sum(map(len, slices)):
             return None
-        share = -(-budget // len(tissue.slices))
-        device = tissue.graph.indices.device
-        return [torch.randint(len(rows), (share,), generator=self.generator, device=device) for rows in tissue.slices]
+        share = -(-budget // len(slices))
+        device = slices[0].device
+        return [torch.randint(len(rows), (share,), generator=self.generator, device=device) for rows in slices]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.smoothing import smooth
+    from spotscape.nn.tiles import Region, graph_tiles
     from spotscape.nn.trainer import LossOutput, Trainer, TrainingPlan
 
 # Lazily, because layers bring torch_geometric, and clustering or smoothing should not have to wait for it.
@@ -64,6 +65,7 @@ _HOME = {
     "Neighborhoods": "neighborhoods",
     "PrincipalComponents": "components",
     "PrototypeBank": "objectives",
+    "Region": "tiles",
     "SparseFeatures": "features",
     "SpotGraph": "graph",
     "SpotRegression": "imputation",
@@ -79,6 +81,7 @@ _HOME = {
     "draw_masked": "objectives",
     "draw_others": "objectives",
     "follow": "averaging",
+    "graph_tiles": "tiles",
     "hybrid_neighborhoods": "hybrid",
     "integrate": "integration",
     "match": "matching",
@@ -110,6 +113,7 @@ __all__ = [
     "Neighborhoods",
     "PrincipalComponents",
     "PrototypeBank",
+    "Region",
     "SparseFeatures",
     "SpotGraph",
     "SpotRegression",
@@ -125,6 +129,7 @@ __all__ = [
     "draw_masked",
     "draw_others",
     "follow",
+    "graph_tiles",
     "hybrid_neighborhoods",
     "integrate",
     "match",

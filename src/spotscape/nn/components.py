@@ -194,7 +194,7 @@ def _axes(
         product = smoothed_covariance_product(blocks, mean, weight, mean_operator(graph, np.float32))
     if n_spots <= _MANY:
         return leading_eigenvectors(product, start, n_axes, seed=seed)
-    few = Blocks(blocks.matrix[:: 2 * n_spots // _MANY], blocks.ceiling)
+    few = blocks.every(2 * n_spots // _MANY)
     n_guessed = min(max(n_axes, _BLOCK), n_genes)
     rough = covariance_product(few, mean, weight)
     start = leading_eigenvectors(rough, start, n_guessed, tolerance=1e-2, seed=seed)

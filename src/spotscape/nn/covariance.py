@@ -14,12 +14,14 @@ import torch
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from spotscape._core.rows import BLOCK_ROWS, RowSource
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Result = TypeVar("Result")
 
-_ROWS = 8192
+_ROWS = BLOCK_ROWS
 
 
 class Blocks:
@@ -28,13 +30,15 @@ class Blocks:
     Parameters
     ----------
     matrix
-        Finite numbers; of a CSR matrix the blocks are views.
+        Finite numbers; of a CSR matrix the blocks are views. Blocks of what lies in a file are read each time.
     ceiling
         Where the values of each gene are cut off, ``(G,)``; ``None`` if they are not.
     """
 
     def __init__(self, matrix: Any, ceiling: np.ndarray | None = None) -> None:
-        self.matrix: Any = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix)
+        self.matrix: Any = matrix
+        if not isinstance(matrix, RowSource):
+            self.matrix = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix)
         self.shape: tuple[int, int] = self.matrix.shape
         self.ceiling = ceiling
 
@@ -53,8 +57,24 @@ class Blocks:
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
                 yield from pool.map(apply, starts)
 
+    def every(self, step: int) -> Blocks:
+        """Every so many-th spot, in memory."""
+        rows = self.matrix.every(step) if isinstance(self.matrix, RowSource) else self.matrix[::step]
+        return Blocks(rows, self.ceiling)
+
+    def _read(self, start: int, stop: int) -> Any:
+        block = self.matrix.rows(start, stop)
+        if self.ceiling is None:
+            return block
+        if not sparse.issparse(block):
+            return np.minimum(block, self.ceiling)
+        block.data = np.minimum(block.data, self.ceiling[block.indices])
+        return block
+
     def _block(self, start: int) -> Any:
         stop = min(start + _ROWS, self.shape[0])
+        if isinstance(self.matrix, RowSource):
+            return self._read(start, stop)
         if not sparse.issparse(self.matrix):
             values = self.matrix[start:stop]
             return values if self.ceiling is None else np.minimum(values, self.ceiling)

@@ -38,6 +38,10 @@ class FeatureMatrix(ABC):
     def squared_norm(self) -> Tensor:
         """Sum of squares of all entries after the column means are taken off, a float64 scalar."""
 
+    @abstractmethod
+    def take(self, rows: Tensor) -> FeatureMatrix:
+        """Some of the spots, int64 ``(n,)``, as a matrix of their own."""
+
 
 class DenseFeatures(FeatureMatrix):
     """A dense tensor ``(N, G)``."""
@@ -62,6 +66,9 @@ class DenseFeatures(FeatureMatrix):
 
     def squared_norm(self) -> Tensor:
         return self._squares
+
+    def take(self, rows: Tensor) -> DenseFeatures:
+        return DenseFeatures(self.values[rows])
 
 
 class SparseFeatures(FeatureMatrix):
@@ -89,6 +96,13 @@ class SparseFeatures(FeatureMatrix):
 
     def squared_norm(self) -> Tensor:
         return self._squares
+
+    def take(self, rows: Tensor) -> SparseFeatures:
+        indptr, indices, values = (
+            part.cpu().numpy() for part in (self._rows.crow_indices(), self._rows.col_indices(), self._rows.values())
+        )
+        matrix = sparse.csr_array((values, indices, indptr), shape=self.shape)
+        return SparseFeatures(matrix[rows.cpu().numpy()], self.device)
 
 
 class LowRankFeatures(FeatureMatrix):
@@ -120,6 +134,9 @@ class LowRankFeatures(FeatureMatrix):
 
     def squared_norm(self) -> Tensor:
         return self._squares
+
+    def take(self, rows: Tensor) -> LowRankFeatures:
+        return LowRankFeatures(self.scores[rows], self.loadings)
 
 
 class MaskedFeatures:

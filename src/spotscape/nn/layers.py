@@ -10,6 +10,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn.inits import glorot
 
+from spotscape.nn.normalization import SpotNorm
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -91,7 +93,7 @@ class GraphBlock(nn.Module):
         self.convolution = GraphConvolution(in_features, out_features)
         if from_features:
             self.convolution.lin = FeatureProjection(in_features, out_features)
-        self.norm = nn.BatchNorm1d(out_features, momentum=momentum)
+        self.norm = SpotNorm(out_features, momentum=momentum)
 
     def forward(self, x: Tensor | Features, adjacency: Tensor) -> Tensor:
         normalised: Tensor = self.norm(self.convolution(x, adjacency))

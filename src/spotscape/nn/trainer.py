@@ -95,6 +95,8 @@ class Trainer:
     identity
         What the training belongs to; a checkpoint of anything else is refused. Parameters of the same shapes do not
         tell: they fit any tissue that is reduced to as many components.
+    writes
+        Whether the checkpoint is written, which one of several processes does; all read it.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Trainer:
         checkpoint_every: int = 25,
         description: str = "training",
         identity: str = "",
+        writes: bool = True,
     ) -> None:
         self.plan = plan
         self.progress_bar = progress_bar
@@ -113,6 +116,7 @@ class Trainer:
         self.checkpoint_every = checkpoint_every
         self.description = description
         self.identity = identity
+        self.writes = writes
 
     def fit(
         self, module: nn.Module, loss: Callable[[int], LossOutput], *, generator: torch.Generator
@@ -157,7 +161,7 @@ class Trainer:
                 if last or (epoch + 1) % _CHECK_EVERY == 0:
                     _require_finite(history, epoch)
                     bar.set_postfix(loss=f"{float(history[-1]['loss']):.3g}")
-                if self.checkpoint and (last or (epoch + 1) % self.checkpoint_every == 0):
+                if self.checkpoint and self.writes and (last or (epoch + 1) % self.checkpoint_every == 0):
                     state.save(self.checkpoint, history)
                 if self._has_converged(history):
                     logger.info("Stopped after %d epochs: the loss no longer improves.", epoch + 1)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
+    from spotscape._core.rows import RowSource
     from spotscape.models import SpaCrossConfig, SpotscapeConfig
     from spotscape.models._graph_encoder import GraphEncoder
 
@@ -34,7 +35,7 @@ class EmbeddingInput:
     ``genes`` holds the columns of the AnnData that the features are, ``None`` for those of a representation.
     """
 
-    matrix: np.ndarray | sparse.csr_array
+    matrix: np.ndarray | sparse.csr_array | RowSource
     genes: np.ndarray | None
     graph: sparse.csr_array
     params: dict[str, Any]
@@ -52,7 +53,9 @@ def read_input(
     across_slices: bool = False,
 ) -> EmbeddingInput:
     """Read what an embedding is computed from; ``across_slices`` lets a stored graph join slices."""
-    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key)
+    expression = read_expression(
+        adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key, stream=True
+    )
     graph, built = graph_or_default(adata, neighbors_key, library_key, across_slices=across_slices)
     params = {
         "source": expression.source,
@@ -116,7 +119,8 @@ def fit_and_write(
         "n_features": tissue.matrix.shape[1],
     }
     summary = record(params, history=model.history, random_state=model.random_source.seed)
-    embedding = model.embed(tissue.matrix, tissue.graph, slices=slices)
+    batch_size = training.get("batch_size")
+    embedding = model.embed(tissue.matrix, tissue.graph, slices=slices, batch_size=batch_size)
     further, seeds = fit_restarts(model, tissue, slices, n_restarts, **training)
     keys_further = {f"{key_added}_{number}": found for number, found in enumerate(further, start=1)}
     if further:
@@ -143,7 +147,8 @@ def fit_restarts(
         other = type(model)(model.config, random_state=seed)
         file = None if checkpoint is None else f"{checkpoint}.restart{number}"
         other.fit(tissue.matrix, tissue.graph, slices=slices, checkpoint=file, **training)
-        embeddings.append(other.embed(tissue.matrix, tissue.graph, slices=slices))
+        batch_size = training.get("batch_size")
+        embeddings.append(other.embed(tissue.matrix, tissue.graph, slices=slices, batch_size=batch_size))
     return embeddings, seeds
 
 

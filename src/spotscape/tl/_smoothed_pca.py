@@ -51,7 +51,8 @@ def smoothed_pca(
     Parameters
     ----------
     adata
-        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed.
+        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed. If it lies
+        in a file (``backed="r"``) or is a dask array, it is read by blocks of rows, never whole.
     n_hops
         How often each spot is replaced by the mean over itself and its neighbours. More hops mean larger regions and
         blurred thin ones; 0 is a plain PCA.

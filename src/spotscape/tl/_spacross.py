@@ -32,6 +32,7 @@ def spacross(
     preset: Literal["default", "paper", "released"] = "default",
     config: SpaCrossConfig | None = None,
     max_epochs: int | None = None,
+    batch_size: int | None = None,
     device: str | torch.device | None = None,
     random_state: int | None = 0,
     n_restarts: int = 1,
@@ -89,6 +90,10 @@ def spacross(
         Hyper-parameters one by one, instead of ``preset``.
     max_epochs
         Epochs of each encoder; overrides ``preset`` and ``config``.
+    batch_size
+        Spots of a training step, which are then tiles drawn from all over the tissue (*Large tissue* in the
+        documentation says what of it is exact). ``None`` takes all spots in every step if that needs less than about
+        2 GB, else 16,384; the log says which before the training.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -189,6 +194,7 @@ def spacross(
         decoded_layer=decoded_layer,
         copy=copy,
         n_restarts=n_restarts,
+        batch_size=batch_size,
         device=device,
         progress_bar=progress_bar,
         checkpoint=checkpoint,

@@ -32,6 +32,7 @@ def spotscape(
     preset: Literal["default", "paper"] = "default",
     config: SpotscapeConfig | None = None,
     max_epochs: int | None = None,
+    batch_size: int | None = None,
     device: str | torch.device | None = None,
     random_state: int | None = 0,
     n_restarts: int = 1,
@@ -49,7 +50,8 @@ def spotscape(
     Parameters
     ----------
     adata
-        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed.
+        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed. If it lies
+        in a file (``backed="r"``) or is a dask array, it is read by blocks of rows, never whole.
     neighbors_key
         Record of the spatial graph in ``adata.uns``. If there is none of the default name, the graph of the 6 nearest
         neighbours is built (6 is the hexagon of Visium, and works for single cells), written, and mentioned in the log.
@@ -80,6 +82,10 @@ def spotscape(
         Hyper-parameters one by one, instead of ``preset``.
     max_epochs
         Epochs of each encoder; overrides ``preset`` and ``config``.
+    batch_size
+        Spots of a training step, which are then tiles drawn from all over the tissue (*Large tissue* in the
+        documentation says what of it is exact). ``None`` takes all spots in every step if that needs less than about
+        2 GB, else 16,384; the log says which before the training.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -179,6 +185,7 @@ def spotscape(
         decoded_layer=decoded_layer,
         copy=copy,
         n_restarts=n_restarts,
+        batch_size=batch_size,
         device=device,
         progress_bar=progress_bar,
         checkpoint=checkpoint,

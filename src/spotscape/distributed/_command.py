@@ -1,0 +1,149 @@
+"""The command that every process of a group runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import distributed
+
+from spotscape._core import keys
+from spotscape._core.logging import logger
+from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape._core.settings import settings
+from spotscape._core.validation import slice_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_EXAMPLE = "torchrun --nproc-per-node=2 -m spotscape.distributed tissue.h5ad --out embedded.h5ad"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train and embed with Spotscape in every process of a group; the first of them writes the result.
+
+    Parameters
+    ----------
+    arguments
+        Of the command line; ``None`` takes those that Python was started with.
+
+    Returns
+    -------
+    The exit status: 0, or 1 if the group broke, which is said with what to do.
+    """
+    options = _parser().parse_args(arguments)
+    if "RANK" not in os.environ:
+        logger.error("No group of processes; start it with torchrun: %s", _EXAMPLE)
+        return 1
+    if int(os.environ["RANK"]) != 0:
+        settings.verbosity, settings.progress_bar = "error", False
+    try:
+        return _run(options)
+    except RuntimeError as error:
+        logger.error("Process %s stops: %s", os.environ["RANK"], _explain(error, options.checkpoint))
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    device = _device(options.device)
+    # A process that is gone is noticed at once; the limit is for one that hangs.
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(backend, timeout=timedelta(minutes=options.timeout))
+    try:
+        adata = _embed(options, device)
+        if distributed.get_rank() == 0:
+            _write(adata, options.out)
+        distributed.barrier()
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    return 0
+
+
+def _embed(options: argparse.Namespace, device: str) -> AnnData:
+    import anndata
+
+    from spotscape.models import SpotscapeConfig
+    from spotscape.models._shared import SharedSpotscape
+    from spotscape.tl._embedding import choose_config, fit_and_write, read_input
+
+    adata = anndata.read_h5ad(options.tissue, backed="r")
+    slices = slice_labels(adata, options.library_key)
+    several = slices is not None and len(slices.categories) > 1
+    config, named = choose_config(
+        SpotscapeConfig, None, options.preset, several_slices=several, use_rep=None, max_epochs=options.max_epochs
+    )
+    tissue = read_input(
+        adata,
+        neighbors_key=options.neighbors_key,
+        library_key=options.library_key,
+        layer=None,
+        use_rep=None,
+        mask_var=HIGHLY_VARIABLE,
+    )
+    fit_and_write(
+        SharedSpotscape(config, random_state=options.random_state),
+        adata,
+        tissue,
+        None if slices is None else slices.codes,
+        preset=named,
+        key_added=options.key_added,
+        decoded_layer=None,
+        copy=False,
+        device=device,
+        checkpoint=options.checkpoint,
+    )
+    return adata
+
+
+def _write(adata: AnnData, out: Path) -> None:
+    """Write under another name first, so that what has the name is whole."""
+    partial = out.with_name(out.name + ".partial")
+    adata.write_h5ad(partial)
+    partial.replace(out)
+    logger.info("Written to %s.", out)
+
+
+def _device(wanted: str) -> str:
+    """The device of this process: its own GPU where there are any."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    torch.cuda.set_device(device)
+    return device
+
+
+def _explain(error: RuntimeError, checkpoint: Path | None) -> str:
+    if not _is_lost(error):
+        return str(error)
+    found = "another process of the group has ended or cannot be reached"
+    if checkpoint is None:
+        return f"{found}. Nothing was written. With --checkpoint FILE the same command would go on where it stopped."
+    return f"{found}. Nothing was written; start the same command again to go on from {checkpoint}."
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    signs = ("connection", "gloo", "nccl", "peer", "timed out", "socket", "store")
+    return isinstance(error, distributed.DistError) or any(sign in str(error).lower() for sign in signs)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="spotscape.distributed", description=main.__doc__, epilog=_EXAMPLE)
+    parser.add_argument("tissue", type=Path, help="h5ad with log-normalised expression and a spatial graph")
+    parser.add_argument("--out", type=Path, required=True, help="h5ad to write: the tissue with its embedding")
+    parser.add_argument("--checkpoint", type=Path, help="file to save the training in, and to resume it from")
+    parser.add_argument("--library-key", help="column of obs with the slice of each spot")
+    parser.add_argument("--neighbors-key", default="spatial_neighbors", help="record of the graph in uns")
+    parser.add_argument("--key-added", default=keys.X_SPOTSCAPE, help="name of the embedding in obsm")
+    parser.add_argument("--preset", default="default", choices=("default", "paper"))
+    parser.add_argument("--max-epochs", type=int, help="epochs of each encoder")
+    parser.add_argument("--random-state", type=int, default=0)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--timeout", type=float, default=30.0, help="minutes to wait for a process that hangs")
+    return parser

@@ -1,0 +1,174 @@
+r"""Spotscape in steps over tiles, and over the processes of a group.
+
+**What is exact.** Each region has its two-hop halo and the degrees of the whole graph, so views are those of the whole
+tissue. In a group of processes (:class:`SharedSpotscapeObjective`) one step sees all spots: statistics of normalisation
+and the Gram matrices of the telescope are summed over processes, and loss and gradients are those of a single process
+up to rounding.
+
+**What is an estimate.** A step over a batch of tiles (:class:`TiledSpotscapeObjective`) takes statistics of
+normalisation, reconstruction, similarity scaling and prototypes from the batch, tiles from all over the tissue. The
+telescope compares the batch with *all* spots: with :math:`G_b` the Gram matrices of the batch of :math:`n` spots and
+:math:`\bar G` their running mean over earlier batches, scaled to the tissue, the loss is that of
+
+.. math:: G = G_b + \tfrac{N - n}{N}\,\bar G, \qquad \bar G \leftarrow (1 - \tfrac nN)\,\bar G + G_b ,
+
+with the gradient through :math:`G_b`, times :math:`N / n`. :math:`\bar G` remembers about one sweep. It is delayed: it
+comes from earlier weights and other random views.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from spotscape.models._spotscape_network import SpotscapeObjective
+from spotscape.models._tiling import slice_codes
+from spotscape.nn.features import MaskedFeatures
+from spotscape.nn.normalization import counting
+from spotscape.nn.objectives import reconstruction_loss
+from spotscape.nn.objectives.telescope import TelescopeGrams
+from spotscape.nn.tiles import Region
+from spotscape.nn.trainer import LossOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spotscape.models._graph_encoder import Tissue
+    from spotscape.models._spotscape_config import SpotscapeConfig
+    from spotscape.models._spotscape_network import SpotscapeNetwork
+    from spotscape.models._tiling import TilePlan
+    from spotscape.nn.features import FeatureMatrix
+
+N_HOPS = 2
+
+
+class TiledSpotscapeObjective(SpotscapeObjective):
+    """The loss of a step over a batch of tiles; see above for what of it is exact."""
+
+    def __init__(
+        self,
+        network: SpotscapeNetwork,
+        tissue: Tissue[FeatureMatrix],
+        config: SpotscapeConfig,
+        generator: torch.Generator,
+        plan: TilePlan,
+    ) -> None:
+        super().__init__(network, tissue, config, generator)
+        self.plan, self.n_steps = plan, plan.n_steps(config.max_epochs)
+        self.codes = slice_codes(tissue.slices, tissue.graph.n_spots)
+        self.register_buffer("earlier", torch.zeros(3, config.latent_size, config.latent_size, dtype=torch.float64))
+
+    def forward(self, epoch: int) -> LossOutput:
+        config, tissue = self.config, self.tissue
+        region = Region.around(tissue.graph, self.plan.batch(epoch), N_HOPS)
+        features = tissue.features.take(region.spots)
+        with counting(self.network, region.n_inside):
+            views = [self._embed_region(features, region) for _ in range(2)]
+            hidden = [self.network.decode_hidden(view).float() for view in views]
+        first, second = (view.float() for view in views)
+        output = self.network.output
+        error = reconstruction_loss(tissue.features.take(region.inside), hidden, output.weight.T, output.bias)
+        weighted = {"telescope": (config.telescope_weight, self._telescope(first, second))}
+        weighted["reconstruction"] = (config.reconstruction_weight, error)
+        if tissue.slices:
+            weighted |= self._across_present(first, second, self.codes[region.inside], epoch)
+        return LossOutput.weighted(weighted)
+
+    def _embed_region(self, features: FeatureMatrix, region: Region) -> Tensor:
+        config, device = self.config, region.indices.device
+        keep = torch.rand(features.shape[1], generator=self.generator, device=device) >= config.feature_drop
+        adjacency = region.thinned(config.edge_drop, self.generator)
+        return self.network.encode(MaskedFeatures(features, keep), adjacency)[: region.n_inside]
+
+    def _telescope(self, first: Tensor, second: Tensor) -> Tensor:
+        """The telescope of the batch and the spots of earlier batches."""
+        grams = TelescopeGrams.of_views(first, second)
+        n_spots, share = self.tissue.graph.n_spots, len(first) / self.tissue.graph.n_spots
+        now = torch.stack([grams.mm, grams.pp, grams.pm]).detach() / share
+        earlier = self.get_buffer("earlier")
+        if not earlier.any():
+            earlier.copy_(now)
+        mm, pp, pm = (1 - share) * earlier
+        others = TelescopeGrams(mm, pp, pm, n_spots - len(first))
+        loss = (grams + others).loss()
+        earlier.lerp_(now, share)
+        # The share of the gradient that goes through this batch, scaled up to that of all.
+        return (loss.detach() + (loss - loss.detach()) / share).to(first.dtype)
+
+    def _across_present(
+        self, first: Tensor, second: Tensor, codes: Tensor, epoch: int
+    ) -> dict[str, tuple[float, Tensor]]:
+        """What slices share, of those that have two spots or more in the batch."""
+        rows = tuple((codes == code).nonzero()[:, 0] for code in codes.unique())
+        present = tuple(own for own in rows if len(own) > 1)
+        if len(present) > 1:
+            return self._across_slices(first, second, present, epoch * self.config.max_epochs / self.n_steps)
+        none = first.new_zeros(())
+        return {"scaling": (self.config.scaling_weight, none), "prototypes": (self.config.prototype_weight, none)}
+
+
+class SharedSpotscapeObjective(SpotscapeObjective):
+    """The loss of a step over all spots, of which this process holds a part; each process returns that of all.
+
+    Parameters
+    ----------
+    network, tissue, config, generator
+        As for a single process, the same in all of them.
+    inside
+        Rows of the spots that this process holds, int64; every spot is in one process.
+    reduce
+        Sums a tensor over processes, and its gradient too.
+    """
+
+    def __init__(
+        self,
+        network: SpotscapeNetwork,
+        tissue: Tissue[FeatureMatrix],
+        config: SpotscapeConfig,
+        generator: torch.Generator,
+        *,
+        inside: Tensor,
+        reduce: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__(network, tissue, config, generator)
+        self.region = Region.around(tissue.graph, inside, N_HOPS)
+        self.reduce = reduce
+        self.around, self.own = tissue.features.take(self.region.spots), tissue.features.take(self.region.inside)
+
+    def forward(self, epoch: int) -> LossOutput:
+        config, region, total = self.config, self.region, self.reduce
+        with counting(self.network, region.n_inside, total):
+            views = [self._embed_part() for _ in range(2)]
+            hidden = [self.network.decode_hidden(view).float() for view in views]
+        first, second = (view.float() for view in views)
+        output = self.network.output
+        error = reconstruction_loss(self.own, hidden, output.weight.T, output.bias)
+        weighted = {"telescope": (config.telescope_weight, self._telescope(first, second))}
+        share = region.n_inside / self.tissue.graph.n_spots
+        weighted["reconstruction"] = (config.reconstruction_weight, total(share * error))
+        if self.tissue.slices:
+            everywhere = (self._gathered(first), self._gathered(second))
+            weighted |= self._across_slices(*everywhere, self.tissue.slices, epoch)
+        return LossOutput.weighted(weighted)
+
+    def _embed_part(self) -> Tensor:
+        """A view whose random numbers are those of a single process, in all of them."""
+        config, graph, region = self.config, self.tissue.graph, self.region
+        device, generator = graph.indices.device, self.generator
+        keep = torch.rand(self.around.shape[1], generator=generator, device=device) >= config.feature_drop
+        edges = (torch.rand(graph.n_edges, generator=generator, device=device) >= config.edge_drop) | graph.is_loop
+        degrees = torch.zeros(graph.n_spots, device=device).index_add_(0, graph.rows, edges.to(torch.float32))
+        adjacency = region.normalized(edges[region.edges], degrees[region.spots])
+        return self.network.encode(MaskedFeatures(self.around, keep), adjacency)[: region.n_inside]
+
+    def _telescope(self, first: Tensor, second: Tensor) -> Tensor:
+        own = TelescopeGrams.of_views(first, second)
+        mm, pp, pm = self.reduce(torch.stack([own.mm, own.pp, own.pm]))
+        return TelescopeGrams(mm, pp, pm, self.tissue.graph.n_spots).loss().to(first.dtype)
+
+    def _gathered(self, view: Tensor) -> Tensor:
+        """The embeddings of all processes, ``(N, d)``."""
+        everywhere = view.new_zeros(self.tissue.graph.n_spots, view.shape[1])
+        return self.reduce(everywhere.index_copy(0, self.region.inside, view))
