@@ -15,6 +15,8 @@ X_SPACROSS: Final = "X_spacross"
 X_SMOOTHED_PCA: Final = "X_smoothed_pca"
 DOMAIN: Final = "spotscape_domain"
 MATCH: Final = "spotscape_match"
+PSEUDOTIME: Final = "spotscape_pseudotime"
+MARKERS: Final = "spotscape_markers"
 
 # What a method reads if its user names nothing and has run one encoder.
 ENCODERS: Final = (SPOTSCAPE, SPACROSS)

@@ -1,0 +1,64 @@
+"""Where a trajectory starts, what it reaches, and in which order it passes groups of spots."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+Start = Literal["center", "tip"]
+
+
+def reached_from(graph: sparse.spmatrix | sparse.sparray, in_root: np.ndarray) -> tuple[np.ndarray, int]:
+    """Spots in the connected component with most spots of the root, bool ``(n,)``, and the number of components."""
+    n_components, component = connected_components(graph, directed=False)
+    home = np.bincount(component[in_root], minlength=n_components).argmax()
+    return component == home, int(n_components)
+
+
+def root_spot(components: np.ndarray, in_root: np.ndarray, start: Start) -> int:
+    """The spot of the root group at its centre, or at its end, in diffusion space ``(n, d)``.
+
+    The centre is the spot nearest to the median of the group. The end is the spot that lies farthest out on the first
+    component, on the side on which the group has its mean as seen from all other spots.
+    """
+    rows = np.flatnonzero(in_root)
+    own = components[rows]
+    if start == "center":
+        return int(rows[((own - np.median(own, axis=0)) ** 2).sum(axis=1).argmin()])
+    others = components[~in_root, 0]
+    side = 1.0 if not others.size or own[:, 0].mean() >= others.mean() else -1.0
+    return int(rows[(side * own[:, 0]).argmax()])
+
+
+def group_means(values: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:
+    """Mean of the finite values of each group, float64 ``(n_groups,)``; NaN where a group has none.
+
+    >>> group_means(np.array([1.0, 3.0, np.nan, 4.0]), np.array([0, 0, 1, -1]), 2)
+    array([ 2., nan])
+    """
+    known = np.isfinite(values) & (codes >= 0)
+    counts = np.bincount(codes[known], minlength=n_groups)
+    sums = np.bincount(codes[known], weights=values[known], minlength=n_groups)
+    return np.divide(sums, counts, out=np.full(n_groups, np.nan), where=counts > 0)
+
+
+def ascending(means: np.ndarray) -> np.ndarray:
+    """Indices of the groups by their means; those without one are left out.
+
+    >>> ascending(np.array([0.5, np.nan, 0.1]))
+    array([2, 0])
+    """
+    order = np.argsort(means, kind="stable")
+    return np.asarray(order[np.isfinite(means[order])])
+
+
+def crossing_fraction(graph: sparse.csr_array, codes: np.ndarray) -> float:
+    """Share of the edges that join spots of different slices, over that of edges drawn without regard to slices."""
+    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    shares = np.bincount(codes) / len(codes)
+    expected = 1 - float((shares**2).sum())
+    crossing = np.count_nonzero(codes[rows] != codes[graph.indices]) / max(1, len(rows))
+    return crossing / expected if expected else 1.0
