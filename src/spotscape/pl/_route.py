@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from spotscape.pl._values import Categories
 
 _FADED = 0.6
+# Least distance of two nodes, as a share of the length of the tissue.
+_CLEARANCE = 0.09
 _WIDEST = 5.0
 _DARK, _LIGHT = "#303030", "#8C8C8C"
 # Relative luminance above which dark figures read better than white ones.
@@ -59,7 +61,7 @@ def fade(ax: Axes) -> None:
 def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> None:
     """Draw the nodes of the domains that the slice has, and the lines between them."""
     codes = domains.codes[piece.rows]
-    places = {int(code): _middle(piece.coords[codes == code]) for code in np.unique(codes[codes >= 0])}
+    places = _places(piece.coords, codes)
     shown = [index for index, pair in enumerate(graph.pairs.tolist()) if set(pair) <= places.keys()]
     # Light lines lie under dark ones.
     shown.sort(key=lambda index: bool(graph.in_tree[index]))
@@ -81,10 +83,17 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
             )  # fmt: skip
 
 
-def _middle(points: np.ndarray) -> tuple[float, float]:
-    """The point nearest to the mean of all, so that the node of a bent domain lies on it."""
-    x, y = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-    return float(x), float(y)
+def _places(coords: np.ndarray, codes: np.ndarray) -> dict[int, np.ndarray]:
+    """Put each domain's node on the spot nearest to its mean, so that it lies on a bent domain, and clear of others."""
+    clearance = _CLEARANCE * np.ptp(coords, axis=0).max()
+    places: dict[int, np.ndarray] = {}
+    for code in np.unique(codes[codes >= 0]).tolist():
+        points = coords[codes == code]
+        away = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
+        taken = np.array(list(places.values())).reshape(-1, 2)
+        crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < clearance).any(axis=1)
+        places[code] = points[(away + np.where(crowded, away.max() + 1, 0)).argmin()]
+    return places
 
 
 def _luminance(color: str) -> float:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Pseudotime:
     """Pseudotime of every spot (NaN where the root does not reach), the root, and how many parts the graph has."""
 
-    values: np.ndarray
+    time: np.ndarray
     root: int
     n_components: int
 

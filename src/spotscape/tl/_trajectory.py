@@ -159,7 +159,7 @@ def trajectory(
         "library_key": library_key, "random_state": source.seed,
     }  # fmt: skip
     results = stored_graph(graph, key_added, use_rep)
-    results["obs"] = {key_added: found.values}
+    results["obs"] = {key_added: found.time}
     results["uns"][key_added] = record(params, **extra)
     target = adata.copy() if copy else adata
     write(target, results)
@@ -181,16 +181,16 @@ def _domains(adata: AnnData, groups: str, root: str) -> pd.Categorical:
 def _report_parts(found: Pseudotime, root: str) -> None:
     if found.n_components == 1:
         return
-    lost = np.count_nonzero(np.isnan(found.values))
+    lost = np.count_nonzero(np.isnan(found.time))
     warn(
-        f"the neighbour graph of the embedding falls into {found.n_components} parts; {lost} of {len(found.values)} "
+        f"the neighbour graph of the embedding falls into {found.n_components} parts; {lost} of {len(found.time)} "
         f"spots are not joined to the root {root!r}, and their pseudotime is NaN. A larger n_neighbors may join them; "
         "if they are a tissue of their own, there is no order between them and the rest."
     )
 
 
 def _summary(adata: AnnData, found: Pseudotime, domains: pd.Categorical) -> dict[str, Any]:
-    means = group_means(found.values, np.asarray(domains.codes), len(domains.categories))
+    means = group_means(found.time, np.asarray(domains.codes), len(domains.categories))
     order = [str(domains.categories[index]) for index in ascending(means)]
     logger.info("Order of domains: %s.", " → ".join(order))
     return {
@@ -214,6 +214,6 @@ def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices
         )
     return {
         "slices": [str(name) for name in slices.categories],
-        "mean_by_slice": np.stack([group_means(found.values, each, len(domains.categories)) for each in own]),
+        "mean_by_slice": np.stack([group_means(found.time, each, len(domains.categories)) for each in own]),
         "crossing": crossing,
     }
