@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from spotscape.nn.pseudotime import ascending, crossing_fraction, group_means, reached_from, root_spot
+from spotscape.nn.pseudotime import (
+    ascending,
+    crossing_fraction,
+    diffusion_pseudotime,
+    group_means,
+    reached_from,
+    root_spot,
+)
 
 LINE = np.array([[0.0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [9, 0]])
 
@@ -46,3 +53,9 @@ def test_edges_between_slices_against_chance() -> None:
     assert crossing_fraction(full, codes) == pytest.approx(1)
     assert crossing_fraction(sparse.csr_array(np.kron(np.eye(2), np.ones((2, 2)))), codes) == 0
     assert crossing_fraction(full, np.zeros(4, int)) == 1
+
+
+def test_distance_by_hand() -> None:
+    components = np.array([[0.0, 1], [1, 1], [0, 3]])
+    # Weights 0.5 / 0.5 and 0.8 / 0.2: distances 1 and 8 from the first spot.
+    assert np.allclose(diffusion_pseudotime(components, np.array([0.5, 0.8]), 0), [0, 1 / 8, 1])

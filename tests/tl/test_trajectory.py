@@ -40,8 +40,14 @@ def _slices() -> ad.AnnData:
     adata = sp.datasets.simulate_tissue(n_domains=4, n_slices=3, n_spots=300, n_genes=150, difficulty=0.3)
     sp.pp.prepare(adata, library_key="slice")
     sp.pp.spatial_neighbors_knn(adata, library_key="slice")
-    sp.tl.smoothed_pca(adata, n_comps=10, library_key="slice", key_added="X_spotscape")
+    sp.tl.smoothed_pca(adata, n_comps=10, library_key="slice", key_added="X_apart")
+    sp.tl.integrate_slices(adata, library_key="slice", use_rep="X_apart", key_added="X_spotscape")
     return adata
+
+
+@pytest.fixture
+def slices(_slices: ad.AnnData) -> ad.AnnData:
+    return _slices.copy()
 
 
 def line(n_parts: int = 1) -> ad.AnnData:
@@ -82,6 +88,16 @@ def test_pseudotime_follows_a_line_from_its_end() -> None:
     assert adata.uns[KEY]["root_spot"] in {"0", "1", "2"}
     assert spearmanr(np.arange(200), adata.obs[KEY])[0] > 0.999
     assert list(adata.uns[KEY]["order"]) == [f"d{i}" for i in range(10)]
+
+
+def test_it_is_scanpys_pseudotime_where_that_drops_nothing(layered: ad.AnnData) -> None:
+    sp.tl.trajectory(layered, root="Layer_1", groups="domain", n_neighbors=60)
+    graph = f"{KEY}_neighbors"
+    sc.tl.diffmap(layered, n_comps=11, neighbors_key=graph)
+    assert layered.uns["diffmap_evals"][1] < 0.9994
+    layered.uns["iroot"] = layered.obs_names.get_loc(layered.uns[KEY]["root_spot"])
+    sc.tl.dpt(layered, n_dcs=11, neighbors_key=graph)
+    assert np.allclose(layered.obs["dpt_pseudotime"], layered.obs[KEY], atol=1e-4)
 
 
 def test_spots_in_another_order_give_the_same(layered: ad.AnnData) -> None:
@@ -139,13 +155,13 @@ def test_parts_that_are_not_joined_are_told() -> None:
     with pytest.warns(UserWarning, match=r"2 parts; 80 of 200 spots are not joined to the root 'd1'"):
         sp.tl.trajectory(adata, root="d1", n_neighbors=10)
     assert np.array_equal(np.isnan(adata.obs[KEY]), np.arange(200) >= 120)
-    assert list(adata.uns[KEY]["order"])[0] == "d1"
+    assert next(iter(adata.uns[KEY]["order"])) == "d1"
     assert set(adata.uns[KEY]["order"]) == {f"d{i}" for i in range(6)}
     assert adata.uns[KEY]["n_components"] == 2
 
 
-def test_slices_are_ordered_together(_slices: ad.AnnData) -> None:
-    adata = sp.tl.trajectory(_slices, root="Layer_1", groups="domain", library_key="slice", copy=True)
+def test_slices_are_ordered_together(slices: ad.AnnData) -> None:
+    adata = sp.tl.trajectory(slices, root="Layer_1", groups="domain", library_key="slice", copy=True)
     entry = adata.uns[KEY]
     assert list(entry["order"]) == LAYERS[:4]
     assert entry["crossing"] > 0.5
@@ -155,18 +171,18 @@ def test_slices_are_ordered_together(_slices: ad.AnnData) -> None:
         assert (np.diff(row) > 0).all()
 
 
-def test_slices_that_hardly_meet_are_told(_slices: ad.AnnData) -> None:
-    adata = _slices.copy()
-    # One bridge keeps the graph in one part.
-    adata.obsm["X_spotscape"] = adata.obsm["X_spotscape"] + 1e3 * adata.obs["slice"].cat.codes.to_numpy()[:, None]
-    with pytest.warns(UserWarning) as caught:
-        sp.tl.trajectory(adata, root="Layer_1", groups="domain", library_key="slice")
-    assert any("slices hardly meet" in str(warning.message) for warning in caught)
+@pytest.mark.filterwarnings("ignore:the neighbour graph of the embedding falls into")
+def test_slices_that_hardly_meet_are_told(slices: ad.AnnData) -> None:
+    apart = 1e3 * slices.obs["slice"].cat.codes.to_numpy()[:, None]
+    slices.obsm["X_spotscape"] = slices.obsm["X_spotscape"] + apart
+    with pytest.warns(UserWarning, match="slices hardly meet in the embedding: 0 of the edges"):
+        sp.tl.trajectory(slices, root="Layer_1", groups="domain", library_key="slice")
 
 
+@pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-def test_round_trip(_slices: ad.AnnData, tmp_path: Path, suffix: str) -> None:
-    adata = sp.tl.trajectory(_slices, root="Layer_1", groups="domain", library_key="slice", copy=True)
+def test_round_trip(slices: ad.AnnData, tmp_path: Path, suffix: str) -> None:
+    adata = sp.tl.trajectory(slices, root="Layer_1", groups="domain", library_key="slice", copy=True)
     path = tmp_path / f"tissue.{suffix}"
     getattr(adata, f"write_{suffix}")(path)
     back = getattr(ad, f"read_{suffix}")(path)

@@ -35,6 +35,21 @@ def root_spot(components: np.ndarray, in_root: np.ndarray, start: Start) -> int:
     return int(rows[(side * own[:, 0]).argmax()])
 
 
+def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: int) -> np.ndarray:
+    r"""Distance of every spot from the root in a connected graph, scaled to a maximum of 1.
+
+    .. math::
+        d(x, y)^2 = \sum_j \left(\frac{\lambda_j}{1 - \lambda_j}\right)^2 (\psi_j(x) - \psi_j(y))^2
+
+    over all components but the stationary one, which is not among ``components`` ``(n, d)``. Scanpy's own function
+    takes every eigenvalue above 0.9994 for the stationary one. On embeddings of a spatial graph, whose neighbourhoods are
+    small patches of a large tissue, the slowest gradients have such eigenvalues; without them the order folds back.
+    """
+    weights = eigenvalues / np.maximum(1 - eigenvalues, np.finfo(np.float32).eps)
+    distances = np.sqrt((((components - components[root]) * weights) ** 2).sum(axis=1))
+    return np.asarray(distances / max(distances.max(), np.finfo(np.float64).tiny))
+
+
 def group_means(values: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:
     """Mean of the finite values of each group, float64 ``(n_groups,)``; NaN where a group has none.
 

@@ -1,4 +1,4 @@
-"""Neighbours, PAGA and diffusion pseudotime through scanpy, on an AnnData of their own: the user's stays as it is."""
+"""Neighbours, PAGA and diffusion components through scanpy, on an AnnData of their own: the user's stays as it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape.nn.pseudotime import reached_from, root_spot
+from spotscape.nn.pseudotime import diffusion_pseudotime, reached_from, root_spot
 
 if TYPE_CHECKING:
     from spotscape.nn.pseudotime import Start
@@ -60,11 +60,11 @@ def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, se
     part = graph[rows].copy()
     # The first component is the same everywhere; it does not count as one of n_dcs.
     sc.tl.diffmap(part, n_comps=min(n_dcs + 1, len(rows) - 1), random_state=seed)
-    local = root_spot(np.asarray(part.obsm["X_diffmap"][:, 1:], dtype=np.float64), in_root[rows], start)
-    part.uns["iroot"] = local
-    sc.tl.dpt(part, n_dcs=part.obsm["X_diffmap"].shape[1])
+    components = np.asarray(part.obsm["X_diffmap"], dtype=np.float64)[:, 1:]
+    eigenvalues = np.asarray(part.uns["diffmap_evals"], dtype=np.float64)[1:]
+    local = root_spot(components, in_root[rows], start)
     values = np.full(graph.n_obs, np.nan)
-    values[rows] = part.obs["dpt_pseudotime"]
+    values[rows] = diffusion_pseudotime(components, eigenvalues, local)
     return Pseudotime(values, int(rows[local]), n_components)
 
 

@@ -45,8 +45,11 @@ def trajectory(
 ) -> AnnData | None:
     """Order domains, and the spots in them, by how far they lie from a root domain in an embedding.
 
-    Scanpy does the work: neighbours in the embedding, PAGA between the domains, and diffusion pseudotime from a spot of
-    the root domain. A neighbour graph that you have made stays as it is.
+    Scanpy does the work: neighbours in the embedding, PAGA between the domains, and diffusion components, in which
+    pseudotime is the distance from a spot of the root domain. A neighbour graph that you have made stays as it is.
+
+    The distance is that of :func:`scanpy.tl.dpt` with every component in it. Scanpy drops those with an eigenvalue
+    above 0.9994, which in an embedding of a spatial graph are the slowest gradients of the tissue.
 
     Pseudotime says how far apart things are in the embedding, not in time. A gradient, such as that of the layers
     of cortex, is found; that anything moves along it is for you to argue.
@@ -66,7 +69,7 @@ def trajectory(
     n_neighbors
         Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's, because the
         nearest spots in an embedding of a spatial graph are those next to the spot in the tissue (18 within two steps
-        on a hexagonal lattice), and a graph of these alone follows the tissue and hangs together by a few edges.
+        on a hexagonal lattice), and a graph of these alone hangs together by a few edges.
     n_dcs
         Number of diffusion components. Default: 10, as in scanpy.
     start
