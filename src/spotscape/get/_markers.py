@@ -112,4 +112,4 @@ _ORDER = (
 
 def _column(values: np.ndarray) -> np.ndarray:
     array = np.asarray(values)
-    return array if array.dtype.kind in "fiu" else array.astype(str).astype(object)
+    return array if array.dtype.kind in "fiu" else np.array([str(value) for value in array], dtype=object)

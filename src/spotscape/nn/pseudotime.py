@@ -41,9 +41,9 @@ def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: 
     .. math::
         d(x, y)^2 = \sum_j \left(\frac{\lambda_j}{1 - \lambda_j}\right)^2 (\psi_j(x) - \psi_j(y))^2
 
-    over all components but the stationary one, which is not among ``components`` ``(n, d)``. Scanpy's own function
-    takes every eigenvalue above 0.9994 for the stationary one. On embeddings of a spatial graph, whose neighbourhoods are
-    small patches of a large tissue, the slowest gradients have such eigenvalues; without them the order folds back.
+    over all components ``(n, d)`` but the stationary one, left out by the caller. Scanpy's own function takes every
+    eigenvalue above 0.9994 for the stationary one. On embeddings of a spatial graph, whose neighbourhoods are small
+    patches of a large tissue, the slowest gradients have such eigenvalues; without them the order folds back.
     """
     weights = eigenvalues / np.maximum(1 - eigenvalues, np.finfo(np.float32).eps)
     distances = np.sqrt((((components - components[root]) * weights) ** 2).sum(axis=1))
