@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from markdown_tables import write_table
 from rows import append
 from scipy.stats import spearmanr
 from tissues import load
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 RESULTS = Path(__file__).parent / "results" / "biology.csv"
+TABLES = Path(__file__).parents[1] / "docs" / "_tables"
 FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "trajectory.png"
 LAYERS = [*(f"Layer_{number}" for number in range(1, 7)), "WM"]
 MARKERS = {"WM": ("MOBP", "PLP1", "MBP"), "Layer_5": ("PCP4",), "Layer_2": ("HPCAL1",)}
@@ -139,18 +141,22 @@ def _ranks(adata: AnnData) -> Iterator[dict[str, Any]]:
 
 
 def _summarise(table: pd.DataFrame) -> None:
+    """Print all, and write the worst of all runs as the tables of the documentation."""
     is_rank = table["measure"].str.startswith("rank")
-    orders = table[~is_rank].pivot_table(
-        index=["tissue", "embedding", "groups", "measure"],
-        columns="n_neighbors",
-        values="value",
-        aggfunc="min",
+    rows, worst = (
+        ["embedding", "measure"],
+        table.assign(embedding=table["embedding"].replace("spotscape_1", "spotscape")),
     )
-    ranks = table[is_rank].pivot_table(
-        index=["tissue", "embedding", "groups"], columns="measure", values="value", aggfunc="max"
-    )
-    with pd.option_context("display.width", 250, "display.max_columns", 30, "display.max_rows", 200):
-        print("Worst agreement over seeds:", orders.round(3), "Worst rank over seeds:", ranks, sep="\n")
+    orders = worst[~is_rank].astype({"n_neighbors": int})
+    orders = orders.pivot_table(index=rows, columns="n_neighbors", values="value", aggfunc="min").round(2)
+    ranks = worst[is_rank].pivot_table(index="measure", columns=["embedding", "groups"], values="value", aggfunc="max")
+    ranks = ranks.astype(int)
+    print(orders, ranks, sep="\n\n")
+    orders.index = pd.Index([", ".join(map(str, names)) for names in orders.index], name="")
+    ranks.columns = pd.Index([", ".join(map(str, names)) for names in ranks.columns])
+    ranks.index.name = ""
+    write_table(TABLES / "biology_order.md", orders)
+    write_table(TABLES / "biology_markers.md", ranks)
 
 
 if __name__ == "__main__":

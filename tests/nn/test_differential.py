@@ -62,10 +62,8 @@ def test_with_many_samples_it_is_an_ordinary_t_test() -> None:
     rng = np.random.default_rng(1)
     spread = np.exp(rng.normal(scale=0.5, size=200))
     one, other = rng.normal(size=(400, 200)) * spread, (0.1 + rng.normal(size=(300, 200))) * spread
-    assert np.allclose(two_sample_test(one, other).pvalue, stats.ttest_ind(one, other).pvalue, rtol=0.1, atol=1e-3)
-    assert np.allclose(
-        paired_test(one[:300], other).pvalue, stats.ttest_rel(one[:300], other).pvalue, rtol=0.1, atol=1e-3
-    )
+    assert np.allclose(two_sample_test(one, other).score, stats.ttest_ind(one, other).statistic, rtol=0.1)
+    assert np.allclose(paired_test(one[:300], other).score, stats.ttest_rel(one[:300], other).statistic, rtol=0.1)
 
 
 def test_a_gene_that_varies_by_chance_little_is_not_first() -> None:

@@ -100,6 +100,19 @@ def test_it_is_scanpys_pseudotime_where_that_drops_nothing(layered: ad.AnnData) 
     assert np.allclose(layered.obs["dpt_pseudotime"], layered.obs[KEY], atol=1e-4)
 
 
+def test_spots_that_hang_on_by_next_to_nothing_do_not_spoil_the_order() -> None:
+    x = np.arange(300.0)
+    embedding = np.column_stack([x, np.zeros(300)])
+    embedding[280:, 1] = 1e4
+    graph = _diffusion.embed_neighbors(embedding, 15, 0)
+    weak = graph.obsp["connectivities"].tolil()
+    weak[150, 290] = weak[290, 150] = 1e-7
+    graph.obsp["connectivities"] = weak.tocsr()
+    found = _diffusion.diffuse(graph, x < 20, start="tip", n_dcs=10, seed=0)
+    assert found.n_components == 1
+    assert spearmanr(x[:280], found.time[:280])[0] > 0.999
+
+
 def test_spots_in_another_order_give_the_same(layered: ad.AnnData) -> None:
     order = np.random.default_rng(0).permutation(layered.n_obs)
     shuffled = layered[order].copy()

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Start = Literal["center", "tip"]
+# Scanpy finds eigenvalues in single precision; nearer to 1 than this, none is told from 1.
+_RESOLUTION = 1e-5
 
 
 def reached_from(graph: sparse.spmatrix | sparse.sparray, in_root: np.ndarray) -> tuple[np.ndarray, int]:
@@ -35,6 +37,18 @@ def root_spot(components: np.ndarray, in_root: np.ndarray, start: Start) -> int:
     return int(rows[(side * own[:, 0]).argmax()])
 
 
+def resolved(eigenvalues: np.ndarray) -> np.ndarray:
+    """Which components, without the stationary one, are told from it, bool ``(d,)``.
+
+    A few spots that hang on by an edge of next to no weight give another eigenvalue of 1, within its precision. Its
+    weight in the distance would be as large as you like, and all order be lost in its rounding errors.
+
+    >>> resolved(np.array([1.0, 0.9998, 0.5]))
+    array([False,  True,  True])
+    """
+    return np.asarray(1 - eigenvalues > _RESOLUTION)
+
+
 def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: int) -> np.ndarray:
     r"""Distance of every spot from the root in a connected graph, scaled to a maximum of 1.
 
@@ -45,7 +59,7 @@ def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: 
     eigenvalue above 0.9994 for the stationary one. On embeddings of a spatial graph, whose neighbourhoods are small
     patches of a large tissue, the slowest gradients have such eigenvalues; without them the order folds back.
     """
-    weights = eigenvalues / np.maximum(1 - eigenvalues, np.finfo(np.float32).eps)
+    weights = eigenvalues / (1 - eigenvalues)
     distances = np.sqrt((((components - components[root]) * weights) ** 2).sum(axis=1))
     return np.asarray(distances / max(distances.max(), np.finfo(np.float64).tiny))
 

@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape.nn.pseudotime import diffusion_pseudotime, reached_from, root_spot
+from spotscape.nn.pseudotime import diffusion_pseudotime, reached_from, resolved, root_spot
 
 if TYPE_CHECKING:
     from spotscape.nn.pseudotime import Start
@@ -60,8 +60,10 @@ def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, se
     part = graph[rows].copy()
     # The first component is the same everywhere; it does not count as one of n_dcs.
     sc.tl.diffmap(part, n_comps=min(n_dcs + 1, len(rows) - 1), random_state=seed)
-    components = np.asarray(part.obsm["X_diffmap"], dtype=np.float64)[:, 1:]
-    eigenvalues = np.asarray(part.uns["diffmap_evals"], dtype=np.float64)[1:]
+    eigenvalues = np.asarray(part.uns["diffmap_evals"], dtype=np.float64)
+    # The first component is the stationary one.
+    kept = np.flatnonzero(resolved(eigenvalues) & (np.arange(len(eigenvalues)) > 0))
+    components, eigenvalues = np.asarray(part.obsm["X_diffmap"], dtype=np.float64)[:, kept], eigenvalues[kept]
     local = root_spot(components, in_root[rows], start)
     values = np.full(graph.n_obs, np.nan)
     values[rows] = diffusion_pseudotime(components, eigenvalues, local)
