@@ -23,4 +23,4 @@ def read_groups(adata: AnnData, key: str, *, argument: str, hint: str = "") -> p
     if not len(values.categories):
         msg = f"adata.obs[{key!r}] is missing for all spots."
         raise ValueError(msg)
-    return values.rename_categories([str(name) for name in values.categories])
+    return values.rename_categories(str)

@@ -73,7 +73,8 @@ def group_means(values: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndar
     known = np.isfinite(values) & (codes >= 0)
     counts = np.bincount(codes[known], minlength=n_groups)
     sums = np.bincount(codes[known], weights=values[known], minlength=n_groups)
-    return np.divide(sums, counts, out=np.full(n_groups, np.nan), where=counts > 0)
+    means: np.ndarray = np.divide(sums, counts, out=np.full(n_groups, np.nan), where=counts > 0)
+    return means
 
 
 def ascending(means: np.ndarray) -> np.ndarray:

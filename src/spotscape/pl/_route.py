@@ -50,7 +50,7 @@ def route(entry: Mapping[str, Any], names: Sequence[str], min_connectivity: floa
 def fade(ax: Axes) -> None:
     """Turn the spots of a panel towards white, so that what is drawn over them stands out."""
     tiles = ax.collections[0]
-    faces = np.array(tiles.get_facecolor())
+    faces: Any = np.array(tiles.get_facecolor())
     faces[:, :3] = 1 - (1 - faces[:, :3]) * (1 - _FADED)
     edged = len(tiles.get_edgecolor()) > 0
     tiles.set_facecolor(faces)

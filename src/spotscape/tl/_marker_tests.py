@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,7 @@ from scipy import sparse
 
 from spotscape.nn.differential import Tested, adjusted, log_cpm, paired_test, sum_by_group, two_sample_test
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-Matrix = np.ndarray | sparse.csr_array
+Matrix: TypeAlias = np.ndarray | sparse.csr_array
 # With fewer counts in all that is compared, there is nothing to learn of a gene.
 _MIN_COUNTS = 10
 
@@ -114,11 +111,12 @@ def detected_share(expression: Matrix, rows: np.ndarray) -> np.ndarray:
     """Share of the spots in which each gene is seen, float64 ``(n_genes,)``."""
     part = expression[np.flatnonzero(rows)]
     seen = part.astype(bool).sum(axis=0) if sparse.issparse(part) else np.count_nonzero(part, axis=0)
-    return np.asarray(seen, dtype=np.float64).ravel() / max(1, part.shape[0])
+    shares: np.ndarray = np.asarray(seen, dtype=np.float64).ravel() / max(1, part.shape[0])
+    return shares
 
 
 def morans_i(
-    expression: Matrix, genes: pd.Index, wanted: Sequence[int], graph: sparse.csr_array, slices: np.ndarray
+    expression: Matrix, genes: pd.Index, wanted: np.ndarray, graph: sparse.csr_array, slices: np.ndarray
 ) -> pd.Series:
     """Squidpy's Moran's I of genes, within slices, averaged over them by their numbers of spots; NaN if constant."""
     total, weight = np.zeros(len(wanted)), np.zeros(len(wanted))

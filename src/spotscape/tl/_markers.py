@@ -363,11 +363,11 @@ def _spots(task: _Task, contrasts: list[Contrast], method: str) -> list[pd.DataF
         return [tested.get(name) for name in names]
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
-        sides = pd.Categorical.from_codes(
-            np.select([contrast.inside, contrast.outside], [0, 1], -1), categories=["inside", "outside"]
-        )
-        arguments = {"method": method, "reference": "outside", "base": base}
-        tested = compare_spots(task.expression, genes, sides, **arguments) if enough else {}
+        side = np.select([contrast.inside, contrast.outside], ["inside", "outside"], "")
+        labels = pd.Categorical(side, categories=["inside", "outside"])
+        tested = {}
+        if enough:
+            tested = compare_spots(task.expression, genes, labels, method=method, reference="outside", base=base)
         frames.append(tested.get("inside"))
     return frames
 
@@ -403,7 +403,7 @@ def _finish(task: _Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int |
     if contrast.condition is not None:
         table.insert(1, "condition", contrast.condition)
         table.insert(2, "reference", contrast.reference)
-    table.insert(table.columns.get_loc("gene") + 1, "rank", np.arange(1, len(table) + 1))
+    table["rank"] = np.arange(1, len(table) + 1)
     table["share"] = detected_share(task.expression, contrast.inside)[columns]
     table["share_rest"] = detected_share(task.expression, contrast.outside)[columns]
     return table
