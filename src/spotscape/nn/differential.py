@@ -14,7 +14,7 @@ _NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True)
-class Tested:
+class Differences:
     """What a test says of each gene, each of shape ``(n_genes,)``."""
 
     log2_fold_change: np.ndarray
@@ -45,14 +45,14 @@ def log_cpm(counts: np.ndarray) -> np.ndarray:
     return np.asarray(np.log2((counts + prior) / (depth + 2 * prior) * 1e6))
 
 
-def paired_test(inside: np.ndarray, outside: np.ndarray) -> Tested:
+def paired_test(inside: np.ndarray, outside: np.ndarray) -> Differences:
     """Whether genes differ between the two samples of the same slices; both ``(n_slices, n_genes)``, log scale."""
     difference = inside - outside
     n = len(difference)
     return moderated_t(difference.mean(axis=0), difference.var(axis=0, ddof=1), n - 1, scale=1 / n)
 
 
-def two_sample_test(one: np.ndarray, other: np.ndarray) -> Tested:
+def two_sample_test(one: np.ndarray, other: np.ndarray) -> Differences:
     """Whether genes differ between two sets of samples ``(n, n_genes)`` on the log scale, with pooled variances."""
     degrees = len(one) + len(other) - 2
     squares = sum(((part - part.mean(axis=0)) ** 2).sum(axis=0) for part in (one, other))
@@ -60,7 +60,7 @@ def two_sample_test(one: np.ndarray, other: np.ndarray) -> Tested:
     return moderated_t(one.mean(axis=0) - other.mean(axis=0), np.asarray(squares) / degrees, degrees, scale=scale)
 
 
-def moderated_t(effect: np.ndarray, variance: np.ndarray, degrees: int, *, scale: float) -> Tested:
+def moderated_t(effect: np.ndarray, variance: np.ndarray, degrees: int, *, scale: float) -> Differences:
     r"""t-tests whose variances borrow strength from all genes.
 
     .. math::
@@ -80,7 +80,7 @@ def moderated_t(effect: np.ndarray, variance: np.ndarray, degrees: int, *, scale
         squeezed = (prior_degrees * prior + degrees * variance) / (prior_degrees + degrees)
         total = min(prior_degrees + degrees, float(degrees * len(variance)))
     score = effect / np.sqrt(squeezed * scale)
-    return Tested(effect, score, 2 * stats.t.sf(np.abs(score), total))
+    return Differences(effect, score, 2 * stats.t.sf(np.abs(score), total))
 
 
 def prior_variance(variance: np.ndarray, degrees: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from spotscape.nn.differential import Tested, adjusted, log_cpm, paired_test, sum_by_group, two_sample_test
+from spotscape.nn.differential import Differences, adjusted, log_cpm, paired_test, sum_by_group, two_sample_test
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
 # With fewer counts in all that is compared, there is nothing to learn of a gene.
@@ -46,7 +46,7 @@ class PseudoBulk:
         return cls(sums.reshape(*shape, -1), numbers.reshape(shape))
 
 
-def compare_domain(bulk: PseudoBulk, group: int, min_spots: int) -> tuple[np.ndarray, Tested] | None:
+def compare_domain(bulk: PseudoBulk, group: int, min_spots: int) -> tuple[np.ndarray, Differences] | None:
     """A domain against the rest of the same slices; ``None`` if fewer than two slices have both. Genes come first."""
     rest_spots = bulk.n_spots.sum(axis=1) - bulk.n_spots[:, group]
     slices = np.flatnonzero((bulk.n_spots[:, group] >= min_spots) & (rest_spots >= min_spots))
@@ -60,7 +60,7 @@ def compare_domain(bulk: PseudoBulk, group: int, min_spots: int) -> tuple[np.nda
 
 def compare_conditions(
     bulk: PseudoBulk, group: int, one: np.ndarray, other: np.ndarray, min_spots: int
-) -> tuple[np.ndarray, Tested] | None:
+) -> tuple[np.ndarray, Differences] | None:
     """A domain in the slices ``one`` against that in ``other``; ``None`` if fewer than two of either have it."""
     parts = [slices[bulk.n_spots[slices, group] >= min_spots] for slices in (one, other)]
     if min(map(len, parts)) < 2:
@@ -69,7 +69,7 @@ def compare_conditions(
     return genes, two_sample_test(logs[: len(parts[0])], logs[len(parts[0]) :])
 
 
-def frame_of(genes: pd.Index, tested: Tested) -> pd.DataFrame:
+def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
     """Make the table of one contrast, in no order yet."""
     return pd.DataFrame(
         {
