@@ -16,6 +16,8 @@ X_SMOOTHED_PCA: Final = "X_smoothed_pca"
 DOMAIN: Final = "spotscape_domain"
 MATCH: Final = "spotscape_match"
 IMPUTED: Final = "imputed"
+PSEUDOTIME: Final = "spotscape_pseudotime"
+MARKERS: Final = "spotscape_markers"
 
 # What a method reads if its user names nothing and has run one encoder.
 ENCODERS: Final = (SPOTSCAPE, SPACROSS)

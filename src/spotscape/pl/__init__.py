@@ -1,4 +1,4 @@
-"""Plotting: tissue, training and matches, as figures that stand on a slide as they are."""
+"""Plotting: tissue, training, matches and trajectories, as figures that stand on a slide as they are."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ from spotscape.pl._domains import domains
 from spotscape.pl._history import history
 from spotscape.pl._matching import matching
 from spotscape.pl._registration import registration
+from spotscape.pl._trajectory import trajectory
 
-__all__ = ["domains", "history", "matching", "registration"]
+__all__ = ["domains", "history", "matching", "registration", "trajectory"]

@@ -6,20 +6,24 @@ from spotscape.tl._consensus_domains import consensus_domains
 from spotscape.tl._domains import domains
 from spotscape.tl._impute import impute
 from spotscape.tl._integrate import integrate_slices
+from spotscape.tl._markers import markers
 from spotscape.tl._match_slices import match_slices
 from spotscape.tl._refine_domains import refine_domains
 from spotscape.tl._smoothed_pca import smoothed_pca
 from spotscape.tl._spacross import spacross
 from spotscape.tl._spotscape import spotscape
+from spotscape.tl._trajectory import trajectory
 
 __all__ = [
     "consensus_domains",
     "domains",
     "impute",
     "integrate_slices",
+    "markers",
     "match_slices",
     "refine_domains",
     "smoothed_pca",
     "spacross",
     "spotscape",
+    "trajectory",
 ]

@@ -1,0 +1,222 @@
+"""Trajectories: the order of domains, and how far along each spot lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from spotscape._core import keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.groups import read_groups
+from spotscape._core.logging import logger, warn
+from spotscape._core.randomness import RandomSource
+from spotscape._core.reading import encoder_embedding, read_embedding
+from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
+from spotscape.nn.pseudotime import Start, ascending, crossing_fraction, group_means
+from spotscape.tl._diffusion import connect_groups, diffuse, embed_neighbors, stored_graph
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from spotscape.tl._diffusion import Pseudotime
+
+_HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
+_GROUPS_HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
+# Below this share of what chance would give, hardly any path leads from slice to slice.
+_FEW_CROSSING = 0.1
+
+
+def trajectory(
+    adata: AnnData,
+    *,
+    root: str,
+    groups: str = keys.DOMAIN,
+    use_rep: str | None = None,
+    n_neighbors: int = 30,
+    n_dcs: int = 10,
+    start: Start = "center",
+    library_key: str | None = None,
+    key_added: str = keys.PSEUDOTIME,
+    random_state: int | None = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Order domains, and the spots in them, by how far they lie from a root domain in an embedding.
+
+    Scanpy does the work: neighbours in the embedding, PAGA between the domains, and diffusion components, in which
+    pseudotime is the distance from a spot of the root domain. A neighbour graph that you have made stays as it is.
+
+    The distance is that of :func:`scanpy.tl.dpt` with every component in it. Scanpy drops those with an eigenvalue
+    above 0.9994, which in an embedding of a spatial graph are the slowest gradients of the tissue.
+
+    Pseudotime says how far apart things are in the embedding, not in time. A gradient, such as that of the layers
+    of cortex, is found; that anything moves along it is for you to argue.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with an embedding in ``obsm``.
+    root
+        Where to begin: a domain, by its name.
+    groups
+        Column of ``adata.obs`` with the domain of each spot. Spots without one get a pseudotime too, and count in no
+        mean.
+    use_rep
+        Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
+        both are, name one.
+    n_neighbors
+        Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's, because the
+        nearest spots in an embedding of a spatial graph are those next to the spot in the tissue (18 within two steps
+        on a hexagonal lattice), and a graph of these alone hangs together by a few edges.
+    n_dcs
+        Number of diffusion components. Default: 10, as in scanpy.
+    start
+        Which spot of the root domain has pseudotime 0: ``"center"``, the one nearest to the median of the domain in
+        diffusion space (default; no single odd spot decides), or ``"tip"``, the one farthest out on the first diffusion
+        component, for spots of the root domain to be ordered as well.
+    library_key
+        Column of ``adata.obs`` with the slice of each spot, dtype category. The embedding, made of all slices together,
+        is still ordered as one; that of each slice is told beside it, and you are warned if slices hardly meet.
+    key_added
+        Name of the results in ``obs``, ``uns`` and, with the endings of a graph, in ``obsp``.
+    random_state
+        Seed of the approximate neighbour search of large data and of the eigensolver. ``None`` draws one and keeps it
+        in the record.
+    copy
+        Return a copy with the results instead of writing to ``adata``.
+
+    Returns
+    -------
+    ``None``, or with ``copy=True`` an AnnData, with
+
+    - ``obs[key_added]`` : float64 ``(n_obs,)``, pseudotime from 0 at the root to 1; NaN for spots that no path in the
+      graph joins to the root.
+    - ``uns[key_added]`` : dict with ``params``, ``version``, ``groups`` (names), ``order`` (names by mean pseudotime;
+      a domain that is not reached is left out), ``mean`` (of each group), ``connectivities`` and
+      ``connectivities_tree`` (PAGA, float64 ``(n_groups, n_groups)``, in the order of ``groups``), ``root_spot``,
+      ``n_components`` of the graph and, with ``library_key``, ``slices``, ``mean_by_slice`` ``(n_slices, n_groups)``
+      and ``crossing`` (edges between slices, as a multiple of what chance would give).
+    - ``uns[key_added + "_neighbors"]``, ``obsp[key_added + "_connectivities"]``, ``obsp[key_added + "_distances"]`` :
+      the neighbour graph, which scanpy takes by ``neighbors_key``.
+
+    Raises
+    ------
+    ImportError
+        If igraph is not installed.
+    KeyError
+        If there is no such embedding, column or slice.
+    TypeError
+        If ``groups`` names numbers, ``library_key`` is not categorical, or a number is not an integer.
+    ValueError
+        If ``root`` is no domain, there are fewer than two domains, a number is out of its range, or the embedding
+        holds NaN or infinite values.
+
+    Warns
+    -----
+    UserWarning
+        If the graph falls into parts, or slices hardly meet in it.
+
+    See Also
+    --------
+    spotscape.pl.trajectory : Pseudotime and the graph of domains in the tissue.
+    spotscape.tl.domains : Finds domains.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_domains=4, n_spots=400, n_genes=100, difficulty=0.3)
+    >>> with sp.settings.override(verbosity="warning"):
+    ...     sp.pp.prepare(adata)
+    ...     sp.pp.spatial_neighbors_knn(adata)
+    ...     sp.tl.smoothed_pca(adata, n_comps=10)
+    ...     sp.tl.trajectory(adata, root="Layer_1", groups="domain", use_rep="X_smoothed_pca")
+    >>> list(adata.uns["spotscape_pseudotime"]["order"])
+    ['Layer_1', 'Layer_2', 'Layer_3', 'Layer_4']
+
+    References
+    ----------
+    Haghverdi et al., *Diffusion pseudotime robustly reconstructs lineage branching*, Nature Methods 2016; Wolf et al.,
+    *PAGA*, Genome Biology 2019.
+    """
+    require_data(adata, genes=False)
+    require_choice(start, "start", ("center", "tip"))
+    require_positive_int(n_neighbors, "n_neighbors", minimum=2)
+    require_positive_int(n_dcs, "n_dcs", minimum=2)
+    use_rep = encoder_embedding(adata, use_rep)
+    embedding = read_embedding(adata, use_rep, hint=_HINT)
+    domains = _domains(adata, groups, root)
+    slices = slice_labels(adata, library_key)
+    source = RandomSource(random_state)
+    graph = embed_neighbors(embedding, n_neighbors, source.integer("neighbors") % 2**31)
+    in_root = np.asarray(domains == root)
+    found = diffuse(graph, in_root, start=start, n_dcs=n_dcs, seed=source.integer("diffusion") % 2**31)
+    between, tree = connect_groups(graph, domains)
+    _report_parts(found, root)
+    extra = _summary(adata, found, domains) | {"connectivities": between, "connectivities_tree": tree}
+    if slices is not None:
+        extra |= _by_slice(found, graph, domains, slices)
+    params = {
+        "root": root, "groups": groups, "use_rep": use_rep, "n_neighbors": n_neighbors, "n_dcs": n_dcs, "start": start,
+        "library_key": library_key, "random_state": source.seed,
+    }  # fmt: skip
+    results = stored_graph(graph, key_added, use_rep)
+    results["obs"] = {key_added: found.time}
+    results["uns"][key_added] = record(params, **extra)
+    target = adata.copy() if copy else adata
+    write(target, results)
+    return target if copy else None
+
+
+def _domains(adata: AnnData, groups: str, root: str) -> pd.Categorical:
+    domains = read_groups(adata, groups, argument="groups", hint=_GROUPS_HINT)
+    names = list(domains.categories)
+    if root not in names:
+        msg = f"root={root!r} is no domain of adata.obs[{groups!r}], which has {names}."
+        raise ValueError(msg)
+    if len(names) < 2:
+        msg = f"adata.obs[{groups!r}] has one domain; there is nothing to order. {_GROUPS_HINT}."
+        raise ValueError(msg)
+    return domains
+
+
+def _report_parts(found: Pseudotime, root: str) -> None:
+    if found.n_components == 1:
+        return
+    lost = np.count_nonzero(np.isnan(found.time))
+    warn(
+        f"the neighbour graph of the embedding falls into {found.n_components} parts; {lost} of {len(found.time)} "
+        f"spots are not joined to the root {root!r}, and their pseudotime is NaN. A larger n_neighbors may join them; "
+        "if they are a tissue of their own, there is no order between them and the rest."
+    )
+
+
+def _summary(adata: AnnData, found: Pseudotime, domains: pd.Categorical) -> dict[str, Any]:
+    means = group_means(found.time, np.asarray(domains.codes), len(domains.categories))
+    order = [str(domains.categories[index]) for index in ascending(means)]
+    logger.info("Order of domains: %s.", " → ".join(order))
+    return {
+        "groups": [str(name) for name in domains.categories],
+        "order": order,
+        "mean": means,
+        "root_spot": str(adata.obs_names[found.root]),
+        "n_components": found.n_components,
+    }
+
+
+def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices: pd.Categorical) -> dict[str, Any]:
+    codes = np.asarray(slices.codes)
+    own = [np.where(codes == code, domains.codes, -1) for code in range(len(slices.categories))]
+    crossing = crossing_fraction(sparse.csr_array(graph.obsp["connectivities"]), codes)
+    if crossing < _FEW_CROSSING:
+        warn(
+            f"slices hardly meet in the embedding: {crossing:.2g} of the edges between them that chance would give. "
+            "Pseudotime then compares slices, not domains; embed them together, sp.tl.spotscape(adata, library_key=...)"
+            ", or order each slice by itself."
+        )
+    return {
+        "slices": [str(name) for name in slices.categories],
+        "mean_by_slice": np.stack([group_means(found.time, each, len(domains.categories)) for each in own]),
+        "crossing": crossing,
+    }

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+
+import spotscape as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+KEY = "spotscape_markers"
+COLUMNS = ["group", "gene", "rank", "score", "log2_fold_change", "pvalue", "pvalue_adj", "share", "share_rest"]
+
+
+@pytest.fixture(scope="module")
+def _slices() -> ad.AnnData:
+    adata = sp.datasets.simulate_tissue(
+        n_domains=3, n_slices=4, n_spots=300, n_genes=200, difficulty=0.3, batch_effect=0.2, random_state=1
+    )
+    sp.pp.prepare(adata, library_key="slice")
+    sp.pp.spatial_neighbors_knn(adata, library_key="slice")
+    adata.obs["age"] = pd.Categorical(np.where(adata.obs["slice"].isin(["slice_1", "slice_2"]), "young", "old"))
+    return adata
+
+
+@pytest.fixture
+def slices(_slices: ad.AnnData) -> ad.AnnData:
+    return _slices.copy()
+
+
+@pytest.fixture
+def one(_slices: ad.AnnData) -> ad.AnnData:
+    return _slices[_slices.obs["slice"] == "slice_1"].copy()
+
+
+def planted(adata: ad.AnnData) -> pd.DataFrame:
+    return pd.DataFrame(adata.varm["domain_effect"], adata.var_names, adata.obs["domain"].cat.categories)
+
+
+def with_effect(adata: ad.AnnData, domain: str, genes: list[str]) -> ad.AnnData:
+    """Eightfold counts of genes, in a domain of old slices."""
+    counts = adata.layers["counts"].toarray()
+    rows = (adata.obs["domain"] == domain).to_numpy() & (adata.obs["age"] == "old").to_numpy()
+    counts[np.ix_(rows, adata.var_names.get_indexer(genes))] *= 8
+    changed = ad.AnnData(counts, obs=adata.obs.copy(), var=adata.var[[]].copy(), obsm=dict(adata.obsm))
+    sp.pp.prepare(changed, library_key="slice")
+    return changed
+
+
+@pytest.mark.parametrize("method", ["pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"])
+def test_planted_markers_are_found(slices: ad.AnnData, method: Any) -> None:
+    sp.tl.markers(slices, groups="domain", library_key="slice", method=method, neighbors_key=None)
+    effect = planted(slices)
+    for name, table in sp.get.markers_df(slices, n_genes=5).groupby("group", observed=True):
+        contrast = effect[name] - effect.drop(columns=name).mean(axis=1)
+        assert (contrast[table["gene"]] > 0.5).all()
+        assert (table["log2_fold_change"] > 0).all()
+        assert (table["pvalue_adj"] < 0.05).all()
+
+
+def test_table(one: ad.AnnData) -> None:
+    sp.tl.markers(one, groups="domain")
+    table = sp.get.markers_df(one)
+    assert list(table.columns) == [*COLUMNS, "moran_i"]
+    assert list(table["group"].cat.categories) == list(one.obs["domain"].cat.categories)
+    for _, part in table.groupby("group", observed=True):
+        assert part["rank"].tolist() == list(range(1, 201))
+        assert (np.diff(part["score"]) <= 0).all()
+        assert (part["pvalue_adj"] >= part["pvalue"]).all()
+    assert len(sp.get.markers_df(one, group="Layer_2", n_genes=7)) == 7
+    assert len(sp.get.markers_df(one, group=["Layer_2", "Layer_3"])) == 400
+    assert sp.get.markers_df(one, max_pvalue_adj=0.01)["pvalue_adj"].max() <= 0.01
+
+
+def test_between_spots_it_is_scanpys_test(one: ad.AnnData) -> None:
+    sp.tl.markers(one, groups="domain", method="t-test", n_genes=20)
+    sc.tl.rank_genes_groups(one, "domain", method="t-test")
+    for name in one.obs["domain"].cat.categories:
+        theirs = sc.get.rank_genes_groups_df(one, group=name).head(20)
+        ours = sp.get.markers_df(one, group=name)
+        assert ours["gene"].tolist() == theirs["names"].tolist()
+        for mine, other in (("score", "scores"), ("pvalue", "pvals"), ("log2_fold_change", "logfoldchanges")):
+            assert np.allclose(ours[mine], theirs[other], rtol=1e-4)
+
+
+def test_shares_and_morans_i_by_hand(one: ad.AnnData) -> None:
+    sp.tl.markers(one, groups="domain")
+    row = sp.get.markers_df(one, group="Layer_1", n_genes=1).iloc[0]
+    values = np.asarray(one[:, row["gene"]].X.todense()).ravel().astype(float)
+    inside = (one.obs["domain"] == "Layer_1").to_numpy()
+    assert row["share"] == pytest.approx((values[inside] > 0).mean())
+    assert row["share_rest"] == pytest.approx((values[~inside] > 0).mean())
+    weights = one.obsp["spatial_connectivities"].toarray()
+    weights /= weights.sum(axis=1, keepdims=True)
+    away = values - values.mean()
+    assert row["moran_i"] == pytest.approx(
+        len(values) * (away @ weights @ away) / weights.sum() / (away @ away), rel=1e-4
+    )
+
+
+def test_morans_i_does_not_see_offsets_between_slices(slices: ad.AnnData) -> None:
+    matrix = slices.X.toarray()
+    shifted = slices.copy()
+    shifted.X = matrix + 3.3 * slices.obs["slice"].cat.codes.to_numpy()[:, None].astype(np.float32)
+    for adata in (slices, shifted):
+        sp.tl.markers(adata, groups="domain", library_key="slice", method="pseudobulk")
+    ours, theirs = (sp.get.markers_df(adata)["moran_i"] for adata in (slices, shifted))
+    assert np.allclose(ours, theirs, atol=1e-4)
+
+
+def test_slices_are_the_replicates(slices: ad.AnnData) -> None:
+    sp.tl.markers(slices, groups="domain", library_key="slice")
+    assert slices.uns[KEY]["params"]["method"] == "pseudobulk"
+    doubled = ad.concat([slices, slices], index_unique="-")
+    doubled.obs["slice"] = doubled.obs["slice"].astype("category")
+    sp.tl.markers(doubled, groups="domain", library_key="slice")
+    # The same spots twice say no more about the slices; a test between spots would believe them.
+    ours, theirs = sp.get.markers_df(slices, n_genes=50), sp.get.markers_df(doubled, n_genes=50)
+    assert np.allclose(
+        ours.sort_values(["group", "gene"])["score"].mean(),
+        theirs.sort_values(["group", "gene"])["score"].mean(),
+        rtol=0.1,
+    )
+
+
+def test_a_condition_is_found_in_its_domain(slices: ad.AnnData) -> None:
+    genes = slices.var_names[np.argsort(-np.asarray(slices.layers["counts"].sum(axis=0)).ravel())[20:24]].to_list()
+    adata = with_effect(slices, "Layer_2", genes)
+    sp.tl.markers(adata, groups="domain", library_key="slice", condition="age", reference="young")
+    table = sp.get.markers_df(adata)
+    assert set(table["condition"]) == {"old"}
+    assert set(table["reference"]) == {"young"}
+    assert set(sp.get.markers_df(adata, group="Layer_2", n_genes=4)["gene"]) == set(genes)
+    assert (sp.get.markers_df(adata, group="Layer_2", n_genes=4)["log2_fold_change"] > 1).all()
+    other = sp.get.markers_df(adata, group="Layer_1")
+    assert (other.loc[other["gene"].isin(genes), "pvalue_adj"] > 0.05).all()
+    # Seen from the other condition they are down, and as far up in the list.
+    sp.tl.markers(adata, groups="domain", library_key="slice", condition="age", reference="old")
+    assert (sp.get.markers_df(adata, group="Layer_2", n_genes=4)["log2_fold_change"] < -1).all()
+
+
+def test_conditions_without_replicates_are_compared_with_a_warning(slices: ad.AnnData) -> None:
+    part = slices[slices.obs["slice"].isin(["slice_1", "slice_2", "slice_3"])].copy()
+    with pytest.warns(UserWarning, match=r"without replicates: condition 'old' has one slice, and 2 are the least"):
+        sp.tl.markers(part, groups="domain", library_key="slice", condition="age", n_genes=5)
+    assert part.uns[KEY]["params"]["method"] == "wilcoxon"
+    assert len(sp.get.markers_df(part)) == 15
+    with pytest.raises(ValueError, match="needs replicates: condition 'old' has one slice"):
+        sp.tl.markers(part, groups="domain", library_key="slice", condition="age", method="pseudobulk")
+
+
+def test_small_domains_are_left_out(one: ad.AnnData) -> None:
+    names = one.obs["domain"].astype(str).to_numpy()
+    names[:4] = "tiny"
+    one.obs["domain"] = pd.Categorical(names)
+    with pytest.warns(UserWarning, match="left out, because they do not have 10 spots: 'tiny'"):
+        sp.tl.markers(one, groups="domain", n_genes=3)
+    assert list(one.uns[KEY]["left_out"]) == ["tiny"]
+    assert set(sp.get.markers_df(one)["group"]) == {"Layer_1", "Layer_2", "Layer_3"}
+    with pytest.raises(ValueError, match=r"group='tiny' has no markers"):
+        sp.get.markers_df(one, group="tiny")
+
+
+def test_a_domain_of_one_slice_has_no_replicates(slices: ad.AnnData) -> None:
+    names = slices.obs["domain"].astype(str).to_numpy()
+    names[:40] = "private"
+    slices.obs["domain"] = pd.Categorical(names)
+    with pytest.warns(UserWarning, match="10 spots in at least 2 slices on either side: 'private'"):
+        sp.tl.markers(slices, groups="domain", library_key="slice", neighbors_key=None)
+
+
+def test_spots_without_a_domain_are_not_there(one: ad.AnnData) -> None:
+    one.obs.loc[one.obs_names[:60], "domain"] = np.nan
+    sp.tl.markers(one, groups="domain", neighbors_key=None)
+    without = one[60:].copy()
+    sp.tl.markers(without, groups="domain", neighbors_key=None)
+    pd.testing.assert_frame_equal(sp.get.markers_df(one), sp.get.markers_df(without))
+
+
+def test_dense_and_sparse_agree(slices: ad.AnnData) -> None:
+    dense = slices.copy()
+    dense.X, dense.layers["counts"] = dense.X.toarray(), dense.layers["counts"].toarray()
+    for adata in (slices, dense):
+        sp.tl.markers(adata, groups="domain", library_key="slice")
+    pd.testing.assert_frame_equal(sp.get.markers_df(slices), sp.get.markers_df(dense), rtol=1e-4)
+
+
+def test_nothing_else_is_touched(
+    slices: ad.AnnData, global_state_untouched: Callable[[], AbstractContextManager[None]]
+) -> None:
+    before, matrix = slices.copy(), slices.X.copy()
+    with global_state_untouched():
+        result = sp.tl.markers(slices, groups="domain", method="wilcoxon", copy=True)
+    assert set(result.uns) - set(before.uns) == {KEY}
+    assert set(slices.uns) == set(before.uns)
+    assert (matrix != slices.X).nnz == 0
+    assert (slices.obsp["spatial_connectivities"] != before.obsp["spatial_connectivities"]).nnz == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
+@pytest.mark.parametrize("condition", [None, "age"])
+def test_round_trip(slices: ad.AnnData, tmp_path: Path, condition: str | None) -> None:
+    sp.tl.markers(slices, groups="domain", library_key="slice", condition=condition, n_genes=20)
+    slices.write_h5ad(tmp_path / "a.h5ad")
+    slices.write_zarr(tmp_path / "a.zarr")
+    for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
+        pd.testing.assert_frame_equal(sp.get.markers_df(back), sp.get.markers_df(slices))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"groups": "nothing"}, KeyError, "'nothing' not found in adata.obs"),
+        ({"groups": "library_size"}, TypeError, "groups='library_size' names numbers"),
+        ({"groups": "constant"}, ValueError, "one domain; there is nothing to compare"),
+        ({"condition": "constant"}, ValueError, "one condition, 'a'; two are needed"),
+        ({"condition": "age", "reference": "ancient"}, ValueError, "reference='ancient' is not one of"),
+        ({"reference": "young"}, ValueError, "is a condition, but condition=None"),
+        ({"method": "logreg"}, ValueError, "method='logreg' is not one of"),
+        ({"method": "pseudobulk"}, ValueError, "needs replicates: library_key names no slices"),
+        ({"method": "pseudobulk", "library_key": "constant"}, ValueError, "needs replicates: there is one slice"),
+        ({"method": "pseudobulk", "library_key": "slice", "layer": "logs"}, ValueError, "adds up counts"),
+        ({"method": "wilcoxon", "layer": "counts"}, ValueError, "looks like raw counts"),
+        ({"condition": "mixed", "library_key": "slice", "method": "pseudobulk"}, ValueError, "of several conditions"),
+        ({"layer": "nothing"}, KeyError, "'nothing' not found in adata.layers"),
+        ({"layer": "negative"}, ValueError, "negative values"),
+        ({"layer": "broken"}, ValueError, "NaN or infinite"),
+        ({"n_genes": 0}, ValueError, "n_genes=0 must be at least 1"),
+        ({"min_spots": 1}, ValueError, "min_spots=1 must be at least 2"),
+        ({"min_spots": 10_000}, ValueError, "no domain has 10000 spots; there is nothing to compare"),
+        ({"neighbors_key": "none"}, KeyError, "'none' not found in adata.uns"),
+        ({"library_key": "library_size"}, TypeError, "expected category"),
+    ],
+)
+def test_errors(slices: ad.AnnData, arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+    slices.obs["constant"] = pd.Categorical(["a"] * slices.n_obs)
+    slices.obs["mixed"] = pd.Categorical(np.resize(["a", "b"], slices.n_obs))
+    slices.layers["logs"] = slices.X.copy()
+    slices.layers["negative"] = -slices.X
+    slices.layers["broken"] = slices.X * np.nan
+    if arguments.get("layer") == "logs":
+        del slices.layers["counts"]
+    before = set(slices.uns)
+    with pytest.raises(error, match=match):
+        sp.tl.markers(slices, **{"groups": "domain", **arguments})
+    assert set(slices.uns) == before
+
+
+def test_without_expression_or_results(one: ad.AnnData) -> None:
+    with pytest.raises(KeyError, match=r"Find markers first: sp.tl.markers"):
+        sp.get.markers_df(one)
+    with pytest.raises(KeyError, match=r"'table' not found in adata.uns\['spatial_neighbors'\]"):
+        sp.get.markers_df(one, key="spatial_neighbors")
+    one.X = None
+    with pytest.raises(ValueError, match=r"adata\.X is None"):
+        sp.tl.markers(one, groups="domain")
+
+
+def test_table_errors(one: ad.AnnData) -> None:
+    sp.tl.markers(one, groups="domain", neighbors_key=None, n_genes=3)
+    with pytest.raises(ValueError, match="n_genes=0"):
+        sp.get.markers_df(one, n_genes=0)
+    with pytest.raises(TypeError, match="max_pvalue_adj must be a number"):
+        sp.get.markers_df(one, max_pvalue_adj="small")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_pvalue_adj=2 lies outside"):
+        sp.get.markers_df(one, max_pvalue_adj=2)
