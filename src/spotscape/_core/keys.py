@@ -14,6 +14,7 @@ SPACROSS: Final = "spacross"
 X_SPACROSS: Final = "X_spacross"
 X_SMOOTHED_PCA: Final = "X_smoothed_pca"
 DOMAIN: Final = "spotscape_domain"
+N_DOMAINS: Final = "n_domains"
 MATCH: Final = "spotscape_match"
 
 # What a method reads if its user names nothing and has run one encoder.

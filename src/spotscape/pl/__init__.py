@@ -5,6 +5,7 @@ from __future__ import annotations
 from spotscape.pl._domains import domains
 from spotscape.pl._history import history
 from spotscape.pl._matching import matching
+from spotscape.pl._n_domains import n_domains
 from spotscape.pl._registration import registration
 
-__all__ = ["domains", "history", "matching", "registration"]
+__all__ = ["domains", "history", "matching", "n_domains", "registration"]

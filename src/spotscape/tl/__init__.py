@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spotscape.tl._choose_n_domains import choose_n_domains
 from spotscape.tl._domains import domains
 from spotscape.tl._integrate import integrate_slices
 from spotscape.tl._match_slices import match_slices
@@ -9,4 +10,4 @@ from spotscape.tl._smoothed_pca import smoothed_pca
 from spotscape.tl._spacross import spacross
 from spotscape.tl._spotscape import spotscape
 
-__all__ = ["domains", "integrate_slices", "match_slices", "smoothed_pca", "spacross", "spotscape"]
+__all__ = ["choose_n_domains", "domains", "integrate_slices", "match_slices", "smoothed_pca", "spacross", "spotscape"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from spotscape._core.randomness import RandomSource
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans
+from spotscape.tl._choose_n_domains import stored_or_chosen
 from spotscape.tl._leiden import leiden
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def domains(
     adata
         Annotated data with an embedding in ``obsm``.
     n_domains
-        Number of domains, at least 2. Exactly as many come out, none of them empty. May be left out for
-        ``method="leiden"`` only.
+        Number of domains, at least 2. Exactly as many come out, none of them empty. ``None`` (default): what
+        :func:`spotscape.tl.choose_n_domains` has left in ``uns["n_domains"]`` for this embedding; if there is none,
+        it is run. With ``method="leiden"`` the resolution decides.
     method
         ``"kmeans"`` (default, the steadier of the two over seeds of Spotscape): best of 10 to 100 k-means runs.
         ``"gmm"``: Gaussian mixture with one covariance for all domains, which is what R's mclust calls EEE, by maximum
@@ -75,6 +77,7 @@ def domains(
       the largest domain; domains of equal size are in the order of their first spots.
     - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: inertia, mean log-likelihood
       per spot, or leiden's resolution; and its value).
+    - ``uns["n_domains"]`` : the record of :func:`spotscape.tl.choose_n_domains`, only if it was run here.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def domains(
     TypeError
         If ``n_domains`` or ``n_neighbors`` is not an integer.
     ValueError
-        If ``n_domains`` is missing, below 2, above the number of spots or above the number of distinct positions in
+        If ``n_domains`` is below 2, above the number of spots or above the number of distinct positions in
         the embedding; if the embedding holds NaN or infinite values; if there are embeddings of both encoders and
         ``use_rep`` names none; if an argument has no such choice.
 
@@ -93,6 +96,7 @@ def domains(
     --------
     spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, which make an embedding.
     spotscape.tl.smoothed_pca : The instant linear baseline.
+    spotscape.tl.choose_n_domains : The number of domains.
     spotscape.pl.domains : The domains in the tissue.
 
     Examples
@@ -114,10 +118,13 @@ def domains(
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
-    _check_n_domains(n_domains, method, adata.n_obs)
+    _check_n_domains(n_domains, adata.n_obs)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     _check_resolution(resolution)
     source = RandomSource(random_state)
+    chosen: dict[str, dict[str, Any]] = {}
+    if n_domains is None and method != "leiden":
+        n_domains, chosen = stored_or_chosen(adata, embedding, use_rep, source)
     found = _cluster(embedding, n_domains, method, source, resolution=resolution, n_neighbors=n_neighbors)
     params: dict[str, str | float | None] = {
         "method": method,
@@ -129,15 +136,13 @@ def domains(
         params |= {"resolution": resolution, "n_neighbors": n_neighbors}
     target = adata.copy() if copy else adata
     criterion = {"name": found.criterion, "value": found.value}
-    write(target, {"obs": {key_added: _categories(found)}, "uns": {key_added: record(params, criterion=criterion)}})
+    records = {**chosen, key_added: record(params, criterion=criterion)}
+    write(target, {"obs": {key_added: _categories(found)}, "uns": records})
     return target if copy else None
 
 
-def _check_n_domains(n_domains: int | None, method: str, n_obs: int) -> None:
+def _check_n_domains(n_domains: int | None, n_obs: int) -> None:
     if n_domains is None:
-        if method != "leiden":
-            msg = f"method={method!r} needs n_domains; give the number of domains, or use method='leiden'."
-            raise ValueError(msg)
         return
     require_positive_int(n_domains, "n_domains", minimum=2)
     if n_domains > n_obs:
