@@ -42,7 +42,8 @@ def choose_n_domains(
     Samples of 65 % of the spots (3,000 at most) are clustered into every number of domains, each from starts of its
     own, and the clusters extended to all spots. Stability is the adjusted Rand index between two samples, on average
     over all pairs. *Picked is the largest number whose stability falls short of the highest by 0.03 or less*: what can
-    be told apart as reliably should be.
+    be told apart as reliably should be. Numbers beyond the lowest BIC of the Gaussian mixture are left out; on smoothed
+    data it hardly ever turns.
 
     The curve says more than the number: several peaks are several levels of detail. It knows nothing but the embedding,
     and a tissue that changes gradually has no number of domains. Look at it with :func:`spotscape.pl.n_domains`; the
@@ -76,7 +77,8 @@ def choose_n_domains(
 
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``picked`` (the number, ``int``), ``checksum``
       (``int``, of the embedding that the choice is for) and ``curve``, a dict of columns with a value for each number
-      tried, which :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the stability over pairs of samples,
+      tried, which :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the stability over pairs
+      of samples,
       ``to_next``, the mean agreement of domains of different samples with ``k`` and ``k + 1`` domains (NaN for the
       last), and ``bic``, the mixture's Bayesian information criterion, a mean over samples, lower is better
       (``float64``).
@@ -100,7 +102,7 @@ def choose_n_domains(
     Examples
     --------
     >>> import spotscape as sp
-    >>> adata = sp.datasets.simulate_tissue(n_domains=4, n_spots=500, n_genes=100, difficulty=0.2)
+    >>> adata = sp.datasets.simulate_tissue(n_domains=4, n_spots=800, n_genes=200)
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.pp.prepare(adata)
     ...     sp.tl.smoothed_pca(adata)

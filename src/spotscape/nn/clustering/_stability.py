@@ -131,25 +131,29 @@ def stability_curve(
     labels, bic = [labels for labels, _ in samples], np.mean([bic for _, bic in samples], axis=0)
     same, following = _agreement(labels, numbers)
     mean = same.mean(axis=1)
-    picked = pick_number(numbers, mean)
+    picked = pick_number(numbers, mean, bic)
     return StabilityCurve(np.array(numbers), mean, same.std(axis=1), following, bic, picked)
 
 
-def pick_number(numbers: Sequence[int] | np.ndarray, stability: np.ndarray, *, tolerance: float = _TOLERANCE) -> int:
-    """The largest number whose stability falls short of the highest by no more than ``tolerance``.
+def pick_number(
+    numbers: Sequence[int] | np.ndarray, stability: np.ndarray, bic: np.ndarray, *, tolerance: float = _TOLERANCE
+) -> int:
+    """The largest number, up to that of lowest BIC, whose stability is within ``tolerance`` of the highest up to there.
 
     The largest, because what can be told apart as reliably should be; a split of a tissue into its two or three main
-    parts is often as stable as the one into all of them.
+    parts is often as stable as the one into all of them. BIC bounds it from above, which it does for points that are
+    independent and lie in groups far apart: another cluster then takes a few points from one of them, which agreement
+    hardly notices.
 
     Examples
     --------
     >>> import numpy as np
     >>> from spotscape.nn.clustering import pick_number
-    >>> pick_number([2, 3, 4, 5], np.array([1.0, 0.7, 0.98, 0.9]))
+    >>> pick_number([2, 3, 4, 5], np.array([1.0, 0.7, 0.98, 0.9]), bic=np.array([40, 30, 20, 10]))
     4
     """
-    stability = np.asarray(stability)
-    return int(np.asarray(numbers)[np.flatnonzero(stability >= stability.max() - tolerance)[-1]])
+    bounded = stability[: int(np.argmin(bic)) + 1]
+    return int(numbers[np.flatnonzero(bounded >= bounded.max() - tolerance)[-1]])
 
 
 class _Sample:
