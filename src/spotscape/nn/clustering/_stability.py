@@ -14,7 +14,7 @@ from itertools import combinations, pairwise, permutations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -186,9 +186,9 @@ class _Sample:
     def _mixtures(self) -> list[tuple[TiedMixture, float]]:
         points = self.em.points
         total = self.em.total + _RIDGE * np.eye(points.shape[1])
-        # A tree serves all numbers of clusters; its cuts are the columns.
-        trees = [cut_tree(linkage(space, "ward"), self.numbers) for space in (points, whiten(points, total))]
-        return [self._mixture(k, [tree[:, index] for tree in trees]) for index, k in enumerate(self.numbers)]
+        # A tree serves all numbers of clusters.
+        trees = [linkage(space, "ward") for space in (points, whiten(points, total))]
+        return [self._mixture(k, [fcluster(tree, k, "maxclust") - 1 for tree in trees]) for k in self.numbers]
 
     def _mixture(self, k: int, starts: list[np.ndarray]) -> tuple[TiedMixture, float]:
         found = [self._climb(labels, k) for labels in starts]
