@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anndata as ad
-import numpy as np
 import pytest
 import scanpy as sc
 

@@ -187,8 +187,6 @@ def test_containers_of_the_embedding(adata: ad.AnnData, container: object) -> No
 
 
 BAD = [
-    ({}, ValueError, "method='kmeans' needs n_domains; give the number of domains, or use method='leiden'"),
-    ({"method": "kmeans"}, ValueError, "method='kmeans' needs n_domains"),
     ({"n_domains": 1}, ValueError, "n_domains=1 must be at least 2"),
     ({"n_domains": 181}, ValueError, "n_domains=181 is more than the 180 spots"),
     ({"n_domains": 2.0}, TypeError, "n_domains must be an integer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spotscape.tl._choose_n_domains import choose_n_domains
 from spotscape.tl._consensus_domains import consensus_domains
 from spotscape.tl._domains import domains
 from spotscape.tl._impute import impute
@@ -15,6 +16,7 @@ from spotscape.tl._spotscape import spotscape
 from spotscape.tl._trajectory import trajectory
 
 __all__ = [
+    "choose_n_domains",
     "consensus_domains",
     "domains",
     "impute",

@@ -8,10 +8,12 @@ from spotscape.nn.clustering._kmeans import kmeans
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
 from spotscape.nn.clustering._resolution import search_resolution
+from spotscape.nn.clustering._stability import StabilityCurve, pick_number, stability_curve
 
 __all__ = [
     "Clustering",
     "Consensus",
+    "StabilityCurve",
     "by_size",
     "check_points",
     "combine_clusterings",
@@ -19,5 +21,7 @@ __all__ = [
     "gaussian_mixture",
     "kmeans",
     "make_exactly",
+    "pick_number",
     "search_resolution",
+    "stability_curve",
 ]

@@ -1,0 +1,273 @@
+r"""How many clusters: numbers at which clusterings of different samples of the same points agree.
+
+With too few clusters, which groups end up together is a matter of the sample; with too many, which group is cut, and
+where. At the right number neither choice has to be made, so that clusterings of different samples, from different
+starts, agree. A likelihood does not show this by itself: neighbouring spots share what they measured, so that it goes
+on rising at a rate that a penalty for independent points (BIC) does not cover.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from itertools import combinations, pairwise, permutations
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from spotscape._core.validation import require_choice, require_positive_int
+from spotscape.nn.clustering._partition import check_points
+from spotscape.nn.clustering._starts import whiten
+from spotscape.nn.clustering._tied import TiedEM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spotscape.nn.clustering._tied import TiedMixture
+
+METHODS = ("gmm", "kmeans")
+# Halves lose small clusters; of samples that overlap too far, stability hardly falls above the right number.
+_SHARE = 0.65
+# More points make a fit slower, not the curve clearer.
+_SAMPLE_POINTS = 3_000
+_COMPARED_POINTS = 10_000
+_TOLERANCE = 0.03
+_ITERATIONS, _TOL, _RIDGE = 100, 1e-5, 1e-8
+_KMEANS_STARTS = 2
+
+
+@dataclass(frozen=True)
+class StabilityCurve:
+    """Agreement of clusterings over samples, for each number of clusters.
+
+    Attributes
+    ----------
+    numbers
+        Numbers of clusters, consecutive, shape ``(K,)``.
+    mean, sd
+        Mean and standard deviation of the adjusted Rand index over pairs of samples, each ``(K,)``.
+    to_next
+        Mean adjusted Rand index between clusterings of different samples into ``k`` and ``k + 1``, ``(K,)``; NaN for
+        the last.
+    bic
+        Mean over samples of the Bayesian information criterion of the mixture, ``(K,)``; lower is better.
+    picked
+        The number that :func:`pick_number` takes.
+    """
+
+    numbers: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    to_next: np.ndarray
+    bic: np.ndarray
+    picked: int
+
+
+def stability_curve(
+    points: np.ndarray,
+    numbers: Sequence[int],
+    *,
+    method: Literal["gmm", "kmeans"] = "gmm",
+    n_resamples: int = 6,
+    seed: int = 0,
+) -> StabilityCurve:
+    """Cluster samples of the points into each number of clusters and compare the clusterings.
+
+    A sample is 65 % of the points, 3,000 at most, drawn without replacement; each is clustered from starts of its own.
+    Its clusters are extended to all points (10,000 of them, if there are more), on which samples are compared. Columns
+    without variance are left out; for the mixture the others are standardised. It runs on one thread.
+
+    Parameters
+    ----------
+    points
+        Shape ``(n, d)``, finite.
+    numbers
+        Consecutive numbers of clusters, ascending, two or more; the first at least 2.
+    method
+        ``"gmm"``: a Gaussian mixture with one covariance, started from Ward's trees and k-means of the sample.
+        ``"kmeans"``.
+    n_resamples
+        Number of samples, at least 2.
+    seed
+        Seed of samples and starts.
+
+    Returns
+    -------
+    The curve and the number picked.
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer.
+    ValueError
+        If the points cannot be cut into as many clusters, or an argument is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn.clustering import stability_curve
+    >>> centres = 9 * np.eye(4)[np.arange(120) % 4]
+    >>> curve = stability_curve(centres + np.random.default_rng(0).normal(size=(120, 4)), range(2, 7))
+    >>> curve.picked, float(curve.mean[2])
+    (4, 1.0)
+    """
+    numbers = _check_numbers(numbers)
+    require_choice(method, "method", METHODS)
+    require_positive_int(n_resamples, "n_resamples", minimum=2)
+    values = check_points(points, numbers[-1])
+    _check_sample(len(values), numbers[-1])
+    centred = _varying(values)
+    standardised = centred / centred.std(axis=0)
+    generators = [np.random.default_rng([seed, index]) for index in range(n_resamples + 1)]
+    compared = _draw(len(values), _COMPARED_POINTS, generators.pop())
+    with threadpool_limits(1):
+        samples = [
+            _Sample(standardised, centred, compared, numbers, generator).cluster(method) for generator in generators
+        ]
+    labels, bic = [labels for labels, _ in samples], np.mean([bic for _, bic in samples], axis=0)
+    same, following = _agreement(labels, numbers)
+    mean = same.mean(axis=1)
+    picked = pick_number(numbers, mean, bic)
+    return StabilityCurve(np.array(numbers), mean, same.std(axis=1), following, bic, picked)
+
+
+def pick_number(
+    numbers: Sequence[int] | np.ndarray, stability: np.ndarray, bic: np.ndarray, *, tolerance: float = _TOLERANCE
+) -> int:
+    """The largest number, up to that of lowest BIC, whose stability is within ``tolerance`` of the highest up to there.
+
+    The largest, because what can be told apart as reliably should be; a split of a tissue into its two or three main
+    parts is often as stable as the one into all of them. BIC bounds it from above, which it does for points that are
+    independent and lie in groups far apart: another cluster then takes a few points from one of them, which agreement
+    hardly notices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn.clustering import pick_number
+    >>> pick_number([2, 3, 4, 5], np.array([1.0, 0.7, 0.98, 0.9]), bic=np.array([40, 30, 20, 10]))
+    4
+    """
+    bounded = stability[: int(np.argmin(bic)) + 1]
+    return int(numbers[np.flatnonzero(bounded >= bounded.max() - tolerance)[-1]])
+
+
+class _Sample:
+    """One sample of the points, its starts and its clusterings."""
+
+    def __init__(
+        self,
+        standardised: np.ndarray,
+        centred: np.ndarray,
+        compared: np.ndarray,
+        numbers: list[int],
+        generator: np.random.Generator,
+    ) -> None:
+        rows = _draw(len(centred), min(_SAMPLE_POINTS, int(_SHARE * len(centred))), generator)
+        shift = standardised[rows].mean(axis=0)
+        self.em = TiedEM(standardised[rows] - shift, _RIDGE)
+        self.compared = standardised[compared] - shift
+        self.raw, self.raw_compared = centred[rows], centred[compared]
+        self.numbers, self.generator = numbers, generator
+
+    def cluster(self, method: str) -> tuple[list[np.ndarray], np.ndarray]:
+        """Labels of the compared points, and the mixture's BIC, for each number."""
+        mixtures = self._mixtures()
+        bic = [self._bic(log_likelihood, k) for k, (_, log_likelihood) in zip(self.numbers, mixtures, strict=True)]
+        if method == "kmeans":
+            return [self._kmeans(k) for k in self.numbers], np.array(bic)
+        em = TiedEM(self.compared, _RIDGE)
+        return [em.posterior(mixture).argmax(axis=1) for mixture, _ in mixtures], np.array(bic)
+
+    def _mixtures(self) -> list[tuple[TiedMixture, float]]:
+        points = self.em.points
+        total = self.em.total + _RIDGE * np.eye(points.shape[1])
+        # A tree serves all numbers of clusters.
+        trees = [linkage(space, "ward") for space in (points, whiten(points, total))]
+        return [self._mixture(k, [fcluster(tree, k, "maxclust") - 1 for tree in trees]) for k in self.numbers]
+
+    def _mixture(self, k: int, starts: list[np.ndarray]) -> tuple[TiedMixture, float]:
+        found = [self._climb(labels, k) for labels in starts]
+        within = whiten(self.em.points, max(found, key=_height)[0].covariance)
+        found.append(self._climb(self._run_kmeans(within, k, n_init=1).labels_, k))
+        return max(found, key=_height)
+
+    def _climb(self, labels: np.ndarray, k: int) -> tuple[TiedMixture, float]:
+        return self.em.run(self.em.start(labels, k), _ITERATIONS, _TOL)
+
+    def _kmeans(self, k: int) -> np.ndarray:
+        labels: np.ndarray = self._run_kmeans(self.raw, k, n_init=_KMEANS_STARTS).predict(self.raw_compared)
+        return labels
+
+    def _run_kmeans(self, points: np.ndarray, k: int, *, n_init: int) -> KMeans:
+        with warnings.catch_warnings():
+            # A sample may have fewer distinct points than clusters, which leaves some of them empty.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return KMeans(k, n_init=n_init, random_state=int(self.generator.integers(2**31))).fit(points)
+
+    def _bic(self, log_likelihood: float, k: int) -> float:
+        n, d = self.em.points.shape
+        n_parameters = k - 1 + k * d + d * (d + 1) / 2
+        return n_parameters * np.log(n) - 2 * n * log_likelihood
+
+
+def adjusted_rand(first: np.ndarray, second: np.ndarray) -> float:
+    """Adjusted Rand index of two labellings by small non-negative integers; 1 if both have a single cluster."""
+    n_second = int(second.max()) + 1
+    table = np.bincount(first * n_second + second, minlength=(int(first.max()) + 1) * n_second).reshape(-1, n_second)
+    together, rows, columns, pairs = map(_n_pairs, (table, table.sum(axis=1), table.sum(axis=0), np.array(len(first))))
+    expected, highest = rows * columns / pairs, (rows + columns) / 2
+    return 1.0 if highest == expected else float((together - expected) / (highest - expected))
+
+
+def _n_pairs(counts: np.ndarray) -> float:
+    sizes = counts.astype(np.float64)
+    return float((sizes * (sizes - 1)).sum() / 2)
+
+
+def _agreement(labels: list[list[np.ndarray]], numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Agreement of each pair of samples ``(K, n_pairs)``, and on average with the following number ``(K,)``."""
+    same = [[adjusted_rand(a[index], b[index]) for a, b in combinations(labels, 2)] for index in range(len(numbers))]
+    following = [
+        np.mean([adjusted_rand(a[index], b[index + 1]) for a, b in permutations(labels, 2)])
+        for index in range(len(numbers) - 1)
+    ]
+    return np.array(same), np.array([*following, np.nan])
+
+
+def _check_numbers(numbers: Sequence[int]) -> list[int]:
+    checked = [require_positive_int(number, "number of clusters", minimum=2) for number in numbers]
+    if len(checked) < 2 or any(later != earlier + 1 for earlier, later in pairwise(checked)):
+        msg = f"numbers={checked} must be two or more consecutive numbers of clusters, ascending."
+        raise ValueError(msg)
+    return checked
+
+
+def _check_sample(n_points: int, largest: int) -> None:
+    n_drawn = min(_SAMPLE_POINTS, int(_SHARE * n_points))
+    if n_drawn < 2 * largest:
+        msg = (
+            f"samples of {n_drawn} of the {n_points} points are too small for {largest} clusters of two points or "
+            "more; lower the largest number."
+        )
+        raise ValueError(msg)
+
+
+def _varying(values: np.ndarray) -> np.ndarray:
+    centred = values - values.mean(axis=0)
+    spread = centred.std(axis=0)
+    return centred[:, spread > 1e-6 * spread.max()]
+
+
+def _draw(n_points: int, n_drawn: int, generator: np.random.Generator) -> np.ndarray:
+    if n_drawn >= n_points:
+        return np.arange(n_points)
+    return np.sort(generator.choice(n_points, n_drawn, replace=False))
+
+
+def _height(candidate: tuple[TiedMixture, float]) -> float:
+    return candidate[1]

@@ -1,0 +1,195 @@
+"""The number of domains: how well domains of different samples of the spots agree, for each number."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from spotscape._core import keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.logging import logger, warn
+from spotscape._core.randomness import RandomSource
+from spotscape._core.reading import encoder_embedding, read_embedding
+from spotscape._core.validation import require_choice, require_data, require_positive_int
+from spotscape.nn.clustering import stability_curve
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_METHODS = ("gmm", "kmeans")
+_HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
+_K_RANGE = (2, 20)
+# Fewest spots per domain at the upper end of a range that nobody asked for.
+_SPOTS_PER_DOMAIN = 5
+
+
+def choose_n_domains(
+    adata: AnnData,
+    *,
+    use_rep: str | None = None,
+    k_range: tuple[int, int] = _K_RANGE,
+    method: Literal["gmm", "kmeans"] = "gmm",
+    n_resamples: int = 6,
+    key_added: str = keys.N_DOMAINS,
+    random_state: int | None = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Choose the number of domains by how well domains of different samples of the spots agree.
+
+    Samples of 65 % of the spots (3,000 at most) are clustered into every number of domains, each from starts of its
+    own, and the clusters extended to all spots. Stability is the adjusted Rand index between two samples, on average
+    over all pairs. *Picked is the largest number whose stability falls short of the highest by 0.03 or less*: what can
+    be told apart as reliably should be. Numbers beyond the lowest BIC of the Gaussian mixture are left out; on smoothed
+    data it hardly ever turns.
+
+    The curve says more than the number: several peaks are several levels of detail. It knows nothing but the embedding,
+    and a tissue that changes gradually has no number of domains. Look at it with :func:`spotscape.pl.n_domains`; the
+    page *Number of domains* of the documentation says how often the choice is right, and when it is not.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with an embedding in ``obsm``.
+    use_rep
+        Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
+        are, name one.
+    k_range
+        Smallest and largest number of domains to try, both included. Leave room above what you expect.
+    method
+        What clusters the samples. ``"gmm"`` (default): the Gaussian mixture of :func:`spotscape.tl.domains`, with
+        fewer starts. ``"kmeans"`` finds the number less often, also where its domains are the better ones.
+    n_resamples
+        Number of samples, at least 2. Time grows in proportion, and noise of the curve falls with the root.
+    key_added
+        Name of the record in ``uns``.
+    random_state
+        Seed; the same seed gives the same curve on any number of threads. ``None`` draws one and keeps it in the
+        record.
+    copy
+        Return a copy with the record instead of writing to ``adata``.
+
+    Returns
+    -------
+    ``None``, or with ``copy=True`` an AnnData, with
+
+    - ``uns[key_added]`` : dict with ``params``, ``version``, ``picked`` (the number, ``int``), ``checksum``
+      (``int``, of the embedding that the choice is for) and ``curve``, a dict of columns with a value for each number
+      tried, which :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the stability over pairs
+      of samples,
+      ``to_next``, the mean agreement of domains of different samples with ``k`` and ``k + 1`` domains (NaN for the
+      last), and ``bic``, the mixture's Bayesian information criterion, a mean over samples, lower is better
+      (``float64``).
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding.
+    TypeError
+        If an end of ``k_range`` or ``n_resamples`` is not an integer.
+    ValueError
+        If ``k_range`` is not two numbers in ascending order, begins below 2 or ends too high for the spots; if the
+        embedding holds NaN or infinite values; if there are embeddings of both encoders and ``use_rep`` names none; if
+        an argument has no such choice.
+
+    See Also
+    --------
+    spotscape.tl.domains : Takes the number from here if none is given.
+    spotscape.pl.n_domains : The curve.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_domains=4, n_spots=800, n_genes=200)
+    >>> with sp.settings.override(verbosity="warning"):
+    ...     sp.pp.prepare(adata)
+    ...     sp.tl.smoothed_pca(adata)
+    ...     sp.tl.choose_n_domains(adata, use_rep="X_smoothed_pca", k_range=(2, 8))
+    >>> adata.uns["n_domains"]["picked"]
+    4
+
+    References
+    ----------
+    Lange et al., *Stability-based validation of clustering solutions*, Neural Computation 2004; Ben-Hur et al., *A
+    stability based method for discovering structure in clustered data*, PSB 2002. Agreement with the next number is
+    what CellCharter looks at: Varrone et al., Nature Genetics 2024.
+    """
+    require_data(adata)
+    require_choice(method, "method", _METHODS)
+    use_rep = encoder_embedding(adata, use_rep)
+    embedding = read_embedding(adata, use_rep, hint=_HINT)
+    low, high = _check_range(k_range, adata.n_obs)
+    require_positive_int(n_resamples, "n_resamples", minimum=2)
+    source = RandomSource(random_state)
+    entry = _choose(embedding, low, high, use_rep, source, method=method, n_resamples=n_resamples)
+    target = adata.copy() if copy else adata
+    write(target, {"uns": {key_added: entry}})
+    return target if copy else None
+
+
+def stored_or_chosen(
+    adata: AnnData, embedding: np.ndarray, use_rep: str, source: RandomSource
+) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The number of domains stored for this embedding; else a new choice, with the record to write."""
+    entry = adata.uns.get(keys.N_DOMAINS)
+    if isinstance(entry, Mapping) and entry.get("checksum") == _checksum(embedding):
+        picked = int(entry["picked"])
+        logger.info("Using n_domains=%s from `adata.uns['%s']`.", picked, keys.N_DOMAINS)
+        return picked, {}
+    logger.info("No n_domains given and none stored for `adata.obsm['%s']`: choosing by stability.", use_rep)
+    low, high = _K_RANGE
+    high = max(low + 1, min(high, adata.n_obs // _SPOTS_PER_DOMAIN))
+    entry = _choose(embedding, *_check_range((low, high), adata.n_obs), use_rep, source)
+    return entry["picked"], {keys.N_DOMAINS: entry}
+
+
+def _choose(
+    embedding: np.ndarray,
+    low: int,
+    high: int,
+    use_rep: str,
+    source: RandomSource,
+    *,
+    method: Literal["gmm", "kmeans"] = "gmm",
+    n_resamples: int = 6,
+) -> dict[str, Any]:
+    found = stability_curve(
+        embedding, range(low, high + 1), method=method, n_resamples=n_resamples, seed=source.integer("n_domains")
+    )
+    logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
+    if found.picked == high:
+        warn(f"the number chosen, {high}, is the largest tried; there may be more: widen k_range=({low}, {high}).")
+    params = {
+        "use_rep": use_rep,
+        "k_range": np.array([low, high]),
+        "method": method,
+        "n_resamples": n_resamples,
+        "random_state": source.seed,
+    }
+    curve = {
+        "k": found.numbers.astype(np.int64),
+        "mean": found.mean,
+        "sd": found.sd,
+        "to_next": found.to_next,
+        "bic": found.bic,
+    }
+    return record(params, picked=found.picked, curve=curve, checksum=_checksum(embedding))
+
+
+def _check_range(k_range: tuple[int, int], n_obs: int) -> tuple[int, int]:
+    if np.shape(k_range) != (2,):
+        msg = f"k_range={k_range!r} must be two numbers, the smallest and the largest number of domains."
+        raise ValueError(msg)
+    low = require_positive_int(k_range[0], "k_range[0]", minimum=2)
+    high = require_positive_int(k_range[1], "k_range[1]", minimum=low + 1)
+    if high > n_obs // _SPOTS_PER_DOMAIN:
+        msg = f"k_range={k_range} goes up to fewer than {_SPOTS_PER_DOMAIN} spots per domain for the {n_obs} spots."
+        raise ValueError(msg)
+    return low, high
+
+
+def _checksum(embedding: np.ndarray) -> int:
+    """What tells one embedding from another, also after a round trip through a file."""
+    return zlib.crc32(np.ascontiguousarray(embedding, dtype=np.float32).tobytes())

@@ -1,0 +1,160 @@
+"""tl.choose_n_domains: what it writes, what tl.domains makes of it, round trips, and every error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import spotscape as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+QUICK: dict[str, Any] = {"k_range": (2, 7), "n_resamples": 3}
+
+
+@pytest.fixture
+def adata() -> ad.AnnData:
+    """160 spots in 4 groups."""
+    adata = ad.AnnData(np.zeros((160, 1), dtype=np.float32))
+    groups = np.random.default_rng(0).normal(size=(160, 4)) + 8 * np.eye(4)[np.arange(160) % 4]
+    adata.obsm["X_spotscape"] = groups.astype(np.float32)
+    return adata
+
+
+@pytest.mark.parametrize("method", ["gmm", "kmeans"])
+def test_the_record(
+    adata: ad.AnnData, method: str, global_state_untouched: Callable[[], AbstractContextManager[None]]
+) -> None:
+    before, choose_n_domains = adata.copy(), sp.tl.choose_n_domains
+    with global_state_untouched():
+        assert choose_n_domains(adata, method=method, **QUICK) is None
+    entry = adata.uns["n_domains"]
+    assert {*adata.uns} == {"n_domains"}
+    assert {*entry} == {"params", "version", "picked", "curve", "checksum"}
+    assert entry["picked"] == 4
+    frame = pd.DataFrame(entry["curve"])
+    assert [*frame] == ["k", "mean", "sd", "to_next", "bic"]
+    assert frame["k"].tolist() == [2, 3, 4, 5, 6, 7]
+    assert frame.set_index("k")["mean"].round(2).loc[[3, 4, 5]].tolist() == pytest.approx([0.46, 1, 0.9], abs=0.1)
+    params = entry["params"]
+    assert (params["method"], params["use_rep"], params["n_resamples"], params["random_state"]) == (
+        *(method, "X_spotscape", 3, 0),
+    )
+    np.testing.assert_array_equal(adata.obsm["X_spotscape"], before.obsm["X_spotscape"])
+    assert adata.obs.empty
+
+
+def test_copy_and_name(adata: ad.AnnData) -> None:
+    new = sp.tl.choose_n_domains(adata, key_added="mine", copy=True, **QUICK)
+    assert not adata.uns
+    assert new.uns["mine"]["picked"] == 4
+
+
+# anndata announces a change of its default zarr format.
+@pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
+def test_round_trips_and_the_choice_still_holds(
+    adata: ad.AnnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sp.tl.choose_n_domains(adata, random_state=None, **QUICK)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    adata.write_zarr(tmp_path / "a.zarr")
+    for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
+        entry, written = back.uns["n_domains"], adata.uns["n_domains"]
+        for name, column in written["curve"].items():
+            np.testing.assert_array_equal(entry["curve"][name], column)
+            assert entry["curve"][name].dtype == column.dtype
+        assert entry["params"]["random_state"] == written["params"]["random_state"]
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            sp.tl.domains(back)
+        assert "Using n_domains=4 from `adata.uns['n_domains']`." in caplog.text
+        assert back.obs["spotscape_domain"].nunique() == 4
+        sp.pl.n_domains(back)
+
+
+class TestDomainsWithoutANumber:
+    @pytest.mark.parametrize("method", ["gmm", "kmeans"])
+    def test_takes_what_is_stored(self, adata: ad.AnnData, method: str) -> None:
+        sp.tl.choose_n_domains(adata, **QUICK)
+        adata.uns["n_domains"]["picked"] = 3
+        sp.tl.domains(adata, method=method)
+        assert adata.obs["spotscape_domain"].nunique() == 3
+        assert adata.uns["spotscape_domain"]["params"]["n_domains"] == 3
+
+    def test_chooses_where_nothing_is_stored(self, adata: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level("INFO"):
+            sp.tl.domains(adata)
+        assert adata.obs["spotscape_domain"].nunique() == 4
+        assert adata.uns["n_domains"]["picked"] == 4
+        assert (
+            "No n_domains given and none stored for `adata.obsm['X_spotscape']`: choosing by stability." in caplog.text
+        )
+        assert "Chose 4 domains of 2 to 20." in caplog.text
+        again = adata.uns["n_domains"]
+        sp.tl.choose_n_domains(adata, key_added="again")
+        np.testing.assert_array_equal(again["curve"]["mean"], adata.uns["again"]["curve"]["mean"])
+
+    def test_a_choice_for_another_embedding_is_not_taken(self, adata: ad.AnnData) -> None:
+        sp.tl.choose_n_domains(adata, **QUICK)
+        adata.obsm["X_spotscape"] = np.random.default_rng(1).normal(size=(160, 3)) + 9 * np.eye(3)[np.arange(160) % 3]
+        sp.tl.domains(adata)
+        assert adata.obs["spotscape_domain"].nunique() == 3
+
+    def test_few_spots_have_a_shorter_range(self, adata: ad.AnnData) -> None:
+        few = adata[:40].copy()
+        sp.tl.domains(few)
+        assert few.uns["n_domains"]["params"]["k_range"].tolist() == [2, 8]
+
+    def test_a_number_given_is_taken_and_leiden_needs_none(self, adata: ad.AnnData) -> None:
+        sp.tl.choose_n_domains(adata, **QUICK)
+        sp.tl.domains(adata, n_domains=5)
+        assert adata.obs["spotscape_domain"].nunique() == 5
+        sp.tl.domains(adata, method="leiden", resolution=2)
+        assert adata.uns["spotscape_domain"]["params"]["n_domains"] is None
+
+
+def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:
+    with pytest.warns(UserWarning, match=r"number chosen, 4, is the largest tried; .* widen k_range=\(2, 4\)"):
+        sp.tl.choose_n_domains(adata, k_range=(2, 4), n_resamples=3)
+
+
+BAD = [
+    ({"method": "leiden"}, ValueError, r"method='leiden' is not one of \['gmm', 'kmeans'\]"),
+    ({"k_range": (2, 3, 4)}, ValueError, r"k_range=\(2, 3, 4\) must be two numbers"),
+    ({"k_range": (1, 4)}, ValueError, r"k_range\[0\]=1 must be at least 2"),
+    ({"k_range": (4, 4)}, ValueError, r"k_range\[1\]=4 must be at least 5"),
+    ({"k_range": (2, 4.5)}, TypeError, r"k_range\[1\] must be an integer"),
+    ({"k_range": (2, 33)}, ValueError, r"k_range=\(2, 33\) goes up to fewer than 5 spots per domain for the 160 spots"),
+    ({"n_resamples": 1}, ValueError, "n_resamples=1 must be at least 2"),
+    ({"use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm, .*sp.tl.spotscape\(adata\)"),
+    ({"random_state": -1}, ValueError, "random_state=-1 is negative"),
+    ({"use_rep": "flat"}, ValueError, "160 points have 2 distinct positions, too few for 20 clusters"),
+    ({"use_rep": "broken"}, ValueError, r"adata.obsm\['broken'\] has 1 NaN or infinite values"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD)
+def test_errors_leave_the_data_as_they_were(
+    adata: ad.AnnData, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    adata.obsm["flat"] = np.repeat(np.eye(2), 80, axis=0)
+    adata.obsm["broken"] = np.where(np.arange(320).reshape(160, 2) == 7, np.nan, 1.0)
+    with pytest.raises(error, match=message):
+        sp.tl.choose_n_domains(adata, **{"use_rep": "X_spotscape", **arguments})
+    assert not adata.uns
+
+
+def test_embeddings_of_both_encoders() -> None:
+    adata = ad.AnnData(np.zeros((60, 1), dtype=np.float32))
+    adata.obsm["X_spotscape"] = adata.obsm["X_spacross"] = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(ValueError, match="has 'X_spotscape' and 'X_spacross'; name one: use_rep='X_spotscape'"):
+        sp.tl.choose_n_domains(adata)
+    with pytest.raises(TypeError, match="adata must be an AnnData, not int"):
+        sp.tl.choose_n_domains(3)  # type: ignore[arg-type]
