@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from spotscape._core.validation import require_finite
 from spotscape.nn.components import PrincipalComponents
-from spotscape.nn.matching import batch_offset, match
+from spotscape.nn.matching import Offset, batch_offset, match
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -145,7 +145,8 @@ class SpotRegression:
 
     def _known_slice(self, n_known: int) -> np.ndarray:
         """The row of the intercepts of each spot: the last one, the mean, for slices after those fitted to."""
-        return np.minimum(self.slices, n_known - 1)
+        known: np.ndarray = np.minimum(self.slices, n_known - 1)
+        return known
 
     def _shrinkage(self, products: np.ndarray, total: np.ndarray, n_intercepts: int) -> np.ndarray:
         """What is left of each axis for each gene, ``(r, g)``, at the penalty of the least cross-validation error."""
@@ -154,7 +155,8 @@ class SpotRegression:
         left = self.variances / (self.variances + penalties[:, None])
         residual = total - (2 * left - left**2) @ explained
         errors = residual / np.maximum(1 - (left.sum(1) + n_intercepts) / len(self.fitted), 1e-3)[:, None] ** 2
-        return left[errors.argmin(0)].T
+        shrinkage: np.ndarray = left[errors.argmin(0)].T
+        return shrinkage
 
 
 def _slice_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -273,7 +275,7 @@ def neighbor_operator(
     """
     values = torch.from_numpy(np.ascontiguousarray(embedding, dtype=np.float32))
     overlap = np.intersect1d(queries, candidates)
-    offset = "none" if len(overlap) else "mutual"
+    offset: Offset = "none" if len(overlap) else "mutual"
     if offset == "none":
         values = values - values.mean(0)
     found = match(values[queries], values[candidates], n_neighbors + (len(overlap) > 0), offset=offset)
@@ -371,7 +373,7 @@ def predict_genes(
     -------
     Predictions, not below 0, float32 ``(n_kept, T)``; and the scores of each gene by name, each ``(T,)``.
     """
-    columns = sparse.csc_array(measured) if sparse.issparse(measured) else np.asarray(measured)
+    columns: Any = sparse.csc_array(measured) if sparse.issparse(measured) else np.asarray(measured)
     values = np.empty((n_kept, columns.shape[1]), dtype=np.float32)
     scores = {name: np.full(columns.shape[1], np.nan) for name in ("spearman", "r2", "spearman_carried")}
     n_fitted = np.zeros(columns.shape[1], dtype=np.int64)

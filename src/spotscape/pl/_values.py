@@ -82,7 +82,8 @@ def read_confidence(adata: AnnData, key: str) -> np.ndarray:
     if np.nanmin(values, initial=0) < 0 or np.nanmax(values, initial=0) > 1:
         msg = f"adata.obs[{key!r}] lies between {np.nanmin(values):g} and {np.nanmax(values):g}; expected 0 to 1."
         raise ValueError(msg)
-    return np.nan_to_num(values)
+    known: np.ndarray = np.nan_to_num(values)
+    return known
 
 
 def _categories(adata: AnnData, key: str, column: pd.Series, palette: Palette | None) -> Categories:

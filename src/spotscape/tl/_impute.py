@@ -16,9 +16,11 @@ from spotscape._core.validation import require_choice, require_data, require_pos
 from spotscape.tl._impute_input import ImputeInput, read_own, read_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
+
+    from spotscape.nn.imputation import Predictor
 
 Method = Literal["regression", "neighbors"]
 
@@ -194,7 +196,7 @@ def _predict(
             seed=seed,
         )
         fold = np.where(fold >= 0, folds.fold[fold], len(folds.features) - 1)
-        predictor = folds.regression
+        predictor: Callable[[int, np.ndarray], Predictor] = folds.regression
     else:
         fold = np.zeros_like(fold)
         predictor = NeighborMeans(tissue.embedding, tissue.slices, n_neighbors).within

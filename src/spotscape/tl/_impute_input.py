@@ -108,6 +108,7 @@ def read_pair(
     """Read an AnnData, and another one that genes are carried over from; a part of the shared genes tests that."""
     require_data(other)
     expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, library_key=library_key)
+    values: Any = expression.matrix
     shared, own = _shared(adata, other, expression.genes, layer)
     theirs = read_expression(other[:, shared], layer=layer, use_rep=None, mask_var=None).matrix
     missing = other.var_names.difference(adata.var_names, sort=False)
@@ -130,7 +131,7 @@ def read_pair(
     known[: anchors[0]] = False
     _require_known(known, targets, None)
     return ImputeInput(
-        _stack(expression.matrix[:, own], theirs),
+        _stack(values[:, own], theirs),
         shared,
         _joint_embedding(adata, other, use_rep),
         slices,
@@ -193,14 +194,14 @@ def _numbers(reference: Sequence[str], labels: pd.Categorical | None, library_ke
             f"reference={reference!r} is not among the slices of adata.obs[{library_key!r}]: {list(labels.categories)}."
         )
         raise ValueError(msg)
-    return np.sort(labels.categories.get_indexer(wanted))
+    return np.sort(labels.categories.get_indexer(pd.Index(wanted)))
 
 
 def _require_known(known: np.ndarray, targets: pd.Index, reference: object) -> None:
     lost = ~known.any(axis=0)
     if lost.any():
         msg = (
-            f"{lost.sum()} of {len(targets)} genes (for example {targets[lost.argmax()]!r}) have no value above zero "
+            f"{lost.sum()} of {len(targets)} genes (for example {targets[int(lost.argmax())]!r}) have no value above zero "
             f"in reference={reference!r}; leave them out of genes, or take another reference."
         )
         raise ValueError(msg)

@@ -75,7 +75,7 @@ def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
     checked, n_clusters = _check(runs)
     patterns, pattern_of, counts = np.unique(checked, axis=1, return_inverse=True, return_counts=True)
     fits = [_climb(patterns, counts, start, n_clusters) for start in _distinct(patterns)]
-    reference, matched = max(fits, key=lambda fit: _agreement(*fit, counts))
+    reference, matched = max(fits, key=lambda fit: _agreement(fit[0], fit[1], counts))
     agreeing = matched == reference
     labels, _ = by_size(reference[pattern_of.ravel()])
     confidence = agreeing.mean(axis=0)[pattern_of.ravel()]

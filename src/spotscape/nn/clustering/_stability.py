@@ -212,7 +212,7 @@ class _Sample:
     def _bic(self, log_likelihood: float, k: int) -> float:
         n, d = self.em.points.shape
         n_parameters = k - 1 + k * d + d * (d + 1) / 2
-        return n_parameters * np.log(n) - 2 * n * log_likelihood
+        return float(n_parameters * np.log(n) - 2 * n * log_likelihood)
 
 
 def adjusted_rand(first: np.ndarray, second: np.ndarray) -> float:
@@ -260,7 +260,8 @@ def _check_sample(n_points: int, largest: int) -> None:
 def _varying(values: np.ndarray) -> np.ndarray:
     centred = values - values.mean(axis=0)
     spread = centred.std(axis=0)
-    return centred[:, spread > 1e-6 * spread.max()]
+    varying: np.ndarray = centred[:, spread > 1e-6 * spread.max()]
+    return varying
 
 
 def _draw(n_points: int, n_drawn: int, generator: np.random.Generator) -> np.ndarray:
