@@ -13,6 +13,7 @@ from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger
 from spotscape._core.reading import read_expression
 from spotscape.tl._graph import graph_or_default
+from spotscape.tl._remember import remember_training
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -93,10 +94,14 @@ def fit_and_write(
     key_added: str,
     decoded_layer: str | None,
     copy: bool,
+    return_model: bool,
     **training: Any,
-) -> AnnData | None:
+) -> Any:
     """Train a model, and write its embedding, its record and, on request, what it decodes."""
     layers = {}
+    if copy and return_model:
+        msg = "copy=True and return_model=True exclude each other: there is one result. Copy first: adata.copy()."
+        raise ValueError(msg)
     _refuse_results(adata, tissue, decoded_layer, copy=copy)
     model.fit(tissue.matrix, tissue.graph, slices=slices, **training)
     if decoded_layer is not None:
@@ -109,9 +114,12 @@ def fit_and_write(
     }
     summary = record(params, history=model.history, random_state=model.random_source.seed)
     embedding = model.embed(tissue.matrix, tissue.graph, slices=slices)
-    return write_embedding(
+    if return_model:
+        remember_training(model, adata, tissue, embedding, slices)
+    written = write_embedding(
         adata, embedding, summary, key_added=key_added, built={**tissue.built, "layers": layers}, copy=copy
     )
+    return model if return_model else written
 
 
 def _refuse_results(adata: AnnData, tissue: EmbeddingInput, decoded_layer: object, *, copy: bool) -> None:
