@@ -7,7 +7,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from spotscape._core.device import resolve_device
@@ -23,9 +22,13 @@ from spotscape.nn.ensemble import LeadingAxes
 from spotscape.nn.layers import build_seeded
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
-_METHODS: dict[str, tuple[Any, Any]] = {"Spotscape": (Spotscape, SpotscapeConfig), "SpaCross": (SpaCross, SpaCrossConfig)}
+_METHODS: dict[str, tuple[Any, Any]] = {
+    "Spotscape": (Spotscape, SpotscapeConfig),
+    "SpaCross": (SpaCross, SpaCrossConfig),
+}
 _FIELDS: dict[str, tuple[type, ...]] = {
     "format": (str,),
     "format_version": (int,),
@@ -110,8 +113,8 @@ def _require_files(folder: Path) -> None:
         raise FileNotFoundError(msg)
     if pickles := pickles_in(folder):
         msg = (
-            f"{folder} holds {pickles[0]!r}, a pickle: opening one runs the code in it, so it is not read. A model that "
-            f"model.save(directory) has written is {CONFIG} and {WEIGHTS}."
+            f"{folder} holds {pickles[0]!r}, a pickle: opening one runs the code in it, so it is not read. A model "
+            f"that model.save(directory) has written is {CONFIG} and {WEIGHTS}."
         )
         raise ValueError(msg)
     for name in (CONFIG, WEIGHTS):
@@ -136,8 +139,8 @@ def _read_config(text: bytes, path: Path) -> dict[str, Any]:
         raise ValueError(msg)
     if number > FORMAT_VERSION:
         msg = (
-            f"{path} has format {number}, written by spotscape {described.get('spotscape_version')}; this version reads "
-            f"up to {FORMAT_VERSION}. Update it: pip install --upgrade spotscape."
+            f"{path} has format {number}, written by spotscape {described.get('spotscape_version')}; this version "
+            f"reads up to {FORMAT_VERSION}. Update it: pip install --upgrade spotscape."
         )
         raise ValueError(msg)
     _require_fields(described, _FIELDS, path)
@@ -213,7 +216,7 @@ class _Shapes:
             msg = f"{self.path} lacks {name!r}; the file is not complete or of another model. Save the model again."
             raise ValueError(msg)
         tensor = self.tensors[name]
-        tensor = tensor.T if name in self.transposed else tensor
+        tensor = tensor.T if name in self.transposed and tensor.ndim == 2 else tensor
         fits = tensor.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
         if not fits:
             wanted = tuple("any" if n is None else n for n in shape)

@@ -128,14 +128,18 @@ def _tensors(model: GraphEncoder[Any, Any, Any]) -> dict[str, Tensor]:
     }
     for part, values in parts.items():
         held = {} if values is None else vars(values)
-        named |= {f"{part}.{name}": value for name, value in held.items() if isinstance(value, np.ndarray | torch.Tensor)}
+        named |= {
+            f"{part}.{name}": value for name, value in held.items() if isinstance(value, np.ndarray | torch.Tensor)
+        }
     return {name: torch.as_tensor(value).detach().cpu() for name, value in named.items()}
 
 
 def _row_major(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """What is stored, and which of it is transposed: products of a matrix in another order may round otherwise."""
     columns = [
-        name for name, tensor in tensors.items() if tensor.ndim == 2 and not tensor.is_contiguous() and tensor.T.is_contiguous()
+        name
+        for name, tensor in tensors.items()
+        if tensor.ndim == 2 and not tensor.is_contiguous() and tensor.T.is_contiguous()
     ]
     # A copy of each: no two of them may share memory in the file.
     return {name: (t.T if name in columns else t).contiguous().clone() for name, t in tensors.items()}, columns

@@ -93,7 +93,8 @@ def place(
     """
     require_positive_int(n_neighbors, "n_neighbors")
     require_positive_int(n_prototypes, "n_prototypes")
-    values = torch.as_tensor(np.asarray(embedding), dtype=torch.float64).to(device)
+    # A copy: an array of that type would be written to otherwise.
+    values = torch.tensor(np.asarray(embedding), dtype=torch.float64, device=device)
     fixed = torch.as_tensor(np.asarray(reference), dtype=torch.float64).to(device)
     if values.shape[1] != fixed.shape[1]:
         msg = f"the embedding has {values.shape[1]} axes, the reference {fixed.shape[1]}; both must be of one model."

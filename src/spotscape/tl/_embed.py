@@ -26,7 +26,7 @@ def embed(
     neighbors_key: str = "spatial_neighbors",
     library_key: str | None = None,
     layer: str | None = None,
-    missing_genes: Literal["refuse", "fill"] = "refuse",
+    missing_genes: Literal["fill", "refuse"] = "fill",
     max_missing: float = 0.1,
     align: bool = True,
     key_added: str | None = None,
@@ -56,10 +56,11 @@ def embed(
     layer
         Layer to use instead of ``adata.X``.
     missing_genes
-        What to do about genes of the model that are not in ``adata``. ``"refuse"`` raises an error that names them.
-        ``"fill"`` gives them their mean of the training, which says nothing for or against any domain (a zero would say
-        that the gene was measured and is off), and treats genes alike that are zero throughout a slice although the
-        training lets expect at least 20 spots with them.
+        What to do about genes of the model that are not in ``adata``. ``"fill"`` gives them their mean of the training,
+        which says nothing for or against any domain (a zero would say that the gene was measured and is off), and
+        treats genes alike that are zero throughout a slice although the training lets expect at least 20 spots with
+        them; the log and the record say which. A few such genes are the rule, because genes without a count are removed
+        before :func:`spotscape.pp.prepare`. ``"refuse"`` raises an error that names them.
     max_missing
         Share of the model's genes above which ``"fill"`` refuses too: the more are missing, the more spots look
         average. ``benchmarks/new_slices.py`` measures what it costs.
@@ -130,7 +131,9 @@ def embed(
     require_in_range(max_missing, "max_missing", low=0, high=1)
     slices = slice_labels(adata, library_key)
     codes = None if slices is None else slices.codes
-    found = read_genes(adata, training, layer=layer, slices=codes, fill=missing_genes == "fill", max_missing=max_missing)
+    found = read_genes(
+        adata, training, layer=layer, slices=codes, fill=missing_genes == "fill", max_missing=max_missing
+    )
     check_preprocessing(adata, training, found)
     across = model.name == "SpaCross"
     graph, built = graph_as_trained(adata, training, neighbors_key, library_key, across_slices=across)

@@ -83,7 +83,8 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
     present = found.matrix[:, found.measured]
     scale = scale_of(present)
     if scale != training.scale:
-        msg = f"{found.source} is on the scale {scale!r}, the training was on {training.scale!r}; {_MEND[training.scale]}."
+        mend = _MEND[training.scale]
+        msg = f"{found.source} is on the scale {scale!r}, the training was on {training.scale!r}; {mend}."
         raise ValueError(msg)
     here = prepare_params(adata, found.source)
     if here is not None and training.prepare is not None:
@@ -137,8 +138,8 @@ def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing:
         raise ValueError(msg)
     if share > max_missing:
         msg = (
-            f"{found}. That is more than max_missing={max_missing:g}: train on the genes that all slices have, or raise "
-            f"the limit and compare the result with a training of its own (max_missing={_up(share)})."
+            f"{found}. That is more than max_missing={max_missing:g}: train on the genes that all slices have, or "
+            f"raise the limit and compare the result with a training of its own (max_missing={_up(share)})."
         )
         raise ValueError(msg)
     logger.info("%s; they are given their means of the training.", found)
@@ -154,8 +155,9 @@ def _some(names: list[str]) -> str:
 
 def _refuse_other_names(adata: AnnData, training: TrainingRecord) -> None:
     msg = (
-        f"adata has none of the {len(training.genes)} genes of the model. They are called {_some(list(training.genes))}, "
-        f"here {_some(list(map(str, adata.var_names)))}; bring adata.var_names to the same kind of name."
+        f"adata has none of the {len(training.genes)} genes of the model. They are called "
+        f"{_some(list(training.genes))}, here {_some(list(map(str, adata.var_names)))}; bring "
+        "adata.var_names to the same kind of name."
     )
     raise ValueError(msg)
 

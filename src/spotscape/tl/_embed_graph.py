@@ -69,7 +69,8 @@ def _builder(params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, A
     if "mode" not in params and params.get("n_neighbors"):
         return spatial_neighbors_knn, {"n_neighs": int(params["n_neighbors"])}
     msg = (
-        f"the graph of the training ({dict(params)}) cannot be built from the new slices alone; build one, within slices "
-        "with sp.pp.spatial_neighbors_knn or across them with sp.pp.spatial_neighbors_3d, and name it by neighbors_key."
+        f"the graph of the training ({dict(params)}) cannot be built from the new slices alone; build one, within "
+        "slices with sp.pp.spatial_neighbors_knn or across them with sp.pp.spatial_neighbors_3d, and name "
+        "it by neighbors_key."
     )
     raise ValueError(msg)

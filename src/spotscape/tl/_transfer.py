@@ -96,10 +96,13 @@ def transfer_domains(
     here = read_embedding(adata, use_rep, hint=_HINT)
     there = read_embedding(reference, use_rep, hint="It must be the one that the model was trained with")
     if here.shape[1] != there.shape[1]:
-        msg = f"{use_rep!r} has {here.shape[1]} axes here and {there.shape[1]} in the reference; both must be of one model."
+        widths = f"{here.shape[1]} axes here and {there.shape[1]} in the reference"
+        msg = f"{use_rep!r} has {widths}; both must be of one model."
         raise ValueError(msg)
     labels = _labels(reference, labels_key)
-    votes = vote(nearest(here, there, n_neighbors), torch.from_numpy(labels.codes.astype(np.int64)), len(labels.categories))
+    votes = vote(
+        nearest(here, there, n_neighbors), torch.from_numpy(labels.codes.astype(np.int64)), len(labels.categories)
+    )
     key = labels_key if key_added is None else key_added
     given = pd.Categorical.from_codes(votes.labels.numpy(), categories=labels.categories)
     params = {"labels_key": labels_key, "use_rep": use_rep, "n_neighbors": n_neighbors}
