@@ -122,7 +122,7 @@ def _silent(found: Any, slices: np.ndarray | None, share: np.ndarray) -> np.ndar
 
 def _filled(found: Any, measured: np.ndarray, means: np.ndarray) -> Any:
     columns = np.concatenate([np.flatnonzero(measured), np.flatnonzero(~measured)])
-    constant = np.broadcast_to(means[~measured], (found.shape[0], np.count_nonzero(~measured)))
+    constant = np.broadcast_to(means[~measured], (found.shape[0], int(np.count_nonzero(~measured))))
     order = np.argsort(columns)
     if sparse.issparse(found):
         return sparse.csr_array(sparse.hstack([found, sparse.csr_array(constant)], format="csc")[:, order])

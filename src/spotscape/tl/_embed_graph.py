@@ -25,7 +25,8 @@ def graph_as_trained(
     adata: AnnData, training: TrainingRecord, neighbors_key: str, library_key: str | None, *, across_slices: bool
 ) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
     """The stored graph, or one built as at the training, with what is to be written of it."""
-    graph, built = read_graph(adata, neighbors_key, library_key, across_slices=across_slices), {}
+    graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
+    built: dict[str, dict[str, Any]] = {}
     if graph is None:
         if neighbors_key != _DEFAULT:
             known = [key for key in adata.uns if key.endswith("neighbors")]
