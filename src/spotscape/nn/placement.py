@@ -85,11 +85,13 @@ def place(
     --------
     >>> import numpy as np
     >>> from spotscape.nn import place
-    >>> reference = np.random.default_rng(0).normal(size=(300, 3)) * [4, 2, 1]
-    >>> moved = reference + [0.5, -0.5, 0.2]
-    >>> error = np.abs(place(moved, reference, average=False) - reference)
-    >>> bool(np.median(error) < 0.1)
-    True
+    >>> domains = np.repeat(6 * np.eye(3), 100, axis=0)
+    >>> rng = np.random.default_rng(0)
+    >>> reference, new = (domains + rng.normal(0, 0.5, (300, 3)) for _ in range(2))
+    >>> shifted = new + [1.0, -1.0, 0.5]
+    >>> found = (shifted, place(shifted, reference))
+    >>> [round(float(np.linalg.norm(spots - domains, axis=1).mean()), 1) for spots in found]
+    [1.6, 1.0]
     """
     require_positive_int(n_neighbors, "n_neighbors")
     require_positive_int(n_prototypes, "n_prototypes")
