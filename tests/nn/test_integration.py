@@ -176,3 +176,10 @@ def test_whole_numbers_are_not_cut_off(given: str, returned: str) -> None:
     found = integrate(values, slices)
     assert found.dtype == returned
     assert (found != found.round()).any()
+
+
+def test_the_given_embedding_is_not_written_to() -> None:
+    given = np.random.default_rng(0).normal(size=(120, 3))
+    before = given.copy()
+    integrate(given, np.repeat([0, 1], 60))
+    np.testing.assert_array_equal(given, before)

@@ -826,7 +826,8 @@ class TestTheEncodersReadTheSame:
             "preset": ("Literal['default', 'paper']", "Literal['default', 'paper', 'released']"),
             "config": ("SpotscapeConfig | None", "SpaCrossConfig | None"),
         }
-        assert self.signatures[0].return_annotation == self.signatures[1].return_annotation
+        returned = [one.return_annotation for one in self.signatures]
+        assert returned == ["AnnData | Spotscape | None", "AnnData | SpaCross | None"]
 
     def test_documentation(self) -> None:
         titles, parameters, written = [], [], []

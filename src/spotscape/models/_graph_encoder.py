@@ -20,11 +20,13 @@ from spotscape._core.rows import RowSource
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_finite
 from spotscape.models._reduction import Reduction, ReductionConfig
+from spotscape.models._storage import save_model
 from spotscape.models._tiling import RegionReader, TilePlan, choose_batch_size
 from spotscape.nn.ensemble import LeadingAxes
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate
 from spotscape.nn.layers import build_seeded, calibrate_batch_norm
+from spotscape.nn.placement import place
 from spotscape.nn.tiles import graph_tiles
 from spotscape.nn.trainer import Trainer
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from spotscape.models._record import Reference, TrainingRecord
     from spotscape.nn.features import FeatureMatrix
     from spotscape.nn.trainer import LossOutput, TrainingPlan
 
@@ -99,7 +102,9 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         self.random_source = RandomSource(random_state)
         self.networks: tuple[N, ...] = ()
         self.history: dict[str, np.ndarray] = {}
-        self._n_genes = 0
+        self.training: TrainingRecord | None = None
+        self.reference: Reference | None = None
+        self._n_genes = self._n_features = 0
         self._reduction: Reduction | None = None
         self._leading: LeadingAxes | None = None
         self._batch_size: int | None = None
@@ -107,6 +112,10 @@ class GraphEncoder(ABC, Generic[C, N, F]):
     @abstractmethod
     def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> F:
         """What the encoder sees, ``(N, G)`` or narrower."""
+
+    @abstractmethod
+    def _network(self, n_features: int) -> N:
+        """A network of random weights."""
 
     @abstractmethod
     def _objective(self, tissue: Tissue[F], generator: torch.Generator) -> Objective[N, F]:
@@ -183,7 +192,8 @@ class GraphEncoder(ABC, Generic[C, N, F]):
             self._fit_encoder(number, tissue, plan, reader, progress_bar=bar, checkpoint=checkpoint, identity=identity)
             for number in range(self.config.n_encoders)
         ]
-        self._n_genes, self._reduction = expression.shape[1], reduction
+        self._n_genes, self._n_features, self._reduction = expression.shape[1], features.shape[1], reduction
+        self.training = self.reference = None
         self.networks = tuple(network for network, _ in fits)
         self.history = mean_history([history for _, history in fits])
         self._leading = self._find_axes(self._encode(features, tissue.graph, reader))
@@ -196,11 +206,14 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         *,
         slices: np.ndarray | None = None,
         batch_size: int | None = None,
+        align: bool = False,
     ) -> np.ndarray:
         """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, n_axes)``.
 
         With the slice of each spot in ``slices``, offsets between the slices that are embedded here are taken off
-        (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings.
+        (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings. With
+        ``align`` it is the offset of each slice to the training, :attr:`reference`, that is taken off, slice by slice
+        (:func:`spotscape.nn.place`).
 
         ``batch_size`` spots are in memory at a time, with all that they depend on, so the numbers are the same for any;
         ``None`` decides as for training.
@@ -209,6 +222,8 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         size = choose_batch_size(batch_size, graph.n_spots, self._bytes_per_spot(), log=False)
         embeddings = self._encode(features, graph, self._reader(features, graph, adjacency, size))
         joined = embeddings[0] if self._leading is None else self._leading.project(embeddings)
+        if align:
+            return self._align(joined.float(), slices)
         if slices is None or not self.config.integrate:
             return joined.float().cpu().numpy()
         slice_rows(slices, len(joined), joined.device)
@@ -228,6 +243,39 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         whole = expression.in_memory() if isinstance(expression, RowSource) else expression
         with torch.no_grad():
             return self._decode(whole, features, graph.normalized())
+
+    def neutral_values(self, expression: Any) -> np.ndarray:
+        """For each gene the value that tells the encoder nothing, in the units of the input, float32 ``(G,)``.
+
+        It is the mean of the training, where means are taken: on the linear scale, if logarithms are undone.
+        """
+        if self._reduction is None:
+            return np.asarray(expression.sum(axis=0) / expression.shape[0], dtype=np.float32).ravel()
+        mean = self._reduction.components.mean
+        return np.log1p(mean) if self._reduction.is_log else mean
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the trained model into a directory: ``config.json`` and ``weights.safetensors``, nothing pickled.
+
+        Parameters
+        ----------
+        directory
+            A new or empty directory. It appears once it is complete, so an interruption leaves no half of a model.
+        overwrite
+            Also write into a directory that is not empty; files of other names stay there.
+
+        Raises
+        ------
+        FileExistsError
+            If the directory is not empty and ``overwrite`` is off, is a file, or holds a pickle.
+        ValueError
+            If the model is not trained.
+
+        See Also
+        --------
+        spotscape.models.load : The way back.
+        """
+        save_model(self, directory, overwrite=overwrite)
 
     def _fit_encoder(
         self,
@@ -329,10 +377,26 @@ class GraphEncoder(ABC, Generic[C, N, F]):
             tissue.features.device,
         )
 
-    def _inputs(self, expression: Any, adjacency: Any) -> tuple[F, SpotGraph]:
+    def _align(self, embedding: Tensor, slices: np.ndarray | None) -> np.ndarray:
+        if self.reference is None:
+            msg = "the model does not know where its training lies; set model.reference, or embed with align=False."
+            raise ValueError(msg)
+        return place(
+            embedding.cpu().numpy(),
+            self.reference.embedding,
+            slices=slices,
+            reference_slices=self.reference.slices,
+            seed=self.random_source.integer("place"),
+            device=embedding.device,
+        )
+
+    def _require_trained(self) -> None:
         if not self.networks:
             msg = "the model is not trained yet; call fit(expression, adjacency) first."
             raise ValueError(msg)
+
+    def _inputs(self, expression: Any, adjacency: Any) -> tuple[F, SpotGraph]:
+        self._require_trained()
         check_input(expression, adjacency)
         if expression.shape[1] != self._n_genes:
             msg = f"the model was trained on {self._n_genes} genes, this expression has {expression.shape[1]}."

@@ -41,6 +41,9 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
         The trained encoders with their decoders, each a :class:`torch.nn.Module`; empty before :meth:`fit`.
     history
         Losses and learning rate, one float64 array per name, one value per epoch: the mean over encoders.
+    training, reference
+        What new slices need: :class:`TrainingRecord` and :class:`Reference`. Set by the function on AnnData that
+        returns the model; ``None`` after :meth:`fit`.
 
     Examples
     --------
@@ -73,8 +76,11 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
         # Torch takes no array that may not be written to, such as a memory map.
         return DenseFeatures(torch.as_tensor(np.require(values, np.float32, ["C", "W"]), device=device))
 
+    def _network(self, n_features: int) -> SpaCrossNetwork:
+        return SpaCrossNetwork(n_features, self.config)
+
     def _objective(self, tissue: Tissue[DenseFeatures], generator: torch.Generator) -> SpaCrossObjective:
-        network = SpaCrossNetwork(tissue.features.shape[1], self.config)
+        network = self._network(tissue.features.shape[1])
         return SpaCrossObjective(network, tissue, self.config, generator)
 
     def _tiled_objective(

@@ -39,6 +39,9 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
         The trained encoders with their decoders, each a :class:`torch.nn.Module`; empty before :meth:`fit`.
     history
         Losses and learning rate, one float64 array per name, one value per epoch: the mean over encoders.
+    training, reference
+        What new slices need: :class:`TrainingRecord` and :class:`Reference`. Set by the function on AnnData that
+        returns the model; ``None`` after :meth:`fit`.
 
     Examples
     --------
@@ -69,8 +72,11 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
         scores, loadings = reduction.project(expression), reduction.components.loadings
         return LowRankFeatures(torch.from_numpy(scores).to(device), torch.from_numpy(loadings).to(device))
 
+    def _network(self, n_features: int) -> SpotscapeNetwork:
+        return SpotscapeNetwork(n_features, self.config)
+
     def _objective(self, tissue: Tissue[FeatureMatrix], generator: torch.Generator) -> SpotscapeObjective:
-        network = SpotscapeNetwork(tissue.features.shape[1], self.config)
+        network = self._network(tissue.features.shape[1])
         return SpotscapeObjective(network, tissue, self.config, generator)
 
     def _tiled_objective(

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         scaling_loss,
         telescope_loss,
     )
+    from spotscape.nn.placement import nearest, place
     from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.smoothing import smooth
     from spotscape.nn.tiles import Region, graph_tiles
@@ -86,6 +87,8 @@ _HOME = {
     "integrate": "integration",
     "match": "matching",
     "most_similar": "similarity",
+    "nearest": "placement",
+    "place": "placement",
     "prototype_loss": "objectives",
     "random_view": "augment",
     "reconstruction_loss": "objectives",
@@ -134,6 +137,8 @@ __all__ = [
     "integrate",
     "match",
     "most_similar",
+    "nearest",
+    "place",
     "prototype_loss",
     "random_view",
     "reconstruction_loss",

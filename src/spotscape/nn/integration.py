@@ -93,7 +93,8 @@ def integrate(
     -------
     The integrated embedding, of the shape of ``embedding`` and of its type, if that is a floating one.
     """
-    values = torch.as_tensor(np.asarray(embedding), dtype=torch.float64).to(device)
+    # A copy: an array of that type would be written to otherwise.
+    values = torch.tensor(np.asarray(embedding), dtype=torch.float64, device=device)
     rows = [torch.from_numpy(np.flatnonzero(slices == name)).to(device) for name in np.unique(slices)]
     generator = torch.Generator(device).manual_seed(seed)
     wanted = min(n_prototypes, _MOST_UNKNOWNS // len(rows), len(values) // _SPOTS_PER_PROTOTYPE)

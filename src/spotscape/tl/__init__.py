@@ -5,6 +5,7 @@ from __future__ import annotations
 from spotscape.tl._choose_n_domains import choose_n_domains
 from spotscape.tl._consensus_domains import consensus_domains
 from spotscape.tl._domains import domains
+from spotscape.tl._embed import embed
 from spotscape.tl._impute import impute
 from spotscape.tl._integrate import integrate_slices
 from spotscape.tl._markers import markers
@@ -14,11 +15,13 @@ from spotscape.tl._smoothed_pca import smoothed_pca
 from spotscape.tl._spacross import spacross
 from spotscape.tl._spotscape import spotscape
 from spotscape.tl._trajectory import trajectory
+from spotscape.tl._transfer import transfer_domains
 
 __all__ = [
     "choose_n_domains",
     "consensus_domains",
     "domains",
+    "embed",
     "impute",
     "integrate_slices",
     "markers",
@@ -28,4 +31,5 @@ __all__ = [
     "spacross",
     "spotscape",
     "trajectory",
+    "transfer_domains",
 ]

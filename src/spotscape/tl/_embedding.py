@@ -14,6 +14,7 @@ from spotscape._core.logging import logger
 from spotscape._core.reading import read_expression
 from spotscape._core.validation import require_positive_int
 from spotscape.tl._graph import graph_or_default
+from spotscape.tl._remember import remember_training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,14 +101,18 @@ def fit_and_write(
     decoded_layer: str | None,
     copy: bool,
     n_restarts: int = 1,
+    return_model: bool = False,
     **training: Any,
-) -> AnnData | None:
+) -> Any:
     """Train a model, and write its embedding, its record and, on request, what it decodes.
 
     ``n_restarts`` trains as many in all, each from another seed; all but the embedding is of the first.
     """
     layers = {}
     require_positive_int(n_restarts, "n_restarts")
+    if copy and return_model:
+        msg = "copy=True and return_model=True exclude each other: there is one result. Copy first: adata.copy()."
+        raise ValueError(msg)
     _refuse_results(adata, tissue, decoded_layer, copy=copy)
     model.fit(tissue.matrix, tissue.graph, slices=slices, **training)
     if decoded_layer is not None:
@@ -121,12 +126,15 @@ def fit_and_write(
     summary = record(params, history=model.history, random_state=model.random_source.seed)
     batch_size = training.get("batch_size")
     embedding = model.embed(tissue.matrix, tissue.graph, slices=slices, batch_size=batch_size)
+    if return_model:
+        remember_training(model, adata, tissue, embedding, slices)
     further, seeds = fit_restarts(model, tissue, slices, n_restarts, **training)
     keys_further = {f"{key_added}_{number}": found for number, found in enumerate(further, start=1)}
     if further:
         summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
-    return write_embedding(adata, embedding, summary, key_added=key_added, built=built, copy=copy)
+    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, copy=copy)
+    return model if return_model else written
 
 
 def fit_restarts(

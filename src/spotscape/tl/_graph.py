@@ -12,6 +12,8 @@ from spotscape._core.reading import crosses_on_purpose, read_graph
 from spotscape._core.validation import coordinates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
 
 _DEFAULT, _CONNECTIVITIES, _DISTANCES = keys.graph_keys(keys.SPATIAL)
@@ -49,15 +51,22 @@ def graph_or_default(
 
 
 def _build_default(adata: AnnData, library_key: str | None) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
-    from anndata import AnnData as NewAnnData
-
     from spotscape.pp import spatial_neighbors_knn
 
     logger.info("No spatial graph yet: building the default, the 6 nearest neighbours of each spot.")
-    coords = coordinates(adata, keys.SPATIAL)
+    return build_aside(adata, spatial_neighbors_knn, library_key=library_key)
+
+
+def build_aside(
+    adata: AnnData, builder: Callable[..., Any], *, spatial_key: str = keys.SPATIAL, **arguments: Any
+) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
+    """Connectivities by one of ``pp.spatial_neighbors_*``, and what to write later, under the default names."""
+    from anndata import AnnData as NewAnnData
+
+    coords = coordinates(adata, spatial_key)
     # On a stand-in without expression, so that the user's AnnData stays as it is until everything has succeeded.
-    scratch = NewAnnData(obs=adata.obs, obsm={keys.SPATIAL: coords})
-    spatial_neighbors_knn(scratch, library_key=library_key)
+    scratch = NewAnnData(obs=adata.obs, obsm={spatial_key: coords})
+    builder(scratch, spatial_key=spatial_key, **arguments)
     built = {
         "obsp": {_CONNECTIVITIES: scratch.obsp[_CONNECTIVITIES], _DISTANCES: scratch.obsp[_DISTANCES]},
         "uns": {_DEFAULT: scratch.uns[_DEFAULT]},

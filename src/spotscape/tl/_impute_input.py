@@ -201,8 +201,8 @@ def _require_known(known: np.ndarray, targets: pd.Index, reference: object) -> N
     lost = ~known.any(axis=0)
     if lost.any():
         msg = (
-            f"{lost.sum()} of {len(targets)} genes (for example {targets[int(lost.argmax())]!r}) have no value above zero "
-            f"in reference={reference!r}; leave them out of genes, or take another reference."
+            f"{lost.sum()} of {len(targets)} genes (for example {targets[int(lost.argmax())]!r}) have no value above "
+            f"zero in reference={reference!r}; leave them out of genes, or take another reference."
         )
         raise ValueError(msg)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
-    from spotscape.models import SpaCrossConfig
+    from spotscape.models import SpaCross, SpaCrossConfig
 
 
 def spacross(
@@ -38,8 +38,9 @@ def spacross(
     n_restarts: int = 1,
     progress_bar: bool | None = None,
     checkpoint: str | Path | None = None,
+    return_model: bool = False,
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | SpaCross | None:
     """Embed every spot by its expression and its surroundings, with SpaCross.
 
     A graph autoencoder is trained on tissue of which a part of the spots is masked. From their neighbours it learns to
@@ -109,12 +110,16 @@ def spacross(
         File in which to save the training regularly, and from which to resume it if it exists; that of other data,
         another configuration or another seed is refused. Every further encoder has its own file, with ``.1``, ``.2``
         and so on behind the name.
+    return_model
+        Return the trained model, for :func:`spotscape.tl.embed` on new slices and for
+        :meth:`~spotscape.models.SpaCross.save`. It remembers gene names, preprocessing and graph.
     copy
-        Return a copy with the results instead of writing to ``adata``.
+        Return a copy with the results instead of writing to ``adata``; not together with ``return_model``.
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
+    If ``copy=True`` a new :class:`~anndata.AnnData`, if ``return_model=True`` the :class:`~spotscape.models.SpaCross`,
+    otherwise ``None``; with these keys:
 
     ``obsm['X_spacross' | key_added]``
         Embedding, float32 array ``(n_obs, 12)``; the width is ``SpaCrossConfig.n_axes``.
@@ -140,7 +145,8 @@ def spacross(
         If the slice column is not categorical, or ``decoded_layer`` is no name.
     ValueError
         If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
-        edges; if there is no such preset, or ``config`` is given beside one; if the device cannot be used; if
+        edges; if there is no such preset, or ``config`` is given beside one; if both
+        ``copy`` and ``return_model`` are asked for; if the device cannot be used; if
         ``decoded_layer`` is asked of a representation, or would overwrite ``"counts"`` or the layer that is read; if
         the checkpoint belongs to another training.
 
@@ -184,7 +190,7 @@ def spacross(
         mask_var=mask_var,
         across_slices=True,
     )
-    return fit_and_write(
+    result: AnnData | SpaCross | None = fit_and_write(
         SpaCross(config, random_state=random_state),
         adata,
         tissue,
@@ -195,7 +201,9 @@ def spacross(
         copy=copy,
         n_restarts=n_restarts,
         batch_size=batch_size,
+        return_model=return_model,
         device=device,
         progress_bar=progress_bar,
         checkpoint=checkpoint,
     )
+    return result

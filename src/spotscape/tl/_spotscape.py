@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
-    from spotscape.models import SpotscapeConfig
+    from spotscape.models import Spotscape, SpotscapeConfig
 
 
 def spotscape(
@@ -38,8 +38,9 @@ def spotscape(
     n_restarts: int = 1,
     progress_bar: bool | None = None,
     checkpoint: str | Path | None = None,
+    return_model: bool = False,
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | Spotscape | None:
     """Embed every spot by its expression and its surroundings, with Spotscape.
 
     A graph autoencoder is trained on two randomly thinned views of the tissue until the similarity of *every* pair of
@@ -101,12 +102,16 @@ def spotscape(
         File in which to save the training regularly, and from which to resume it if it exists; that of other data,
         another configuration or another seed is refused. Every further encoder has its own file, with ``.1``, ``.2``
         and so on behind the name.
+    return_model
+        Return the trained model, for :func:`spotscape.tl.embed` on new slices and for
+        :meth:`~spotscape.models.Spotscape.save`. It remembers gene names, preprocessing and graph.
     copy
-        Return a copy with the results instead of writing to ``adata``.
+        Return a copy with the results instead of writing to ``adata``; not together with ``return_model``.
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
+    If ``copy=True`` a new :class:`~anndata.AnnData`, if ``return_model=True`` the :class:`~spotscape.models.Spotscape`,
+    otherwise ``None``; with these keys:
 
     ``obsm['X_spotscape' | key_added]``
         Embedding, float32 array ``(n_obs, 12)``; the width is ``SpotscapeConfig.n_axes``.
@@ -132,7 +137,8 @@ def spotscape(
         If the slice column is not categorical, or ``decoded_layer`` is no name.
     ValueError
         If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
-        edges or joins slices; if there is no such preset, or ``config`` is given beside one; if the device cannot be
+        edges or joins slices; if there is no such preset, or ``config`` is given beside one; if both
+        ``copy`` and ``return_model`` are asked for; if the device cannot be
         used; if ``decoded_layer`` is asked of a representation, or would overwrite ``"counts"`` or the layer that is
         read; if the checkpoint belongs to another training.
 
@@ -175,7 +181,7 @@ def spotscape(
         use_rep=use_rep,
         mask_var=mask_var,
     )
-    return fit_and_write(
+    result: AnnData | Spotscape | None = fit_and_write(
         Spotscape(config, random_state=random_state),
         adata,
         tissue,
@@ -186,7 +192,9 @@ def spotscape(
         copy=copy,
         n_restarts=n_restarts,
         batch_size=batch_size,
+        return_model=return_model,
         device=device,
         progress_bar=progress_bar,
         checkpoint=checkpoint,
     )
+    return result
