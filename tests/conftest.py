@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    # Before anything imports Triton: kernels are compiled or interpreted as this says when it is imported.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 import spotscape as sp
 
 if TYPE_CHECKING:

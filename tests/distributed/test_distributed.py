@@ -135,13 +135,14 @@ def stop(group: list[subprocess.Popen[bytes]]) -> None:
         process.communicate()
 
 
+@pytest.mark.timeout(420)
 def test_a_killed_process_ends_the_run_with_what_to_do(tissue: Path, tmp_path: Path) -> None:
     """That what is resumed ends with the same numbers is shown with the trainer, which is the same."""
     checkpoint = tmp_path / "training.pt"
     options = ("--out", str(tmp_path / "out.h5ad"), "--checkpoint", str(checkpoint), "--max-epochs", "3000")
     first, second = group = start(tissue, *options)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while not checkpoint.exists() and time.monotonic() < deadline and second.poll() is None:
             time.sleep(0.05)
         second.send_signal(signal.SIGKILL)

@@ -620,7 +620,7 @@ class TestNeighborhoods:
         assert changes == [0, 3, 6]
 
     def test_none_are_found_without_the_contrast(self, tissue: MakeTissue, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(SpaCrossObjective, "_find_neighborhoods", lambda _: pytest.fail("not needed"))
+        monkeypatch.setattr(SpaCrossObjective, "_find_neighborhoods", lambda *_: pytest.fail("not needed"))
         Problem(tissue, contrast_weight=0.0).objective(0)
 
     def test_a_draw_of_spots(self, tissue: MakeTissue) -> None:
@@ -652,11 +652,11 @@ class TestNeighborhoods:
         slices = (rows[rows % 3 == 0], rows[rows % 3 == 1], rows[rows % 3 == 2])
         problem = Problem(tissue, slices, contrast_spots=budget)
         objective = problem.objective
-        state = objective.generator.get_state()
-        found = objective._find_neighborhoods()
-        objective.generator.set_state(state)
         with torch.no_grad():
             z = objective.network.encode(problem.tissue.features, objective.adjacency)
+        state = objective.generator.get_state()
+        found = objective._find_neighborhoods(z)
+        objective.generator.set_state(state)
         labels = consensus_clusterings(z, 4, 5, objective.generator)
         queries = None if budget is None else torch.randperm(len(z), generator=objective.generator)[:budget]
         options = {"n_similar": 10, "quorum": 3, "queries": queries}
@@ -697,7 +697,7 @@ class TestCheckpoints:
         searches: list[int] = []
         search = SpaCrossObjective._find_neighborhoods
         monkeypatch.setattr(
-            SpaCrossObjective, "_find_neighborhoods", lambda self: (searches.append(1), search(self))[1]
+            SpaCrossObjective, "_find_neighborhoods", lambda self, z: (searches.append(1), search(self, z))[1]
         )
         resumed = fit(config, checkpoint=file)
         assert searches == []

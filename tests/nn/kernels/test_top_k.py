@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 
 from spotscape.nn import most_similar
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="Triton is not installed; it exists for Linux only")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
