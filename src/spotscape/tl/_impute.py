@@ -220,7 +220,7 @@ def _placed(
 def _report(scores: pd.DataFrame) -> None:
     asked = scores[scores["imputed"]]
     logger.info(
-        "Median Spearman correlation of %s genes with what was left out: %.2f.",
+        "Genes predicted: %s; Spearman correlation with what was left out: %.2f (median).",
         f"{len(asked):,}",
         asked["spearman"].median(),
     )
