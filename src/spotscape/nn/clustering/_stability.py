@@ -198,7 +198,7 @@ class _Sample:
         self.numbers, self.generator = numbers, generator
 
     def cluster(self, method: str) -> tuple[list[np.ndarray], np.ndarray]:
-        """Labels of the compared points; mean log-likelihoods, also of one number before the first and of three after."""
+        """Labels of the compared points; mean log-likelihoods, also of one number before and three after."""
         mixtures = self._mixtures(range(self.numbers[0] - 1, self.numbers[-1] + _AHEAD + 1))
         log_likelihood = np.array([found for _, found in mixtures])
         if method == "kmeans":
