@@ -6,9 +6,11 @@
     python benchmarks/n_domains.py --speed
     python benchmarks/n_domains.py --report
 
-The rule was developed on the tissues of role `choose` and is confirmed on those of role `confirm`, which differ in seed
-and in how sizes, layouts, geometries and difficulties are combined. The embedding is `sp.tl.smoothed_pca` with its
-defaults, or an encoder's. `ari` is what the Gaussian mixture reaches when it is told the true number.
+The rule was developed on the tissues of role `choose`. A first version, stability alone, was then tried on 21 of role
+`seen`, where it was right too seldom, so that they count as seen. The rule as it is now is confirmed on those of role
+`confirm`. Roles differ in seed and in how sizes, layouts, geometries and difficulties are combined. The embedding is
+`sp.tl.smoothed_pca` with its defaults, or an encoder's. `ari` is what the Gaussian mixture reaches when it is told the
+true number.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "n_domains.csv"
 STATIC = HERE.parent / "docs" / "_static"
 PLACES = tuple(itertools.product(("layers", "islands", "mixed"), ("hexagonal", "square", "irregular")))
-N_TISSUES = {"choose": 60, "confirm": 60}
+ROLES = {"choose": 60, "seen": 21, "confirm": 60}
 REAL = {"starmap": ("domain", "domain_banksy"), "dlpfc_151673": ("domain",)}
 KEYS = ["role", "index", "embedding", "method"]
 
@@ -53,6 +55,8 @@ def main() -> None:
     else:
         if not arguments.report:
             for role, index in itertools.product(arguments.roles, range(0, 60, arguments.every)):
+                if index >= ROLES[role]:
+                    continue
                 run(role, index, arguments.method, arguments.clusterer, arguments.out)
         print(table(pd.read_csv(arguments.out)).to_string())
 
@@ -64,9 +68,10 @@ def settings(role: str, index: int) -> dict[str, Any]:
         difficulty = (0.3, 0.5, 0.65)[(index // 3 + index) % 3]
         sizes, genes, seed = (2000, 3000, 1500)[index // 2 % 3], (500, 300)[index // 5 % 2], 100 + index
     else:
-        layout, geometry = PLACES[(index * 4 + index // 10 * 5) % 9]
-        difficulty = (0.4, 0.6, 0.5, 0.7)[(index + index // 10) % 4]
-        sizes, genes, seed = (2500, 1800, 3500)[(index + index // 10) % 3], (400, 600)[index // 5 % 2], 5000 + index
+        step, first, seed = (4, 0, 5000 + index) if role == "seen" else (2, 1, 9000 + index)
+        layout, geometry = PLACES[(index * step + index // 10 * 5 + first) % 9]
+        difficulty = (0.4, 0.6, 0.5, 0.7)[(index + index // 10 + first) % 4]
+        sizes, genes = (2500, 1800, 3500)[(index + index // 10 + first) % 3], (400, 600)[index // 5 % 2]
     return {
         "n_domains": 3 + index % 10,
         "n_spots": sizes,
@@ -176,7 +181,7 @@ def speed(n_spots: int = 50_000, n_dims: int = 12) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--roles", nargs="+", choices=list(N_TISSUES), default=["confirm"])
+    parser.add_argument("--roles", nargs="+", choices=list(ROLES), default=["confirm"])
     parser.add_argument("--embedding", dest="method", choices=("smoothed_pca", "spotscape"), default="smoothed_pca")
     parser.add_argument("--clusterer", choices=("gmm", "kmeans"), default="gmm")
     parser.add_argument("--every", type=int, default=1, help="only every so manieth tissue")

@@ -40,7 +40,7 @@ def test_the_record(
     assert {*entry} == {"params", "version", "picked", "curve", "checksum"}
     assert entry["picked"] == 4
     frame = pd.DataFrame(entry["curve"])
-    assert [*frame] == ["k", "mean", "sd", "to_next", "bic"]
+    assert [*frame] == ["k", "mean", "sd", "to_next", "bic", "score"]
     assert frame["k"].tolist() == [2, 3, 4, 5, 6, 7]
     assert frame.set_index("k")["mean"].round(2).loc[[3, 4, 5]].tolist() == pytest.approx([0.46, 1, 0.9], abs=0.1)
     params = entry["params"]

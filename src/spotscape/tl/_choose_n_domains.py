@@ -41,9 +41,10 @@ def choose_n_domains(
 
     Samples of 65 % of the spots (3,000 at most) are clustered into every number of domains, each from starts of its
     own, and the clusters extended to all spots. Stability is the adjusted Rand index between two samples, on average
-    over all pairs. *Picked is the largest number whose stability falls short of the highest by 0.03 or less*: what can
-    be told apart as reliably should be. Numbers beyond the lowest BIC of the Gaussian mixture are left out; on smoothed
-    data it hardly ever turns.
+    over all pairs. Beside it goes the elbow of the Gaussian mixture's log-likelihood: the logarithm of what each of the
+    last two domains brought, over what each of the next three brings. *Picked is the largest number at which stability
+    plus a fifth of the elbow falls short of its highest value by 0.04 or less.* Stability alone takes a split into a
+    few main parts, or a small piece split off, for as good; the likelihood alone does not say what is found again.
 
     The curve says more than the number: several peaks are several levels of detail. It knows nothing but the embedding,
     and a tissue that changes gradually has no number of domains. Look at it with :func:`spotscape.pl.n_domains`; the
@@ -80,8 +81,8 @@ def choose_n_domains(
       tried, which :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the stability over pairs
       of samples,
       ``to_next``, the mean agreement of domains of different samples with ``k`` and ``k + 1`` domains (NaN for the
-      last), and ``bic``, the mixture's Bayesian information criterion, a mean over samples, lower is better
-      (``float64``).
+      last), ``bic``, the mixture's Bayesian information criterion, a mean over samples, lower is better,
+      and ``score``, stability plus a fifth of the elbow (``float64``).
 
     Raises
     ------
@@ -174,6 +175,7 @@ def _choose(
         "sd": found.sd,
         "to_next": found.to_next,
         "bic": found.bic,
+        "score": found.score,
     }
     return record(params, picked=found.picked, curve=curve, checksum=_checksum(embedding))
 

@@ -11,7 +11,7 @@ from scipy.stats import ortho_group
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape.nn.clustering import pick_number, stability_curve
-from spotscape.nn.clustering._stability import adjusted_rand
+from spotscape.nn.clustering._stability import adjusted_rand, elbow
 
 
 def blobs(n_clusters: int, *, n_each: int = 40, n_dims: int = 4, seed: int = 0) -> np.ndarray:
@@ -42,20 +42,26 @@ class TestAgreement:
 
 class TestTheRule:
     @pytest.mark.parametrize(
-        ("stability", "bic", "tolerance", "expected"),
+        ("score", "tolerance", "expected"),
         [
-            ([1.0, 0.7, 0.98, 0.9], [4, 3, 2, 1], 0.03, 4),
-            ([1.0, 0.7, 0.96, 0.9], [4, 3, 2, 1], 0.03, 2),
-            ([0.5, 0.75, 0.5, 0.75], [4, 3, 2, 1], 0.0, 5),
-            ([0.5, 0.75, 0.5, 0.75], [4, 3, 1, 2], 0.0, 3),
-            ([0.5, 0.75, 0.5, 0.5], [4, 3, 2, 1], 0.25, 5),
-            ([0.5, 0.75, 0.9, 0.9], [1, 3, 2, 4], 0.25, 2),
+            ([1.0, 0.7, 0.98, 0.9], 0.04, 4),
+            ([1.0, 0.7, 0.95, 0.9], 0.04, 2),
+            ([0.5, 0.75, 0.5, 0.75], 0.0, 5),
+            ([0.5, 0.75, 0.5, 0.5], 0.25, 5),
         ],
     )
-    def test_largest_within_the_tolerance_up_to_the_lowest_bic(
-        self, stability: list[float], bic: list[float], tolerance: float, expected: int
-    ) -> None:
-        assert pick_number([2, 3, 4, 5], np.array(stability), np.array(bic), tolerance=tolerance) == expected
+    def test_largest_within_the_tolerance(self, score: list[float], tolerance: float, expected: int) -> None:
+        assert pick_number([2, 3, 4, 5], np.array(score), tolerance=tolerance) == expected
+
+    def test_elbow_by_hand(self) -> None:
+        """Gains 4, 2, 1, 1, 1, 0.5: 4 over 4/3, 3 over 1, 1.5 over 2.5/3."""
+        found = elbow(np.cumsum([0, 4, 2, 1, 1, 1, 0.5]))
+        np.testing.assert_allclose(found, np.log([3, 3, 1.8]))
+
+    def test_elbow_of_what_no_longer_rises(self) -> None:
+        """Gains below 2 % of the largest count as that."""
+        found = elbow(np.array([0.0, 10, 20, 20, 19, 19, 19]))
+        np.testing.assert_allclose(found, np.log([10 / 3, 50, 25]))
 
 
 class TestKnownNumbers:
@@ -104,7 +110,7 @@ def test_shapes_and_criterion_by_hand() -> None:
     points = blobs(2, n_dims=2)
     curve = stability_curve(points, [2, 3, 4], n_resamples=3)
     assert curve.numbers.tolist() == [2, 3, 4]
-    assert [part.shape for part in (curve.mean, curve.sd, curve.to_next, curve.bic)] == [(3,)] * 4
+    assert [part.shape for part in (curve.mean, curve.sd, curve.to_next, curve.bic, curve.score)] == [(3,)] * 5
     assert np.isnan(curve.to_next).tolist() == [False, False, True]
     assert (curve.sd >= 0).all()
     # Samples of 52 points of two groups: standardised columns correlate by -c, so that within groups the likelihood is

@@ -2,8 +2,9 @@ r"""How many clusters: numbers at which clusterings of different samples of the 
 
 With too few clusters, which groups end up together is a matter of the sample; with too many, which group is cut, and
 where. At the right number neither choice has to be made, so that clusterings of different samples, from different
-starts, agree. A likelihood does not show this by itself: neighbouring spots share what they measured, so that it goes
-on rising at a rate that a penalty for independent points (BIC) does not cover.
+starts, agree. They may also agree on two or three main parts, and on a small piece split off; there the likelihood of
+a mixture helps, which stops rising steeply at the right number. By itself it does not turn: neighbouring spots share
+what they measured, so that it goes on rising at a rate that a penalty for independent points (BIC) does not cover.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from spotscape.nn.clustering._starts import whiten
 from spotscape.nn.clustering._tied import TiedEM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from spotscape.nn.clustering._tied import TiedMixture
 
@@ -35,7 +36,9 @@ _SHARE = 0.65
 # More points make a fit slower, not the curve clearer.
 _SAMPLE_POINTS = 3_000
 _COMPARED_POINTS = 10_000
-_TOLERANCE = 0.03
+# The rule: stability and the elbow's weight beside it, steps behind and ahead, and what counts as equal.
+_ELBOW, _BEHIND, _AHEAD, _LEAST_GAIN = 0.2, 2, 3, 0.02
+_TOLERANCE = 0.04
 _ITERATIONS, _TOL, _RIDGE = 100, 1e-5, 1e-8
 _KMEANS_STARTS = 2
 
@@ -55,6 +58,8 @@ class StabilityCurve:
         the last.
     bic
         Mean over samples of the Bayesian information criterion of the mixture, ``(K,)``; lower is better.
+    score
+        Stability plus 0.2 times the :func:`elbow` of the mixture's log-likelihood, ``(K,)``.
     picked
         The number that :func:`pick_number` takes.
     """
@@ -64,6 +69,7 @@ class StabilityCurve:
     sd: np.ndarray
     to_next: np.ndarray
     bic: np.ndarray
+    score: np.ndarray
     picked: int
 
 
@@ -128,32 +134,49 @@ def stability_curve(
         samples = [
             _Sample(standardised, centred, compared, numbers, generator).cluster(method) for generator in generators
         ]
-    labels, bic = [labels for labels, _ in samples], np.mean([bic for _, bic in samples], axis=0)
-    same, following = _agreement(labels, numbers)
+    same, following = _agreement([labels for labels, _ in samples], numbers)
+    log_likelihood = np.mean([found for _, found in samples], axis=0)
     mean = same.mean(axis=1)
-    picked = pick_number(numbers, mean, bic)
-    return StabilityCurve(np.array(numbers), mean, same.std(axis=1), following, bic, picked)
+    score = mean + _ELBOW * elbow(log_likelihood)
+    n_drawn = _n_drawn(len(values))
+    bic = _bic(log_likelihood[1:-_AHEAD], np.array(numbers), n_drawn, centred.shape[1])
+    picked = pick_number(numbers, score)
+    return StabilityCurve(np.array(numbers), mean, same.std(axis=1), following, bic, score, picked)
 
 
-def pick_number(
-    numbers: Sequence[int] | np.ndarray, stability: np.ndarray, bic: np.ndarray, *, tolerance: float = _TOLERANCE
-) -> int:
-    """The largest number, up to that of lowest BIC, whose stability is within ``tolerance`` of the highest up to there.
+def elbow(log_likelihood: np.ndarray) -> np.ndarray:
+    """How much less one more component brings than the last ones did, the logarithm of the ratio.
 
-    The largest, because what can be told apart as reliably should be; a split of a tissue into its two or three main
-    parts is often as stable as the one into all of them. BIC bounds it from above, which it does for points that are
-    independent and lie in groups far apart: another cluster then takes a few points from one of them, which agreement
-    hardly notices.
+    For the number at position ``i``: the mean gain in log-likelihood of the last two steps over that of the next three
+    (no less than 2 % of the largest gain). The first entry and the last three have no such value; they are left out.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from spotscape.nn.clustering import pick_number
-    >>> pick_number([2, 3, 4, 5], np.array([1.0, 0.7, 0.98, 0.9]), bic=np.array([40, 30, 20, 10]))
+    >>> elbow(np.array([0.0, 8.0, 16.0, 17.0, 18.0, 19.0, 20.0])).round(2).tolist()
+    [0.88, 2.08, 1.5]
+    """
+    gains = np.diff(log_likelihood)
+    floor = max(_LEAST_GAIN * gains.max(), np.finfo(np.float64).tiny)
+    last = range(1, len(gains) - _AHEAD + 1)
+    before = np.array([gains[max(0, index - _BEHIND) : index].mean() for index in last])
+    after = np.array([gains[index : index + _AHEAD].mean() for index in last])
+    ratio: np.ndarray = np.log(np.maximum(before, floor) / np.maximum(after, floor))
+    return ratio
+
+
+def pick_number(numbers: Sequence[int] | np.ndarray, score: np.ndarray, *, tolerance: float = _TOLERANCE) -> int:
+    """The largest number whose score falls short of the highest by no more than ``tolerance``.
+
+    The largest, because what can be told apart as well should be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pick_number([2, 3, 4, 5], np.array([1.0, 0.7, 0.98, 0.9]))
     4
     """
-    bounded = stability[: int(np.argmin(bic)) + 1]
-    return int(numbers[np.flatnonzero(bounded >= bounded.max() - tolerance)[-1]])
+    return int(numbers[np.flatnonzero(score >= score.max() - tolerance)[-1]])
 
 
 class _Sample:
@@ -167,7 +190,7 @@ class _Sample:
         numbers: list[int],
         generator: np.random.Generator,
     ) -> None:
-        rows = _draw(len(centred), min(_SAMPLE_POINTS, int(_SHARE * len(centred))), generator)
+        rows = _draw(len(centred), _n_drawn(len(centred)), generator)
         shift = standardised[rows].mean(axis=0)
         self.em = TiedEM(standardised[rows] - shift, _RIDGE)
         self.compared = standardised[compared] - shift
@@ -175,20 +198,20 @@ class _Sample:
         self.numbers, self.generator = numbers, generator
 
     def cluster(self, method: str) -> tuple[list[np.ndarray], np.ndarray]:
-        """Labels of the compared points, and the mixture's BIC, for each number."""
-        mixtures = self._mixtures()
-        bic = [self._bic(log_likelihood, k) for k, (_, log_likelihood) in zip(self.numbers, mixtures, strict=True)]
+        """Labels of the compared points; mean log-likelihoods, also of one number before and three after."""
+        mixtures = self._mixtures(range(self.numbers[0] - 1, self.numbers[-1] + _AHEAD + 1))
+        log_likelihood = np.array([found for _, found in mixtures])
         if method == "kmeans":
-            return [self._kmeans(k) for k in self.numbers], np.array(bic)
+            return [self._kmeans(k) for k in self.numbers], log_likelihood
         em = TiedEM(self.compared, _RIDGE)
-        return [em.posterior(mixture).argmax(axis=1) for mixture, _ in mixtures], np.array(bic)
+        return [em.posterior(mixture).argmax(axis=1) for mixture, _ in mixtures[1:-_AHEAD]], log_likelihood
 
-    def _mixtures(self) -> list[tuple[TiedMixture, float]]:
+    def _mixtures(self, numbers: Iterable[int]) -> list[tuple[TiedMixture, float]]:
         points = self.em.points
         total = self.em.total + _RIDGE * np.eye(points.shape[1])
         # A tree serves all numbers of clusters.
         trees = [linkage(space, "ward") for space in (points, whiten(points, total))]
-        return [self._mixture(k, [fcluster(tree, k, "maxclust") - 1 for tree in trees]) for k in self.numbers]
+        return [self._mixture(k, [fcluster(tree, k, "maxclust") - 1 for tree in trees]) for k in numbers]
 
     def _mixture(self, k: int, starts: list[np.ndarray]) -> tuple[TiedMixture, float]:
         found = [self._climb(labels, k) for labels in starts]
@@ -209,10 +232,15 @@ class _Sample:
             warnings.simplefilter("ignore", ConvergenceWarning)
             return KMeans(k, n_init=n_init, random_state=int(self.generator.integers(2**31))).fit(points)
 
-    def _bic(self, log_likelihood: float, k: int) -> float:
-        n, d = self.em.points.shape
-        n_parameters = k - 1 + k * d + d * (d + 1) / 2
-        return float(n_parameters * np.log(n) - 2 * n * log_likelihood)
+
+def _bic(log_likelihood: np.ndarray, k: np.ndarray, n: int, d: int) -> np.ndarray:
+    n_parameters = k - 1 + k * d + d * (d + 1) / 2
+    criterion: np.ndarray = n_parameters * np.log(n) - 2 * n * log_likelihood
+    return criterion
+
+
+def _n_drawn(n_points: int) -> int:
+    return min(_SAMPLE_POINTS, int(_SHARE * n_points))
 
 
 def adjusted_rand(first: np.ndarray, second: np.ndarray) -> float:
@@ -248,7 +276,7 @@ def _check_numbers(numbers: Sequence[int]) -> list[int]:
 
 
 def _check_sample(n_points: int, largest: int) -> None:
-    n_drawn = min(_SAMPLE_POINTS, int(_SHARE * n_points))
+    n_drawn = _n_drawn(n_points)
     if n_drawn < 2 * largest:
         msg = (
             f"samples of {n_drawn} of the {n_points} points are too small for {largest} clusters of two points or "
@@ -260,8 +288,7 @@ def _check_sample(n_points: int, largest: int) -> None:
 def _varying(values: np.ndarray) -> np.ndarray:
     centred = values - values.mean(axis=0)
     spread = centred.std(axis=0)
-    varying: np.ndarray = centred[:, spread > 1e-6 * spread.max()]
-    return varying
+    return centred[:, spread > 1e-6 * spread.max()]
 
 
 def _draw(n_points: int, n_drawn: int, generator: np.random.Generator) -> np.ndarray:
