@@ -288,7 +288,8 @@ def _check_sample(n_points: int, largest: int) -> None:
 def _varying(values: np.ndarray) -> np.ndarray:
     centred = values - values.mean(axis=0)
     spread = centred.std(axis=0)
-    return centred[:, spread > 1e-6 * spread.max()]
+    varying: np.ndarray = centred[:, spread > 1e-6 * spread.max()]
+    return varying
 
 
 def _draw(n_points: int, n_drawn: int, generator: np.random.Generator) -> np.ndarray:
