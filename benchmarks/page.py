@@ -13,6 +13,7 @@ from imputation import METHODS as IMPUTATION_METHODS
 from integration import table as integration_table
 from markdown_tables import write_table
 from matching import table as matching_table
+from new_slices import table as new_slices_table
 from registration import summary
 
 HERE = Path(__file__).parent
@@ -34,6 +35,7 @@ def main() -> None:
     write("batch_effects", batch_effects(pd.read_csv(RESULTS / "batch_effects.csv")))
     for task, rows in pd.read_csv(RESULTS / "imputation.csv").groupby("task"):
         write(f"imputation_{task}", imputation(rows))
+    write("new_slices", new_slices_table(pd.read_csv(RESULTS / "new_slices.csv")).reset_index("setting"))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
 
 
