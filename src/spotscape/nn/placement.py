@@ -11,8 +11,8 @@ and subtracted. In the end each spot becomes the mean, every slice counted once,
 
 Each new slice is placed by itself, so where it comes to lie does not depend on which others are embedded with it.
 
-That a reference is kept and new samples are moved onto it is from Symphony (Kang et al., Nat. Communications. 2021), which does
-it for Harmony.
+That a reference is kept and new samples are moved onto it is from Symphony (Kang et al., Nature Communications 2021),
+which does it for Harmony.
 """
 
 from __future__ import annotations
