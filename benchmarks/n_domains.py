@@ -162,6 +162,7 @@ def _curve(ax: Axes, entry: dict[str, Any], color: str, label: str) -> None:
     ax.plot(curve["k"], curve["mean"], color=color, marker="o", markersize=3, label=f"{label}: {picked}")
     ax.plot(picked, curve["mean"][curve["k"] == picked], color=color, marker="o", markersize=9, fillstyle="none")
     ax.set_ylim(0, 1.03)
+    ax.set_xticks(range(2, 21, 2))
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", alpha=0.25)
     ax.legend(frameon=False, loc="lower right")
