@@ -103,7 +103,7 @@ def spotscape(
         another configuration or another seed is refused. Every further encoder has its own file, with ``.1``, ``.2``
         and so on behind the name.
     return_model
-        Return the trained model, for :func:`spotscape.tl.embed` on new slices and for
+        Return the trained model, the first of several, for :func:`spotscape.tl.embed` on new slices and for
         :meth:`~spotscape.models.Spotscape.save`. It remembers gene names, preprocessing and graph.
     copy
         Return a copy with the results instead of writing to ``adata``; not together with ``return_model``.
