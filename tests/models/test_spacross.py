@@ -893,6 +893,7 @@ class TestPublishedSettings:
             SpaCrossConfig.paper(),
             SpaCrossConfig.released(quorum=0),
         ]
+        assert of_preset("default", large_tissue=True) == SpaCrossConfig.large_tissue() == SpaCrossConfig(n_encoders=1)
         with pytest.raises(ValueError, match=r"preset='mine' is not one of \['default', 'paper', 'released'\]"):
             of_preset("mine")
 

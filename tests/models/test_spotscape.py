@@ -369,6 +369,7 @@ class TestPresets:
     def test_each_is_a_configuration(self) -> None:
         assert SpotscapeConfig.of_preset("default") == SpotscapeConfig()
         assert SpotscapeConfig.of_preset("default", several_slices=True) == SpotscapeConfig.several_slices()
+        assert SpotscapeConfig.of_preset("default", large_tissue=True) == SpotscapeConfig(n_encoders=1)
         assert SpotscapeConfig.of_preset("paper") == SpotscapeConfig.paper()
         assert SpotscapeConfig.of_preset("paper", several_slices=True) == SpotscapeConfig.paper(lr=5e-4)
 

@@ -77,7 +77,13 @@ def _embed(options: argparse.Namespace, device: str) -> AnnData:
     slices = slice_labels(adata, options.library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(
-        SpotscapeConfig, None, options.preset, several_slices=several, use_rep=None, max_epochs=options.max_epochs
+        SpotscapeConfig,
+        None,
+        options.preset,
+        n_spots=adata.n_obs,
+        several_slices=several,
+        use_rep=None,
+        max_epochs=options.max_epochs,
     )
     tissue = read_input(
         adata,

@@ -161,7 +161,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
             method does across slices. ``None`` for a single slice.
         batch_size
             Spots of a step, which are then tiles drawn from all over the tissue, each with its exact halo. ``None``
-            takes all spots in every step if that needs less than about 2 GB, else 16,384; the log says which.
+            takes all spots in every step if that needs less than about 0.8 GB, else 16,384; the log says which.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
         progress_bar

@@ -185,6 +185,14 @@ class SpaCrossConfig:
         return cls(**{"n_encoders": 1, **changes})
 
     @classmethod
+    def large_tissue(cls, **changes: Any) -> Self:
+        """The defaults for a slice of more than 10,000 spots: one encoder.
+
+        Each further one takes as long again, and what averaging over them steadies, more spots steady as well.
+        """
+        return cls(**{"n_encoders": 1, **changes})
+
+    @classmethod
     def paper(cls, **changes: Any) -> Self:
         """The published setting: logarithms, 200 components, half of the spots masked."""
         published = {
@@ -211,14 +219,16 @@ class SpaCrossConfig:
         return cls.paper(**{"linear_scale": True, "pairing": "all", "quorum": 1, **changes})
 
     @classmethod
-    def of_preset(cls, preset: SpaCrossPreset, *, several_slices: bool = False) -> Self:
-        """The configuration of that name for one slice or for several."""
+    def of_preset(cls, preset: SpaCrossPreset, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
+        """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
         require_choice(preset, "preset", get_args(SpaCrossPreset))
         if preset == "paper":
             return cls.paper()
         if preset == "released":
             return cls.released(quorum=0) if several_slices else cls.released()
-        return cls.several_slices() if several_slices else cls()
+        if several_slices:
+            return cls.several_slices()
+        return cls.large_tissue() if large_tissue else cls()
 
     def training_plan(self) -> TrainingPlan:
         """The part of the configuration that the trainer reads."""

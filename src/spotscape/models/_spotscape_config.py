@@ -171,6 +171,14 @@ class SpotscapeConfig:
         return cls(**{"n_encoders": 1, "max_epochs": 300, **changes})
 
     @classmethod
+    def large_tissue(cls, **changes: Any) -> Self:
+        """The defaults for a slice of more than 10,000 spots: one encoder.
+
+        Each further one takes as long again, and what averaging over them steadies, more spots steady as well.
+        """
+        return cls(**{"n_encoders": 1, **changes})
+
+    @classmethod
     def paper(cls, **changes: Any) -> Self:
         """The published setting: all genes, 1,000 epochs at a constant rate of 1e-4 (5e-4 for several slices)."""
         published = {
@@ -194,12 +202,14 @@ class SpotscapeConfig:
         return cls(**{**published, **changes})
 
     @classmethod
-    def of_preset(cls, preset: SpotscapePreset, *, several_slices: bool = False) -> Self:
-        """The configuration of that name for one slice or for several."""
+    def of_preset(cls, preset: SpotscapePreset, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
+        """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
         require_choice(preset, "preset", get_args(SpotscapePreset))
         if preset == "paper":
             return cls.paper(lr=5e-4) if several_slices else cls.paper()
-        return cls.several_slices() if several_slices else cls()
+        if several_slices:
+            return cls.several_slices()
+        return cls.large_tissue() if large_tissue else cls()
 
     @property
     def granularities(self) -> tuple[int, ...]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from spotscape.models import SpaCrossConfig, SpotscapeConfig
     from spotscape.models._graph_encoder import GraphEncoder
 
+# From here on another encoder would steady little and cost much.
+LARGE_TISSUE = 10_000
+
 Config = TypeVar("Config", "SpotscapeConfig", "SpaCrossConfig")
 
 
@@ -72,6 +75,7 @@ def choose_config(
     config: Config | None,
     preset: Any,
     *,
+    n_spots: int,
     several_slices: bool,
     use_rep: str | None,
     max_epochs: int | None,
@@ -84,7 +88,8 @@ def choose_config(
         msg = f"preset={preset!r} and config exclude each other; give one of them."
         raise ValueError(msg)
     name = preset if config is None else None
-    chosen = kind.of_preset(preset, several_slices=several_slices) if config is None else config
+    large = n_spots > LARGE_TISSUE
+    chosen = config or kind.of_preset(preset, several_slices=several_slices, large_tissue=large)
     if use_rep not in (None, "X"):
         chosen = dataclasses.replace(chosen, n_components=None)
     return (chosen if max_epochs is None else dataclasses.replace(chosen, max_epochs=max_epochs)), name

@@ -79,8 +79,9 @@ def spacross(
         Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
         dense array. ``None`` does not.
     preset
-        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpaCrossConfig()`` for one slice and
-        ``SpaCrossConfig.several_slices()``, a single encoder, for more. ``"paper"`` is the published setting,
+        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpaCrossConfig()`` for one slice, and a single
+        encoder instead of four for one of more than 10,000 spots (``SpaCrossConfig.large_tissue()``) and for several
+        slices (``SpaCrossConfig.several_slices()``). ``"paper"`` is the published setting,
         ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
         ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
         and graph: ``sp.pp.prepare(adata, recipe="spacross")`` (for ``"released"`` with ``log1p=False``), ``use_rep``
@@ -94,7 +95,7 @@ def spacross(
     batch_size
         Spots of a training step, which are then tiles drawn from all over the tissue (*Large tissue* in the
         documentation says what of it is exact). ``None`` takes all spots in every step if that needs less than about
-        2 GB, else 16,384; the log says which before the training.
+        0.8 GB, else 16,384; the log says which before the training.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -179,7 +180,13 @@ def spacross(
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(
-        SpaCrossConfig, config, preset, several_slices=several, use_rep=use_rep, max_epochs=max_epochs
+        SpaCrossConfig,
+        config,
+        preset,
+        n_spots=adata.n_obs,
+        several_slices=several,
+        use_rep=use_rep,
+        max_epochs=max_epochs,
     )
     tissue = read_input(
         adata,

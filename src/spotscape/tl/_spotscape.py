@@ -74,7 +74,8 @@ def spotscape(
         Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
         dense array. ``None`` does not.
     preset
-        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpotscapeConfig()`` for one slice and
+        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpotscapeConfig()`` for one slice, with one
+        encoder instead of four (``SpotscapeConfig.large_tissue()``) for one of more than 10,000 spots, and
         ``SpotscapeConfig.several_slices()``, one encoder trained for longer, for more. ``"paper"`` is the published
         setting, ``SpotscapeConfig.paper()``, with the learning rate of the released runs on several slices, 5e-4, for
         more than one. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep ``use_rep`` at
@@ -86,7 +87,7 @@ def spotscape(
     batch_size
         Spots of a training step, which are then tiles drawn from all over the tissue (*Large tissue* in the
         documentation says what of it is exact). ``None`` takes all spots in every step if that needs less than about
-        2 GB, else 16,384; the log says which before the training.
+        0.8 GB, else 16,384; the log says which before the training.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -171,7 +172,13 @@ def spotscape(
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(
-        SpotscapeConfig, config, preset, several_slices=several, use_rep=use_rep, max_epochs=max_epochs
+        SpotscapeConfig,
+        config,
+        preset,
+        n_spots=adata.n_obs,
+        several_slices=several,
+        use_rep=use_rep,
+        max_epochs=max_epochs,
     )
     tissue = read_input(
         adata,
