@@ -33,7 +33,7 @@ PAPER = SpotscapeConfig.paper(prototype_warmup=0.0)
 STEPS = {
     "exact linear objectives, all spots": PAPER,
     "scaling over 2,048 spots": dataclasses.replace(PAPER, scaling_spots=SpotscapeConfig().scaling_spots),
-    "50 singular directions (default)": SpotscapeConfig.several_slices(prototype_warmup=0.0, integrate=False),
+    "30 components (default)": SpotscapeConfig.several_slices(prototype_warmup=0.0, integrate=False),
 }
 
 

@@ -74,8 +74,8 @@ def spotscape(
         Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
         dense array. ``None`` does not.
     preset
-        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpotscapeConfig()`` for one slice, with one
-        encoder instead of four (``SpotscapeConfig.large_tissue()``) for one of more than 10,000 spots, and
+        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpotscapeConfig()`` for one slice, with
+        one encoder instead of four (``SpotscapeConfig.large_tissue()``) for one of more than 10,000 spots, and
         ``SpotscapeConfig.several_slices()``, one encoder trained for longer, for more. ``"paper"`` is the published
         setting, ``SpotscapeConfig.paper()``, with the learning rate of the released runs on several slices, 5e-4, for
         more than one. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep ``use_rep`` at
