@@ -46,6 +46,21 @@ def test_gradients_are_those_of_torch() -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+def test_gradients_with_rows_that_do_not_count() -> None:
+    """Also through the statistics that those rows are normalised by, against finite differences."""
+    layer = SpotNorm(3).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([0.5, 2.0, -1.0]))
+
+    def normalised(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        with counting(layer, 5):
+            output: torch.Tensor = torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+        return output.sin()
+
+    inputs = [values(9, 3).double(), layer.weight.detach().clone(), layer.bias.detach().clone()]
+    assert torch.autograd.gradcheck(normalised, [part.requires_grad_() for part in inputs])
+
+
 def test_it_is_switched_off_after_an_error() -> None:
     layer = SpotNorm(4)
     with pytest.raises(KeyError), counting(layer, 3):

@@ -42,7 +42,8 @@ class SpotscapeNetwork(nn.Module):
 
     def decode_hidden(self, embedding: Tensor) -> Tensor:
         """Input of the decoder's last layer, ``(N, hidden)``."""
-        return torch.relu(self.expand_norm(self.expand(embedding)))
+        hidden: Tensor = self.expand_norm(self.expand(embedding))
+        return hidden.relu_()
 
     def forward(self, features: FeatureMatrix | MaskedFeatures, adjacency: Tensor) -> Tensor:
         """Decoded expression, ``(N, G)``."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from scipy import sparse
 from torch import Tensor
 
 from spotscape.nn.graph import csr_tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class FeatureMatrix(ABC):
@@ -41,6 +45,11 @@ class FeatureMatrix(ABC):
     @abstractmethod
     def take(self, rows: Tensor) -> FeatureMatrix:
         """Some of the spots, int64 ``(n,)``, as a matrix of their own."""
+
+    def averaged(self, average: Callable[[Tensor], Tensor]) -> FeatureMatrix | None:
+        """``Â X`` from a function that does so for a dense matrix; ``None`` where ``Â (X W)`` is cheaper."""
+        del average
+        return None
 
 
 class DenseFeatures(FeatureMatrix):
@@ -117,11 +126,6 @@ class LowRankFeatures(FeatureMatrix):
         self.scores, self.loadings = scores, loadings
         self.shape = (scores.shape[0], loadings.shape[0])
         self.device = scores.device
-        means = scores.mean(0, dtype=torch.float64)
-        centered = scores.double() - means
-        gram = loadings.double().T @ loadings.double()
-        self._means = loadings.double() @ means
-        self._squares = ((centered.T @ centered) * gram).sum()
 
     def matmul(self, weight: Tensor) -> Tensor:
         return self.scores @ (self.loadings.T @ weight)
@@ -138,6 +142,20 @@ class LowRankFeatures(FeatureMatrix):
     def take(self, rows: Tensor) -> LowRankFeatures:
         return LowRankFeatures(self.scores[rows], self.loadings)
 
+    def averaged(self, average: Callable[[Tensor], Tensor]) -> LowRankFeatures:
+        return LowRankFeatures(average(self.scores), self.loadings)
+
+    # Found when they are asked for, which many parts and views of a tissue are not.
+    @cached_property
+    def _means(self) -> Tensor:
+        return self.loadings.double() @ self.scores.mean(0, dtype=torch.float64)
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        centered = self.scores.double() - self.scores.mean(0, dtype=torch.float64)
+        gram = self.loadings.double().T @ self.loadings.double()
+        return ((centered.T @ centered) * gram).sum()
+
 
 class MaskedFeatures:
     """A view of X with some genes set to zero for all spots: ``(X diag(m)) W = X (diag(m) W)``, so X is not copied."""
@@ -149,6 +167,11 @@ class MaskedFeatures:
     def matmul(self, weight: Tensor) -> Tensor:
         """``(X diag(m)) @ weight``: ``(G, h)`` to ``(N, h)``."""
         return self.features.matmul(weight * self.keep[:, None])
+
+    def averaged(self, average: Callable[[Tensor], Tensor]) -> MaskedFeatures | None:
+        """``Â (X diag(m))``; see :meth:`FeatureMatrix.averaged`."""
+        seen = self.features.averaged(average)
+        return None if seen is None else MaskedFeatures(seen, self.keep)
 
 
 def as_features(

@@ -37,9 +37,22 @@ class GraphConvolution(GCNConv):
         # No bias: batch normalisation follows and would remove it.
         super().__init__(in_features, out_features, normalize=False, bias=False)
 
+    def forward(self, x: Tensor | FeatureMatrix | MaskedFeatures, edge_index: Tensor) -> Tensor:
+        """``Â X W``, ``(N, F_out)``."""
+        if isinstance(x, Tensor):
+            return cast("Tensor", super().forward(x, edge_index))
+        seen = x.averaged(lambda values: _propagated(edge_index, values))
+        if seen is not None:
+            return cast("Tensor", self.lin(seen)).to(edge_index.dtype)
+        return cast("Tensor", self.propagate(edge_index, x=self.lin(x), edge_weight=None))
+
     def message_and_aggregate(self, adj_t: Tensor, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return cast("Tensor", _Propagation.apply(adj_t, x.float()))  # type: ignore[no-untyped-call]
+        return _propagated(adj_t, x)
+
+
+def _propagated(adjacency: Tensor, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return cast("Tensor", _Propagation.apply(adjacency, x.float()))  # type: ignore[no-untyped-call]
 
 
 class _Propagation(torch.autograd.Function):
@@ -97,7 +110,7 @@ class GraphBlock(nn.Module):
 
     def forward(self, x: Tensor | Features, adjacency: Tensor) -> Tensor:
         normalised: Tensor = self.norm(self.convolution(x, adjacency))
-        return normalised if self.linear else torch.relu(normalised)
+        return normalised if self.linear else normalised.relu_()
 
 
 def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:

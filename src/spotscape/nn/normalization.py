@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +30,9 @@ class SpotNorm(nn.BatchNorm1d):
             self._collect(x[: self.n_counted])
         if self.n_counted is None or not self.training:
             return super().forward(x)
-        inside = x[: self.n_counted].double()
-        total = self.reduce or _itself
-        count = total(inside.new_full((), len(inside)))
-        mean = total(inside.sum(0)) / count
-        variance = total((inside - mean).square().sum(0)) / count
-        scale = self.weight * (variance + self.eps).rsqrt().to(x.dtype)
-        return (x - mean.to(x.dtype)) * scale + self.bias
+        x = x.to(torch.promote_types(x.dtype, self.weight.dtype))
+        counted = _Counted(self.n_counted, self.eps, self.reduce or _itself)
+        return cast("Tensor", _CountedNorm.apply(x, self.weight, self.bias, counted))  # type: ignore[no-untyped-call]
 
     def _collect(self, inside: Tensor) -> None:
         values = inside.double()
@@ -65,6 +61,54 @@ class SpotNorm(nn.BatchNorm1d):
                 buffer.copy_(value)
         n_spots = float(counts.sum())
         return n_spots / max(n_spots - 1, 1)
+
+
+class _Counted(NamedTuple):
+    """How many of the first rows count, what keeps the variance off zero, and the sum over processes."""
+
+    n_rows: int
+    eps: float
+    total: Callable[[Tensor], Tensor]
+
+
+class _CountedNorm(torch.autograd.Function):
+    """All rows, normalised by the statistics of the first ones; the gradient of the statistics goes to those.
+
+    Written out because autograd through them holds several matrices of double precision.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, counted: _Counted) -> Tensor:
+        n_rows, eps, total = counted
+        inside = x[:n_rows]
+        near = inside.mean(0)
+        centred = inside - near
+        # Over all processes, from sums around the mean of each.
+        shift, near64 = centred.sum(0).double(), near.double()
+        count = total(torch.tensor(float(len(inside)), dtype=torch.float64, device=x.device))
+        mean = total(near64 * len(inside) + shift) / count
+        away = near64 - mean
+        squares = centred.square_().sum(0).double() + 2 * away * shift + len(inside) * away.square()
+        variance = (total(squares) / count).to(x.dtype)
+        mean = mean.to(x.dtype)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.counted, ctx.count = counted, count
+        return torch.nn.functional.batch_norm(x, mean, variance, weight, bias, eps=eps)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors
+        n_rows, eps, total = ctx.counted
+        inverse = (variance + eps).rsqrt()
+        training = False
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient.contiguous(), x, weight, mean, variance, mean, inverse, training, eps, [True, True, True]
+        )
+        along, level = (total(part.double()) / ctx.count for part in (of_weight, of_bias))
+        slope = (along * weight * inverse.square()).to(x.dtype)
+        row = (level * weight * inverse).to(x.dtype) - mean * slope
+        of_x[:n_rows].addcmul_(x[:n_rows], slope, value=-1).sub_(row)
+        return of_x, of_weight, of_bias, None
 
 
 @contextmanager
