@@ -2,8 +2,9 @@
 
     python benchmarks/consensus.py --tissues starmap dlpfc_151673 --seeds 10
 
-Repeats are sets of five seeds without a common one; single trainings are scored seed by seed. Embeddings are kept in a
-folder, so that a second call trains what is missing only. A summary is printed.
+Repeats are sets of five seeds without a common one; single trainings are scored seed by seed. `--encoders 1` trains one
+encoder instead of the four of the default, as is done for large tissue. Embeddings are kept in a folder, so that a
+second call trains what is missing only. A summary is printed.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from accuracy import tissues
 from rows import append
 
 import spotscape as sp
+from spotscape.models import SpotscapeConfig
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 METHODS = ("kmeans", "gmm", "both")
 SET = 5
-KEYS = ["tissue", "annotation", "domains", "clusterer", "seeds"]
+KEYS = ["tissue", "encoders", "annotation", "domains", "clusterer", "seeds"]
 
 
 def main() -> None:
@@ -36,23 +38,23 @@ def main() -> None:
     sp.settings.verbosity, sp.settings.progress_bar = "error", False
     for name in tissues.expand(arguments.tissues):
         adata = tissues.load(name, 0)
-        train(adata, name, arguments.seeds, arguments.cache)
-        score(adata, name, arguments.seeds, arguments.out)
+        train(adata, name, arguments.encoders, arguments.seeds, arguments.cache)
+        score(adata, name, arguments.encoders, arguments.seeds, arguments.out)
     print(summary(pd.read_csv(arguments.out)).to_string())
 
 
-def train(adata: AnnData, name: str, n_seeds: int, cache: Path) -> None:
+def train(adata: AnnData, name: str, n_encoders: int, n_seeds: int, cache: Path) -> None:
     """Write the embedding of every seed to `obsm["X_<seed>"]`."""
     cache.mkdir(parents=True, exist_ok=True)
     for seed in range(n_seeds):
-        file = cache / f"{name}_{seed}.npy"
+        file = cache / f"{name}_{n_encoders}_{seed}.npy"
         if not file.exists():
-            sp.tl.spotscape(adata, random_state=seed)
+            sp.tl.spotscape(adata, random_state=seed, config=SpotscapeConfig(n_encoders=n_encoders))
             np.save(file, adata.obsm["X_spotscape"])
         adata.obsm[f"X_{seed}"] = np.load(file)
 
 
-def score(adata: AnnData, name: str, n_seeds: int, out: Path) -> None:
+def score(adata: AnnData, name: str, n_encoders: int, n_seeds: int, out: Path) -> None:
     """Append what the file does not have yet: single trainings, and the consensus of each set of five."""
     done = set() if not out.exists() else set(map(tuple, pd.read_csv(out, dtype=str)[KEYS].to_numpy().tolist()))
     sets = [range(first, first + SET) for first in range(0, n_seeds - SET + 1, SET)]
@@ -61,7 +63,9 @@ def score(adata: AnnData, name: str, n_seeds: int, out: Path) -> None:
         jobs = [("single", method, range(seed, seed + 1)) for seed in range(n_seeds) for method in METHODS[:2]]
         jobs += [("consensus", method, seeds) for seeds in sets for method in METHODS]
         for domains, method, seeds in jobs:
-            row = dict(zip(KEYS, (name, annotation, domains, method, " ".join(map(str, seeds))), strict=True))
+            row = dict(
+                zip(KEYS, (name, str(n_encoders), annotation, domains, method, " ".join(map(str, seeds))), strict=True)
+            )
             if tuple(row.values()) in done:
                 continue
             found = _find(adata, truth.nunique(), domains, method, seeds)
@@ -87,6 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tissues", nargs="+", default=["starmap", "dlpfc_151673"])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--encoders", type=int, default=SpotscapeConfig().n_encoders)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "spotscape_consensus")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "consensus.csv")
     return parser.parse_args()
