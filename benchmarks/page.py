@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from batch_effects import table as batch_effects_table
 from imputation import METHODS as IMPUTATION_METHODS
@@ -37,6 +38,10 @@ def main() -> None:
         write(f"imputation_{task}", imputation(rows))
     write("new_slices", new_slices_table(pd.read_csv(RESULTS / "new_slices.csv")).reset_index("setting"))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
+    write("scale", scale(pd.read_csv(RESULTS / "scale.csv")))
+    write("downstream", downstream(pd.read_csv(RESULTS / "downstream.csv")))
+    write("tiles", tiles(pd.read_csv(RESULTS / "tiles.csv")))
+    write("consensus", consensus(pd.read_csv(RESULTS / "consensus.csv")))
 
 
 def registration(results: pd.DataFrame) -> pd.DataFrame:
@@ -100,6 +105,59 @@ def speed_slices(results: pd.DataFrame) -> pd.DataFrame:
     shown = results.set_index("setting")[["s_per_epoch", "times_faster"]]
     text = {"s per epoch": shown["s_per_epoch"].map("{:.2f}".format)}
     return pd.DataFrame({**text, "times faster": shown["times_faster"].map("{:.0f}".format)}, index=shown.index)
+
+
+def scale(results: pd.DataFrame) -> pd.DataFrame:
+    """Processor time, memory and agreement by size and method, and how time and memory grow; a row for each size."""
+    names = {"smoothed_pca": "smoothed PCA", "spotscape": "Spotscape", "spacross": "SpaCross"}
+    text = pd.DataFrame(
+        {
+            "cells": results["cells"],
+            "method": results["method"],
+            "text": results["cpu_seconds"].map("{:.0f} s / ".format)
+            + results["gb_peak"].map("{:.1f} GB / ".format)
+            + results["ari"].map("{:.3f}".format),
+        }
+    )
+    shown = (
+        text.pivot_table("text", "cells", "method", aggfunc="first").reindex(columns=list(names)).rename(columns=names)
+    )
+    shown.index = shown.index.map("{:,}".format)
+    shown.loc["slope"] = [_slopes(results[results["method"] == method]) for method in names]
+    return shown.fillna("–").rename_axis("cells")
+
+
+def _slopes(rows: pd.DataFrame) -> str:
+    """Slopes of time and memory over cells, both as logarithms."""
+    fits = [np.polyfit(np.log(rows["cells"]), np.log(rows[of]), 1)[0] for of in ("cpu_seconds", "gb_peak")]
+    return "{:.2f} / {:.2f} /".format(*fits)
+
+
+def downstream(results: pd.DataFrame) -> pd.DataFrame:
+    """Processor time by size, a row for each function."""
+    shown = results.pivot_table("cpu_seconds", "function", "cells", aggfunc="mean", sort=False)
+    return shown.map("{:.1f} s".format).rename(columns="{:,} cells".format).rename_axis("function")
+
+
+def tiles(results: pd.DataFrame) -> pd.DataFrame:
+    """Agreement of steps over tiles beside that of steps on all spots."""
+    groups = results.groupby(["tissue", "encoders", "clusterer", "batches"])["ari"]
+    text = (
+        groups.mean().map("{:.3f} ± ".format) + groups.std().map("{:.3f} (".format) + groups.count().map("{})".format)
+    )
+    shown = text.unstack("batches").reset_index(["encoders", "clusterer"])
+    return shown.rename(columns={1: "steps on all spots", 8: "8 batches of tiles"})
+
+
+def consensus(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean, SD and number of single trainings and of the consensus of five."""
+    keys = ["tissue", "annotation", "encoders", "clusterer", "domains"]
+    groups = results.groupby(keys, sort=False)["ari"]
+    text = (
+        groups.mean().map("{:.3f} ± ".format) + groups.std().map("{:.3f} (".format) + groups.count().map("{})".format)
+    )
+    shown = text.unstack("domains")[["single", "consensus"]].fillna("–").reset_index(keys[1:-1])
+    return shown.rename(columns={"single": "single training", "consensus": "consensus of five"})
 
 
 def speed_spacross(results: pd.DataFrame) -> pd.DataFrame:
