@@ -141,23 +141,21 @@ def downstream(results: pd.DataFrame) -> pd.DataFrame:
 
 def tiles(results: pd.DataFrame) -> pd.DataFrame:
     """Agreement of steps over tiles beside that of steps on all spots."""
-    groups = results.groupby(["tissue", "encoders", "clusterer", "batches"])["ari"]
-    text = (
-        groups.mean().map("{:.3f} ± ".format) + groups.std().map("{:.3f} (".format) + groups.count().map("{})".format)
-    )
-    shown = text.unstack("batches").reset_index(["encoders", "clusterer"])
-    return shown.rename(columns={1: "steps on all spots", 8: "8 batches of tiles"})
+    shown = results.pivot_table("ari", ["tissue", "clusterer"], "batches", aggfunc=_spread, sort=False)
+    return shown.rename(columns={1: "steps on all spots", 8: "8 batches of tiles"}).reset_index("clusterer")
 
 
 def consensus(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean, SD and number of single trainings and of the consensus of five."""
-    keys = ["tissue", "annotation", "encoders", "clusterer", "domains"]
-    groups = results.groupby(keys, sort=False)["ari"]
-    text = (
-        groups.mean().map("{:.3f} ± ".format) + groups.std().map("{:.3f} (".format) + groups.count().map("{})".format)
-    )
-    shown = text.unstack("domains")[["single", "consensus"]].fillna("–").reset_index(keys[1:-1])
-    return shown.rename(columns={"single": "single training", "consensus": "consensus of five"})
+    """Agreement of single trainings and of the consensus of five."""
+    keys = ["tissue", "annotation", "encoders", "clusterer"]
+    shown = results.pivot_table("ari", keys, "domains", aggfunc=_spread, sort=False)[["single", "consensus"]]
+    names = {"single": "single training", "consensus": "consensus of five"}
+    return shown.fillna("–").rename(columns=names).reset_index(keys[1:])
+
+
+def _spread(values: pd.Series) -> str:
+    """Mean ± SD (number)."""
+    return f"{values.mean():.3f} ± {values.std():.3f} ({len(values)})"
 
 
 def speed_spacross(results: pd.DataFrame) -> pd.DataFrame:

@@ -46,6 +46,10 @@ class FeatureMatrix(ABC):
     def take(self, rows: Tensor) -> FeatureMatrix:
         """Some of the spots, int64 ``(n,)``, as a matrix of their own."""
 
+    def masked_matmul(self, keep: Tensor, weight: Tensor) -> Tensor:
+        """``(X diag(keep)) @ weight`` for a bool ``(G,)``."""
+        return self.matmul(weight * keep[:, None])
+
     def averaged(self, average: Callable[[Tensor], Tensor]) -> FeatureMatrix | None:
         """``Â X`` from a function that does so for a dense matrix; ``None`` where ``Â (X W)`` is cheaper."""
         del average
@@ -130,6 +134,9 @@ class LowRankFeatures(FeatureMatrix):
     def matmul(self, weight: Tensor) -> Tensor:
         return self.scores @ (self.loadings.T @ weight)
 
+    def masked_matmul(self, keep: Tensor, weight: Tensor) -> Tensor:
+        return self.scores @ ((self.loadings * keep[:, None]).T @ weight)
+
     def transposed_matmul(self, hidden: Tensor) -> Tensor:
         return self.loadings @ (self.scores.T @ hidden)
 
@@ -166,7 +173,7 @@ class MaskedFeatures:
 
     def matmul(self, weight: Tensor) -> Tensor:
         """``(X diag(m)) @ weight``: ``(G, h)`` to ``(N, h)``."""
-        return self.features.matmul(weight * self.keep[:, None])
+        return self.features.masked_matmul(self.keep, weight)
 
     def averaged(self, average: Callable[[Tensor], Tensor]) -> MaskedFeatures | None:
         """``Â (X diag(m))``; see :meth:`FeatureMatrix.averaged`."""

@@ -54,36 +54,44 @@ class _MeanSquaredError(torch.autograd.Function):
         rows = torch.stack([hidden.mean(0) for hidden in views])
         centred = [hidden - row for hidden, row in zip(views, rows, strict=True)]
         covariance = torch.stack([hidden.T @ hidden for hidden in centred]).sum(0)
-        sums = torch.stack([hidden.sum(0) for hidden in centred]).double()
+        sums = torch.stack([hidden.sum(0) for hidden in centred])
         # All views share the data and the weights, so their sum does with one product what each would do alone.
         cross = features.transposed_matmul(functools.reduce(torch.add, centred)).T
-        means, weight64 = features.column_means(), weight.double()
-        offsets = means - rows.double() @ weight64 - bias.double()
-        cross = cross.double() - sums.sum(0)[:, None] * means
-        explained = 2 * (cross * weight64).sum() - (covariance * (weight @ weight.T)).double().sum()
-        shifts = n_spots * offsets.square().sum() - 2 * ((sums @ weight64) * offsets).sum()
+        means = features.column_means()
+        # These carry most of the size of the data, and they are small: double precision costs little here.
+        levels, drifts = (torch.cat([rows, sums]).double() @ weight.double()).chunk(2)
+        offsets = means - levels - bias.double()
+        square = weight @ weight.T
+        explained = 2 * (_inner(cross, weight) - (drifts @ means).sum()) - _inner(covariance, square)
+        shifts = n_spots * offsets.square().sum() - 2 * (drifts * offsets).sum()
         squared_error = len(views) * features.squared_norm() - explained + shifts
         ctx.features, ctx.n_values = features, len(views) * n_spots * n_genes
-        ctx.save_for_backward(weight, rows, sums, offsets, covariance, cross, *views)
+        # Sums of the residual over spots, a row for each view.
+        residuals = n_spots * offsets - drifts
+        ctx.save_for_backward(weight, rows, sums, offsets, residuals, covariance, cross, square, *views)
         value: Tensor = (squared_error / ctx.n_values).to(weight.dtype)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weight, rows, sums, offsets, covariance, cross, *views = ctx.saved_tensors
-        factor = 2 * gradient.double() / ctx.n_values
-        weight64 = weight.double()
-        # Sums of the residual over spots, one row for each view.
-        residuals = ctx.features.shape[0] * offsets - sums @ weight64
-        per_weight = covariance.double() @ weight64 - cross - sums.T @ offsets - rows.double().T @ residuals
-        per_bias = -residuals.sum(0)
-        scaled = (factor * weight64).to(weight.dtype)
+        weight, rows, sums, offsets, residuals, covariance, cross, square, *views = ctx.saved_tensors
+        dtype, means = weight.dtype, ctx.features.column_means()
+        factor = (2 * gradient.double() / ctx.n_values).to(dtype)
+        away = (means - offsets).to(dtype)
+        # Sums and means of the hidden layer with what they meet: a product of a few rows.
+        left, right = torch.cat([sums, rows]), torch.cat([away, -residuals.to(dtype)])
+        per_weight = torch.addmm(torch.addmm(cross, covariance, weight, beta=-1), left.T, right).mul_(factor)
+        per_bias = -residuals.sum(0).to(dtype) * factor
+        scaled = weight * factor
         # What the data ask for is the same in all views.
-        wanted = ctx.features.matmul(-scaled.T)
-        shifts = ((ctx.features.column_means() - offsets) @ (factor * weight64).T).to(weight.dtype)
-        square = scaled @ weight.T
+        wanted, square = ctx.features.matmul(-scaled.T), square * factor
         per_view = [
             torch.addmm(wanted, hidden - row, square).add_(shift)
-            for hidden, row, shift in zip(views, rows, shifts, strict=True)
+            for hidden, row, shift in zip(views, rows, away @ scaled.T, strict=True)
         ]
-        return None, (factor * per_weight).to(weight.dtype), (factor * per_bias).to(weight.dtype), *per_view
+        return None, per_weight, per_bias, *per_view
+
+
+def _inner(left: Tensor, right: Tensor) -> Tensor:
+    """The sum of products, by rows in the precision at hand."""
+    return (left * right).sum(1).double().sum()
