@@ -43,6 +43,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "peers.csv"
 TISSUES = ("starmap", "dlpfc_151673", "simulated_40000")
 MEASURES = ("seconds", "cpu_seconds", "gb_before", "gb_peak", "packages")
+CLUSTERERS = ("kmeans", "gmm", "own")
 OURS = ("smoothed_pca", "spotscape", "spacross")
 
 
@@ -77,7 +78,8 @@ def run(method: str, tissue: Path, python: str, *, seed: int, threads: int, doma
     environment = {**os.environ, **limits, "NUMBA_NUM_THREADS": str(threads)}
     ended = subprocess.run(list(map(str, command)), check=False, env=environment, capture_output=True, text=True)
     if ended.returncode:
-        raise SystemExit(f"{method} on {tissue}:\n{ended.stderr}")
+        msg = f"{method} on {tissue}:\n{ended.stderr}"
+        raise SystemExit(msg)
     with np.load(answer.with_suffix(".npz")) as arrays:
         return dict(arrays), json.loads(answer.with_suffix(".json").read_text())
 
@@ -85,22 +87,27 @@ def run(method: str, tissue: Path, python: str, *, seed: int, threads: int, doma
 def score(adata: AnnData, arrays: dict[str, np.ndarray], found: dict[str, Any], seed: int) -> list[dict[str, Any]]:
     """Agreement of every clusterer with every annotation."""
     adata.obsm["X_measured"] = arrays["embedding"]
+    labels = functools.cache(functools.partial(cluster, adata, arrays, seed))
     rows = []
-    for annotation, clusterer in itertools.product(annotations(adata), ("kmeans", "gmm", "own")):
+    for annotation, clusterer in itertools.product(annotations(adata), CLUSTERERS):
         truth = adata.obs[annotation]
         n_domains = truth.nunique()
-        if clusterer != "own":
-            how = {"method": clusterer, "use_rep": "X_measured", "key_added": "found"}
-            sp.tl.domains(adata, n_domains=n_domains, random_state=seed, **how)
-            labels = adata.obs["found"]
-        elif f"own_{n_domains}" in arrays:
-            labels = pd.Series(arrays[f"own_{n_domains}"], index=adata.obs_names)
-        else:
+        if clusterer == "own" and f"own_{n_domains}" not in arrays:
             continue
-        row = {"annotation": annotation, "clusterer": clusterer, "domains": n_domains, "found": labels.nunique()}
+        domains = labels(clusterer, n_domains)
+        row = {"annotation": annotation, "clusterer": clusterer, "domains": n_domains, "found": domains.nunique()}
         seconds = found["cluster_seconds"].get(str(n_domains), "") if clusterer == "own" else ""
-        rows.append(row | {"ari": round(sp.metrics.ari(truth, labels), 4), "cluster_seconds": seconds})
+        rows.append(row | {"ari": round(sp.metrics.ari(truth, domains), 4), "cluster_seconds": seconds})
     return rows
+
+
+def cluster(adata: AnnData, arrays: dict[str, np.ndarray], seed: int, clusterer: str, n_domains: int) -> pd.Series:
+    """Labels of one clusterer; the package's own ones have been found beside the embedding."""
+    if clusterer == "own":
+        return pd.Series(arrays[f"own_{n_domains}"], index=adata.obs_names)
+    how = {"method": clusterer, "use_rep": "X_measured", "key_added": "found", "random_state": seed}
+    sp.tl.domains(adata, n_domains=n_domains, **how)
+    return adata.obs["found"].copy()
 
 
 def done(out: Path) -> set[tuple[str, str, int]]:
