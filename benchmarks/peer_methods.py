@@ -4,6 +4,7 @@
 
 The tissue has raw counts and coordinates, and no annotation. Timed is all from the counts in memory to the embedding:
 what the method's own documentation says of normalising, choosing genes and building a graph, then the method.
+Libraries, those too that a package would import at first need, are imported before.
 Beside ANSWER are left ANSWER.npz (the embedding, and the labels of the package's own clusterer if it has one) and
 ANSWER.json (seconds, memory, versions). Nothing of Spotscape is imported for another package.
 """
@@ -175,7 +176,7 @@ def _seed_globally(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-_OURS = (("scanpy", "spotscape"), ("spotscape",))
+_OURS = (("scanpy", "squidpy", "torch_geometric", "spotscape"), ("spotscape",))
 _CELLCHARTER = ("scanpy", "squidpy", "cellcharter")
 METHODS = {
     "smoothed_pca": Method(smoothed_pca, None, *_OURS),

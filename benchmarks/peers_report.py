@@ -56,13 +56,16 @@ def draw(results: pd.DataFrame, file: Path) -> None:
     ]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(panels), 4.1), layout="constrained")
-        for axes, (tissue, annotation) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+        for axes, (tissue, annotation) in zip(
+            figure.subplots(1, len(panels), sharex=True, sharey=True), panels, strict=True
+        ):
             rows = results[(results["tissue"] == tissue) & (results["annotation"] == annotation)]
             for method in _present(rows, "method", METHODS):
                 _draw_method(axes, rows[rows["method"] == method], PAINT[method])
             which = f", {annotation}" if [one for one, _ in panels].count(tissue) > 1 else ""
             axes.set_title(f"{TISSUES[tissue]}{which}\n{rows['spots'].iloc[0]:,} × {rows['genes'].iloc[0]:,} genes")
-            axes.set(xscale="log", xlabel="processor seconds", ylim=(0, 1))
+            axes.set(xscale="log", xlabel="processor seconds", ylim=(0.2, 1.03))
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.grid(visible=True)
             axes.label_outer()
         figure.axes[0].set_ylabel("ARI with the annotation")
