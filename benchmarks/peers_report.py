@@ -34,16 +34,16 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("").rename_axis("tissue, cells or spots")
 
 
-def _row(method: str, rows: pd.DataFrame) -> dict[str, str | int]:
+def _row(method: str, rows: pd.DataFrame) -> dict[str, str]:
     scores = rows.groupby(["clusterer", "annotation"])["ari"].mean()
     runs = rows.drop_duplicates("seed")[["cpu_seconds", "seconds", "gb_peak"]].mean()
     own = rows.loc[rows["clusterer"] == "own", "cluster_seconds"].mean()
-    found = {"method": METHODS[method], "seeds": rows["seed"].nunique()}
-    for clusterer, (name, _) in CLUSTERERS.items():
+    found = {"method (seeds)": f"{METHODS[method]} ({rows['seed'].nunique()})"}
+    for clusterer, name in (("kmeans", "ARI, k-means"), ("gmm", "mixture"), ("own", "own")):
         there = scores[clusterer].map("{:.2f}".format) if clusterer in scores.index.get_level_values(0) else ["–"]
-        found[f"ARI, {name}"] = " / ".join(there)
-    found["processor s"] = _seconds(runs["cpu_seconds"])
-    found["wall s, + own clusterer"] = _seconds(runs["seconds"]) + ("" if pd.isna(own) else f" + {_seconds(own)}")
+        found[name] = " / ".join(there)
+    found["processor / wall s"] = f"{_seconds(runs['cpu_seconds'])} / {_seconds(runs['seconds'])}"
+    found["own clusterer, s"] = "–" if pd.isna(own) else _seconds(own)
     return found | {"peak GB": f"{runs['gb_peak']:.2f}"}
 
 
