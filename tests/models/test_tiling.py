@@ -19,7 +19,7 @@ from spotscape.models._spacross_tiles import local_neighborhoods
 from spotscape.models._spotscape_network import SpotscapeNetwork
 from spotscape.models._spotscape_tiles import TiledSpotscapeObjective
 from spotscape.models._tiling import TilePlan, choose_batch_size
-from spotscape.nn import Neighborhoods, SpotGraph, as_features, telescope_loss
+from spotscape.nn import Neighborhoods, SpotGraph, as_features, scaling_loss, telescope_loss
 from spotscape.nn.layers import build_seeded, calibrate_batch_norm
 
 if TYPE_CHECKING:
@@ -84,12 +84,13 @@ def test_several_slices(model: Any, config: Any, changes: dict[str, Any], tissue
     trained.fit(expression, adjacency, slices=slices, batch_size=300, progress_bar=False)
     assert all(np.isfinite(values).all() for values in trained.history.values())
     if config is SpotscapeConfig:
-        assert (trained.history["scaling"] > 0).all()
+        # From the second sweep on, of three steps each.
+        assert (trained.history["scaling"] > 0).tolist() == [False] * 3 + [True] * (len(trained.history["loss"]) - 3)
         assert trained.history["prototypes"][-1] > 0
     assert np.isfinite(trained.embed(expression, adjacency, slices=slices, batch_size=300)).all()
 
 
-def test_a_batch_without_a_second_slice_has_nothing_to_compare(tissue: Callable[..., Any]) -> None:
+def test_a_batch_without_a_second_slice_is_compared_with_what_was_seen(tissue: Callable[..., Any]) -> None:
     expression, adjacency, _ = tissue()
     slices = np.repeat([0, 1], [250, 6])
     cut = adjacency.tolil()
@@ -97,7 +98,67 @@ def test_a_batch_without_a_second_slice_has_nothing_to_compare(tissue: Callable[
     trained = Spotscape(SpotscapeConfig(**QUICK)).fit(
         expression, cut.tocsr(), slices=slices, batch_size=30, progress_bar=False
     )
-    assert 0 < np.count_nonzero(trained.history["scaling"]) < len(trained.history["scaling"])
+    n_batches = 9
+    assert not trained.history["scaling"][:n_batches].any()
+    assert (trained.history["scaling"][n_batches:] > 0).all()
+
+
+class TestScaling:
+    """Similarity scaling of a batch, with the embeddings of the others as they were last seen."""
+
+    def objective(self, sizes: list[int], batch_size: int, **changes: Any) -> TiledSpotscapeObjective:
+        n_spots = sum(sizes)
+        graph = sparse.csr_array(sparse.block_diag([sparse.diags_array(np.ones(size)) for size in sizes]))
+        codes = np.repeat(np.arange(len(sizes)), sizes)
+        rows = tuple(torch.from_numpy(np.flatnonzero(codes == code)) for code in range(len(sizes)))
+        features = as_features(np.ones((n_spots, 3), np.float32))
+        config = SpotscapeConfig(latent_size=4, scaling_spots=None, scaling_neighbors=3, **changes)
+        tissue = Tissue(features, SpotGraph.from_adjacency(graph), rows)
+        plan = TilePlan.of(graph, batch_size, slices=codes, seed=0)
+        return TiledSpotscapeObjective(
+            SpotscapeNetwork(3, config), tissue, config, torch.Generator().manual_seed(0), plan
+        )
+
+    @staticmethod
+    def views(n_spots: int) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        return [torch.randn(n_spots, 4, generator=generator).requires_grad_() for _ in range(2)]
+
+    def test_of_all_spots_it_is_the_formula(self) -> None:
+        objective, views = self.objective([12, 9, 20], 41), self.views(41)
+        found = objective._scaling(*views, torch.arange(41), step=1)
+        expected = scaling_loss(*views, objective.tissue.slices, n_neighbors=3)
+        torch.testing.assert_close(found, expected)
+        for ours, theirs in zip(torch.autograd.grad(found, views), torch.autograd.grad(expected, views), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_batches_of_unchanged_embeddings_add_up_to_the_formula(self) -> None:
+        objective, (first, second) = self.objective([12, 9, 20], 20), self.views(41)
+        parts = [torch.arange(start, 41, 2) for start in range(2)]
+        for rows in parts:
+            assert objective._scaling(first[rows], second[rows], rows, step=0) == 0
+        found = [objective._scaling(first[rows], second[rows], rows, step=9) for rows in parts]
+        slices = objective.tissue.slices
+        queries = [[(own % 2 == part).nonzero()[:, 0] for own in slices] for part in range(2)]
+        expected = [scaling_loss(first, second, slices, n_neighbors=3, queries=chosen) for chosen in queries]
+        torch.testing.assert_close(torch.stack(found), torch.stack(expected))
+
+    def test_a_large_tissue_is_sampled_evenly(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("spotscape.models._spotscape_tiles._MOST_CANDIDATES", 24)
+        objective, (first, second) = self.objective([12, 9, 20], 41), self.views(41)
+        drawn = [objective._draw_spots(rows) for rows in objective.tissue.slices]
+        assert [len(rows.unique()) for rows in drawn] == [8, 8, 8]
+        assert all(
+            set(rows.tolist()) <= set(own.tolist()) for rows, own in zip(drawn, objective.tissue.slices, strict=True)
+        )
+        assert objective._scaling(first, second, torch.arange(41), step=1) > 0
+
+    def test_without_a_spot_of_the_sample_there_is_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        objective, (first, second) = self.objective([12, 9, 20], 41), self.views(41)
+        objective._scaling(first, second, torch.arange(41), step=0)
+        monkeypatch.setattr(objective, "_draw_spots", lambda rows: rows[1:])
+        inside = torch.tensor([0, 12])
+        assert objective._scaling(first[inside], second[inside], inside, step=9) == 0
 
 
 @model_and_config

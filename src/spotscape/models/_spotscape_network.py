@@ -96,16 +96,19 @@ class SpotscapeObjective(Objective[SpotscapeNetwork, FeatureMatrix]):
     def _across_slices(
         self, first: Tensor, second: Tensor, slices: tuple[Tensor, ...], epoch: float
     ) -> dict[str, tuple[float, Tensor]]:
-        config, none = self.config, first.new_zeros(())
-        scaling = prototypes = none
+        config, scaling = self.config, first.new_zeros(())
         if config.scaling_weight:
             queries = self._draw_queries(slices)
             scaling = scaling_loss(first, second, slices, n_neighbors=config.scaling_neighbors, queries=queries)
+        return {"scaling": (config.scaling_weight, scaling), **self._prototypes(first, second, epoch)}
+
+    def _prototypes(self, first: Tensor, second: Tensor, epoch: float) -> dict[str, tuple[float, Tensor]]:
+        config, loss = self.config, first.new_zeros(())
         if config.prototype_weight and epoch >= config.prototype_warmup * config.max_epochs:
             bank = self.prototypes
             labels = bank.update(second, self.generator)
-            prototypes = prototype_loss(first, bank.centres, labels, temperature=config.prototype_temperature)
-        return {"scaling": (config.scaling_weight, scaling), "prototypes": (config.prototype_weight, prototypes)}
+            loss = prototype_loss(first, bank.centres, labels, temperature=config.prototype_temperature)
+        return {"prototypes": (config.prototype_weight, loss)}
 
     def _draw_queries(self, slices: tuple[Tensor, ...]) -> list[Tensor] | None:
         """Positions in each slice, drawn with replacement; ``None`` for all, where that is no more."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from spotscape._core.logging import logger
 from spotscape._core.validation import require_positive_int
@@ -123,12 +122,3 @@ class RegionReader:
             return run(self.features.take(region.spots), region.normalized())
 
         calibrate_in_parts(network, forward, self.tiles, len)
-
-
-def slice_codes(slices: tuple[Tensor, ...], n_spots: int) -> Tensor:
-    """The number of the slice of each spot, int64 ``(N,)``."""
-    device = slices[0].device if slices else None
-    codes = torch.zeros(n_spots, dtype=torch.int64, device=device)
-    for number, rows in enumerate(slices):
-        codes[rows] = number
-    return codes

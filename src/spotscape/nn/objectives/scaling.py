@@ -58,15 +58,39 @@ def scaling_loss(
     A scalar.
     """
     a, b = normalize(first, dim=1), normalize(second, dim=1)
-    inside = [b[rows] for rows in slices]
+    chosen = [torch.arange(len(rows), device=rows.device) for rows in slices] if queries is None else queries
+    anchors = [a[rows[own]] for rows, own in zip(slices, chosen, strict=True)]
+    return anchored_scaling_loss(anchors, chosen, [b[rows] for rows in slices], n_neighbors=n_neighbors)
+
+
+def anchored_scaling_loss(
+    anchors: Sequence[Tensor], places: Sequence[Tensor], candidates: Sequence[Tensor], *, n_neighbors: int = 5
+) -> Tensor:
+    """Similarity scaling of some spots u, with the spots v of each slice given apart from them.
+
+    Parameters
+    ----------
+    anchors
+        For each slice the spots u in one view, ``(Q_i, d)``, rows of length 1; there may be none in some slices.
+    places
+        Rows of ``candidates`` that are these spots, and so not their own neighbours, int64 ``(Q_i,)``.
+    candidates
+        For each slice the spots v in the other view, ``(M_i, d)``, rows of length 1.
+    n_neighbors
+        The k of the formula.
+
+    Returns
+    -------
+    A scalar.
+    """
     terms = []
-    for i, rows in enumerate(slices):
-        chosen = torch.arange(len(rows), device=rows.device) if queries is None else queries[i]
-        anchors = a[rows[chosen]]
-        own = _mean_similarity(anchors, inside[i], n_neighbors, exclude=chosen)
+    for i, (spots, own) in enumerate(zip(anchors, places, strict=True)):
+        if not len(spots):
+            continue
+        inside = _mean_similarity(spots, candidates[i], n_neighbors, exclude=own)
         terms += [
-            (own - _mean_similarity(anchors, other, n_neighbors)).square().mean()
-            for j, other in enumerate(inside)
+            (inside - _mean_similarity(spots, other, n_neighbors)).square().mean()
+            for j, other in enumerate(candidates)
             if j != i
         ]
     return torch.stack(terms).mean()
