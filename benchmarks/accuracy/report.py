@@ -20,9 +20,11 @@ from accuracy.changes import SPACROSS, SPOTSCAPE, Change
 from accuracy.plots import CLUSTERER_NAMES, NAMES, PURPOSE
 from accuracy.settings import DEFAULTS, FLOORS, LINEAR, SETTINGS, Setting
 from accuracy.summary import CLUSTERERS, PLACE, SHOWN
-from accuracy.tissues import ROLES, SIMULATED
+from accuracy.tissues import ROLES, SIMULATED, is_several
 
 TEMPLATE = Path(__file__).parent / "page.md"
+# A spread over fewer says little.
+FEWEST_SEEDS = 5
 DIRECTIVE = re.compile(r"^@(table|figure) (\S+?)(?:: (.*))?$", flags=re.MULTILINE)
 GENERATED = "% Written by `python benchmarks/accuracy --report`; the text is that of benchmarks/accuracy/page.md.\n\n"
 
@@ -88,6 +90,7 @@ def all_tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         tables[f"agreement_{clusterer}"] = agreement(rows, clusterer)
         tables[f"places_{clusterer}"] = places(one)
         tables[f"thin_{clusterer}"] = thin(one)
+    tables["encoders"] = encoders(scored)
     tables |= {"changes_spotscape": changes(rows, SPOTSCAPE), "changes_spacross": changes(rows, SPACROSS)}
     return tables | {f"robustness_{base}": robustness(rows, base) for base in DEFAULTS}
 
@@ -115,6 +118,23 @@ def agreement(rows: pd.DataFrame, clusterer: str) -> pd.DataFrame:
         text = found.reindex(columns=list(SHOWN[1:])).map(lambda value: "–" if np.isnan(value) else f"{value:+.3f}")
         shown["minus floor"] = text.agg(" / ".join, axis=1)
     return _by_tissue(shown)
+
+
+def encoders(scored: pd.DataFrame) -> pd.DataFrame:
+    """Mean ± SD of one encoder and of the default's number of them, on single slices where both were run often."""
+    names = {"spotscape_one": "one encoder", "spotscape": "four encoders"}
+    runs = scored[scored["method"].isin(names) & ~scored["tissue"].map(is_several)]
+    groups = runs.groupby([*PLACE, "clusterer", "method"])["ari"].agg(["mean", "std", "count"]).reset_index()
+    often = groups[groups["count"] >= FEWEST_SEEDS]
+    often = often.assign(text=[_with_spread(*one) for one in often[["mean", "std", "count"]].itertuples(index=False)])
+    columns = {
+        (one, clusterer): f"{name}, {CLUSTERER_NAMES[clusterer]}"
+        for clusterer in CLUSTERERS
+        for one, name in names.items()
+    }
+    shown = often.pivot_table("text", PLACE, ["method", "clusterer"], aggfunc="first")
+    shown = shown.reindex(columns=list(columns)).dropna()
+    return _by_tissue(shown.set_axis(list(columns.values()), axis=1)) if len(shown) else pd.DataFrame()
 
 
 def places(scored: pd.DataFrame) -> pd.DataFrame:
