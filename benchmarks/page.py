@@ -21,6 +21,7 @@ from registration import summary
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TABLES = HERE.parent / "docs" / "_tables"
+CLUSTERERS = {"kmeans": "k-means", "gmm": "tied mixture"}
 
 
 def main() -> None:
@@ -132,19 +133,21 @@ def scale(results: pd.DataFrame) -> pd.DataFrame:
 def _slopes(rows: pd.DataFrame) -> str:
     """Slopes of time and memory over cells, both as logarithms."""
     fits = [np.polyfit(np.log(rows["cells"]), np.log(rows[of]), 1)[0] for of in ("cpu_seconds", "gb_peak")]
-    return "{:.2f} / {:.2f} /".format(*fits)
+    return "{:.2f} / {:.2f}".format(*fits)
 
 
 def downstream(results: pd.DataFrame) -> pd.DataFrame:
     """Processor time by size, a row for each function."""
     shown = results.pivot_table("cpu_seconds", "function", "cells", aggfunc="mean", sort=False)
-    return shown.map("{:.1f} s".format).rename(columns="{:,} cells".format).rename_axis("function")
+    text = shown.map(lambda seconds: "–" if pd.isna(seconds) else f"{seconds:.1f} s")
+    return text.rename(columns="{:,} cells".format).rename_axis("function")
 
 
 def tiles(results: pd.DataFrame) -> pd.DataFrame:
     """Agreement of steps over tiles beside that of steps on all spots."""
     shown = results.pivot_table("ari", ["tissue", "clusterer"], "batches", aggfunc=_spread, sort=False)
-    return shown.rename(columns={1: "steps on all spots", 8: "8 batches of tiles"}).reset_index("clusterer")
+    named = shown[[1, 8]].rename(columns={1: "steps on all spots", 8: "8 batches of tiles"})
+    return named.rename(index=CLUSTERERS, level="clusterer").reset_index("clusterer")
 
 
 def consensus(results: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +155,8 @@ def consensus(results: pd.DataFrame) -> pd.DataFrame:
     keys = ["tissue", "annotation", "encoders", "clusterer"]
     shown = results.pivot_table("ari", keys, "domains", aggfunc=_spread, sort=False)[["single", "consensus"]]
     names = {"single": "single training", "consensus": "consensus of five"}
-    return shown.fillna("–").rename(columns=names).reset_index(keys[1:])
+    named = shown.fillna("–").rename(columns=names)
+    return named.rename(index=CLUSTERERS | {"both": "both"}, level="clusterer").reset_index(keys[1:])
 
 
 def _spread(values: pd.Series) -> str:
