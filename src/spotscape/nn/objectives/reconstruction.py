@@ -44,7 +44,9 @@ def reconstruction_loss(features: FeatureMatrix, views: Sequence[Tensor], weight
     -------
     A scalar.
     """
-    return cast("Tensor", _MeanSquaredError.apply(features, weight, bias, *views))  # type: ignore[no-untyped-call]
+    # Differences of sums over all spots: lower precision would leave little of them.
+    with torch.autocast(weight.device.type, enabled=False):
+        return cast("Tensor", _MeanSquaredError.apply(features, weight, bias, *views))  # type: ignore[no-untyped-call]
 
 
 class _MeanSquaredError(torch.autograd.Function):
