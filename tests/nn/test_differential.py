@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import sparse, stats
 
 from spotscape.nn.differential import (
-    adjusted,
     log_cpm,
     moderated_t,
     paired_test,
@@ -72,12 +69,3 @@ def test_a_gene_that_varies_by_chance_little_is_not_first() -> None:
     one[:, 0], other[:, 0] = 0.01, 0.0
     assert np.abs(two_sample_test(one, other).score).argmax() != 0
     assert np.isfinite(two_sample_test(one, other).pvalue).all()
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_adjusted_is_monotone_and_no_smaller(pvalues: list[float]) -> None:
-    raw = np.array(pvalues)
-    found = adjusted(raw)
-    assert (found >= raw - 1e-12).all()
-    assert (found <= 1).all()
-    assert (np.diff(found[np.argsort(raw)]) >= -1e-12).all()

@@ -111,18 +111,24 @@ def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
     return coords
 
 
+def category_column(adata: AnnData, key: str, *, hint: str = "") -> pd.Series:
+    """A column of ``obs`` of dtype category, as it is."""
+    require_key(adata.obs, key, "adata.obs", hint=hint)
+    column: pd.Series = adata.obs[key]
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        msg = (
+            f"adata.obs[{key!r}] has dtype {column.dtype}, expected category; call "
+            f"adata.obs[{key!r}] = adata.obs[{key!r}].astype('category')."
+        )
+        raise TypeError(msg)
+    return column
+
+
 def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | None:
     """The slice of every spot, without unused categories; ``None`` stands for a single slice."""
     if library_key is None:
         return None
-    require_key(adata.obs, library_key, "adata.obs", hint="library_key names the column with the slice of each spot")
-    column = adata.obs[library_key]
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        msg = (
-            f"adata.obs[{library_key!r}] has dtype {column.dtype}, expected category; call "
-            f"adata.obs[{library_key!r}] = adata.obs[{library_key!r}].astype('category')."
-        )
-        raise TypeError(msg)
+    column = category_column(adata, library_key, hint="library_key names the column with the slice of each spot")
     if column.isna().any():
         msg = f"adata.obs[{library_key!r}] is missing for {column.isna().sum()} spots; every spot needs its slice."
         raise ValueError(msg)

@@ -174,7 +174,7 @@ class SpotscapeConfig:
     def large_tissue(cls, **changes: Any) -> Self:
         """The defaults for a slice of more than 10,000 spots: one encoder.
 
-        Each further one takes as long again, and what averaging over them steadies, more spots steady as well.
+        Each further one takes as long again. Where seeds disagree, :func:`spotscape.tl.consensus_domains` steadies.
         """
         return cls(**{"n_encoders": 1, **changes})
 

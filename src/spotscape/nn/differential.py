@@ -105,12 +105,3 @@ def _inverse_trigamma(value: float) -> float:
         if abs(step) < 1e-10 * x:
             break
     return x
-
-
-def adjusted(pvalues: np.ndarray) -> np.ndarray:
-    """Benjamini–Hochberg adjusted p-values.
-
-    >>> adjusted(np.array([0.01, 0.04, 0.03]))
-    array([0.03, 0.04, 0.04])
-    """
-    return np.asarray(stats.false_discovery_control(pvalues))

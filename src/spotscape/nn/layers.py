@@ -39,12 +39,10 @@ class GraphConvolution(GCNConv):
 
     def forward(self, x: Tensor | FeatureMatrix | MaskedFeatures, edge_index: Tensor) -> Tensor:
         """``Â X W``, ``(N, F_out)``."""
-        if isinstance(x, Tensor):
+        seen = None if isinstance(x, Tensor) else x.averaged(lambda values: _propagated(edge_index, values))
+        if seen is None:
             return cast("Tensor", super().forward(x, edge_index))
-        seen = x.averaged(lambda values: _propagated(edge_index, values))
-        if seen is not None:
-            return cast("Tensor", self.lin(seen)).to(edge_index.dtype)
-        return cast("Tensor", self.propagate(edge_index, x=self.lin(x), edge_weight=None))
+        return cast("Tensor", self.lin(seen)).to(edge_index.dtype)
 
     def message_and_aggregate(self, adj_t: Tensor, x: Tensor) -> Tensor:
         return _propagated(adj_t, x)

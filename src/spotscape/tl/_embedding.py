@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spotscape.models import SpaCrossConfig, SpotscapeConfig
     from spotscape.models._graph_encoder import GraphEncoder
 
-# From here on another encoder would steady little and cost much.
+# From here on one encoder is trained, for time.
 LARGE_TISSUE = 10_000
 
 Config = TypeVar("Config", "SpotscapeConfig", "SpaCrossConfig")

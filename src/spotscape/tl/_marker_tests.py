@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
+from scipy.stats import false_discovery_control
 
-from spotscape.nn.differential import Differences, adjusted, log_cpm, paired_test, sum_by_group, two_sample_test
+from spotscape.nn.differential import Differences, log_cpm, paired_test, sum_by_group, two_sample_test
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
 # With fewer counts in all that is compared, there is nothing to learn of a gene.
@@ -77,7 +78,7 @@ def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
             "score": tested.score,
             "log2_fold_change": tested.log2_fold_change,
             "pvalue": tested.pvalue,
-            "pvalue_adj": adjusted(tested.pvalue),
+            "pvalue_adj": false_discovery_control(tested.pvalue),
         }
     )
 

@@ -13,7 +13,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import read_graph
-from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
+from spotscape._core.validation import category_column, require_data, require_key, require_positive_int, slice_labels
 from spotscape.nn.refinement import majority_passes
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def refine_domains(
     """
     require_data(adata, genes=False)
     require_positive_int(n_passes, "n_passes")
-    labels = _read_labels(adata, key)
+    hint = "Make domains first: sp.tl.domains(adata, n_domains=...)"
+    labels: pd.Categorical = pd.Categorical(category_column(adata, key, hint=hint))
     name = f"{key}_refined" if key_added is None else key_added
     if name == key:
         msg = f"key_added={name!r} would overwrite the domains that are refined; choose another name."
@@ -110,18 +111,6 @@ def refine_domains(
     summary = record(params, n_changed=n_changed, n_changed_by_pass=changes)
     write(target, {"obs": {name: refined}, "uns": {name: summary}})
     return target if copy else None
-
-
-def _read_labels(adata: AnnData, key: str) -> pd.Categorical:
-    require_key(adata.obs, key, "adata.obs", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
-    column = adata.obs[key]
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        msg = (
-            f"adata.obs[{key!r}] has dtype {column.dtype}, expected category; call "
-            f"adata.obs[{key!r}] = adata.obs[{key!r}].astype('category')."
-        )
-        raise TypeError(msg)
-    return pd.Categorical(column)
 
 
 def _read_graph(

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy.stats import ortho_group
-from sklearn.metrics import adjusted_rand_score
 
 from spotscape.nn.clustering import pick_number, stability_curve
-from spotscape.nn.clustering._stability import adjusted_rand, elbow
+from spotscape.nn.clustering._stability import elbow
 
 
 def blobs(n_clusters: int, *, n_each: int = 40, n_dims: int = 4, seed: int = 0) -> np.ndarray:
@@ -20,24 +16,6 @@ def blobs(n_clusters: int, *, n_each: int = 40, n_dims: int = 4, seed: int = 0) 
     centres = 10 / np.sqrt(2) * np.eye(max(n_clusters, n_dims))[:n_clusters]
     labels = np.repeat(np.arange(n_clusters), n_each)
     return centres[labels] + rng.normal(size=(len(labels), centres.shape[1]))
-
-
-class TestAgreement:
-    def test_by_hand(self) -> None:
-        """Of 6 pairs, 1 and 1 lie together in one labelling, 3 in the other, and 1 in both: (1 - 1) / (2.5 - 1)."""
-        assert adjusted_rand(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1])) == 0
-        first, second = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 2, 2])
-        # Of 15 pairs: together 1 + 1 = 2, rows 3 + 3 = 6, columns 3, expected 6 * 3 / 15 = 1.2, highest 4.5.
-        assert adjusted_rand(first, second) == pytest.approx((2 - 1.2) / (4.5 - 1.2))
-
-    @settings(max_examples=40, deadline=None)
-    @given(hnp.arrays(np.int64, (2, 30), elements=st.integers(0, 5)))
-    def test_as_scikit_learn_has_it(self, pair: np.ndarray) -> None:
-        assert adjusted_rand(*pair) == pytest.approx(adjusted_rand_score(*pair))
-        assert adjusted_rand(*pair) == pytest.approx(adjusted_rand(*pair[::-1]))
-
-    def test_nothing_to_tell_apart(self) -> None:
-        assert adjusted_rand(np.zeros(5, dtype=int), np.zeros(5, dtype=int)) == 1
 
 
 class TestTheRule:

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from spotscape._core.validation import require_choice, require_positive_int
@@ -243,25 +244,13 @@ def _n_drawn(n_points: int) -> int:
     return min(_SAMPLE_POINTS, int(_SHARE * n_points))
 
 
-def adjusted_rand(first: np.ndarray, second: np.ndarray) -> float:
-    """Adjusted Rand index of two labellings by small non-negative integers; 1 if both have a single cluster."""
-    n_second = int(second.max()) + 1
-    table = np.bincount(first * n_second + second, minlength=(int(first.max()) + 1) * n_second).reshape(-1, n_second)
-    together, rows, columns, pairs = map(_n_pairs, (table, table.sum(axis=1), table.sum(axis=0), np.array(len(first))))
-    expected, highest = rows * columns / pairs, (rows + columns) / 2
-    return 1.0 if highest == expected else float((together - expected) / (highest - expected))
-
-
-def _n_pairs(counts: np.ndarray) -> float:
-    sizes = counts.astype(np.float64)
-    return float((sizes * (sizes - 1)).sum() / 2)
-
-
 def _agreement(labels: list[list[np.ndarray]], numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Agreement of each pair of samples ``(K, n_pairs)``, and on average with the following number ``(K,)``."""
-    same = [[adjusted_rand(a[index], b[index]) for a, b in combinations(labels, 2)] for index in range(len(numbers))]
+    same = [
+        [adjusted_rand_score(a[index], b[index]) for a, b in combinations(labels, 2)] for index in range(len(numbers))
+    ]
     following = [
-        np.mean([adjusted_rand(a[index], b[index + 1]) for a, b in permutations(labels, 2)])
+        np.mean([adjusted_rand_score(a[index], b[index + 1]) for a, b in permutations(labels, 2)])
         for index in range(len(numbers) - 1)
     ]
     return np.array(same), np.array([*following, np.nan])
