@@ -39,7 +39,8 @@ def main() -> int:
 
         report.write(arguments.out, arguments.docs)
         return 0
-    return run.study(names, methods, arguments.seeds, arguments.out, threads=arguments.threads)
+    training = {"threads": arguments.threads, "embeddings": arguments.embeddings}
+    return run.study(names, methods, arguments.seeds, arguments.out, **training)
 
 
 def _groups(what: str, groups: dict[str, tuple[str, ...]]) -> list[str]:
@@ -55,6 +56,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of results")
+    parser.add_argument("--embeddings", type=Path, help="folder that keeps embeddings, to score them in another way")
     parser.add_argument("--docs", type=Path, default=RESULTS.parents[2] / "docs", help="where the report is written")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--list", action="store_true")

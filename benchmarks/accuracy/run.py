@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from accuracy.settings import Setting
 
+KEY = "X_study"
 CLUSTERERS = ("kmeans", "gmm")
 KEYS = ["tissue", "method", "settings", "seed"]
 COLUMNS = (
@@ -46,18 +47,20 @@ COLUMNS = (
 )
 
 
-def study(names: list[str], methods: list[str], seeds: int, out: Path, *, threads: int) -> int:
-    """Run all methods on all tissues and return 1 if a run failed, else 0."""
+def study(
+    names: list[str], methods: list[str], seeds: int, out: Path, *, threads: int, embeddings: Path | None = None
+) -> int:
+    """Run all methods on all tissues and return 1 if a run failed, else 0; `embeddings` keeps what was trained."""
     torch.set_num_threads(threads)
     sp.settings.verbosity = "error"
     sp.settings.progress_bar = False
-    failed = [failure for name in names for failure in run_tissue(name, methods, seeds, out)]
+    failed = [failure for name in names for failure in run_tissue(name, methods, seeds, out, embeddings)]
     if failed:
         print("failed:", *failed, sep="\n  ", file=sys.stderr)
     return int(bool(failed))
 
 
-def run_tissue(name: str, methods: list[str], seeds: int, out: Path) -> list[str]:
+def run_tissue(name: str, methods: list[str], seeds: int, out: Path, embeddings: Path | None) -> list[str]:
     """Run the methods on one tissue, seed by seed, and return what failed."""
     several = tissues.is_several(name)
     applying = [method for method in methods if SETTINGS[method].applies(several=several)]
@@ -74,7 +77,7 @@ def run_tissue(name: str, methods: list[str], seeds: int, out: Path) -> list[str
             print(f"{name} is left out: {error}.", file=sys.stderr)
             return failed
         try:
-            run_one(adata, name, method, seed, out)
+            run_one(adata, name, method, seed, out, embeddings=embeddings)
         except (ValueError, RuntimeError, FloatingPointError) as error:
             failed.append(f"{name} {method} seed {seed}: {error}")
     return failed
@@ -110,30 +113,43 @@ def copied(out: Path, name: str, method: str, seed: int) -> bool:
     return True
 
 
-def run_one(adata: AnnData, name: str, method: str, seed: int, out: Path) -> None:
+def run_one(adata: AnnData, name: str, method: str, seed: int, out: Path, *, embeddings: Path | None) -> None:
     """Embed, score and write."""
     setting = SETTINGS[method]
-    started = time.perf_counter()
-    key = embed(adata, setting, seed, several=tissues.is_several(name))
-    seconds = round(time.perf_counter() - started, 2)
     settings = setting.fingerprint(several=tissues.is_several(name))
+    kept = None if embeddings is None else embeddings / f"{name}~{settings}~{seed}.npz"
+    seconds = embed_or_read(adata, setting, seed, kept, several=tissues.is_several(name))
     run = {"tissue": name, "method": method, "settings": settings, "seed": seed, "seconds": seconds}
-    rows = [*agreement(adata, name, key, seed), *separation(adata, name, key)]
+    rows = [*agreement(adata, name, KEY, seed), *separation(adata, name, KEY)]
     append(out, *({**dict.fromkeys(COLUMNS, ""), **run, **_rounded(row)} for row in rows))
 
 
-def embed(adata: AnnData, setting: Setting, seed: int, *, several: bool) -> str:
-    """Write the embedding of one setting and return its key."""
+def embed_or_read(adata: AnnData, setting: Setting, seed: int, kept: Path | None, *, several: bool) -> float:
+    """Write the embedding of one setting, from the file that an earlier run left or anew; the seconds it took."""
+    if kept is not None and kept.exists():
+        with np.load(kept) as found:
+            adata.obsm[KEY] = found["embedding"]
+            return float(found["seconds"])
+    started = time.perf_counter()
+    embed(adata, setting, seed, several=several)
+    seconds = round(time.perf_counter() - started, 2)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, embedding=np.asarray(adata.obsm[KEY]), seconds=seconds)
+    return seconds
+
+
+def embed(adata: AnnData, setting: Setting, seed: int, *, several: bool) -> None:
+    """Write the embedding of one setting."""
     call = {"neighbors_key": _graph(adata, setting, several=several), "library_key": "slice" if several else None}
     if setting.method == "floor":
-        sp.tl.smoothed_pca(adata, random_state=seed, key_added="X_study", **{**call, **setting.call})
+        sp.tl.smoothed_pca(adata, random_state=seed, key_added=KEY, **{**call, **setting.call})
     else:
         genes = SPACROSS_GENES if setting.method == "spacross" else "highly_variable"
         call |= {"mask_var": genes, "config": setting.config(several=several), **setting.call}
-        getattr(sp.tl, setting.method)(adata, random_state=seed, key_added="X_study", **call)
+        getattr(sp.tl, setting.method)(adata, random_state=seed, key_added=KEY, **call)
     if setting.after is not None:
-        adata.obsm["X_study"] = setting.after(np.asarray(adata.obsm["X_study"]))
-    return "X_study"
+        adata.obsm[KEY] = setting.after(np.asarray(adata.obsm[KEY]))
 
 
 def _graph(adata: AnnData, setting: Setting, *, several: bool) -> str:
