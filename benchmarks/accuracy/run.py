@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from accuracy.settings import Setting
 
 KEY = "X_study"
-CLUSTERERS = ("kmeans", "gmm")
+CLUSTERERS = ("auto", "kmeans", "gmm")
 KEYS = ["tissue", "method", "settings", "seed"]
 COLUMNS = (
     *KEYS,

@@ -18,7 +18,7 @@ import spotscape as sp
 if TYPE_CHECKING:
     from pathlib import Path
 
-METHODS = ["gmm", "kmeans", "leiden"]
+METHODS = ["auto", "gmm", "kmeans", "leiden"]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_domains_are_found_numbered_by_size_and_recorded(adata: ad.AnnData, meth
         "X_spotscape",
         0,
     )
-    names = {"gmm": "log_likelihood", "kmeans": "inertia", "leiden": "resolution"}
+    names = {"auto": "composition_inertia", "gmm": "log_likelihood", "kmeans": "inertia", "leiden": "resolution"}
     assert entry["criterion"]["name"] == names[method]
     assert np.isfinite(entry["criterion"]["value"])
 
@@ -190,7 +190,11 @@ BAD = [
     ({"n_domains": 1}, ValueError, "n_domains=1 must be at least 2"),
     ({"n_domains": 181}, ValueError, "n_domains=181 is more than the 180 spots"),
     ({"n_domains": 2.0}, TypeError, "n_domains must be an integer"),
-    ({"n_domains": 3, "method": "mclust"}, ValueError, r"method='mclust' is not one of \['gmm', 'kmeans', 'leiden'\]"),
+    (
+        {"n_domains": 3, "method": "mclust"},
+        ValueError,
+        r"method='mclust' is not one of \['auto', 'gmm', 'kmeans', 'leiden'\]",
+    ),
     ({"n_domains": 3, "use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm, which has: 'X_spotscape'"),
     ({"n_domains": 3, "random_state": -1}, ValueError, "random_state=-1 is negative"),
     ({"method": "leiden", "resolution": 0}, ValueError, "resolution=0 must be a positive number"),

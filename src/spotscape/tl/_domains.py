@@ -14,13 +14,14 @@ from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans
 from spotscape.tl._choose_n_domains import stored_or_chosen
+from spotscape.tl._composition import cluster_by_genes
 from spotscape.tl._leiden import leiden
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-Method = Literal["gmm", "kmeans", "leiden"]
-_METHODS = ("gmm", "kmeans", "leiden")
+Method = Literal["auto", "gmm", "kmeans", "leiden"]
+_METHODS = ("auto", "gmm", "kmeans", "leiden")
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
@@ -28,7 +29,7 @@ def domains(
     adata: AnnData,
     *,
     n_domains: int | None = None,
-    method: Method = "kmeans",
+    method: Method = "auto",
     use_rep: str | None = None,
     resolution: float = 1.0,
     n_neighbors: int = 15,
@@ -47,11 +48,16 @@ def domains(
         :func:`spotscape.tl.choose_n_domains` has left in ``uns["n_domains"]`` for this embedding; if there is none,
         it is run. With ``method="leiden"`` the resolution decides.
     method
-        ``"kmeans"`` (default): best of 10 to 100 k-means runs. On Spotscape's embedding the better and the steadier one
-        on all real tissue that we measured.
+        ``"auto"`` (default): k-means, unless the genes clearly prefer a mixture. Three Gaussian mixtures are fitted
+        beside it, with one covariance for all domains, drawn toward a sphere by .05, .5 and 1. The inertia of the table
+        of domains by genes says how far domains differ in gene composition; a mixture for which it is more than 1 %
+        above that of k-means is taken. Whether to cut tissue across the directions in which
+        spots vary (k-means) or across those in which they lie apart (.05), the embedding does not say. The table is of
+        counts in ``layers["counts"]``, as :func:`spotscape.pp.prepare` leaves them, else of ``X``, of which a logarithm
+        is undone; without expression, or with negative values, it is k-means.
+        ``"kmeans"``: best of 10 to 100 k-means runs.
         ``"gmm"``: Gaussian mixture with one covariance for all domains, which is what R's mclust calls EEE, by maximum
-        likelihood from many starts; the better one for :func:`spotscape.tl.smoothed_pca` on layered tissue, and on
-        simulated tissue.
+        likelihood from many starts; the better one for :func:`spotscape.tl.smoothed_pca` on layered tissue.
         ``"leiden"``: communities of the neighbour graph of the embedding; with ``n_domains``, the resolution is
         searched for, and should none give exactly that number, the nearest clusters are merged (or the widest split)
         until it is met.
@@ -77,11 +83,12 @@ def domains(
 
     - ``obs[key_added]`` : category of strings ``"0"``, ``"1"``, ... in natural order, shape ``(n_obs,)``. ``"0"`` is
       the largest domain; domains of equal size are in the order of their first spots.
-    - ``obs[f"{key_added}_confidence"]`` : float32, for ``method="gmm"`` only: posterior probability of the domain that
-      the spot was given. k-means and Leiden have none, and one of an earlier call is removed;
-      :func:`spotscape.tl.consensus_domains` has one for any clusterer.
-    - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: inertia, mean log-likelihood
-      per spot, or leiden's resolution; and its value).
+    - ``obs[f"{key_added}_confidence"]`` : float32, for ``"auto"`` and ``"gmm"``: probability of the domain
+      that the spot was given; where k-means was taken, that of equal spheres around its centres. Other methods have
+      none, and one of an earlier call is removed; :func:`spotscape.tl.consensus_domains` has one for any clusterer.
+    - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: inertia of gene composition,
+      inertia of k-means, mean log-likelihood per spot, or leiden's resolution; and its value); for ``"auto"`` also
+      ``chosen``, ``compared`` (the inertia of each) and ``expression``, where the genes were read.
     - ``uns["n_domains"]`` : the record of :func:`spotscape.tl.choose_n_domains`, only if it was run here.
 
     Raises
@@ -118,7 +125,8 @@ def domains(
 
     References
     ----------
-    Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports 2019.
+    Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports
+    2019; Greenacre, *Correspondence Analysis in Practice*, 2017 (inertia).
     """
     require_data(adata)
     require_choice(method, "method", _METHODS)
@@ -131,7 +139,11 @@ def domains(
     chosen: dict[str, dict[str, Any]] = {}
     if n_domains is None and method != "leiden":
         n_domains, chosen = stored_or_chosen(adata, embedding, use_rep, source)
-    found = _cluster(embedding, n_domains, method, source, resolution=resolution, n_neighbors=n_neighbors)
+    extra: dict[str, Any] = {}
+    if n_domains is not None and method == "auto":
+        found, extra = cluster_by_genes(adata, embedding, use_rep, n_domains, source)
+    else:
+        found = _cluster(embedding, n_domains, method, source, resolution=resolution, n_neighbors=n_neighbors)
     params: dict[str, str | float | None] = {
         "method": method,
         "n_domains": n_domains,
@@ -145,7 +157,7 @@ def domains(
     columns: dict[str, Any] = {key_added: categories(found.labels), **_confidence(found, key_added)}
     if found.posterior is None and key_added in target.uns:
         remove(target, "obs", keys.confidence_of(key_added))
-    records = {**chosen, key_added: record(params, criterion=criterion)}
+    records = {**chosen, key_added: record(params, criterion=criterion, **extra)}
     write(target, {"obs": columns, "uns": records})
     return target if copy else None
 

@@ -183,3 +183,64 @@ def test_input_stays_as_it_is() -> None:
     gaussian_mixture(points, 3)
     np.testing.assert_array_equal(points, before)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+def stripes(seed: int = 0, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Two groups that lie apart in a direction of little variance."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(2, size=n)
+    return np.c_[rng.normal(0, 5, n), group + rng.normal(0, 0.15, n)], group
+
+
+class TestShrinkage:
+    def test_none_cuts_where_points_lie_apart_and_all_of_it_where_they_vary(self) -> None:
+        points, group = stripes()
+        apart, varying = (gaussian_mixture(points, 2, shrinkage=each).labels for each in (0.0, 1.0))
+        assert max((apart == group).mean(), (apart != group).mean()) == 1
+        assert max((varying == group).mean(), (varying != group).mean()) < 0.6
+        right = points[:, 0] > 0
+        assert max((varying == right).mean(), (varying != right).mean()) > 0.95
+
+    def test_steps_at_one_are_those_of_spheres(self) -> None:
+        """By hand: equal spheres, whose variance is the mean squared distance to the own mean over dimensions."""
+        points = blobs(3)
+        points -= points.mean(axis=0)
+        em = TiedEM(points, 0.0, shrinkage=1.0)
+        labels = np.arange(len(points)) % 4
+        mixture = em.start(labels, 4)
+        means = np.stack([points[labels == one].mean(axis=0) for one in range(4)])
+        variance = ((points - means[labels]) ** 2).mean()
+        np.testing.assert_allclose(mixture.covariance, variance * np.eye(6), atol=1e-12)
+        logits = -((points[:, None] - means) ** 2).sum(axis=2) / (2 * variance) + np.log(mixture.weights)
+        expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+        np.testing.assert_allclose(em.posterior(mixture), expected / expected.sum(axis=1, keepdims=True), atol=1e-10)
+
+    def test_the_sphere_is_one_in_the_units_before_scaling(self) -> None:
+        points = blobs(4)
+        points -= points.mean(axis=0)
+        scale = points.std(axis=0)
+        labels = np.arange(len(points)) % 3
+        raw = TiedEM(points, 0.0, shrinkage=0.3).start(labels, 3)
+        scaled = TiedEM(points / scale, 0.0, shrinkage=0.3, scale=scale).start(labels, 3)
+        np.testing.assert_allclose(scaled.covariance * np.outer(scale, scale), raw.covariance, atol=1e-12)
+
+    @pytest.mark.parametrize("shrinkage", [0.05, 0.5, 1.0])
+    def test_rotation_and_one_unit_for_all_do_not_matter(self, shrinkage: float) -> None:
+        points = blobs(5)
+        rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+        first = gaussian_mixture(points, 4, shrinkage=shrinkage)
+        again = gaussian_mixture(100 * points @ rotation, 4, shrinkage=shrinkage)
+        assert (first.labels == again.labels).mean() > 0.99
+
+    def test_of_a_large_tissue_is_found_on_a_sample(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        points, _ = stripes(1, 600)
+        whole = gaussian_mixture(points, 2, shrinkage=1.0)
+        monkeypatch.setattr(_mixture, "_SEARCH_POINTS", 300)
+        sampled = gaussian_mixture(points, 2, shrinkage=1.0)
+        assert (whole.labels == sampled.labels).mean() > 0.98
+        assert sampled.value == pytest.approx(whole.value, abs=1e-3)
+
+    @pytest.mark.parametrize("shrinkage", [-0.1, 1.1, np.nan])
+    def test_outside_its_range(self, shrinkage: float) -> None:
+        with pytest.raises(ValueError, match=r"shrinkage=.* lies outside \[0, 1\]"):
+            gaussian_mixture(blobs(0), 2, shrinkage=shrinkage)

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from spotscape.nn.clustering import by_size, gaussian_mixture, kmeans, make_exactly, search_resolution
+from spotscape.nn.clustering import (
+    by_size,
+    gaussian_mixture,
+    kmeans,
+    make_exactly,
+    search_resolution,
+    soft_assignment,
+)
 
 
 def test_labels_go_by_size_then_first_point() -> None:
@@ -93,3 +100,21 @@ def test_the_nearest_number_above_is_taken_where_none_fits() -> None:
     assert len(np.unique(labels)) == 6
     labels, _ = search_resolution(lambda r: np.arange(1000) % min(3, 1 + int(r)), 5)
     assert len(np.unique(labels)) == 3
+
+
+class TestSoftAssignment:
+    def test_by_hand(self) -> None:
+        """Means .5 and 3.5, variance .25: at 0 the logits are -.5 and -24.5, and at 1 they are -.5 and -12.5."""
+        points = np.array([[0.0], [1.0], [3.0], [4.0]])
+        found = soft_assignment(points, np.array([0, 0, 1, 1]))
+        np.testing.assert_allclose(found[0, 1], 1 / (1 + np.exp(24)), rtol=1e-9)
+        np.testing.assert_allclose(found[1, 1], 1 / (1 + np.exp(12)), rtol=1e-9)
+        np.testing.assert_allclose(found.sum(axis=1), 1)
+
+    def test_the_own_cluster_of_kmeans_is_the_most_probable(self) -> None:
+        points = np.random.default_rng(0).normal(size=(200, 3))
+        found = kmeans(points, 5)
+        np.testing.assert_array_equal(soft_assignment(points, found.labels).argmax(axis=1), found.labels)
+
+    def test_clusters_of_single_points_are_certain(self) -> None:
+        np.testing.assert_array_equal(soft_assignment(np.eye(3), np.arange(3)), np.eye(3))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from spotscape.nn.clustering._composition import composition_inertia
 from spotscape.nn.clustering._consensus import consensus_clusterings
 from spotscape.nn.clustering._ensemble import Consensus, combine_clusterings
-from spotscape.nn.clustering._kmeans import kmeans
+from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
 from spotscape.nn.clustering._resolution import search_resolution
@@ -17,11 +18,13 @@ __all__ = [
     "by_size",
     "check_points",
     "combine_clusterings",
+    "composition_inertia",
     "consensus_clusterings",
     "gaussian_mixture",
     "kmeans",
     "make_exactly",
     "pick_number",
     "search_resolution",
+    "soft_assignment",
     "stability_curve",
 ]

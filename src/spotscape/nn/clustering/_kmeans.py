@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import numpy as np
+from scipy.special import softmax
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _FEWEST_STARTS, _MOST_STARTS, _STARTED_POINTS = 10, 100, 200_000
 
@@ -58,3 +55,32 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
         model = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(values)
         labels, _ = by_size(make_exactly(model.labels_, values, n_clusters))
     return Clustering(labels, "inertia", float(model.inertia_))
+
+
+def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How sure the clusters of k-means are: as of a mixture of equal spheres around their means.
+
+    Parameters
+    ----------
+    points
+        Shape ``(n, d)``.
+    labels
+        Cluster of each point, int64 ``(n,)`` from 0, none empty.
+
+    Returns
+    -------
+    Probability of each cluster for each point, ``(n, n_clusters)``, float64. The spheres have the variance that the
+    clusters have on average; it falls off as a Gaussian with the distance to the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn.clustering import soft_assignment
+    >>> soft_assignment(np.array([[0.0], [1.0], [3.0], [4.0]]), np.array([0, 0, 1, 1])).round(3).tolist()
+    [[1.0, 0.0], [0.998, 0.002], [0.002, 0.998], [0.0, 1.0]]
+    """
+    values = np.asarray(points, dtype=np.float64)
+    centres = np.stack([values[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
+    variance = max(float(((values - centres[labels]) ** 2).mean()), np.finfo(np.float64).tiny)
+    closeness = values @ centres.T - 0.5 * (centres**2).sum(axis=1)
+    return np.asarray(softmax(closeness / variance, axis=1))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from spotscape._core.validation import require_in_range
 from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
 from spotscape.nn.clustering._starts import partitions, whiten
 from spotscape.nn.clustering._tied import TiedEM
@@ -36,7 +37,9 @@ _RIDGE = 1e-8
 Candidate = tuple["TiedMixture", float]
 
 
-def gaussian_mixture(points: np.ndarray, n_clusters: int, *, tol: float = 1e-6, seed: int = 0) -> Clustering:
+def gaussian_mixture(
+    points: np.ndarray, n_clusters: int, *, shrinkage: float = 0.0, tol: float = 1e-6, seed: int = 0
+) -> Clustering:
     r"""Fit a Gaussian mixture with one covariance for all components by maximum likelihood.
 
     .. math:: p(x) = \sum_k w_k \, \mathcal N(x; m_k, \Sigma)
@@ -55,6 +58,11 @@ def gaussian_mixture(points: np.ndarray, n_clusters: int, *, tol: float = 1e-6, 
         Shape ``(n, d)``, finite.
     n_clusters
         Number of components, at least 2 and at most the number of distinct points.
+    shrinkage
+        Between 0 and 1: how far the covariance is drawn toward a sphere of the same trace, in the units of ``points``.
+        0 is maximum likelihood with any covariance, in which the units are of no account; 1 with a sphere, which is
+        k-means with soft clusters of unequal size. Between them clusters are cut across directions in which they lie
+        apart (0) or in which the points vary (1).
     tol
         EM stops when the mean log-likelihood per point rises by less.
     seed
@@ -71,7 +79,7 @@ def gaussian_mixture(points: np.ndarray, n_clusters: int, *, tol: float = 1e-6, 
     TypeError
         If ``n_clusters`` is not an integer.
     ValueError
-        If ``points`` or ``n_clusters`` do not allow it.
+        If ``points`` or ``n_clusters`` do not allow it, or ``shrinkage`` is not between 0 and 1.
 
     Examples
     --------
@@ -86,34 +94,29 @@ def gaussian_mixture(points: np.ndarray, n_clusters: int, *, tol: float = 1e-6, 
     Scrucca et al., *mclust 5*, The R Journal 2016 (model EEE).
     """
     values = check_points(points, n_clusters)
+    require_in_range(shrinkage, "shrinkage", low=0, high=1)
     raw, scale = _centre(values, np.finfo(_float_type(points)).eps)
-    standardised = raw / scale
+    em = TiedEM(raw / scale, _RIDGE, shrinkage=shrinkage, scale=scale)
     with threadpool_limits(1):
-        mixture, log_likelihood = _search(raw, standardised, n_clusters, tol, np.random.default_rng(seed))
-        posterior = TiedEM(standardised, _RIDGE).posterior(mixture)
-        labels, posterior = _harden(posterior, values)
+        mixture, log_likelihood = _search(raw, em, n_clusters, tol, np.random.default_rng(seed))
+        labels, posterior = _harden(em.posterior(mixture), values)
     return Clustering(labels, "log_likelihood", log_likelihood - float(np.log(scale).sum()), posterior)
 
 
-def _search(
-    raw: np.ndarray, standardised: np.ndarray, n_clusters: int, tol: float, generator: np.random.Generator
-) -> Candidate:
+def _search(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator: np.random.Generator) -> Candidate:
     if len(raw) <= _SEARCH_POINTS:
-        return _climb(raw, standardised, n_clusters, tol, generator)[0]
+        return _climb(raw, em, n_clusters, tol, generator)[0]
     rows = np.sort(generator.choice(len(raw), _SEARCH_POINTS, replace=False))
-    sample = standardised[rows]
+    sample = em.points[rows]
     shift = sample.mean(axis=0)
-    candidates = _climb(raw[rows], sample - shift, n_clusters, tol, generator)
-    em = TiedEM(standardised, _RIDGE)
+    candidates = _climb(raw[rows], em.on(sample - shift), n_clusters, tol, generator)
     started = [replace(mixture, means=mixture.means + shift) for mixture, _ in candidates[:_FULL_FINALISTS]]
     return max((em.run(mixture, _FULL_ITERATIONS, tol) for mixture in started), key=lambda candidate: candidate[1])
 
 
-def _climb(
-    raw: np.ndarray, standardised: np.ndarray, n_clusters: int, tol: float, generator: np.random.Generator
-) -> list[Candidate]:
+def _climb(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator: np.random.Generator) -> list[Candidate]:
     """Local maxima of the likelihood, the highest first."""
-    em = TiedEM(standardised, _RIDGE)
+    standardised = em.points
     total = em.total + _RIDGE * np.eye(len(em.total))
     repeats = min(_MOST_REPEATS, max(1, _SMALL_ENTRIES // standardised.size))
     *plain, refining = [(repeats * n_runs, repeats * n_kept) for n_runs, n_kept in _SEARCH]

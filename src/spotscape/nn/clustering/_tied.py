@@ -45,12 +45,24 @@ class TiedEM:
         Shape ``(n, d)``, float64, with column means of zero.
     ridge
         Added to the diagonal of the covariance.
+    shrinkage
+        How far each M-step draws the covariance toward a sphere of the same trace: 0 leaves it, 1 makes it the sphere.
+    scale
+        What the columns have been divided by, ``(d,)``: the sphere is one in the units before.
     """
 
-    def __init__(self, points: np.ndarray, ridge: float) -> None:
+    def __init__(
+        self, points: np.ndarray, ridge: float, *, shrinkage: float = 0.0, scale: np.ndarray | None = None
+    ) -> None:
         self.points = points
         self.ridge = ridge
+        self.shrinkage, self.scale = shrinkage, scale
+        self.unit = np.ones(points.shape[1]) if scale is None else scale**-2.0
         self.total = points.T @ points / len(points)
+
+    def on(self, points: np.ndarray) -> TiedEM:
+        """The same on other points."""
+        return TiedEM(points, self.ridge, shrinkage=self.shrinkage, scale=self.scale)
 
     def start(self, labels: np.ndarray, n_components: int) -> TiedMixture:
         """Run the M-step from hard labels."""
@@ -111,6 +123,9 @@ class TiedEM:
         means = sums / np.maximum(counts, np.finfo(np.float64).tiny)[:, None]
         weights = counts / counts.sum()
         covariance = self.total - (means.T * weights) @ means
+        if self.shrinkage:
+            radius = (np.diag(covariance) / self.unit).mean()
+            covariance = (1 - self.shrinkage) * covariance + self.shrinkage * radius * np.diag(self.unit)
         covariance[np.diag_indices_from(covariance)] += self.ridge
         return TiedMixture(weights, means, covariance)
 
