@@ -85,10 +85,9 @@ class SpotGraph:
         keep
             Which edges count, bool ``(E,)``; self-loops always do. ``None`` keeps all.
         """
-        if keep is None:
-            weight = torch.ones(self.n_edges, device=self.indices.device)
-        else:
-            weight = (keep | self.is_loop).to(torch.float32)
+        weight = torch.ones(self.n_edges, device=self.indices.device)
+        if keep is not None:
+            weight = (keep | self.is_loop).to(weight.dtype)
         degree = torch.zeros(self.n_spots, device=weight.device).index_add_(0, self.rows, weight)
         scale = degree.rsqrt()
         return csr_tensor(self.indptr, self.indices, weight * scale[self.rows] * scale[self.indices], self.n_spots)
