@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import torch
 from torch import distributed
@@ -39,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    The exit status: 0, or 1 if the group broke, which is said with what to do.
+    The exit status: 0, or 1 if there is no group. If the group breaks, this is said with what to do, and the process
+    ends with 1.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except RuntimeError as error:
         logger.error("Process %s stops: %s", os.environ["RANK"], _explain(error, options.checkpoint))
-        return 1
+        _end(1)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -121,6 +124,18 @@ def _model(
         return SharedSpaCross(for_spacross, random_state=options.random_state), named
     config, named = choose_config(SpotscapeConfig, None, options.preset, **choice)
     return SharedSpotscape(config, random_state=options.random_state), named
+
+
+def _end(status: int) -> NoReturn:
+    """End the process as it is.
+
+    To take a broken group apart may take forever: it waits for a thread of gloo's while it holds the interpreter, which
+    that thread waits for to let go of its tensors.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _write(adata: AnnData, out: Path) -> None:
