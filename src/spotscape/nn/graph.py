@@ -80,6 +80,8 @@ class SpotGraph:
     def normalized(self, keep: Tensor | None = None) -> Tensor:
         r"""The propagation matrix :math:`\hat A = D^{-1/2}(A + I)D^{-1/2}` as a sparse CSR tensor ``(N, N)``.
 
+        Its entries have torch's default dtype, which is float32.
+
         Parameters
         ----------
         keep

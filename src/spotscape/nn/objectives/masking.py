@@ -86,7 +86,7 @@ class MaskedSpots:
     replaced
         Rows of the masked spots that take another spot's features instead, int64 ``(R,)``.
     donors
-        Rows of those other spots, int64 ``(R,)``.
+        Rows of those other spots, int64 ``(R,)``; of the whole tissue.
     donated
         The features of those other spots, ``(R, G)``, where ``features`` does not hold them; ``None`` where it does.
     """
@@ -126,7 +126,7 @@ class MaskedSpots:
             masked=self.masked[rows],
             replaced=replaced[here],
             donors=donors,
-            donated=self.features.take(donors),
+            donated=self.features.take(donors) if len(donors) else None,
         )
 
 
