@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from spotscape.nn import SpotGraph, smooth
+from spotscape.nn import Region, SpotGraph, smooth
 
 # 0 - 1 - 2, and 3 alone; a directed edge 0 -> 2 on top (row 0 hears spot 2).
 ADJACENCY = np.array([[0, 1, 1, 0], [1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
@@ -49,6 +49,20 @@ def test_dropped_edges_leave_the_degrees_too() -> None:
     thinned = ADJACENCY.copy()
     thinned[0, 2] = 0
     np.testing.assert_allclose(graph.normalized(keep).to_dense().numpy(), dense_normalized(thinned), rtol=1e-6)
+
+
+def test_in_double_precision_it_has_all_digits() -> None:
+    graph = SpotGraph.from_adjacency(sparse.csr_array(ADJACENCY))
+    keep = torch.ones(graph.n_edges, dtype=torch.bool)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        region = Region.around(graph, torch.arange(graph.n_spots), 1)
+        matrices = [graph.normalized(), graph.normalized(keep), region.normalized(), region.normalized(keep)]
+    finally:
+        torch.set_default_dtype(before)
+    for matrix in matrices:
+        np.testing.assert_allclose(matrix.to_dense().numpy(), dense_normalized(ADJACENCY), rtol=1e-14)
 
 
 def test_a_graph_is_square() -> None:

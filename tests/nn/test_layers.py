@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import nn
 
 from spotscape.nn import FeatureProjection, GraphBlock, GraphConvolution, SpotGraph, as_features
-from spotscape.nn.layers import build_seeded, calibrate_batch_norm, drop_out
+from spotscape.nn.layers import PartialDraws, build_seeded, calibrate_batch_norm, drop_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +117,13 @@ class TestDropOut:
         assert drop_out(x, 0.0, generator) is x
         assert drop_out(x, 0.9, None) is x
         assert torch.equal(generator.get_state(), state)
+
+    def test_a_part_loses_what_it_loses_within_the_whole(self) -> None:
+        x, rows = torch.randn(50, 4), torch.tensor([7, 3, 49, 0])
+        whole, part = (torch.Generator().manual_seed(5) for _ in range(2))
+        expected = drop_out(x, 0.5, whole)[rows]
+        assert torch.equal(drop_out(x[rows], 0.5, PartialDraws(part, rows, 50)), expected)
+        assert torch.equal(part.get_state(), whole.get_state())
 
     def test_gradient_flows_through_what_stays(self) -> None:
         x = torch.randn(50, 4, requires_grad=True)

@@ -1,6 +1,6 @@
-"""Spotscape on several processes, one per GPU or machine: ``torchrun -m spotscape.distributed --help``."""
+"""Both encoders on several processes, one per GPU or machine: ``torchrun -m spotscape.distributed --help``."""
 
 from spotscape.distributed._command import main
-from spotscape.models._shared import SharedSpotscape
+from spotscape.models._shared import SharedSpaCross, SharedSpotscape
 
-__all__ = ["SharedSpotscape", "main"]
+__all__ = ["SharedSpaCross", "SharedSpotscape", "main"]

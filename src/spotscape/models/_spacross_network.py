@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from spotscape.models._graph_encoder import Tissue
     from spotscape.models._spacross_config import SpaCrossConfig
+    from spotscape.nn.layers import PartialDraws
     from spotscape.nn.objectives import MaskedSpots
 
 
@@ -62,8 +63,16 @@ class SpaCrossNetwork(nn.Module):
             GraphConvolution(latent, n_features) if config.decoder == "graph" else nn.Linear(latent, n_features)
         )
 
+    @property
+    def n_hops(self) -> int:
+        """Graph convolutions between a spot and its decoded features."""
+        return 4 if isinstance(self.output, GraphConvolution) else 3
+
     def encode(
-        self, features: DenseFeatures | MaskedSpots, adjacency: Tensor, generator: torch.Generator | None = None
+        self,
+        features: DenseFeatures | MaskedSpots,
+        adjacency: Tensor,
+        generator: torch.Generator | PartialDraws | None = None,
     ) -> Tensor:
         """Embeddings, ``(N, latent)``; a generator switches dropout on."""
         x = self._finish(0, self.linear_1(features), elu, generator)
@@ -90,7 +99,11 @@ class SpaCrossNetwork(nn.Module):
         return self.decode(self.project(self.encode(features, adjacency), adjacency), adjacency)
 
     def _finish(
-        self, number: int, x: Tensor, activation: Callable[[Tensor], Tensor], generator: torch.Generator | None
+        self,
+        number: int,
+        x: Tensor,
+        activation: Callable[[Tensor], Tensor],
+        generator: torch.Generator | PartialDraws | None,
     ) -> Tensor:
         return drop_out(activation(self.norms[number](x)), self.dropout, generator)
 
@@ -118,21 +131,39 @@ class SpaCrossObjective(Objective[SpaCrossNetwork, DenseFeatures]):
         self.target = copy.deepcopy(network).requires_grad_(False) if config.target_momentum else None  # noqa: FBT003
 
     def forward(self, epoch: int) -> LossOutput:
-        config, network, features = self.config, self.network, self.tissue.features
-        masked = draw_masked(features.shape[0], config.mask_rate, self.generator)
-        rows = masked.nonzero()[:, 0]
-        embedding = network.encode(network.token(features, masked, self.generator), self.adjacency, self.generator)
-        projection = network.project(embedding, self.adjacency, masked)
+        config, network = self.config, self.network
+        masked = draw_masked(self.tissue.graph.n_spots, config.mask_rate, self.generator)
+        embedding = self._embed(network, masked)
+        projection = network.project(embedding, self.adjacency, self._here(masked))
         weighted = {}
         if config.reconstruction_weight:
-            decoded = network.decode(projection, self.adjacency, rows)
-            loss = cosine_reconstruction_loss(decoded, features.values[rows])
-            weighted["reconstruction"] = (config.reconstruction_weight, loss)
+            weighted["reconstruction"] = (config.reconstruction_weight, self._reconstruction(projection, masked))
         if config.consistency_weight:
-            weighted["consistency"] = (config.consistency_weight, self._consistency(projection[rows], masked))
+            loss = self._consistency(self._everywhere(projection)[masked], masked)
+            weighted["consistency"] = (config.consistency_weight, loss)
         if config.contrast_weight:
-            weighted["contrast"] = (config.contrast_weight, self._contrast(embedding, epoch))
+            weighted["contrast"] = (config.contrast_weight, self._contrast(self._everywhere(embedding), epoch))
         return LossOutput.weighted(weighted)
+
+    def _embed(self, network: SpaCrossNetwork, masked: Tensor | None = None) -> Tensor:
+        """Embeddings of the spots at hand, ``(n, latent)``: those of a view with masked spots and dropout, or as is."""
+        features, generator = self.tissue.features, self.generator
+        if masked is None:
+            return network.encode(features, self.adjacency)
+        return network.encode(network.token(features, masked, generator), self.adjacency, generator)
+
+    def _here(self, of_each: Tensor) -> Tensor:
+        """The part of something known of each spot, ``(N,)``, that the spots at hand have, ``(n,)``: all of it."""
+        return of_each
+
+    def _everywhere(self, values: Tensor) -> Tensor:
+        """The rows of all spots, ``(N, d)``, from those at hand, ``(n, d)``: the same."""
+        return values
+
+    def _reconstruction(self, projection: Tensor, masked: Tensor) -> Tensor:
+        rows = masked.nonzero()[:, 0]
+        decoded = self.network.decode(projection, self.adjacency, rows)
+        return cosine_reconstruction_loss(decoded, self.tissue.features.values[rows])
 
     def _consistency(self, projection: Tensor, masked: Tensor) -> Tensor:
         """How far masked spots agree with the target encoder, to which exactly these are shown."""
@@ -141,15 +172,14 @@ class SpaCrossObjective(Objective[SpaCrossNetwork, DenseFeatures]):
             follow(self.target, self.network, self.config.target_momentum)
             target = self.target
         with torch.no_grad():
-            seen = target.token(self.tissue.features, ~masked, self.generator)
-            embedding = target.encode(seen, self.adjacency, self.generator)[masked]
+            embedding = self._everywhere(self._embed(target, ~masked))[masked]
         negatives = draw_others(len(embedding), self.config.n_negatives, self.generator)
         return consistency_loss(projection, embedding, negatives)
 
     def _contrast(self, embedding: Tensor, epoch: int) -> Tensor:
         if epoch % self.config.refresh_every == 0:
             with torch.no_grad():
-                found = self.network.encode(self.tissue.features, self.adjacency)
+                found = self._everywhere(self._embed(self.network))
             self.neighborhoods.current = self._find_neighborhoods(found)
         known = self.neighborhoods.current
         if self.config.pairing == "all":

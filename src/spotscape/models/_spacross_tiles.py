@@ -43,14 +43,13 @@ class TiledSpaCrossObjective(SpaCrossObjective):
     ) -> None:
         super().__init__(network, tissue, config, generator)
         self.plan = plan
-        self.n_hops = 4 if config.decoder == "graph" else 3
         n_steps = plan.n_steps(config.max_epochs)
         self.refresh_steps = max(1, round(config.refresh_every * n_steps / config.max_epochs))
         self.register_buffer("known", torch.zeros(tissue.graph.n_spots, config.latent_size))
 
     def forward(self, epoch: int) -> LossOutput:
         config, network = self.config, self.network
-        region = Region.around(self.tissue.graph, self.plan.batch(epoch), self.n_hops)
+        region = Region.around(self.tissue.graph, self.plan.batch(epoch), network.n_hops)
         features, adjacency, n_inside = self.tissue.features.take(region.spots), region.normalized(), region.n_inside
         masked = draw_masked(region.n_spots, config.mask_rate, self.generator)
         rows = masked[:n_inside].nonzero()[:, 0]
@@ -96,7 +95,7 @@ class TiledSpaCrossObjective(SpaCrossObjective):
         """Embed all spots, batch by batch, with the statistics of each."""
         first = step - step % self.plan.n_batches
         for number in range(first, first + self.plan.n_batches):
-            region = Region.around(self.tissue.graph, self.plan.batch(number), self.n_hops)
+            region = Region.around(self.tissue.graph, self.plan.batch(number), self.network.n_hops)
             with counting(self.network, region.n_inside):
                 values = self.network.encode(self.tissue.features.take(region.spots), region.normalized())
             self.get_buffer("known")[region.inside] = values[: region.n_inside].float()

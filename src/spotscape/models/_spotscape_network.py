@@ -13,6 +13,7 @@ from spotscape.nn.features import FeatureMatrix
 from spotscape.nn.layers import GraphBlock
 from spotscape.nn.normalization import SpotNorm
 from spotscape.nn.objectives import PrototypeBank, prototype_loss, reconstruction_loss, scaling_loss, telescope_loss
+from spotscape.nn.precision import at_least_float32
 from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class SpotscapeObjective(Objective[SpotscapeNetwork, FeatureMatrix]):
     def forward(self, epoch: int) -> LossOutput:
         config = self.config
         views = [self._embed_view() for _ in range(2)]
-        first, second = (view.float() for view in views)
+        first, second = map(at_least_float32, views)
         weighted = {"telescope": (config.telescope_weight, telescope_loss(first, second))}
         weighted["reconstruction"] = (config.reconstruction_weight, self._reconstruction(views))
         if self.tissue.slices:
@@ -89,7 +90,7 @@ class SpotscapeObjective(Objective[SpotscapeNetwork, FeatureMatrix]):
         return self.network.encode(masked, adjacency)
 
     def _reconstruction(self, views: list[Tensor]) -> Tensor:
-        hidden = [self.network.decode_hidden(view).float() for view in views]
+        hidden = [at_least_float32(self.network.decode_hidden(view)) for view in views]
         output = self.network.output
         return reconstruction_loss(self.tissue.features, hidden, output.weight.T, output.bias)
 

@@ -1,16 +1,14 @@
-r"""Spotscape in steps over tiles, and over the processes of a group.
+r"""Spotscape in steps over tiles.
 
 **What is exact.** Each region has its two-hop halo and the degrees of the whole graph, so views are those of the whole
-tissue. In a group of processes (:class:`SharedSpotscapeObjective`) one step sees all spots: statistics of normalisation
-and the Gram matrices of the telescope are summed over processes, and loss and gradients are those of a single process
-up to rounding.
+tissue.
 
-**What is an estimate.** A step over a batch of tiles (:class:`TiledSpotscapeObjective`) takes statistics of
-normalisation, reconstruction and prototypes from the batch, tiles from all over the tissue. Similarity scaling looks
-for the best matches of the batch among embeddings of all spots as they were last seen, from the second sweep on: within
-a batch a spot would have its surroundings, but not its counterpart in another slice. The telescope compares the batch
-with *all* spots: with :math:`G_b` the Gram matrices of the batch of :math:`n` spots and :math:`\bar G` their running
-mean over earlier batches, scaled to the tissue, the loss is that of
+**What is an estimate.** A step over a batch of tiles takes statistics of normalisation, reconstruction and prototypes
+from the batch, tiles from all over the tissue. Similarity scaling looks for the best matches of the batch among
+embeddings of all spots as they were last seen, from the second sweep on: within a batch a spot would have its
+surroundings, but not its counterpart in another slice. The telescope compares the batch with *all* spots: with
+:math:`G_b` the Gram matrices of the batch of :math:`n` spots and :math:`\bar G` their running mean over earlier
+batches, scaled to the tissue, the loss is that of
 
 .. math:: G = G_b + \tfrac{N - n}{N}\,\bar G, \qquad \bar G \leftarrow (1 - \tfrac nN)\,\bar G + G_b ,
 
@@ -36,8 +34,6 @@ from spotscape.nn.tiles import Region
 from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from spotscape.models._graph_encoder import Tissue
     from spotscape.models._spotscape_config import SpotscapeConfig
     from spotscape.models._spotscape_network import SpotscapeNetwork
@@ -142,68 +138,3 @@ class TiledSpotscapeObjective(SpotscapeObjective):
         if share >= len(here):
             return here
         return here[torch.randint(len(here), (share,), generator=self.generator, device=here.device)]
-
-
-class SharedSpotscapeObjective(SpotscapeObjective):
-    """The loss of a step over all spots, of which this process holds a part; each process returns that of all.
-
-    Parameters
-    ----------
-    network, tissue, config, generator
-        As for a single process, the same in all of them.
-    inside
-        Rows of the spots that this process holds, int64; every spot is in one process.
-    reduce
-        Sums a tensor over processes, and its gradient too.
-    """
-
-    def __init__(
-        self,
-        network: SpotscapeNetwork,
-        tissue: Tissue[FeatureMatrix],
-        config: SpotscapeConfig,
-        generator: torch.Generator,
-        *,
-        inside: Tensor,
-        reduce: Callable[[Tensor], Tensor],
-    ) -> None:
-        super().__init__(network, tissue, config, generator)
-        self.region = Region.around(tissue.graph, inside, N_HOPS)
-        self.reduce = reduce
-        self.around, self.own = tissue.features.take(self.region.spots), tissue.features.take(self.region.inside)
-
-    def forward(self, epoch: int) -> LossOutput:
-        config, region, total = self.config, self.region, self.reduce
-        with counting(self.network, region.n_inside, total):
-            views = [self._embed_part() for _ in range(2)]
-            hidden = [self.network.decode_hidden(view).float() for view in views]
-        first, second = (view.float() for view in views)
-        output = self.network.output
-        error = reconstruction_loss(self.own, hidden, output.weight.T, output.bias)
-        weighted = {"telescope": (config.telescope_weight, self._telescope(first, second))}
-        share = region.n_inside / self.tissue.graph.n_spots
-        weighted["reconstruction"] = (config.reconstruction_weight, total(share * error))
-        if self.tissue.slices:
-            everywhere = (self._gathered(first), self._gathered(second))
-            weighted |= self._across_slices(*everywhere, self.tissue.slices, epoch)
-        return LossOutput.weighted(weighted)
-
-    def _embed_part(self) -> Tensor:
-        """A view whose random numbers are those of a single process, in all of them."""
-        config, graph, region = self.config, self.tissue.graph, self.region
-        device, generator = graph.indices.device, self.generator
-        keep = torch.rand(self.around.shape[1], generator=generator, device=device) >= config.feature_drop
-        edges = (torch.rand(graph.n_edges, generator=generator, device=device) >= config.edge_drop) | graph.is_loop
-        degrees = torch.zeros(graph.n_spots, device=device).index_add_(0, graph.rows, edges.to(torch.float32))
-        adjacency = region.normalized(edges[region.edges], degrees[region.spots])
-        return self.network.encode(MaskedFeatures(self.around, keep), adjacency)[: region.n_inside]
-
-    def _telescope(self, first: Tensor, second: Tensor) -> Tensor:
-        own = TelescopeGrams.of_views(first, second)
-        mm, pp, pm = self.reduce(torch.stack([own.mm, own.pp, own.pm]))
-        return TelescopeGrams(mm, pp, pm, self.tissue.graph.n_spots).loss().to(first.dtype)
-
-    def _gathered(self, view: Tensor) -> Tensor:
-        """The embeddings of all processes, ``(N, d)``."""
-        everywhere = view.new_zeros(self.tissue.graph.n_spots, view.shape[1])
-        return self.reduce(everywhere.index_copy(0, self.region.inside, view))

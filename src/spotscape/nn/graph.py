@@ -80,15 +80,16 @@ class SpotGraph:
     def normalized(self, keep: Tensor | None = None) -> Tensor:
         r"""The propagation matrix :math:`\hat A = D^{-1/2}(A + I)D^{-1/2}` as a sparse CSR tensor ``(N, N)``.
 
+        Its entries have torch's default dtype, which is float32.
+
         Parameters
         ----------
         keep
             Which edges count, bool ``(E,)``; self-loops always do. ``None`` keeps all.
         """
-        if keep is None:
-            weight = torch.ones(self.n_edges, device=self.indices.device)
-        else:
-            weight = (keep | self.is_loop).to(torch.float32)
+        weight = torch.ones(self.n_edges, device=self.indices.device)
+        if keep is not None:
+            weight = (keep | self.is_loop).to(weight.dtype)
         degree = torch.zeros(self.n_spots, device=weight.device).index_add_(0, self.rows, weight)
         scale = degree.rsqrt()
         return csr_tensor(self.indptr, self.indices, weight * scale[self.rows] * scale[self.indices], self.n_spots)

@@ -32,6 +32,7 @@ from torch.nn.functional import normalize
 
 from spotscape._core.validation import require_positive_int
 from spotscape.nn.neighborhoods import Neighborhoods
+from spotscape.nn.precision import at_least_float32
 from spotscape.nn.similarity import most_similar
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def hybrid_neighborhoods(
     require_positive_int(n_similar, "n_similar")
     _check_quorum(quorum, len(clusterings))
     n_spots = graph.n_spots
-    directions = normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)
+    directions = normalize(at_least_float32(embeddings), dim=1)
     if slices is None:
         slices = torch.zeros(n_spots, dtype=torch.int64, device=embeddings.device)
     spots = torch.arange(n_spots, device=embeddings.device) if queries is None else queries.unique()

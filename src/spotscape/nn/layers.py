@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -27,7 +28,8 @@ M = TypeVar("M", bound=nn.Module)
 class GraphConvolution(GCNConv):
     r"""``Â X W`` with an adjacency that is already normalised (Kipf & Welling 2017).
 
-    Propagation stays in float32 under autocast: sums over neighbours are memory-bound, and rounding them gains nothing.
+    Propagation stays in the precision of the adjacency under autocast: sums over neighbours are memory-bound, and
+    rounding them gains nothing.
 
     Shapes: ``x`` is ``(N, F_in)``, a tensor or a feature matrix; ``edge_index`` the sparse CSR ``(N, N)`` from
     :meth:`~spotscape.nn.SpotGraph.normalized`; the output is ``(N, F_out)``.
@@ -50,7 +52,7 @@ class GraphConvolution(GCNConv):
 
 def _propagated(adjacency: Tensor, x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
-        return cast("Tensor", _Propagation.apply(adjacency, x.float()))  # type: ignore[no-untyped-call]
+        return cast("Tensor", _Propagation.apply(adjacency, x.to(adjacency.dtype)))  # type: ignore[no-untyped-call]
 
 
 class _Propagation(torch.autograd.Function):
@@ -111,14 +113,37 @@ class GraphBlock(nn.Module):
         return normalised if self.linear else normalised.relu_()
 
 
-def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class PartialDraws:
+    """A generator for some rows of a tissue: they get the random numbers that are theirs among those of all rows.
+
+    Attributes
+    ----------
+    generator
+        In the same state in every process.
+    rows
+        The rows at hand, int64 ``(n,)``.
+    n_rows
+        How many there are in all.
+    """
+
+    generator: torch.Generator
+    rows: Tensor
+    n_rows: int
+
+
+def drop_out(x: Tensor, rate: float, generator: torch.Generator | PartialDraws | None) -> Tensor:
     """Set a share of the entries of ``x`` to zero and scale up the others; nothing without a generator.
 
     torch's own dropout draws from the global generator, which belongs to the user.
     """
     if generator is None or rate == 0:
         return x
-    keep = torch.rand(x.shape, generator=generator, device=x.device) >= rate
+    if isinstance(generator, PartialDraws):
+        whole = torch.rand((generator.n_rows, *x.shape[1:]), generator=generator.generator, device=x.device)
+        keep = whole[generator.rows] >= rate
+    else:
+        keep = torch.rand(x.shape, generator=generator, device=x.device) >= rate
     return x * (keep / (1 - rate)).to(x.dtype)
 
 

@@ -166,8 +166,8 @@ class Region:
         """
         weight = torch.ones(len(self.indices), device=self.indices.device)
         if keep is not None:
-            weight = (keep | (self.rows == self.indices)).to(torch.float32)
-        scale = (self.degrees if degrees is None else degrees).rsqrt()
+            weight = (keep | (self.rows == self.indices)).to(weight.dtype)
+        scale = (self.degrees if degrees is None else degrees).to(weight.dtype).rsqrt()
         values = weight * scale[self.rows] * scale[self.indices]
         return csr_tensor(self.indptr, self.indices, values, self.n_spots)
 

@@ -72,6 +72,21 @@ def test_equals_a_masked_copy(name: str, replace_rate: float) -> None:
     assert bool(mine[1].abs().sum() > 0) == (replace_rate < 1), "the token learns wherever it stands"
 
 
+@pytest.mark.parametrize("name", ["dense", "sparse", "low rank"])
+@pytest.mark.parametrize("replace_rate", [0.0, 0.5, 1.0])
+def test_a_part_is_that_of_the_whole(name: str, replace_rate: float) -> None:
+    """Also where a spot takes the features of one that is not in the part."""
+    features, _ = storages()[name]
+    view = mask_token(replace_rate)(features, draw_masked(N, 0.5, seeded()), seeded(1))
+    weight = torch.randn(GENES, 4, dtype=torch.float64, generator=seeded(2))
+    whole, found = view.matmul(weight), []
+    for rows in (torch.arange(N).flip(0)[::3], torch.arange(5), torch.arange(5, N)):
+        part = view.within(rows, features.take(rows))
+        torch.testing.assert_close(part.matmul(weight), whole[rows], rtol=1e-12, atol=1e-12)
+        found += part.donors.tolist()
+    assert bool(set(found)) == (replace_rate > 0)
+
+
 def test_by_hand() -> None:
     """Three spots of one gene, 2, 3, 5; the second takes the token 7, the third the first spot's value; weight 10."""
     features = as_features(np.array([[2.0], [3.0], [5.0]]))

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from spotscape.nn.precision import at_least_float32
+
 # A closeness of 1e-6 is an angle within 0.12 degrees of the end, and about where float32 cosines lose their digits.
 EPS = 1e-6
 
@@ -27,7 +29,7 @@ def directions(rows: Tensor) -> Tensor:
 
     A zero row has no direction: it stays zero, at right angles to everything, and its gradient stays moderate.
     """
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    rows = at_least_float32(rows)
     # A direction does not depend on this factor, so it needs no gradient; the squares of the norm cannot overflow then.
     largest = rows.detach().abs().amax(dim=1, keepdim=True)
     scaled = rows / torch.where(largest > torch.finfo(rows.dtype).tiny ** 0.5, largest, 1.0)

@@ -13,7 +13,7 @@ Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-02
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +23,8 @@ from spotscape._core.validation import require_in_range
 from spotscape.nn.objectives.others import draw_others
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from spotscape.nn.features import FeatureMatrix
 
 
@@ -84,7 +86,9 @@ class MaskedSpots:
     replaced
         Rows of the masked spots that take another spot's features instead, int64 ``(R,)``.
     donors
-        Rows of those other spots, int64 ``(R,)``.
+        Rows of those other spots, int64 ``(R,)``; of the whole tissue.
+    donated
+        The features of those other spots, ``(R, G)``, where ``features`` does not hold them; ``None`` where it does.
     """
 
     features: FeatureMatrix
@@ -92,12 +96,38 @@ class MaskedSpots:
     token: Tensor
     replaced: Tensor
     donors: Tensor
+    donated: FeatureMatrix | None = None
 
     def matmul(self, weight: Tensor) -> Tensor:
         """The masked X times ``weight``: ``(G, h)`` to ``(N, h)``."""
         seen = self.features.matmul(weight)
         product = torch.where(self.masked[:, None], self.token @ weight, seen)
-        return product.index_copy(0, self.replaced, seen[self.donors].to(product.dtype))
+        given = seen[self.donors] if self.donated is None else self.donated.matmul(weight)
+        return product.index_copy(0, self.replaced, given.to(product.dtype))
+
+    def within(self, rows: Tensor, features: FeatureMatrix) -> Self:
+        """The same view of some spots only, for one of several processes; donors may be any spots of the tissue.
+
+        Parameters
+        ----------
+        rows
+            The spots, int64 ``(n,)``.
+        features
+            Theirs, ``(n, G)``.
+        """
+        place = torch.full_like(self.masked, -1, dtype=torch.int64)
+        place[rows] = torch.arange(len(rows), device=place.device)
+        replaced = place[self.replaced]
+        here = replaced >= 0
+        donors = self.donors[here]
+        return replace(
+            self,
+            features=features,
+            masked=self.masked[rows],
+            replaced=replaced[here],
+            donors=donors,
+            donated=self.features.take(donors) if len(donors) else None,
+        )
 
 
 class MaskToken(nn.Module):

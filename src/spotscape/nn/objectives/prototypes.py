@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from spotscape.nn.clustering._spherical import lloyd_step, seeded_centres
+from spotscape.nn.precision import at_least_float32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,7 +82,7 @@ class PrototypeBank(nn.Module):
     @torch.no_grad()
     def update(self, embeddings: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Move the prototypes towards the embeddings ``(N, d)``, and return each granularity's labels, ``(N,)``."""
-        directions = normalize(embeddings.float(), dim=1)
+        directions = normalize(at_least_float32(embeddings), dim=1)
         return [self._update_one(centres, directions, generator) for centres in self.centres]
 
     def _update_one(self, centres: Tensor, directions: Tensor, generator: torch.Generator) -> Tensor:
