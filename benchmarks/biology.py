@@ -92,7 +92,7 @@ def _embedded(tissue: str, embedding: str, settings: dict[str, Any], seed: int, 
 
 def _orders(adata: AnnData, seed: int) -> Iterator[dict[str, Any]]:
     """Agreement of pseudotime with depth, for domains of the annotation and for those that are found."""
-    sp.tl.domains(adata, n_domains=7, use_rep="X", key_added="found", random_state=seed)
+    sp.tl.domains(adata, n_domains=7, method="kmeans", use_rep="X", key_added="found", random_state=seed)
     white = adata.obs["found"][adata.obs["domain"] == "WM"].value_counts().idxmax()
     for groups, root in (("annotation", "WM"), ("found", white)):
         column = "domain" if groups == "annotation" else "found"

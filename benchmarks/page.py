@@ -113,6 +113,7 @@ def speed_slices(results: pd.DataFrame) -> pd.DataFrame:
 def scale(results: pd.DataFrame) -> pd.DataFrame:
     """Processor time, memory and agreement by size and method, and how time and memory grow; a row for each size."""
     names = {"smoothed_pca": "smoothed PCA", "spotscape": "Spotscape", "spacross": "SpaCross"}
+    results = results[results["batch_size"] == "default"]
     text = pd.DataFrame(
         {
             "cells": results["cells"],

@@ -39,7 +39,7 @@ def run(name: str, out: Path) -> None:
     thin = list(tissues.thin_domains(name, adata))
     for n_hops in (1, 3):
         sp.tl.smoothed_pca(adata, n_hops=n_hops, key_added="X_floor")
-        sp.tl.domains(adata, n_domains=truth.nunique(), use_rep="X_floor", key_added="found")
+        sp.tl.domains(adata, n_domains=truth.nunique(), method="kmeans", use_rep="X_floor", key_added="found")
         for n_passes in PASSES:
             if n_passes:
                 sp.tl.refine_domains(adata, key="found", n_passes=n_passes)

@@ -33,7 +33,7 @@ COLORS = {"floor": "#8A8A8A", "smoothed_pca": "#009E73", "spotscape": "#0072B2",
 MARKERS = {"floor": "D", "smoothed_pca": "^", "spotscape": "o", "spacross": "s"}
 NAMES = {"floor": "best floor", "smoothed_pca": "smoothed PCA", "spotscape": "Spotscape", "spacross": "SpaCross"}
 PURPOSE = {"choose": "to choose by", "confirm": "to confirm on"}
-CLUSTERER_NAMES = {"kmeans": "k-means", "gmm": "tied mixture"}
+CLUSTERER_NAMES = {"auto": "chosen by genes", "kmeans": "k-means", "gmm": "tied mixture"}
 PLACES = {
     "accuracy_boundary": "accuracy at boundaries",
     "accuracy_interior": "accuracy elsewhere",
@@ -87,7 +87,7 @@ def agreement(rows: pd.DataFrame) -> Figure | None:
     places = _places(means)
     if not places:
         return None
-    with sheet(2, _height(places), sharey=True) as (figure, axes):
+    with sheet(len(CLUSTERERS), _height(places), width=12.5, sharey=True) as (figure, axes):
         for axis, clusterer in zip(axes[0], CLUSTERERS, strict=True):
             _rows_of_tissues(axis, places)
             _dots(axis, means[means["clusterer"] == clusterer], places)
@@ -98,7 +98,7 @@ def agreement(rows: pd.DataFrame) -> Figure | None:
 
 
 def difference(rows: pd.DataFrame) -> Figure | None:
-    """ARI minus the best of the floor under either clusterer, with what is asked of the defaults."""
+    """ARI minus the best of the floor under any clusterer, with what is asked of the defaults."""
     found = differences(rows)
     places = _places(found)
     if not places:
@@ -106,16 +106,14 @@ def difference(rows: pd.DataFrame) -> Figure | None:
     spread = found["sd"].fillna(0)
     low = min(-0.06, (found["difference"] - spread).min() - 0.02)
     high = max(0.08, (found["difference"] + spread).max() + 0.02)
-    with sheet(2, _height(places), sharey=True) as (figure, axes):
+    with sheet(len(CLUSTERERS), _height(places), width=12.5, sharey=True) as (figure, axes):
         for axis, clusterer in zip(axes[0], CLUSTERERS, strict=True):
             _rows_of_tissues(axis, places)
             axis.axvline(0, color="#555555", linewidth=1)
             axis.axvspan(-0.02, 0.03, color="#F1E9D2", linewidth=0, zorder=0.6)
             shown = found[found["clusterer"] == clusterer].assign(mean=lambda one: one["difference"])
             _dots(axis, shown, places)
-            axis.set(
-                title=CLUSTERER_NAMES[clusterer], xlabel="ARI minus best floor, either clusterer", xlim=(low, high)
-            )
+            axis.set(title=CLUSTERER_NAMES[clusterer], xlabel="ARI minus best floor, any clusterer", xlim=(low, high))
         _roles(axes[0, -1], places)
         _legend(figure, axes[0, 0], note="band: .02 below to .03 above")
     return figure
@@ -147,7 +145,7 @@ def robustness_strip(rows: pd.DataFrame, base: str) -> Figure | None:
     if not fields:
         return None
     limit = max(0.06, 1.08 * found["change"].abs().max())
-    with sheet(2, 1.5 + 0.42 * len(fields), sharey=True) as (figure, axes):
+    with sheet(len(CLUSTERERS), 1.5 + 0.42 * len(fields), width=12.5, sharey=True) as (figure, axes):
         for axis, clusterer in zip(axes[0], CLUSTERERS, strict=True):
             _stripes(axis, len(fields))
             axis.axvspan(-0.03, 0.03, color="#F1E9D2", linewidth=0, zorder=0.6)

@@ -90,7 +90,7 @@ def all_tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         tables[f"agreement_{clusterer}"] = agreement(rows, clusterer)
         tables[f"places_{clusterer}"] = places(one)
         tables[f"thin_{clusterer}"] = thin(one)
-    tables["encoders"] = encoders(scored)
+    tables["encoders"], tables["clusterers"] = encoders(scored), clusterers(scored)
     tables |= {"changes_spotscape": changes(rows, SPOTSCAPE), "changes_spacross": changes(rows, SPACROSS)}
     return tables | {f"robustness_{base}": robustness(rows, base) for base in DEFAULTS}
 
@@ -105,7 +105,7 @@ def simulated() -> pd.DataFrame:
 
 
 def agreement(rows: pd.DataFrame, clusterer: str) -> pd.DataFrame:
-    """Mean ± SD of ARI, and differences to the best floor under either clusterer."""
+    """Mean ± SD of ARI, and differences to the best floor under any clusterer."""
     means = summary.beside_floor(summary.labelled(rows))
     means = means[means["clusterer"] == clusterer]
     means["text"] = [_with_spread(*one) for one in means[["mean", "sd", "seeds"]].itertuples(index=False)]
@@ -118,6 +118,20 @@ def agreement(rows: pd.DataFrame, clusterer: str) -> pd.DataFrame:
         text = found.reindex(columns=list(SHOWN[1:])).map(lambda value: "–" if np.isnan(value) else f"{value:+.3f}")
         shown["minus floor"] = text.agg(" / ".join, axis=1)
     return _by_tissue(shown)
+
+
+def clusterers(scored: pd.DataFrame) -> pd.DataFrame:
+    """Mean ARI of each method under each clusterer, over the runs that all clusterers have."""
+    runs = scored[scored["method"].isin([*LINEAR, *DEFAULTS])]
+    wide = runs.pivot_table("ari", [*PLACE, "method", "seed"], "clusterer").reindex(columns=list(CLUSTERERS)).dropna()
+    if wide.empty:
+        return pd.DataFrame()
+    means = wide.groupby([*PLACE, "method"]).mean()
+    text = means.map("{:.3f}".format).agg(" / ".join, axis=1)
+    often = wide.groupby([*PLACE, "method"]).size()
+    text += np.where(often > 1, " (" + often.astype(str) + ")", "")
+    shown = text.unstack("method").reindex(columns=[*LINEAR, *DEFAULTS]).rename(columns=NAMES)
+    return _by_tissue(shown.fillna("–"))
 
 
 def encoders(scored: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from accuracy.tissues import ROLES, SIMULATED, is_several, parts
 if TYPE_CHECKING:
     from pathlib import Path
 
-CLUSTERERS = ("kmeans", "gmm")
+CLUSTERERS = ("auto", "kmeans", "gmm")
 PLACE = ["tissue", "annotation"]
 KEYS = ["tissue", "method", "seed", "annotation", "clusterer"]
 SCORES = ["ari", "accuracy_boundary", "accuracy_interior", "recall_thin", "f1_thin"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # What is clustered, the column that the domains found in it are written to, and the clusterer that suits it.
 EMBEDDINGS = {"X_spotscape": "spotscape_domain", "X_smoothed_pca": "smoothed_pca_domain"}
-CLUSTERERS: dict[str, Literal["kmeans", "gmm"]] = {"X_spotscape": "kmeans", "X_smoothed_pca": "gmm"}
+CLUSTERERS: dict[str, Literal["auto", "gmm"]] = {"X_spotscape": "auto", "X_smoothed_pca": "gmm"}
 
 
 def find_domains(adata: AnnData, *, n_domains: int, random_state: int) -> None:
