@@ -138,7 +138,7 @@ def test_nothing_else_is_touched(adata: ad.AnnData, method: str) -> None:
     assert (adata.X != before.X).nnz == 0
     assert {*adata.uns} == {"neighbors", "spotscape_domain"}
     assert adata.uns["neighbors"] == {"mine": 1}
-    confidence = {"spotscape_domain_confidence"} if method == "gmm" else set()
+    confidence = {"spotscape_domain_confidence"} if method in {"auto", "gmm"} else set()
     assert {*adata.obs} == {"truth", "spotscape_domain"} | confidence
     assert not adata.obsp
     np.testing.assert_array_equal(adata.obsm["X_spotscape"], before.obsm["X_spotscape"])
