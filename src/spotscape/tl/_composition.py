@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
     from spotscape._core.randomness import RandomSource
 
-# Mixtures with nearly any covariance, half of one, and a sphere.
-SHRINKAGES = (0.05, 0.5, 1.0)
-# k-means stands unless a mixture is better by this factor: differences below it say nothing.
-_CLEARLY = 1.01
+# Mixtures with nearly any covariance, half of one, and a sphere; and how much better than k-means each has to be.
+# Smaller differences go either way; the last is k-means but for soft domains of unequal size, and moves most.
+BARS = {0.05: 1.01, 0.5: 1.01, 1.0: 1.03}
 
 
 def cluster_by_genes(
@@ -37,16 +36,24 @@ def cluster_by_genes(
         logger.info("No expression in which to compare domains (%s): they are those of k-means.", origin)
         return plain, {"chosen": "kmeans"}
     seed = source.integer("gmm")
-    fits = [plain, *(gaussian_mixture(embedding, n_domains, shrinkage=each, seed=seed) for each in SHRINKAGES)]
-    names = ["kmeans", *(f"mixture_{each:g}" for each in SHRINKAGES)]
+    fits = [plain, *(gaussian_mixture(embedding, n_domains, shrinkage=each, seed=seed) for each in BARS)]
+    names = ["kmeans", *(f"mixture_{each:g}" for each in BARS)]
     inertia = composition_inertia(expression, [fit.labels for fit in fits], slices=_slices(adata, use_rep))
-    best = int(inertia.argmax()) if inertia.max() > _CLEARLY * inertia[0] else 0
-    logger.info(
-        "Of k-means and %d mixtures, took %s, by gene composition in `%s`.", len(SHRINKAGES), names[best], origin
-    )
+    best = clearly_best(inertia, np.array([*BARS.values()]))
+    logger.info("Of k-means and three mixtures, took %s, by gene composition in `%s`.", names[best], origin)
     chosen = replace(fits[best], criterion="composition_inertia", value=float(inertia[best]))
     compared = dict(zip(names, inertia.tolist(), strict=True))
     return chosen, {"chosen": names[best], "compared": compared, "expression": origin}
+
+
+def clearly_best(inertia: np.ndarray, bars: np.ndarray) -> int:
+    """The largest of those that exceed the first by the factors in ``bars``; 0 if none does.
+
+    >>> clearly_best(np.array([1.0, 1.02, 1.025]), np.array([1.01, 1.03]))
+    1
+    """
+    clear = np.where(inertia[1:] > bars * inertia[0], inertia[1:], -np.inf)
+    return int(clear.argmax()) + 1 if np.isfinite(clear).any() else 0
 
 
 def read_linear(adata: AnnData) -> tuple[Any, str]:

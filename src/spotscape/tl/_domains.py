@@ -51,7 +51,7 @@ def domains(
         ``"auto"`` (default): k-means, unless the genes clearly prefer a mixture. Three Gaussian mixtures are fitted
         beside it, with one covariance for all domains, drawn toward a sphere by .05, .5 and 1. The inertia of the table
         of domains by genes says how far domains differ in gene composition; a mixture for which it is more than 1 %
-        above that of k-means is taken. Whether to cut tissue across the directions in which
+        (the last: 3 %) above that of k-means is taken. Whether to cut tissue across the directions in which
         spots vary (k-means) or across those in which they lie apart (.05), the embedding does not say. The table is of
         counts in ``layers["counts"]``, as :func:`spotscape.pp.prepare` leaves them, else of ``X``, of which a logarithm
         is undone; without expression, or with negative values, it is k-means.
