@@ -130,8 +130,8 @@ def clusterers(scored: pd.DataFrame) -> pd.DataFrame:
     text = means.map("{:.3f}".format).agg(" / ".join, axis=1)
     often = wide.groupby([*PLACE, "method"]).size()
     text += np.where(often > 1, " (" + often.astype(str) + ")", "")
-    shown = text.unstack("method").reindex(columns=[*LINEAR, *DEFAULTS]).rename(columns=NAMES)
-    return _by_tissue(shown.fillna("–"))
+    shown = text.rename("text").reset_index().pivot_table("text", PLACE, "method", aggfunc="first")
+    return _by_tissue(shown.reindex(columns=[*LINEAR, *DEFAULTS]).rename(columns=NAMES).fillna("–"))
 
 
 def encoders(scored: pd.DataFrame) -> pd.DataFrame:

@@ -76,8 +76,8 @@ def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> from spotscape.nn.clustering import soft_assignment
-    >>> soft_assignment(np.array([[0.0], [1.0], [3.0], [4.0]]), np.array([0, 0, 1, 1])).round(3).tolist()
-    [[1.0, 0.0], [0.998, 0.002], [0.002, 0.998], [0.0, 1.0]]
+    >>> soft_assignment(np.array([[0.0], [2.0], [3.0], [5.0]]), np.array([0, 0, 1, 1])).round(3).tolist()
+    [[0.999, 0.001], [0.818, 0.182], [0.182, 0.818], [0.001, 0.999]]
     """
     values = np.asarray(points, dtype=np.float64)
     centres = np.stack([values[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
