@@ -19,7 +19,7 @@ from accuracy import plots, summary
 from accuracy.changes import SPACROSS, SPOTSCAPE, Change
 from accuracy.plots import CLUSTERER_NAMES, NAMES, PURPOSE
 from accuracy.settings import DEFAULTS, FLOORS, LINEAR, SETTINGS, Setting
-from accuracy.summary import CLUSTERERS, PLACE, SHOWN
+from accuracy.summary import CLUSTERERS, PLACE, PLAIN, SHOWN
 from accuracy.tissues import ROLES, SIMULATED, is_several
 
 TEMPLATE = Path(__file__).parent / "page.md"
@@ -142,9 +142,7 @@ def encoders(scored: pd.DataFrame) -> pd.DataFrame:
     often = groups[groups["count"] >= FEWEST_SEEDS]
     often = often.assign(text=[_with_spread(*one) for one in often[["mean", "std", "count"]].itertuples(index=False)])
     columns = {
-        (one, clusterer): f"{name}, {CLUSTERER_NAMES[clusterer]}"
-        for clusterer in CLUSTERERS
-        for one, name in names.items()
+        (one, clusterer): f"{name}, {CLUSTERER_NAMES[clusterer]}" for clusterer in PLAIN for one, name in names.items()
     }
     shown = often.pivot_table("text", PLACE, ["method", "clusterer"], aggfunc="first")
     shown = shown.reindex(columns=list(columns)).dropna()
@@ -208,7 +206,7 @@ def tried(rows: pd.DataFrame) -> pd.DataFrame:
     if found.empty:
         return found
     found["text"] = [f"{one.change:+.3f} ({one.lowest:+.3f})" for one in found.itertuples()]
-    shown = found.pivot_table("text", "method", "clusterer", aggfunc="first").reindex(columns=list(CLUSTERERS))
+    shown = found.pivot_table("text", "method", "clusterer", aggfunc="first").reindex(columns=list(PLAIN))
     first = found.drop_duplicates("method").set_index("method")
     shown = shown.loc[[name for name in SETTINGS if name in shown.index]].fillna("–").rename(columns=CLUSTERER_NAMES)
     shown.insert(0, "what is changed", [told(SETTINGS[name]) for name in shown.index])
@@ -225,7 +223,7 @@ def changes(rows: pd.DataFrame, told_of: tuple[Change, ...]) -> pd.DataFrame:
         one = found[found["method"] == change.without]
         if one.empty:
             continue
-        wide = one.pivot_table("mean", PLACE, "clusterer").reindex(columns=list(CLUSTERERS))
+        wide = one.pivot_table("mean", PLACE, "clusterer").reindex(columns=list(PLAIN))
         wide = wide.loc[sorted(wide.index, key=lambda place: (*summary.rank(place[0]), place[1]))]
         several = wide.groupby("tissue").size() > 1
         line = {"change": change.what, "why": change.why, "without": f"`{change.without}`"}

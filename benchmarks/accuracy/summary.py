@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLUSTERERS = ("auto", "kmeans", "gmm")
+# What the default chooses from at the ends; settings that were only tried are scored with these.
+PLAIN = CLUSTERERS[1:]
 PLACE = ["tissue", "annotation"]
 KEYS = ["tissue", "method", "seed", "annotation", "clusterer"]
 SCORES = ["ari", "accuracy_boundary", "accuracy_interior", "recall_thin", "f1_thin"]
