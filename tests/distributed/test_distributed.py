@@ -92,7 +92,7 @@ if size > 1:
 # rounding, which is so before a normalisation, it is compared with the whole.
 WITHIN = {"float64": (1e-12, 1e-12, 1e-12), "float32": (1e-6, 5e-5, 5e-6)}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-QUIET = {"SPOTSCAPE_PROGRESS_BAR": "false", "PYTHONWARNINGS": "ignore"}
+SAID = {"SPOTSCAPE_PROGRESS_BAR": "false", "SPOTSCAPE_VERBOSITY": "info", "PYTHONWARNINGS": "ignore"}
 
 
 def run_group(size: int, folder: Path) -> None:
@@ -203,7 +203,7 @@ def start(tissue: Path, *options: str, size: int = 2) -> list[subprocess.Popen[b
     command = [sys.executable, "-m", "spotscape.distributed", str(tissue), "--device", "cpu", *options]
     return [
         subprocess.Popen(
-            command, env=os.environ | ONE_THREAD | QUIET | group | {"RANK": str(rank)}, stdout=-1, stderr=-1
+            command, env=os.environ | ONE_THREAD | SAID | group | {"RANK": str(rank)}, stdout=-1, stderr=-1
         )
         for rank in range(size)
     ]
