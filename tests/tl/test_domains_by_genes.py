@@ -11,7 +11,6 @@ import pytest
 from scipy import sparse
 
 import spotscape as sp
-from spotscape.tl._composition import BARS, clearly_best
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,14 +77,6 @@ def test_confidence_is_that_of_the_own_domain(decides: str) -> None:
     if decides == "kmeans":
         near = np.abs(adata.obsm["X_spotscape"][:, 0] - 1.5) < 0.5
         assert confidence[near].mean() < confidence[~near].mean() - 0.05
-
-
-@pytest.mark.parametrize(
-    ("inertia", "chosen"),
-    [([1, 1.009, 1, 1.02], 0), ([1, 1.011, 1, 1.02], 1), ([1, 1.02, 1.025, 1.029], 2), ([1, 1.02, 1, 1.031], 3)],
-)
-def test_each_mixture_has_to_be_clearly_better(inertia: list[float], chosen: int) -> None:
-    assert clearly_best(np.array(inertia), np.array([*BARS.values()])) == chosen
 
 
 class TestWhereGenesAreRead:

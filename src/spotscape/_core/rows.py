@@ -144,6 +144,14 @@ class RowSource:
         return Summary(least, largest, n_broken, whole, np.concatenate(row_sums), column_sums, detected)
 
 
+def without_logarithm(matrix: Any) -> Any:
+    """``expm1`` of expression in memory, of an array of dask, or of a :class:`RowSource` as it is read."""
+    if isinstance(matrix, RowSource):
+        return matrix.changed(np.expm1)
+    # scipy's expm1 leaves zeros out, as it may.
+    return matrix.expm1() if sparse.issparse(matrix) else np.expm1(matrix)
+
+
 def is_stored(matrix: Any) -> bool:
     """Whether a matrix of an AnnData lies in a file or is a dask array, so that its rows can be read by blocks."""
     if sparse.issparse(matrix) or isinstance(matrix, np.ndarray):

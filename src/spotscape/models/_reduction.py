@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from scipy import sparse
 
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import without_logarithm
 from spotscape._core.validation import looks_like_counts, require_in_range
 from spotscape.nn.components import PrincipalComponents
 
@@ -60,7 +60,7 @@ class Reduction:
         is_log = config.linear_scale and _looks_logarithmic(expression)
         is_expression = bool(expression.min() >= 0)
         components = PrincipalComponents.fit(
-            _expm1(expression) if is_log else expression,
+            without_logarithm(expression) if is_log else expression,
             config.n_components,
             graph=adjacency if config.spatial_components else None,
             scale=is_expression and config.dispersion is not None,
@@ -72,7 +72,7 @@ class Reduction:
 
     def project(self, expression: Any) -> np.ndarray:
         """Components of spots, float32 ``(N, p)``."""
-        return self.components.project(_expm1(expression) if self.is_log else expression)
+        return self.components.project(without_logarithm(expression) if self.is_log else expression)
 
     def restore(self, decoded: np.ndarray, expression: Any) -> np.ndarray:
         """Expression in the units of the input, float32 ``(N, G)``, from decoded components ``(N, p)``."""
@@ -101,10 +101,3 @@ def to_units(decoded: np.ndarray, expression: Any) -> np.ndarray:
 def _looks_logarithmic(expression: Any) -> bool:
     """Neither counts, nor centred, nor larger than logarithms get."""
     return bool(expression.min() >= 0 and expression.max() <= _LARGEST_LOGARITHM and not looks_like_counts(expression))
-
-
-def _expm1(expression: Any) -> Any:
-    if isinstance(expression, RowSource):
-        return expression.changed(np.expm1)
-    # scipy's expm1 leaves zeros out, as it may.
-    return expression.expm1() if sparse.issparse(expression) else np.expm1(expression)

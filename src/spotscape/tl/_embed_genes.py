@@ -11,6 +11,7 @@ from scipy import sparse
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import in_memory
+from spotscape._core.rows import without_logarithm
 from spotscape._core.validation import require_finite, require_key, require_nonnegative
 from spotscape.tl._remember import prepare_params, scale_of
 
@@ -106,7 +107,7 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
 
 def _total(matrix: Any, scale: str) -> float:
     if scale == "logarithm":
-        matrix = matrix.expm1() if sparse.issparse(matrix) else np.expm1(matrix)
+        matrix = without_logarithm(matrix)
     return float(matrix.sum(dtype=np.float64) / matrix.shape[0])
 
 

@@ -1,4 +1,4 @@
-"""Inertia of domains by genes: SciPy's chi-squared as oracle, slices, sources of rows, invariances."""
+"""Inertia of domains by genes: the formula as oracle, slices, sources of rows, invariances; the bars of mixtures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from scipy.stats import chi2_contingency
 
 from spotscape._core.rows import BLOCK_ROWS, RowSource
 from spotscape.nn.clustering import composition_inertia
+from spotscape.nn.clustering._composition import BARS, clearly_best
 
 
 def counts_and_labels(seed: int, n: int = 60, genes: int = 5, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -21,11 +21,12 @@ def counts_and_labels(seed: int, n: int = 60, genes: int = 5, k: int = 3) -> tup
 
 def chi_squared(counts: np.ndarray, labels: np.ndarray) -> float:
     table = np.stack([counts[labels == label].sum(axis=0) for label in np.unique(labels)])
-    return float(chi2_contingency(table, correction=False).statistic)
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    return float(((table - expected) ** 2 / expected).sum())
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_is_scipys_statistic_for_each_count(seed: int) -> None:
+def test_is_the_statistic_of_independence_for_each_count(seed: int) -> None:
     counts, labels = counts_and_labels(seed)
     coarse = np.minimum(labels, 1)
     expected = [chi_squared(counts, one) / counts.sum() for one in (labels, coarse)]
@@ -86,3 +87,11 @@ def test_a_finer_partition_never_explains_less(seed: int) -> None:
     finer = labels + 3 * np.random.default_rng(seed).integers(2, size=len(labels))
     coarse, fine = composition_inertia(counts, [labels, np.unique(finer, return_inverse=True)[1]])
     assert fine >= coarse - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("inertia", "chosen"),
+    [([1, 1.009, 1, 1.02], 0), ([1, 1.011, 1, 1.02], 1), ([1, 1.02, 1.025, 1.029], 2), ([1, 1.02, 1, 1.031], 3)],
+)
+def test_each_mixture_has_to_be_clearly_better(inertia: list[float], chosen: int) -> None:
+    assert clearly_best(np.array(inertia), np.array([*BARS.values()])) == chosen

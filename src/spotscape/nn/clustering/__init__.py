@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotscape.nn.clustering._composition import composition_inertia
+from spotscape.nn.clustering._composition import composition_inertia, prefer_by_composition
 from spotscape.nn.clustering._consensus import consensus_clusterings
 from spotscape.nn.clustering._ensemble import Consensus, combine_clusterings
 from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
@@ -24,6 +24,7 @@ __all__ = [
     "kmeans",
     "make_exactly",
     "pick_number",
+    "prefer_by_composition",
     "search_resolution",
     "soft_assignment",
     "stability_curve",

@@ -12,18 +12,26 @@ Over several slices the tables are those of each slice, so that what tells slice
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import chi2_contingency
 
 from spotscape._core.rows import RowSource
+from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.differential import sum_by_group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from scipy import sparse
+
+    from spotscape.nn.clustering._partition import Clustering
+
+# Shrinkage of the mixtures, nearly any covariance, half of one, and a sphere, and how much better than k-means each has
+# to be. Smaller differences go either way; the last is k-means but for soft clusters of unequal size, and moves most.
+BARS = {0.05: 1.01, 0.5: 1.01, 1.0: 1.03}
 
 
 def composition_inertia(
@@ -65,25 +73,59 @@ def composition_inertia(
     sizes = [n_slices * (int(labels.max()) + 1) for labels in partitions]
     tables = [np.zeros((size, expression.shape[1])) for size in sizes]
     start = 0
-    for block in _blocks(expression):
+    for block in expression.blocks() if isinstance(expression, RowSource) else (expression,):
         stop = start + block.shape[0]
         for number, (code, size) in enumerate(zip(codes, sizes, strict=True)):
             tables[number] += sum_by_group(block, code[start:stop], size)
         start = stop
-    return np.array([_inertia(table.reshape(n_slices, -1, table.shape[1])) for table in tables])
+    return np.array([sum(map(_chi_squared, np.split(table, n_slices))) / table.sum() for table in tables])
 
 
-def _blocks(expression: Any) -> Iterator[Any]:
-    if isinstance(expression, RowSource):
-        yield from expression.blocks()
-    else:
-        yield expression
+def prefer_by_composition(
+    plain: Clustering,
+    points: np.ndarray,
+    expression: np.ndarray | sparse.csr_array | RowSource,
+    *,
+    slices: np.ndarray | None = None,
+    seed: int = 0,
+) -> tuple[Clustering, str, dict[str, float]]:
+    """Clusters as they are, or those of a mixture of as many if they differ clearly more in gene composition.
+
+    Parameters
+    ----------
+    plain
+        Clusters by :func:`kmeans`, which a mixture has to beat.
+    points
+        What they are clusters of, ``(N, d)``.
+    expression, slices
+        As for :func:`composition_inertia`.
+    seed
+        Seed of the mixtures, which are tied and drawn toward a sphere by .05, .5 and 1.
+
+    Returns
+    -------
+    The clusters, with their inertia as ``value``; what they are of, ``"kmeans"`` or ``"mixture_0.05"`` and so on; and
+    the inertia of each.
+    """
+    fits = [plain, *(gaussian_mixture(points, plain.n_clusters, shrinkage=each, seed=seed) for each in BARS)]
+    names = ["kmeans", *(f"mixture_{each:g}" for each in BARS)]
+    inertia = composition_inertia(expression, [fit.labels for fit in fits], slices=slices)
+    best = clearly_best(inertia, np.array([*BARS.values()]))
+    chosen = replace(fits[best], criterion="composition_inertia", value=float(inertia[best]))
+    return chosen, names[best], dict(zip(names, inertia.tolist(), strict=True))
 
 
-def _inertia(tables: np.ndarray) -> float:
-    """The chi-squared statistics of the tables ``(n_tables, n_domains, n_genes)``, for each count."""
-    of_domain, of_gene = tables.sum(axis=2, keepdims=True), tables.sum(axis=1, keepdims=True)
-    total = tables.sum(axis=(1, 2), keepdims=True)
-    expected = np.divide(of_domain * of_gene, total, out=np.zeros_like(tables), where=total > 0)
-    squared = (tables - expected) ** 2
-    return float(np.divide(squared, expected, out=np.zeros_like(tables), where=expected > 0).sum() / total.sum())
+def clearly_best(inertia: np.ndarray, bars: np.ndarray) -> int:
+    """The largest of those that exceed the first by the factors in ``bars``; 0 if none does.
+
+    >>> clearly_best(np.array([1.0, 1.02, 1.025]), np.array([1.01, 1.03]))
+    1
+    """
+    clear = np.where(inertia[1:] > bars * inertia[0], inertia[1:], -np.inf)
+    return int(clear.argmax()) + 1 if np.isfinite(clear).any() else 0
+
+
+def _chi_squared(table: np.ndarray) -> float:
+    """The statistic of independence of a table, whose empty rows and columns say nothing."""
+    filled = table[table.any(axis=1)][:, table.any(axis=0)]
+    return float(chi2_contingency(filled, correction=False).statistic) if filled.size else 0.0
