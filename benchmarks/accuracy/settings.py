@@ -156,6 +156,32 @@ ABLATIONS_SPACROSS = {
     "spacross_no_clip": spacross(n_encoders=1, clip=None),
 }
 
+# What else was tried to bring SpaCross past the floor; with all encoders, and compared with `spacross`.
+SEARCH_SPACROSS = {
+    "spacross4_one_cycle": spacross(schedule="one_cycle"),
+    "spacross4_one_cycle_lr_3e-3": spacross(schedule="one_cycle", lr=3e-3),
+    "spacross4_epochs_100": spacross(max_epochs=100),
+    "spacross4_epochs_600": spacross(max_epochs=600),
+    "spacross4_momentum_0.99": spacross(target_momentum=0.99),
+    "spacross4_mask_0.5": spacross(mask_rate=0.5),
+    "spacross4_no_dropout": spacross(dropout=0.0),
+    "spacross4_no_clip": spacross(clip=None),
+    "spacross4_components_50": spacross(n_components=50),
+    "spacross4_dispersion": spacross(dispersion=0.5),
+    "spacross4_dispersion_components_15": spacross(dispersion=0.5, n_components=15),
+    "spacross4_dispersion_one_cycle": spacross(dispersion=0.5, schedule="one_cycle"),
+    "spacross4_latent_32": spacross(latent_size=32),
+    "spacross4_wide": spacross(latent_size=64, hidden_size=256, feature_size=128),
+    "spacross4_wide_one_cycle": spacross(latent_size=64, hidden_size=256, feature_size=128, schedule="one_cycle"),
+    "spacross4_reconstruction_2": spacross(reconstruction_weight=2.0),
+    "spacross4_contrast_1": spacross(contrast_weight=1.0),
+    "spacross4_consistency_0.1": spacross(consistency_weight=0.1),
+    "spacross4_no_consistency": spacross(consistency_weight=0.0),
+    "spacross4_no_contrast": spacross(contrast_weight=0.0),
+    "spacross4_only_reconstruction": spacross(consistency_weight=0.0, contrast_weight=0.0),
+    "spacross4_only_consistency": spacross(reconstruction_weight=0.0, contrast_weight=0.0),
+}
+
 # Shares below one; doubled past it they go half of the way instead.
 RATES = {"edge_drop", "feature_drop", "dropout", "mask_rate", "replace_rate", "prototype_warmup", "target_momentum"}
 LOWEST = {"n_prototypes": 2, "n_clusters": 2}
@@ -206,13 +232,23 @@ def robustness(method: str) -> dict[str, Setting]:
 
 
 ROBUSTNESS = {**robustness("spotscape"), **robustness("spacross")}
-SETTINGS = {**FLOORS, **LINEAR, **DEFAULTS, **PUBLISHED, **ABLATIONS_SPOTSCAPE, **ABLATIONS_SPACROSS, **ROBUSTNESS}
+SETTINGS = {
+    **FLOORS,
+    **LINEAR,
+    **DEFAULTS,
+    **PUBLISHED,
+    **ABLATIONS_SPOTSCAPE,
+    **ABLATIONS_SPACROSS,
+    **SEARCH_SPACROSS,
+    **ROBUSTNESS,
+}
 GROUPS = {
     "floors": tuple(FLOORS),
     "linear": tuple(LINEAR),
     "defaults": tuple(DEFAULTS),
     "published": tuple(PUBLISHED),
     "ablations": (*ABLATIONS_SPOTSCAPE, *ABLATIONS_SPACROSS),
+    "search": tuple(SEARCH_SPACROSS),
     "robustness": tuple(ROBUSTNESS),
 }
 

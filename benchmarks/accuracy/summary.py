@@ -17,6 +17,7 @@ from accuracy.settings import (
     PRESETS,
     PUBLISHED,
     ROBUSTNESS,
+    SEARCH_SPACROSS,
     SETTINGS,
 )
 from accuracy.tissues import ROLES, SIMULATED, is_several, parts
@@ -170,7 +171,7 @@ def tried_by_tissue(rows: pd.DataFrame) -> pd.DataFrame:
     bases = {
         **dict.fromkeys(ABLATIONS_SPOTSCAPE, "spotscape_one"),
         **dict.fromkeys(ABLATIONS_SPACROSS, "spacross_one"),
-        **{name: SETTINGS[name].method for name in PUBLISHED},
+        **{name: SETTINGS[name].method for name in (*PUBLISHED, *SEARCH_SPACROSS)},
         "spotscape_one": "spotscape",
         "spacross_one": "spacross",
     }
