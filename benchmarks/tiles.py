@@ -3,7 +3,7 @@
     python benchmarks/tiles.py --tissues dlpfc_151673 dlpfc_donor3 --seeds 5 --batches 8 --threads 2
 
 Trains the default with steps on all spots, and with steps over tiles, forced into so many batches, eight tiles each;
-same data, same seeds, both clusterers. `--encoders 1` trains one encoder instead of the default's.
+same data, same seeds, both clusterers. `--encoders 1` trains one encoder instead of the default's, and `--epochs` says for how long.
 """
 
 from __future__ import annotations
@@ -32,14 +32,12 @@ METHODS = {"spotscape": (sp.tl.spotscape, SpotscapeConfig), "spacross": (sp.tl.s
 
 
 def run(
-    adata: AnnData, tissue: str, method: str, *, n_batches: int, seed: int, n_encoders: int | None
+    adata: AnnData, tissue: str, method: str, *, n_batches: int, seed: int, changes: dict[str, int]
 ) -> list[dict[str, Any]]:
     """Train once and score under both clusterers."""
     tool, kind = METHODS[method]
     slices = "slice" if tissue in SLICES else None
-    config = kind.of_preset("default", several_slices=slices is not None)
-    if n_encoders is not None:
-        config = dataclasses.replace(config, n_encoders=n_encoders)
+    config = dataclasses.replace(kind.of_preset("default", several_slices=slices is not None), **changes)
     batch_size = -(-adata.n_obs // n_batches)
     started = time.process_time()
     tool(adata, library_key=slices, config=config, batch_size=batch_size, random_state=seed, key_added="X_timed")
@@ -78,11 +76,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--encoders", type=int, default=None)
+    parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     sp.settings.verbosity, sp.settings.progress_bar = "warning", False
+    changes = {"n_encoders": arguments.encoders, "max_epochs": arguments.epochs}
+    changes = {name: value for name, value in changes.items() if value is not None}
     for tissue in arguments.tissues:
         adata = None
         for seed in range(arguments.seeds):
@@ -92,8 +93,7 @@ def main() -> None:
                         continue
                     adata = read(tissue) if adata is None else adata
                     append(
-                        arguments.out,
-                        *run(adata, tissue, method, n_batches=n_batches, seed=seed, n_encoders=arguments.encoders),
+                        arguments.out, *run(adata, tissue, method, n_batches=n_batches, seed=seed, changes=changes)
                     )
     results = pd.read_csv(arguments.out)
     groups = ["tissue", "method", "encoders", "clusterer", "batches"]

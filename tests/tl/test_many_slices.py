@@ -63,15 +63,17 @@ def test_all_objectives_are_trained(adata: AnnData) -> None:
     assert adata.uns["spotscape"]["params"]["library_key"] == "slice"
 
 
-def test_several_slices_have_their_own_defaults(adata: AnnData) -> None:
+def test_several_slices_have_their_own_defaults(adata: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     sp.tl.spotscape(adata, library_key="slice", max_epochs=2)
     params = adata.uns["spotscape"]["params"]
-    assert params["n_encoders"] == SpotscapeConfig.several_slices().n_encoders == 1
-    assert SpotscapeConfig.several_slices().max_epochs > SpotscapeConfig().max_epochs
+    assert params["n_encoders"] == SpotscapeConfig.several_slices().n_encoders == 4
+    assert SpotscapeConfig.several_slices().max_epochs < SpotscapeConfig().max_epochs
     assert SpotscapeConfig.several_slices(latent_size=8).latent_size == 8
     one = adata[adata.obs["slice"] == "slice_1"].copy()
-    sp.tl.spotscape(one, library_key="slice", max_epochs=2)
-    assert one.uns["spotscape"]["params"]["n_encoders"] == SpotscapeConfig().n_encoders
+    asked = []
+    monkeypatch.setattr(SpotscapeConfig, "of_preset", lambda *_, **given: asked.append(given) or QUICK)
+    sp.tl.spotscape(one, library_key="slice")
+    assert [given["several_slices"] for given in asked] == [False]
 
 
 @pytest.mark.parametrize(("tool", "key"), [(spotscape, "X_spotscape"), (spacross, "X_spacross")])

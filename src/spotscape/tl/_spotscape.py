@@ -76,7 +76,7 @@ def spotscape(
     preset
         Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpotscapeConfig()`` for one slice, with
         one encoder instead of four (``SpotscapeConfig.large_tissue()``) for one of more than 10,000 spots, and
-        ``SpotscapeConfig.several_slices()``, one encoder trained for longer, for more. ``"paper"`` is the published
+        ``SpotscapeConfig.several_slices()``, half as many epochs, for several slices. ``"paper"`` is the published
         setting, ``SpotscapeConfig.paper()``, with the learning rate of the released runs on several slices, 5e-4, for
         more than one. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep ``use_rep`` at
         ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
