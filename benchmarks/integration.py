@@ -48,15 +48,18 @@ CONFIGS = {
     "none": _one(scaling_weight=0.0, prototype_weight=0.0, integrate=False),
     "prototypes_20": _one(n_prototypes=20),
 }
+_one_spacross = functools.partial(SpaCrossConfig, n_encoders=1)
 # On graphs within slices, and on the 3-D graph of registered ones.
 SPACROSS = {
     "spacross_2d": SpaCrossConfig.several_slices(),
     "spacross_3d": SpaCrossConfig.several_slices(),
-    "spacross_2d_no_integration": SpaCrossConfig.several_slices(integrate=False),
-    "spacross_3d_no_integration": SpaCrossConfig.several_slices(integrate=False),
-    "spacross_3d_no_contrast": SpaCrossConfig.several_slices(contrast_weight=0.0),
-    "spacross_3d_no_quorum": SpaCrossConfig.several_slices(quorum=0),
-    "spacross_3d_logarithm": SpaCrossConfig.several_slices(linear_scale=False),
+    "spacross_2d_one_encoder": _one_spacross(),
+    "spacross_3d_one_encoder": _one_spacross(),
+    "spacross_2d_no_integration": _one_spacross(integrate=False),
+    "spacross_3d_no_integration": _one_spacross(integrate=False),
+    "spacross_3d_no_contrast": _one_spacross(contrast_weight=0.0),
+    "spacross_3d_no_quorum": _one_spacross(quorum=0),
+    "spacross_3d_logarithm": _one_spacross(linear_scale=False),
 }
 LINEAR = ("pca", "pca_harmony", "pca_integrated", "floor_3", "floor_3_harmony", "floor_3_integrated")
 METHODS = (*LINEAR, *CONFIGS, *SPACROSS)

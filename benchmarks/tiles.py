@@ -3,7 +3,8 @@
     python benchmarks/tiles.py --tissues dlpfc_151673 dlpfc_donor3 --seeds 5 --batches 8 --threads 2
 
 Trains the default with steps on all spots, and with steps over tiles, forced into so many batches, eight tiles each;
-same data, same seeds, both clusterers. `--encoders 1` trains one encoder instead of the default's, and `--epochs` says for how long.
+same data, same seeds, both clusterers. `--encoders 1` trains one encoder instead of the default's, and `--epochs` says
+for how long.
 """
 
 from __future__ import annotations

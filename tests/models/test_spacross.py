@@ -871,8 +871,8 @@ class TestPublishedSettings:
         assert SpaCrossConfig.paper(mask_rate=0.3).mask_rate == 0.3
 
     def test_several_slices(self) -> None:
-        assert SpaCrossConfig.several_slices() == SpaCrossConfig(n_encoders=1)
-        assert SpaCrossConfig.several_slices(n_encoders=2, lr=0.1) == SpaCrossConfig(n_encoders=2, lr=0.1)
+        assert SpaCrossConfig.several_slices() == SpaCrossConfig(max_epochs=100)
+        assert SpaCrossConfig.several_slices(max_epochs=7, lr=0.1) == SpaCrossConfig(max_epochs=7, lr=0.1)
 
     def test_released(self) -> None:
         """The published setting, but for what is named here."""

@@ -79,9 +79,9 @@ def spacross(
         Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
         dense array. ``None`` does not.
     preset
-        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpaCrossConfig()`` for one slice, and a
-        single encoder instead of four for one of more than 10,000 spots (``SpaCrossConfig.large_tissue()``) and for
-        several slices (``SpaCrossConfig.several_slices()``). ``"paper"`` is the published setting,
+        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpaCrossConfig()`` for one slice, with
+        one encoder instead of four for one of more than 10,000 spots (``SpaCrossConfig.large_tissue()``), and
+        ``SpaCrossConfig.several_slices()``, fewer epochs, for several slices. ``"paper"`` is the published setting,
         ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
         ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
         and graph: ``sp.pp.prepare(adata, recipe="spacross")`` (for ``"released"`` with ``log1p=False``), ``use_rep``
