@@ -93,9 +93,7 @@ def main() -> None:
                     if (tissue, method, str(n_batches), str(seed)) in done(arguments.out):
                         continue
                     adata = read(tissue) if adata is None else adata
-                    append(
-                        arguments.out, *run(adata, tissue, method, n_batches=n_batches, seed=seed, changes=changes)
-                    )
+                    append(arguments.out, *run(adata, tissue, method, n_batches=n_batches, seed=seed, changes=changes))
     results = pd.read_csv(arguments.out)
     groups = ["tissue", "method", "encoders", "clusterer", "batches"]
     print(results.groupby(groups)[["ari", "cpu_seconds"]].agg(["mean", "std", "count"]).round(3).to_string())
