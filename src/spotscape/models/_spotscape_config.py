@@ -42,8 +42,8 @@ class SpotscapeConfig:
         Widths of the two graph convolutions (256 and 64 in the paper).
     n_encoders
         Encoders trained from different random weights. Distances between spots are averaged over them and the result is
-        rotated onto its leading axes. Steadier over seeds on layered Visium tissue, no different on STARmap, and as
-        many times slower; the paper trains one.
+        rotated onto its leading axes. Domains turn less on the seed, and training takes as many times as long; the
+        paper trains one.
     latent_relu
         Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
         axis, no dimension can die, and the decoder loses nothing.
