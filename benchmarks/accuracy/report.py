@@ -135,9 +135,18 @@ def clusterers(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def encoders(scored: pd.DataFrame) -> pd.DataFrame:
-    """Mean ± SD of one encoder and of the default's number of them, on single slices where both were run often."""
-    names = {"spotscape_one": "one encoder", "spotscape": "four encoders"}
-    runs = scored[scored["method"].isin(names) & ~scored["tissue"].map(is_several)]
+    """Mean ± SD of one encoder and of the default's number of them, where both were run often."""
+    found = [_encoders(scored, base) for base in DEFAULTS]
+    return pd.concat([one for one in found if len(one)]) if any(map(len, found)) else pd.DataFrame()
+
+
+def _encoders(scored: pd.DataFrame, base: str) -> pd.DataFrame:
+    names = {"one": "one encoder", base: "four encoders"}
+    # On several slices the one encoder was trained for as long as it was by default.
+    single = {f"{base}_one": False, f"{base}_one_300": True}
+    is_one = scored["method"].map(single) == scored["tissue"].map(is_several)
+    runs = scored.assign(method=scored["method"].mask(is_one, "one"))
+    runs = runs[runs["method"].isin(names)]
     groups = runs.groupby([*PLACE, "clusterer", "method"])["ari"].agg(["mean", "std", "count"]).reset_index()
     often = groups[groups["count"] >= FEWEST_SEEDS]
     often = often.assign(text=[_with_spread(*one) for one in often[["mean", "std", "count"]].itertuples(index=False)])
@@ -146,7 +155,11 @@ def encoders(scored: pd.DataFrame) -> pd.DataFrame:
     }
     shown = often.pivot_table("text", PLACE, ["method", "clusterer"], aggfunc="first")
     shown = shown.reindex(columns=list(columns)).dropna()
-    return _by_tissue(shown.set_axis(list(columns.values()), axis=1)) if len(shown) else pd.DataFrame()
+    if shown.empty:
+        return pd.DataFrame()
+    table = _by_tissue(shown.set_axis(list(columns.values()), axis=1))
+    table.insert(0, "method", NAMES[base])
+    return table
 
 
 def places(scored: pd.DataFrame) -> pd.DataFrame:
@@ -206,7 +219,7 @@ def tried(rows: pd.DataFrame) -> pd.DataFrame:
     if found.empty:
         return found
     found["text"] = [f"{one.change:+.3f} ({one.lowest:+.3f})" for one in found.itertuples()]
-    shown = found.pivot_table("text", "method", "clusterer", aggfunc="first").reindex(columns=list(PLAIN))
+    shown = found.pivot_table("text", "method", "clusterer", aggfunc="first").reindex(columns=list(CLUSTERERS))
     first = found.drop_duplicates("method").set_index("method")
     shown = shown.loc[[name for name in SETTINGS if name in shown.index]].fillna("–").rename(columns=CLUSTERER_NAMES)
     shown.insert(0, "what is changed", [told(SETTINGS[name]) for name in shown.index])

@@ -182,6 +182,12 @@ SEARCH_SPACROSS = {
     "spacross4_only_consistency": spacross(reconstruction_weight=0.0, contrast_weight=0.0),
 }
 
+# The defaults for several slices until four encoders of 100 epochs took their place.
+ONE_JOINTLY = {
+    "spotscape_one_300": spotscape(n_encoders=1, max_epochs=300),
+    "spacross_one_300": spacross(n_encoders=1, max_epochs=300),
+}
+
 # Shares below one; doubled past it they go half of the way instead.
 RATES = {"edge_drop", "feature_drop", "dropout", "mask_rate", "replace_rate", "prototype_warmup", "target_momentum"}
 LOWEST = {"n_prototypes": 2, "n_clusters": 2}
@@ -240,6 +246,7 @@ SETTINGS = {
     **ABLATIONS_SPOTSCAPE,
     **ABLATIONS_SPACROSS,
     **SEARCH_SPACROSS,
+    **ONE_JOINTLY,
     **ROBUSTNESS,
 }
 GROUPS = {
@@ -249,6 +256,7 @@ GROUPS = {
     "published": tuple(PUBLISHED),
     "ablations": (*ABLATIONS_SPOTSCAPE, *ABLATIONS_SPACROSS),
     "search": tuple(SEARCH_SPACROSS),
+    "one_jointly": tuple(ONE_JOINTLY),
     "robustness": tuple(ROBUSTNESS),
 }
 
