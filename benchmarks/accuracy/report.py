@@ -186,8 +186,15 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     found = summary.verdicts(rows)
     if found.empty:
         return found
-    names = {"better": "better method ≥ floor + .03", "worse": "both ≥ floor less .02", "steady": "both SD ≤ .03"}
-    texts = {title: [f"{n} of {of}" for n, of in found[[key, "of"]].to_numpy()] for key, title in names.items()}
+    names = {
+        "better": ("of", "better method ≥ floor + .03"),
+        "worse": ("of", "both ≥ floor less .02"),
+        "steady": ("repeated", "both SD ≤ .03"),
+    }
+    texts = {
+        title: [f"{n} of {whole}" if whole else "–" for n, whole in found[[key, of]].to_numpy()]
+        for key, (of, title) in names.items()
+    }
     shown = pd.DataFrame(texts)
     index = [f"{kind}, {PURPOSE[role]}" for _, role, kind in found.index]
     shown.insert(0, "clusterer", [CLUSTERER_NAMES[clusterer] for clusterer, *_ in found.index])

@@ -82,7 +82,7 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
 def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     """On how many tissues the defaults keep what is asked of them; by clusterer, purpose and kind of tissue.
 
-    Counted are annotations on which both defaults were measured.
+    Counted are annotations on which both defaults were measured; for the spread, from more than one seed (`repeated`).
     """
     found = differences(rows)
     found = found[found["shown"].isin(DEFAULTS)]
@@ -96,12 +96,13 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
         {
             "better": wide["difference"].max(axis=1) >= 0.03,
             "worse": wide["difference"].min(axis=1) >= -0.02,
-            "steady": wide["sd"].fillna(np.inf).max(axis=1) <= 0.03,
+            "steady": wide["sd"].max(axis=1, skipna=False) <= 0.03,
+            "repeated": wide["sd"].notna().all(axis=1),
         }
     ).reset_index()
     kept["role"] = kept["tissue"].map(ROLES)
     kept["kind"] = np.where(kept["tissue"].isin(SIMULATED), "simulated", "real")
-    groups = kept.groupby(["clusterer", "role", "kind"])[["better", "worse", "steady"]]
+    groups = kept.groupby(["clusterer", "role", "kind"])[["better", "worse", "steady", "repeated"]]
     return groups.sum().astype(int).join(groups.size().rename("of"))
 
 
