@@ -142,7 +142,7 @@ def encoders(scored: pd.DataFrame) -> pd.DataFrame:
 
 def _encoders(scored: pd.DataFrame, base: str) -> pd.DataFrame:
     names = {"one": "one encoder", base: "four encoders"}
-    # On several slices the one encoder was trained for as long as it was by default.
+    # On several slices the single encoder is the default of before, which was trained for longer.
     single = {f"{base}_one": False, f"{base}_one_300": True}
     is_one = scored["method"].map(single) == scored["tissue"].map(is_several)
     runs = scored.assign(method=scored["method"].mask(is_one, "one"))

@@ -173,8 +173,6 @@ SEARCH_SPACROSS = {
     "spacross4_latent_32": spacross(latent_size=32),
     "spacross4_wide": spacross(latent_size=64, hidden_size=256, feature_size=128),
     "spacross4_wide_one_cycle": spacross(latent_size=64, hidden_size=256, feature_size=128, schedule="one_cycle"),
-    "spacross4_reconstruction_2": spacross(reconstruction_weight=2.0),
-    "spacross4_contrast_1": spacross(contrast_weight=1.0),
     "spacross4_consistency_0.1": spacross(consistency_weight=0.1),
     "spacross4_no_consistency": spacross(consistency_weight=0.0),
     "spacross4_no_contrast": spacross(contrast_weight=0.0),

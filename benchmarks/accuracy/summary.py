@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLUSTERERS = ("auto", "kmeans", "gmm")
-# What the default chooses from at the ends; settings that were only tried are scored with these.
+# The plain ones; ablations, which came before the first, are scored with these.
 PLAIN = CLUSTERERS[1:]
 PLACE = ["tissue", "annotation"]
 KEYS = ["tissue", "method", "seed", "annotation", "clusterer"]

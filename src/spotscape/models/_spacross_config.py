@@ -183,8 +183,8 @@ class SpaCrossConfig:
     def several_slices(cls, **changes: Any) -> Self:
         """The defaults for several slices: four encoders as for one, trained for a third as long.
 
-        One encoder of three times as many epochs costs nearly the same, and is worse from some seeds (measured on four
-        slices of human cortex).
+        One encoder of 300 epochs costs three quarters of that, and is worse from some seeds (measured on four slices of
+        human cortex).
         """
         return cls(**{"max_epochs": 100, **changes})
 

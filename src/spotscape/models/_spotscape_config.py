@@ -165,8 +165,8 @@ class SpotscapeConfig:
     def several_slices(cls, **changes: Any) -> Self:
         """The defaults for several slices: four encoders as for one, trained for half as long.
 
-        One encoder of three times as many epochs costs nearly the same, but where its domains end depends on the seed
-        (measured on four slices of human cortex).
+        One encoder of 300 epochs costs three quarters of that, but where its domains end depends on the seed (measured
+        on four slices of human cortex).
         """
         return cls(**{"max_epochs": 100, **changes})
 
