@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Enough entries to recognise counts or a broken value without a second pass over a large matrix.
 _SAMPLE = 1_000_000
+# Different numbers in a column that are too many for slices if they are more than half of the spots as well.
+_MANY_SLICES = 20
 
 
 def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: str, *, hint: str = "") -> None:
@@ -126,9 +128,11 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
             f"adata = adata[adata.obs[{library_key!r}].notna()].copy()."
         )
         raise ValueError(msg)
-    if pd.api.types.is_float_dtype(column.dtype) and not (column % 1 == 0).all():
-        msg = f"adata.obs[{library_key!r}] holds fractions (dtype {column.dtype}); expected the name of a slice."
-        raise TypeError(msg)
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        found = column.nunique()
+        if (column % 1 != 0).any() or found > max(_MANY_SLICES, len(column) // 2):
+            msg = f"adata.obs[{library_key!r}] holds {found} different numbers; expected the name of a slice."
+            raise TypeError(msg)
     given = isinstance(column.dtype, pd.CategoricalDtype)
     values = (
         pd.Categorical(column)
