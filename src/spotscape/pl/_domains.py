@@ -124,7 +124,7 @@ def domains(
     """
     from spotscape.pl._sheet import Style, draw_on, draw_sheet
 
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=False)
     ncols = require_positive_int(ncols, "ncols")
     if size is not None and not size > 0:
         msg = f"size={size} must be positive; it is a multiple of the spot spacing."

@@ -130,7 +130,7 @@ def smoothed_pca(
     """
     from spotscape.models._smoothing import Smoothing
 
-    require_data(adata)
+    require_data(adata, unique=False)
     require_positive_int(n_hops, "n_hops", minimum=0)
     tissue = read_input(
         adata,

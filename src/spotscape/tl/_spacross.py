@@ -176,7 +176,7 @@ def spacross(
     """
     from spotscape.models import SpaCross, SpaCrossConfig
 
-    require_data(adata)
+    require_data(adata, unique=False)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(

@@ -168,7 +168,7 @@ def spotscape(
     """
     from spotscape.models import Spotscape, SpotscapeConfig
 
-    require_data(adata)
+    require_data(adata, unique=False)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(
