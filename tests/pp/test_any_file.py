@@ -114,7 +114,7 @@ def test_logarithms_are_refused(raw: np.ndarray, base: int | None, n_genes: int)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata, base=base)
     adata = adata[:, :n_genes].copy()
-    with pytest.raises(ValueError, match="holds logarithms.* put the counts in X, or name the layer .*counts='assume'"):
+    with pytest.raises(ValueError, match=r"holds logarithms.* name the layer .*counts='assume'"):
         sp.pp.prepare(adata)
 
 
@@ -135,7 +135,7 @@ def test_the_message_says_where_counts_are(raw: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"layers\['spliced'\] holds counts: sp.pp.prepare\(adata, layer='spliced'\)"):
         sp.pp.prepare(adata)
     adata.X = raw * 0.97
-    with pytest.raises(ValueError, match="counts divided by .* layer='spliced'"):
+    with pytest.raises(ValueError, match=r"counts divided by .* layer='spliced'"):
         sp.pp.prepare(adata)
     sc.pp.scale(adata)
     with pytest.raises(ValueError, match=r"negative values \(minimum -.*layer='spliced'"):

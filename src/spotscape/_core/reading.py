@@ -120,6 +120,17 @@ def _on_reading(adata: AnnData) -> Normalisation | None:
     return Normalisation(adata.obs[keys.FACTOR].to_numpy(dtype=np.float64), bool(entry["params"]["log1p"]))
 
 
+def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
+    """Whether expression is a logarithm, by the record of :func:`spotscape.pp.prepare` or scanpy's; else ``None``."""
+    if layer is not None:
+        return None
+    entry = adata.uns.get(keys.PREPARE)
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    if isinstance(params, Mapping) and "log1p" in params:
+        return bool(params["log1p"])
+    return True if "log1p" in adata.uns else None
+
+
 def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
     """The key of an embedding: the one named, else that of the one encoder that was run."""
     if use_rep is not None:

@@ -12,7 +12,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import read_graph
+from spotscape._core.reading import library_of_graph, read_graph
 from spotscape._core.validation import category_column, require_data, require_key, require_positive_int, slice_labels
 from spotscape.nn.refinement import majority_passes
 
@@ -119,9 +119,7 @@ def _read_graph(
     """The graph, without edges between slices unless they are asked for, and the column of the slices."""
     hint = "Build the graph first: sp.pp.spatial_neighbors_knn(adata)"
     require_key(adata.uns, neighbors_key, "adata.uns", hint=hint)
-    if library_key is None:
-        built_with = adata.uns[neighbors_key].get("params", {}).get("library_key")
-        library_key = built_with if built_with in adata.obs else None
+    library_key = library_of_graph(adata, neighbors_key, library_key)
     slices = slice_labels(adata, library_key)
     graph = read_graph(adata, neighbors_key)
     if graph is None or slices is None or across_slices:
