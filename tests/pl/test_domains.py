@@ -338,7 +338,7 @@ class TestErrors:
             ({"library_key": "no"}, KeyError, "'no' not found in adata.obs, which has"),
             ({"library_key": "depth"}, TypeError, "expected category"),
             ({"color": []}, ValueError, "color is empty"),
-            ({"size": 0}, ValueError, "size=0 must be positive"),
+            ({"size": 0}, ValueError, "size=0 lies outside"),
             ({"ncols": 0}, ValueError, "ncols=0 must be at least 1"),
             ({"palette": ["red"]}, ValueError, "palette has 1 colours for 3 categories"),
             ({"palette": {"a": "red"}}, ValueError, r"palette has no colour for the categories \['b', 'c'\]"),

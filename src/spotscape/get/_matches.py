@@ -9,12 +9,14 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_key, require_positive_int
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = None) -> pd.DataFrame:
     """Matches between slices as a table, one row for each pair of spots.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spotscape._core.arguments import public
 from spotscape._core.validation import coordinates, require_data, require_positive_int, slice_labels
 from spotscape.pl._values import Categories, Numbers, read_confidence, read_values
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spotscape.pl._panel import Slice
 
 
+@public
 def domains(
     adata: AnnData,
     *,

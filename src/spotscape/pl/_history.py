@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_key, the_one_present
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _ONE_ROW = 5
 _TITLES = {"lr": "learning rate"}
 
 
+@public
 def history(
     adata: AnnData | Mapping[str, Any],
     *,

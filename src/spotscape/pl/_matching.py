@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.geometry import evenly_spread
 from spotscape._core.validation import (
     coordinates,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Layout = Literal["beside", "above"]
 
 
+@public
 def matching(
     adata: AnnData,
     *,

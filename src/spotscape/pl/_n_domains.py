@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_key
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _COLOR, _PICKED = "#0072B2", "#CC3311"
 _COLUMNS = ("k", "mean", "sd", "bic")
 
 
+@public
 def n_domains(
     adata: AnnData,
     *,

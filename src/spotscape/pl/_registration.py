@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import geometry, keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import coordinates, require_data, require_key, slice_labels
 from spotscape.pl._palette import category_colors
 
@@ -21,6 +22,7 @@ _PANEL = 4.2
 _SIZE_IN_SPACINGS = 0.55
 
 
+@public
 def registration(
     adata: AnnData,
     *,

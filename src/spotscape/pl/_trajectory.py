@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import (
     coordinates,
     require_data,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HINT = "Make it first: sp.tl.trajectory(adata, root=...)"
 
 
+@public
 def trajectory(
     adata: AnnData,
     *,

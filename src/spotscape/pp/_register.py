@@ -8,6 +8,7 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.geometry import spacing_by_slice
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import require_choice, require_finite, require_key
@@ -26,6 +27,7 @@ _GUIDE = (
 )
 
 
+@public
 def register_slices(
     adata: AnnData,
     *,
@@ -201,6 +203,7 @@ def register_slices(
     return target if copy else None
 
 
+@public
 def apply_registration(
     adata: AnnData,
     *,

@@ -8,8 +8,9 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import combine_clusterings, gaussian_mixture, kmeans
@@ -25,6 +26,7 @@ _CLUSTERERS = {"both": ("kmeans", "gmm"), "kmeans": ("kmeans",), "gmm": ("gmm",)
 _HINT = "Train several times, sp.tl.spotscape(adata, n_restarts=5), or name embeddings by use_reps"
 
 
+@public
 def consensus_domains(
     adata: AnnData,
     *,
@@ -32,7 +34,7 @@ def consensus_domains(
     use_reps: Sequence[str] | None = None,
     method: ConsensusMethod = "both",
     key_added: str = keys.DOMAIN,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Find the domains on which several embeddings agree, and how sure each spot is of its domain.

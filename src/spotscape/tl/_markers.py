@@ -10,6 +10,7 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import in_memory, read_graph
@@ -57,6 +58,7 @@ class _Task:
     min_spots: int
 
 
+@public
 def markers(
     adata: AnnData,
     *,

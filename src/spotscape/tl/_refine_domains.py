@@ -11,6 +11,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import read_graph
 from spotscape._core.validation import category_column, require_data, require_key, require_positive_int, slice_labels
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def refine_domains(
     adata: AnnData,
     *,

@@ -10,6 +10,7 @@ import torch
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, require_positive_int
 from spotscape.nn.matching import vote
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HINT = "Embed the new slices first: sp.tl.embed(adata, model)"
 
 
+@public
 def transfer_domains(
     adata: AnnData,
     *,
