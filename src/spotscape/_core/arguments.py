@@ -85,7 +85,6 @@ def public(function: F) -> F:
     in_order = tuple(checks.get(name) for name in inspect.signature(function).parameters)
     check_writing = _writing_check(function)
 
-    @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         given = tuple(value if check is None else check(value) for check, value in zip(in_order, args, strict=False))
         args = given + args[len(given) :]
@@ -96,14 +95,8 @@ def public(function: F) -> F:
         check_writing(*args, **kwargs)
         return function(*args, **kwargs)
 
-    # As if it had been written in the module of the function, which is where doctest looks for examples.
-    inside = types.FunctionType(
-        checked.__code__,
-        function.__globals__,
-        function.__name__,
-        None,
-        checked.__closure__,  # type: ignore[attr-defined]
-    )
+    # As if it stood in the module of the function, where doctest looks for examples.
+    inside = types.FunctionType(checked.__code__, function.__globals__, function.__name__, closure=checked.__closure__)
     return cast("F", functools.update_wrapper(inside, function))
 
 
@@ -144,7 +137,7 @@ def check_fields(config: Any) -> None:
 
 
 @functools.cache
-def _checks_of_fields(kind: type) -> dict[str, Check]:
+def _checks_of_fields(kind: Any) -> dict[str, Check]:
     import sys
 
     namespace = vars(sys.modules[kind.__module__])

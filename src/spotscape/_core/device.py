@@ -31,7 +31,7 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
-def _parse(wanted: str | torch.device) -> torch.device:
+def _parse(wanted: object) -> torch.device:
     if not isinstance(wanted, (str, torch.device)):
         msg = f"device must be a text or a torch.device, not {described(wanted)}."
         raise TypeError(msg)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,7 +105,7 @@ def texts(value: Any, name: str, hint: Hint) -> list[str]:
 
 def label(value: Any, name: str, hint: Hint) -> Any:
     """The name of a slice, domain or group; compared as text, so that 1 means "1"."""
-    if isinstance(value, Integral) and not isinstance(value, (bool, np.bool_)):
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return str(int(value))
     if hint.several and _is_list(value):
         return [label(one, f"{name}[{index}]", _ONE) for index, one in enumerate(value)]

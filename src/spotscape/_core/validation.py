@@ -65,7 +65,7 @@ def require_positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
     return int(value)
 
 
-def require_choice(value: str, name: str, choices: Collection[str]) -> str:
+def require_choice(value: Any, name: str, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise a ValueError that lists them."""
     if not isinstance(value, str):
         msg = f"{name} must be one of {sorted(choices)}, not {described(value)}."
@@ -90,7 +90,7 @@ def require_in_range(
         msg = f"{name} must be a number, not {described(value)}."
         raise TypeError(msg)
     inside = (low < value if above_low else low <= value) and (value < high if below_high else value <= high)
-    if not inside or not abs(value) <= _LARGEST_NUMBER:
+    if not inside or not -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER:
         opening, closing = "(" if above_low or low == -np.inf else "[", ")" if below_high or high == np.inf else "]"
         msg = f"{name}={value} lies outside {opening}{low:g}, {high:g}{closing}."
         raise ValueError(msg)
