@@ -124,8 +124,10 @@ def _warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("once", UserWarning)
 
-        def show(message: Warning | str, *_: Any, **__: Any) -> None:
-            logger.warning("%s", " ".join(str(message).split()))
+        def show(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
+            # Those of this package name the line that called it, which is none of a library.
+            level = logging.DEBUG if "site-packages" in filename else logging.WARNING
+            logger.log(level, "%s", " ".join(str(message).split()))
 
         warnings.showwarning = show
         yield

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from spotscape._core.logging import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from anndata import AnnData
 
 _POSITIONS = ["in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
@@ -125,7 +127,8 @@ def _read_matrix(folder: Path, *names: str) -> AnnData:
 
 def _read_matrix_market(folder: Path) -> AnnData:
     # scanpy's reader of such folders takes uncompressed files for those of Cell Ranger 2, which have other names.
-    import scanpy
+    from anndata import AnnData
+    from scipy.io import mmread
 
     def path(*names: str) -> Path:
         found = next((path for name in names for path in folder.glob(f"{name}*") if path.is_file()), None)
@@ -134,9 +137,7 @@ def _read_matrix_market(folder: Path) -> AnnData:
             raise FileNotFoundError(msg)
         return found
 
-    matrix = path("matrix.mtx")
-    # scanpy takes all behind the first point of the name for the format.
-    adata = scanpy.read(matrix, ext="mtx.gz" if matrix.suffix == ".gz" else "mtx").T
+    adata = AnnData(sparse.csr_matrix(mmread(path("matrix.mtx")).T, dtype=np.float32))
     features = pd.read_csv(path("features.tsv", "genes.tsv"), sep="\t", header=None, dtype=str)
     barcodes = pd.read_csv(path("barcodes.tsv"), sep="\t", header=None, dtype=str)
     adata.obs_names = barcodes[0].to_numpy()
@@ -144,7 +145,6 @@ def _read_matrix_market(folder: Path) -> AnnData:
     adata.var["gene_ids"] = features[0].to_numpy()
     if features.shape[1] > 2:
         adata.var["feature_types"] = features[2].to_numpy()
-    adata.X = adata.X.tocsr()
     return adata
 
 
@@ -197,9 +197,12 @@ def _images(folder: Path) -> dict[str, np.ndarray]:
 def _rows_of(adata: AnnData, table: pd.DataFrame, path: Path) -> pd.DataFrame:
     missing = ~adata.obs_names.isin(table.index)
     if missing.any():
-        msg = f"{path} has no position for {missing.sum()} of {adata.n_obs} spots (such as {adata.obs_names[missing][0]})"
+        msg = (
+            f"{path} has no position for {missing.sum()} of {adata.n_obs} spots (first: {adata.obs_names[missing][0]})"
+        )
         raise ValueError(msg)
-    return table.loc[adata.obs_names]
+    rows: pd.DataFrame = table.loc[adata.obs_names]
+    return rows
 
 
 def _in_micrometres(adata: AnnData, pixel: float) -> AnnData:

@@ -64,7 +64,9 @@ def rows_of(found: Description) -> list[tuple[str, str]]:
     sizes = ", ".join(f"{name} ({size:,})" for name, size in list(found.slice_sizes.items())[:12])
     more = "" if len(found.slice_sizes) <= 12 else f" and {len(found.slice_sizes) - 12} more"
     slices = "one" if found.slices is None else f"{len(found.slice_sizes)} in obs[{found.slices!r}]: {sizes}{more}"
-    spacing = "unknown" if np.isnan(found.spacing) else f"{found.arrangement}, spacing {found.spacing:.4g}; {found.unit}"
+    spacing = (
+        "unknown" if np.isnan(found.spacing) else f"{found.arrangement}, spacing {found.spacing:.4g}; {found.unit}"
+    )
     empty = f"{found.empty_genes:,} genes and {found.empty_spots:,} spots without counts"
     return [
         ("size", f"{found.n_spots:,} spots × {found.n_genes:,} genes"),

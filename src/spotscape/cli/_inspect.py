@@ -65,7 +65,9 @@ def describe(tissue: Tissue, options: argparse.Namespace) -> Description:
     coords = _coordinates(adata, options.spatial_key, problems)
     slices = _slices(adata, coords, options.slices, problems, notes)
     sizes = {} if slices is None else {str(k): int(v) for k, v in adata.obs[slices].value_counts(sort=False).items()}
-    one = coords if slices is None or coords is None else coords[(adata.obs[slices].astype(str) == next(iter(sizes))).to_numpy()]
+    one = coords
+    if coords is not None and slices is not None:
+        one = coords[(adata.obs[slices].astype(str) == next(iter(sizes))).to_numpy()]
     shape = None if one is None else lattice(one)
     platform = tissue.platform or _platform(adata, None if shape is None else shape.kind)
     counts, totals, per_gene = _counts(adata, options.layer, problems)
@@ -74,7 +76,7 @@ def describe(tissue: Tissue, options: argparse.Namespace) -> Description:
         n_spots=adata.n_obs,
         n_genes=adata.n_vars,
         platform=platform,
-        arrangement="unknown" if shape is None else f"{shape.kind} lattice" if shape.kind != "irregular" else "irregular",
+        arrangement="unknown" if shape is None else shape.kind + " lattice" * (shape.kind != "irregular"),
         spacing=float("nan") if shape is None else shape.spacing,
         unit="" if shape is None else _unit(adata, platform),
         slices=slices,
@@ -201,8 +203,8 @@ def scalefactors(adata: AnnData) -> dict[str, Any]:
     stored = adata.uns.get("spatial")
     if not isinstance(stored, dict):
         return {}
-    entries = [entry["scalefactors"] for entry in stored.values() if isinstance(entry, dict) and "scalefactors" in entry]
-    return dict(entries[0]) if entries else {}
+    entries = (entry.get("scalefactors", {}) for entry in stored.values() if isinstance(entry, dict))
+    return dict(next(entries, {}))
 
 
 def _unit(adata: AnnData, platform: str) -> str:

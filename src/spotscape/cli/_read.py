@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spotscape._core.logging import logger
@@ -12,6 +11,7 @@ from spotscape.cli._folders import recognise
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from anndata import AnnData
 
@@ -69,8 +69,8 @@ def _read_one(path: Path, options: argparse.Namespace) -> Tissue:
     if known is None:
         held = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
         msg = (
-            f"{path} is no output folder of Visium, Visium HD, Xenium, MERSCOPE or CosMx, and no zarr; it holds {held}. "
-            "Read it with another tool and save it as .h5ad"
+            f"{path} is no output folder of Visium, Visium HD, Xenium, MERSCOPE or CosMx, and no zarr; it "
+            f"holds {held}. Read it with another tool and save it as .h5ad"
         )
         raise ValueError(msg)
     platform, place = known

@@ -12,7 +12,6 @@ from datetime import datetime
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from spotscape.cli._resources import duration
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
@@ -84,7 +84,8 @@ class Report:
 
     @property
     def _column(self) -> pd.Series:
-        return self.adata.obs[keys.DOMAIN]
+        column: pd.Series = self.adata.obs[keys.DOMAIN]
+        return column
 
     @property
     def _sureness(self) -> np.ndarray | None:
@@ -104,14 +105,16 @@ class Report:
         if self._sureness is None:
             return f"{text} {chosen}"
         unsure = float((self._sureness < _UNSURE).mean())
-        return f"{text} {chosen} {unsure:.0%} of the spots have a confidence below {_UNSURE:g}, most of them at borders."
+        share = "No spot has" if unsure == 0 else f"{max(unsure, 0.001):.1%} of the spots have"
+        return f"{text} {chosen} {share} a confidence below {_UNSURE:g}."
 
     def _tiles(self) -> Iterable[tuple[str, str]]:
         yield str(len(self._column.cat.categories)), "domains"
         yield f"{self.found.n_spots:,}", "spots"
         if self.found.slices:
             yield str(len(self.found.slice_sizes)), "slices"
-        used = int(self.adata.var["highly_variable"].sum()) if "highly_variable" in self.adata.var else self.found.n_genes
+        chosen = self.adata.var.get("highly_variable")
+        used = self.found.n_genes if chosen is None else int(chosen.sum())
         yield f"{used:,}", f"genes used of {self.found.n_genes:,}"
         if self._sureness is not None:
             yield f"{self._sureness.mean():.2f}", "mean confidence"
@@ -124,22 +127,24 @@ class Report:
         colours = self.adata.uns[f"{keys.DOMAIN}_colors"]
         genes = self._best_genes()
         sizes = self._column.value_counts(sort=False)
-        rows = []
+        rows, largest = [], sizes.max() / len(self._column)
         for name, colour in zip(self._column.cat.categories, colours, strict=True):
             share = sizes[name] / len(self._column)
             sure = None if self._sureness is None else self._sureness[(self._column == name).to_numpy()].mean()
             chips = "".join(f'<span class="gene">{escape(gene)}</span>' for gene in genes.get(str(name), ()))
             rows.append(
                 f'<tr><td class="name"><i class="swatch" style="background:{colour}"></i>{escape(str(name))}</td>'
-                f'<td class="num">{sizes[name]:,}</td>'
-                f'<td class="num">{share:.1%}<span class="bar" style="width:{max(1, 56 * share):.0f}px"></span></td>'
-                + ("" if sure is None else f'<td class="num">{sure:.2f}</td>')
+                f'<td class="num less">{sizes[name]:,}</td>'
+                f'<td class="num">{share:.1%}<span class="bar less">'
+                f'<i style="width:{100 * share / largest:.0f}%"></i></span></td>'
+                + ("" if sure is None else f'<td class="num less">{sure:.2f}</td>')
                 + (f'<td class="genes">{chips or "–"}</td>' if genes else "")
                 + "</tr>"
             )
-        heads = ["domain", "#spots", "#share", *(["#confidence"] if self._sureness is not None else [])]
+        heads = ["domain", "#spots.less", "#share", *(["#confidence.less"] if self._sureness is not None else [])]
         heads += ["genes higher than elsewhere"] if genes else []
-        return _section("Domains", "", _picture(figure, "The domains on the tissue") + _table(heads, rows))
+        body = _picture(figure, "The domains on the tissue") + _table(heads, rows)
+        return _section("Domains", "", body if self.found.slices else f'<div class="pair">{body}</div>')
 
     def _titles(self) -> str | None:
         return None if self.found.slices else ""
@@ -162,26 +167,25 @@ class Report:
         import spotscape
 
         name = keys.confidence_of(keys.DOMAIN)
-        figure = spotscape.pl.domains(
-            self.adata, color=name, vmin=0, vmax=1, title=self._titles(), **self._library()
-        )
+        figure = spotscape.pl.domains(self.adata, color=name, vmin=0, vmax=1, title=self._titles(), **self._library())
         text = (
             "The share of trainings and clusterers that agree on the domain of a spot."
             if self.options.restarts > 1
-            else "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it. It does "
-            "not say how another training would have cut the tissue: <code>--restarts 5</code> does."
+            else "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it. It "
+            "does not say how another training would have cut the tissue: <code>--restarts 5</code> does."
         )
         return _section("Confidence", text, _picture(figure, "Confidence on the tissue"))
 
     def _number(self) -> str:
         if keys.N_DOMAINS not in self.adata.uns:
-            text = f"The number, {len(self._column.cat.categories)}, was given. Without <code>--n-domains</code> it is chosen."
+            number = len(self._column.cat.categories)
+            text = f"The number, {number}, was given. Without <code>--n-domains</code> it is chosen."
             return _section("Number of domains", text, "")
         import spotscape
 
         text = (
-            "Samples of the spots are clustered into each number of domains. The largest number at which the domains of "
-            "different samples agree about as well as they ever do, with regard to how much better they describe the "
+            "Samples of the spots are clustered into each number of domains. The largest number at which the domains "
+            "of different samples agree about as well as they ever do, with regard to how well they describe the "
             "data, is chosen. Other peaks are other levels of detail."
         )
         return _section("Number of domains", text, _picture(spotscape.pl.n_domains(self.adata), "Stability", svg=True))
@@ -190,6 +194,7 @@ class Report:
         if self.found.slices is None:
             return ""
         import pandas as pd
+
         import spotscape
 
         counts = pd.crosstab(self.adata.obs[self.found.slices], self._column, normalize="index")
@@ -197,14 +202,14 @@ class Report:
         rows = []
         for name, shares in counts.iterrows():
             pieces = "".join(
-                f'<i style="display:inline-block;height:16px;width:{100 * share:.2f}%;background:{colour}" '
+                f'<i style="width:{100 * share:.2f}%;background:{colour}" '
                 f'title="{escape(str(domain))}: {share:.1%}"></i>'
                 for (domain, share), colour in zip(shares.items(), colours, strict=True)
             )
             rows.append(
                 f'<tr><td class="name">{escape(str(name))}</td>'
                 f'<td class="num">{self.found.slice_sizes[str(name)]:,}</td>'
-                f'<td style="width:70%;font-size:0;white-space:nowrap">{pieces}</td></tr>'
+                f'<td style="width:70%"><div class="stack">{pieces}</div></td></tr>'
             )
         body = _table(["slice", "#spots", "share of each domain"], rows)
         if self.options.register:
@@ -219,22 +224,25 @@ class Report:
         has_moran = "moran_i" in table
         rows = []
         colours = dict(zip(self._column.cat.categories, self.adata.uns[f"{keys.DOMAIN}_colors"], strict=True))
-        for row in table.to_dict("records"):
+        names = table["group"].astype(str).to_numpy()
+        for row, first in zip(table.to_dict("records"), np.r_[True, names[1:] != names[:-1]], strict=True):
+            name = str(row["group"])
+            domain = f'<i class="swatch" style="background:{colours[name]}"></i>{escape(name)}' if first else ""
             moran = f'<td class="num less">{row["moran_i"]:.2f}</td>' if has_moran else ""
             rows.append(
-                f'<tr><td class="name"><i class="swatch" style="background:{colours[str(row["group"])]}"></i>'
-                f'{escape(str(row["group"]))}</td><td><i>{escape(row["gene"])}</i></td>'
+                f'<tr{" class=first" if first else ""}><td class="name">{domain}</td>'
+                f"<td><i>{escape(row['gene'])}</i></td>"
                 f'<td class="num">{row["log2_fold_change"]:+.2f}</td><td class="num">{row["share"]:.0%}</td>'
                 f'<td class="num">{row["share_rest"]:.0%}</td><td class="num less">{row["score"]:.1f}</td>{moran}</tr>'
             )
-        heads = ["domain", "gene", "#log2 fold", "#here", "#elsewhere", "#score.less"]
+        heads = ["domain", "gene", "#log2 fold", "#here", "#rest", "#score.less"]
         heads += ["#Moran's I.less"] if has_moran else []
         text = (
             f"The {_N_MARKERS} genes with the highest score for each domain against all others. <i>Here</i> and "
-            "<i>elsewhere</i> are shares of the spots in which the gene is seen. The domains were found from the same "
+            "<i>rest</i> are shares of the spots in which the gene is seen. The domains were found from the same "
             "genes, so this is a ranking, and p-values would mean nothing."
         )
-        return _section("Markers", text, _table(heads, rows))
+        return _section("Markers", text, _table(heads, rows, dense=True))
 
     def _training(self) -> str:
         record = self.adata.uns.get(self.options.method, {})
@@ -289,16 +297,16 @@ def _section(title: str, text: str, body: str) -> str:
     return f"<section><h2>{title}</h2>{paragraph}{body}</section>"
 
 
-def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
+def _table(heads: Sequence[str], rows: Sequence[str], *, dense: bool = False) -> str:
     """A table; a head that begins with # is of numbers, one that ends with .less is left out on a phone."""
     cells = []
     for head in heads:
         name, _, less = head.lstrip("#").partition(".less") if head.endswith(".less") else (head.lstrip("#"), "", None)
         classes = " ".join(["num"] * head.startswith("#") + ["less"] * (less is not None))
         cells.append(f'<th class="{classes}">{escape(name)}</th>')
-    return (
-        f'<div class="wide"><table><thead><tr>{"".join(cells)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    style = " class=dense" if dense else ""
+    head = f"<thead><tr>{''.join(cells)}</tr></thead>"
+    return f'<div class="wide"><table{style}>{head}<tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _definitions(rows: Iterable[tuple[str, str]]) -> str:
@@ -310,7 +318,8 @@ def _picture(figure: Figure | Any, text: str, *, svg: bool = False) -> str:
     figure.savefig(buffer, format="svg" if svg else "png", dpi=130, bbox_inches="tight", facecolor="white")
     kind = "svg+xml" if svg else "png"
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<figure><img src="data:image/{kind};base64,{data}" alt="{escape(text)}"></figure>'
+    classes = ' class="wide chart"' if svg else ""
+    return f'<figure{classes}><img src="data:image/{kind};base64,{data}" alt="{escape(text)}"></figure>'
 
 
 def _title(paths: Sequence[Path]) -> str:
