@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core.provenance import warn_if_changed
 from spotscape._core.rows import RowSource
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
             f"(first: {adata.obs_names[broken.argmax()]!r}); remove those spots."
         )
         raise ValueError(msg)
+    # Registered coordinates have a record of the same name.
+    mend = "sp.pp.register_slices(adata, library_key=...)"
+    warn_if_changed(adata, adata.uns.get(spatial_key), f"the registration {spatial_key!r}", mend)
     return coords
 
 
