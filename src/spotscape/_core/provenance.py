@@ -152,6 +152,8 @@ def _hash_rows(values: Any) -> np.ndarray:
         labels = pd.Categorical(values)
         known = pd.util.hash_array(np.asarray(labels.categories.astype(str), dtype=object))
         return np.append(known, _MISSING)[labels.codes]
+    if getattr(values, "dtype", np.dtype("O")).kind not in "fiub":
+        values = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")
     numbers = np.asarray(values, dtype=np.float32).reshape(len(values), -1)
     weights = np.random.default_rng(0).integers(1, 2**63, numbers.shape[1], dtype=np.uint64) | np.uint64(1)
     rows = np.empty(len(numbers), dtype=np.uint64)

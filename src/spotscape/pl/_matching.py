@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
+from spotscape._core.coordinates import coordinates
 from spotscape._core.geometry import evenly_spread
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import (
-    coordinates,
     require_choice,
     require_data,
     require_key,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.coordinates import coordinates
 from spotscape._core.provenance import require_unchanged
 from spotscape._core.validation import (
-    coordinates,
     require_data,
     require_in_range,
     require_key,
