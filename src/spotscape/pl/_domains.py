@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spotscape._core.validation import coordinates, require_data, require_positive_int, slice_labels
+from spotscape._core.coordinates import coordinates
+from spotscape._core.validation import require_data, require_positive_int, slice_labels
 from spotscape.pl._values import Categories, Numbers, read_confidence, read_values
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import geometry, keys
-from spotscape._core.validation import coordinates, require_data, require_key, slice_labels
+from spotscape._core.coordinates import coordinates
+from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pl._palette import category_colors
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.coordinates import coordinates
+from spotscape._core.provenance import require_unchanged
 from spotscape._core.validation import (
-    coordinates,
     require_data,
     require_in_range,
     require_key,
@@ -128,6 +129,8 @@ def trajectory(
         raise ValueError(msg)
     entry = _record(adata, key)
     params = entry["params"]
+    mend = f"sp.tl.trajectory(adata, root={params.get('root')!r}, ...)"
+    require_unchanged(adata, entry, f"the trajectory {key!r}", mend, groups=str(params["groups"]))
     pieces = _slices(adata, spatial_key, slice_labels(adata, library_key or params.get("library_key")))
     time = replace(read_values(adata, key, layer=None, palette=None, vmin=0.0, vmax=None), key="pseudotime")
     domains = _ordered(adata, entry, str(params["groups"]), palette)
