@@ -362,7 +362,7 @@ class TestErrors:
             ({"color": "Mbp", "layer": "no"}, KeyError, "'no' not found in adata.layers"),
             ({"spatial_key": "no"}, KeyError, "'no' not found in adata.obsm, which has: 'spatial'"),
             ({"library_key": "no"}, KeyError, "'no' not found in adata.obs, which has"),
-            ({"library_key": "depth"}, TypeError, "expected category"),
+            ({"library_key": "depth"}, TypeError, "expected the name of a slice"),
             ({"color": []}, ValueError, "color is empty"),
             ({"size": 0}, ValueError, "size=0 must be positive"),
             ({"ncols": 0}, ValueError, "ncols=0 must be at least 1"),

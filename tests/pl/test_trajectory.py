@@ -110,7 +110,7 @@ def test_a_domain_that_is_gone_from_a_subset_is_not_drawn(adata: ad.AnnData) -> 
         ({"size": 0}, ValueError, "size=0 must be positive"),
         ({"ncols": 0}, ValueError, "ncols=0 must be at least 1"),
         ({"spatial_key": "none"}, KeyError, "'none' not found in adata.obsm"),
-        ({"library_key": "spotscape_pseudotime"}, TypeError, "expected category"),
+        ({"library_key": "spotscape_pseudotime"}, TypeError, "expected the name of a slice"),
     ],
 )
 def test_errors(adata: ad.AnnData, arguments: dict[str, Any], error: type[Exception], match: str) -> None:

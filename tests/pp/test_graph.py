@@ -342,8 +342,6 @@ class TestErrors:
     def test_slice_column(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         with pytest.raises(KeyError, match=r"'no' not found in adata.obs, which has: 'lib', 'text'"):
             build(adata, library_key="no", **kwargs)
-        with pytest.raises(TypeError, match=r"expected category; call .*astype\('category'\)"):
-            build(adata, library_key="text", **kwargs)
 
     @each_builder
     def test_no_spots(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:

@@ -506,8 +506,6 @@ class TestErrors:
     def test_keys(self, adata: ad.AnnData) -> None:
         self.refuses(adata, KeyError, "'no' not found in adata.layers, which has: nothing", layer="no")
         self.refuses(adata, KeyError, "'no' not found in adata.obs, which has: 'lib'", library_key="no")
-        adata.obs["text"] = "x"
-        self.refuses(adata, TypeError, "expected category", library_key="text")
 
     @pytest.mark.parametrize("target_sum", [0, -1.0, np.nan, np.inf])
     def test_target_sum(self, adata: ad.AnnData, target_sum: Any) -> None:

@@ -241,10 +241,6 @@ def no_labels(adata: ad.AnnData) -> None:
     adata.obs.loc[adata.obs["slice"] == "s1", "layer"] = np.nan
 
 
-def strings(adata: ad.AnnData) -> None:
-    adata.obs["slice"] = adata.obs["slice"].astype(str)
-
-
 def broken_coordinates(adata: ad.AnnData) -> None:
     adata.obsm["spatial_aligned"][0] = np.nan
 
@@ -284,7 +280,6 @@ REGISTERED = {"spatial_key": "spatial_aligned"}
         (None, {"query": ["s1", "s2"]}, ValueError, "reference='s1' is also among the queries"),
         (None, {"library_key": None}, ValueError, "library_key=None"),
         (None, {"library_key": "sample"}, KeyError, "'sample' not found in adata.obs"),
-        (strings, {}, TypeError, "expected category"),
         (None, {"use_rep": "X_pca"}, KeyError, "'X_pca' not found in adata.obsm.*sp.tl.spotscape"),
         (break_embedding, {}, ValueError, "1 NaN or infinite"),
         (empty_embedding, {}, ValueError, "expected numbers \\(n_obs, d\\)"),

@@ -219,7 +219,7 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, suffix: str) -> None:
         ({"n_neighbors": 1}, ValueError, "n_neighbors=1 must be at least 2"),
         ({"n_dcs": 2.0}, TypeError, "n_dcs must be an integer"),
         ({"start": "end"}, ValueError, "start='end' is not one of"),
-        ({"library_key": "library_size"}, TypeError, "expected category"),
+        ({"library_key": "library_size"}, TypeError, "expected the name of a slice"),
     ],
 )
 def test_errors(layered: ad.AnnData, arguments: dict[str, Any], error: type[Exception], match: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core.logging import logger
 from spotscape._core.rows import RowSource
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 # Enough entries to recognise counts or a broken value without a second pass over a large matrix.
 _SAMPLE = 1_000_000
+# Different numbers in a column that are too many for slices if they are more than half of the spots as well.
+_MANY_SLICES = 20
 
 
 def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: str, *, hint: str = "") -> None:
@@ -93,24 +97,6 @@ def require_data(adata: AnnData, *, genes: bool = True) -> None:
             raise ValueError(msg)
 
 
-def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
-    """The coordinates as a finite float64 array of shape ``(n_obs, 2 or 3)``."""
-    hint = "Put the x and y of each spot there: adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()"
-    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
-    coords = np.asarray(adata.obsm[spatial_key], dtype=np.float64)
-    if coords.ndim != 2 or coords.shape[1] not in (2, 3):
-        msg = f"adata.obsm[{spatial_key!r}] has shape {coords.shape}; expected (n_obs, 2) or (n_obs, 3)."
-        raise ValueError(msg)
-    broken = ~np.isfinite(coords).all(axis=1)
-    if broken.any():
-        msg = (
-            f"adata.obsm[{spatial_key!r}] has NaN or infinite coordinates in {broken.sum()} of {len(coords)} spots "
-            f"(first: {adata.obs_names[broken.argmax()]!r}); remove those spots."
-        )
-        raise ValueError(msg)
-    return coords
-
-
 def category_column(adata: AnnData, key: str, *, hint: str = "") -> pd.Series:
     """A column of ``obs`` of dtype category, as it is."""
     require_key(adata.obs, key, "adata.obs", hint=hint)
@@ -125,14 +111,62 @@ def category_column(adata: AnnData, key: str, *, hint: str = "") -> pd.Series:
 
 
 def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | None:
-    """The slice of every spot, without unused categories; ``None`` stands for a single slice."""
+    """The slice of every spot, as text and without unused categories; ``None`` stands for a single slice.
+
+    Text, whole numbers and bools are taken as well, in their natural order: 1, 2, 10.
+    """
     if library_key is None:
         return None
-    column = category_column(adata, library_key, hint="library_key names the column with the slice of each spot")
+    hint = "library_key names the column with the slice of each spot"
+    require_key(adata.obs, library_key, "adata.obs", hint=hint)
+    column = adata.obs[library_key]
     if column.isna().any():
-        msg = f"adata.obs[{library_key!r}] is missing for {column.isna().sum()} spots; every spot needs its slice."
+        first = adata.obs_names[column.isna().to_numpy().argmax()]
+        msg = (
+            f"adata.obs[{library_key!r}] is missing for {column.isna().sum()} of {len(column)} spots (first: "
+            f"{first!r}); every spot needs its slice. Leave those spots out: "
+            f"adata = adata[adata.obs[{library_key!r}].notna()].copy()."
+        )
         raise ValueError(msg)
-    return pd.Categorical(column).remove_unused_categories()
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        found = column.nunique()
+        if (column % 1 != 0).any() or found > max(_MANY_SLICES, len(column) // 2):
+            msg = f"adata.obs[{library_key!r}] holds {found} different numbers; expected the name of a slice."
+            raise TypeError(msg)
+    given = isinstance(column.dtype, pd.CategoricalDtype)
+    values = (
+        pd.Categorical(column)
+        if given
+        else pd.Categorical(column.astype("Int64" if column.dtype.kind == "f" else object))
+    )
+    values = values.remove_unused_categories()
+    names = [str(name) for name in values.categories]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"adata.obs[{library_key!r}] has two slices that are both written {twice!r}; give them different names."
+        raise ValueError(msg)
+    ordered = natural_order(names)
+    if not given:
+        shown = ", ".join(ordered[:3]) + (", ..." if len(ordered) > 3 else "")
+        logger.info("`adata.obs['%s']` (%s) is read as the slices %s.", library_key, column.dtype, shown)
+    elif names != sorted(names):
+        # Somebody has chosen this order; pandas sorts as text.
+        ordered = names
+    return values.rename_categories(names).reorder_categories(ordered)
+
+
+def natural_order(names: Sequence[str]) -> list[str]:
+    """Names sorted as people do, numbers by their value.
+
+    >>> natural_order(["s10", "s9", "s1"])
+    ['s1', 's9', 's10']
+    """
+    return sorted(
+        names,
+        key=lambda name: [
+            (part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"([0-9]+)", name)
+        ],
+    )
 
 
 def several_slices(adata: AnnData, library_key: str) -> pd.Categorical:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import geometry, keys
+from spotscape._core.coordinates import coordinates
 from spotscape._core.validation import (
-    coordinates,
     require_choice,
     require_data,
     require_key,

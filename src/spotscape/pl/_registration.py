@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import numpy as np
 
 from spotscape._core import keys
-from spotscape._core.validation import coordinates, require_choice, require_data, require_key, slice_labels
+from spotscape._core.coordinates import coordinates
+from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
 from spotscape.pl._options import Looks, require_known
 from spotscape.pl._palette import as_categories, category_colors
 from spotscape.pl._values import Categories, read_values

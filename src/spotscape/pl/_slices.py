@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import geometry
+from spotscape._core.coordinates import coordinates
 from spotscape._core.logging import logger
-from spotscape._core.validation import coordinates, slice_labels
+from spotscape._core.validation import slice_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,6 +77,7 @@ def read_slices(
     if library_key is None:
         library_key = find_slices(adata, coords)
     labels = slice_labels(adata, library_key)
+    layout = geometry.describe_layout(adata, spatial_key=spatial_key, library_key=library_key)
     stored = adata.uns.get("spatial", {})
     entries = {str(name): entry for name, entry in stored.items()} if isinstance(stored, Mapping) else {}
     entries = {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}
@@ -87,7 +89,7 @@ def read_slices(
         own = coords[rows]
         lattice = geometry.lattice(own)
         image = _image(entry or {}, name, img_res_key) if img else None
-        pieces.append(Slice(name, rows, own, lattice, image, _unit(entry or {}, lattice), crop))
+        pieces.append(Slice(name, rows, own, lattice, image, _unit(entry or {}, lattice, layout), crop))
     if img:
         _report_images(entries, [piece.name for piece in pieces], library_key)
     return pieces
@@ -145,15 +147,13 @@ def _crop(crop_coord: tuple[float, float, float, float] | None) -> np.ndarray | 
     return box
 
 
-def _unit(entry: Mapping[str, Any], lattice: geometry.Lattice) -> float | None:
-    """Micrometres in one unit of the coordinates, where the file says it or the platform is Visium."""
+def _unit(entry: Mapping[str, Any], lattice: geometry.Lattice, layout: geometry.Layout) -> float | None:
+    """Micrometres in one unit of the coordinates, where the file says it; images of one study differ in scale."""
     factors = entry.get("scalefactors")
-    factors = factors if isinstance(factors, Mapping) else {}
-    if (given := _number(factors.get("microns_per_pixel"))) is not None:
-        return given
-    if lattice.kind == "hexagonal" and "spot_diameter_fullres" in factors:
+    given = _number(factors.get("microns_per_pixel")) if isinstance(factors, Mapping) else None
+    if given is None and layout.platform == "Visium" and lattice.kind == "hexagonal":
         return _VISIUM_SPACING / lattice.spacing
-    return None
+    return layout.um_per_unit if given is None else given
 
 
 def _image(entry: Mapping[str, Any], name: str, img_res_key: str | None) -> Image | None:

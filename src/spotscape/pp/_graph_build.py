@@ -12,8 +12,9 @@ import numpy as np
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import write
+from spotscape._core.coordinates import coordinates
 from spotscape._core.settings import settings
-from spotscape._core.validation import coordinates, require_data, slice_labels
+from spotscape._core.validation import require_data, slice_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

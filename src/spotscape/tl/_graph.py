@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.coordinates import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import crosses_on_purpose, read_graph
-from spotscape._core.validation import coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,11 +10,11 @@ import torch
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.coordinates import coordinates
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import spot_spacing
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
-    coordinates,
     require_choice,
     require_data,
     require_in_range,
