@@ -32,6 +32,7 @@ def matched() -> ad.AnnData:
     bands = np.tile(GRID[:, 1] // 200, 3).astype(int)
     adata.obs["band"] = pd.Categorical(np.array(["low", "mid", "top"])[bands], categories=["low", "mid", "top"])
     adata.obsm["X_spotscape"] = np.eye(4)[bands] * 5 + rng.normal(size=(360, 4)) * 0.1
+    adata.uns["spotscape"] = {"params": {}}
     adata.obsm["spatial"] = np.vstack([GRID, GRID + 3000, GRID * 10])
     sp.tl.match_slices(adata, library_key="lib", reference="b", labels_key="band")
     return adata

@@ -12,6 +12,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import warn_if_foreign
 from spotscape._core.rows import RowSource, is_stored
 from spotscape._core.validation import (
     looks_like_counts,
@@ -103,8 +104,11 @@ def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
     return key
 
 
-def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
-    """A dense embedding ``(n_obs, d)`` of finite numbers; ``hint`` says what to do where there is none."""
+def read_embedding(adata: AnnData, key: str, *, hint: str, library_key: str | None = None) -> np.ndarray:
+    """A dense embedding ``(n_obs, d)`` of finite numbers; ``hint`` says what to do where there is none.
+
+    Warns of one that is not of its record, see :mod:`spotscape._core.provenance`.
+    """
     require_key(adata.obsm, key, "adata.obsm", hint=hint)
     values = adata.obsm[key]
     embedding = values.toarray() if sparse.issparse(values) else np.asarray(values)
@@ -114,6 +118,7 @@ def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
         )
         raise ValueError(msg)
     require_finite(embedding, f"adata.obsm[{key!r}]")
+    warn_if_foreign(adata, key, library_key)
     return embedding
 
 

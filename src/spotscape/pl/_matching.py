@@ -11,6 +11,7 @@ import pandas as pd
 
 from spotscape._core import geometry, keys
 from spotscape._core.coordinates import coordinates
+from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import (
     require_choice,
     require_data,
@@ -141,6 +142,7 @@ def _params(adata: AnnData, key: str) -> Mapping[str, Any]:
     if "reference" not in params or "library_key" not in params:
         msg = f"adata.uns[{key!r}] is not a record of matches. {hint}."
         raise KeyError(msg)
+    warn_if_changed(adata, entry, f"the match {key!r}", "sp.tl.match_slices(adata, ...)")
     return params
 
 

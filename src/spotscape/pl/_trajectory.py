@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.provenance import require_unchanged
 from spotscape._core.validation import require_data, require_in_range, require_key
 from spotscape.pl._options import Panels, require_known
 from spotscape.pl._values import Categories, read_values, store_colors
@@ -95,6 +96,8 @@ def trajectory(
     require_in_range(min_connectivity, "min_connectivity", low=0, high=1)
     entry = _record(adata, key)
     groups = str(entry["params"]["groups"])
+    mend = f"sp.tl.trajectory(adata, root={entry['params'].get('root')!r}, ...)"
+    require_unchanged(adata, entry, f"the trajectory {key!r}", mend, groups=groups)
     time = replace(read_values(adata, key, vmin=0.0), key="pseudotime")
     stored = _domains(adata, entry, groups, palette)
     domains = _ordered(stored, entry)

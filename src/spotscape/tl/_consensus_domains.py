@@ -9,6 +9,7 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger
+from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
@@ -121,7 +122,13 @@ def consensus_domains(
     mean = float(found.confidence.mean())
     logger.info("%d runs agree on a spot by %.1f %% on average.", len(runs), 100 * mean)
     params = {"n_domains": n_domains, "use_reps": chosen, "method": method, "random_state": source.seed}
-    summary = record(params, mean_confidence=mean, runs=names, run_agreement=found.run_agreement)
+    summary = record(
+        params,
+        mean_confidence=mean,
+        runs=names,
+        run_agreement=found.run_agreement,
+        made_from=made_from(adata, obsm=chosen),
+    )
     target = adata.copy() if copy else adata
     confidence = found.confidence.astype(np.float32)
     columns = {key_added: categories(found.labels), keys.confidence_of(key_added): confidence}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, remove, write
+from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
@@ -154,6 +155,7 @@ def domains(
         params |= {"resolution": resolution, "n_neighbors": n_neighbors}
     target = adata.copy() if copy else adata
     criterion = {"name": found.criterion, "value": found.value}
+    extra["made_from"] = made_from(adata, obsm=[use_rep])
     columns: dict[str, Any] = {key_added: categories(found.labels), **_confidence(found, key_added)}
     if found.posterior is None and key_added in target.uns:
         remove(target, "obs", keys.confidence_of(key_added))

@@ -12,6 +12,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import made_from
 from spotscape._core.reading import in_memory, read_graph
 from spotscape._core.validation import (
     looks_like_counts,
@@ -200,6 +201,7 @@ def markers(
         "left_out": sorted({contrast.group for contrast in left_out}),
         "table": {str(name): _array(table[name]) for name in table},
     }
+    extra["made_from"] = made_from(adata, obs=[groups, condition, library_key])
     target = adata.copy() if copy else adata
     write(target, {"uns": {key_added: record(params, **extra)}})
     return target if copy else None

@@ -12,6 +12,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import made_from
 from spotscape._core.reading import read_graph
 from spotscape._core.validation import category_column, require_data, require_key, require_positive_int, slice_labels
 from spotscape.nn.refinement import majority_passes
@@ -108,7 +109,7 @@ def refine_domains(
     params["across_slices"] = across_slices
     _report(labels, refined, n_changed)
     target = adata.copy() if copy else adata
-    summary = record(params, n_changed=n_changed, n_changed_by_pass=changes)
+    summary = record(params, n_changed=n_changed, n_changed_by_pass=changes, made_from=made_from(adata, obs=[key]))
     write(target, {"obs": {name: refined}, "uns": {name: summary}})
     return target if copy else None
 

@@ -11,6 +11,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
@@ -155,6 +156,7 @@ def trajectory(
     between, tree = connect_groups(graph, domains)
     _report_parts(found, root)
     extra = _summary(adata, found, domains) | {"connectivities": between, "connectivities_tree": tree}
+    extra["made_from"] = made_from(adata, obs=[groups], obsm=[use_rep])
     if slices is not None:
         extra |= _by_slice(found, graph, domains, slices)
     params = {

@@ -10,6 +10,7 @@ import torch
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.provenance import made_from
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, require_positive_int
 from spotscape.nn.matching import vote
@@ -108,7 +109,7 @@ def transfer_domains(
     params = {"labels_key": labels_key, "use_rep": use_rep, "n_neighbors": n_neighbors}
     target = adata.copy() if copy else adata
     columns = {key: given, f"{key}_confidence": votes.confidence.numpy().astype(np.float32)}
-    write(target, {"obs": columns, "uns": {key: record(params)}})
+    write(target, {"obs": columns, "uns": {key: record(params, made_from=made_from(adata, obsm=[use_rep]))}})
     return target if copy else None
 
 
