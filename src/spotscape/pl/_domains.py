@@ -84,7 +84,7 @@ def domains(
         Column of ``adata.var`` with the names by which ``color`` names genes. ``None`` means ``adata.var_names``.
     confidence
         Column of ``adata.obs`` with numbers between 0 and 1 by which the colours of categories fade, such as
-        ``"spotscape_domain_confidence"`` of :func:`spotscape.tl.consensus_domains`. ``None`` shows them in full colour.
+        ``"consensus_domain_confidence"`` of :func:`spotscape.tl.consensus_domains`. ``None`` shows them in full colour.
     palette
         Colours of categories: name of a matplotlib colormap, colormap, list, cycler, or dict from category to colour.
         ``None`` takes ``adata.uns["<color>_colors"]``, and where that is missing colours of which any two of the first
