@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.arguments import check_fields, public
+from spotscape._core.arguments import annotations_of, check_fields, public
 from spotscape._core.parameters import RULES
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
@@ -54,7 +54,7 @@ def test_every_public_function_checks_its_arguments() -> None:
 
 
 def test_every_parameter_is_declared_and_every_declaration_is_used() -> None:
-    used = {name for function in PUBLIC.values() for name in inspect.signature(function).parameters} - {"self"}
+    used = {name for function in PUBLIC.values() for name in annotations_of(function)}
     used |= {name for config in (SpotscapeConfig, SpaCrossConfig) for name in inspect.signature(config).parameters}
     used |= set(inspect.signature(SpotscapeConfig.of_preset).parameters)
     assert used == set(RULES)

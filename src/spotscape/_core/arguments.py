@@ -103,11 +103,20 @@ def public(function: F) -> F:
 def checks_of(function: Callable[..., Any]) -> dict[str, Check]:
     """The check of each parameter; a LookupError for one that is not declared."""
     namespace = getattr(function, "__globals__", {})
-    return {
-        name: check_of(name, Hint.of(str(parameter.annotation), namespace))
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in {"self", "cls"} and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    }
+    return {name: check_of(name, Hint.of(text, namespace)) for name, text in annotations_of(function).items()}
+
+
+def annotations_of(function: Callable[..., Any]) -> dict[str, str]:
+    """The annotation of each parameter, those of ``**options: Unpack[...]`` one by one."""
+    found: dict[str, str] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        text = str(parameter.annotation)
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            options = getattr(function, "__globals__", {}).get(text.removeprefix("Unpack[").removesuffix("]"))
+            found |= {key: _as_written(value) for key, value in getattr(options, "__annotations__", {}).items()}
+        elif name not in {"self", "cls"}:
+            found[name] = text
+    return found
 
 
 def check_of(name: str, hint: Hint) -> Check:
@@ -149,6 +158,10 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp):
         return [*_alternatives(node.left), *_alternatives(node.right)]
     return [node]
+
+
+def _as_written(annotation: Any) -> str:
+    return str(getattr(annotation, "__forward_arg__", annotation))
 
 
 def _choices_of(alias: Any) -> list[str] | None:

@@ -294,14 +294,43 @@ def palette(value: Any, name: str, hint: Hint) -> Any:
     raise TypeError(msg)
 
 
+def color(value: Any, name: str, hint: Hint) -> Any:
+    """A colour of matplotlib."""
+    from matplotlib.colors import is_color_like
+
+    if not is_color_like(value):
+        msg = f"{name}={described(value)} is not a colour of matplotlib."
+        raise ValueError(msg)
+    return value
+
+
 def axes(value: Any, name: str, hint: Hint) -> Any:
-    """Axes of matplotlib."""
+    """Axes of matplotlib, or several."""
     from matplotlib.axes import Axes
 
+    if hint.several and _is_list(value):
+        return [axes(one, f"{name}[{index}]", _ONE) for index, one in enumerate(value)]
     if not isinstance(value, Axes):
         msg = f"{name} must be an Axes of matplotlib, not {described(value)}."
         raise TypeError(msg)
     return value
+
+
+def shown(value: Any, name: str, hint: Hint) -> Any:
+    """What colours show: columns or genes; ``None`` stands for a panel without."""
+    if _is_list(value):
+        return [None if one is None else text(one, f"{name}[{index}]", _ONE) for index, one in enumerate(value)]
+    return text(value, name, hint)
+
+
+def groups(value: Any, name: str, hint: Hint) -> Any:
+    """A column with groups, or, where several may be given, the names of the groups."""
+    return label(value, name, hint) if hint.several else text(value, name, hint)
+
+
+def bound(value: Any, name: str, hint: Hint) -> Any:
+    """An end of a scale: a number, or a percentile as text."""
+    return value if isinstance(value, str) else number()(value, name, hint)
 
 
 def title(value: Any, name: str, hint: Hint) -> Any:
@@ -338,16 +367,19 @@ _NAMES: Final[dict[Rule, str]] = {
     anndata: "adata reference",
     key_name: "key_added",
     layer_to_write: "decoded_layer",
-    text: "library_key spatial_key neighbors_key labels_key z_key use_rep layer mask_var groups condition key color"
-    " confidence",
+    text: "library_key spatial_key neighbors_key labels_key z_key use_rep layer mask_var condition key confidence"
+    " gene_symbols img_res_key to",
+    shown: "color",
+    groups: "groups",
     texts: "use_reps genes",
-    label: "root query group sample",
+    label: "root query group sample checkerboard",
     library: "library",
     labels: "library_order",
-    choice: "method policy recipe preset layout geometry offset start missing_genes decoder pairing schedule precision",
-    flag: "copy align allow_flip average across_slices mutual return_model image inverse invert_y legend log1p scale"
+    choice: "method policy recipe preset layout geometry offset start missing_genes decoder pairing schedule precision"
+    " style",
+    flag: "copy align allow_flip average across_slices mutual return_model inverse invert_y log1p scale"
     " overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate several_slices"
-    " large_tissue",
+    " large_tissue img colorbar frameon show return_fig",
     seed: "random_state",
     device: "device",
     threads: "n_jobs",
@@ -357,7 +389,9 @@ _NAMES: Final[dict[Rule, str]] = {
     colormap: "cmap",
     palette: "palette",
     axes: "ax",
-    title: "title",
+    title: "title legend_loc",
+    color: "na_color",
+    bound: "vmin vmax",
     array: "labels labels_true labels_pred labels_transferred coordinates embedding expression adjacency"
     " slices truth imputed mask graph points",
     integer(0): "min_cells min_counts n_hops n_heldout_genes quorum tears",
@@ -367,17 +401,17 @@ _NAMES: Final[dict[Rule, str]] = {
     " n_slices n_spots",
     integer(2): "n_domains k_range n_dcs n_resamples min_spots max_spots batch_size n_clusters n_prototypes",
     _POSITIVE: "resolution ridge clip target_sum size linewidth slice_gap lr max_grad_norm prototype_temperature"
-    " library_size",
+    " library_size scalebar legend_fontsize",
     _NOT_NEGATIVE: "dispersion telescope_weight reconstruction_weight scaling_weight prototype_weight weight_decay"
     " min_delta contrast_weight consistency_weight batch_effect drift",
-    _SHARE: "whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate target_momentum"
-    " difficulty",
+    _SHARE: "img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
+    " target_momentum difficulty alpha",
     number(0, 1, below_high=True): "dropout edge_drop feature_drop",
     number(0, 1, above_low=True): "batch_norm_momentum",
-    number(0, 1, above_low=True, below_high=True): "alpha mask_rate",
+    number(0, 1, above_low=True, below_high=True): "mask_rate",
     radius: "radius",
     number(1): "perplexity",
-    number(): "vmin vmax rotation",
+    number(): "rotation vcenter img_contrast crop_coord",
     number(0, 1000, above_low=True): "figsize",
     number(1, 2400): "dpi",
     anything: "shift flip missing_domains private_domains",
