@@ -307,7 +307,7 @@ def test_show_calls_pyplot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_plot_that_fails_leaves_nothing() -> None:
     adata = tissue()
-    with pytest.raises(ValueError, match="not a valid"):
+    with pytest.raises(ValueError, match="is not a colormap"):
         sp.pl.domains(adata, ["domain", "depth"], cmap="no such map")
     assert not plt.get_fignums()
     assert not adata.uns
