@@ -286,7 +286,9 @@ def colormap(value: Any, name: str, hint: Hint) -> Any:
 
 def palette(value: Any, name: str, hint: Hint) -> Any:
     """Colours of categories; which of them are colours is looked at where the categories are known."""
-    if isinstance(value, (str, Mapping)):
+    from matplotlib.colors import Colormap
+
+    if isinstance(value, (str, Mapping, Colormap)):
         return value
     if _is_list(value):
         return list(value)
@@ -326,6 +328,11 @@ def shown(value: Any, name: str, hint: Hint) -> Any:
 def groups(value: Any, name: str, hint: Hint) -> Any:
     """A column with groups, or, where several may be given, the names of the groups."""
     return label(value, name, hint) if hint.several else text(value, name, hint)
+
+
+def scalebar(value: Any, name: str, hint: Hint) -> Any:
+    """A length in micrometres, or ``False`` for none."""
+    return value if value is False else number(0, above_low=True)(value, name, hint)
 
 
 def bound(value: Any, name: str, hint: Hint) -> Any:
@@ -391,6 +398,7 @@ _NAMES: Final[dict[Rule, str]] = {
     axes: "ax",
     title: "title legend_loc",
     color: "na_color",
+    scalebar: "scalebar",
     bound: "vmin vmax",
     array: "labels labels_true labels_pred labels_transferred coordinates embedding expression adjacency"
     " slices truth imputed mask graph points",
@@ -401,13 +409,13 @@ _NAMES: Final[dict[Rule, str]] = {
     " n_slices n_spots",
     integer(2): "n_domains k_range n_dcs n_resamples min_spots max_spots batch_size n_clusters n_prototypes",
     _POSITIVE: "resolution ridge clip target_sum size linewidth slice_gap lr max_grad_norm prototype_temperature"
-    " library_size scalebar legend_fontsize",
+    " library_size legend_fontsize",
     _NOT_NEGATIVE: "dispersion telescope_weight reconstruction_weight scaling_weight prototype_weight weight_decay"
     " min_delta contrast_weight consistency_weight batch_effect drift",
     _SHARE: "img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
-    " target_momentum difficulty alpha",
+    " target_momentum difficulty",
     number(0, 1, below_high=True): "dropout edge_drop feature_drop",
-    number(0, 1, above_low=True): "batch_norm_momentum",
+    number(0, 1, above_low=True): "batch_norm_momentum alpha",
     number(0, 1, above_low=True, below_high=True): "mask_rate",
     radius: "radius",
     number(1): "perplexity",
