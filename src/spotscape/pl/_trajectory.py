@@ -171,14 +171,16 @@ def _ordered(adata: AnnData, entry: Mapping[str, Any], groups: str, palette: Pal
     require_key(adata.obs, groups, "adata.obs", hint="The trajectory was made of these domains")
     values = read_values(adata, groups, layer=None, palette=palette, vmin=None, vmax=None)
     known = [str(name) for name in entry["groups"]]
-    if not isinstance(values, Categories) or not set(values.names) <= set(known):
+    codes = set(values.codes.tolist()) if isinstance(values, Categories) else set()
+    used = [name for code, name in enumerate(getattr(values, "names", [])) if code in codes]
+    if not isinstance(values, Categories) or not set(used) <= set(known):
         msg = (
             f"adata.obs[{groups!r}] has other domains than the trajectory, which was made of {known}; make it anew: "
             "sp.tl.trajectory(adata, root=...)."
         )
         raise ValueError(msg)
-    reached = [name for name in map(str, entry["order"]) if name in values.names]
-    names = [*reached, *(name for name in values.names if name not in reached)]
-    places = np.array([names.index(name) for name in values.names] + [-1])
+    reached = [name for name in map(str, entry["order"]) if name in used]
+    names = [*reached, *(name for name in used if name not in reached)]
+    places = np.array([names.index(name) if name in names else -1 for name in values.names] + [-1])
     colors = [values.colors[values.names.index(name)] for name in names]
     return replace(values, codes=places[values.codes], names=names, colors=colors)
