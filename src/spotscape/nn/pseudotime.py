@@ -83,7 +83,8 @@ def group_connectivities(edges: sparse.spmatrix | sparse.sparray, codes: np.ndar
     np.fill_diagonal(between, 0)
     expected = (np.outer(leaving, sizes) + np.outer(sizes, leaving)) / max(sizes.sum() - 1, 1)
     between += between.T
-    return np.minimum(np.divide(between, expected, out=np.zeros_like(between), where=expected > 0), 1.0)
+    shares = np.divide(between, expected, out=np.zeros_like(between), where=expected > 0)
+    return np.asarray(np.minimum(shares, 1.0))
 
 
 def strongest_tree(connectivities: np.ndarray) -> np.ndarray:
