@@ -45,7 +45,9 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out.h5ad"
-    words = [str(tissue), "--method=spotscape", "--max-epochs=3", "--seed=4", "--restarts=2"]
+    config = tmp_path / "config.toml"
+    config.write_text("[choose_n_domains]\nk_range = [2, 5]\n", encoding="utf-8")
+    words = [str(tissue), "--max-epochs=3", "--seed=4", "--restarts=2", f"--config={config}"]
     assert main(["info", "--json", *words]) == 0
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert main(["run", words[0], str(out), *words[1:]]) == 0
