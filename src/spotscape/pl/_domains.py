@@ -69,7 +69,7 @@ def domains(
         ``adata.uns["<color>_colors"]``, and where that is missing 24 colours that colour-blind people can tell apart.
     confidence
         Column of ``adata.obs`` with numbers between 0 and 1 by which the colours of categories fade, such as
-        ``"spotscape_domain_confidence"`` of :func:`spotscape.tl.consensus_domains`. ``None`` shows them in full colour.
+        ``"consensus_domain_confidence"`` of :func:`spotscape.tl.consensus_domains`. ``None`` shows them in full colour.
     cmap
         Colormap of numbers.
     vmin, vmax
