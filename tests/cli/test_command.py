@@ -55,9 +55,9 @@ def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.C
     for step in steps:
         eval(step, {"sp": sp, "adata": adata})  # the lines of the plan are Python, for a notebook
     found = ad.read_h5ad(out)
-    np.testing.assert_array_equal(found.obs["spotscape_domain"], adata.obs["spotscape_domain"])
+    np.testing.assert_array_equal(found.obs["consensus_domain"], adata.obs["consensus_domain"])
     np.testing.assert_array_equal(found.obsm["X_spotscape"], adata.obsm["X_spotscape"])
-    assert found.uns["spotscape_domain"]["params"]["use_reps"].tolist() == ["X_spotscape", "X_spotscape_1"]
+    assert found.uns["consensus_domain"]["params"]["use_reps"].tolist() == ["X_spotscape", "X_spotscape_1"]
     log = out.with_suffix(".log").read_text(encoding="utf-8")
     assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO Training Spotscape on 300 spots", log, flags=re.MULTILINE)
     assert list(out.parent.glob("*partial*")) == []
