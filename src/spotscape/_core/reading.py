@@ -95,6 +95,16 @@ def read_expression(
     return Expression(matrix, source, genes)
 
 
+def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
+    """The column with the domains: the one named, else the only one that a function of this package has written."""
+    if key is not None:
+        return key
+    found = the_one_present(adata.obs, keys.DOMAINS, "adata.obs", argument)
+    if found != keys.DOMAINS[0]:
+        logger.info("Using `adata.obs['%s']`.", found)
+    return found
+
+
 def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
     """The key of an embedding: the one named, else that of the one encoder that was run."""
     if use_rep is not None:

@@ -32,7 +32,7 @@ def consensus_domains(
     n_domains: int,
     use_reps: Sequence[str] | None = None,
     method: ConsensusMethod = "both",
-    key_added: str = keys.DOMAIN,
+    key_added: str = keys.CONSENSUS,
     random_state: int | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
@@ -99,9 +99,9 @@ def consensus_domains(
     ...     adata.obsm[key] = rng.normal(size=(60, 3)) + 9 * (np.arange(60) >= 20)[:, None]
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.tl.consensus_domains(adata, n_domains=2, use_reps=["X_a", "X_b", "X_c"])
-    >>> adata.obs["spotscape_domain"].value_counts().to_dict()
+    >>> adata.obs["consensus_domain"].value_counts().to_dict()
     {'0': 40, '1': 20}
-    >>> float(adata.obs["spotscape_domain_confidence"].min())
+    >>> float(adata.obs["consensus_domain_confidence"].min())
     1.0
     """
     require_data(adata)

@@ -34,7 +34,7 @@ def domains(
     use_rep: str | None = None,
     resolution: float = 1.0,
     n_neighbors: int = 15,
-    key_added: str = keys.DOMAIN,
+    key_added: str | None = None,
     random_state: int | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
@@ -71,7 +71,9 @@ def domains(
         For ``method="leiden"``: size of the neighbourhoods in the embedding, the spot itself counted. Default: 15, as
         in scanpy.
     key_added
-        Name of the column in ``obs`` and of the record in ``uns``.
+        Name of the column in ``obs`` and of the record in ``uns``. Default: the name of the embedding, so that domains
+        of one method never overwrite those of another: ``"spotscape_domain"`` for ``"X_spotscape"``,
+        ``"spacross_domain"`` for ``"X_spacross"``.
     random_state
         Seed; the same seed gives the same domains on any number of threads. ``None`` draws one and keeps it in the
         record.
@@ -133,6 +135,7 @@ def domains(
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
+    key_added = keys.domain_of(use_rep) if key_added is None else key_added
     _check_n_domains(n_domains, adata.n_obs)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     _check_resolution(resolution)

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape._core import keys
 from spotscape._core.anndata_io import params_of, record, write
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import read_graph
+from spotscape._core.reading import domain_column, read_graph
 from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
 from spotscape.nn.refinement import majority_passes
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 def refine_domains(
     adata: AnnData,
     *,
-    key: str = keys.DOMAIN,
+    key: str | None = None,
     neighbors_key: str = "spatial_neighbors",
     library_key: str | None = None,
     n_passes: int = 1,
@@ -44,7 +43,8 @@ def refine_domains(
     adata
         Annotated data with domains in ``obs`` and a spatial graph.
     key
-        Column of ``obs`` with the domains, by names or whole numbers. Spots without one neither vote nor get one.
+        Column of ``obs`` with the domains, by names or whole numbers. Spots without one neither vote nor get one. Default: the domains of
+        the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     neighbors_key
         Record of the spatial graph in ``uns``. Every edge is one vote, whatever its weight.
     library_key
@@ -96,6 +96,7 @@ def refine_domains(
     require_data(adata, genes=False)
     require_positive_int(n_passes, "n_passes")
     hint = "Make domains first: sp.tl.domains(adata, n_domains=...)"
+    key = domain_column(adata, key, "key")
     labels = read_groups(adata, key, argument="key", hint=hint)
     name = f"{key}_refined" if key_added is None else key_added
     if name == key:

@@ -13,7 +13,7 @@ from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource
-from spotscape._core.reading import encoder_embedding, read_embedding
+from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
 from spotscape.nn.pseudotime import (
     Start,
@@ -41,7 +41,7 @@ def trajectory(
     adata: AnnData,
     *,
     root: str | int,
-    groups: str = keys.DOMAIN,
+    groups: str | None = None,
     use_rep: str | None = None,
     n_neighbors: int = 30,
     n_dcs: int = 10,
@@ -71,7 +71,8 @@ def trajectory(
         Where to begin: a domain, by its name, or the number that is its name.
     groups
         Column of ``adata.obs`` with the domain of each spot. Spots without one get a pseudotime too, and count in no
-        mean.
+        mean. Default: the domains of the one method that :func:`spotscape.tl.domains` was run on; if there
+        are several, name one.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
         both are, name one.
@@ -153,6 +154,7 @@ def trajectory(
     require_positive_int(n_dcs, "n_dcs", minimum=2)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
+    groups = domain_column(adata, groups, "groups")
     root = str(root)
     domains = _domains(adata, groups, root)
     slices = slice_labels(adata, library_key)
