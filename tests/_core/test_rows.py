@@ -145,7 +145,7 @@ def test_genes_that_a_slice_lacks_are_left_out(
         (lambda x: np.where(x > 0, np.nan, x), "NaN or infinite"),
         (lambda x: -x, "negative values"),
         (np.ceil, "looks like raw counts"),
-        (np.zeros_like, "adata.X is zero throughout the 60 genes that are used"),
+        (np.zeros_like, r"adata.X is zero throughout the .* genes that are used"),
         (lambda x: np.full_like(x, 0.5), "all genes are constant in adata.X"),
     ],
 )

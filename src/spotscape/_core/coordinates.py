@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_key
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
         logger.info("The third coordinate in `%s` is %g for all spots, so the first two are used.", where, coords[0, 2])
         coords = np.ascontiguousarray(coords[:, :2])
     _check_range(coords, where)
+    # Registered coordinates have a record of the same name.
+    mend = "sp.pp.register_slices(adata, library_key=...)"
+    warn_if_changed(adata, adata.uns.get(spatial_key), f"the registration {spatial_key!r}", mend)
     return coords
 
 

@@ -12,6 +12,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.counts import absent_genes, n_detected
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import warn_if_foreign
 from spotscape._core.rows import Normalisation, RowSource, is_stored
 from spotscape._core.validation import (
     looks_like_counts,
@@ -131,6 +132,16 @@ def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
     return True if "log1p" in adata.uns else None
 
 
+def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
+    """The column with the domains: the one named, else the only one that a function of this package has written."""
+    if key is not None:
+        return key
+    found = the_one_present(adata.obs, keys.DOMAINS, "adata.obs", argument)
+    if found != keys.DOMAINS[0]:
+        logger.info("Using `adata.obs['%s']`.", found)
+    return found
+
+
 def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
     """The key of an embedding: the one named, else that of the one encoder that was run."""
     if use_rep is not None:
@@ -140,8 +151,11 @@ def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
     return key
 
 
-def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
-    """A dense embedding ``(n_obs, d)`` of finite numbers; ``hint`` says what to do where there is none."""
+def read_embedding(adata: AnnData, key: str, *, hint: str, library_key: str | None = None) -> np.ndarray:
+    """A dense embedding ``(n_obs, d)`` of finite numbers; ``hint`` says what to do where there is none.
+
+    Warns of one that is not of its record, see :mod:`spotscape._core.provenance`.
+    """
     require_key(adata.obsm, key, "adata.obsm", hint=hint)
     values = adata.obsm[key]
     embedding = values.toarray() if sparse.issparse(values) else np.asarray(values)
@@ -151,6 +165,7 @@ def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
         )
         raise ValueError(msg)
     require_finite(embedding, f"adata.obsm[{key!r}]")
+    warn_if_foreign(adata, key, library_key)
     return embedding
 
 

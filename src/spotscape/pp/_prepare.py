@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, remove, write
+from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.coordinates import off_tissue
 from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, kind_of
 from spotscape._core.logging import logger, warn
@@ -37,6 +38,7 @@ _MEASURED = (
 _SHALLOW = 10
 
 
+@public
 def prepare(
     adata: AnnData,
     *,
@@ -330,14 +332,12 @@ def _write(
         uns["log1p"] = {"base": None}
     if summary["flavor"] is not None:
         uns["hvg"] = {"flavor": summary["flavor"]}
-    was_prepared = keys.PREPARE in adata.uns
-    write(adata, {"obs": obs, "var": var, "layers": layers, "uns": uns}, log=False)
-    for key in {"log1p", "hvg"} - uns.keys():
-        adata.uns.pop(key, None)
-    if was_prepared:
-        adata.var = adata.var.drop(columns=[*set(_MEASURED) - var.keys()], errors="ignore")
+    outdated = [("uns", key) for key in ("log1p", "hvg") if key not in uns]
+    if keys.PREPARE in adata.uns:
+        outdated += [("var", key) for key in _MEASURED if key not in var]
     if not backed:
-        remove(adata, "obs", keys.FACTOR)
+        outdated.append(("obs", keys.FACTOR))
+    write(adata, {"obs": obs, "var": var, "layers": layers, "uns": uns}, outdated=outdated, log=False)
     # X comes last: on a view, the writes before it have made the view an AnnData of its own by then.
     if normalised is not None:
         adata.X = normalised

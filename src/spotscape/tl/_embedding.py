@@ -11,6 +11,7 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger
+from spotscape._core.provenance import signature
 from spotscape._core.reading import read_expression
 from spotscape._core.validation import require_positive_int
 from spotscape.tl._graph import graph_or_default
@@ -219,6 +220,8 @@ def write_embedding(
 ) -> AnnData | None:
     """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned."""
     target = adata.copy() if copy else adata
-    uns = {**built.get("uns", {}), key_added.removeprefix("X_"): summary}
-    write(target, {**built, "obsm": {key_added: embedding, **built.get("obsm", {})}, "uns": uns})
+    embeddings = {key_added: embedding, **built.get("obsm", {})}
+    written = signature(adata.obs_names, {("obsm", key): values for key, values in embeddings.items()})
+    uns = {**built.get("uns", {}), key_added.removeprefix("X_"): {**summary, "written": written}}
+    write(target, {**built, "obsm": embeddings, "uns": uns})
     return target if copy else None
