@@ -35,10 +35,11 @@ _USUAL = {"hexagonal": 6, "square": 8, "irregular": 12}
 # Sizes that reach this share of the highest prediction are taken to be as good.
 _FLAT = 0.9
 _N_COMPONENTS = 30
+_TARGET_SUM = 1e4
 # Large tissue is looked at in windows: what neighbours tell does not change with the size of the tissue.
 _WINDOWS, _WINDOW_SPOTS = 10, 2_000
-# Too few spots, or variance shared by neighbours, to tell one size from another.
-_FEWEST_SPOTS, _LEAST_SHARE = 100, 0.02
+# Fewer spots do not tell one size from another.
+_FEWEST_SPOTS = 100
 
 
 def choose_scale(
@@ -128,14 +129,17 @@ def choose_scale(
     return target if copy else None
 
 
-def stored_or_chosen_scale(adata: AnnData, tissue: Tissue) -> tuple[int, dict[str, Any]]:
+def stored_or_chosen_scale(
+    adata: AnnData, *, spatial_key: str, library_key: str | None
+) -> tuple[int, dict[str, dict[str, Any]]]:
     """The number of neighbours stored for these coordinates and slices; else a new choice, with the record to write."""
     entry = adata.uns.get(keys.SCALE)
     if isinstance(entry, Mapping) and "n_neighs" in entry and not changed(adata, entry):
         params = entry["params"]
-        if (params["spatial_key"], params["library_key"]) == (tissue.spatial_key, tissue.library_key):
+        if (params["spatial_key"], params["library_key"]) == (spatial_key, library_key):
             logger.info("Using n_neighs=%d from `adata.uns['%s']`.", entry["n_neighs"], keys.SCALE)
             return int(entry["n_neighs"]), {}
+    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
     chosen = _choose(adata, tissue, None, RandomSource(0), layer=None, use_rep=None, mask_var=HIGHLY_VARIABLE)
     return int(chosen["n_neighs"]), {keys.SCALE: chosen}
 
@@ -144,12 +148,14 @@ def _choose(
     adata: AnnData, tissue: Tissue, sizes: list[int] | None, source: RandomSource, **expression: Any
 ) -> dict[str, Any]:
     largest = max(tissue.slices, key=len)
-    kind = geometry.lattice(largest).kind if largest.shape[1] == 2 else "irregular"
+    layout = geometry.describe_layout(adata, spatial_key=tissue.spatial_key, library_key=tissue.library_key)
+    kind = layout.kind if largest.shape[1] == 2 else "irregular"
     fewest = min(map(len, tissue.slices))
     possible = [size for size in (_SIZES[kind] if sizes is None else sizes) if size < fewest]
     usual = min(_USUAL[kind], max(fewest - 1, 1))
     share = reach = np.empty(0)
-    windows = _windows(tissue, np.random.default_rng(source.integer("windows")))
+    rng = np.random.default_rng(source.integer("windows"))
+    windows = _windows(tissue, rng)
     if tissue.n_spots < _FEWEST_SPOTS or len(possible) < 2:
         reason = "too few spots to tell"
     elif isinstance(values := _components(adata, windows, **expression), str):
@@ -158,7 +164,10 @@ def _choose(
         rows = np.cumsum([0, *(len(part) for part, _ in windows)])
         parts = [(np.arange(*rows[i : i + 2]), coords) for i, (_, coords) in enumerate(windows)]
         share, reach = predicted_share(values, parts, possible)
-        reason = "" if share.max(initial=0) > _LEAST_SHARE else "neighbours tell nothing of each other"
+        by_chance, _ = predicted_share(rng.permutation(values), parts, possible)
+        # NaN where neighbours are alike in no direction.
+        told = np.nanmax(np.append(share, 0)) > 2 * np.nanmax(np.append(by_chance, 0))
+        reason = "" if told else "neighbours tell nothing of each other"
     chosen = usual
     if reason:
         reason = f"usual for {_CALLED[kind]}: {reason}"
@@ -167,7 +176,10 @@ def _choose(
         chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
         reason = f"flat from {flat[0]} to {flat[-1]}, usual for {_CALLED[kind]} are {usual}"
     radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]))
-    logger.info("Domains are read at %.3g in the unit of the coordinates (%d neighbours; %s).", radius, chosen, reason)
+    scale, unit = radius, " in the unit of the coordinates"
+    if layout.um_per_unit is not None:
+        scale, unit = radius * layout.um_per_unit, " µm"
+    logger.info("Domains are read at %.3g%s (%d neighbours; %s).", scale, unit, chosen, reason)
     params = {
         "spatial_key": tissue.spatial_key,
         "library_key": tissue.library_key,
@@ -234,11 +246,9 @@ def _take(values: Any, rows: np.ndarray) -> Any:
 
 
 def _log_normalised(counts: Any) -> Any:
-    """The logarithm of counts of equal total; spots without counts stay as they are."""
+    """As :func:`spotscape.pp.prepare` does it; spots without counts stay as they are."""
     totals = np.asarray(counts.sum(axis=1)).ravel()
-    filled = totals > 0
-    typical = np.median(totals[filled]) if filled.any() else 0.0
-    factors = np.divide(typical, totals, out=np.zeros_like(totals), where=filled)
+    factors = np.divide(_TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
     if sparse.issparse(counts):
         return (sparse.diags_array(factors.astype(np.float32)) @ counts).log1p()
     return np.log1p(counts * factors[:, None])
