@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anndata as ad
 import h5py
 import numpy as np
 import pytest
@@ -20,6 +19,8 @@ from spotscape.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import anndata as ad
 
 # The test files are imported by path (importlib mode), so that their neighbours are not on the path of Python.
 _spec = importlib.util.spec_from_file_location("cli_folders", Path(__file__).with_name("folders.py"))

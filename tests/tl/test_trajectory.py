@@ -204,7 +204,7 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, suffix: str) -> None:
         if name != "params":
             assert np.array_equal(np.asarray(back.uns[KEY][name]), np.asarray(value)), name
     assert (back.obsp[f"{KEY}_distances"] != adata.obsp[f"{KEY}_distances"]).nnz == 0
-    sp.pl.trajectory(back).canvas.draw()
+    sp.pl.trajectory(back, return_fig=True).canvas.draw()
 
 
 @pytest.mark.parametrize(
