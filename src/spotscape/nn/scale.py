@@ -95,4 +95,5 @@ def _leave_out(values: np.ndarray, neighbors: np.ndarray, size: int) -> np.ndarr
     indices = np.arange(0, n * (size + 1) + 1, size + 1)
     mean = sparse.csr_array((np.full(columns.size, 1 / (size + 1)), columns.ravel(), indices), shape=(n, n))
     back = np.asarray(mean.multiply(mean.T).sum(axis=1)).ravel()[:, None]
-    return (mean @ (mean @ values) - back * values) / (1 - back)
+    predicted: np.ndarray = (mean @ (mean @ values) - back * values) / (1 - back)
+    return predicted

@@ -175,7 +175,8 @@ def _choose(
         flat = [size for size, value in zip(possible, share, strict=True) if value >= _FLAT * share.max()]
         chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
         reason = f"flat from {flat[0]} to {flat[-1]}, usual for {_CALLED[kind]} are {usual}"
-    radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]))
+    at = possible.index(chosen) if chosen in possible and len(reach) else None
+    radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]) if at is None else reach[at])
     scale, unit = radius, " in the unit of the coordinates"
     if layout.um_per_unit is not None:
         scale, unit = radius * layout.um_per_unit, " µm"
@@ -229,7 +230,7 @@ def _components(
     taken = values if len(rows) == adata.n_obs else values[rows] if is_stored(values) else _take(values, rows)
     matrix = in_memory(taken)
     if represented:
-        return np.asarray(matrix.todense() if sparse.issparse(matrix) else matrix)[order]
+        return (matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix))[order]
     mask = read_mask(adata, mask_var)
     matrix = matrix if mask is None else matrix[:, mask]
     stored = matrix.data if sparse.issparse(matrix) else matrix
