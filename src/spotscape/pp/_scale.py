@@ -10,12 +10,13 @@ from scipy import sparse
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger
 from spotscape._core.provenance import changed, made_from
 from spotscape._core.randomness import RandomSource
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
 from spotscape._core.rows import is_stored
-from spotscape._core.validation import looks_like_counts, require_key, require_positive_int
+from spotscape._core.validation import looks_like_counts, require_key
 from spotscape.nn.components import PrincipalComponents
 from spotscape.nn.scale import predicted_share
 from spotscape.pp._graph_build import Tissue
@@ -42,6 +43,7 @@ _WINDOWS, _WINDOW_SPOTS = 10, 2_000
 _FEWEST_SPOTS = 100
 
 
+@public
 def choose_scale(
     adata: AnnData,
     *,
@@ -121,7 +123,7 @@ def choose_scale(
     12
     """
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
-    sizes = None if n_neighs is None else sorted({require_positive_int(each, "n_neighs") for each in n_neighs})
+    sizes = None if n_neighs is None else sorted(set(n_neighs))
     source = RandomSource(random_state)
     entry = _choose(adata, tissue, sizes, source, layer=layer, use_rep=use_rep, mask_var=mask_var)
     target = adata.copy() if copy else adata
@@ -228,7 +230,7 @@ def _components(
         return "there is no expression"
     rows, order = np.unique(np.concatenate([part for part, _ in windows]), return_inverse=True)
     taken = values if len(rows) == adata.n_obs else values[rows] if is_stored(values) else _take(values, rows)
-    matrix = in_memory(taken)
+    matrix: Any = in_memory(taken)
     if represented:
         return (matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix))[order]
     mask = read_mask(adata, mask_var)
