@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.coordinates import coordinates
 from spotscape.datasets._download import fetch, local_file, read_local, refuse_external
 
@@ -34,6 +35,7 @@ _POSITION_COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row"
 _LABEL_COLUMNS = ["barcode", "slice", "layer"]
 
 
+@public
 def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
     """Human dorsolateral prefrontal cortex, measured with 10x Visium: one of 12 slices, or several of them.
 

@@ -108,7 +108,7 @@ def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[P
             with _Limit() as limit:
                 pooch.HTTPDownloader(progressbar=limit)(address, target, registry)
         except requests.HTTPError as error:
-            status = error.response.status_code
+            status = getattr(error.response, "status_code", 0)
             if status not in _CLIENT_ERRORS:
                 raise
             msg = f"{url} was refused by its server (status {status}). {remedy}"
@@ -127,7 +127,7 @@ def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[P
             store.fetch(new, downloader=fetch_and_read)
         (path.parent / new).replace(path)
     except requests.HTTPError as error:
-        msg = f"{url} was refused by its server (status {error.response.status_code}). {remedy}"
+        msg = f"{url} was refused by its server (status {getattr(error.response, 'status_code', 0)}). {remedy}"
         raise ConnectionError(msg) from error
     except requests.RequestException as error:
         msg = f"{url} could not be downloaded completely ({error}). {remedy}"
