@@ -167,7 +167,6 @@ def prepare(
     (100, True)
     """
     require_data(adata, unique=False)
-    _require_target(target_sum)
     _refuse_unwritable(adata, layer, copy=copy)
     given = _Counts.find(adata, layer)
     labels = slice_labels(adata, library_key)
@@ -270,12 +269,6 @@ class _Counts:
             msg = f"{self.where} is not raw counts: it holds {looks}; {mend}{force}"
             raise ValueError(msg)
         warn(f"{self.where} holds {looks}, and is taken as counts; after normalisation to one total that is the same.")
-
-
-def _require_target(target_sum: float | None) -> None:
-    if target_sum is not None and not (np.isfinite(target_sum) and target_sum > 0):
-        msg = f"target_sum={target_sum} must be a positive number, or None for the median total of the spots."
-        raise ValueError(msg)
 
 
 def _refuse_unwritable(adata: AnnData, layer: str | None, *, copy: bool) -> None:
