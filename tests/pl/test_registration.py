@@ -74,7 +74,7 @@ def test_many_spots_are_rasterised(registered: AnnData, monkeypatch: pytest.Monk
     [
         ({"library_key": "slice", "key": "nothing"}, KeyError, "Call sp.pp.register_slices"),
         ({"library_key": "sample"}, KeyError, "'sample' not found in adata.obs"),
-        ({"library_key": "slice", "size": 0}, ValueError, "size=0 must be positive"),
+        ({"library_key": "slice", "size": 0}, ValueError, "size=0 lies outside"),
         ({"library_key": "slice", "alpha": 2}, ValueError, "alpha=2 lies outside"),
         ({"library_key": "slice", "spatial_key": "pixels"}, KeyError, "'pixels' not found in adata.obsm"),
     ],

@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape.datasets._download import fetch, local_file
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _POSITION_COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row"
 _LABEL_COLUMNS = ["barcode", "slice", "layer"]
 
 
+@public
 def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
     """Human dorsolateral prefrontal cortex, measured with 10x Visium: one of 12 slices, or several of them.
 

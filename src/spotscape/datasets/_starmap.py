@@ -11,6 +11,7 @@ from anndata import AnnData, OldFormatWarning, read_h5ad
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger
 from spotscape.datasets._download import fetch, local_file
 
@@ -29,6 +30,7 @@ _SLICE = "BY3_1k"
 _DEPTH_ORDER = ["L1", "L2/3", "L4", "L5", "L6", "CC", "cc", "HPC"]
 
 
+@public
 def starmap() -> AnnData:
     """Mouse visual cortex, measured with STARmap (1,207 cells, 1,020 genes, one slice).
 

@@ -9,9 +9,10 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger
 from spotscape._core.provenance import made_from
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, encoder_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.tl._impute_input import ImputeInput, read_own, read_pair
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Method = Literal["regression", "neighbors"]
 
 
+@public
 def impute(
     adata: AnnData,
     *,
@@ -39,7 +41,7 @@ def impute(
     layer: str | None = None,
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.IMPUTED,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Denoise measured genes, and carry genes over to slices that did not measure them, with a score for each gene.

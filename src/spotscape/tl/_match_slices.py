@@ -10,6 +10,7 @@ import torch
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.coordinates import coordinates
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import spot_spacing
@@ -40,6 +41,7 @@ _HINT = (
 )
 
 
+@public
 def match_slices(
     adata: AnnData,
     *,

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, read_graph
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def refine_domains(
     adata: AnnData,
     *,

@@ -9,10 +9,11 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
 from spotscape.nn.pseudotime import Start, ascending, crossing_fraction, group_means
@@ -30,6 +31,7 @@ _GROUPS_HINT = "groups names a column with the domain of each spot, such as that
 _FEW_CROSSING = 0.1
 
 
+@public
 def trajectory(
     adata: AnnData,
     *,
@@ -41,7 +43,7 @@ def trajectory(
     start: Start = "center",
     library_key: str | None = None,
     key_added: str = keys.PSEUDOTIME,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Order domains, and the spots in them, by how far they lie from a root domain in an embedding.
