@@ -140,7 +140,7 @@ def consensus_domains(
 
 def _restarts(adata: AnnData) -> list[str]:
     """Keys of the restarts of the one encoder that was run with several."""
-    records = {key: adata.uns[key]["restarts"] for key in keys.ENCODERS if "restarts" in adata.uns.get(key, {})}
+    records = {key: adata.uns[key]["restarts"] for key in keys.ENCODERS if "restarts" in (adata.uns.get(key) or ())}
     if not records:
         msg = f"adata.uns has no restarts of {' or '.join(map(repr, keys.ENCODERS))}. {_HINT}."
         raise KeyError(msg)

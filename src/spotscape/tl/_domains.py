@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, remove, write
+from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
@@ -162,10 +162,9 @@ def domains(
     criterion = {"name": found.criterion, "value": found.value}
     extra["made_from"] = made_from(adata, obsm=[use_rep])
     columns: dict[str, Any] = {key_added: categories(found.labels), **_confidence(found, key_added)}
-    if found.posterior is None and key_added in target.uns:
-        remove(target, "obs", keys.confidence_of(key_added))
+    outdated = [("obs", keys.confidence_of(key_added))] if found.posterior is None and key_added in target.uns else []
     records = {**chosen, key_added: record(params, criterion=criterion, **extra)}
-    write(target, {"obs": columns, "uns": records})
+    write(target, {"obs": columns, "uns": records}, outdated=outdated)
     return target if copy else None
 
 

@@ -201,10 +201,9 @@ def match_slices(
     _add(results, "obs", best_matches(adata.obs_names, pairing, found, key_added) | labels)
     _add(results, "obsp", {f"{key_added}_similarity": pair_matrix(pairing, found)})
     _add(results, "uns", {key_added: record(params, **counts, made_from=source)})
-    write(target, results)
-    if labels_key is None:
-        # Labels of an earlier call would belong to other matches.
-        target.obs.drop(columns=[f"{key_added}_label", f"{key_added}_confidence"], errors="ignore", inplace=True)
+    # Labels of an earlier call would belong to other matches.
+    outdated = [("obs", f"{key_added}_{name}") for name in ("label", "confidence")] if labels_key is None else []
+    write(target, results, outdated=outdated)
     report(pairing, **counts)
     return target if copy else None
 
