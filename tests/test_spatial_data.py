@@ -173,7 +173,7 @@ def test_what_does_not_exist_is_said(options: dict[str, str], kind: type[Excepti
 
 
 def test_an_anndata_has_no_tables() -> None:
-    with pytest.raises(TypeError, match="table_key is for SpatialData; adata is an AnnData"):
+    with pytest.raises(TypeError, match="are for SpatialData; adata is an AnnData"):
         sp.pp.prepare(tissue(), table_key="table")
 
 

@@ -87,13 +87,16 @@ def public(function: F) -> F:
     checks = checks_of(function)
     in_order = tuple(checks.get(name) for name in inspect.signature(function).parameters)
     check_writing = _writing_check(function)
-    of_table = spatial_data.options_of(function)
+    for_tables = {
+        name: check_of(name, Hint.of(spatial_data.ANNOTATIONS[name], {})) for name in spatial_data.options_of(function)
+    }
 
     def checked(*args: Any, **kwargs: Any) -> Any:
-        if of_table and (spatial_data.is_given(args, kwargs) or not of_table.isdisjoint(kwargs)):
-            return spatial_data.call_on_table(inside, *args, **kwargs)
-        given = tuple(value if check is None else check(value) for check, value in zip(in_order, args, strict=False))
-        args = given + args[len(given) :]
+        if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
+            given = {name: for_tables[name](value) for name, value in kwargs.items() if name in for_tables}
+            return spatial_data.call_on_table(inside, *args, **(kwargs | given))
+        in_place = tuple(value if check is None else check(value) for check, value in zip(in_order, args, strict=False))
+        args = in_place + args[len(in_place) :]
         for name, value in kwargs.items():
             check = checks.get(name)
             if check is not None:
@@ -104,7 +107,7 @@ def public(function: F) -> F:
     # As if it stood in the module of the function, where doctest looks for examples.
     inside = types.FunctionType(checked.__code__, function.__globals__, function.__name__, closure=checked.__closure__)
     functools.update_wrapper(inside, function)
-    spatial_data.announce(inside, of_table)
+    spatial_data.announce(inside, for_tables)
     return cast("F", inside)
 
 

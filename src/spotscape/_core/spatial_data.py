@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spotscape._core import keys
@@ -12,12 +11,14 @@ from spotscape._core.logging import logger
 from spotscape._core.spatial_elements import INSTANCE, REGION, add_coordinates, lend_images, write_transforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from anndata import AnnData
 
 JOINED = "joined"
-_OPTIONS = {
+# What every function that takes an AnnData takes beside its own parameters.
+ANNOTATIONS = {"table_key": "str | Sequence[str] | None", "coordinate_system": "str | None"}
+_DESCRIPTIONS = {
     "table_key": """Table of a SpatialData, which may be given as ``adata``; the only one needs no name. Several are
         joined as the slices of ``library_key``: ``table_key=["a", "b"]``. Results are written into the table.""",
     "coordinate_system": """Coordinate system of a SpatialData: centroids of what the table annotates are taken in it
@@ -30,7 +31,7 @@ def options_of(function: Callable[..., Any]) -> frozenset[str]:
     names = list(inspect.signature(function).parameters)
     if not names or names[0] != "adata":
         return frozenset()
-    return frozenset(_OPTIONS) if "spatial_key" in names else frozenset({"table_key"})
+    return frozenset(ANNOTATIONS) if "spatial_key" in names else frozenset({"table_key"})
 
 
 def announce(function: Callable[..., Any], options: Collection[str]) -> None:
@@ -38,13 +39,13 @@ def announce(function: Callable[..., Any], options: Collection[str]) -> None:
     if not options:
         return
     signature = inspect.signature(function)
-    added = [name for name in _OPTIONS if name in options]
+    added = [name for name in ANNOTATIONS if name in options]
     kinds = inspect.Parameter
-    new = [kinds(name, kinds.KEYWORD_ONLY, default=None, annotation="str | None") for name in added]
+    new = [kinds(name, kinds.KEYWORD_ONLY, default=None, annotation=ANNOTATIONS[name]) for name in added]
     old = list(signature.parameters.values())
     place = len(old) - (old[-1].kind is kinds.VAR_KEYWORD)
     function.__signature__ = signature.replace(parameters=[*old[:place], *new, *old[place:]])  # type: ignore[attr-defined]
-    text = "".join(f"    {name}\n        {_OPTIONS[name]}\n" for name in added)
+    text = "".join(f"    {name}\n        {_DESCRIPTIONS[name]}\n" for name in added)
     before, heading, after = (function.__doc__ or "").partition("\n    Returns\n    -------")
     function.__doc__ = f"{before.rstrip()}\n{text}{heading}{after}" if heading else function.__doc__
 
@@ -71,7 +72,7 @@ def call_on_table(
     registration adds its transforms to the elements.
     """
     if not is_given((adata,), {}):
-        msg = f"table_key is for SpatialData; adata is an {type(adata).__name__}."
+        msg = f"table_key and coordinate_system are for SpatialData; adata is an {type(adata).__name__}."
         raise TypeError(msg)
     sdata = adata
     name = _table_name(sdata, table_key, kwargs.get("library_key"))
@@ -158,5 +159,3 @@ def _require_system(sdata: Any, system: str) -> None:
     if system not in sdata.coordinate_systems:
         msg = f"coordinate_system={system!r} does not exist; the SpatialData has {sorted(sdata.coordinate_systems)}."
         raise KeyError(msg)
-
-
