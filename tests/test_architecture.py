@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "tl": {"_core", "nn", "models", "metrics", "pp"},
     "pl": {"_core", "nn", "models", "metrics"},
     "distributed": {"_core", "nn", "models", "tl"},
+    "cli": {"_core", "datasets", "get", "models", "pl", "pp", "tl"},
 }
 WITHOUT_ANNDATA = {"nn", "models", "metrics"}
 ANNDATA_SIDE = {"anndata", "scanpy", "squidpy", "spatialdata"}
