@@ -253,6 +253,7 @@ def test_says_how_the_spots_lie(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("make", [tuple, list, np.array])
 @pytest.mark.parametrize("build", [sp.pp.spatial_neighbors_radius, sp.pp.spatial_neighbors_delaunay])
 @pytest.mark.filterwarnings("ignore:radius")
+@pytest.mark.filterwarnings("ignore:. of 60 spots")
 def test_a_ring_in_any_container(build: Callable[..., Any], make: Callable[[Any], Any], tmp_path: Path) -> None:
     adata = tissue(cells())
     build(adata, radius=make([0.1, 0.3]))

@@ -134,14 +134,14 @@ def _further_diagonals(corners: np.ndarray, triangulation: Delaunay, kept: np.nd
     second = beside[first, side]
     once = (first < second) & kept[second]
     first, second, side = first[once], second[once], side[once]
-    opposite = triangles[second, np.argmax(beside[second] == first[:, None], axis=1)]
-    centres, radii = _circles(corners, triangles[first])
-    on_circle = np.abs(np.linalg.norm(corners[opposite] - centres, axis=1) - radii) < width
-    first, second, side, opposite = (part[on_circle] for part in (first, second, side, opposite))
+    own, opposite = triangles[first, side], triangles[second, np.argmax(beside[second] == first[:, None], axis=1)]
+    # Either circle may be asked, and the answer must not depend on which triangle has the smaller number.
+    off = np.minimum(_off_circle(corners, triangles[first], opposite), _off_circle(corners, triangles[second], own))
+    first, second, own, opposite = (part[off < width] for part in (first, second, own, opposite))
     joined = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=(len(triangles),) * 2)
     cell = connected_components(joined, directed=False)[1]
     sizes = np.bincount(cell, minlength=1)
-    pairs = [np.column_stack([triangles[first, side], opposite])]
+    pairs = [np.column_stack([own, opposite])]
     # Round a missing spot there are more triangles than two on one circle.
     large = np.flatnonzero(sizes[cell] > 2)
     for one in np.unique(cell[large]):
@@ -151,14 +151,16 @@ def _further_diagonals(corners: np.ndarray, triangulation: Delaunay, kept: np.nd
     return found[found[:, 0] != found[:, 1]]
 
 
-def _circles(corners: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centres and radii of the circles through three corners."""
+def _off_circle(corners: np.ndarray, triangles: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How far corners lie from the circles through three others."""
     a = corners[triangles[:, 0]]
     (bx, by), (cx, cy) = (corners[triangles[:, 1]] - a).T, (corners[triangles[:, 2]] - a).T
     twice = 2 * (bx * cy - by * cx)
     b_squared, c_squared = bx**2 + by**2, cx**2 + cy**2
-    centre = np.column_stack([cy * b_squared - by * c_squared, bx * c_squared - cx * b_squared]) / twice[:, None]
-    return centre + a, np.linalg.norm(centre, axis=1)
+    centres = np.column_stack([cy * b_squared - by * c_squared, bx * c_squared - cx * b_squared]) / twice[:, None]
+    distances = np.linalg.norm(corners[others] - a - centres, axis=1)
+    off: np.ndarray = np.abs(distances - np.linalg.norm(centres, axis=1))
+    return off
 
 
 def _lengths(rows: np.ndarray, columns: np.ndarray, lengths: np.ndarray, n_spots: int) -> sparse.csr_matrix:
