@@ -344,7 +344,7 @@ def test_few_spots_and_coincident_spots() -> None:
 
 
 def test_default_colours_are_distinct_however_many() -> None:
-    from spotscape.pl._palette import default_colors
+    from spotscape._core.colors import default_colors
 
     assert len(set(default_colors(60))) == 60
     assert default_colors(3) == default_colors(60)[:3]
@@ -537,7 +537,7 @@ def delta_e(colors: list[str]) -> np.ndarray:
 
 
 def test_any_two_of_the_first_12_colours_can_be_told_apart() -> None:
-    from spotscape.pl._palette import UNLABELLED, default_colors
+    from spotscape._core.colors import UNLABELLED, default_colors
 
     assert delta_e([*default_colors(12), UNLABELLED]).min() >= 10
     # The check sees a pair that is not: red and green of matplotlib's own cycle.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from spotscape._core.colors import following_colors
 from spotscape._core.logging import logger
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]], *, log: bool
     """Write results, given as ``{"obsm": {"X_spotscape": array}, "uns": {...}}``, and say so in the log.
 
     Shapes are checked before the first assignment, so that an AnnData never holds half a result. ``log=False`` leaves
-    the saying to a caller that sums up many keys in one line.
+    the saying to a caller that sums up many keys in one line. Colours of categories that are written anew follow them.
     """
     for slot, entries in results.items():
         if slot not in _SLOTS:
@@ -51,6 +52,12 @@ def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]], *, log: bool
             raise AssertionError(msg)
         for key, value in entries.items():
             _check_length(adata, slot, key, value)
+    new = {key: value for key, value in results.get("obs", {}).items() if isinstance(value, pd.Categorical)}
+    for key, colors in {key: following_colors(adata, key, value) for key, value in new.items()}.items():
+        if colors:
+            adata.uns[f"{key}_colors"] = colors
+        elif colors is not None:
+            del adata.uns[f"{key}_colors"]
     for slot, entries in results.items():
         for key, value in entries.items():
             getattr(adata, slot)[key] = to_uns(value) if slot == "uns" else value

@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
+from spotscape._core.colors import UNLABELLED
 from spotscape._core.validation import require_positive_int
-from spotscape.pl._palette import READABLE, UNLABELLED
+from spotscape.pl._palette import READABLE
 from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice
 from spotscape.pl._slices import read_slices
 from spotscape.pl._values import Categories, Numbers, store_colors
