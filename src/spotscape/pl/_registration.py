@@ -109,11 +109,11 @@ def registration(
             ax.set_title(title)
             caption = _caption(entry, measure)
             ax.text(0.5, -0.02, caption, transform=ax.transAxes, ha="center", va="top", fontsize="small")
-        add_legend(axes[1], overlay.piece(after), slices, overlay.look, title=None)
+        add_legend(axes[1], "irregular", slices, overlay.look, title=None)
         if pattern is not None:
             overlay.draw_checkerboard(axes[2], after, pattern)
             axes[2].set_title(pattern.key)
-            add_legend(axes[2], overlay.piece(after), pattern, overlay.look, title=None)
+            add_legend(axes[2], "irregular", pattern, overlay.look, title=None)
     return hand_out(axes, looks)
 
 

@@ -142,6 +142,18 @@ def open_axes(
         yield list(grid[:n_panels])
 
 
+def read_pieces(adata: AnnData, options: Mapping[str, Any]) -> list[Slice]:
+    """The slices as the arguments of a plot want them."""
+    return read_slices(
+        adata,
+        spatial_key=options.get("spatial_key", "spatial"),
+        library_key=options.get("library_key"),
+        img=options.get("img", True),
+        img_res_key=options.get("img_res_key"),
+        crop_coord=options.get("crop_coord"),
+    )
+
+
 def show_spots(
     adata: AnnData,
     columns: Sequence[Categories | Numbers],
@@ -156,25 +168,18 @@ def show_spots(
     ``decorate`` may add to a panel, given its slice and the number of the column.
     """
     look = Look.of(options, adata.n_obs)
-    if pieces is None:
-        pieces = read_slices(
-            adata,
-            spatial_key=options.get("spatial_key", "spatial"),
-            library_key=options.get("library_key"),
-            img=options.get("img", True),
-            img_res_key=options.get("img_res_key"),
-            crop_coord=options.get("crop_coord"),
-        )
+    pieces = read_pieces(adata, options) if pieces is None else pieces
     shown = [one.only(options.get("groups")) if isinstance(one, Categories) else one for one in columns]
     titles = panel_titles or _titles(options.get("title"), [one.key for one in shown], pieces)
     axes = given_axes(options, len(titles))
     if axes is not None:
-        _draw_blocks([axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))], pieces, shown, look, titles)
+        blocks = [axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))]
+        _draw_blocks(blocks, pieces, shown, look, titles, across=len(pieces))
         if decorate is not None:
             _decorate(axes, pieces, decorate)
     else:
         across, blocks_across, down, blocks_down = _layout(len(pieces), len(shown), look.ncols)
-        size = _block_size(pieces, across, down, max(map(look.margin, shown)))
+        size = sheet_size(pieces, across, down, max(map(look.margin, shown)))
         figsize = options.get("figsize") or (blocks_across * size[0], blocks_down * size[1])
         with new_figure(figsize, options.get("dpi")) as figure:
             grid = figure.add_gridspec(blocks_down * down, blocks_across * across)
@@ -209,7 +214,7 @@ def _draw_blocks(
     look: Look,
     titles: Sequence[str],
     *,
-    across: int = 1,
+    across: int,
 ) -> None:
     boxes = _boxes(pieces)
     for index, (axes, values) in enumerate(zip(blocks, columns, strict=True)):
@@ -222,7 +227,8 @@ def _draw_blocks(
                 values.key, (0, 0.5), xytext=(-8, 0), xycoords="axes fraction", textcoords="offset points",
                 rotation=90, ha="right", va="center", fontsize="large",
             )  # fmt: skip
-        add_legend(axes[across - 1], pieces[0], values, look, title=values.key if len(pieces) > 1 else None)
+        heading = values.key if len(pieces) > 1 else None
+        add_legend(axes[across - 1], pieces[0].lattice.kind, values, look, title=heading)
 
 
 def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]]:
@@ -233,7 +239,7 @@ def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]
     return [*values.names, *rest], [*values.colors, *[look.na_color for _ in rest]]
 
 
-def add_legend(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look, *, title: str | None) -> None:
+def add_legend(ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None) -> None:
     """Put the legend or colour bar to the right of ``ax``, for which the layout makes room, or where it is wanted."""
     if isinstance(values, Numbers):
         if look.colorbar:
@@ -246,7 +252,7 @@ def add_legend(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
         return
     beside = look.legend_loc == "right margin"
     place: Any = "center left" if beside else look.legend_loc
-    marker = _MARKERS[piece.lattice.kind]
+    marker = _MARKERS[kind]
     ax.legend(
         handles=[
             Line2D([], [], marker=marker, ls="", ms=8, color=color, label=name)
@@ -289,7 +295,8 @@ def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:
     return [np.stack([centre - frame / 2, centre + frame / 2]) for centre, frame in zip(centres, frames, strict=True)]
 
 
-def _block_size(pieces: Sequence[Slice], across: int, down: int, beside: float) -> tuple[float, float]:
+def sheet_size(pieces: Sequence[Slice], across: int, down: int, beside: float) -> tuple[float, float]:
+    """Width and height in inches of panels of these slices with a legend beside them."""
     extents = np.array([box[1] - box[0] for box in _boxes(pieces)])
     aspect = float(np.clip(np.max(extents[:, 1] / extents[:, 0]), 0.4, 2.0))
     # 0.3 inch for the title above each panel.
