@@ -132,13 +132,14 @@ def _umap(values: np.ndarray, random_state: int) -> np.ndarray:
     import warnings
 
     from sklearn.neighbors import NearestNeighbors
-    from umap import UMAP
 
     n_neighbors = min(_NEIGHBOURS, len(values) - 1)
     distances, indices = NearestNeighbors(n_neighbors=n_neighbors).fit(values).kneighbors(values)
     with warnings.catch_warnings():
-        # About threads, and neighbours that are found already.
+        # About tensorflow, threads, and neighbours that are found already.
         warnings.simplefilter("ignore")
+        from umap import UMAP
+
         found = UMAP(
             n_neighbors=n_neighbors,
             precomputed_knn=(indices, distances.astype(np.float32), None),

@@ -53,8 +53,7 @@ def registration(
         Name of the registration in ``adata.obsm`` and ``adata.uns``.
     style
         ``"spots"``: every spot, see-through. ``"density"``: where spots are dense, within the outline of each slice.
-        ``"outline"``: outlines alone. ``"auto"``: spots where two or three slices lie on lattices, density for two or
-        three slices of cells, else outlines.
+        ``"outline"``: outlines alone. ``"auto"``: density for up to three slices, outlines for more.
     checkerboard
         Column of ``adata.obs`` or gene for a third panel, in which the fields of a checkerboard show one slice after
         the other: where slices fit, patterns run on across fields.

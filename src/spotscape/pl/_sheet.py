@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _PANEL_WIDTH = 3.2
 _LEGEND_ROWS = 14
+# Longer names take too much room on the tissue.
+_SHORT = 4
 _MARKERS = {"hexagonal": "h", "square": "s", "irregular": "o"}
 _NOWHERE = (None, "none")
 _LOCATIONS = ("right margin", "on data", *_NOWHERE, *Legend.codes)
@@ -77,6 +79,11 @@ class Look:
         if not isinstance(values, Categories) or self.legend_loc in _NOWHERE:
             return False
         return self.legend_loc == "on data" or len(values.names) > READABLE
+
+    def numbered(self, values: Categories) -> bool:
+        """Whether numbers stand for names on the tissue, where many long ones would hide it."""
+        many = self.legend_loc not in ("on data", *_NOWHERE) and len(values.names) > READABLE
+        return many and max(map(len, values.names)) > _SHORT
 
     def margin(self, values: Categories | Numbers) -> float:
         """Width in inches of the legend or colour bar beside the panels."""
@@ -227,7 +234,8 @@ def _draw_blocks(
                 values.key, (0, 0.5), xytext=(-8, 0), xycoords="axes fraction", textcoords="offset points",
                 rotation=90, ha="right", va="center", fontsize="large",
             )  # fmt: skip
-        heading = values.key if len(pieces) > 1 else None
+        # A row that is named at its left needs no heading at its right.
+        heading = values.key if len(pieces) > 1 and len(columns) == 1 else None
         add_legend(axes[across - 1], pieces[0].lattice.kind, values, look, title=heading)
 
 
@@ -236,7 +244,10 @@ def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]
     if not values.names:
         return [], []
     rest = [values.rest] if (values.codes < 0).any() else []
-    return [*values.names, *rest], [*values.colors, *[look.na_color for _ in rest]]
+    names = values.names
+    if look.numbered(values):
+        names = [f"{number} {name}" for number, name in enumerate(names, start=1)]
+    return [*names, *rest], [*values.colors, *[look.na_color for _ in rest]]
 
 
 def add_legend(ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None) -> None:

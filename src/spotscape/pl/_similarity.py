@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from spotscape.pl._slices import Slice
     from spotscape.pl._values import Bound
 
+# Barcodes are long, and the star says which spot it is.
+_LONGEST = 14
+
 
 def similarity(
     adata: AnnData,
@@ -87,7 +90,7 @@ def similarity(
     for row in rows:
         cosine = unit @ unit[row]
         norm = scale(cosine, vmin, 1.0 if vmax is None else vmax)
-        columns.append(Numbers(f"similarity to {adata.obs_names[row]}", cosine, norm))
+        columns.append(Numbers(f"similarity to {_short(str(adata.obs_names[row]))}", cosine, norm))
 
     def add_star(ax: Axes, piece: Slice, column: int) -> None:
         where = np.flatnonzero(piece.rows == rows[column])
@@ -95,6 +98,10 @@ def similarity(
 
     options: dict[str, Any] = {"cmap": "magma", "img": False, **panels}
     return show_spots(adata, columns, options, decorate=add_star)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _row(adata: AnnData, anchor: Any) -> int:

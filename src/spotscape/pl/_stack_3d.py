@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # Matplotlib draws every point; beyond this many an even part of them shows the same.
 _MOST = 60_000
 # Gap between slices as a share of their extent, where nothing says how far they lie apart.
-_GAP = 0.35
+_GAP = 0.5
 
 
 def stack_3d(
@@ -61,7 +62,7 @@ def stack_3d(
         Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.register_slices`, or else
         ``"spatial"``. Three columns are taken as they are, without slices.
     slice_gap
-        Distance between slices in the unit of the coordinates. ``None`` takes what is easy to read, 0.35 of the extent.
+        Distance between slices in the unit of the coordinates. ``None`` takes what is easy to read, half the extent.
     groups
         Categories to show; all other spots are left out, so that one sees through the stack.
     palette, vmin, vmax
@@ -117,7 +118,7 @@ def stack_3d(
     if not is_block:
         extent = max(np.ptp(coords[rows], axis=0).max() for _, rows in pieces)
         gap = _GAP * extent if slice_gap is None else slice_gap
-        height = np.zeros(adata.n_obs) if slices is None else gap * np.asarray(slices.codes)
+        height = np.zeros(adata.n_obs) if slices is None else gap * np.asarray(slices.codes, dtype=np.float64)
         coords = np.column_stack([coords, height])
     if groups is not None and isinstance(shown, Categories):
         pieces = [(name, rows[shown.codes[rows] >= 0]) for name, rows in pieces]
@@ -129,6 +130,8 @@ def stack_3d(
     size = (6 + look.margin(shown), 5.2)
     with open_axes(looks, 1, size, subplot_kw={"projection": "3d"}) as axes:
         _draw(axes[0], coords, pieces, shown, look, view=(elev, azim))
+        if isinstance(shown, Categories):
+            shown = replace(shown, codes=shown.codes[np.concatenate([rows for _, rows in pieces])])
         add_legend(axes[0], "irregular", shown, look, title=shown.key)
     store_colors(adata, [values])
     return hand_out(axes, looks)
@@ -146,9 +149,9 @@ def _draw(
     from spotscape.pl._panel import face_colors
 
     n_shown = sum(len(rows) for _, rows in pieces)
-    if n_shown < len(coords):
+    if len(coords) > _MOST:
         logger.info("Drawing %s of %s spots.", f"{n_shown:,}", f"{len(coords):,}")
-    area = 2.5 * (look.size or 1.0) ** 2 * float(np.clip(12_000 / max(n_shown, 1), 0.4, 8))
+    area = 4.0 * (look.size or 1.0) ** 2 * float(np.clip(10_000 / max(n_shown, 1), 0.3, 8))
     low, high = coords.min(axis=0), coords.max(axis=0)
     for name, rows in pieces:
         x, y, z = coords[rows].T
@@ -157,12 +160,12 @@ def _draw(
             rasterized=look.rasterized,
         )  # fmt: skip
         if name:
-            far = low[1] if look.invert_y else high[1]
-            ax.text(high[0], far, z.mean(), f"  {name}", fontsize=8)
+            near = high[1] if look.invert_y else low[1]
+            ax.text(low[0], near, z.mean(), f"{name}  ", fontsize=8, ha="right")
     ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]) if look.invert_y else (low[1], high[1]))
     span = np.maximum(high - low, 1e-9)
     ax.set_zlim(low[2] - 0.02 * span.max(), high[2] + 0.02 * span.max())
-    ax.set_box_aspect(np.maximum(span / span.max(), 0.05))
+    ax.set_box_aspect(np.maximum(span / span.max(), 0.05), zoom=1.12)
     ax.view_init(elev=view[0], azim=view[1])
     ax.set_axis_off()
 
