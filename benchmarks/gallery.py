@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from anndata import AnnData, read_h5ad
 
@@ -31,8 +29,8 @@ PAGE = ROOT / "docs" / "gallery.md"
 EMBEDDINGS: list[Path] = []
 HEAD = """# Gallery
 
-Every plot on real tissue. `python benchmarks/gallery.py` makes this page and its pictures from the files in the folder that
-`SPOTSCAPE_DATA` names. The calls are those of the script; a figure stays open, so that `plt.savefig` and `plt.show` have it.
+Every plot on real tissue. `python benchmarks/gallery.py` makes this page and its pictures from the files in the folder
+that `SPOTSCAPE_DATA` names.
 """
 
 

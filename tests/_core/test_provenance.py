@@ -154,7 +154,6 @@ def test_an_embedding_put_in_the_place_of_another_is_told(tissue: AnnData) -> No
 
 
 def test_a_trajectory_is_not_drawn_on_other_domains(tissue: AnnData) -> None:
-    pytest.importorskip("igraph")
     sp.tl.trajectory(tissue, root="0")
     sp.pl.trajectory(tissue)
     sp.pl.trajectory(tissue[::-1].copy())
@@ -167,7 +166,6 @@ def test_a_trajectory_is_not_drawn_on_other_domains(tissue: AnnData) -> None:
 
 
 def test_a_trajectory_of_another_embedding_is_drawn_with_a_warning(tissue: AnnData) -> None:
-    pytest.importorskip("igraph")
     sp.tl.trajectory(tissue, root="0")
     tissue.obsm["X_spotscape"] = tissue.obsm["X_spotscape"][:, ::-1].copy()
     with pytest.warns(UserWarning, match=r"\['X_spotscape'\] changed after the trajectory"):

@@ -45,7 +45,9 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out.h5ad"
-    words = [str(tissue), "--method=spotscape", "--max-epochs=3", "--seed=4", "--restarts=2"]
+    config = tmp_path / "config.toml"
+    config.write_text("[choose_n_domains]\nk_range = [2, 5]\n", encoding="utf-8")
+    words = [str(tissue), "--max-epochs=3", "--seed=4", "--restarts=2", f"--config={config}"]
     assert main(["info", "--json", *words]) == 0
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert main(["run", words[0], str(out), *words[1:]]) == 0
@@ -53,9 +55,9 @@ def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.C
     for step in steps:
         eval(step, {"sp": sp, "adata": adata})  # the lines of the plan are Python, for a notebook
     found = ad.read_h5ad(out)
-    np.testing.assert_array_equal(found.obs["spotscape_domain"], adata.obs["spotscape_domain"])
+    np.testing.assert_array_equal(found.obs["consensus_domain"], adata.obs["consensus_domain"])
     np.testing.assert_array_equal(found.obsm["X_spotscape"], adata.obsm["X_spotscape"])
-    assert found.uns["spotscape_domain"]["params"]["use_reps"].tolist() == ["X_spotscape", "X_spotscape_1"]
+    assert found.uns["consensus_domain"]["params"]["use_reps"].tolist() == ["X_spotscape", "X_spotscape_1"]
     log = out.with_suffix(".log").read_text(encoding="utf-8")
     assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO Training Spotscape on 300 spots", log, flags=re.MULTILINE)
     assert list(out.parent.glob("*partial*")) == []

@@ -159,7 +159,7 @@ def test_files(matched: ad.AnnData, tmp_path: Path, suffix: str) -> None:
         ({"layout": "below"}, ValueError, "layout='below'"),
         ({"n_lines": 0}, ValueError, "n_lines=0"),
         ({"n_lines": 1.5}, TypeError, "n_lines must be an integer"),
-        ({"size": 0}, ValueError, "size=0 must be positive"),
+        ({"size": 0}, ValueError, "size=0 lies outside"),
         ({"spatial_key": "x"}, KeyError, "'x' not found in adata.obsm"),
     ],
 )

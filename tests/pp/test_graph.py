@@ -367,11 +367,13 @@ class TestErrors:
         with pytest.raises(ValueError, match="slice 'b' has 5 spots, but n_neighs=6 needs at least 7"):
             sp.pp.spatial_neighbors_knn(adata, library_key="lib")
 
-    @pytest.mark.parametrize("radius", [0, -1.0, np.nan, np.inf, "3", (1, 1), (1, 2, 3), (-1, 2)])
+    @pytest.mark.parametrize("radius", [0, -1.0, np.nan, np.inf, 1e300, (1, 1), (1, 2, 3), (-1, 2)])
     def test_radius(self, adata: ad.AnnData, radius: Any) -> None:
         for build in (sp.pp.spatial_neighbors_radius, sp.pp.spatial_neighbors_delaunay):
             with pytest.raises(ValueError, match="must be a positive number in the unit of the coordinates"):
                 build(adata, radius=radius)
+            with pytest.raises(TypeError, match=r"radius must be a number or \(smallest, largest\), not '3'"):
+                build(adata, radius="3")
 
     def test_radius_that_joins_nothing(self, adata: ad.AnnData) -> None:
         with pytest.raises(ValueError, match=r"radius=1e-09 joins no spots at all: the spots lie 0\.\d+ apart"):

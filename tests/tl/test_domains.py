@@ -217,7 +217,7 @@ BAD = [
     ),
     ({"n_domains": 3, "use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm, which has: 'X_spotscape'"),
     ({"n_domains": 3, "random_state": -1}, ValueError, "random_state=-1 is negative"),
-    ({"method": "leiden", "resolution": 0}, ValueError, "resolution=0 must be a positive number"),
+    ({"method": "leiden", "resolution": 0}, ValueError, "resolution=0 lies outside"),
     ({"method": "leiden", "n_neighbors": 1}, ValueError, "n_neighbors=1 must be at least 2"),
 ]
 

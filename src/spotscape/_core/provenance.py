@@ -136,10 +136,11 @@ def _record_of(adata: AnnData, key: str) -> str | None:
 def _concatenated_by(adata: AnnData) -> str | None:
     """A column named like one of slices, whose groups lie one after the other, as concatenation puts them."""
     for index, column in enumerate(map(str, adata.obs.columns)):
-        if _LIKE_SLICES.search(column.lower()):
-            codes = pd.factorize(adata.obs.iloc[:, index])[0]
+        values = adata.obs.iloc[:, index]
+        if _LIKE_SLICES.search(column.lower()) and not pd.api.types.is_float_dtype(values.dtype):
+            codes = pd.factorize(values)[0]
             n_groups = len(np.unique(codes))
-            if n_groups > 1 and np.count_nonzero(np.diff(codes)) == n_groups - 1:
+            if 1 < n_groups < len(codes) / 2 and np.count_nonzero(np.diff(codes)) == n_groups - 1:
                 return column
     return None
 
@@ -151,7 +152,7 @@ def _hash_rows(values: Any) -> np.ndarray:
     if np.ndim(values) == 1 and getattr(getattr(values, "dtype", None), "kind", "O") != "f":
         labels = pd.Categorical(values)
         known = pd.util.hash_array(np.asarray(labels.categories.astype(str), dtype=object))
-        return np.append(known, _MISSING)[labels.codes]
+        return np.asarray(np.append(known, _MISSING)[labels.codes])
     if getattr(values, "dtype", np.dtype("O")).kind not in "fiub":
         values = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")
     numbers = np.asarray(values, dtype=np.float32).reshape(len(values), -1)

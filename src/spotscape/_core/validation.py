@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 # Enough entries to recognise counts or a broken value without a second pass over a large matrix.
 _SAMPLE = 1_000_000
+# Longer values are not repeated in a message.
+_LONG = 80
+_LARGEST = 2**63 - 1
+# Beyond it single precision, in which most is computed, has no numbers.
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)
 # Different numbers in a column that are too many for slices if they are more than half of the spots as well.
 _MANY_SLICES = 20
 
@@ -39,23 +44,40 @@ def the_one_present(container: Mapping[str, Any], choices: Sequence[str], where:
     return present[0] if present else choices[0]
 
 
+def described(value: Any) -> str:
+    """A value and its type, short enough for a message."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    text = repr(value) if isinstance(value, (str, bytes, bool, int, float, complex, type(None), list, tuple)) else ""
+    kind = "" if value is None else type(value).__name__
+    if not text or len(text) > _LONG:
+        return f"{kind} of shape {value.shape}" if isinstance(getattr(value, "shape", None), tuple) else kind
+    return f"{text} ({kind})" if kind else text
+
+
 def require_positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
     """Return ``value`` as an int; TypeError if it is not a whole number, ValueError if it is below ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        msg = f"{name} must be an integer, not {value!r} ({type(value).__name__})."
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        msg = f"{name} must be an integer, not {described(value)}."
         raise TypeError(msg)
     if value < minimum:
         msg = f"{name}={value} must be at least {minimum}."
         raise ValueError(msg)
+    if value > _LARGEST:
+        msg = f"{name} is larger than {_LARGEST}, the largest integer that a file can hold."
+        raise ValueError(msg)
     return int(value)
 
 
-def require_choice(value: str, name: str, choices: Collection[str]) -> str:
+def require_choice(value: Any, name: str, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise a ValueError that lists them."""
+    if not isinstance(value, str):
+        msg = f"{name} must be one of {sorted(choices)}, not {described(value)}."
+        raise TypeError(msg)
     if value not in choices:
         msg = f"{name}={value!r} is not one of {sorted(choices)}."
         raise ValueError(msg)
-    return value
+    return str(value)
 
 
 def require_in_range(
@@ -67,14 +89,14 @@ def require_in_range(
     above_low: bool = False,
     below_high: bool = False,
 ) -> float:
-    """Return ``value`` as a float; TypeError if it is not a number, ValueError if it lies outside the interval."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        msg = f"{name} must be a number, not {value!r} ({type(value).__name__})."
+    """Return ``value`` as a float; TypeError if it is not a number, ValueError if it lies outside or is infinite."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        msg = f"{name} must be a number, not {described(value)}."
         raise TypeError(msg)
     inside = (low < value if above_low else low <= value) and (value < high if below_high else value <= high)
-    if not inside:
-        interval = f"{'(' if above_low else '['}{low:g}, {high:g}{')' if below_high or high == np.inf else ']'}"
-        msg = f"{name}={value} lies outside {interval}."
+    if not inside or not -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER:
+        opening, closing = "(" if above_low or low == -np.inf else "[", ")" if below_high or high == np.inf else "]"
+        msg = f"{name}={value} lies outside {opening}{low:g}, {high:g}{closing}."
         raise ValueError(msg)
     return float(value)
 

@@ -75,10 +75,19 @@ def plan(options: argparse.Namespace, found: Description) -> list[Step]:
         steps.append(Step("pp", "register_slices", {**slices, **place, "use_rep": embedding}))
     steps += _domains(options, {"use_rep": embedding}, seed)
     if not options.no_markers:
-        steps.append(Step("tl", "markers", dict(slices)))
+        steps.append(Step("tl", "markers", {"groups": domain_key(options), **slices}))
     for step in steps:
         step.arguments.update(options.steps.get(step.name, {}))
     return steps
+
+
+def domain_key(options: argparse.Namespace) -> str:
+    """The column of ``obs`` that the domains are written to."""
+    return keys.CONSENSUS if _votes(options) else keys.domain_of(EMBEDDINGS[options.method])
+
+
+def _votes(options: argparse.Namespace) -> bool:
+    return bool(options.restarts > 1 and options.method != "smoothed-pca")
 
 
 def _embed(options: argparse.Namespace, arguments: dict[str, Any]) -> Step:
@@ -95,7 +104,7 @@ def _embed(options: argparse.Namespace, arguments: dict[str, Any]) -> Step:
 
 def _domains(options: argparse.Namespace, embedding: dict[str, Any], seed: dict[str, Any]) -> list[Step]:
     number = {} if options.n_domains is None else {"n_domains": options.n_domains}
-    if options.restarts == 1 or options.method == "smoothed-pca":
+    if not _votes(options):
         return [Step("tl", "domains", {**embedding, **number, **seed})]
     choice = [] if number else [Step("tl", "choose_n_domains", {**embedding, **seed})]
     return [*choice, Step("tl", "consensus_domains", {"n_domains": number.get("n_domains", _Picked()), **seed})]

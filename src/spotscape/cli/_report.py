@@ -19,6 +19,7 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape.cli._info import rows_of
+from spotscape.cli._plan import domain_key
 from spotscape.cli._resources import duration
 
 if TYPE_CHECKING:
@@ -83,13 +84,17 @@ class Report:
         )
 
     @property
+    def _key(self) -> str:
+        return domain_key(self.options)
+
+    @property
     def _column(self) -> pd.Series:
-        column: pd.Series = self.adata.obs[keys.DOMAIN]
+        column: pd.Series = self.adata.obs[self._key]
         return column
 
     @property
     def _sureness(self) -> np.ndarray | None:
-        name = keys.confidence_of(keys.DOMAIN)
+        name = keys.confidence_of(self._key)
         return self.adata.obs[name].to_numpy() if name in self.adata.obs else None
 
     def _library(self) -> dict[str, Any]:
@@ -123,8 +128,8 @@ class Report:
     def _domains(self) -> str:
         import spotscape
 
-        figure = spotscape.pl.domains(self.adata, color=keys.DOMAIN, title=self._titles(), **self._library())
-        colours = self.adata.uns[f"{keys.DOMAIN}_colors"]
+        figure = spotscape.pl.domains(self.adata, color=self._key, title=self._titles(), **self._library())
+        colours = self.adata.uns[f"{self._key}_colors"]
         genes = self._best_genes()
         sizes = self._column.value_counts(sort=False)
         rows, largest = [], sizes.max() / len(self._column)
@@ -166,7 +171,7 @@ class Report:
             return ""
         import spotscape
 
-        name = keys.confidence_of(keys.DOMAIN)
+        name = keys.confidence_of(self._key)
         figure = spotscape.pl.domains(self.adata, color=name, vmin=0, vmax=1, title=self._titles(), **self._library())
         text = (
             "The share of trainings and clusterers that agree on the domain of a spot."
@@ -198,7 +203,7 @@ class Report:
         import spotscape
 
         counts = pd.crosstab(self.adata.obs[self.found.slices], self._column, normalize="index")
-        colours = self.adata.uns[f"{keys.DOMAIN}_colors"]
+        colours = self.adata.uns[f"{self._key}_colors"]
         rows = []
         for name, shares in counts.iterrows():
             pieces = "".join(
@@ -223,7 +228,7 @@ class Report:
         table = self._marker_table().groupby("group", observed=True).head(_N_MARKERS)
         has_moran = "moran_i" in table
         rows = []
-        colours = dict(zip(self._column.cat.categories, self.adata.uns[f"{keys.DOMAIN}_colors"], strict=True))
+        colours = dict(zip(self._column.cat.categories, self.adata.uns[f"{self._key}_colors"], strict=True))
         names = table["group"].astype(str).to_numpy()
         for row, first in zip(table.to_dict("records"), np.r_[True, names[1:] != names[:-1]], strict=True):
             name = str(row["group"])

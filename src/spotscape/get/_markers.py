@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_in_range, require_key, require_positive_int
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def markers_df(
     adata: AnnData,
     *,

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_key, require_positive_int
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = None) -> pd.DataFrame:
     """Matches between slices as a table, one row for each pair of spots.
 

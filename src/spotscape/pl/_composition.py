@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_choice, require_data, slice_labels
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Normalize = Literal["rows", "columns", "none"]
 
 
+@public
 def composition(
     adata: AnnData,
     key: str | None = None,
@@ -95,6 +97,7 @@ def composition(
     return hand_out(axes, output)
 
 
+@public
 def crosstab(
     adata: AnnData,
     key: str | None = None,

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, require_key, the_one_present
 from spotscape.pl._options import Panels, require_known
 from spotscape.pl._values import Categories, Numbers, read_confidence, read_values, scale
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _BESIDE = 2.6
 
 
+@public
 def confidence(
     adata: AnnData,
     key: str | None = None,
@@ -82,6 +84,7 @@ def confidence(
     return _with_bars(adata, replace(values, confidence=sure), values, sure, title="confidence", options=panels)
 
 
+@public
 def disagreement(
     adata: AnnData,
     labelings: Sequence[str],

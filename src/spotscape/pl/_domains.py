@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_data
 from spotscape.pl._values import Categories, matched, plain, read_confidence, read_values
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from spotscape.pl._values import Bound
 
 
+@public
 def domains(
     adata: AnnData,
     color: str | Sequence[str | None] | None = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from spotscape._core import geometry
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key
@@ -27,6 +28,7 @@ _MOST = 30_000
 _NEIGHBOURS = 15
 
 
+@public
 def embedding(
     adata: AnnData,
     color: str | Sequence[str] | None = None,

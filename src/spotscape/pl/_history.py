@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_key, the_one_present
 from spotscape.pl._options import Output, require_known
 
@@ -25,6 +26,7 @@ _ONE_ROW = 5
 _TITLES = {"lr": "learning rate"}
 
 
+@public
 def history(
     adata: AnnData | Mapping[str, Any],
     *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import pandas as pd
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_choice, require_data, require_key, require_positive_int
 from spotscape.get import markers_df
 from spotscape.pl._options import Panels, require_known
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Kind = Literal["dots", "matrix", "tissue"]
 
 
+@public
 def markers(
     adata: AnnData,
     *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spotscape._core.anndata_io import write
+from spotscape._core.arguments import public
 from spotscape._core.colors import matched_colors
 from spotscape._core.validation import require_data, require_key
 from spotscape.pl._palette import as_categories, category_colors
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def match_colors(adata: AnnData, key: str | Sequence[str], *, to: str) -> None:
     """Give domains the colours of the annotation that they match.
 

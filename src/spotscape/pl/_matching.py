@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import geometry, keys
+from spotscape._core.arguments import public
 from spotscape._core.coordinates import coordinates
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Layout = Literal["beside", "above"]
 
 
+@public
 def matching(
     adata: AnnData,
     query: str | Sequence[str] | None = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, require_key
 from spotscape.pl._options import Output, require_known
 
@@ -26,6 +27,7 @@ _PANELS = {
 }
 
 
+@public
 def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Output]) -> Shown:
     """Show the score of each number of domains, what it is made of, and the number chosen.
 

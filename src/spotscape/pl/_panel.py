@@ -35,7 +35,7 @@ _SIZE_OVER_IMAGE = 0.7
 _PALE = "#F7F7F7"
 _FAINTEST = 0.08
 # Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
-_SAMPLE, _AROUND = 20_000, 30
+_SAMPLE, _AROUND = 20_000, 12
 # A category is a place on the tissue if its innermost spots have this share of their own around them.
 _TOGETHER = 0.4
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.coordinates import coordinates
 from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
 from spotscape.pl._options import Looks, require_known
@@ -24,6 +25,7 @@ Style = Literal["auto", "spots", "density", "outline"]
 _PANEL = 4.2
 
 
+@public
 def registration(
     adata: AnnData,
     *,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from spotscape._core.arguments import public
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data
 from spotscape.pl._options import Panels, require_known
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _LONGEST = 14
 
 
+@public
 def similarity(
     adata: AnnData,
     anchors: str | int | Sequence[str | int],

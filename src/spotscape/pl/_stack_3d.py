@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.coordinates import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
@@ -32,6 +33,7 @@ _MOST = 60_000
 _GAP = 0.5
 
 
+@public
 def stack_3d(
     adata: AnnData,
     color: str | None = None,

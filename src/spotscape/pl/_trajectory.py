@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.provenance import require_unchanged
 from spotscape._core.validation import require_data, require_in_range, require_key
 from spotscape.pl._options import Panels, require_known
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HINT = "Make it first: sp.tl.trajectory(adata, root=...)"
 
 
+@public
 def trajectory(
     adata: AnnData,
     *,

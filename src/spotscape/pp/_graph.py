@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spotscape._core import geometry
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_positive_int
 from spotscape.pp import _graph_checks as checks
 from spotscape.pp._graph_build import Tissue, build, squidpy_builders, store
@@ -31,6 +32,7 @@ class SpatialGraph(NamedTuple):
     distances: sparse.csr_matrix
 
 
+@public
 def spatial_neighbors_knn(
     adata: AnnData,
     *,
@@ -114,6 +116,7 @@ def spatial_neighbors_knn(
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 
+@public
 def spatial_neighbors_radius(
     adata: AnnData,
     *,
@@ -193,6 +196,7 @@ def spatial_neighbors_radius(
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 
+@public
 def spatial_neighbors_delaunay(
     adata: AnnData,
     *,

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.counts import require_counts, require_no_empty
 from spotscape._core.logging import logger
 from spotscape._core.threads import torch_threads_kept
@@ -33,6 +34,7 @@ _MEASURED = (
 )
 
 
+@public
 def prepare(
     adata: AnnData,
     *,

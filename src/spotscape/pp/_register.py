@@ -8,6 +8,7 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.geometry import spacing_by_slice
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from, warn_if_changed
@@ -27,6 +28,7 @@ _GUIDE = (
 )
 
 
+@public
 def register_slices(
     adata: AnnData,
     *,
@@ -203,6 +205,7 @@ def register_slices(
     return target if copy else None
 
 
+@public
 def apply_registration(
     adata: AnnData,
     *,

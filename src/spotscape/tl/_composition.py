@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.anndata_io import params_of
 from spotscape._core.logging import logger
 from spotscape._core.reading import in_memory
 from spotscape._core.rows import RowSource, is_stored, without_logarithm
@@ -58,8 +59,7 @@ def read_linear(adata: AnnData) -> tuple[Any, str]:
 
 def _slices(adata: AnnData, use_rep: str) -> np.ndarray | None:
     """Codes of the slices that the embedding was made of, if its record names their column."""
-    params = adata.uns.get(use_rep.removeprefix("X_"), {}).get("params", {})
-    library_key = params.get("library_key")
+    library_key = params_of(adata, use_rep.removeprefix("X_")).get("library_key")
     if library_key is None or library_key not in adata.obs:
         return None
     return np.asarray(adata.obs[library_key].astype("category").cat.codes)

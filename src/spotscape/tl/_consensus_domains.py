@@ -8,9 +8,10 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger
 from spotscape._core.provenance import made_from
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import combine_clusterings, gaussian_mixture, kmeans
@@ -26,6 +27,7 @@ _CLUSTERERS = {"both": ("kmeans", "gmm"), "kmeans": ("kmeans",), "gmm": ("gmm",)
 _HINT = "Train several times, sp.tl.spotscape(adata, n_restarts=5), or name embeddings by use_reps"
 
 
+@public
 def consensus_domains(
     adata: AnnData,
     *,
@@ -33,7 +35,7 @@ def consensus_domains(
     use_reps: Sequence[str] | None = None,
     method: ConsensusMethod = "both",
     key_added: str = keys.CONSENSUS,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Find the domains on which several embeddings agree, and how sure each spot is of its domain.
@@ -138,7 +140,7 @@ def consensus_domains(
 
 def _restarts(adata: AnnData) -> list[str]:
     """Keys of the restarts of the one encoder that was run with several."""
-    records = {key: adata.uns[key]["restarts"] for key in keys.ENCODERS if "restarts" in adata.uns.get(key, {})}
+    records = {key: adata.uns[key]["restarts"] for key in keys.ENCODERS if "restarts" in (adata.uns.get(key) or ())}
     if not records:
         msg = f"adata.uns has no restarts of {' or '.join(map(repr, keys.ENCODERS))}. {_HINT}."
         raise KeyError(msg)

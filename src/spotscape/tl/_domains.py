@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, remove, write
+from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.provenance import made_from
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans
@@ -26,6 +27,7 @@ _METHODS = ("auto", "gmm", "kmeans", "leiden")
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
+@public
 def domains(
     adata: AnnData,
     *,
@@ -35,7 +37,7 @@ def domains(
     resolution: float = 1.0,
     n_neighbors: int = 15,
     key_added: str | None = None,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Cluster the spots of an embedding into domains.
@@ -160,10 +162,9 @@ def domains(
     criterion = {"name": found.criterion, "value": found.value}
     extra["made_from"] = made_from(adata, obsm=[use_rep])
     columns: dict[str, Any] = {key_added: categories(found.labels), **_confidence(found, key_added)}
-    if found.posterior is None and key_added in target.uns:
-        remove(target, "obs", keys.confidence_of(key_added))
+    outdated = [("obs", keys.confidence_of(key_added))] if found.posterior is None and key_added in target.uns else []
     records = {**chosen, key_added: record(params, criterion=criterion, **extra)}
-    write(target, {"obs": columns, "uns": records})
+    write(target, {"obs": columns, "uns": records}, outdated=outdated)
     return target if copy else None
 
 

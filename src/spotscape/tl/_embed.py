@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_choice, require_data, require_in_range, slice_labels
 from spotscape.tl._embed_genes import check_preprocessing, read_genes
 from spotscape.tl._embed_graph import graph_as_trained
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _EMBEDDINGS = {"Spotscape": keys.X_SPOTSCAPE, "SpaCross": keys.X_SPACROSS}
 
 
+@public
 def embed(
     adata: AnnData,
     model: Spotscape | SpaCross,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.provenance import made_from, signature
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_data, require_in_range, require_positive_int, several_slices
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def integrate_slices(
     adata: AnnData,
     *,
@@ -29,7 +31,7 @@ def integrate_slices(
     average: bool = True,
     key_added: str | None = None,
     device: str | torch.device | None = None,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Take slice-specific offsets off an embedding, so that a region lies in the same place for all slices.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
@@ -58,6 +59,7 @@ class _Task:
     min_spots: int
 
 
+@public
 def markers(
     adata: AnnData,
     *,

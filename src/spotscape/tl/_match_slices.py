@@ -10,6 +10,7 @@ import torch
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.coordinates import coordinates
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import spot_spacing
@@ -40,6 +41,7 @@ _HINT = (
 )
 
 
+@public
 def match_slices(
     adata: AnnData,
     *,
@@ -199,10 +201,9 @@ def match_slices(
     _add(results, "obs", best_matches(adata.obs_names, pairing, found, key_added) | labels)
     _add(results, "obsp", {f"{key_added}_similarity": pair_matrix(pairing, found)})
     _add(results, "uns", {key_added: record(params, **counts, made_from=source)})
-    write(target, results)
-    if labels_key is None:
-        # Labels of an earlier call would belong to other matches.
-        target.obs.drop(columns=[f"{key_added}_label", f"{key_added}_confidence"], errors="ignore", inplace=True)
+    # Labels of an earlier call would belong to other matches.
+    outdated = [("obs", f"{key_added}_{name}") for name in ("label", "confidence")] if labels_key is None else []
+    write(target, results, outdated=outdated)
     report(pairing, **counts)
     return target if copy else None
 

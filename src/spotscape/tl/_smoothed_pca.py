@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
-from spotscape._core.randomness import RandomSource
+from spotscape._core.arguments import public
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.validation import require_data, require_positive_int
 from spotscape.tl._embedding import read_input, write_embedding
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def smoothed_pca(
     adata: AnnData,
     *,
@@ -34,7 +36,7 @@ def smoothed_pca(
     use_rep: str | None = None,
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.X_SMOOTHED_PCA,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Average expression over the spatial graph and reduce it: the linear baseline that encoders have to beat.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import choose_config, fit_and_write, read_input
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
+    from spotscape._core.randomness import Seed
     from spotscape.models import Spotscape, SpotscapeConfig
 
 
+@public
 def spotscape(
     adata: AnnData,
     *,
@@ -34,7 +37,7 @@ def spotscape(
     max_epochs: int | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     n_restarts: int = 1,
     progress_bar: bool | None = None,
     checkpoint: str | Path | None = None,

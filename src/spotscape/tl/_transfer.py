@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, require_positive_int
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HINT = "Embed the new slices first: sp.tl.embed(adata, model)"
 
 
+@public
 def transfer_domains(
     adata: AnnData,
     *,
