@@ -12,6 +12,7 @@ from spotscape.pl._match_colors import match_colors
 from spotscape.pl._matching import matching
 from spotscape.pl._n_domains import n_domains
 from spotscape.pl._registration import registration
+from spotscape.pl._scale import scale
 from spotscape.pl._similarity import similarity
 from spotscape.pl._stack_3d import stack_3d
 from spotscape.pl._trajectory import trajectory
@@ -29,6 +30,7 @@ __all__ = [
     "matching",
     "n_domains",
     "registration",
+    "scale",
     "similarity",
     "stack_3d",
     "trajectory",
