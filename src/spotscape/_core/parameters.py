@@ -383,8 +383,8 @@ _NAMES: Final[dict[Rule, str]] = {
     library: "library",
     labels: "library_order",
     choice: "method policy recipe preset layout geometry offset start missing_genes decoder pairing schedule precision"
-    " style kind normalize standard_scale",
-    flag: "copy align allow_flip average across_slices mutual return_model inverse invert_y log1p scale"
+    " style counts kind normalize standard_scale",
+    flag: "keep_controls copy align allow_flip average across_slices mutual return_model inverse invert_y log1p scale"
     " overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate several_slices"
     " large_tissue img colorbar frameon show return_fig interactive",
     seed: "random_state",
