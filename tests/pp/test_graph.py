@@ -241,8 +241,8 @@ def test_says_how_the_spots_lie(caplog: pytest.LogCaptureFixture) -> None:
     visium = tissue(hexagons() * 137)
     visium.obs["array_row"] = visium.obs["array_col"] = 0
     with caplog.at_level(logging.INFO, logger="spotscape"):
-        sp.pp.spatial_neighbors_knn(visium)
-        sp.pp.spatial_neighbors_knn(tissue(np.array([[x, y] for x in range(12) for y in range(12)])))
+        sp.pp.spatial_neighbors_knn(visium, n_neighs=6)
+        sp.pp.spatial_neighbors_knn(tissue(np.array([[x, y] for x in range(12) for y in range(12)])), n_neighs=6)
     assert "a hexagonal grid (Visium), spots 137 apart (100 µm)." in caplog.text
     assert "a square grid, spots 1 apart." in caplog.text
     assert caplog.text.count("On a square grid the nearest neighbours come as 4, 8 or 12; of 6,") == 1
@@ -273,7 +273,7 @@ def test_a_constant_third_coordinate_is_no_dimension() -> None:
 
 def test_an_adata_without_genes_will_do() -> None:
     adata = ad.AnnData(obs=pd.DataFrame(index=[str(i) for i in range(60)]), obsm={"spatial": cells()})
-    sp.pp.spatial_neighbors_knn(adata)
+    sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
     assert adata.obsp["spatial_connectivities"].nnz == 360
 
 
@@ -361,7 +361,7 @@ class TestWarnings:
     def test_a_slice_of_few_spots(self) -> None:
         adata = tissue(cells(), ["a"] * 55 + ["b"] * 4 + ["c"])
         with pytest.warns(UserWarning, match=r"slice 'b' has 4 spots, too few for n_neighs=6.*1 other slices"):
-            sp.pp.spatial_neighbors_knn(adata, library_key="lib")
+            sp.pp.spatial_neighbors_knn(adata, library_key="lib", n_neighs=6)
         degree = np.diff(adata.obsp["spatial_connectivities"].indptr)
         assert degree.tolist() == [6] * 55 + [3] * 4 + [0]
 

@@ -104,7 +104,7 @@ def expression_values(
         msg = "adata.X is None; put log-normalised expression there or name a layer."
         raise ValueError(msg)
     normalisation = _on_reading(adata) if layer is None else None
-    if is_stored(values) and (stream or normalisation is not None):
+    if is_stored(values) and (stream or normalisation is not None or columns is not None):
         codes = None if slices is None else slices.codes
         source = RowSource(values, columns=columns, groups=codes, normalisation=normalisation)
         return source if stream else source.in_memory()

@@ -97,9 +97,20 @@ class Report:
         name = keys.confidence_of(self._key)
         return self.adata.obs[name].to_numpy() if name in self.adata.obs else None
 
+    def _table(self) -> dict[str, str]:
+        return {} if self.tissue.table is None else {"table_key": self.tissue.table}
+
     def _library(self) -> dict[str, Any]:
         place = "spatial_aligned" if self.options.register else self.options.spatial_key
-        return {"library_key": self.found.slices, "spatial_key": place, "image": not self.options.register}
+        # Images lie where the slices were before they were moved.
+        images = not self.options.register
+        return {
+            "library_key": self.found.slices,
+            "spatial_key": place,
+            "img": images,
+            "return_fig": True,
+            **self._table(),
+        }
 
     def _lead(self) -> str:
         n_domains = len(self._column.cat.categories)
@@ -128,7 +139,7 @@ class Report:
     def _domains(self) -> str:
         import spotscape
 
-        figure = spotscape.pl.domains(self.adata, color=self._key, title=self._titles(), **self._library())
+        figure = spotscape.pl.domains(self.tissue.data, color=self._key, title=self._titles(), **self._library())
         colours = self.adata.uns[f"{self._key}_colors"]
         genes = self._best_genes()
         sizes = self._column.value_counts(sort=False)
@@ -172,7 +183,9 @@ class Report:
         import spotscape
 
         name = keys.confidence_of(self._key)
-        figure = spotscape.pl.domains(self.adata, color=name, vmin=0, vmax=1, title=self._titles(), **self._library())
+        figure = spotscape.pl.domains(
+            self.tissue.data, color=name, vmin=0, vmax=1, title=self._titles(), **self._library()
+        )
         text = (
             "The share of trainings and clusterers that agree on the domain of a spot."
             if self.options.restarts > 1
@@ -193,7 +206,8 @@ class Report:
             "of different samples agree about as well as they ever do, with regard to how well they describe the "
             "data, is chosen. Other peaks are other levels of detail."
         )
-        return _section("Number of domains", text, _picture(spotscape.pl.n_domains(self.adata), "Stability", svg=True))
+        figure = spotscape.pl.n_domains(self.adata, return_fig=True)
+        return _section("Number of domains", text, _picture(figure, "Stability", svg=True))
 
     def _slices(self) -> str:
         if self.found.slices is None:
@@ -218,7 +232,7 @@ class Report:
             )
         body = _table(["slice", "#spots", "share of each domain"], rows)
         if self.options.register:
-            figure = spotscape.pl.registration(self.adata, library_key=self.found.slices)
+            figure = spotscape.pl.registration(self.adata, library_key=self.found.slices, return_fig=True)
             body += "<h3>Registration</h3>" + _picture(figure, "The slices laid on each other")
         return _section("Slices", "The same domain has the same colour in all slices.", body)
 
@@ -255,7 +269,7 @@ class Report:
             return ""
         import spotscape
 
-        figure = spotscape.pl.history(self.adata, key=self.options.method)
+        figure = spotscape.pl.history(self.adata, key=self.options.method, return_fig=True)
         text = "The losses of the training by epoch. They should have flattened at the end."
         return _section("Training", text, _picture(figure, "Losses", svg=True))
 

@@ -54,55 +54,59 @@ def prepare(
     counts: Literal["check", "assume"] = "check",
     copy: bool = False,
 ) -> AnnData | None:
-    """Turn raw counts into what the methods take: highly variable genes marked, counts normalised and logarithmised.
+    """Turn raw counts into what the methods take: variable genes marked, counts normalised and log-transformed.
 
-    The recipes, all of it through scanpy: genes are ranked on the *counts* by their standardised variance
-    (``seurat_v3``), within each slice and then over the slices, so that no difference between slices makes a gene
-    variable and no gene is lost because one slice ranks it low; every spot is scaled to ``target_sum`` counts over
-    *all* genes; the result is ``log(1 + x)``. ``recipe`` says how many genes are marked, and out of which:
+    One call serves every method, and any file as the instrument wrote it. Genes are ranked on the *counts* by their
+    standardised variance (``seurat_v3``), within each slice and then over the slices, so that no difference between
+    slices makes a gene variable. Every spot is scaled to ``target_sum`` counts over all genes, and the result is
+    ``log(1 + x)``.
 
-    ``"spotscape"``
-        5,000 of all genes.
-    ``"spacross"``
-        2,000 of the genes that are seen in at least 50 spots and have at least 10 counts in all, the spots of all
-        slices taken together. The SpaCross paper goes on to standardise these genes and to take principal components.
-        That is part of the model here, :class:`spotscape.models.SpaCross`, so that expression stays sparse; nothing of
-        it is written.
+    Nothing is removed. The chosen genes are marked in ``adata.var["highly_variable"]``, where
+    :func:`spotscape.tl.spotscape`, :func:`spotscape.tl.spacross` and :func:`scanpy.pp.pca` look for them. Genes without
+    a count, genes that one slice has not measured, and control probes are never chosen. Spots without a count stay; the
+    encoders embed them from their neighbours. The log counts all of these.
 
-    No gene is dropped: the chosen ones are marked in ``adata.var["highly_variable"]``, which is what
-    :func:`spotscape.tl.spotscape` and :func:`spotscape.tl.spacross` look at by default, as :func:`scanpy.pp.pca` does.
-
-    This is the one function of the package that is meant to change ``adata.X``. The counts stay in
-    ``adata.layers["counts"]``; ``copy=True`` leaves ``adata`` as it was. To go from one recipe to the other, take the
-    counts from there: ``sp.pp.prepare(adata, recipe="spacross", layer="counts")``.
+    The counts stay in ``adata.layers["counts"]``. A second call takes them from there, so other genes or another recipe
+    need no preparation of their own.
 
     Parameters
     ----------
     adata
-        Spots by genes, with raw counts in ``adata.X`` or in a layer; NumPy array, CSR or CSC, any real dtype.
+        Spots by genes, with raw counts in ``adata.X`` or in a layer: dense, CSR or CSC, any real type, a dask array, or
+        a file opened with ``backed="r"`` (see Notes). If ``X`` is ``None`` and there is one layer, that layer is taken.
     recipe
-        Whose defaults the next three arguments have; each of them can be set for itself.
+        Which paper's choice of genes to follow. ``"spotscape"`` marks 5,000 of all genes; ``"spacross"`` marks 2,000 of
+        those seen in 50 spots with 10 counts in all. Both methods work well with either. The next three arguments
+        override it.
     n_top_genes
-        Number of genes to mark; ``"recipe"`` means 5,000 for Spotscape and 2,000 for SpaCross, as in their papers.
-        ``None``, or a number that is not smaller than the number of genes within the limits, marks all of these
-        without ranking.
+        Number of genes to mark; ``"recipe"`` takes that of the recipe. ``None``, or a number that is not smaller than
+        the number of genes within the limits, marks all of these without ranking.
     min_cells
         Mark only genes with a count in at least this many spots. ``None`` means the recipe's: 0 for Spotscape, 50 for
-        SpaCross, but no more than one twentieth of the spots, which makes a difference below 1,000 spots. A number is
-        taken as it is.
+        SpaCross, but no more than one twentieth of the spots.
     min_counts
         Mark only genes with at least this many counts in all. ``None`` means the recipe's: 0 for Spotscape, 10 for
         SpaCross.
     log1p
-        Whether to take ``log(1 + x)``. SpaCross's released notebooks do without; the model here undoes logarithms
-        itself (``SpaCrossConfig.linear_scale``), so expression may stay as all other tools want it.
+        Whether to take ``log(1 + x)``. SpaCross's released notebooks do without. The methods read from the record
+        whether there is a logarithm.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot. ``None`` means a single slice.
+        Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or bools. ``None`` means a
+        single slice.
     layer
-        Layer with the counts. ``None`` means ``adata.X``.
+        Layer with the counts. ``None`` means ``adata.X``, or ``adata.layers["counts"]`` if ``adata`` was prepared
+        before.
     target_sum
         Total of every spot after normalisation, over all genes, whether marked or not; ``None`` means the median total
         of the spots.
+    keep_controls
+        Whether control probes, blank barcodes, antibodies and guides count as genes. By default they are neither marked
+        nor part of a spot's total: they measure the assay or proteins, whose numbers would drown the genes. They are
+        known by ``var["feature_types"]``, or by names such as ``NegControl...``, ``BLANK_...``, ``SystemControl...``.
+    counts
+        ``"check"`` refuses values that are no counts. Counts divided by one number for each spot, such as a cell's
+        volume, are recognised and taken with a warning, since normalisation takes that number out. ``"assume"`` takes
+        any other positive values as well, such as counts less the ambient RNA.
     copy
         Return a new AnnData instead of changing ``adata``.
 
@@ -110,36 +114,39 @@ def prepare(
     -------
     ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
 
-    ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``
+    ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``, or a dask array
         ``log1p`` of the normalised counts, or these themselves; zero where they are.
     ``adata.layers["counts"]`` : as given
         The raw counts.
     ``adata.var["highly_variable"]`` : bool, shape ``(n_vars,)``
-        Whether the gene is chosen. Next to it what scanpy's ranking measured: ``highly_variable_rank``, ``means``,
-        ``variances``, ``variances_norm`` and, with several slices, ``highly_variable_nbatches`` (float or int); NaN
-        for genes outside the limits, which are not ranked.
+        Whether the gene is chosen. Next to it what the ranking measured, under scanpy's names:
+        ``highly_variable_rank``, ``means``, ``variances``, ``variances_norm`` and, with several slices,
+        ``highly_variable_nbatches``; NaN for genes that are not ranked.
     ``adata.uns["prepare"]`` : dict
         Parameters as they were used, version, the flavour of the ranking, its loess ``span``, and the number of genes
         within the limits, ``n_candidates``.
     ``adata.uns["log1p"]``, ``adata.uns["hvg"]`` : dict
         As scanpy leaves them; none that is no longer true stays.
+    ``adata.obs["prepare_factor"]`` : float64, shape ``(n_obs,)``
+        Only for a backed file: the number by which the counts of each spot are multiplied when they are read.
 
     Raises
     ------
     ValueError
-        If the matrix is not raw counts (fractions, negative, NaN or infinite values, only zeros), has spots or genes
-        without a single count, a slice has fewer than two spots, or ``layers["counts"]`` holds something else; if
-        fewer than two genes are within ``min_cells`` and ``min_counts``; if there is no such recipe.
+        If the matrix holds logarithms, negative, NaN or infinite values, or only zeros; the message says where counts
+        were found. If ``layers["counts"]`` holds other counts; if fewer than two genes are within ``min_cells`` and
+        ``min_counts``; if a backed file is combined with ``copy`` or ``layer``.
     KeyError
         If ``layer`` or ``library_key`` does not exist.
     TypeError
-        If ``library_key`` is not categorical, the matrix is neither dense nor sparse in memory, or a number of genes,
-        spots or counts is no integer.
+        If the matrix holds no numbers, or a number of genes, spots or counts is no integer.
 
     Warns
     -----
     UserWarning
-        If the limits leave fewer than half of the genes and fewer than 100; if no curve fits the variances (see Notes).
+        If values are taken as counts that are none; if a slice has so few counts that it may have failed, or too few to
+        rank genes in it; if spots lie outside the tissue; if the limits leave few genes; if no curve fits the
+        variances.
 
     See Also
     --------
@@ -147,13 +154,13 @@ def prepare(
 
     Notes
     -----
-    The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit
-    is then repeated with wider windows (``span`` .3, .5, .7, 1); if all fail, genes are ranked by the normalised
-    dispersion of the logarithmised values (``flavor="seurat"``) and a warning says so.
+    A file opened with ``backed="r"`` keeps its counts in ``X``, since it cannot be changed. It is read twice, block by
+    block, and never whole. The factors and the chosen genes are written beside it in memory, and the functions of
+    ``sp.tl`` normalise the counts as they read them.
 
-    SpaCross's released notebooks remove the genes outside the limits before they normalise. Here all genes count
-    towards the total of a spot, whichever the recipe; the difference is the share of counts in genes that hardly any
-    spot has.
+    The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit
+    is then repeated with wider windows (``span`` .3, .5, .7, 1). A slice in which all fail does not take part in the
+    ranking; if that is every slice, genes are ranked by variance over mean.
 
     Examples
     --------
@@ -161,13 +168,16 @@ def prepare(
     >>> from anndata import AnnData
     >>> import spotscape as sp
     >>> rng = np.random.default_rng(0)
-    >>> adata = AnnData(rng.poisson(rng.gamma(2.0, 1.0, 300), size=(200, 300)) + np.eye(200, 300, dtype=int))
+    >>> adata = AnnData(rng.poisson(rng.gamma(2.0, 1.0, 300), size=(200, 300)))
     >>> sp.pp.prepare(adata, n_top_genes=100)
     >>> int(adata.var["highly_variable"].sum()), "counts" in adata.layers
     (100, True)
+
+    References
+    ----------
+    Stuart et al., *Comprehensive integration of single-cell data*, Cell 2019, for the ranking.
     """
     require_data(adata, unique=False)
-    _require_target(target_sum)
     _refuse_unwritable(adata, layer, copy=copy)
     given = _Counts.find(adata, layer)
     labels = slice_labels(adata, library_key)
@@ -270,12 +280,6 @@ class _Counts:
             msg = f"{self.where} is not raw counts: it holds {looks}; {mend}{force}"
             raise ValueError(msg)
         warn(f"{self.where} holds {looks}, and is taken as counts; after normalisation to one total that is the same.")
-
-
-def _require_target(target_sum: float | None) -> None:
-    if target_sum is not None and not (np.isfinite(target_sum) and target_sum > 0):
-        msg = f"target_sum={target_sum} must be a positive number, or None for the median total of the spots."
-        raise ValueError(msg)
 
 
 def _refuse_unwritable(adata: AnnData, layer: str | None, *, copy: bool) -> None:

@@ -184,7 +184,7 @@ def _numbers(reference: Sequence[str], labels: pd.Categorical | None, library_ke
     if labels is None:
         msg = f"reference={reference!r} names slices, but library_key is None; name the column with the slices."
         raise ValueError(msg)
-    wanted = [reference] if isinstance(reference, str) else list(reference)
+    wanted = [str(name) for name in ([reference] if np.isscalar(reference) else reference)]
     unknown = [name for name in wanted if name not in labels.categories]
     if unknown or not wanted:
         msg = (
