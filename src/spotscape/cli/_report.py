@@ -186,12 +186,12 @@ class Report:
         figure = spotscape.pl.domains(
             self.tissue.data, color=name, vmin=0, vmax=1, title=self._titles(), **self._library()
         )
-        text = (
-            "The share of trainings and clusterers that agree on the domain of a spot."
-            if self.options.restarts > 1
-            else "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it. It "
-            "does not say how another training would have cut the tissue: <code>--restarts 5</code> does."
-        )
+        if self._key == keys.CONSENSUS:
+            text = "The share of trainings and clusterers that agree on the domain of a spot."
+        else:
+            text = "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it."
+            if self.options.method != "smoothed-pca":
+                text += " How another training would have cut the tissue is said by <code>--restarts 5</code>."
         return _section("Confidence", text, _picture(figure, "Confidence on the tissue"))
 
     def _number(self) -> str:
