@@ -328,7 +328,7 @@ def main() -> None:
 def _shrink(path: Path) -> None:
     """Fewer colours make a file a third as large, and nobody sees it."""
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(200, dither=Image.Dither.NONE)
+        small = picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
 
 

@@ -47,9 +47,9 @@ def explore(
 ) -> Any:
     """Show the tissue in a notebook, to zoom into, hover over, and select spots from.
 
-    All slices lie side by side in one view, drawn by the graphics card: a million cells are no trouble. The lasso (hold
-    shift and drag) selects spots, and what is selected is written at once, so that ``adata[adata.obs["selected"]]`` has
-    them.
+    All slices lie side by side in one view, drawn by the graphics card: a million cells are no trouble. The lasso, the
+    second button, selects spots, and what is selected is written at once, so that ``adata[adata.obs["selected"]]`` has
+    them; a double click lets them go.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def explore(
         axes=False,
         height=600,
         color_by=color,
-        size=size or float(np.clip(600 / np.sqrt(adata.n_obs), 1, 8)),
+        size=size or float(np.clip(900 / np.sqrt(adata.n_obs), 1, 10)),
         opacity=1.0,
         legend=True,
         tooltip=True,
