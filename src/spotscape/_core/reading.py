@@ -348,12 +348,18 @@ def _count_crossing(graph: sparse.csr_array, adata: AnnData, library_key: str | 
     return int(np.count_nonzero(codes[rows] != codes[graph.indices]))
 
 
-def library_of_graph(adata: AnnData, neighbors_key: str, library_key: str | None) -> str | None:
-    """The column of slices: the one that is named, else that within whose slices the graph was built, said aloud."""
+def library_of_graph(
+    adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
+) -> str | None:
+    """The column of slices: the one that is named, else that of the graph, said aloud.
+
+    A graph that joins slices has one for methods only whose neighbours may lie in another slice (``across_slices``).
+    """
     entry = adata.uns.get(neighbors_key)
     params = entry.get("params") if isinstance(entry, Mapping) else None
     known = params.get("library_key") if isinstance(params, Mapping) else None
-    if library_key is not None or not isinstance(known, str) or known not in adata.obs:
+    useless = not isinstance(known, str) or known not in adata.obs or (crosses_on_purpose(entry) and not across_slices)
+    if library_key is not None or useless:
         return library_key
     logger.info("library_key='%s' is taken from the graph `adata.uns['%s']`.", known, neighbors_key)
     return known

@@ -132,7 +132,9 @@ def embed(
     training = _training_of(model)
     require_choice(missing_genes, "missing_genes", ("refuse", "fill"))
     require_in_range(max_missing, "max_missing", low=0, high=1)
-    library_key = library_of_graph(adata, neighbors_key, library_key)
+    library_key = library_of_graph(
+        adata, neighbors_key, library_key, across_slices=getattr(model, "name", None) == "SpaCross"
+    )
     slices = slice_labels(adata, library_key)
     codes = None if slices is None else slices.codes
     found = read_genes(

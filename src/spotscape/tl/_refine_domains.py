@@ -125,7 +125,7 @@ def _read_graph(
     """The graph, without edges between slices unless they are asked for, and the column of the slices."""
     hint = "Build the graph first: sp.pp.spatial_neighbors_knn(adata)"
     require_key(adata.uns, neighbors_key, "adata.uns", hint=hint)
-    library_key = library_of_graph(adata, neighbors_key, library_key)
+    library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=True)
     slices = slice_labels(adata, library_key)
     graph = read_graph(adata, neighbors_key)
     if graph is None or slices is None or across_slices:
