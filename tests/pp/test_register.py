@@ -26,8 +26,8 @@ def lattice(half: int) -> np.ndarray:
 
 def comma(points: np.ndarray) -> np.ndarray:
     x, y = points.T
-    head, tail = np.hypot(x + 3, y - 2) < 8, (np.abs(x - 2) < 4) & (y < 0) & (y > -13)
-    return head | tail | ((np.abs(y - 6) < 2.5) & (x > 0) & (x < 12))
+    head, tail = np.hypot(x + 3, y - 2) < 8, np.hypot((x - 2) / 4, (y + 5) / 9) < 1
+    return head | tail | (np.hypot((x - 6) / 7, (y - 6) / 3) < 1)
 
 
 def slices_of(shape: Callable[[np.ndarray], np.ndarray], **names: float) -> ad.AnnData:
@@ -267,7 +267,7 @@ def constant_labels(adata: ad.AnnData) -> None:
         (on_a_line, {}, ValueError, "slice 'b' lie on one line"),
         (not_finite, {}, ValueError, "NaN or infinite coordinates"),
         (nothing, {"library_key": "sample"}, KeyError, "'sample' not found in adata.obs"),
-        (nothing, {"library_key": None}, ValueError, "library_key is None"),
+        (nothing, {"library_key": None}, TypeError, "library_key must be a text, not None"),
         (nothing, {"spatial_key": "pixels"}, KeyError, "'pixels' not found in adata.obsm"),
         (nothing, {"reference": "z"}, ValueError, r"reference='z' is not a slice; there are \['a', 'b', 'c'\]"),
         (nothing, {"library_order": ["a", "b"]}, ValueError, "must name every slice once"),

@@ -382,8 +382,8 @@ _NAMES: Final[dict[Rule, str]] = {
     label: "root query group sample checkerboard",
     library: "library",
     labels: "library_order",
-    choice: "method policy recipe preset layout geometry offset start missing_genes decoder pairing schedule precision"
-    " style",
+    choice: "method policy deform recipe preset layout geometry offset start missing_genes decoder pairing schedule"
+    " precision style",
     flag: "copy align allow_flip average across_slices mutual return_model inverse invert_y log1p scale"
     " overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate several_slices"
     " large_tissue img colorbar frameon show return_fig",
