@@ -20,8 +20,10 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
+from spotscape.nn.registration._piece import Piece
+
 if TYPE_CHECKING:
-    from spotscape.nn.registration._piece import Field, Piece
+    from spotscape.nn.registration._piece import Field
 
 # Distance of control points, at most so many a side.
 _KNOTS, _MOST_KNOTS = 4.0, 60
@@ -81,6 +83,10 @@ class Deformation:
         """The same in another unit, with the origin elsewhere."""
         return Deformation(unit * self.origin + shift, unit * self.step, unit * self.values)
 
+    def axes(self) -> list[np.ndarray]:
+        """Coordinates of the grid, x and y."""
+        return [low + self.step * np.arange(n) for low, n in zip(self.origin, self.values.shape[1:], strict=True)]
+
     def areas(self) -> np.ndarray:
         """By how much areas grow at each grid point; zero or less where the plane folds over."""
         (xx, xy), (yx, yy) = (np.gradient(v, self.step) for v in self.values)
@@ -134,14 +140,26 @@ def _differences(n: int, order: int) -> sparse.csr_array:
 def fit_deformation(moving: Piece, fixed: Piece) -> Deformation | None:
     """Deform a slice that lies on the other already, by features of both; ``None`` if it would fold at any stiffness.
 
-    Both are in units of the spot spacing, in the frame of ``fixed``.
+    Both are in units of the spot spacing, in the frame of ``fixed``. It is done twice, the second time from where the
+    first has led, because the penalties hold each back a little.
     """
-    low, high = moving.points.min(axis=0), moving.points.max(axis=0)
-    splines = _Splines(low - 2, high + 2)
+    first = _fit_once(moving, fixed)
+    if first is None:
+        return None
+    second = _fit_once(Piece.of(first.move(moving.points), moving.features), fixed)
+    if second is None:
+        return first
+    grid = np.stack(np.meshgrid(*first.axes(), indexing="ij"), axis=-1).reshape(-1, 2)
+    values = (second.move(first.move(grid)) - grid).T.reshape(first.values.shape)
+    both = Deformation(first.origin, first.step, values)
+    return both if both.areas().min() > _LEAST_AREA else first
+
+
+def _fit_once(moving: Piece, fixed: Piece) -> Deformation | None:
+    splines = _Splines(moving.points.min(axis=0) - 2, moving.points.max(axis=0) + 2)
     stiffness = 1.0
     for _ in range(_TRIES):
-        coefficients = _solve(moving, fixed, splines, stiffness)
-        field = _sampled(splines, coefficients)
+        field = _sampled(splines, _solve(moving, fixed, splines, stiffness))
         if field.areas().min() > _LEAST_AREA:
             return field
         stiffness *= _STIFFER
