@@ -208,6 +208,8 @@ class Layout:
             self.kind
         ]
         platform = "" if self.platform is None else f" ({self.platform})"
+        if self.um_per_unit == 1:
+            return f"{what}{platform}, spots {self.spacing:.3g} µm apart"
         microns = "" if self.spacing_um is None else f" ({self.spacing_um:.3g} µm)"
         return f"{what}{platform}, spots {self.spacing:.4g} apart{microns}"
 
