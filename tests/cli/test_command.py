@@ -74,6 +74,26 @@ def test_several_slices_registered(slices: Path, tmp_path: Path) -> None:
     assert all(f'<td class="name">{name}</td>' in text for name in set(adata.obs["slice"]))
 
 
+def test_spatialdata_in_and_out(slices: Path, tmp_path: Path) -> None:
+    import spatialdata as sd
+
+    made, moved, table = tmp_path / "made.zarr", tmp_path / "moved.zarr", tmp_path / "table.h5ad"
+    quick = [*QUICK, "--no-markers"]
+    assert main(["run", str(slices), str(made), *quick]) == 0
+    assert sd.read_zarr(made)["table"].obs["smoothed_pca_domain"].nunique() == 3
+    # Raw counts are not in X any more, but where `prepare` keeps them.
+    again = [str(made), "--layer=counts", "--register", *quick, "--slices=region", "--overwrite"]
+    assert main(["run", again[0], str(moved), *again[1:]]) == 0
+    assert main(["run", again[0], str(table), *again[1:]]) == 0
+    sdata, adata = sd.read_zarr(moved), ad.read_h5ad(table)
+    assert {"slice_1", "slice_2", "spatial_aligned"} == set(sdata.coordinate_systems)
+    np.testing.assert_array_equal(sdata["table"].obsm["spatial_aligned"], adata.obsm["spatial_aligned"])
+    np.testing.assert_array_equal(sdata["table"].obs["smoothed_pca_domain"], adata.obs["smoothed_pca_domain"])
+    points = sd.get_centroids(sdata["slice_2_spots"], coordinate_system="spatial_aligned").compute()
+    rows = (adata.obs["region"] == "slice_2_spots").to_numpy()
+    np.testing.assert_allclose(points.loc[adata.obs["instance_id"][rows]], adata.obsm["spatial_aligned"][rows])
+
+
 class Page(HTMLParser):
     """What a page refers to, the pictures in it, and its elements, each of which has to be closed."""
 
@@ -206,6 +226,17 @@ def test_an_interrupt_leaves_the_old_result(
     assert main(["run", str(tissue), str(out), "--overwrite", *QUICK]) == 130
     assert out.read_bytes() == b"old"
     assert capsys.readouterr().err == "spotscape: interrupted; nothing was written.\n"
+
+
+def test_domains_without_markers_are_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=20, n_genes=40, n_domains=2, random_state=0)
+    adata.write_h5ad(tmp_path / "tiny.h5ad")
+    out, page = tmp_path / "out.h5ad", tmp_path / "page.html"
+    words = ["--method=smoothed-pca", "--n-domains=4", "--quiet", f"--report={page}"]
+    assert main(["run", str(tmp_path / "tiny.h5ad"), str(out), *words]) == 0
+    assert "WARNING No marker genes: no domain has 10 spots" in capsys.readouterr().err
+    assert ad.read_h5ad(out).obs["smoothed_pca_domain"].nunique() == 4
+    assert "No marker genes" in page.read_text(encoding="utf-8")
 
 
 def test_debug_shows_where(tmp_path: Path) -> None:

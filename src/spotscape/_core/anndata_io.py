@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from spotscape._core.colors import following_colors
 from spotscape._core.logging import logger
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def write(
 
     All or nothing: shapes are checked before the first assignment, and whatever interrupts the writing, such as Ctrl-C,
     puts back what was there. ``outdated`` names slots and keys of an earlier call that are taken out, lest they be read
-    as belonging to the new result. ``log=False`` leaves the saying to a caller that sums up many keys in one line.
+    as belonging to the new result; colours of categories follow them. ``log=False`` leaves the saying to a caller that
+    sums up many keys in one line.
     """
     for slot, entries in results.items():
         if slot not in _SLOTS:
@@ -67,6 +69,10 @@ def write(
         for key, value in entries.items():
             _check_length(adata, slot, key, value)
     new = [(slot, key, value) for slot, entries in results.items() for key, value in entries.items()]
+    columns = {key: value for key, value in results.get("obs", {}).items() if isinstance(value, pd.Categorical)}
+    colors = {f"{key}_colors": following_colors(adata, key, value) for key, value in columns.items()}
+    new += [("uns", key, value) for key, value in colors.items() if value]
+    outdated = [*outdated, *(("uns", key) for key, value in colors.items() if value == [])]
     gone = [(slot, key) for slot, key in outdated if key in getattr(adata, slot)]
     before = {place: _taken(adata, *place) for place in [*((slot, key) for slot, key, _ in new), *gone]}
     try:

@@ -8,6 +8,7 @@ SPATIAL: Final = "spatial"
 SPATIAL_ALIGNED: Final = "spatial_aligned"
 COUNTS: Final = "counts"
 PREPARE: Final = "prepare"
+FACTOR: Final = "prepare_factor"
 SPOTSCAPE: Final = "spotscape"
 X_SPOTSCAPE: Final = "X_spotscape"
 SPACROSS: Final = "spacross"
@@ -46,6 +47,15 @@ def confidence_of(key: str) -> str:
     'spotscape_domain_confidence'
     """
     return f"{key}_confidence"
+
+
+def entropy_of(key: str) -> str:
+    """Name of the column that says how far several clusterings disagree on the domains ``key``.
+
+    >>> entropy_of("consensus_domain")
+    'consensus_domain_entropy'
+    """
+    return f"{key}_entropy"
 
 
 def graph_keys(key_added: str) -> tuple[str, str, str]:

@@ -115,7 +115,9 @@ def _add_analysis(group: argparse._ArgumentGroup) -> None:
         "--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)"
     )
     group.add_argument("--register", action="store_true", help="lay the slices on each other as well")
-    group.add_argument("--neighbors", type=_positive, default=6, metavar="N", help="neighbours of a spot (%(default)s)")
+    group.add_argument(
+        "--neighbors", type=_positive, metavar="N", help="neighbours of a spot; chosen from the data by default"
+    )
     group.add_argument(
         "--restarts", type=_positive, default=1, metavar="N", help="trainings that vote on the domains (%(default)s)"
     )
@@ -128,6 +130,9 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (%(default)s)")
     group.add_argument("--threads", type=_positive, metavar="N", help="threads of a process; all cores by default")
+    group.add_argument(
+        "--timeout", type=float, default=30.0, metavar="MINUTES", help="under torchrun: wait so long (%(default)s)"
+    )
     group.add_argument("--quiet", action="store_true", help="say only what is wrong")
     group.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
 

@@ -97,11 +97,20 @@ class Report:
         name = keys.confidence_of(self._key)
         return self.adata.obs[name].to_numpy() if name in self.adata.obs else None
 
+    def _table(self) -> dict[str, str]:
+        return {} if self.tissue.table is None else {"table_key": self.tissue.table}
+
     def _library(self) -> dict[str, Any]:
         place = "spatial_aligned" if self.options.register else self.options.spatial_key
         # Images lie where the slices were before they were moved.
         images = not self.options.register
-        return {"library_key": self.found.slices, "spatial_key": place, "img": images, "return_fig": True}
+        return {
+            "library_key": self.found.slices,
+            "spatial_key": place,
+            "img": images,
+            "return_fig": True,
+            **self._table(),
+        }
 
     def _lead(self) -> str:
         n_domains = len(self._column.cat.categories)
@@ -130,7 +139,7 @@ class Report:
     def _domains(self) -> str:
         import spotscape
 
-        figure = spotscape.pl.domains(self.adata, color=self._key, title=self._titles(), **self._library())
+        figure = spotscape.pl.domains(self.tissue.data, color=self._key, title=self._titles(), **self._library())
         colours = self.adata.uns[f"{self._key}_colors"]
         genes = self._best_genes()
         sizes = self._column.value_counts(sort=False)
@@ -174,13 +183,15 @@ class Report:
         import spotscape
 
         name = keys.confidence_of(self._key)
-        figure = spotscape.pl.domains(self.adata, color=name, vmin=0, vmax=1, title=self._titles(), **self._library())
-        text = (
-            "The share of trainings and clusterers that agree on the domain of a spot."
-            if self.options.restarts > 1
-            else "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it. It "
-            "does not say how another training would have cut the tissue: <code>--restarts 5</code> does."
+        figure = spotscape.pl.domains(
+            self.tissue.data, color=name, vmin=0, vmax=1, title=self._titles(), **self._library()
         )
+        if self._key == keys.CONSENSUS:
+            text = "The share of trainings and clusterers that agree on the domain of a spot."
+        else:
+            text = "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it."
+            if self.options.method != "smoothed-pca":
+                text += " How another training would have cut the tissue is said by <code>--restarts 5</code>."
         return _section("Confidence", text, _picture(figure, "Confidence on the tissue"))
 
     def _number(self) -> str:
@@ -270,7 +281,7 @@ class Report:
         lines = [*(("INFO", f"{note}.") for note in self.found.notes), *self.notes]
         lines = [(level, line) for level, line in lines if not re.match(r"(Adding|Removing) `adata", line)]
         items = "".join(
-            f'<li class="{"warning" if level != "INFO" else "info"}">{escape(line)}</li>'
+            f'<li class="{"warning" if level != "INFO" else "info"}">{_code(line)}</li>'
             for level, line in dict.fromkeys(lines)
         )
         text = "What was taken for granted, left out or found odd, as the log has it. Warnings are marked."
@@ -298,6 +309,11 @@ class Report:
             f"For a methods section: domains were found with {method}{paper}, as implemented in spotscape "
             f"{escape(version('spotscape'))}, from raw counts of {self.found.n_spots:,} spots with the settings above."
         )
+
+
+def _code(line: str) -> str:
+    """A line of the log, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line))
 
 
 def _section(title: str, text: str, body: str) -> str:

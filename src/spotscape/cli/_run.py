@@ -8,12 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 from spotscape._core.logging import logger
+from spotscape._core.settings import settings
 from spotscape._core.spatial_elements import to_spatialdata
+from spotscape.cli import _group as group
 from spotscape.cli._info import text_of
 from spotscape.cli._inspect import describe
 from spotscape.cli._options import UsageError
 from spotscape.cli._plan import plan
-from spotscape.cli._read import Tissue, import_spatialdata, read
+from spotscape.cli._read import Tissue, read
 from spotscape.cli._resources import duration
 
 if TYPE_CHECKING:
@@ -24,15 +26,28 @@ if TYPE_CHECKING:
 
     from spotscape.cli._command import Notes
     from spotscape.cli._inspect import Description
+    from spotscape.cli._plan import Step
 
 
 def run(options: argparse.Namespace, notes: Notes) -> int:
-    """Read, analyse, write."""
+    """Read, analyse, write; or help the process that does."""
+    if options.dry_run or options.method == "smoothed-pca":
+        # Only training is shared.
+        return _run(options, notes) if group.is_first() else 0
+    with group.joined(options):
+        if group.is_first():
+            return _run(options, notes)
+        _limit_threads(options.threads)
+        group.follow(options)
+        return 0
+
+
+def _run(options: argparse.Namespace, notes: Notes) -> int:
     _check_output(options)
     start = time.perf_counter()
     tissue = read(options)
     found = describe(tissue, options)
-    steps = plan(options, found)
+    steps = plan(options, tissue, found)
     if options.dry_run:
         sys.stdout.write(text_of(options, tissue, found, steps))
         return 1 if found.problems else 0
@@ -44,9 +59,15 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
         msg = "--register needs several slices; name their column by --slices"
         raise UsageError(msg)
     adata = _in_memory(tissue, found)
+    _limit_threads(options.threads)
     logger.info("%s spots × %s genes, %s.", f"{found.n_spots:,}", f"{found.n_genes:,}", found.platform)
     for step in steps:
-        step.do(adata)
+        if group.size() > 1 and step.name == options.method:
+            group.lead(step, tissue, options)
+        elif step.name == "markers":
+            _find_markers(step, tissue)
+        else:
+            step.do(tissue)
     _write(tissue, adata, options.output, found)
     seconds = time.perf_counter() - start
     if options.report is not None:
@@ -56,6 +77,14 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
         logger.info("Report in %s.", options.report)
     logger.info("Written to %s in %s.", options.output, duration(seconds))
     return 0
+
+
+def _find_markers(step: Step, tissue: Tissue) -> None:
+    """Find markers where the domains allow it: those without are a result as well."""
+    try:
+        step.do(tissue)
+    except ValueError as error:
+        logger.warning("No marker genes: %s", error)
 
 
 def _check_output(options: argparse.Namespace) -> None:
@@ -72,6 +101,18 @@ def _check_output(options: argparse.Namespace) -> None:
     if options.report is not None and options.report.suffix not in (".html", ".htm"):
         msg = f"--report is {options.report}; it has to end in .html"
         raise UsageError(msg)
+
+
+def _limit_threads(number: int | None) -> None:
+    """Limit what runs in this process from now on; ``None`` leaves it at all cores."""
+    if number is None:
+        return
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(number)
+    threadpool_limits(number)
+    settings.n_jobs = number
 
 
 def _in_memory(tissue: Tissue, found: Description) -> AnnData:
@@ -97,7 +138,6 @@ def _write(tissue: Tissue, adata: AnnData, output: Path, found: Description) -> 
         return
     container = tissue.container
     if container is None:
-        import_spatialdata(f"to write {output} as SpatialData")
         container = to_spatialdata(adata, library_key=found.slices)
     else:
         container.tables[tissue.table] = adata

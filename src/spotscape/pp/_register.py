@@ -67,7 +67,7 @@ def register_slices(
     adata
         Spots of at least two slices. Neither genes nor ``X`` are looked at.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot.
+        Column of ``adata.obs`` with the slice of every spot.
     method
         Only ``"icp"``.
     policy
@@ -142,7 +142,7 @@ def register_slices(
         (see ``scale``), ``reference`` or ``library_order`` do not fit the slices, coordinates or features are NaN or
         infinite, or there are no features to deform by.
     TypeError
-        If ``library_key`` is not categorical.
+        If ``library_key`` names measurements.
 
     Warns
     -----
