@@ -238,7 +238,7 @@ def test_says_degree_and_lengths(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_an_adata_without_genes_will_do() -> None:
     adata = ad.AnnData(obs=pd.DataFrame(index=[str(i) for i in range(60)]), obsm={"spatial": cells()})
-    sp.pp.spatial_neighbors_knn(adata)
+    sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
     assert adata.obsp["spatial_connectivities"].nnz == 360
 
 
@@ -365,7 +365,7 @@ class TestErrors:
         with pytest.raises(TypeError, match="n_neighs must be an integer"):
             sp.pp.spatial_neighbors_knn(adata, n_neighs=2.5)
         with pytest.raises(ValueError, match="slice 'b' has 5 spots, but n_neighs=6 needs at least 7"):
-            sp.pp.spatial_neighbors_knn(adata, library_key="lib")
+            sp.pp.spatial_neighbors_knn(adata, n_neighs=6, library_key="lib")
 
     @pytest.mark.parametrize("radius", [0, -1.0, np.nan, np.inf, 1e300, (1, 1), (1, 2, 3), (-1, 2)])
     def test_radius(self, adata: ad.AnnData, radius: Any) -> None:

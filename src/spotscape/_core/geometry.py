@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 # Spots looked at for a median; its error is then about one per cent whatever the size of the tissue.
 _SAMPLE = 10_000
+# Distances within a lattice, in spacings: where spots are missing, neighbours still lie on these rings. Of cells on no
+# lattice six in ten do, by chance.
+_HEXAGON, _SQUARE = np.sqrt([1.0, 3.0, 4.0, 7.0]), np.sqrt([1.0, 2.0, 4.0, 5.0])
+_ON_RINGS = 0.75
 # Centres of neighbouring spots of Visium, whose slide has 55 µm spots on a hexagon.
 _VISIUM_UM = 100.0
 # Columns of obs that a platform writes, all of which measure places in micrometres, and where cells can then lie.
@@ -82,21 +86,30 @@ def radius_for(coords: np.ndarray, n_neighs: int = 6) -> float:
 
 
 def lattice(coords: np.ndarray) -> Lattice:
-    """Recognise a hexagonal or square arrangement, at any rotation, by the distances to the six nearest positions."""
+    """Recognise a hexagonal or square arrangement, at any rotation, by the distances to the nearest positions.
+
+    Spots may be missing here and there, or stray a little from their places.
+    """
     plane = np.asarray(coords, dtype=np.float64)[:, :2]
     if len(plane) < 2:
         return Lattice("irregular", 1.0, 0.0)
-    distances = nearest_distances(plane, 6)
+    distances = nearest_distances(plane, 8)
     spacing = float(np.median(distances[:, 0]))
     if not np.isfinite(spacing):
         return Lattice("irregular", 1.0, 0.0)
     second, fourth, fifth, sixth = np.median(distances, axis=0)[[1, 3, 4, 5]] / spacing
     even = np.mean(np.abs(distances[:, 0] / spacing - 1) < 0.1) > 0.8
-    if even and sixth < 1.25:
+    if (even and sixth < 1.25) or _on_rings(distances / spacing, _HEXAGON) > _ON_RINGS:
         return Lattice("hexagonal", spacing, _angle(plane, spacing, symmetry=6))
-    if even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55:
+    touching = even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55
+    if touching or _on_rings(distances / spacing, _SQUARE) > _ON_RINGS:
         return Lattice("square", spacing, _angle(plane, spacing, symmetry=4))
     return Lattice("irregular", spacing, 0.0)
+
+
+def _on_rings(distances: np.ndarray, rings: np.ndarray) -> float:
+    """Share of distances to neighbours, in spacings, that a lattice has too."""
+    return float((np.abs(distances[..., None] / rings - 1).min(axis=-1) < 0.08).mean())
 
 
 def _angle(plane: np.ndarray, spacing: float, *, symmetry: int) -> float:

@@ -8,6 +8,7 @@ from spotscape.pl._match_colors import match_colors
 from spotscape.pl._matching import matching
 from spotscape.pl._n_domains import n_domains
 from spotscape.pl._registration import registration
+from spotscape.pl._scale import scale
 from spotscape.pl._trajectory import trajectory
 
-__all__ = ["domains", "history", "match_colors", "matching", "n_domains", "registration", "trajectory"]
+__all__ = ["domains", "history", "match_colors", "matching", "n_domains", "registration", "scale", "trajectory"]

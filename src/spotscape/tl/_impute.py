@@ -64,8 +64,8 @@ def impute(
     adata
         Log-normalised expression and an embedding. ``adata.X`` is never changed.
     genes
-        Names of the genes to predict. ``None`` means all of ``adata``; with an AnnData as reference, all that it has
-        beyond those of ``adata``.
+        Names of the genes to predict, which then are columns of a frame. ``None`` means all of ``adata``; with an
+        AnnData as reference, all that it has beyond those of ``adata``.
     reference
         Where genes are carried over from: an :class:`~anndata.AnnData` that was embedded together with ``adata``
         and has the same unit; or the name of a slice, or of several, of ``library_key``. ``None`` means every slice
@@ -99,10 +99,11 @@ def impute(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``layers['imputed' | key_added]``
-        Predicted expression, float32 ``(n_obs, n_vars)``, in the unit of the input, not below 0; NaN for genes that
-        were not asked for. A dense array. Not with an AnnData as reference.
+        Predicted expression, float32 ``(n_obs, n_vars)``, in the unit of the input, not below 0. A dense array. Only
+        without ``genes`` and without an AnnData as reference.
     ``obsm['imputed' | key_added]``
-        With an AnnData as reference instead: frame of float32 ``(n_obs, n_genes)``, its columns the genes.
+        Otherwise instead: frame of float32 ``(n_obs, n_genes)``, its columns the genes. A slash in a name is written
+        as ``|``, because files keep each column under its name.
     ``uns['imputed']``
         Dict with ``params``, ``random_state``, ``version`` and ``scores``, a frame with a row for each gene:
         ``imputed`` (bool; ``False`` for shared genes that only test a transfer from an AnnData, at most 200),
@@ -179,7 +180,9 @@ def impute(
         params, random_state=source.seed, scores=scores, made_from=made_from(adata, obs=[library_key], obsm=[use_rep])
     )
     target = adata.copy() if copy else adata
-    write(target, {**_placed(adata, tissue, values, key_added, in_layer=not is_pair), "uns": {key_added: summary}})
+    slot, placed = _placed(adata, tissue, values, in_layer=genes is None and not is_pair)
+    outdated = [({"layers": "obsm", "obsm": "layers"}[slot], key_added)] if key_added in target.uns else []
+    write(target, {slot: {key_added: placed}, "uns": {key_added: summary}}, outdated=outdated)
     _report(scores)
     return target if copy else None
 
@@ -210,16 +213,12 @@ def _predict(
     return values, frame
 
 
-def _placed(
-    adata: AnnData, tissue: ImputeInput, values: np.ndarray, key: str, *, in_layer: bool
-) -> dict[str, dict[str, Any]]:
-    """Where the predictions go: a layer for genes of the AnnData, a frame for those that it does not have."""
-    if not in_layer:
-        frame = pd.DataFrame(values[:, tissue.imputed], adata.obs_names, tissue.targets[tissue.imputed])
-        return {"obsm": {key: frame}}
-    layer = np.full(adata.shape, np.nan, dtype=np.float32)
-    layer[:, adata.var_names.get_indexer(tissue.targets)] = values
-    return {"layers": {key: layer}}
+def _placed(adata: AnnData, tissue: ImputeInput, values: np.ndarray, *, in_layer: bool) -> tuple[str, Any]:
+    """The slot that the predictions go to, and in which form: a layer of all genes, or a frame of some."""
+    if in_layer:
+        return "layers", values
+    names = tissue.targets[tissue.imputed].str.replace("/", "|")
+    return "obsm", pd.DataFrame(values[:, tissue.imputed], adata.obs_names, names)
 
 
 def _report(scores: pd.DataFrame) -> None:

@@ -105,8 +105,8 @@ def match_slices(
         is the average of similarities over the neighbours. Useful (1 or 2) for an embedding that knows nothing of
         space, such as ``"X_pca"``.
     neighbors_key
-        For ``n_hops``, record of the spatial graph in ``adata.uns``; built from the 6 nearest neighbours if there is
-        none of the default name.
+        For ``n_hops``, record of the spatial graph in ``adata.uns``; built by
+        :func:`spotscape.pp.spatial_neighbors_knn` if there is none of the default name.
     key_added
         Name of the results.
     device

@@ -76,8 +76,8 @@ def smoothed_pca(
         deviation to the power ``whitening``, so that k-means does not go by the first axis alone. ``None`` and 0 leave
         the components as they are.
     neighbors_key
-        Record of the spatial graph in ``adata.uns``; built from the 6 nearest neighbours if there is none of the
-        default name.
+        Record of the spatial graph in ``adata.uns``; built by :func:`spotscape.pp.spatial_neighbors_knn` if there
+        is none of the default name.
     library_key
         Column of ``adata.obs`` with the slice of each spot, dtype category. ``None`` for a single slice.
     layer

@@ -61,8 +61,7 @@ def spacross(
         never changed.
     neighbors_key
         Record of the spatial graph in ``adata.uns``, such as ``"spatial_3d_neighbors"``. If there is none of the
-        default name, the graph of the 6 nearest neighbours within slices is built (6 is the hexagon of Visium, and
-        works for single cells), written, and mentioned in the log.
+        default name, that of :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
         Column of ``adata.obs`` with the slice of each spot, dtype category. It switches on what several slices need.
         Neighbours come from other slices only if the graph says so, and genes that a slice did not measure (zero

@@ -57,8 +57,8 @@ def spotscape(
         Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed. If it lies
         in a file (``backed="r"``) or is a dask array, it is read by blocks of rows, never whole.
     neighbors_key
-        Record of the spatial graph in ``adata.uns``. If there is none of the default name, the graph of the 6 nearest
-        neighbours is built (6 is the hexagon of Visium, and works for single cells), written, and mentioned in the log.
+        Record of the spatial graph in ``adata.uns``. If there is none of the default name, that of
+        :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
         Column of ``adata.obs`` with the slice of each spot, dtype category. It switches on what several slices need;
         neighbours never come from another slice, and genes that a slice did not measure (zero throughout it, although
