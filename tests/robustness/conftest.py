@@ -44,7 +44,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def _good() -> ad.AnnData:
+def good() -> ad.AnnData:
     """Two slices of 60 spots with everything that any function reads."""
     with sp.settings.override(verbosity="error", progress_bar=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -53,6 +53,7 @@ def _good() -> ad.AnnData:
         )
         sp.pp.prepare(adata, n_top_genes=30, library_key="slice")
         sp.pp.spatial_neighbors_knn(adata, library_key="slice")
+        sp.pp.choose_scale(adata, n_neighs=[4, 6, 8], library_key="slice")
         config = small(sp.models.SpotscapeConfig)
         sp.tl.spotscape(adata, config=config, library_key="slice", n_restarts=2)
         sp.tl.spacross(adata, config=small(sp.models.SpaCrossConfig), library_key="slice")
@@ -78,19 +79,20 @@ def small(kind: type[Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def _model(_good: ad.AnnData) -> sp.models.Spotscape:
+def model(good: ad.AnnData) -> sp.models.Spotscape:
     with sp.settings.override(verbosity="error", progress_bar=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return sp.tl.spotscape(_good.copy(), config=small(sp.models.SpotscapeConfig), return_model=True)
+        return sp.tl.spotscape(good.copy(), config=small(sp.models.SpotscapeConfig), return_model=True)
 
 
 @pytest.fixture(scope="session")
-def calls(_good: ad.AnnData, _model: sp.models.Spotscape) -> dict[str, dict[str, Any]]:
+def calls(good: ad.AnnData, model: sp.models.Spotscape) -> dict[str, dict[str, Any]]:
     """The arguments of a call of every function on an AnnData that succeeds; ``adata`` itself left out."""
     slices: dict[str, Any] = {"library_key": "slice"}
     rep: dict[str, Any] = {"use_rep": "X_spotscape"}
     return {
         "pp.apply_registration": {"points": np.ones((3, 2)), "library": "slice_2"},
+        "pp.choose_scale": {"n_neighs": [4, 6], **slices},
         "pp.prepare": {"layer": "counts", "n_top_genes": 20, **slices},
         "pp.register_slices": {"labels_key": "domain", **slices},
         "pp.spatial_neighbors_3d": {"slice_gap": 50.0, "n_neighs": 4, **slices},
@@ -100,7 +102,7 @@ def calls(_good: ad.AnnData, _model: sp.models.Spotscape) -> dict[str, dict[str,
         "tl.choose_n_domains": {"k_range": (2, 3), "n_resamples": 2, "method": "kmeans", **rep},
         "tl.consensus_domains": {"n_domains": 3, "use_reps": ["X_spotscape", "X_spacross"], "method": "kmeans"},
         "tl.domains": {"n_domains": 3, "method": "kmeans", **rep},
-        "tl.embed": {"model": _model},
+        "tl.embed": {"model": model},
         "tl.impute": {"genes": ["gene_1", "gene_2"], "n_components": 4, **slices, **rep},
         "tl.integrate_slices": {"use_rep": "X_spotscape", "n_prototypes": 5, **slices},
         "tl.markers": {"groups": "domain", "method": "wilcoxon"},
@@ -110,13 +112,14 @@ def calls(_good: ad.AnnData, _model: sp.models.Spotscape) -> dict[str, dict[str,
         "tl.spacross": {"config": small(sp.models.SpaCrossConfig), **slices},
         "tl.spotscape": {"config": small(sp.models.SpotscapeConfig), **slices},
         "tl.trajectory": {"root": "Layer_1", "groups": "domain", "n_dcs": 4, **rep},
-        "tl.transfer_domains": {"reference": _good, "labels_key": "domain", **rep},
+        "tl.transfer_domains": {"reference": good, "labels_key": "domain", **rep},
         "pl.domains": {"color": "domain", **slices},
         "pl.history": {"key": "spotscape"},
         "pl.match_colors": {"key": "found", "to": "domain"},
         "pl.matching": {},
         "pl.n_domains": {},
         "pl.registration": slices,
+        "pl.scale": {},
         "pl.trajectory": slices,
         "get.markers_df": {},
         "get.matches_df": {},
@@ -161,7 +164,9 @@ class Attempts:
 
     def _problem(self, found: Any, before: dict[str, Any] | None) -> str | None:
         if isinstance(found, ad.AnnData):
-            new = {place: value for place, value in snapshot(found).items() if not same(value, (before or {}).get(place))}
+            new = {
+                place: value for place, value in snapshot(found).items() if not same(value, (before or {}).get(place))
+            }
             broken = [place for place, value in new.items() if is_broken(place, value)]
             return f"not finite: {broken}" if broken else self._unwritable(found, new)
         if isinstance(found, (float, np.ndarray)) and not np.isfinite(np.asarray(found, dtype=float)).all():
@@ -246,12 +251,16 @@ def snapshot(adata: ad.AnnData) -> dict[tuple[str, str], Any]:
     for slot in SLOTS:
         entries = getattr(adata, slot)
         if isinstance(entries, pd.DataFrame):
-            found |= {(slot, f"{name}#{i}" if entries.columns.duplicated().any() else name): entries.iloc[:, i].copy()
-                      for i, name in enumerate(entries.columns)}  # fmt: skip
+            found |= {
+                (slot, f"{name}#{i}" if entries.columns.duplicated().any() else name): entries.iloc[:, i].copy()
+                for i, name in enumerate(entries.columns)
+            }
             found[slot, ""] = entries.index.copy()
         else:
-            found |= {(slot, key): copy.deepcopy(dict(value) if slot == "uns" and hasattr(value, "keys") else value)
-                      for key, value in entries.items()}  # fmt: skip
+            found |= {
+                (slot, key): copy.deepcopy(dict(value) if slot == "uns" and hasattr(value, "keys") else value)
+                for key, value in entries.items()
+            }
     return found
 
 
@@ -259,7 +268,7 @@ def differences(before: dict[tuple[str, str], Any], after: dict[tuple[str, str],
     return [key for key in before.keys() | after.keys() if not same(before.get(key), after.get(key))]
 
 
-def same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:  # noqa: PLR0911 - a case for each container
     """Whether two values are the same, type and all."""
     if type(a) is not type(b):
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -76,66 +75,134 @@ def as_objects(value: Any) -> Callable[[np.ndarray], Any]:
 
 
 ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
-    "NaN": at(np.nan, 0), "one NaN": at(np.nan, 3, 1), "inf": at(np.inf, 1, 0), "all NaN": lambda v: v * np.nan,
-    "text": lambda v: v.astype(str), "words": lambda v: np.full(v.shape, "a"), "objects": as_objects(None),
-    "objects with text": as_objects("a"), "objects with lists": as_objects([1]), "NA": as_objects(pd.NA),
-    "complex": lambda v: v + 1j, "bool": lambda v: v > v.mean(), "integers": lambda v: v.astype(int),
-    "int8": lambda v: v.astype(np.int8), "float16": lambda v: v.astype(np.float16), "one point": lambda v: v * 0 + 1,
-    "two points": lambda v: (v > np.median(v)) * 1.0, "on a line": lambda v: v[:, :1] * np.ones(v.shape[1]),
-    "far": lambda v: v * 1e200, "near": lambda v: v * 1e-200, "largest": lambda v: np.full(v.shape, 1e308),
-    "beyond single precision": lambda v: v * 1e38, "far away": lambda v: v + 1e15, "one column": lambda v: v[:, :1],
-    "no column": lambda v: v[:, :0], "many columns": lambda v: np.tile(v, 4), "three axes": lambda v: v[:, :, None],
-    "sparse": lambda v: sparse.csr_matrix(v), "csc": lambda v: sparse.csc_matrix(v),
+    "NaN": at(np.nan, 0),
+    "one NaN": at(np.nan, 3, 1),
+    "inf": at(np.inf, 1, 0),
+    "all NaN": lambda v: v * np.nan,
+    "text": lambda v: v.astype(str),
+    "words": lambda v: np.full(v.shape, "a"),
+    "objects": as_objects(None),
+    "objects with text": as_objects("a"),
+    "objects with lists": as_objects([1]),
+    "NA": as_objects(pd.NA),
+    "complex": lambda v: v + 1j,
+    "bool": lambda v: v > v.mean(),
+    "integers": lambda v: v.astype(int),
+    "int8": lambda v: v.astype(np.int8),
+    "float16": lambda v: v.astype(np.float16),
+    "one point": lambda v: v * 0 + 1,
+    "two points": lambda v: (v > np.median(v)) * 1.0,
+    "on a line": lambda v: v[:, :1] * np.ones(v.shape[1]),
+    "far": lambda v: v * 1e200,
+    "near": lambda v: v * 1e-200,
+    "largest": lambda v: np.full(v.shape, 1e308),
+    "beyond single precision": lambda v: v * 1e38,
+    "far away": lambda v: v + 1e15,
+    "one column": lambda v: v[:, :1],
+    "no column": lambda v: v[:, :0],
+    "many columns": lambda v: np.tile(v, 4),
+    "three axes": lambda v: v[:, :, None],
+    "sparse": sparse.csr_matrix,
+    "csc": sparse.csc_matrix,
     "frame": lambda v: pd.DataFrame(v, index=[str(i) for i in range(len(v))]),
-    "dates": lambda v: v.astype("datetime64[s]"), "negative": lambda v: -np.abs(v), "zeros": lambda v: v * 0,
-    "one outlier": at(1e30, 0, 0), "fortran": np.asfortranarray, "big-endian": lambda v: v.astype(">f8"),
+    "dates": lambda v: v.astype("datetime64[s]"),
+    "negative": lambda v: -np.abs(v),
+    "zeros": lambda v: v * 0,
+    "one outlier": at(1e30, 0, 0),
+    "fortran": np.asfortranarray,
+    "big-endian": lambda v: v.astype(">f8"),
     "NaN in the last column": at(np.nan, slice(None), -1),
-}  # fmt: skip
+}
 COLUMNS: dict[str, Callable[[pd.Series], Any]] = {
     "missing in one": lambda c: pd.Categorical.from_codes([-1, *c.cat.codes[1:]], c.cat.categories),
-    "missing in all": lambda c: pd.Categorical([None] * len(c), c.cat.categories), "text": lambda c: c.astype(str),
-    "one": lambda c: pd.Categorical(["a"] * len(c)), "one spot of its own": lambda c: pd.Categorical(["b", *"a" * (len(c) - 1)]),
+    "missing in all": lambda c: pd.Categorical([None] * len(c), c.cat.categories),
+    "text": lambda c: c.astype(str),
+    "one": lambda c: pd.Categorical(["a"] * len(c)),
+    "one spot of its own": lambda c: pd.Categorical(["b", *"a" * (len(c) - 1)]),
     "all different": lambda c: pd.Categorical([str(i) for i in range(len(c))]),
-    "numbers as categories": lambda c: pd.Categorical(c.cat.codes), "numbers": lambda c: c.cat.codes.to_numpy(),
-    "floats": lambda c: c.cat.codes.to_numpy() + 0.5, "NaN": lambda c: np.full(len(c), np.nan),
+    "numbers as categories": lambda c: pd.Categorical(c.cat.codes),
+    "numbers": lambda c: c.cat.codes.to_numpy(),
+    "floats": lambda c: c.cat.codes.to_numpy() + 0.5,
+    "NaN": lambda c: np.full(len(c), np.nan),
     "colliding names": lambda c: pd.Categorical([1, "1"] * (len(c) // 2), categories=[1, "1"]),
-    "bool": lambda c: np.arange(len(c)) % 2 == 0, "unused": lambda c: c.cat.add_categories(["zz"]),
+    "bool": lambda c: np.arange(len(c)) % 2 == 0,
+    "unused": lambda c: c.cat.add_categories(["zz"]),
     "empty name": lambda c: c.cat.rename_categories(["", *c.cat.categories[1:]]),
     "slash": lambda c: c.cat.rename_categories(["a/b", *c.cat.categories[1:]]),
-    "lists": lambda c: pd.Series([[i] for i in range(len(c))], c.index), "dates": lambda c: pd.date_range("2025", periods=len(c)),
+    "lists": lambda c: pd.Series([[i] for i in range(len(c))], c.index),
+    "dates": lambda c: pd.date_range("2025", periods=len(c)),
     "mixed objects": lambda c: pd.Series([1, "a"] * (len(c) // 2), c.index, dtype=object),
     "NA in text": lambda c: pd.array([pd.NA, *c.astype(str)[1:]], dtype="string"),
     "intervals": lambda c: pd.Categorical(pd.cut(np.arange(len(c)), 3)),
-}  # fmt: skip
+}
 MATRICES: dict[str, Callable[[np.ndarray], Any]] = {
-    **{name: ARRAYS[name] for name in ("one NaN", "inf", "negative", "zeros", "complex", "csc", "sparse", "int8", "float16")},
-    "counts": lambda v: np.round(v * 10), "dense uint8": lambda v: (v * 10).astype(np.uint8), "bool": lambda v: v > 0,
-    "an empty spot": at(0.0, 0), "an empty gene": at(0.0, slice(None), 0), "constant": lambda v: v * 0 + 1,
-    "beyond single precision": lambda v: v * 1e39, "one huge": at(3e38, 0, 0), "float64": lambda v: v.astype(float),
-    "fractions of counts": lambda v: v / 1e6, "large": lambda v: v * 1e20,
-    "stored zeros": lambda v: sparse.csr_matrix((v.ravel(), np.tile(np.arange(v.shape[1]), len(v)), np.arange(len(v) + 1) * v.shape[1])),
-}  # fmt: skip
+    **{
+        name: ARRAYS[name]
+        for name in ("one NaN", "inf", "negative", "zeros", "complex", "csc", "sparse", "int8", "float16")
+    },
+    "counts": lambda v: np.round(v * 10),
+    "dense uint8": lambda v: (v * 10).astype(np.uint8),
+    "bool": lambda v: v > 0,
+    "an empty spot": at(0.0, 0),
+    "an empty gene": at(0.0, slice(None), 0),
+    "constant": lambda v: v * 0 + 1,
+    "beyond single precision": lambda v: v * 1e39,
+    "one huge": at(3e38, 0, 0),
+    "float64": lambda v: v.astype(float),
+    "fractions of counts": lambda v: v / 1e6,
+    "large": lambda v: v * 1e20,
+    "stored zeros": lambda v: sparse.csr_matrix(
+        (v.ravel(), np.tile(np.arange(v.shape[1]), len(v)), np.arange(len(v) + 1) * v.shape[1])
+    ),
+}
 GRAPHS: dict[str, Callable[[Any], Any]] = {
-    "no edges": lambda g: g * 0, "explicit zeros": lambda g: weights(g, 0.0), "NaN": lambda g: weights(g, np.nan),
-    "negative": lambda g: weights(g, -1.0), "inf": lambda g: weights(g, np.inf), "loops": lambda g: sparse.identity(g.shape[0], format="csr"),
-    "all edges": lambda g: sparse.csr_matrix(np.ones(g.shape)), "dense": lambda g: g.toarray(), "bool": lambda g: g.astype(bool),
-    "csc": lambda g: g.tocsc(), "half of it": lambda g: g.multiply(np.arange(g.shape[0])[:, None] % 2 == 0).tocsr(),
-    "text": lambda g: np.full(g.shape, "a"), "complex": lambda g: g.astype(complex),
-}  # fmt: skip
+    "no edges": lambda g: g * 0,
+    "explicit zeros": lambda g: weights(g, 0.0),
+    "NaN": lambda g: weights(g, np.nan),
+    "negative": lambda g: weights(g, -1.0),
+    "inf": lambda g: weights(g, np.inf),
+    "loops": lambda g: sparse.identity(g.shape[0], format="csr"),
+    "all edges": lambda g: sparse.csr_matrix(np.ones(g.shape)),
+    "dense": lambda g: g.toarray(),
+    "bool": lambda g: g.astype(bool),
+    "csc": lambda g: g.tocsc(),
+    "half of it": lambda g: g.multiply(np.arange(g.shape[0])[:, None] % 2 == 0).tocsr(),
+    "text": lambda g: np.full(g.shape, "a"),
+    "complex": lambda g: g.astype(complex),
+}
 RECORDS: dict[str, Any] = {
-    "list": [1, 2], "text": "a", "array": np.arange(3), "None": None, "empty": {}, "number": 3, "dict of text": {"params": "a"},
-    "other dict": {"params": {"a": 1}}, "parameters missing": {"params": {}}, "frame": pd.DataFrame({"a": [1]}), "nested list": {"params": [{}]},
-}  # fmt: skip
+    "list": [1, 2],
+    "text": "a",
+    "array": np.arange(3),
+    "None": None,
+    "empty": {},
+    "number": 3,
+    "dict of text": {"params": "a"},
+    "other dict": {"params": {"a": 1}},
+    "parameters missing": {"params": {}},
+    "frame": pd.DataFrame({"a": [1]}),
+    "nested list": {"params": [{}]},
+}
 IMAGES: dict[str, Any] = {
-    "single": {"is_single": True}, "no images": {"slice_1": {}}, "images None": {"slice_1": {"images": None}},
+    "single": {"is_single": True},
+    "no images": {"slice_1": {}},
+    "images None": {"slice_1": {"images": None}},
     "image of text": {"slice_1": {"images": {"hires": "a.png"}, "scalefactors": {"tissue_hires_scalef": 1.0}}},
-    "image of one pixel": {"slice_1": {"images": {"hires": np.ones((1, 1, 3))}, "scalefactors": {"tissue_hires_scalef": 1.0}}},
+    "image of one pixel": {
+        "slice_1": {"images": {"hires": np.ones((1, 1, 3))}, "scalefactors": {"tissue_hires_scalef": 1.0}}
+    },
     "flat image": {"slice_1": {"images": {"hires": np.ones(3)}, "scalefactors": {"tissue_hires_scalef": 1.0}}},
-    "NaN scale": {"slice_1": {"images": {"hires": np.ones((9, 9, 3))}, "scalefactors": {"tissue_hires_scalef": np.nan}}},
+    "NaN scale": {
+        "slice_1": {"images": {"hires": np.ones((9, 9, 3))}, "scalefactors": {"tissue_hires_scalef": np.nan}}
+    },
     "text scale": {"slice_1": {"images": {"hires": np.ones((9, 9, 3))}, "scalefactors": {"tissue_hires_scalef": "1"}}},
-    "no scale": {"slice_1": {"images": {"hires": np.ones((9, 9, 3))}}}, "list": [1], "text": "a",
-    "NaN image": {"slice_1": {"images": {"hires": np.full((9, 9, 3), np.nan)}, "scalefactors": {"tissue_hires_scalef": 1.0}}},
-}  # fmt: skip
+    "no scale": {"slice_1": {"images": {"hires": np.ones((9, 9, 3))}}},
+    "list": [1],
+    "text": "a",
+    "NaN image": {
+        "slice_1": {"images": {"hires": np.full((9, 9, 3), np.nan)}, "scalefactors": {"tissue_hires_scalef": 1.0}}
+    },
+}
 
 
 def weights(graph: Any, value: float) -> Any:
@@ -182,14 +249,25 @@ def no_expression(adata: ad.AnnData) -> ad.AnnData:
 
 
 WHOLE: dict[str, Callable[[ad.AnnData], ad.AnnData | None]] = {
-    "no spots": lambda a: a[:0].copy(), "no genes": lambda a: a[:, :0].copy(), "one spot": lambda a: a[:1].copy(),
-    "two spots": lambda a: a[:2].copy(), "three spots": lambda a: a[60:63].copy(), "one gene": lambda a: a[:, :1].copy(),
-    "two genes": lambda a: a[:, :2].copy(), "no expression": no_expression, "view": lambda a: a[:100], "every second spot": lambda a: a[::2].copy(),
-    "view of one slice": lambda a: a[a.obs["slice"] == "slice_1"], "names of spots alike": named_alike("obs"),
-    "names of genes alike": named_alike("var"), "dask": dask_expression, "no records": lost_records,
-    "index named as a column": named_index, "numbered spots": numbered_spots,
+    "no spots": lambda a: a[:0].copy(),
+    "no genes": lambda a: a[:, :0].copy(),
+    "one spot": lambda a: a[:1].copy(),
+    "two spots": lambda a: a[:2].copy(),
+    "three spots": lambda a: a[60:63].copy(),
+    "one gene": lambda a: a[:, :1].copy(),
+    "two genes": lambda a: a[:, :2].copy(),
+    "no expression": no_expression,
+    "view": lambda a: a[:100],
+    "every second spot": lambda a: a[::2].copy(),
+    "view of one slice": lambda a: a[a.obs["slice"] == "slice_1"],
+    "names of spots alike": named_alike("obs"),
+    "names of genes alike": named_alike("var"),
+    "dask": dask_expression,
+    "no records": lost_records,
+    "index named as a column": named_index,
+    "numbered spots": numbered_spots,
     "concatenated with itself": lambda a: ad.concat([a, a], uns_merge="same"),
-}  # fmt: skip
+}
 
 
 def all_broken() -> dict[str, Callable[[ad.AnnData], ad.AnnData | None]]:
@@ -207,12 +285,26 @@ def all_broken() -> dict[str, Callable[[ad.AnnData], ad.AnnData | None]]:
     found["layers[counts]: missing"] = without("layers", "counts")
     found |= {f"obsp: {name}": entry("obsp", "spatial_connectivities", make) for name, make in GRAPHS.items()}
     found["obsp: missing"] = without("obsp", "spatial_connectivities")
-    for key in ("spatial_neighbors", "spotscape", "prepare", "spatial_aligned", "spotscape_match", "spotscape_markers",
-                "spotscape_pseudotime", "n_domains", "domain_colors"):  # fmt: skip
+    for key in (
+        "spatial_neighbors",
+        "spotscape",
+        "prepare",
+        "spatial_aligned",
+        "spotscape_match",
+        "spotscape_markers",
+        "spotscape_pseudotime",
+        "n_domains",
+        "domain_colors",
+    ):
         found |= {f"uns[{key}]: {name}": entry("uns", key, lambda _, v=value: v) for name, value in RECORDS.items()}
     found |= {f"uns[spatial]: {name}": entry("uns", "spatial", lambda _, v=value: v) for name, value in IMAGES.items()}
-    for name, make in {"none": lambda m: m.to_numpy() & False, "missing": lambda m: np.where(m, 1.0, np.nan), "text": lambda m: m.astype(str),
-                       "numbers": lambda m: m.astype(int), "objects": lambda m: m.astype(object)}.items():  # fmt: skip
+    for name, make in {
+        "none": lambda m: m.to_numpy() & False,
+        "missing": lambda m: np.where(m, 1.0, np.nan),
+        "text": lambda m: m.astype(str),
+        "numbers": lambda m: m.astype(int),
+        "objects": lambda m: m.astype(object),
+    }.items():
         found[f"var[highly_variable]: {name}"] = entry("var", "highly_variable", make)
     return found
 
@@ -237,23 +329,23 @@ def test_there_are_many() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_some_broken_data(name: str, _good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
-    tried(name, random.Random(name).sample(list(BROKEN), 30), _good, calls, attempts)
+def test_some_broken_data(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
+    tried(name, random.Random(name).sample(list(BROKEN), 30), good, calls, attempts)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_all_broken_data(name: str, _good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
-    tried(name, list(BROKEN), _good, calls, attempts)
+def test_all_broken_data(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
+    tried(name, list(BROKEN), good, calls, attempts)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("view", [False, True], ids=["backed", "view of a file"])
 def test_files(
-    name: str, view: bool, _good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any, tmp_path: Path
+    name: str, view: bool, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any, tmp_path: Path
 ) -> None:
-    _good.write_h5ad(tmp_path / "good.h5ad")
+    good.write_h5ad(tmp_path / "good.h5ad")
     backed = ad.read_h5ad(tmp_path / "good.h5ad", backed="r")
     attempts.try_(f"sp.{name} on a file", FUNCTIONS[name], backed[:100] if view else backed, calls[name])
     backed.file.close()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import inspect
 import random
-from collections.abc import Mapping
 from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-import spotscape as sp
 from spotscape._core.arguments import annotations_of
 
 if TYPE_CHECKING:
@@ -25,25 +23,88 @@ ON_ANNDATA = ("pp", "tl", "pl", "get")
 
 # What people hand in by mistake, and what a program hands in that was never meant to.
 WRONG: dict[str, Any] = {
-    "None": None, "empty text": "", "blank": " ", "text": "nope", "text of a flag": "False", "text of a number": "7",
-    "slash": "a/b", "index": "_index", "root of a file": "/", "dot": ".", "null byte": "a\0b", "umlaut": "Größe 🙂",
-    "bytes": b"x", "spatial": "spatial", "counts": "counts", "slice": "slice", "X": "X", "domain": "domain",
-    "X_spotscape": "X_spotscape", "spotscape": "spotscape", "zero": 0, "one": 1, "minus one": -1, "seven": 7,
-    "many": 10**6, "too many bits": 2**70, "half": 0.5, "whole float": 2.0, "tiny": 1e-300, "huge": 1e300,
-    "minus huge": -1e300, "nan": float("nan"), "inf": float("inf"), "minus inf": -float("inf"), "complex": 1j,
-    "True": True, "False": False, "numpy bool": np.True_, "int64": np.int64(3), "uint8": np.uint8(2),
-    "float32": np.float32(0.5), "numpy nan": np.float64("nan"), "numpy complex": np.complex64(1), "fraction": Fraction(1),
-    "masked": np.ma.masked, "zero-dimensional": np.array(3), "NA": pd.NA, "NaT": pd.NaT, "empty list": [],
-    "list of text": ["a"], "list of numbers": [1, 2], "pair": (1.0, 2.0), "pair the other way": (2, 1),
-    "list of NaN": [float("nan")], "mixed list": [1, "a", None], "nested list": [[1], [1, 2]], "empty tuple": (),
-    "set": {"a"}, "dict": {}, "dict of text": {"a": "b"}, "range": range(3), "generator": (i for i in range(3)),
-    "array": np.arange(3), "array of NaN": np.full(3, np.nan), "array of text": np.array(["a", "b"]),
-    "array of objects": np.array([None, {}], dtype=object), "matrix": np.ones((3, 3)), "empty array": np.empty(0),
-    "sparse": sparse.eye_array(3, format="csr"), "series": pd.Series([1, 2]), "frame": pd.DataFrame({"a": [1]}),
-    "index of text": pd.Index(["a"]), "categorical": pd.Categorical(["a"]), "class": int, "function": len,
-    "object": object(), "module": inspect, "date": datetime.date(2025, 1, 1), "random state": np.random.RandomState(0),
-    "random generator": np.random.default_rng(0), "ellipsis": ...,
-}  # fmt: skip
+    "None": None,
+    "empty text": "",
+    "blank": " ",
+    "text": "nope",
+    "text of a flag": "False",
+    "text of a number": "7",
+    "slash": "a/b",
+    "index": "_index",
+    "root of a file": "/",
+    "dot": ".",
+    "null byte": "a\0b",
+    "umlaut": "Größe 🙂",
+    "bytes": b"x",
+    "spatial": "spatial",
+    "counts": "counts",
+    "slice": "slice",
+    "X": "X",
+    "domain": "domain",
+    "X_spotscape": "X_spotscape",
+    "spotscape": "spotscape",
+    "zero": 0,
+    "one": 1,
+    "minus one": -1,
+    "seven": 7,
+    "many": 10**6,
+    "too many bits": 2**70,
+    "half": 0.5,
+    "whole float": 2.0,
+    "tiny": 1e-300,
+    "huge": 1e300,
+    "minus huge": -1e300,
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "minus inf": -float("inf"),
+    "complex": 1j,
+    "True": True,
+    "False": False,
+    "numpy bool": np.True_,
+    "int64": np.int64(3),
+    "uint8": np.uint8(2),
+    "float32": np.float32(0.5),
+    "numpy nan": np.float64("nan"),
+    "numpy complex": np.complex64(1),
+    "fraction": Fraction(1),
+    "masked": np.ma.masked,
+    "zero-dimensional": np.array(3),
+    "NA": pd.NA,
+    "NaT": pd.NaT,
+    "empty list": [],
+    "list of text": ["a"],
+    "list of numbers": [1, 2],
+    "pair": (1.0, 2.0),
+    "pair the other way": (2, 1),
+    "list of NaN": [float("nan")],
+    "mixed list": [1, "a", None],
+    "nested list": [[1], [1, 2]],
+    "empty tuple": (),
+    "set": {"a"},
+    "dict": {},
+    "dict of text": {"a": "b"},
+    "range": range(3),
+    "generator": (i for i in range(3)),
+    "array": np.arange(3),
+    "array of NaN": np.full(3, np.nan),
+    "array of text": np.array(["a", "b"]),
+    "array of objects": np.array([None, {}], dtype=object),
+    "matrix": np.ones((3, 3)),
+    "empty array": np.empty(0),
+    "sparse": sparse.eye_array(3, format="csr"),
+    "series": pd.Series([1, 2]),
+    "frame": pd.DataFrame({"a": [1]}),
+    "index of text": pd.Index(["a"]),
+    "categorical": pd.Categorical(["a"]),
+    "class": int,
+    "function": len,
+    "object": object(),
+    "module": inspect,
+    "date": dt.date(2025, 1, 1),
+    "random state": np.random.RandomState(0),
+    "random generator": np.random.default_rng(0),
+    "ellipsis": ...,
+}
 # They would fetch data, or train for as long as they say.
 NOT_TRIED = {("datasets.dlpfc", "sample"), ("tl.spotscape", "many"), ("tl.spacross", "many")}
 
@@ -63,7 +124,7 @@ FUNCTIONS = public_functions()
 
 def cases(name: str) -> list[tuple[str, str]]:
     """Return the parameters of a function, each with every wrong value that is tried for it."""
-    parameters = [key for key in annotations_of(FUNCTIONS[name])]
+    parameters = list(annotations_of(FUNCTIONS[name]))
     return [
         (parameter, wrong)
         for parameter in parameters
@@ -92,22 +153,20 @@ def test_every_function_has_a_call(calls: dict[str, dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_call_itself_succeeds(
-    name: str, _good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any
-) -> None:
-    FUNCTIONS[name](_good.copy(), **calls[name])
-    attempts.try_(f"sp.{name}", FUNCTIONS[name], _good.copy(), calls[name])
+def test_the_call_itself_succeeds(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
+    FUNCTIONS[name](good.copy(), **calls[name])
+    attempts.try_(f"sp.{name}", FUNCTIONS[name], good.copy(), calls[name])
     attempts.conclude()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_some_wrong_values(name: str, _good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
+def test_some_wrong_values(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
     drawn = random.Random(name).sample(cases(name), 40)
-    tried(name, drawn, _good, calls, attempts)
+    tried(name, drawn, good, calls, attempts)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_all_wrong_values(name: str, _good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
-    tried(name, cases(name), _good, calls, attempts)
+def test_all_wrong_values(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
+    tried(name, cases(name), good, calls, attempts)

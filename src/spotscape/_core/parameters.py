@@ -266,11 +266,21 @@ def anndata(value: Any, name: str, hint: Hint) -> Any:
         from anndata import AnnData
 
         if isinstance(value, AnnData):
+            _require_one_of_each(value, name)
             return value
     if hint.classes == ("AnnData",):
         msg = f"{name} must be an AnnData, not {described(value)}."
         raise TypeError(msg)
     return instance(value, name, hint) if "Mapping" in hint.classes else label(value, name, hint)
+
+
+def _require_one_of_each(adata: AnnData, name: str) -> None:
+    for slot, columns in (("obs", adata.obs.columns), ("var", adata.var.columns)):
+        if not columns.is_unique:
+            twice = columns[columns.duplicated()][0]
+            mend = f"{name}.{slot} = {name}.{slot}.loc[:, ~{name}.{slot}.columns.duplicated()]"
+            msg = f"{name}.{slot} has two columns called {twice!r}; keep one of them: {mend}."
+            raise ValueError(msg)
 
 
 def colormap(value: Any, name: str, hint: Hint) -> Any:
@@ -353,7 +363,8 @@ def anything(value: Any, name: str, hint: Hint) -> Any:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) and not inspect.isclass(value)
+    is_one = isinstance(value, (str, bytes, Mapping)) or inspect.isclass(value) or getattr(value, "ndim", 1) == 0
+    return isinstance(value, Iterable) and not is_one
 
 
 def _require_length(value: Any, name: str, hint: Hint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from spotscape._core.logging import logger
 from spotscape._core.rows import RowSource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from anndata import AnnData
 
@@ -33,6 +34,33 @@ def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: st
     if key not in container:
         existing = ", ".join(repr(str(name)) for name in container) or "nothing"
         raise KeyError(f"{key!r} not found in {where}, which has: {existing}.{_sentence(hint)}")  # noqa: EM102
+
+
+def require_record(adata: AnnData, key: str, entries: Sequence[str], hint: str) -> Mapping[str, Any]:
+    """The record ``key`` in ``uns``; refuses what is none, or has not all of these entries."""
+    require_key(adata.uns, key, "adata.uns", hint=hint)
+    found = adata.uns[key]
+    missing = [name for name in entries if not isinstance(found, Mapping) or name not in found]
+    if missing or not isinstance(found, Mapping):
+        lacks = f"a dict without {missing[0]!r}" if isinstance(found, Mapping) else f"a {type(found).__name__}"
+        msg = f"adata.uns[{key!r}] is not a record of that kind, but {lacks}.{_sentence(hint)}"
+        raise ValueError(msg)
+    return found
+
+
+def as_numbers(values: Any, where: str) -> np.ndarray:
+    """Numbers in any container as a dense array, of floats unless they are numbers already."""
+    dense = values.toarray() if sparse.issparse(values) else values
+    try:
+        array = np.asarray(dense.filled(np.nan) if isinstance(dense, np.ma.MaskedArray) else dense)
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError):
+        # Lists of different lengths, or text among numbers.
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "fiub":
+        msg = f"{where} must hold numbers, all rows of one length, not {described(values)}."
+        raise TypeError(msg)
+    return array
 
 
 def the_one_present(container: Mapping[str, Any], choices: Sequence[str], where: str, argument: str) -> str:

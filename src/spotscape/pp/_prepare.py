@@ -179,9 +179,7 @@ def prepare(
     result = adata.copy() if copy else adata
     owned = layer is None and not copy and not adata.is_view
     layers = {} if layer == keys.COUNTS else {keys.COUNTS: counts if owned else counts.copy()}
-    # X comes last: on a view, the writes before it have made the view an AnnData of its own by then.
-    _write(result, ranking, layers, record(params, **method))
-    result.X = normalised
+    _write(result, ranking, layers, normalised, record(params, **method))
     _report(result, labels=labels)
     return result if copy else None
 
@@ -254,32 +252,32 @@ def _normalise(counts: Any, target_sum: float | None, *, log1p: bool) -> Any:
     return scratch.X
 
 
-def _write(adata: AnnData, ranking: pd.DataFrame, layers: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Write all but ``X``, and remove what an earlier call left and this one makes untrue."""
+def _write(
+    adata: AnnData, ranking: pd.DataFrame, layers: dict[str, Any], normalised: Any, summary: dict[str, Any]
+) -> None:
+    """Write all of it, and remove what an earlier call left and this one makes untrue."""
     var = {name: ranking[name].to_numpy() for name in _MEASURED if name in ranking}
     uns: dict[str, Any] = {keys.PREPARE: summary}
     if summary["params"]["log1p"]:
-        uns["log1p"] = {"base": None}
-    if summary["flavor"] is not None:
+        uns["log1p"] = {}
+    if "flavor" in summary:
         uns["hvg"] = {"flavor": summary["flavor"]}
-    was_prepared = keys.PREPARE in adata.uns
-    write(adata, {"var": var, "layers": layers, "uns": uns}, log=False)
-    for key in {"log1p", "hvg"} - uns.keys():
-        adata.uns.pop(key, None)
-    if was_prepared:
-        adata.var = adata.var.drop(columns=[*set(_MEASURED) - var.keys()], errors="ignore")
+    outdated = [("uns", key) for key in sorted({"log1p", "hvg"} - uns.keys())]
+    if keys.PREPARE in adata.uns:
+        outdated += [("var", key) for key in _MEASURED if key not in var]
+    write(adata, {"var": var, "layers": layers, "uns": uns, "X": {"": normalised}}, outdated=outdated, log=False)
 
 
 def _report(adata: AnnData, *, labels: pd.Categorical | None) -> None:
     summary = adata.uns[keys.PREPARE]
     params, candidates = summary["params"], f"{summary['n_candidates']:,}"
-    if summary["flavor"] is None:
+    if "flavor" not in summary:
         logger.info("All %s genes are marked as highly variable (n_top_genes is not smaller).", candidates)
     else:
         chosen = f"{int(adata.var['highly_variable'].sum()):,} of {candidates}"
-        column = f"obs[{params['library_key']!r}]"
+        column = f"obs[{params.get('library_key')!r}]"
         within = "" if labels is None else f", within the {len(labels.categories)} slices of {column}"
         logger.info("%s genes are marked as highly variable (%s%s).", chosen, summary["flavor"], within)
-    total = "the median total" if params["target_sum"] is None else f"{params['target_sum']:g}"
+    total = "the median total" if "target_sum" not in params else f"{params['target_sum']:g}"
     what = "log1p of counts scaled to" if params["log1p"] else "counts, without logarithm, scaled to"
     logger.info("`adata.X` is now %s %s; the counts are in `adata.layers['%s']`.", what, total, keys.COUNTS)
