@@ -79,15 +79,24 @@ def public(function: F) -> F:
     """Check the arguments of a public function before it runs; its signature, types and documentation stay.
 
     Values are handed on as the plain Python objects that they stand for: a NumPy integer as ``int``, a generator of
-    random numbers as a seed drawn from it, the name 1 of a slice as ``"1"``.
+    random numbers as a seed drawn from it, the name 1 of a slice as ``"1"``. Where the function takes an AnnData, a
+    SpatialData is taken as well, see :func:`spotscape._core.spatial_data.call_on_table`.
     """
+    from spotscape._core import spatial_data
+
     checks = checks_of(function)
     in_order = tuple(checks.get(name) for name in inspect.signature(function).parameters)
     check_writing = _writing_check(function)
+    for_tables = {
+        name: check_of(name, Hint.of(spatial_data.ANNOTATIONS[name], {})) for name in spatial_data.options_of(function)
+    }
 
     def checked(*args: Any, **kwargs: Any) -> Any:
-        given = tuple(value if check is None else check(value) for check, value in zip(in_order, args, strict=False))
-        args = given + args[len(given) :]
+        if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
+            given = {name: for_tables[name](value) for name, value in kwargs.items() if name in for_tables}
+            return spatial_data.call_on_table(inside, *args, **(kwargs | given))
+        in_place = tuple(value if check is None else check(value) for check, value in zip(in_order, args, strict=False))
+        args = in_place + args[len(in_place) :]
         for name, value in kwargs.items():
             check = checks.get(name)
             if check is not None:
@@ -97,7 +106,9 @@ def public(function: F) -> F:
 
     # As if it stood in the module of the function, where doctest looks for examples.
     inside = types.FunctionType(checked.__code__, function.__globals__, function.__name__, closure=checked.__closure__)
-    return cast("F", functools.update_wrapper(inside, function))
+    functools.update_wrapper(inside, function)
+    spatial_data.announce(inside, for_tables)
+    return cast("F", inside)
 
 
 def checks_of(function: Callable[..., Any]) -> dict[str, Check]:

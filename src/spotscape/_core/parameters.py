@@ -385,8 +385,8 @@ _NAMES: Final[dict[Rule, str]] = {
     anndata: "adata reference",
     key_name: "key_added",
     layer_to_write: "decoded_layer",
-    text: "library_key spatial_key neighbors_key labels_key z_key use_rep layer mask_var condition key confidence"
-    " gene_symbols img_res_key to",
+    text: "table_key coordinate_system library_key spatial_key neighbors_key labels_key z_key use_rep layer mask_var"
+    " condition key confidence gene_symbols img_res_key to",
     shown: "color",
     groups: "groups",
     texts: "use_reps genes",

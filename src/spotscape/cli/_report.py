@@ -99,7 +99,9 @@ class Report:
 
     def _library(self) -> dict[str, Any]:
         place = "spatial_aligned" if self.options.register else self.options.spatial_key
-        return {"library_key": self.found.slices, "spatial_key": place, "image": not self.options.register}
+        # Images lie where the slices were before they were moved.
+        images = not self.options.register
+        return {"library_key": self.found.slices, "spatial_key": place, "img": images, "return_fig": True}
 
     def _lead(self) -> str:
         n_domains = len(self._column.cat.categories)
@@ -193,7 +195,8 @@ class Report:
             "of different samples agree about as well as they ever do, with regard to how well they describe the "
             "data, is chosen. Other peaks are other levels of detail."
         )
-        return _section("Number of domains", text, _picture(spotscape.pl.n_domains(self.adata), "Stability", svg=True))
+        figure = spotscape.pl.n_domains(self.adata, return_fig=True)
+        return _section("Number of domains", text, _picture(figure, "Stability", svg=True))
 
     def _slices(self) -> str:
         if self.found.slices is None:
@@ -218,7 +221,7 @@ class Report:
             )
         body = _table(["slice", "#spots", "share of each domain"], rows)
         if self.options.register:
-            figure = spotscape.pl.registration(self.adata, library_key=self.found.slices)
+            figure = spotscape.pl.registration(self.adata, library_key=self.found.slices, return_fig=True)
             body += "<h3>Registration</h3>" + _picture(figure, "The slices laid on each other")
         return _section("Slices", "The same domain has the same colour in all slices.", body)
 
@@ -255,7 +258,7 @@ class Report:
             return ""
         import spotscape
 
-        figure = spotscape.pl.history(self.adata, key=self.options.method)
+        figure = spotscape.pl.history(self.adata, key=self.options.method, return_fig=True)
         text = "The losses of the training by epoch. They should have flattened at the end."
         return _section("Training", text, _picture(figure, "Losses", svg=True))
 

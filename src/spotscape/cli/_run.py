@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from spotscape._core.logging import logger
-from spotscape._core.spatial_data import to_spatialdata
+from spotscape._core.spatial_elements import to_spatialdata
 from spotscape.cli._info import text_of
 from spotscape.cli._inspect import describe
 from spotscape.cli._options import UsageError
