@@ -283,15 +283,15 @@ def same(a: Any, b: Any) -> bool:  # noqa: PLR0911 - a case for each container
     if isinstance(a, np.ndarray):
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
-        return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")) or (a.dtype == object and repr(a) == repr(b))
+        if a.dtype == object:
+            return repr(a.tolist()) == repr(b.tolist())
+        return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
     return a is b or repr(a) == repr(b)
 
 
 def is_broken(place: tuple[str, str], value: Any) -> bool:
     """Whether a result has values that are not numbers; in some, such as matches, missing ones have a meaning."""
     slot, _ = place
-    if isinstance(value, dict):
-        return any(is_broken(("uns", key), item) for key, item in value.items())
     data = value.data if sparse.issparse(value) else value
     if isinstance(data, float) or getattr(getattr(data, "dtype", None), "kind", "") == "f":
         numbers = np.asarray(data, dtype=float)

@@ -341,12 +341,10 @@ def test_all_broken_data(name: str, good: ad.AnnData, calls: dict[str, dict[str,
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("view", [False, True], ids=["backed", "view of a file"])
-def test_files(
-    name: str, view: bool, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any, tmp_path: Path
-) -> None:
+def test_files(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any, tmp_path: Path) -> None:
     good.write_h5ad(tmp_path / "good.h5ad")
-    backed = ad.read_h5ad(tmp_path / "good.h5ad", backed="r")
-    attempts.try_(f"sp.{name} on a file", FUNCTIONS[name], backed[:100] if view else backed, calls[name])
-    backed.file.close()
+    for what, part in {"a file": lambda a: a, "a view of a file": lambda a: a[:100]}.items():
+        backed = ad.read_h5ad(tmp_path / "good.h5ad", backed="r")
+        attempts.try_(f"sp.{name} on {what}", FUNCTIONS[name], part(backed), calls[name])
+        backed.file.close()
     attempts.conclude()

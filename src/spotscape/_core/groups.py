@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spotscape._core.validation import natural_order, require_key
+from spotscape._core.validation import natural_order, require_key, require_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,8 +30,9 @@ def as_groups(column: pd.Series, where: str) -> pd.Categorical:
     """
     given = isinstance(column.dtype, pd.CategoricalDtype)
     values = column if given else pd.Series(column.to_numpy(dtype=object, na_value=None), dtype=object)
-    if not given and any(isinstance(value, (float, list, dict, set, tuple)) for value in values):
-        msg = f"{where} names numbers or lists ({column.dtype}), expected groups; call .astype('category') if it is."
+    require_names(values, where)
+    if not given and any(isinstance(value, float) for value in values):
+        msg = f"{where} names numbers ({column.dtype}), expected groups; call .astype('category') if it is."
         raise TypeError(msg)
     found = pd.Categorical(values if given else values.map(_name, na_action="ignore")).remove_unused_categories()
     names = [_name(name) for name in found.categories]

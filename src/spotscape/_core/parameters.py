@@ -9,11 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
+from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.arguments import Hint
 from spotscape._core.randomness import seed_of
-from spotscape._core.validation import described, require_choice, require_in_range, require_positive_int
+from spotscape._core.rows import RowSource
+from spotscape._core.validation import (
+    as_numbers,
+    described,
+    require_choice,
+    require_in_range,
+    require_names,
+    require_positive_int,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -237,11 +247,61 @@ def file_to_write(value: Any, name: str, hint: Hint) -> Path:
 
 
 def array(value: Any, name: str, hint: Hint) -> Any:
-    """Numbers or labels of spots; what they hold is looked at by who reads them."""
-    if value is None or (not _is_list(value) and not hasattr(value, "shape")):
+    """Numbers by spot, dense or sparse, in any container; what they mean is looked at by who reads them."""
+    if isinstance(value, RowSource) or sparse.issparse(value):
+        return value
+    if not _is_ordered(value):
         msg = f"{name} must be an array, not {described(value)}."
         raise TypeError(msg)
+    return as_numbers(value, name)
+
+
+def labels_of_spots(value: Any, name: str, hint: Hint) -> Any:
+    """One label for each spot, in any container; NaN and ``None`` stand for none."""
+    if not _is_ordered(value) or getattr(value, "ndim", 1) != 1:
+        msg = f"{name} must have one label for each spot, shape (n_spots,), not {described(value)}."
+        raise (ValueError if hasattr(value, "shape") else TypeError)(msg)
+    require_names(value, name)
     return value
+
+
+def slices(value: Any, name: str, hint: Hint) -> np.ndarray:
+    """The slice of each spot, none missing; names of different types as text."""
+    array = np.asarray(labels_of_spots(value, name, hint))
+    if array.dtype == object or array.dtype.kind not in "iubUS":
+        if pd.isna(array).any():
+            msg = (
+                f"{name} is missing for {int(pd.isna(array).sum())} of {len(array)} spots; every spot needs its slice."
+            )
+            raise ValueError(msg)
+        array = array.astype(str)
+    return array
+
+
+def adjacency(value: Any, name: str, hint: Hint) -> Any:
+    """A spatial graph, sparse, with finite weights."""
+    if not sparse.issparse(value) or value.dtype.kind not in "fiub":
+        msg = f"{name} must be a sparse matrix of numbers, spots by spots, not {described(value)}."
+        raise TypeError(msg)
+    if value.ndim != 2 or value.shape[0] != value.shape[1]:
+        msg = f"{name} has shape {value.shape}; expected a row and a column for each spot."
+        raise ValueError(msg)
+    if not np.isfinite(value.tocsr().data).all():
+        msg = f"{name} has NaN or infinite weights; build the graph anew."
+        raise ValueError(msg)
+    return value
+
+
+def expression(value: Any, name: str, hint: Hint) -> Any:
+    """Spots by genes, two axes and not empty."""
+    matrix = array(value, name, hint)
+    if sparse.issparse(matrix) and matrix.dtype.kind not in "fiub":
+        msg = f"{name} has dtype {matrix.dtype}; expected real numbers."
+        raise TypeError(msg)
+    if len(matrix.shape) != 2 or 0 in matrix.shape:
+        msg = f"{name} has shape {matrix.shape}; expected spots by genes, some of each."
+        raise ValueError(msg)
+    return matrix
 
 
 def instance(value: Any, name: str, hint: Hint) -> Any:
@@ -257,7 +317,7 @@ def instance(value: Any, name: str, hint: Hint) -> Any:
 
 def library(value: Any, name: str, hint: Hint) -> Any:
     """The name of a slice, or the slice of each spot."""
-    return array(value, name, hint) if "ArrayLike" in hint.classes else label(value, name, hint)
+    return labels_of_spots(value, name, hint) if "ArrayLike" in hint.classes else label(value, name, hint)
 
 
 def anndata(value: Any, name: str, hint: Hint) -> Any:
@@ -367,6 +427,10 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Iterable) and not is_one
 
 
+def _is_ordered(value: Any) -> bool:
+    return isinstance(value, (list, tuple, range)) or (hasattr(value, "__array__") and getattr(value, "ndim", 1) > 0)
+
+
 def _require_length(value: Any, name: str, hint: Hint) -> None:
     if hint.length is not None and len(list(value)) != hint.length:
         msg = f"{name} must be {hint.length} numbers, not {described(value)}."
@@ -411,8 +475,11 @@ _NAMES: Final[dict[Rule, str]] = {
     color: "na_color",
     scalebar: "scalebar",
     bound: "vmin vmax",
-    array: "labels labels_true labels_pred labels_transferred coordinates embedding expression adjacency"
-    " slices truth imputed mask graph points",
+    array: "coordinates embedding truth imputed mask graph points",
+    expression: "expression",
+    adjacency: "adjacency",
+    slices: "slices",
+    labels_of_spots: "labels labels_true labels_pred labels_transferred",
     integer(0): "min_cells min_counts n_hops n_heldout_genes quorum tears",
     integer(1): "n_neighs n_neighs_between n_neighbors n_comps n_components n_matches n_passes n_restarts n_rounds"
     " n_top_genes n_genes n_lines ncols max_rank max_epochs patience n_axes n_encoders hidden_size feature_size"

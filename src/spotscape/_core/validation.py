@@ -48,6 +48,16 @@ def require_record(adata: AnnData, key: str, entries: Sequence[str], hint: str) 
     return found
 
 
+def require_names(values: Any, where: str) -> None:
+    """Refuse lists, dicts and arrays where each value should be a name."""
+    known = hasattr(values, "dtype") and not pd.api.types.is_object_dtype(values)
+    found = () if known else (one for one in values if isinstance(one, (list, dict, set, tuple, np.ndarray)))
+    wrong = next(iter(found), None)
+    if wrong is not None:
+        msg = f"{where} holds {described(wrong)} where a name is expected."
+        raise TypeError(msg)
+
+
 def as_numbers(values: Any, where: str) -> np.ndarray:
     """Numbers in any container as a dense array, of floats unless they are numbers already."""
     dense = values.toarray() if sparse.issparse(values) else values
@@ -170,6 +180,7 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
     hint = "library_key names the column with the slice of each spot"
     require_key(adata.obs, library_key, "adata.obs", hint=hint)
     column = adata.obs[library_key]
+    require_names(column, f"adata.obs[{library_key!r}]")
     if column.isna().any():
         first = adata.obs_names[column.isna().to_numpy().argmax()]
         msg = (
