@@ -246,14 +246,30 @@ def file_to_write(value: Any, name: str, hint: Hint) -> Path:
     return file
 
 
-def array(value: Any, name: str, hint: Hint) -> Any:
-    """Numbers by spot, dense or sparse, in any container; what they mean is looked at by who reads them."""
-    if isinstance(value, RowSource) or sparse.issparse(value):
-        return value
-    if not _is_ordered(value):
+def array(value: Any, name: str, hint: Hint) -> np.ndarray:
+    """Numbers in any container, as a dense array; what they mean is looked at by who reads them."""
+    if not sparse.issparse(value) and not _is_ordered(value):
         msg = f"{name} must be an array, not {described(value)}."
         raise TypeError(msg)
     return as_numbers(value, name)
+
+
+def points(value: Any, name: str, hint: Hint) -> np.ndarray:
+    """A point for each spot, as a dense array."""
+    found = array(value, name, hint)
+    if found.ndim != 2 or found.shape[1] == 0:
+        msg = f"{name} has shape {found.shape}; expected one row per spot, shape (n_spots, n_dims)."
+        raise ValueError(msg)
+    return found
+
+
+def graph(value: Any, name: str, hint: Hint) -> Any:
+    """A graph as a sparse or dense matrix."""
+    found = value if sparse.issparse(value) and value.dtype.kind in "fiub" else array(value, name, hint)
+    if found.ndim != 2:
+        msg = f"{name} has shape {found.shape}; expected a row and a column for each spot."
+        raise ValueError(msg)
+    return found
 
 
 def labels_of_spots(value: Any, name: str, hint: Hint) -> Any:
@@ -293,15 +309,15 @@ def adjacency(value: Any, name: str, hint: Hint) -> Any:
 
 
 def expression(value: Any, name: str, hint: Hint) -> Any:
-    """Spots by genes, two axes and not empty."""
-    matrix = array(value, name, hint)
-    if sparse.issparse(matrix) and matrix.dtype.kind not in "fiub":
-        msg = f"{name} has dtype {matrix.dtype}; expected real numbers."
-        raise TypeError(msg)
+    """Spots by genes, some of each, in floats if it is in memory."""
+    is_kept = isinstance(value, RowSource) or (sparse.issparse(value) and value.dtype.kind in "fiub")
+    matrix = value if is_kept else array(value, name, hint)
     if len(matrix.shape) != 2 or 0 in matrix.shape:
         msg = f"{name} has shape {matrix.shape}; expected spots by genes, some of each."
         raise ValueError(msg)
-    return matrix
+    # NumPy takes functions of small integers and bools in half precision.
+    is_whole = not isinstance(matrix, RowSource) and matrix.dtype.kind in "iub"
+    return matrix.astype(np.float32) if is_whole else matrix
 
 
 def instance(value: Any, name: str, hint: Hint) -> Any:
@@ -428,7 +444,8 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_ordered(value: Any) -> bool:
-    return isinstance(value, (list, tuple, range)) or (hasattr(value, "__array__") and getattr(value, "ndim", 1) > 0)
+    is_array = hasattr(value, "__array__") and not inspect.isclass(value) and getattr(value, "ndim", 1) > 0
+    return is_array or isinstance(value, (list, tuple, range))
 
 
 def _require_length(value: Any, name: str, hint: Hint) -> None:
@@ -475,7 +492,9 @@ _NAMES: Final[dict[Rule, str]] = {
     color: "na_color",
     scalebar: "scalebar",
     bound: "vmin vmax",
-    array: "coordinates embedding truth imputed mask graph points",
+    array: "truth imputed mask points",
+    points: "coordinates embedding",
+    graph: "graph",
     expression: "expression",
     adjacency: "adjacency",
     slices: "slices",

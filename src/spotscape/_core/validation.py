@@ -25,6 +25,8 @@ _LONG = 80
 _LARGEST = 2**63 - 1
 # Beyond it single precision, in which most is computed, has no numbers.
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
+# Sums of squares of larger values leave single precision.
+_ENORMOUS = 1e15
 # Different numbers in a column that are too many for slices if they are more than half of the spots as well.
 _MANY_SLICES = 20
 
@@ -252,15 +254,24 @@ def slices_in_order(names: Sequence[str], library_order: Sequence[str] | None, l
 
 
 def require_finite(values: Any, where: str) -> None:
-    """Refuse NaN and infinite values in a dense or sparse matrix named ``where``."""
+    """Refuse NaN, infinite and enormous values in a dense or sparse matrix named ``where``."""
     if isinstance(values, RowSource):
-        if values.summary.n_broken:
-            msg = f"{where} has {values.summary.n_broken} NaN or infinite values; remove or replace them."
-            raise ValueError(msg)
-        return
-    data = _stored(values)
-    if data.dtype.kind == "f" and not np.isfinite(data).all():
-        msg = f"{where} has {np.count_nonzero(~np.isfinite(data))} NaN or infinite values; remove or replace them."
+        least, largest, n_broken = values.summary.least, values.summary.largest, values.summary.n_broken
+    else:
+        data = _stored(values)
+        if data.dtype.kind != "f" or not data.size:
+            return
+        least, largest, n_broken = float(data.min()), float(data.max()), 0
+        if not np.isfinite(least) or not np.isfinite(largest):
+            n_broken = int(np.count_nonzero(~np.isfinite(data)))
+    if n_broken:
+        msg = f"{where} has {n_broken} NaN or infinite values; remove or replace them."
+        raise ValueError(msg)
+    if max(-least, largest) > _ENORMOUS:
+        msg = (
+            f"{where} has values between {least:.3g} and {largest:.3g}, and nothing can be computed from squares "
+            "of such numbers. Look for broken values, or bring it to another scale."
+        )
         raise ValueError(msg)
 
 
