@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "get": {"_core"},
     "pp": {"_core", "nn", "models"},
     "tl": {"_core", "nn", "models", "metrics", "pp"},
-    "pl": {"_core", "nn", "models", "metrics"},
+    "pl": {"_core", "nn", "models", "metrics", "get"},
     "distributed": {"_core", "nn", "models", "tl"},
     "cli": {"_core", "datasets", "get", "models", "pl", "pp", "tl"},
 }

@@ -74,6 +74,26 @@ def test_several_slices_registered(slices: Path, tmp_path: Path) -> None:
     assert all(f'<td class="name">{name}</td>' in text for name in set(adata.obs["slice"]))
 
 
+def test_spatialdata_in_and_out(slices: Path, tmp_path: Path) -> None:
+    import spatialdata as sd
+
+    made, moved, table = tmp_path / "made.zarr", tmp_path / "moved.zarr", tmp_path / "table.h5ad"
+    quick = [*QUICK, "--no-markers"]
+    assert main(["run", str(slices), str(made), *quick]) == 0
+    assert sd.read_zarr(made)["table"].obs["smoothed_pca_domain"].nunique() == 3
+    # Raw counts are not in X any more, but where `prepare` keeps them.
+    again = [str(made), "--layer=counts", "--register", *quick, "--slices=region", "--overwrite"]
+    assert main(["run", again[0], str(moved), *again[1:]]) == 0
+    assert main(["run", again[0], str(table), *again[1:]]) == 0
+    sdata, adata = sd.read_zarr(moved), ad.read_h5ad(table)
+    assert {"slice_1", "slice_2", "spatial_aligned"} == set(sdata.coordinate_systems)
+    np.testing.assert_array_equal(sdata["table"].obsm["spatial_aligned"], adata.obsm["spatial_aligned"])
+    np.testing.assert_array_equal(sdata["table"].obs["smoothed_pca_domain"], adata.obs["smoothed_pca_domain"])
+    points = sd.get_centroids(sdata["slice_2_spots"], coordinate_system="spatial_aligned").compute()
+    rows = (adata.obs["region"] == "slice_2_spots").to_numpy()
+    np.testing.assert_allclose(points.loc[adata.obs["instance_id"][rows]], adata.obsm["spatial_aligned"][rows])
+
+
 class Page(HTMLParser):
     """What a page refers to, the pictures in it, and its elements, each of which has to be closed."""
 

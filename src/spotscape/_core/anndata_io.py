@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core.colors import following_colors
 from spotscape._core.logging import logger
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def write(
     All or nothing: shapes and values are checked before the first assignment, and whatever interrupts the writing, such
     as Ctrl-C, puts back what was there. ``{"X": {"": matrix}}`` stands for ``adata.X`` and belongs last: on a view, the
     writes before it have made the view an AnnData of its own by then. ``outdated`` names slots and keys of an earlier
-    call that are taken out, lest they be read as belonging to the new result. ``log=False`` leaves the saying to a
-    caller that sums up many keys in one line.
+    call that are taken out, lest they be read as belonging to the new result; colours of categories follow them.
+    ``log=False`` leaves the saying to a caller that sums up many keys in one line.
     """
     for slot, entries in results.items():
         if slot not in _SLOTS:
@@ -76,6 +77,10 @@ def write(
             _check_length(adata, slot, key, value)
             _check_finite(slot, key, value)
     new = [(slot, key, value) for slot, entries in results.items() for key, value in entries.items()]
+    columns = {key: value for key, value in results.get("obs", {}).items() if isinstance(value, pd.Categorical)}
+    colors = {f"{key}_colors": following_colors(adata, key, value) for key, value in columns.items()}
+    new += [("uns", key, value) for key, value in colors.items() if value]
+    outdated = [*outdated, *(("uns", key) for key, value in colors.items() if value == [])]
     gone = [(slot, key) for slot, key in outdated if key in getattr(adata, slot)]
     before = {place: _taken(adata, *place) for place in [*((slot, key) for slot, key, _ in new), *gone]}
     try:
@@ -124,7 +129,7 @@ def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:
 def _check_finite(slot: str, key: str, value: Any) -> None:
     """Refuse infinite numbers in a result, and NaN where none has a meaning: in embeddings, coordinates and graphs."""
     values = value.data if sparse.issparse(value) else value
-    if slot == "uns" or getattr(getattr(values, "dtype", None), "kind", "") != "f":
+    if slot == "uns" or not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         return
     is_wrong = np.isinf if slot in {"obs", "var", "layers"} else lambda block: ~np.isfinite(block)
     if any(is_wrong(np.asarray(values[start : start + _BLOCK])).any() for start in range(0, len(values), _BLOCK)):

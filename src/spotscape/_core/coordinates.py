@@ -110,3 +110,10 @@ def _check_range(coords: np.ndarray, where: str) -> None:
             f"that range. Bring the coordinates to micrometres or pixels."
         )
         raise ValueError(msg)
+
+
+def off_tissue(adata: AnnData) -> int:
+    """Number of spots that ``obs["in_tissue"]`` says lie outside the tissue."""
+    if "in_tissue" not in adata.obs:
+        return 0
+    return int(adata.obs["in_tissue"].astype(str).isin(["0", "0.0", "False"]).sum())

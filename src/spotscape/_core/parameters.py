@@ -467,18 +467,18 @@ _NAMES: Final[dict[Rule, str]] = {
     key_name: "key_added",
     layer_to_write: "decoded_layer",
     text: "table_key coordinate_system library_key spatial_key neighbors_key labels_key z_key use_rep layer mask_var"
-    " condition key confidence gene_symbols img_res_key to",
+    " condition key confidence gene_symbols img_res_key to confidence_key basis",
     shown: "color",
     groups: "groups",
-    texts: "use_reps genes",
+    texts: "use_reps genes labelings",
     label: "root query group sample checkerboard",
     library: "library",
     labels: "library_order",
     choice: "method policy recipe preset layout geometry offset start missing_genes decoder pairing schedule precision"
-    " style",
-    flag: "copy align allow_flip average across_slices mutual return_model inverse invert_y log1p scale"
+    " style counts kind normalize standard_scale",
+    flag: "keep_controls copy align allow_flip average across_slices mutual return_model inverse invert_y log1p scale"
     " overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate several_slices"
-    " large_tissue img colorbar frameon show return_fig",
+    " large_tissue img colorbar frameon show return_fig interactive",
     seed: "random_state",
     device: "device",
     threads: "n_jobs",
@@ -516,10 +516,10 @@ _NAMES: Final[dict[Rule, str]] = {
     number(0, 1, above_low=True, below_high=True): "mask_rate",
     radius: "radius",
     number(1): "perplexity",
-    number(): "rotation vcenter img_contrast crop_coord",
+    number(): "rotation vcenter img_contrast crop_coord elev azim",
     number(0, 1000, above_low=True): "figsize",
     number(1, 2400): "dpi",
-    anything: "shift flip missing_domains private_domains",
+    anything: "anchors shift flip missing_domains private_domains",
 }
 
 RULES: Final[dict[str, Rule]] = {name: rule for rule, names in _NAMES.items() for name in names.split()}

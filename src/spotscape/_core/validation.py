@@ -141,10 +141,11 @@ def require_in_range(
     return float(value)
 
 
-def require_data(adata: AnnData, *, genes: bool = True) -> None:
+def require_data(adata: AnnData, *, genes: bool = True, unique: bool = True) -> None:
     """Refuse what is no AnnData, holds nothing, or has names that do not identify spots and genes.
 
-    ``genes=False`` is for work on coordinates alone, which an AnnData without genes can do.
+    ``genes=False`` is for work on coordinates alone, which an AnnData without genes can do; ``unique=False`` for work
+    that never looks a spot or a gene up by its name.
     """
     if not hasattr(adata, "obsm") or not hasattr(adata, "obs_names"):
         msg = f"adata must be an AnnData, not {type(adata).__name__}."
@@ -153,7 +154,7 @@ def require_data(adata: AnnData, *, genes: bool = True) -> None:
         msg = f"adata has {adata.n_obs} spots and {adata.n_vars} genes; there is nothing to work on."
         raise ValueError(msg)
     for names, axis in ((adata.obs_names, "obs"), (adata.var_names, "var"))[: 2 if genes else 1]:
-        if not names.is_unique:
+        if unique and not names.is_unique:
             first = names[names.duplicated()][0]
             msg = f"adata.{axis}_names are not unique (for example {first!r}); call adata.{axis}_names_make_unique()."
             raise ValueError(msg)

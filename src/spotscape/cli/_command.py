@@ -107,7 +107,8 @@ def _log(options: argparse.Namespace) -> Iterator[Notes]:
     propagate = logger.propagate
     shown = sys.stderr.isatty() and not options.quiet
     own = logger.handlers[:]
-    with settings.override(verbosity="debug" if options.debug else "info", progress_bar=shown), _warnings_as_lines():
+    said = {"verbosity": "debug" if options.debug else "info", "progress_bar": shown, "n_jobs": settings.n_jobs}
+    with settings.override(**said), _warnings_as_lines():
         logger.propagate, logger.handlers[:] = False, handlers
         try:
             yield notes

@@ -25,7 +25,7 @@ def info(options: argparse.Namespace) -> int:
     """Print what the inputs are; the exit status is 1 if they could not be analysed."""
     tissue = read(options)
     found = describe(tissue, options)
-    steps = plan(options, found)
+    steps = plan(options, tissue, found)
     if options.json:
         seconds, gigabytes = estimate(found, options)
         content = found.as_dict() | {

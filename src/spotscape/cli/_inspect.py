@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from spotscape.cli._read import Tissue
 
 # Columns that name slices in files of the field, the likeliest first.
-_SLICE_COLUMNS = ("slice", "section", "library_id", "library", "sample", "sample_id", "slide", "puck", "batch")
+_SLICE_COLUMNS = (
+    "slice",
+    "section",
+    "library_id",
+    "library",
+    "sample",
+    "sample_id",
+    "slide",
+    "puck",
+    "batch",
+    "region",
+)
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
 _OVER_EACH_OTHER = 0.3
 _SAMPLE = 2_000

@@ -115,7 +115,9 @@ def _add_analysis(group: argparse._ArgumentGroup) -> None:
         "--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)"
     )
     group.add_argument("--register", action="store_true", help="lay the slices on each other as well")
-    group.add_argument("--neighbors", type=_positive, default=6, metavar="N", help="neighbours of a spot (%(default)s)")
+    group.add_argument(
+        "--neighbors", type=_positive, metavar="N", help="neighbours of a spot; chosen from the data by default"
+    )
     group.add_argument(
         "--restarts", type=_positive, default=1, metavar="N", help="trainings that vote on the domains (%(default)s)"
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape.cli._inspect import Description
+    from spotscape.cli._read import Tissue
 
 EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}
 
@@ -41,32 +42,35 @@ class Step:
 
     def __str__(self) -> str:
         arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
-        return f"sp.{self.space}.{self.name}(adata{arguments})"
+        data = "sdata" if "table_key" in self.arguments else "adata"
+        return f"sp.{self.space}.{self.name}({data}{arguments})"
 
-    def do(self, adata: AnnData) -> None:
+    def do(self, tissue: Tissue) -> None:
         """Run it."""
         import spotscape
 
         start = time.perf_counter()
         arguments = {
-            name: value.read(adata) if isinstance(value, _Picked) else value for name, value in self.arguments.items()
+            name: value.read(tissue.adata) if isinstance(value, _Picked) else value
+            for name, value in self.arguments.items()
         }
         logger.debug("%s", self)
-        getattr(getattr(spotscape, self.space), self.name)(adata, **arguments)
+        getattr(getattr(spotscape, self.space), self.name)(tissue.data, **arguments)
         self.seconds = time.perf_counter() - start
 
 
-def plan(options: argparse.Namespace, found: Description) -> list[Step]:
+def plan(options: argparse.Namespace, tissue: Tissue, found: Description) -> list[Step]:
     """The steps that lead from counts to domains."""
     slices = {} if found.slices is None else {"library_key": found.slices}
     place = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}
     counts = {} if options.layer is None else {"layer": options.layer}
+    neighbors = {} if options.neighbors is None else {"n_neighs": options.neighbors}
     seed = {} if options.seed == 0 else {"random_state": options.seed}
     recipe = {"recipe": "spacross"} if options.method == "spacross" else {}
     embedding = EMBEDDINGS[options.method]
     steps = [
         Step("pp", "prepare", {**recipe, **counts, **slices}),
-        Step("pp", "spatial_neighbors_knn", {"n_neighs": options.neighbors, **place, **slices}),
+        Step("pp", "spatial_neighbors_knn", {**neighbors, **place, **slices}),
         _embed(options, {**slices, **seed}),
     ]
     if options.method == "smoothed-pca" and slices:
@@ -77,6 +81,8 @@ def plan(options: argparse.Namespace, found: Description) -> list[Step]:
     if not options.no_markers:
         steps.append(Step("tl", "markers", {"groups": domain_key(options), **slices}))
     for step in steps:
+        if tissue.container is not None:
+            step.arguments["table_key"] = tissue.table
         step.arguments.update(options.steps.get(step.name, {}))
     return steps
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from spotscape._core import keys
 from spotscape._core.logging import logger
+from spotscape._core.spatial_elements import add_coordinates
 from spotscape.cli._folders import recognise
 
 if TYPE_CHECKING:
@@ -39,6 +41,11 @@ class Tissue:
     platform: str | None = None
     container: Any = None
     table: str | None = None
+
+    @property
+    def data(self) -> Any:
+        """What functions are called on: the SpatialData, or the AnnData."""
+        return self.adata if self.container is None else self.container
 
 
 def read(options: argparse.Namespace) -> Tissue:
@@ -117,21 +124,14 @@ def _read_zarr(path: Path, table: str | None) -> Tissue:
     attributes = dict(zarr.open_group(path, mode="r").attrs)
     if attributes.get("encoding-type") == "anndata":
         return Tissue(anndata.read_zarr(path), "zarr of AnnData")
-    spatialdata = import_spatialdata(f"{path} is no AnnData; to read it as SpatialData")
+    import spatialdata
+
     container = spatialdata.read_zarr(path)
     chosen = _the_one(table, list(container.tables), f"{path} has the tables")
     adata = container.tables[chosen]
+    if keys.SPATIAL not in adata.obsm:
+        add_coordinates(container, adata, keys.SPATIAL, None)
     return Tissue(adata, "SpatialData", container=container, table=chosen)
-
-
-def import_spatialdata(purpose: str) -> Any:
-    """Import spatialdata, or say what it would be needed for and how to get it."""
-    try:
-        import spatialdata
-    except ImportError as error:
-        msg = f"{purpose}, install spatialdata: pip install 'spotscape[spatialdata]'"
-        raise ImportError(msg) from error
-    return spatialdata
 
 
 def _the_one(name: str | None, held: Sequence[str], found: str) -> str:

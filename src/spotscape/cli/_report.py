@@ -97,11 +97,20 @@ class Report:
         name = keys.confidence_of(self._key)
         return self.adata.obs[name].to_numpy() if name in self.adata.obs else None
 
+    def _table(self) -> dict[str, str]:
+        return {} if self.tissue.table is None else {"table_key": self.tissue.table}
+
     def _library(self) -> dict[str, Any]:
         place = "spatial_aligned" if self.options.register else self.options.spatial_key
         # Images lie where the slices were before they were moved.
         images = not self.options.register
-        return {"library_key": self.found.slices, "spatial_key": place, "img": images, "return_fig": True}
+        return {
+            "library_key": self.found.slices,
+            "spatial_key": place,
+            "img": images,
+            "return_fig": True,
+            **self._table(),
+        }
 
     def _lead(self) -> str:
         n_domains = len(self._column.cat.categories)
@@ -130,7 +139,7 @@ class Report:
     def _domains(self) -> str:
         import spotscape
 
-        figure = spotscape.pl.domains(self.adata, color=self._key, title=self._titles(), **self._library())
+        figure = spotscape.pl.domains(self.tissue.data, color=self._key, title=self._titles(), **self._library())
         colours = self.adata.uns[f"{self._key}_colors"]
         genes = self._best_genes()
         sizes = self._column.value_counts(sort=False)
@@ -174,7 +183,9 @@ class Report:
         import spotscape
 
         name = keys.confidence_of(self._key)
-        figure = spotscape.pl.domains(self.adata, color=name, vmin=0, vmax=1, title=self._titles(), **self._library())
+        figure = spotscape.pl.domains(
+            self.tissue.data, color=name, vmin=0, vmax=1, title=self._titles(), **self._library()
+        )
         text = (
             "The share of trainings and clusterers that agree on the domain of a spot."
             if self.options.restarts > 1

@@ -8,12 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from spotscape._core.logging import logger
+from spotscape._core.settings import settings
 from spotscape._core.spatial_elements import to_spatialdata
 from spotscape.cli._info import text_of
 from spotscape.cli._inspect import describe
 from spotscape.cli._options import UsageError
 from spotscape.cli._plan import plan
-from spotscape.cli._read import Tissue, import_spatialdata, read
+from spotscape.cli._read import Tissue, read
 from spotscape.cli._resources import duration
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
     start = time.perf_counter()
     tissue = read(options)
     found = describe(tissue, options)
-    steps = plan(options, found)
+    steps = plan(options, tissue, found)
     if options.dry_run:
         sys.stdout.write(text_of(options, tissue, found, steps))
         return 1 if found.problems else 0
@@ -44,9 +45,10 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
         msg = "--register needs several slices; name their column by --slices"
         raise UsageError(msg)
     adata = _in_memory(tissue, found)
+    _limit_threads(options.threads)
     logger.info("%s spots × %s genes, %s.", f"{found.n_spots:,}", f"{found.n_genes:,}", found.platform)
     for step in steps:
-        step.do(adata)
+        step.do(tissue)
     _write(tissue, adata, options.output, found)
     seconds = time.perf_counter() - start
     if options.report is not None:
@@ -74,6 +76,18 @@ def _check_output(options: argparse.Namespace) -> None:
         raise UsageError(msg)
 
 
+def _limit_threads(number: int | None) -> None:
+    """Limit what runs in this process from now on; ``None`` leaves it at all cores."""
+    if number is None:
+        return
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(number)
+    threadpool_limits(number)
+    settings.n_jobs = number
+
+
 def _in_memory(tissue: Tissue, found: Description) -> AnnData:
     adata = tissue.adata
     if not adata.var_names.is_unique:
@@ -97,7 +111,6 @@ def _write(tissue: Tissue, adata: AnnData, output: Path, found: Description) -> 
         return
     container = tissue.container
     if container is None:
-        import_spatialdata(f"to write {output} as SpatialData")
         container = to_spatialdata(adata, library_key=found.slices)
     else:
         container.tables[tissue.table] = adata

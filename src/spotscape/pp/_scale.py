@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,12 +150,17 @@ def stored_or_chosen_scale(
 def _choose(
     adata: AnnData, tissue: Tissue, sizes: list[int] | None, source: RandomSource, **expression: Any
 ) -> dict[str, Any]:
+    # A slice of few spots beside others does not tell how many neighbours these should have.
+    enough = [index for index, coords in enumerate(tissue.slices) if len(coords) >= _FEWEST_SPOTS]
+    if enough:
+        parts = ([each[index] for index in enough] for each in (tissue.slices, tissue.rows, tissue.names))
+        tissue = replace(tissue, **dict(zip(("slices", "rows", "names"), map(tuple, parts), strict=True)))
     largest = max(tissue.slices, key=len)
     layout = geometry.describe_layout(adata, spatial_key=tissue.spatial_key, library_key=tissue.library_key)
     kind = layout.kind if largest.shape[1] == 2 else "irregular"
     fewest = min(map(len, tissue.slices))
     possible = [size for size in (_SIZES[kind] if sizes is None else sizes) if size < fewest]
-    usual = min(_USUAL[kind], max(fewest - 1, 1))
+    usual = min(_USUAL[kind], max(len(largest) - 1, 1))
     share = reach = np.empty(0)
     rng = np.random.default_rng(source.integer("windows"))
     windows = _windows(tissue, rng)

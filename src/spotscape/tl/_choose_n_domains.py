@@ -119,7 +119,7 @@ def choose_n_domains(
     stability based method for discovering structure in clustered data*, PSB 2002. Agreement with the next number is
     what CellCharter looks at: Varrone et al., Nature Genetics 2024.
     """
-    require_data(adata)
+    require_data(adata, unique=False)
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)

@@ -10,8 +10,8 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import params_of
 from spotscape._core.logging import logger
-from spotscape._core.reading import in_memory
-from spotscape._core.rows import RowSource, is_stored, without_logarithm
+from spotscape._core.reading import expression_values
+from spotscape._core.rows import without_logarithm
 from spotscape.nn.clustering import kmeans, prefer_by_composition, soft_assignment
 from spotscape.tl._remember import scale_of
 
@@ -46,10 +46,9 @@ def read_linear(adata: AnnData) -> tuple[Any, str]:
     """
     counted = keys.COUNTS in adata.layers
     source = f"adata.layers[{keys.COUNTS!r}]" if counted else "adata.X"
-    values = adata.layers[keys.COUNTS] if counted else adata.X
-    if values is None:
+    if not counted and adata.X is None:
         return None, f"{source} is None"
-    matrix = RowSource(values) if is_stored(values) else in_memory(values)
+    matrix = expression_values(adata, keys.COUNTS if counted else None, stream=True)
     if not np.isfinite(total := float(matrix.sum(axis=0).sum())) or matrix.min() < 0:
         return None, f"{source} holds negative or missing values"
     if total == 0:

@@ -106,7 +106,7 @@ def consensus_domains(
     >>> float(adata.obs["consensus_domain_confidence"].min())
     1.0
     """
-    require_data(adata)
+    require_data(adata, unique=False)
     require_choice(method, "method", tuple(_CLUSTERERS))
     require_positive_int(n_domains, "n_domains", minimum=2)
     if n_domains > adata.n_obs:

@@ -133,7 +133,7 @@ def domains(
     Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports
     2019; Greenacre, *Correspondence Analysis in Practice*, 2017 (inertia).
     """
-    require_data(adata)
+    require_data(adata, unique=False)
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)

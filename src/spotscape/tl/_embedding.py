@@ -80,10 +80,12 @@ def choose_config(
     several_slices: bool,
     use_rep: str | None,
     max_epochs: int | None,
+    is_log: bool | None = None,
 ) -> tuple[Config, str | None]:
     """The configuration to train with, and the name of the preset that it is, ``None`` if it was handed in.
 
     A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
+    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows.
     """
     if config is not None and preset != "default":
         msg = f"preset={preset!r} and config exclude each other; give one of them."
@@ -93,7 +95,19 @@ def choose_config(
     chosen = config or kind.of_preset(preset, several_slices=several_slices, large_tissue=large)
     if use_rep not in (None, "X"):
         chosen = dataclasses.replace(chosen, n_components=None)
+    if not undo_logarithm(chosen.linear_scale and chosen.n_components is not None, is_log):
+        chosen = dataclasses.replace(chosen, linear_scale=False)
     return (chosen if max_epochs is None else dataclasses.replace(chosen, max_epochs=max_epochs)), name
+
+
+def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
+    """Whether a logarithm is to be undone; where nobody knows if there is one, say what it will be taken for."""
+    if wanted and is_log is None:
+        logger.info(
+            "No record of sp.pp.prepare or sc.pp.log1p: values up to 20 are taken as logarithms, which are undone "
+            "first. If they are none, say linear_scale=False (of the configuration)."
+        )
+    return wanted and is_log is not False
 
 
 def fit_and_write(

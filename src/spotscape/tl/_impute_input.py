@@ -10,8 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.logging import logger
-from spotscape._core.reading import in_memory, read_embedding, read_expression
-from spotscape._core.rows import RowSource, is_stored
+from spotscape._core.reading import expression_values, read_embedding, read_expression
 from spotscape._core.validation import require_data, require_finite, require_key, slice_labels
 
 if TYPE_CHECKING:
@@ -176,11 +175,7 @@ def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
 
 
 def _columns(adata: AnnData, names: pd.Index, layer: str | None) -> Any:
-    if layer is not None:
-        require_key(adata.layers, layer, "adata.layers")
-    matrix = adata.X if layer is None else adata.layers[layer]
-    places = adata.var_names.get_indexer(names)
-    columns = RowSource(matrix, columns=places).in_memory() if is_stored(matrix) else in_memory(matrix)[:, places]
+    columns = expression_values(adata, layer, columns=adata.var_names.get_indexer(names))
     require_finite(columns, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
     return columns
 

@@ -115,7 +115,7 @@ def integrate_slices(
     """
     from spotscape.nn.integration import integrate
 
-    require_data(adata)
+    require_data(adata, unique=False)
     slices = several_slices(adata, library_key)
     for name, value in (("n_neighbors", n_neighbors), ("n_prototypes", n_prototypes), ("n_rounds", n_rounds)):
         require_positive_int(value, name)

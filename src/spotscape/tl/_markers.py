@@ -14,7 +14,7 @@ from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, in_memory, read_graph
+from spotscape._core.reading import domain_column, expression_values, in_memory, read_graph
 from spotscape._core.validation import (
     looks_like_counts,
     require_choice,
@@ -243,12 +243,7 @@ def _read(
 
 def _expression(adata: AnnData, layer: str | None) -> Matrix:
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    if layer is not None:
-        require_key(adata.layers, layer, "adata.layers")
-    elif adata.X is None:
-        msg = "adata.X is None; put log-normalised expression there or name a layer."
-        raise ValueError(msg)
-    matrix = in_memory(adata.X if layer is None else adata.layers[layer])
+    matrix: Matrix = expression_values(adata, layer)
     require_finite(matrix, where)
     require_nonnegative(matrix, where, hint="Expected is normalised expression, or counts")
     return matrix

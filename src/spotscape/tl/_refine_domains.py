@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape._core.anndata_io import params_of, record, write
+from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, read_graph
+from spotscape._core.reading import domain_column, library_of_graph, read_graph
 from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
 from spotscape.nn.refinement import majority_passes
 
@@ -96,7 +96,7 @@ def refine_domains(
     >>> adata.uns["domain_refined"]["n_changed"] > 0
     True
     """
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=False)
     require_positive_int(n_passes, "n_passes")
     hint = "Make domains first: sp.tl.domains(adata, n_domains=...)"
     key = domain_column(adata, key, "key")
@@ -125,9 +125,7 @@ def _read_graph(
     """The graph, without edges between slices unless they are asked for, and the column of the slices."""
     hint = "Build the graph first: sp.pp.spatial_neighbors_knn(adata)"
     require_key(adata.uns, neighbors_key, "adata.uns", hint=hint)
-    if library_key is None:
-        built_with = params_of(adata, neighbors_key).get("library_key")
-        library_key = built_with if built_with in adata.obs else None
+    library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=True)
     slices = slice_labels(adata, library_key)
     graph = read_graph(adata, neighbors_key)
     if graph is None or slices is None or across_slices:

@@ -9,9 +9,9 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
 from spotscape._core.validation import require_data, require_positive_int
-from spotscape.tl._embedding import read_input, write_embedding
+from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,8 +132,9 @@ def smoothed_pca(
     """
     from spotscape.models._smoothing import Smoothing
 
-    require_data(adata)
+    require_data(adata, unique=False)
     require_positive_int(n_hops, "n_hops", minimum=0)
+    library_key = library_of_graph(adata, neighbors_key, library_key)
     tissue = read_input(
         adata,
         neighbors_key=neighbors_key,
@@ -143,8 +144,9 @@ def smoothed_pca(
         mask_var=mask_var,
     )
     source = RandomSource(random_state)
-    options = Smoothing(n_comps, spatial_components, linear_scale, dispersion, clip, n_axes, whitening)
     is_expression = use_rep is None or use_rep == "X"
+    linear_scale = undo_logarithm(linear_scale and is_expression, is_logarithm(adata, layer))
+    options = Smoothing(n_comps, spatial_components, linear_scale, dispersion, clip, n_axes, whitening)
     smoothed = options.apply(
         tissue.matrix, tissue.graph, n_hops, is_expression=is_expression, seed=source.integer("pca")
     )

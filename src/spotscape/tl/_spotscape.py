@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import choose_config, fit_and_write, read_input
 
@@ -171,7 +171,8 @@ def spotscape(
     """
     from spotscape.models import Spotscape, SpotscapeConfig
 
-    require_data(adata)
+    require_data(adata, unique=False)
+    library_key = library_of_graph(adata, neighbors_key, library_key)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(
@@ -182,6 +183,7 @@ def spotscape(
         several_slices=several,
         use_rep=use_rep,
         max_epochs=max_epochs,
+        is_log=is_logarithm(adata, layer),
     )
     tissue = read_input(
         adata,

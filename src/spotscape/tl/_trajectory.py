@@ -150,7 +150,7 @@ def trajectory(
     Haghverdi et al., *Diffusion pseudotime robustly reconstructs lineage branching*, Nature Methods 2016; Wolf et al.,
     *PAGA*, Genome Biology 2019.
     """
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=False)
     require_choice(start, "start", ("center", "tip"))
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     require_positive_int(n_dcs, "n_dcs", minimum=2)
