@@ -305,10 +305,11 @@ def _report_empty(matrix: np.ndarray | sparse.csr_array | RowSource, source: str
     return filled
 
 
-def _refuse_constant(matrix: np.ndarray | sparse.csr_array | RowSource, source: str) -> None:
+def _refuse_constant(matrix: Any, source: str) -> None:
+    varies: bool
     if isinstance(matrix, RowSource):
         summary = matrix.summary
-        varies = (len(summary.row_sums) * summary.squares.sum(axis=0) - summary.column_sums**2).max() > 0
+        varies = bool((len(summary.row_sums) * summary.squares.sum(axis=0) - summary.column_sums**2).max() > 0)
     elif sparse.issparse(matrix):
         detected = n_detected(matrix)
         # A gene that some spots lack varies; only where there is none must values be compared.
@@ -326,8 +327,8 @@ def _find_shared(matrix: np.ndarray | sparse.csr_array | RowSource, slices: pd.C
         detected = matrix.summary.detected
     else:
         detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
-    absent = absent_genes(detected, np.bincount(slices.codes))
-    shared: np.ndarray = ~absent.any(axis=0)
+    absent: np.ndarray = absent_genes(detected, np.bincount(slices.codes))
+    shared: np.ndarray = np.asarray(~absent.any(axis=0))
     if shared.all():
         return shared
     panels = ", ".join(

@@ -216,7 +216,7 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
     elif names != sorted(names):
         # Somebody has chosen this order; pandas sorts as text.
         ordered = names
-    return values.rename_categories(names).reorder_categories(ordered)
+    return values.rename_categories(dict(zip(values.categories, names, strict=True))).reorder_categories(ordered)
 
 
 def natural_order(names: Sequence[str]) -> list[str]:

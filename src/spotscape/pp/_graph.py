@@ -204,7 +204,7 @@ def spatial_neighbors_radius(
     low, high = interval
     graph = SpatialGraph(*build(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
     checks.check_radius(tissue, graph.connectivities, radius=high)
-    params = {"mode": "radius", "radius": high if low == 0 else list(interval)}
+    params: dict[str, object] = {"mode": "radius", "radius": high if low == 0 else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 
@@ -291,7 +291,7 @@ def spatial_neighbors_delaunay(
     graph = SpatialGraph(*build(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
     if interval is not None:
         checks.check_pruning(tissue, graph.connectivities, radius=high)
-    params = {"mode": "delaunay", "radius": None if interval is None else list(interval)}
+    params: dict[str, object] = {"mode": "delaunay", "radius": None if interval is None else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 

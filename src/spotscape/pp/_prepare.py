@@ -312,7 +312,8 @@ def _check_kept_counts(adata: AnnData, given: _Counts) -> None:
 def _factors(totals: np.ndarray, target_sum: float | None) -> np.ndarray:
     filled = totals > 0
     target = float(np.median(totals[filled])) if target_sum is None else target_sum
-    return np.divide(target, totals, out=np.zeros_like(totals), where=filled)
+    factors: np.ndarray = np.divide(target, totals, out=np.zeros_like(totals), where=filled)
+    return factors
 
 
 def _write(

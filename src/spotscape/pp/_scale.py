@@ -153,8 +153,8 @@ def _choose(
     # A slice of few spots beside others does not tell how many neighbours these should have.
     enough = [index for index, coords in enumerate(tissue.slices) if len(coords) >= _FEWEST_SPOTS]
     if enough:
-        parts = ([each[index] for index in enough] for each in (tissue.slices, tissue.rows, tissue.names))
-        tissue = replace(tissue, **dict(zip(("slices", "rows", "names"), map(tuple, parts), strict=True)))
+        slices, rows_of = (tuple(each[index] for index in enough) for each in (tissue.slices, tissue.rows))
+        tissue = replace(tissue, slices=slices, rows=rows_of, names=tuple(tissue.names[index] for index in enough))
     largest = max(tissue.slices, key=len)
     layout = geometry.describe_layout(adata, spatial_key=tissue.spatial_key, library_key=tissue.library_key)
     kind = layout.kind if largest.shape[1] == 2 else "irregular"

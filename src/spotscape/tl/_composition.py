@@ -53,7 +53,7 @@ def read_linear(adata: AnnData) -> tuple[Any, str]:
         return None, f"{source} holds negative or missing values"
     if total == 0:
         return None, f"{source} holds nothing but zeros"
-    return (without_logarithm(matrix) if scale_of(matrix) == "logarithm" else matrix), source
+    return (without_logarithm(matrix) if scale_of(matrix, adata, source) == "logarithm" else matrix), source
 
 
 def _slices(adata: AnnData, use_rep: str) -> np.ndarray | None:
