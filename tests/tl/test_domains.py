@@ -45,7 +45,7 @@ def test_domains_are_found_numbered_by_size_and_recorded(adata: ad.AnnData, meth
         "X_spotscape",
         0,
     )
-    names = {"auto": "composition_inertia", "gmm": "log_likelihood", "kmeans": "inertia", "leiden": "resolution"}
+    names = {"auto": "agreement", "gmm": "log_likelihood", "kmeans": "inertia", "leiden": "resolution"}
     assert entry["criterion"]["name"] == names[method]
     assert np.isfinite(entry["criterion"]["value"])
 

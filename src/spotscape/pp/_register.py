@@ -66,7 +66,7 @@ def register_slices(
     adata
         Spots of at least two slices. Neither genes nor ``X`` are looked at.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot.
+        Column of ``adata.obs`` with the slice of every spot.
     method
         Only ``"icp"``.
     policy
@@ -130,7 +130,7 @@ def register_slices(
         (see ``scale``), ``reference`` or ``library_order`` do not fit the slices, or coordinates or features are NaN or
         infinite.
     TypeError
-        If ``library_key`` is not categorical.
+        If ``library_key`` names measurements.
 
     Warns
     -----
