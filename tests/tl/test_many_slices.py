@@ -302,8 +302,8 @@ def test_integration_copy_names_and_round_trip(adata: AnnData, tmp_path: Path) -
     result.write_zarr(tmp_path / "a.zarr")
     for read in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
         assert read.obsm["X_joint"].tobytes() == result.obsm["X_joint"].tobytes()
-        assert read.uns["joint"]["params"]["n_rounds"] == 2
-        assert bool(read.uns["joint"]["params"]["average"])
+        assert read.uns["joint"]["params"]["n_prototypes"] == 8
+        assert read.uns["joint"]["params"]["ridge"] == 100
 
 
 @pytest.mark.parametrize(
@@ -312,9 +312,8 @@ def test_integration_copy_names_and_round_trip(adata: AnnData, tmp_path: Path) -
         ({"library_key": "batch"}, KeyError, "'batch' not found"),
         ({"library_key": "library_size"}, TypeError, "expected category"),
         ({"use_rep": "X_umap"}, KeyError, "'X_umap' not found"),
-        ({"n_neighbors": 0}, ValueError, "n_neighbors=0"),
         ({"n_prototypes": 0}, ValueError, "n_prototypes=0"),
-        ({"n_rounds": 1.5}, TypeError, "n_rounds"),
+        ({"n_prototypes": 1.5}, TypeError, "n_prototypes"),
         ({"ridge": 0}, ValueError, "ridge=0"),
     ],
 )

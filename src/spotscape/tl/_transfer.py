@@ -12,8 +12,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, require_positive_int
-from spotscape.nn.matching import vote
-from spotscape.nn.placement import nearest
+from spotscape.nn.matching import nearest, vote
 
 if TYPE_CHECKING:
     from anndata import AnnData
