@@ -13,9 +13,10 @@ import torch
 from scipy import sparse
 from torch import nn
 
+from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import RowSource
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_finite
@@ -96,7 +97,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
     # Graph convolutions of the encoder.
     n_hops = 2
 
-    def __init__(self, config: C, random_state: int | None) -> None:
+    def __init__(self, config: C, random_state: Seed) -> None:
         self.config = config
         self.random_source = RandomSource(random_state)
         self.networks: tuple[N, ...] = ()
@@ -136,6 +137,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
     def _decode(self, expression: Any, features: F, adjacency: Tensor) -> np.ndarray:
         """Decoded expression, float32 ``(N, G)``: the mean over encoders."""
 
+    @public
     def fit(
         self,
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
@@ -198,6 +200,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         self._leading = self._find_axes(self._encode(features, tissue.graph, reader))
         return self
 
+    @public
     def embed(
         self,
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
@@ -228,6 +231,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         slice_rows(slices, len(joined), joined.device)
         return integrate(joined.float().cpu().numpy(), np.asarray(slices), device=joined.device)
 
+    @public
     def reconstruct(
         self,
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
@@ -242,6 +246,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         with torch.no_grad():
             return self._decode(whole, features, graph.normalized())
 
+    @public
     def neutral_values(self, expression: Any) -> np.ndarray:
         """For each gene the value that tells the encoder nothing, in the units of the input, float32 ``(G,)``.
 
@@ -252,6 +257,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         mean = self._reduction.components.mean
         return np.log1p(mean) if self._reduction.is_log else mean
 
+    @public
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model into a directory: ``config.json`` and ``weights.safetensors``, nothing pickled.
 

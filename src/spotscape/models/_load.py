@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape.models._record import Reference, TrainingRecord
 from spotscape.models._reduction import Reduction
@@ -51,6 +52,7 @@ _TRAINING: dict[str, tuple[type, ...]] = {
 }
 
 
+@public
 def load(directory: str | Path, *, device: str | torch.device | None = None) -> Spotscape | SpaCross:
     """Read a model that :meth:`~spotscape.models.Spotscape.save` has written.
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from spotscape._core.arguments import public
 from spotscape._core.rows import RowSource
 from spotscape.models._graph_encoder import GraphEncoder, Tissue
 from spotscape.models._reduction import Reduction, to_units
@@ -19,6 +20,7 @@ from spotscape.nn.features import DenseFeatures
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from spotscape._core.randomness import Seed
     from spotscape.models._tiling import TilePlan
 
 
@@ -64,7 +66,8 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
 
     name = "SpaCross"
 
-    def __init__(self, config: SpaCrossConfig | None = None, *, random_state: int | None = 0) -> None:
+    @public
+    def __init__(self, config: SpaCrossConfig | None = None, *, random_state: Seed = 0) -> None:
         super().__init__(config or SpaCrossConfig(), random_state)
 
     def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> DenseFeatures:

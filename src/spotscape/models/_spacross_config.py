@@ -5,30 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from spotscape._core.validation import require_choice, require_in_range, require_positive_int
-from spotscape.models._reduction import require_reduction
-from spotscape.nn.objectives.contrast import Pairing
+from spotscape._core.arguments import check_fields, public
+from spotscape._core.validation import require_choice
+from spotscape.nn.objectives.contrast import Pairing  # noqa: TC001 - its choices are read
 from spotscape.nn.trainer import Schedule, TrainingPlan
 
 Decoder = Literal["linear", "graph"]
 SpaCrossPreset = Literal["default", "paper", "released"]
-
-_COUNTS = (
-    "hidden_size",
-    "feature_size",
-    "latent_size",
-    "n_encoders",
-    "n_components",
-    "n_axes",
-    "n_negatives",
-    "n_similar",
-    "n_clusterings",
-    "refresh_every",
-    "contrast_spots",
-    "max_epochs",
-    "patience",
-)
-_WEIGHTS = ("reconstruction_weight", "consistency_weight", "contrast_weight", "weight_decay", "min_delta")
 
 
 @dataclass(frozen=True)
@@ -152,29 +135,10 @@ class SpaCrossConfig:
     batch_norm_momentum: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            if getattr(self, name) is not None:
-                require_positive_int(getattr(self, name), name)
-        require_positive_int(self.n_clusters, "n_clusters", minimum=2)
-        require_positive_int(self.quorum, "quorum", minimum=0)
+        check_fields(self)
         if self.quorum > self.n_clusterings:
             msg = f"quorum={self.quorum} is more than n_clusterings={self.n_clusterings}; no pair could ever meet it."
             raise ValueError(msg)
-        require_in_range(self.dropout, "dropout", low=0, high=1, below_high=True)
-        require_in_range(self.mask_rate, "mask_rate", low=0, high=1, above_low=True, below_high=True)
-        for name in ("replace_rate", "target_momentum"):
-            require_in_range(getattr(self, name), name, low=0, high=1)
-        for name in _WEIGHTS:
-            require_in_range(getattr(self, name), name, low=0)
-        require_reduction(self)
-        for name in ("lr", "batch_norm_momentum"):
-            require_in_range(getattr(self, name), name, low=0, above_low=True)
-        if self.max_grad_norm is not None:
-            require_in_range(self.max_grad_norm, "max_grad_norm", low=0, above_low=True)
-        require_choice(self.decoder, "decoder", get_args(Decoder))
-        require_choice(self.pairing, "pairing", get_args(Pairing))
-        require_choice(self.schedule, "schedule", get_args(Schedule))
-        require_choice(self.precision, "precision", ("float32", "bfloat16"))
         if self.reconstruction_weight == 0 and self.consistency_weight == 0:
             msg = "reconstruction_weight and consistency_weight are both 0; there is nothing to train for."
             raise ValueError(msg)
@@ -223,6 +187,7 @@ class SpaCrossConfig:
         return cls.paper(**{"linear_scale": True, "pairing": "all", "quorum": 1, **changes})
 
     @classmethod
+    @public
     def of_preset(cls, preset: SpaCrossPreset, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
         """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
         require_choice(preset, "preset", get_args(SpaCrossPreset))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from spotscape._core.arguments import public
 from spotscape._core.rows import RowSource
 from spotscape.models._graph_encoder import GraphEncoder, Tissue
 from spotscape.models._spotscape_config import SpotscapeConfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from spotscape._core.randomness import Seed
     from spotscape.models._reduction import Reduction
     from spotscape.models._tiling import TilePlan
 
@@ -62,7 +64,8 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
 
     name = "Spotscape"
 
-    def __init__(self, config: SpotscapeConfig | None = None, *, random_state: int | None = 0) -> None:
+    @public
+    def __init__(self, config: SpotscapeConfig | None = None, *, random_state: Seed = 0) -> None:
         super().__init__(config or SpotscapeConfig(), random_state)
 
     def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> FeatureMatrix:

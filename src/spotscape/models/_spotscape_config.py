@@ -5,31 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from spotscape._core.validation import require_choice, require_in_range, require_positive_int
-from spotscape.models._reduction import require_reduction
+from spotscape._core.arguments import check_fields, public
+from spotscape._core.validation import require_choice
 from spotscape.nn.trainer import Schedule, TrainingPlan
 
 SpotscapePreset = Literal["default", "paper"]
-
-_COUNTS = (
-    "hidden_size",
-    "latent_size",
-    "n_encoders",
-    "n_components",
-    "n_axes",
-    "scaling_neighbors",
-    "scaling_spots",
-    "max_epochs",
-    "patience",
-)
-_WEIGHTS = (
-    "telescope_weight",
-    "reconstruction_weight",
-    "scaling_weight",
-    "prototype_weight",
-    "weight_decay",
-    "min_delta",
-)
 
 
 @dataclass(frozen=True)
@@ -141,22 +121,7 @@ class SpotscapeConfig:
     batch_norm_momentum: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            if getattr(self, name) is not None:
-                require_positive_int(getattr(self, name), name)
-        require_reduction(self)
-        require_positive_int(self.n_prototypes, "n_prototypes", minimum=2)
-        for name in ("edge_drop", "feature_drop"):
-            require_in_range(getattr(self, name), name, low=0, high=1, below_high=True)
-        require_in_range(self.prototype_warmup, "prototype_warmup", low=0, high=1)
-        for name in _WEIGHTS:
-            require_in_range(getattr(self, name), name, low=0)
-        for name in ("lr", "batch_norm_momentum", "prototype_temperature"):
-            require_in_range(getattr(self, name), name, low=0, above_low=True)
-        if self.max_grad_norm is not None:
-            require_in_range(self.max_grad_norm, "max_grad_norm", low=0, above_low=True)
-        require_choice(self.schedule, "schedule", get_args(Schedule))
-        require_choice(self.precision, "precision", ("float32", "bfloat16"))
+        check_fields(self)
         if self.telescope_weight == 0 and self.reconstruction_weight == 0:
             msg = "telescope_weight and reconstruction_weight are both 0; there is nothing to train for."
             raise ValueError(msg)
@@ -202,6 +167,7 @@ class SpotscapeConfig:
         return cls(**{**published, **changes})
 
     @classmethod
+    @public
     def of_preset(cls, preset: SpotscapePreset, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
         """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
         require_choice(preset, "preset", get_args(SpotscapePreset))

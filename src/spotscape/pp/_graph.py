@@ -1,15 +1,19 @@
-"""Spatial graphs by squidpy's builders: within slices only, with squidpy's keys, checked for usual mistakes."""
+"""Spatial graphs within slices, under squidpy's keys, the same whatever the frame, checked for usual mistakes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spotscape._core import geometry
+from spotscape._core.anndata_io import write
+from spotscape._core.arguments import public
+from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.validation import require_positive_int
 from spotscape.pp import _graph_checks as checks
-from spotscape.pp._graph_build import Tissue, build, squidpy_builders, store
+from spotscape.pp._graph_build import Tissue, build, store
+from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,10 +35,11 @@ class SpatialGraph(NamedTuple):
     distances: sparse.csr_matrix
 
 
+@public
 def spatial_neighbors_knn(
     adata: AnnData,
     *,
-    n_neighs: int = 6,
+    n_neighs: int | None = None,
     library_key: str | None = None,
     spatial_key: str = "spatial",
     key_added: str = "spatial",
@@ -49,9 +54,11 @@ def spatial_neighbors_knn(
     Parameters
     ----------
     adata
-        Spots with coordinates; neither genes nor ``X`` are looked at.
+        Spots with coordinates. Expression is read only where ``n_neighs`` is to be chosen.
     n_neighs
-        Neighbours of every spot, itself not counted; 6 is the first ring of a Visium slide.
+        Neighbours of every spot, itself not counted. ``None`` (default) takes what
+        :func:`spotscape.pp.choose_scale` has left in ``adata.uns["scale"]`` or calls it: 6 on the hexagon of Visium, 8
+        on a square lattice and 12 for single cells, unless expression asks for more or fewer.
     library_key
         Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
@@ -78,6 +85,8 @@ def spatial_neighbors_knn(
         explicit zero (squidpy drops it).
     ``adata.uns["spatial_neighbors"]`` : dict
         ``connectivities_key``, ``distances_key`` and ``params``.
+    ``adata.uns["scale"]`` : dict
+        How ``n_neighs`` was chosen, only if it was chosen here.
 
     Raises
     ------
@@ -104,16 +113,22 @@ def spatial_neighbors_knn(
     >>> adata.obsp["spatial_connectivities"].nnz
     400
     """
-    n_neighs = require_positive_int(n_neighs, "n_neighs")
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
-    checks.require_enough_spots(tissue, n_neighs + 1, f"n_neighs={n_neighs} needs at least {n_neighs + 1}")
-    builder = squidpy_builders().KNNBuilder(n_neighs=n_neighs)
-    graph = SpatialGraph(*build(tissue, builder.build, builder.combine, n_jobs=n_jobs))
+    chosen: dict[str, Any] = {}
+    if n_neighs is None:
+        n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
+    n_neighs = require_positive_int(n_neighs, "n_neighs")
+    checks.warn_of_small_slices(tissue, n_neighs + 1)
+    graph = SpatialGraph(*build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     checks.warn_of_strays(tissue, graph.distances)
-    params = {"mode": "knn", **builder.uns_params()}
-    return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
+    params = {"mode": "knn", "n_neighbors": n_neighs}
+    result = _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
+    if not copy:
+        write(adata, {"uns": chosen})
+    return result
 
 
+@public
 def spatial_neighbors_radius(
     adata: AnnData,
     *,
@@ -186,13 +201,14 @@ def spatial_neighbors_radius(
     interval = checks.require_radius(radius)
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
     checks.require_feasible_radius(tissue, interval[1])
-    builder = squidpy_builders().RadiusBuilder(radius=interval if isinstance(radius, tuple) else interval[1])
-    graph = SpatialGraph(*build(tissue, builder.build, builder.combine, n_jobs=n_jobs))
-    checks.check_radius(tissue, graph.connectivities, radius=interval[1])
-    params = {"mode": "radius", **builder.uns_params()}
+    low, high = interval
+    graph = SpatialGraph(*build(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
+    checks.check_radius(tissue, graph.connectivities, radius=high)
+    params = {"mode": "radius", "radius": high if low == 0 else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 
+@public
 def spatial_neighbors_delaunay(
     adata: AnnData,
     *,
@@ -271,20 +287,11 @@ def spatial_neighbors_delaunay(
     interval = None if radius is None else checks.require_radius(radius)
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
     checks.require_triangulable(tissue)
-    builder = squidpy_builders().DelaunayBuilder(radius=interval)
-
-    def build_slice(coords: np.ndarray) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-        corners, corner_of = np.unique(coords, axis=0, return_inverse=True)
-        coincident = len(corners) < len(coords)
-        connectivities, distances = builder.build(corners if coincident else coords)
-        if coincident:
-            return geometry.join_coincident(connectivities, distances, corner_of.ravel())
-        return connectivities, distances
-
-    graph = SpatialGraph(*build(tissue, build_slice, builder.combine, n_jobs=n_jobs))
+    low, high = (0.0, np.inf) if interval is None else interval
+    graph = SpatialGraph(*build(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
     if interval is not None:
-        checks.check_pruning(tissue, graph.connectivities, radius=interval[1])
-    params = {"mode": "delaunay", **builder.uns_params()}
+        checks.check_pruning(tissue, graph.connectivities, radius=high)
+    params = {"mode": "delaunay", "radius": None if interval is None else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 
@@ -293,6 +300,7 @@ def _finish(
 ) -> SpatialGraph | None:
     checks.warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
     checks.report(tissue, graph.connectivities, graph.distances)
+    checks.report_layout(tissue.layout(adata), params)
     if copy:
         return graph
     store(adata, tissue, *graph, params=params, key_added=key_added)

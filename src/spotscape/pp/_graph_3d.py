@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from spotscape._core.arguments import public
+from spotscape._core.edges import nearest_edges
 from spotscape._core.logging import logger, warn
 from spotscape._core.neighbors import edges_between_adjacent, union
 from spotscape._core.validation import require_choice, require_positive_int
 from spotscape.pp import _graph_checks as checks
 from spotscape.pp._graph import SpatialGraph
-from spotscape.pp._graph_build import build, n_threads, squidpy_builders, store
+from spotscape.pp._graph_build import build, n_threads, store
 from spotscape.pp._stack import Stack, warn_of_unregistered
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ _BETWEEN = 2
 _MOST_CROSSING = 0.5
 
 
+@public
 def spatial_neighbors_3d(
     adata: AnnData,
     *,
@@ -147,17 +151,13 @@ def spatial_neighbors_3d(
         library_order=library_order,
     )
     _refuse_overwriting(adata, spatial_key, key_added)
-    builder = squidpy_builders().KNNBuilder(n_neighs=n_neighs)
-    if between is None:
-        graph = _euclidean(stack, builder, n_neighs, n_jobs)
-    else:
-        graph = _separate(stack, builder, n_neighs, between, n_jobs)
+    graph = _euclidean(stack, n_neighs, n_jobs) if between is None else _separate(stack, n_neighs, between, n_jobs)
     share = _report(stack, graph, method)
     if copy:
         return graph
     params = {
         "mode": "knn_3d",
-        **builder.uns_params(),
+        "n_neighbors": n_neighs,
         "method": method,
         "n_neighs_between": between,
         "z_key": z_key,
@@ -190,12 +190,11 @@ def _refuse_overwriting(adata: AnnData, spatial_key: str, key_added: str) -> Non
         raise ValueError(msg)
 
 
-def _separate(stack: Stack, builder: Any, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
+def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
     tissue = stack.tissue
-    checks.require_enough_spots(tissue, n_neighs + 1, f"n_neighs={n_neighs} needs at least {n_neighs + 1}")
-    checks.require_enough_spots(tissue, between, f"n_neighs_between={between} needs at least {between}")
+    checks.warn_of_small_slices(tissue, max(n_neighs + 1, between))
     stack.require_distinct_levels()
-    _, within = build(tissue, builder.build, builder.combine, n_jobs=n_jobs)
+    _, within = build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
     slices, rows = ([parts[index] for index in stack.order] for parts in (tissue.slices, tissue.rows))
     across = edges_between_adjacent(slices, rows, between, workers=n_threads(n_jobs))
     checks.warn_of_strays(tissue, within)
@@ -203,11 +202,8 @@ def _separate(stack: Stack, builder: Any, n_neighs: int, between: int, n_jobs: i
     return SpatialGraph(*union(within, across))
 
 
-def _euclidean(stack: Stack, builder: Any, n_neighs: int, n_jobs: int | None) -> SpatialGraph:
-    if stack.tissue.n_spots <= n_neighs:
-        msg = f"adata has {stack.tissue.n_spots} spots, but n_neighs={n_neighs} needs at least {n_neighs + 1}."
-        raise ValueError(msg)
-    return SpatialGraph(*build(stack.whole(), builder.build, builder.combine, n_jobs=n_jobs))
+def _euclidean(stack: Stack, n_neighs: int, n_jobs: int | None) -> SpatialGraph:
+    return SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
 
 
 def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:

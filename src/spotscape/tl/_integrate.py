@@ -8,7 +8,9 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
+from spotscape._core.provenance import made_from, signature
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_data, several_slices
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def integrate_slices(
     adata: AnnData,
     *,
@@ -48,11 +51,11 @@ def integrate_slices(
     use_rep
         Key of the embedding in ``adata.obsm``. The default is the one that takes a second to compute.
     n_prototypes
-        Resolution of the offsets: with 1, a slice has the same offset everywhere. Fewer are used where there would be
-        fewer than 60 spots of a slice to each.
+        Resolution of the offsets, at least 2. Fewer are used where there would be fewer than 60 spots of a slice to
+        each.
     ridge
         Strength of the assumption that a slice has the same offset everywhere, in spots: a region's own offset is
-        shrunk as if that many of its spots had none. ``inf`` takes the same offset off everywhere.
+        shrunk as if that many of its spots had none. With ``1e9``, the same is taken off everywhere.
     key_added
         Name of the result in ``adata.obsm``; ``None`` appends ``_integrated`` to ``use_rep``.
     device
@@ -67,7 +70,7 @@ def integrate_slices(
     ``obsm['X_smoothed_pca_integrated' | key_added]``
         The embedding without the offsets, of the shape and dtype of that in ``use_rep``.
     ``uns['smoothed_pca_integrated']``
-        Dict with ``params``, ``version``; the name is that in ``obsm`` without ``X_``.
+        Dict with ``params``, ``version``, ``made_from``; the name is that in ``obsm`` without ``X_``.
 
     Raises
     ------
@@ -100,9 +103,10 @@ def integrate_slices(
     """
     from spotscape.nn.integration import integrate
 
-    require_data(adata)
+    require_data(adata, unique=False)
     slices = several_slices(adata, library_key)
-    values = read_embedding(adata, use_rep, hint="use_rep names an embedding of all slices together")
+    hint = "use_rep names an embedding of all slices together"
+    values = read_embedding(adata, use_rep, hint=hint, library_key=library_key)
     integrated = integrate(values, slices.codes, n_prototypes=n_prototypes, ridge=ridge, device=resolve_device(device))
     if not np.isfinite(integrated).all():
         msg = (
@@ -112,6 +116,10 @@ def integrate_slices(
     key = f"{use_rep}_integrated" if key_added is None else key_added
     params = {"library_key": library_key, "use_rep": use_rep, "n_prototypes": n_prototypes, "ridge": ridge}
     target = adata.copy() if copy else adata
-    summary = record(params)
+    summary = record(
+        params,
+        made_from=made_from(adata, obs=[library_key], obsm=[use_rep]),
+        written=signature(adata.obs_names, {("obsm", key): integrated}),
+    )
     write(target, {"obsm": {key: integrated}, "uns": {key.removeprefix("X_"): summary}})
     return target if copy else None
