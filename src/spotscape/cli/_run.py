@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from spotscape._core.logging import logger
 from spotscape._core.settings import settings
 from spotscape._core.spatial_elements import to_spatialdata
+from spotscape.cli import _group as group
 from spotscape.cli._info import text_of
 from spotscape.cli._inspect import describe
 from spotscape.cli._options import UsageError
@@ -28,7 +29,19 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace, notes: Notes) -> int:
-    """Read, analyse, write."""
+    """Read, analyse, write; or help the process that does."""
+    if options.dry_run or options.method == "smoothed-pca":
+        # Only training is shared.
+        return _run(options, notes) if group.is_first() else 0
+    with group.joined(options):
+        if group.is_first():
+            return _run(options, notes)
+        _limit_threads(options.threads)
+        group.follow(options)
+        return 0
+
+
+def _run(options: argparse.Namespace, notes: Notes) -> int:
     _check_output(options)
     start = time.perf_counter()
     tissue = read(options)
@@ -48,7 +61,10 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
     _limit_threads(options.threads)
     logger.info("%s spots × %s genes, %s.", f"{found.n_spots:,}", f"{found.n_genes:,}", found.platform)
     for step in steps:
-        step.do(tissue)
+        if group.size() > 1 and step.name == options.method:
+            group.lead(step, tissue, options)
+        else:
+            step.do(tissue)
     _write(tissue, adata, options.output, found)
     seconds = time.perf_counter() - start
     if options.report is not None:
