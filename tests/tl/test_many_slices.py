@@ -111,7 +111,7 @@ def test_names_of_slices_do_not_matter(adata: AnnData, tool: partial[None], key:
     assert renamed.obsm[key].tobytes() == adata.obsm[key].tobytes()
 
 
-@pytest.mark.parametrize(("neighbors_key", "mixing"), [("spatial_neighbors", 0.35), ("spatial_3d_neighbors", 0.85)])
+@pytest.mark.parametrize(("neighbors_key", "mixing"), [("spatial_neighbors", 0.1), ("spatial_3d_neighbors", 0.85)])
 def test_spacross_finds_domains_under_a_batch_effect(neighbors_key: str, mixing: float) -> None:
     """Two slices of one tissue, hardly any spots of which a PCA mixes; the mean over three tissues."""
     import scanpy as sc
@@ -137,7 +137,7 @@ def test_spacross_finds_domains_under_a_batch_effect(neighbors_key: str, mixing:
     assert ilisi_before < 0.2
     assert ilisi_after > mixing
     assert clisi_after > max(0.9, clisi_before)
-    assert ari > 0.6
+    assert ari > 0.75
 
 
 def test_integration_after_spacross_is_an_option(adata: AnnData) -> None:
