@@ -67,7 +67,7 @@ def _run_tests(session: nox.Session, *default: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test with coverage on this Python; arguments after ``--`` go to pytest (and replace coverage and ``-n auto``)."""
-    session.install("--editable", ".[leiden,faiss]", *_groups("test"))
+    session.install("--editable", ".[leiden,faiss,interactive]", *_groups("test"))
     _run_tests(session, "-n", "auto", "--cov", "--cov-report", "term")
 
 
@@ -198,6 +198,13 @@ def bench(session: nox.Session) -> None:
         session.error(f"name a benchmark after --; there are {sorted(map(str, Path('benchmarks').glob('*.py')))}")
     session.install("--editable", ".[leiden]")
     session.run("python", *session.posargs)
+
+
+@nox.session(default=False)
+def gallery(session: nox.Session) -> None:
+    """Draw every plot on the real tissue in the folder that SPOTSCAPE_DATA names, for the documentation."""
+    session.install("--editable", ".[leiden]")
+    session.run("python", "benchmarks/gallery.py", *session.posargs)
 
 
 @nox.session(default=False)

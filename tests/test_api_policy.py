@@ -35,6 +35,7 @@ POSITIONAL = {
     "pl.disagreement": ["labelings"],
     "pl.domains": ["color"],
     "pl.embedding": ["color"],
+    "pl.explore": ["color"],
     "pl.match_colors": ["key"],
     "pl.matching": ["query"],
     "pl.similarity": ["anchors"],

@@ -228,6 +228,17 @@ def test_an_interrupt_leaves_the_old_result(
     assert capsys.readouterr().err == "spotscape: interrupted; nothing was written.\n"
 
 
+def test_domains_without_markers_are_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=20, n_genes=40, n_domains=2, random_state=0)
+    adata.write_h5ad(tmp_path / "tiny.h5ad")
+    out, page = tmp_path / "out.h5ad", tmp_path / "page.html"
+    words = ["--method=smoothed-pca", "--n-domains=4", "--quiet", f"--report={page}"]
+    assert main(["run", str(tmp_path / "tiny.h5ad"), str(out), *words]) == 0
+    assert "WARNING No marker genes: no domain has 10 spots" in capsys.readouterr().err
+    assert ad.read_h5ad(out).obs["smoothed_pca_domain"].nunique() == 4
+    assert "No marker genes" in page.read_text(encoding="utf-8")
+
+
 def test_debug_shows_where(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         main(["info", str(tmp_path / "no.h5ad"), "--debug"])

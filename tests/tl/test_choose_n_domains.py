@@ -117,7 +117,7 @@ class TestDomainsWithoutANumber:
         sp.tl.domains(adata, n_domains=5)
         assert adata.obs["spotscape_domain"].nunique() == 5
         sp.tl.domains(adata, method="leiden", resolution=2)
-        assert adata.uns["spotscape_domain"]["params"]["n_domains"] is None
+        assert "n_domains" not in adata.uns["spotscape_domain"]["params"]
 
 
 def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:
@@ -158,3 +158,11 @@ def test_embeddings_of_both_encoders() -> None:
         sp.tl.choose_n_domains(adata)
     with pytest.raises(TypeError, match="adata must be an AnnData, not 3"):
         sp.tl.choose_n_domains(3)  # type: ignore[arg-type]
+
+
+def test_a_number_is_not_chosen_by_a_dozen_spots() -> None:
+    adata = ad.AnnData(np.zeros((14, 1), dtype="float32"))
+    adata.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(14, 3))
+    with pytest.raises(ValueError, match="14 spots are too few to choose the number of domains by; say how many"):
+        sp.tl.domains(adata)
+    sp.tl.domains(adata, n_domains=2)

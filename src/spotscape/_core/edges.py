@@ -64,7 +64,8 @@ def _draw(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     mixed = low * np.uint64(0x9E3779B97F4A7C15) + high + np.uint64(1)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return (mixed ^ (mixed >> np.uint64(31))) / 2.0**64
+    draw: np.ndarray = (mixed ^ (mixed >> np.uint64(31))) / 2.0**64
+    return draw
 
 
 def nearest_edges(coords: np.ndarray, n_neighs: int) -> sparse.csr_matrix:
@@ -148,7 +149,8 @@ def _further_diagonals(corners: np.ndarray, triangulation: Delaunay, kept: np.nd
         ring = np.unique(triangles[large[cell[large] == one]])
         pairs.append(np.column_stack([np.repeat(ring, len(ring)), np.tile(ring, len(ring))]))
     found = np.concatenate(pairs)
-    return found[found[:, 0] != found[:, 1]]
+    distinct: np.ndarray = found[found[:, 0] != found[:, 1]]
+    return distinct
 
 
 def _off_circle(corners: np.ndarray, triangles: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -164,6 +166,6 @@ def _off_circle(corners: np.ndarray, triangles: np.ndarray, others: np.ndarray) 
 
 
 def _lengths(rows: np.ndarray, columns: np.ndarray, lengths: np.ndarray, n_spots: int) -> sparse.csr_matrix:
-    matrix = sparse.csr_matrix((lengths, (rows, columns)), shape=(n_spots, n_spots))
+    matrix: sparse.csr_matrix = sparse.csr_matrix((lengths, (rows, columns)), shape=(n_spots, n_spots))
     matrix.sort_indices()
     return matrix

@@ -34,6 +34,7 @@ _CELL_PLATFORMS = {
     "MERSCOPE": {"fov", "volume", "center_x", "center_y"},
 }
 _CELLS_UM = (2.0, 100.0)
+_MICROMETRES = {"micrometer", "micrometre", "micron", "um", "µm"}
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,8 @@ class Layout:
             self.kind
         ]
         platform = "" if self.platform is None else f" ({self.platform})"
+        if self.um_per_unit == 1:
+            return f"{what}{platform}, spots {self.spacing:.3g} µm apart"
         microns = "" if self.spacing_um is None else f" ({self.spacing_um:.3g} µm)"
         return f"{what}{platform}, spots {self.spacing:.4g} apart{microns}"
 
@@ -215,7 +218,8 @@ def describe_layout(adata: AnnData, *, spatial_key: str = "spatial", library_key
     """Say how the spots of an AnnData are arranged: grid, spacing, platform and unit.
 
     The unit is known from the scale factors of Visium and Visium HD in ``uns["spatial"]``, from the hexagon of Visium,
-    whose spots are 100 µm apart, and from columns that only Xenium and MERSCOPE write, which measure in micrometres.
+    whose spots are 100 µm apart, from columns that only Xenium and MERSCOPE write, which measure in micrometres, and
+    from ``uns["spatial_unit"]``.
     """
     coords = coordinates(adata, spatial_key)
     labels = slice_labels(adata, library_key)
@@ -244,7 +248,9 @@ def _platform(adata: AnnData, kind: str, spacing: float) -> tuple[str | None, fl
     for platform, needed in _CELL_PLATFORMS.items():
         if kind == "irregular" and needed <= columns and _CELLS_UM[0] < spacing < _CELLS_UM[1]:
             return platform, 1.0
-    return None, None
+    # What is said outright, as the command line does for the folders that it reads.
+    stated = adata.uns.get("spatial_unit")
+    return None, 1.0 if isinstance(stated, str) and stated in _MICROMETRES else None
 
 
 def _scale_factors(spatial: Any) -> dict[str, float]:

@@ -141,8 +141,9 @@ def _warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("once", UserWarning)
 
         def show(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
-            # Those of this package name the line that called it, which is none of a library.
-            level = logging.DEBUG if "site-packages" in filename else logging.WARNING
+            # Those of this package name the line that called it, which is none of a library or a `with` of one.
+            of_others = "site-packages" in filename or filename.endswith("contextlib.py")
+            level = logging.DEBUG if of_others else logging.WARNING
             logger.log(level, "%s", " ".join(str(message).split()))
 
         warnings.showwarning = show

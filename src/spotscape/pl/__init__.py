@@ -6,6 +6,7 @@ from spotscape.pl._composition import composition, crosstab
 from spotscape.pl._confidence import confidence, disagreement
 from spotscape.pl._domains import domains
 from spotscape.pl._embedding import embedding
+from spotscape.pl._explore import explore
 from spotscape.pl._history import history
 from spotscape.pl._markers import markers
 from spotscape.pl._match_colors import match_colors
@@ -24,6 +25,7 @@ __all__ = [
     "disagreement",
     "domains",
     "embedding",
+    "explore",
     "history",
     "markers",
     "match_colors",

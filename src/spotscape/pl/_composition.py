@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -91,7 +92,8 @@ def composition(
     size = (4.6 + look.margin(values) + 0.07 * max(map(len, names)), 1 + 0.32 * len(names) + 0.5 * len(set(groups)))
     with open_axes(output, 1, size) as axes:
         _draw_shares(axes[0], shares, names, groups, values.colors)
-        add_legend(axes[0], "square", values, look, title=key)
+        labelled = replace(values, codes=values.codes[values.codes >= 0])
+        add_legend(axes[0], "square", labelled, look, title=key)
         axes[0].set(xlim=(0, 1), xlabel="share of the spots")
     store_colors(adata, [values])
     return hand_out(axes, output)

@@ -99,11 +99,10 @@ def markers(
 
 
 def _chosen(adata: AnnData, key: str, group: str | Sequence[str] | None, n_genes: int) -> dict[str, list[str]]:
-    """The best genes of each domain that are up in it, each gene once."""
+    """The best genes of each domain that are up in it; a gene of several stays with that of the highest score."""
     table = markers_df(adata, key=key, group=group)
-    if "condition" in table:
-        table = table.drop_duplicates(["group", "gene"])
-    up = table[table["log2_fold_change"] > 0].sort_values("rank")
+    up = table[table["log2_fold_change"] > 0].sort_values("score", ascending=False).drop_duplicates("gene")
+    up = up.sort_values("rank")
     found = {str(name): list(own["gene"].head(n_genes)) for name, own in up.groupby("group", observed=True)}
     found = {name: genes for name, genes in found.items() if genes}
     if not found:

@@ -167,28 +167,40 @@ def inside_places(
 ) -> dict[int, np.ndarray]:
     """One spot for each category: well inside it, near its middle, and clear of the others.
 
-    A domain may be bent or in pieces, so that its middle lies elsewhere; the spots whose neighbours are of the domain
-    too do not. ``clearance`` is a share of the length of the tissue; categories whose innermost spots have a smaller
-    share than ``least`` of their own around them get no place.
+    ``clearance`` is a share of the length of the tissue; categories whose innermost spots have a smaller share than
+    ``least`` of their own around them get no place.
+    """
+    apart = clearance * float(np.ptp(coords, axis=0).max())
+    places: dict[int, np.ndarray] = {}
+    for code, points in inner_spots(coords, codes, least=least).items():
+        places[code] = clear_place(points, np.median(points, axis=0), places, apart)
+    return places
+
+
+def inner_spots(coords: np.ndarray, codes: np.ndarray, *, least: float = 0.0) -> dict[int, np.ndarray]:
+    """The spots of each category whose neighbours are of it too.
+
+    A domain may be bent or in pieces, so that its middle lies elsewhere; these spots do not.
     """
     drawn = np.arange(0, len(coords), max(1, len(coords) // _SAMPLE))
     coords, codes = coords[drawn], codes[drawn]
     around = cKDTree(coords).query(coords, k=min(_AROUND, len(coords)))[1].reshape(len(coords), -1)
     inside = (codes[around] == codes[:, None]).mean(axis=1)
-    apart = clearance * np.ptp(coords, axis=0).max()
-    places: dict[int, np.ndarray] = {}
+    found = {}
     for code in np.unique(codes[codes >= 0]).tolist():
         own = np.flatnonzero(codes == code)
         core = own[inside[own] >= min(0.9, np.quantile(inside[own], 0.8))]
-        if inside[core].mean() < least:
-            continue
-        # The medoid along both axes, of the core alone.
-        points = coords[core]
-        away = ((points - np.median(points, axis=0)) ** 2).sum(axis=1)
-        taken = np.array(list(places.values())).reshape(-1, 2)
-        crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < apart).any(axis=1)
-        places[code] = points[(away + np.where(crowded, away.max() + 1, 0)).argmin()]
-    return places
+        if inside[core].mean() >= least:
+            found[code] = coords[core]
+    return found
+
+
+def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.ndarray], apart: float) -> np.ndarray:
+    """Return the point nearest to ``target`` that lies ``apart`` from all ``places``, if one does."""
+    away = ((points - target) ** 2).sum(axis=1)
+    taken = np.array(list(places.values())).reshape(-1, 2)
+    crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < apart).any(axis=1)
+    return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
 
 
 def _add_scale_bar(ax: Axes, unit: float) -> None:

@@ -47,7 +47,7 @@ def integrate_slices(
     adata
         Annotated data with an embedding of all slices in ``obsm``, computed on them together.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category, at least 2 of them.
+        Column of ``adata.obs`` with the slice of each spot, at least 2 of them.
     use_rep
         Key of the embedding in ``adata.obsm``. The default is the one that takes a second to compute.
     n_prototypes
@@ -77,7 +77,7 @@ def integrate_slices(
     KeyError
         If a key does not exist.
     TypeError
-        If the slice column is not categorical.
+        If the slice column holds measurements.
     ValueError
         If there is only one slice, if the embedding is not finite, or an argument is out of range.
 

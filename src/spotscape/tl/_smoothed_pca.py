@@ -79,7 +79,7 @@ def smoothed_pca(
         Record of the spatial graph in ``adata.uns``; built by :func:`spotscape.pp.spatial_neighbors_knn` if there
         is none of the default name.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category. ``None`` for a single slice.
+        Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
     layer
         Layer to use instead of ``adata.X``.
     use_rep
@@ -113,7 +113,7 @@ def smoothed_pca(
     KeyError
         If a key does not exist; the message lists those that do.
     ValueError
-        If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
+        If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges.
 
     See Also
