@@ -117,7 +117,7 @@ class TestDomainsWithoutANumber:
         sp.tl.domains(adata, n_domains=5)
         assert adata.obs["spotscape_domain"].nunique() == 5
         sp.tl.domains(adata, method="leiden", resolution=2)
-        assert adata.uns["spotscape_domain"]["params"]["n_domains"] is None
+        assert "n_domains" not in adata.uns["spotscape_domain"]["params"]
 
 
 def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:

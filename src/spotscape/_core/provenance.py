@@ -150,7 +150,9 @@ def _hash_rows(values: Any) -> np.ndarray:
     if sparse.issparse(values):
         values = values.toarray()
     if np.ndim(values) == 1 and getattr(getattr(values, "dtype", None), "kind", "O") != "f":
-        labels = pd.Categorical(values)
+        # A column of objects may hold what cannot be a category, such as lists.
+        texts = pd.api.types.is_object_dtype(values)
+        labels = pd.Categorical(pd.Series(values).map(str, na_action="ignore") if texts else values)
         known = pd.util.hash_array(np.asarray(labels.categories.astype(str), dtype=object))
         return np.asarray(np.append(known, _MISSING)[labels.codes])
     if getattr(values, "dtype", np.dtype("O")).kind not in "fiub":

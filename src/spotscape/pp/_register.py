@@ -12,7 +12,7 @@ from spotscape._core.arguments import public
 from spotscape._core.geometry import spacing_by_slice
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from, warn_if_changed
-from spotscape._core.validation import require_choice, require_finite, require_key
+from spotscape._core.validation import as_numbers, require_choice, require_finite, require_record
 from spotscape.nn.registration import measures, move, register
 from spotscape.pp._graph_build import n_threads
 from spotscape.pp._register_input import Slices, read_features
@@ -251,14 +251,14 @@ def apply_registration(
     >>> round(float(np.linalg.norm(moved[1] - moved[0])))
     1000
     """
-    require_key(adata.uns, key, "adata.uns", hint="Call sp.pp.register_slices(adata, library_key=...) first")
-    entry = adata.uns[key]
+    hint = "Call sp.pp.register_slices(adata, library_key=...) first"
+    entry = require_record(adata, key, ("library", "transforms"), hint)
     names = [str(name) for name in entry["library"]]
     if str(library) not in names:
         msg = f"{library!r} is not a slice of the registration adata.uns[{key!r}], which has: {names}."
         raise KeyError(msg)
     warn_if_changed(adata, entry, f"the registration {key!r}", "sp.pp.register_slices(adata, library_key=...)")
-    coords = np.asarray(points, dtype=np.float64)
+    coords = as_numbers(points, "points").astype(np.float64)
     if coords.ndim != 2 or coords.shape[1] != 2:
         msg = f"points must have the shape (n, 2), not {coords.shape}."
         raise ValueError(msg)

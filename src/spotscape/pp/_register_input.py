@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from spotscape._core.coordinates import coordinates
+from spotscape._core.groups import as_groups
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_data, require_key, slice_labels, slices_in_order
 from spotscape.nn.registration import guiding_features, one_hot, unit_ratios
@@ -98,7 +98,7 @@ def read_features(
         values = read_embedding(adata, use_rep, hint=hint).astype(np.float64)
     elif labels_key is not None:
         require_key(adata.obs, labels_key, "adata.obs", hint="labels_key names labels that mean the same in all slices")
-        labels = pd.Categorical(adata.obs[labels_key])
+        labels = as_groups(adata.obs[labels_key], f"labels_key={labels_key!r}")
         values = one_hot(np.asarray(labels.codes), len(labels.categories))
     else:
         return None

@@ -101,6 +101,9 @@ def _align_sized(
     moving = Piece.of(size * (query - query.mean(axis=0)) / unit, here)
     fixed = Piece.of((reference - reference.mean(axis=0)) / unit, there)
     poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
+    if not poses:
+        msg = "no position lays the outlines of two slices over each other; have they more than a few distinct spots?"
+        raise ValueError(msg)
     (score, matrix), *others = poses
     apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))
     far = [rival for rival, other in others if displacement(other, matrix, moving.contour) > apart]
