@@ -143,6 +143,17 @@ def sp_version(package: str) -> str:
     return version(package)
 
 
+def test_markers_of_many_spots_are_not_ranked() -> None:
+    from spotscape.cli._inspect import Description
+    from spotscape.cli._plan import plan
+    from spotscape.cli._read import Tissue
+
+    options = read_options(["info", "a.h5ad"])
+    known = dict.fromkeys(Description.__annotations__) | {"n_spots": 400_000}
+    (markers,) = [step for step in plan(options, Tissue(None, "h5ad"), Description(**known)) if step.name == "markers"]
+    assert str(markers) == "sp.tl.markers(adata, groups='spotscape_domain', method='t-test')"
+
+
 def test_a_dry_run_writes_nothing(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(tissue), str(tmp_path / "out.h5ad"), "--dry-run", "--n-domains=4"]) == 0
     said = capsys.readouterr().out
