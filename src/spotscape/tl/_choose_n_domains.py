@@ -143,8 +143,11 @@ def stored_or_chosen(
         return picked, {}
     logger.info("No n_domains given and none stored for `adata.obsm['%s']`: choosing by stability.", use_rep)
     low, high = _K_RANGE
-    high = max(low + 1, min(high, adata.n_obs // _SPOTS_PER_DOMAIN))
-    entry = _choose(embedding, *_check_range((low, high), adata.n_obs), use_rep, source)
+    high = min(high, adata.n_obs // _SPOTS_PER_DOMAIN)
+    if high <= low:
+        msg = f"{adata.n_obs} spots are too few to choose the number of domains by; say how many: n_domains={low}."
+        raise ValueError(msg)
+    entry = _choose(embedding, low, high, use_rep, source)
     return entry["picked"], {keys.N_DOMAINS: entry}
 
 

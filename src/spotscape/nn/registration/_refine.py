@@ -141,7 +141,7 @@ class Guide:
         inside = self.reference.depth.at(moved, outside=-1.0)[:, 0] > _RIM
         moved = moved[inside]
         values = self.field.at(moved) - self.wanted[inside]
-        slopes = self.slopes.at(moved).reshape(len(moved), -1, 2)
+        slopes = self.slopes.at(moved).reshape(len(moved), values.shape[1], 2)
         rows = [_jacobian(slopes[:, channel], moved - centre) for channel in range(values.shape[1])]
         squared = (values**2).sum(axis=1)
         typical = max(float(np.median(squared)) if len(squared) else 1.0, 1e-12)

@@ -64,7 +64,7 @@ class Judge:
         back = move(np.linalg.inv(matrix), self.reference.points)
         inside = self.reference.covers(moved)
         overlap = max(float(inside.mean()), float(self.query.covers(back).mean()))
-        return Score(self._outline(matrix), overlap, self._features(moved, inside))
+        return Score(self._outline(matrix), overlap, self.features(moved))
 
     def _outline(self, matrix: np.ndarray) -> float:
         contour, normals = moved_outline(matrix, self.query)
@@ -77,7 +77,9 @@ class Judge:
         beside = (distance > _BESIDE[0]) & (distance < _BESIDE[1]) & (same > _ALIGNED)
         return float((on - beside).mean())
 
-    def _features(self, moved: np.ndarray, inside: np.ndarray) -> float:
+    def features(self, moved: np.ndarray) -> float:
+        """Correlation of the features of the query's spots with the reference's where they come to lie."""
+        inside = self.reference.covers(moved)
         if self._wanted is None or self._field is None:
             return float("nan")
         if inside.sum() < 3:
