@@ -7,8 +7,8 @@
     python benchmarks/defaults_study.py --summary        tables of what has been run
 
 Rows are appended to benchmarks/results/defaults_study.csv; what is there is not run again. Labels give the number of
-domains and the score only. All tissues were looked at while the rules were compared; none of the rules has a constant that
-was fitted to one of them.
+domains and the score only. All tissues were looked at while the rules were compared, so
+that other tissue has to confirm them.
 """
 
 from __future__ import annotations

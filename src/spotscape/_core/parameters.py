@@ -64,9 +64,9 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.label: "root query group sample checkerboard",
     arrays.library: "library",
     kinds.labels: "library_order",
-    kinds.choice: "method policy recipe preset layout geometry offset start missing_genes decoder pairing schedule"
-    " precision style counts kind normalize standard_scale",
-    kinds.flag: "keep_controls copy align allow_flip average across_slices mutual return_model inverse invert_y log1p"
+    kinds.choice: "method policy deform recipe preset layout geometry offset start missing_genes decoder pairing"
+    " schedule precision style counts kind normalize standard_scale",
+    kinds.flag: "keep_controls copy align allow_flip across_slices mutual return_model inverse invert_y log1p"
     " scale overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate"
     " center_slices several_slices large_tissue img colorbar frameon show return_fig interactive",
     kinds.seed: "random_state",
