@@ -67,8 +67,8 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.choice: "method policy deform recipe preset layout geometry offset start missing_genes decoder pairing"
     " schedule precision style counts kind normalize standard_scale",
     kinds.flag: "keep_controls copy align allow_flip across_slices mutual return_model inverse invert_y log1p"
-    " scale overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate several_slices"
-    " large_tissue img colorbar frameon show return_fig interactive",
+    " scale overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate"
+    " center_slices several_slices large_tissue img colorbar frameon show return_fig interactive",
     kinds.seed: "random_state",
     kinds.device: "device",
     kinds.threads: "n_jobs",
