@@ -138,7 +138,7 @@ def embed(adata: AnnData, method: str, seed: int) -> np.ndarray:
     if correction == "harmony":
         return harmony(adata, key, seed)
     if correction == "integrated":
-        sp.tl.integrate_slices(adata, library_key="slice", use_rep=key, random_state=seed)
+        sp.tl.integrate_slices(adata, library_key="slice", use_rep=key)
         key += "_integrated"
     return np.asarray(adata.obsm[key])
 

@@ -175,7 +175,7 @@ def test_what_is_written() -> None:
     record = adata.uns["spatial_3d_neighbors"]
     assert record.keys() == {"connectivities_key", "distances_key", "params"}
     assert (record["connectivities_key"], record["distances_key"]) == KEYS
-    expected = {"method": "separate", "n_neighbors": 4, "n_neighs_between": 1, "slice_gap": 0.1, "z_key": None}
+    expected = {"method": "separate", "n_neighbors": 4, "n_neighs_between": 1, "slice_gap": 0.1}
     assert expected.items() <= record["params"].items()
     assert {"library_key": "slice", "spatial_key": "spatial_aligned", "coord_type": "generic"}.items() <= record[
         "params"

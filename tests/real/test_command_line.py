@@ -40,3 +40,16 @@ def test_from_file_to_domains_and_through_spatialdata(path: str, tmp_path: Path)
     assert expected.nunique() == 3
     for found in (made, again):
         assert list(sd.read_zarr(found)["table"].obs["smoothed_pca_domain"]) == list(expected)
+
+
+@pytest.mark.parametrize("name", ["visium_seurat", "visium_squidpy"])
+def test_what_spatialdata_io_reads_gives_the_same(name: str, tmp_path: Path) -> None:
+    io = pytest.importorskip("spatialdata_io", reason="spatialdata-io is not installed")
+    sdata = io.visium(DATA / "vendor" / name, dataset_id="tissue")
+    sdata.write(tmp_path / "read.zarr")
+    assert main(["run", str(DATA / "vendor" / name), str(tmp_path / "folder.h5ad"), *QUICK]) == 0
+    assert main(["run", str(tmp_path / "read.zarr"), str(tmp_path / "out.zarr"), *QUICK]) == 0
+    expected = ad.read_h5ad(tmp_path / "folder.h5ad").obs["smoothed_pca_domain"]
+    found = sd.read_zarr(tmp_path / "out.zarr")
+    assert found["table"].obs["smoothed_pca_domain"].to_dict() == expected.to_dict()
+    assert list(found.shapes) == ["tissue"]

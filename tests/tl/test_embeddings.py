@@ -381,7 +381,7 @@ class TestEncoders:
         assert set(record) == {"params", "history", "random_state", "version"}
         assert {"loss", "lr"} < set(record["history"])
         assert all(curve.shape == (3,) for curve in record["history"].values())
-        params = {"max_epochs": 3, "n_features": 100, "source": "adata.X", "library_key": None}
+        params = {"max_epochs": 3, "n_features": 100, "source": "adata.X"}
         assert {name: record["params"][name] for name in params} == params
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, FloatingPointError])

@@ -15,6 +15,7 @@ from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign
 from spotscape._core.rows import Normalisation, RowSource, is_stored
 from spotscape._core.validation import (
+    as_numbers,
     looks_like_counts,
     require_finite,
     require_key,
@@ -158,8 +159,8 @@ def read_embedding(adata: AnnData, key: str, *, hint: str, library_key: str | No
     """
     require_key(adata.obsm, key, "adata.obsm", hint=hint)
     values = adata.obsm[key]
-    embedding = values.toarray() if sparse.issparse(values) else np.asarray(values)
-    if embedding.ndim != 2 or embedding.shape[1] == 0 or embedding.dtype.kind not in "fiub":
+    embedding = as_numbers(values, f"adata.obsm[{key!r}]")
+    if embedding.ndim != 2 or embedding.shape[1] == 0:
         msg = (
             f"adata.obsm[{key!r}] has shape {embedding.shape} and dtype {embedding.dtype}; expected numbers (n_obs, d)."
         )
@@ -267,7 +268,8 @@ def crosses_on_purpose(entry: object) -> bool:
 def _read_representation(adata: AnnData, use_rep: str) -> Expression:
     require_key(adata.obsm, use_rep, "adata.obsm", hint="use_rep names a representation of the spots there")
     source = f"adata.obsm[{use_rep!r}]"
-    matrix = in_memory(getattr(adata.obsm[use_rep], "to_numpy", lambda: adata.obsm[use_rep])())
+    values = adata.obsm[use_rep]
+    matrix = in_memory(values if sparse.issparse(values) or is_stored(values) else as_numbers(values, source))
     require_finite(matrix, source)
     return Expression(matrix, source)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from spotscape.cli._command import Notes
     from spotscape.cli._inspect import Description
+    from spotscape.cli._plan import Step
 
 
 def run(options: argparse.Namespace, notes: Notes) -> int:
@@ -63,6 +64,8 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
     for step in steps:
         if group.size() > 1 and step.name == options.method:
             group.lead(step, tissue, options)
+        elif step.name == "markers":
+            _find_markers(step, tissue)
         else:
             step.do(tissue)
     _write(tissue, adata, options.output, found)
@@ -74,6 +77,14 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
         logger.info("Report in %s.", options.report)
     logger.info("Written to %s in %s.", options.output, duration(seconds))
     return 0
+
+
+def _find_markers(step: Step, tissue: Tissue) -> None:
+    """Find markers where the domains allow it: those without are a result as well."""
+    try:
+        step.do(tissue)
+    except ValueError as error:
+        logger.warning("No marker genes: %s", error)
 
 
 def _check_output(options: argparse.Namespace) -> None:

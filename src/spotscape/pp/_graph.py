@@ -60,7 +60,7 @@ def spatial_neighbors_knn(
         :func:`spotscape.pp.choose_scale` has left in ``adata.uns["scale"]`` or calls it: 6 on the hexagon of Visium, 8
         on a square lattice and 12 for single cells, unless expression asks for more or fewer.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
     spatial_key
         Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``, any unit.
@@ -93,14 +93,22 @@ def spatial_neighbors_knn(
     KeyError
         If there are no such coordinates or no such column.
     ValueError
-        If a slice has fewer than ``n_neighs + 1`` spots, or coordinates are NaN or infinite.
+        If coordinates are NaN or infinite.
     TypeError
-        If ``library_key`` is not categorical, or ``n_neighs`` not an integer.
+        If ``library_key`` holds measurements instead of names, or ``n_neighs`` is not an integer.
 
     Warns
     -----
     UserWarning
-        If spots lie far from all others, or if slices seem to lie over each other and ``library_key`` is not given.
+        If spots lie far from all others; if a slice has too few spots, which then all become neighbours; if slices,
+        fields or samples seem to lie over each other and nothing keeps them apart.
+
+    Notes
+    -----
+    On a grid of spots many are exactly as near as each other. Which of them become neighbours is decided by a draw that
+    depends on their numbers alone, so that a shift, a rotation or coordinates in float32 change nothing. Distances that
+    differ by less than a twentieth of the spacing count as equal there. On a square grid 4 or 8 neighbours are whole
+    rings.
 
     Examples
     --------
@@ -148,7 +156,7 @@ def spatial_neighbors_radius(
     radius
         Largest length of an edge, in the unit of the coordinates. A pair ``(smallest, largest)`` keeps a ring.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
     spatial_key
         Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``.
@@ -180,7 +188,7 @@ def spatial_neighbors_radius(
         If ``radius`` is not positive, joins no spots at all, or joins so many that memory would run out; or if
         coordinates are NaN or infinite.
     TypeError
-        If ``library_key`` is not categorical.
+        If ``library_key`` holds measurements instead of names.
 
     Warns
     -----
@@ -233,7 +241,7 @@ def spatial_neighbors_delaunay(
         Largest length of an edge that is kept, in the unit of the coordinates; a pair ``(smallest, largest)`` sets both
         bounds. ``None`` keeps all.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
     spatial_key
         Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``.
@@ -265,7 +273,7 @@ def spatial_neighbors_delaunay(
         If the spots of a slice lie on one line or are too few to be triangulated, if ``radius`` is not positive or
         removes every edge, or if coordinates are NaN or infinite.
     TypeError
-        If ``library_key`` is not categorical.
+        If ``library_key`` holds measurements instead of names.
 
     Warns
     -----

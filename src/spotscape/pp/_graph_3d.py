@@ -53,7 +53,7 @@ def spatial_neighbors_3d(
     adata
         Spots of all slices, registered to one frame; neither genes nor ``X`` are looked at.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot.
+        Column of ``adata.obs`` with the slice of every spot.
     spatial_key
         Registered coordinates in ``adata.obsm``: shape ``(n_obs, 2)``, or ``(n_obs, 3)`` with z, any unit. Give
         ``"spatial"`` if the slices lie over each other as they are.
@@ -102,10 +102,10 @@ def spatial_neighbors_3d(
         If there are no such coordinates (slices that are not registered yet), or no such column.
     ValueError
         If neither z nor a gap is given, or both; if z is the same for all spots or not finite, or two slices lie at the
-        same; if there is a single slice, or one with fewer spots than neighbours asked of it; if ``library_order`` does
+        same; if there is a single slice; if ``library_order`` does
         not name every slice once.
     TypeError
-        If ``library_key`` is not categorical, ``z_key`` not numeric, or a number is no number.
+        If ``library_key`` holds measurements instead of names, ``z_key`` is not numeric, or a number is no number.
 
     Warns
     -----

@@ -186,6 +186,8 @@ def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if numeric and not telling:
         return None
+    if pd.api.types.is_object_dtype(values):
+        column = column.map(str, na_action="ignore")
     codes = pd.factorize(column)[0]
     n_groups = codes.max(initial=-1) + 1
     if not 1 < n_groups <= len(codes) / _FEWEST_IN_GROUP or (codes < 0).mean() > _MISSING:
@@ -195,6 +197,9 @@ def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:
 
 def report(tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix) -> None:
     """Log the degree and the edge lengths of a graph in one line."""
+    if not distances.nnz:
+        msg = "no spot has a neighbour: every slice has a single spot, or is one by mistake of library_key."
+        raise ValueError(msg)
     degree = np.diff(connectivities.indptr)
     slices = "" if tissue.library_key is None else f" in {len(tissue.slices)} slices"
     shared = _n_sharing_position(distances)

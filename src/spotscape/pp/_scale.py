@@ -14,7 +14,7 @@ from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.logging import logger
 from spotscape._core.provenance import changed, made_from
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
 from spotscape._core.rows import is_stored
 from spotscape._core.validation import looks_like_counts, require_key
@@ -55,7 +55,7 @@ def choose_scale(
     use_rep: str | None = None,
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.SCALE,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Choose how many neighbours of a spot say to which domain it belongs, without labels.
@@ -139,7 +139,7 @@ def stored_or_chosen_scale(
     entry = adata.uns.get(keys.SCALE)
     if isinstance(entry, Mapping) and "n_neighs" in entry and not changed(adata, entry):
         params = entry["params"]
-        if (params["spatial_key"], params["library_key"]) == (spatial_key, library_key):
+        if (params["spatial_key"], params.get("library_key")) == (spatial_key, library_key):
             logger.info("Using n_neighs=%d from `adata.uns['%s']`.", entry["n_neighs"], keys.SCALE)
             return int(entry["n_neighs"]), {}
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)

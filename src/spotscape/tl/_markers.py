@@ -99,7 +99,7 @@ def markers(
     reference
         Condition with which the others are compared. Default: the first category.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category.
+        Column of ``adata.obs`` with the slice of each spot.
     method
         ``"pseudobulk"``: moderated t-tests on log2 counts per million; domains are compared with the rest of the same
         slice (paired), conditions over slices; at least 2 slices each. ``"wilcoxon"``, ``"t-test"``,
@@ -134,7 +134,7 @@ def markers(
     KeyError
         If there is no such column, layer or graph.
     TypeError
-        If ``groups`` or ``condition`` names numbers, ``library_key`` is not categorical, or a number is not an integer.
+        If ``groups`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
         If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is no condition, counts
         are missing or given where logarithms are expected, expression is negative or not finite, or an argument has no

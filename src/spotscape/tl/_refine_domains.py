@@ -51,7 +51,7 @@ def refine_domains(
     neighbors_key
         Record of the spatial graph in ``uns``. Every edge is one vote, whatever its weight.
     library_key
-        Column of ``obs`` with the slice of each spot, dtype category. Default: the one that the graph was built with.
+        Column of ``obs`` with the slice of each spot. Default: the one that the graph was built with.
     n_passes
         How often they vote; it ends earlier once nothing changes. Default: 1, because each pass takes a little more
         from thin domains.
