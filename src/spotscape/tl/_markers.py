@@ -112,7 +112,12 @@ def markers(
     reference
         Condition with which the others are compared. Default: the first category.
     library_key
-        Column of ``adata.obs`` with the slice of each spot.
+        Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out, as the
+        encoders do.
+    donor_key
+        Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are no independent replicates:
+        their counts are added up, and donors are compared. Donors with both conditions are compared each with itself,
+        if there are two of them. ``None`` takes slices for independent.
     method
         ``"pseudobulk"``: moderated t-tests on log2 counts per million; domains are compared with the rest of the same
         slice (paired), conditions over slices; at least 2 slices each. ``"wilcoxon"``, ``"t-test"``,
