@@ -25,9 +25,8 @@ from spotscape.models._storage import save_model
 from spotscape.models._tiling import RegionReader, TilePlan, choose_batch_size
 from spotscape.nn.ensemble import LeadingAxes
 from spotscape.nn.graph import SpotGraph
-from spotscape.nn.integration import integrate
+from spotscape.nn.integration import integrate, place
 from spotscape.nn.layers import build_seeded, calibrate_batch_norm
-from spotscape.nn.placement import place
 from spotscape.nn.tiles import graph_tiles
 from spotscape.nn.trainer import Trainer
 
@@ -230,8 +229,7 @@ class GraphEncoder(ABC, Generic[C, N, F]):
         if slices is None or not self.config.integrate:
             return joined.float().cpu().numpy()
         slice_rows(slices, len(joined), joined.device)
-        seed = self.random_source.integer("integrate")
-        return integrate(joined.float().cpu().numpy(), np.asarray(slices), seed=seed, device=joined.device)
+        return integrate(joined.float().cpu().numpy(), np.asarray(slices), device=joined.device)
 
     @public
     def reconstruct(
@@ -392,7 +390,6 @@ class GraphEncoder(ABC, Generic[C, N, F]):
             self.reference.embedding,
             slices=slices,
             reference_slices=self.reference.slices,
-            seed=self.random_source.integer("place"),
             device=embedding.device,
         )
 

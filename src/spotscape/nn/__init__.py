@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from spotscape.nn.graph import SpotGraph
     from spotscape.nn.hybrid import hybrid_neighborhoods
     from spotscape.nn.imputation import SpotRegression
-    from spotscape.nn.integration import integrate
+    from spotscape.nn.integration import integrate, place
     from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
-    from spotscape.nn.matching import Matches, Votes, batch_offset, match, vote
+    from spotscape.nn.matching import Matches, Votes, batch_offset, match, nearest, vote
     from spotscape.nn.neighborhoods import Neighborhoods
     from spotscape.nn.objectives import (
         MaskedSpots,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
         scaling_loss,
         telescope_loss,
     )
-    from spotscape.nn.placement import nearest, place
     from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.smoothing import smooth
     from spotscape.nn.tiles import Region, graph_tiles
@@ -87,8 +86,8 @@ _HOME = {
     "integrate": "integration",
     "match": "matching",
     "most_similar": "similarity",
-    "nearest": "placement",
-    "place": "placement",
+    "nearest": "matching",
+    "place": "integration",
     "prototype_loss": "objectives",
     "random_view": "augment",
     "reconstruction_loss": "objectives",

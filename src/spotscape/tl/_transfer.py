@@ -14,8 +14,7 @@ from spotscape._core.groups import as_groups
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, require_positive_int
-from spotscape.nn.matching import vote
-from spotscape.nn.placement import nearest
+from spotscape.nn.matching import nearest, vote
 
 if TYPE_CHECKING:
     from anndata import AnnData
