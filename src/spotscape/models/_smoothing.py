@@ -10,7 +10,7 @@ import torch
 
 from spotscape._core.validation import require_positive_int
 from spotscape.models._reduction import Reduction, require_reduction
-from spotscape.nn.ensemble import LeadingAxes
+from spotscape.nn.pca import PCA
 from spotscape.nn.smoothing import smooth
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ class Smoothing:
         """The name that configurations of encoders give to it."""
         return self.n_comps
 
-    def apply(self, matrix: Any, graph: sparse.csr_array, n_hops: int, *, is_expression: bool, seed: int) -> np.ndarray:
+    def apply(self, matrix: Any, graph: sparse.csr_array, n_hops: int, *, is_expression: bool) -> np.ndarray:
         """Smoothed components, float32 ``(N, n_axes)``; a representation is smoothed as it is."""
         if not is_expression:
             return smooth(np.asarray(matrix, dtype=np.float32), graph, n_hops)
-        reduction = Reduction.fit(matrix, graph, self, seed=seed)
+        reduction = Reduction.fit(matrix, graph, self)
         values = matrix if reduction is None else reduction.project(matrix)
         smoothed = smooth(np.asarray(values, dtype=np.float32), graph, n_hops)
         if self.n_axes is None and self.whitening == 0:
             return smoothed
         tensors = [torch.from_numpy(smoothed)]
-        axes = LeadingAxes.of(tensors, self.n_axes or self.n_comps, whitening=self.whitening)
+        axes = PCA.of(tensors, self.n_axes or self.n_comps, whitening=self.whitening)
         return axes.project(tensors).numpy()

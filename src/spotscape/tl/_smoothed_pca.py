@@ -143,9 +143,7 @@ def smoothed_pca(
     source = RandomSource(random_state)
     options = Smoothing(n_comps, spatial_components, linear_scale, dispersion, clip, n_axes, whitening)
     is_expression = use_rep is None or use_rep == "X"
-    smoothed = options.apply(
-        tissue.matrix, tissue.graph, n_hops, is_expression=is_expression, seed=source.integer("pca")
-    )
+    smoothed = options.apply(tissue.matrix, tissue.graph, n_hops, is_expression=is_expression)
     params = {"n_hops": n_hops, **dataclasses.asdict(options), **tissue.params}
     summary = record(params, random_state=source.seed)
     return write_embedding(adata, smoothed, summary, key_added=key_added, built=tissue.built, copy=copy)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spotscape.nn.objectives._angles import EPS, closeness, directions, guarded_log
+from spotscape.nn.losses.cosine import EPS, cosine, guarded_log, l2_normalize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,43 +28,34 @@ def consistency_loss(online: Tensor, target: Tensor, negatives: Tensor, *, eps: 
     Parameters
     ----------
     online
-        Projected embeddings of the masked spots, ``(M, d)``; rows of any length.
+        Projected embeddings of the masked spots, ``(..., M, d)``; rows of any length.
     target
-        Embeddings of the same spots by the target encoder, ``(M, d)``; no gradient flows into them.
+        Embeddings of the same spots by the target encoder, ``(..., M, d)``; no gradient flows into them.
     negatives
         Rows of ``target`` that hold other spots, int64 ``(M, K)``, in each row distinct and not the row itself: see
-        :func:`draw_others`. The paper takes K = 2.
+        :func:`sample_negatives`. The paper takes K = 2; with K = 0 there is no second term.
     eps
         Value of either logarithm's argument below which it goes on as its tangent: ``(1 + cos) / 2`` in the first
         term, ``1 - ((1 + cos) / 2)²`` in the second.
 
     Returns
     -------
-    A scalar.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
+    The loss of each row, ``(..., M)``; the objective is its mean.
 
     Examples
     --------
     >>> import torch
     >>> from spotscape.nn import consistency_loss
     >>> spots = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    >>> round(consistency_loss(spots, spots, torch.tensor([[1], [0]])).item(), 4)
-    0.1438
+    >>> [round(value, 4) for value in consistency_loss(spots, spots, torch.tensor([[1], [0]])).tolist()]
+    [0.1438, 0.1438]
     """
-    if online.shape != target.shape:
-        msg = f"online has shape {tuple(online.shape)} and target {tuple(target.shape)}; they hold the same spots."
-        raise ValueError(msg)
-    if negatives.ndim != 2 or len(negatives) != len(online):
-        msg = f"negatives has shape {tuple(negatives.shape)}; expected ({len(online)}, K), some rows for each spot."
-        raise ValueError(msg)
-    online, target = directions(online), directions(target.detach())
-    positive = closeness(online, target)
-    negative = closeness(online[:, None], target[negatives])
-    attraction = -2 * guarded_log(positive, eps).mean()
+    online, target = l2_normalize(online), l2_normalize(target.detach())
+    attraction = -2 * guarded_log((1 + cosine(online, target)) / 2, eps)
+    if negatives.shape[1] == 0:
+        return attraction / 2
+    others = target[..., negatives.flatten(), :].unflatten(-2, negatives.shape)
+    closeness = (1 + cosine(online[..., :, None, :], others)) / 2
     # 1 - s² as a product keeps the digits where s is near 1.
-    repulsion = -guarded_log((1 - negative) * (1 + negative), eps).mean()
+    repulsion = -guarded_log((1 - closeness) * (1 + closeness), eps).mean(-1)
     return (attraction + repulsion) / 2

@@ -19,7 +19,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class LeadingAxes:
+class PCA:
     r"""Embeddings of :math:`m` encoders side by side, rotated onto their leading principal axes.
 
     Side by side and divided by :math:`\sqrt m`, squared distances between spots are the mean of those in the single
@@ -45,7 +45,7 @@ class LeadingAxes:
     scale: Tensor
 
     @classmethod
-    def of(cls, embeddings: Sequence[Tensor], n_axes: int, *, whitening: float = 0.0) -> Self:
+    def of(cls, embeddings: Sequence[Tensor] | Tensor, n_axes: int, *, whitening: float = 0.0) -> Self:
         """Fit to ``m`` embeddings of the same spots, each ``(N, d)``; there are at most ``m d`` axes."""
         joined = _side_by_side(embeddings)
         mean = joined.mean(0)
@@ -56,13 +56,13 @@ class LeadingAxes:
         largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
         return cls(mean, axes * largest.sign(), _scales(spread, whitening))
 
-    def project(self, embeddings: Sequence[Tensor]) -> Tensor:
+    def project(self, embeddings: Sequence[Tensor] | Tensor) -> Tensor:
         """Rotate ``m`` embeddings of the same spots, each ``(N, d)``, to one, float32 ``(N, n_axes)``."""
         rotated: Tensor = (_side_by_side(embeddings) - self.mean) @ self.axes * self.scale
         return rotated.float()
 
 
-def _side_by_side(embeddings: Sequence[Tensor]) -> Tensor:
+def _side_by_side(embeddings: Sequence[Tensor] | Tensor) -> Tensor:
     joined = torch.cat([embedding.double() for embedding in embeddings], dim=1)
     scaled: Tensor = joined / len(embeddings) ** 0.5
     return scaled

@@ -28,13 +28,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import embedding_bag, softplus
 
 from spotscape._core.validation import require_choice
 
 if TYPE_CHECKING:
-    from spotscape.nn.neighborhoods import Neighborhoods
+    from spotscape.nn.hybrid import Neighborhoods
 
 Pairing = Literal["row", "all"]
 
@@ -42,59 +42,45 @@ Pairing = Literal["row", "all"]
 _TILE_ENTRIES = 2**22
 
 
-class NeighborhoodContrast(nn.Module):
+def contrast_loss(
+    embeddings: Tensor,
+    neighborhoods: Neighborhoods,
+    negatives: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    pairing: Pairing = "row",
+) -> Tensor:
     """Contrast of spots with summaries of neighbourhoods by a bilinear discriminator.
 
     Parameters
     ----------
-    size
-        Width d of the embedding.
+    embeddings
+        Of all spots, ``(N, d)``.
+    neighborhoods
+        The M anchors and the positives of each.
+    negatives
+        For each anchor the row of another spot, int64 ``(M,)``: see :func:`sample_negatives`. The released code takes
+        the anchors themselves, shuffled.
+    weight, bias
+        Of the discriminator, ``(d, d)`` and a scalar.
+    pairing
+        ``"row"`` scores each anchor with its own summary; ``"all"`` each with every summary, as the released code
+        does and with its result, in quadratic time.
+
+    Returns
+    -------
+    The loss of each anchor, ``(M,)``; the objective is its mean. With ``pairing="all"`` they are all that mean.
     """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        self.bias = nn.Parameter(torch.zeros(()))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew (Glorot & Bengio 2010)."""
-        nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)
-
-    def forward(
-        self, embeddings: Tensor, neighborhoods: Neighborhoods, negatives: Tensor, *, pairing: Pairing = "row"
-    ) -> Tensor:
-        """The contrast, a scalar; zero, with a gradient of zero, where no spot has positives.
-
-        Parameters
-        ----------
-        embeddings
-            Of all spots, ``(N, d)``.
-        neighborhoods
-            The M anchors and the positives of each.
-        negatives
-            For each anchor the row of another spot, int64 ``(M,)``: see :func:`draw_others`. The released code takes
-            the anchors themselves, shuffled.
-        pairing
-            ``"row"`` scores each anchor with its own summary; ``"all"`` each with every summary, as the released code
-            does and with its result, in quadratic time.
-        """
-        require_choice(pairing, "pairing", ("row", "all"))
-        if negatives.shape != neighborhoods.anchors.shape:
-            found, expected = tuple(negatives.shape), (neighborhoods.n_anchors,)
-            msg = f"negatives has shape {found}; expected {expected}, one per anchor."
-            raise ValueError(msg)
-        if neighborhoods.n_anchors == 0:
-            return embeddings.sum() * 0
-        # h W s = h · (W s): all summaries meet the weights once.
-        projected = summaries(embeddings, neighborhoods) @ self.weight.T
-        anchors, others = embeddings[neighborhoods.anchors], embeddings[negatives]
-        if pairing == "all":
-            positives = _mean_over_pairs(anchors, projected, self.bias, -1)
-            return positives + _mean_over_pairs(others, projected, self.bias, 1)
-        positive, negative = ((rows * projected).sum(1) + self.bias for rows in (anchors, others))
-        return softplus(-positive).mean() + softplus(negative).mean()
+    require_choice(pairing, "pairing", ("row", "all"))
+    # h W s = h · (W s): all summaries meet the weights once.
+    projected = summaries(embeddings, neighborhoods) @ weight.T
+    anchors, others = embeddings[neighborhoods.anchors], embeddings[negatives]
+    if pairing == "all" and len(anchors):
+        level = _mean_over_pairs(anchors, projected, bias, -1) + _mean_over_pairs(others, projected, bias, 1)
+        return level.expand(len(anchors))
+    positive, negative = ((rows * projected).sum(1) + bias for rows in (anchors, others))
+    return softplus(-positive) + softplus(negative)
 
 
 def summaries(embeddings: Tensor, neighborhoods: Neighborhoods) -> Tensor:
