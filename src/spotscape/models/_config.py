@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, get_arg
 
 from spotscape._core.validation import require_choice, require_in_range, require_positive_int
 from spotscape.models._reduction import require_reduction
-from spotscape.nn.trainer import Schedule
+from spotscape.nn.adam import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

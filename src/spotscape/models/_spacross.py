@@ -32,7 +32,8 @@ from spotscape.nn.losses import (
 )
 from spotscape.nn.losses.contrast import Pairing
 from spotscape.nn.normalization import SpotNorm
-from spotscape.nn.trainer import LossOutput, Schedule
+from spotscape.nn.adam import Schedule
+from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -52,7 +52,7 @@ class WeightSource:
 
 def product(rows: Tensor, weight: Tensor, shift: Tensor | None = None) -> Tensor:
     """Batched ``rows @ weight + shift``: ``(V, B | 1, n, p)`` and ``(V | 1, B, p, d)`` to ``(V, B, n, d)``."""
-    sizes = torch.broadcast_shapes(rows.shape[:2], weight.shape[:2])
+    sizes = (max(rows.shape[0], weight.shape[0]), max(rows.shape[1], weight.shape[1]))
     left, right = (part.expand(*sizes, *part.shape[2:]).flatten(0, 1) for part in (rows, weight))
     if shift is None:
         return torch.bmm(left, right).view(*sizes, *left.shape[1:2], -1)
@@ -79,7 +79,7 @@ def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tenso
 def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
     """Scale the gradients of each encoder down to the norm ``most``; parameters are ``(B, ...)``."""
     gradients = [one.grad for one in parameters if one.grad is not None]
-    squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
+    squares = torch.stack([gradient.reshape(len(gradient), -1).square().sum(1) for gradient in gradients]).sum(0)
     factor = (most / (squares.sqrt() + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))

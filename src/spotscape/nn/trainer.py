@@ -12,6 +12,7 @@ from torch import Tensor, distributed, nn
 from tqdm.auto import tqdm
 
 from spotscape._core.logging import logger
+from spotscape.nn.adam import Adam, Schedule, rate
 from spotscape.nn.batches import in_group
 from spotscape.nn.blocks import clip_gradients
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 # How often the host looks at the loss: rarely enough that a GPU never waits for it.
 _CHECK_EVERY = 10
-
-Schedule = Literal["one_cycle", "constant"]
 
 
 @dataclass(frozen=True)
@@ -173,33 +172,22 @@ class _Run:
         self.module, self.plan, self.checkpoint = module, plan, checkpoint
         self.device = next(module.parameters()).device
         self.parameters = [one for one in module.parameters() if one.requires_grad]
-        self.optimizer = torch.optim.Adam(
-            self.parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=self.device.type in {"cpu", "cuda"}
-        )
-        self.scheduler: torch.optim.lr_scheduler.LRScheduler
-        if plan.schedule == "constant":
-            self.scheduler = torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
-        else:
-            self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, plan.lr, total_steps=max(plan.n_steps, 2), cycle_momentum=False
-            )
+        self.optimizer = Adam(self.parameters, plan.weight_decay)
         self.history: list[dict[str, Any]] = []
 
     def step(self, loss: Callable[[int], LossOutput], number: int) -> None:
         """One step of the optimizer."""
-        rate = self.optimizer.param_groups[0]["lr"]
+        lr = self.plan.lr * rate(self.plan.schedule, number, self.plan.n_steps)
         output = loss(number)
-        self.optimizer.zero_grad(set_to_none=True)
         # Encoders share no weight, so the gradient of the sum is that of each.
         output.total.sum().backward()
         if in_group():
             _average_gradients(self.parameters)
         if self.plan.max_grad_norm is not None:
             clip_gradients(self.parameters, self.plan.max_grad_norm)
-        self.optimizer.step()
-        self.scheduler.step()
+        self.optimizer.step(lr)
         parts = {"loss": output.total, **output.parts}
-        self.history.append({**{name: part.detach() for name, part in parts.items()}, "lr": rate})
+        self.history.append({**{name: part.detach() for name, part in parts.items()}, "lr": lr})
 
     def require_finite(self) -> float:
         """The loss of the last step, the mean over encoders."""
@@ -228,7 +216,6 @@ class _Run:
             {
                 "module": self.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
                 "history": history,
             }
         )
@@ -247,7 +234,6 @@ class _Run:
             raise ValueError(msg)
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
         values = {name: list(parts) for name, parts in state["history"].items()}
         self.history = [{name: parts[number] for name, parts in values.items()} for number in range(n_steps)]
         logger.info("Resuming from %s after %d steps.", self.checkpoint.path, n_steps)
