@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from markdown_tables import write_table
@@ -65,7 +66,8 @@ def main() -> None:
     if arguments.figure:
         adata = _embedded("dlpfc_151673", "spotscape", {}, 0, arguments.embeddings)
         sp.tl.trajectory(adata, root="WM", groups="domain", use_rep="X")
-        sp.pl.trajectory(adata).savefig(FIGURE, dpi=110)
+        sp.pl.trajectory(adata)
+        plt.savefig(FIGURE, dpi=110)
 
 
 def _is_done(tissue: str, embedding: str, seed: int) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from anndata import AnnData
@@ -70,7 +71,9 @@ def calls(adata: AnnData) -> dict[str, Callable[[], object]]:
     graph = "spatial_connectivities"
 
     def plot() -> None:
-        sp.pl.domains(adata, color="spotscape_domain").savefig("/dev/null", format="png")
+        sp.pl.domains(adata, "spotscape_domain")
+        plt.savefig("/dev/null", format="png")
+        plt.close()
 
     def found() -> tuple[object, object]:
         return adata.obs["layer"], adata.obs["spotscape_domain"]

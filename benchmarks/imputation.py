@@ -174,8 +174,7 @@ def imputed(adata: AnnData, *, genes: pd.Index, **options: Any) -> dict[str, np.
     found = {}
     for name, setting in settings.items():
         result = sp.tl.impute(adata, genes=list(genes), copy=True, **setting, **options)
-        values = result.obsm["imputed"] if "imputed" in result.obsm else result[:, genes].layers["imputed"]
-        found[name] = np.asarray(values)
+        found[name] = np.asarray(result.obsm["imputed"])
     return found
 
 

@@ -53,8 +53,8 @@ def test_five_lines_find_the_domains(adata: AnnData, key: str) -> None:
 
 
 def test_pictures(adata: AnnData, key: str) -> None:
-    assert len(sp.pl.domains(adata, color="spotscape_domain").axes) == 1
-    assert len(sp.pl.history(adata).axes) == len(adata.uns[key.removeprefix("X_")]["history"])
+    assert len(sp.pl.domains(adata, "spotscape_domain", return_fig=True).axes) == 1
+    assert len(sp.pl.history(adata, return_fig=True).axes) == len(adata.uns[key.removeprefix("X_")]["history"])
 
 
 def test_scanpy(adata: AnnData, key: str) -> None:
@@ -148,4 +148,4 @@ def test_several_slices_from_registration_to_matches(key: str, across: bool) -> 
     right = query["spotscape_match_label"].astype(str) == query["domain"].astype(str)
     # A third would be right by chance.
     assert right.mean() > 0.7
-    assert len(sp.pl.domains(stack, color="spotscape_domain", library_key="slice").axes) == 2
+    assert len(sp.pl.domains(stack, "spotscape_domain", library_key="slice", return_fig=True).axes) == 2

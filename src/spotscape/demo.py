@@ -11,9 +11,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-import pandas as pd
-from scipy.optimize import linear_sum_assignment
-
 import spotscape as sp
 
 if TYPE_CHECKING:
@@ -59,25 +56,14 @@ def scores(adata: AnnData) -> str:
     return "\n".join(lines)
 
 
-def share_colours(adata: AnnData) -> None:
-    """Give every found domain the colour of the true domain that it shares most spots with, one to one."""
-    sp.pl.domains(adata, color="domain")
-    colours = dict(zip(adata.obs["domain"].cat.categories, adata.uns["domain_colors"], strict=True))
-    for key in EMBEDDINGS.values():
-        shared = pd.crosstab(adata.obs[key], adata.obs["domain"])
-        found, true = linear_sum_assignment(shared.to_numpy(), maximize=True)
-        partner = dict(zip(shared.index[found], shared.columns[true], strict=True))
-        adata.uns[f"{key}_colors"] = [colours[partner[name]] for name in adata.obs[key].cat.categories]
-
-
 def save(adata: AnnData, folder: Path) -> tuple[Path, Path]:
     """Write the picture and the annotated data, and return where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     picture, data = folder / "domains.png", folder / "tissue.h5ad"
     columns = ["domain", *EMBEDDINGS.values()]
     titles = ["true domains", *(f"{key}, ARI {agreement(adata, key):.2f}" for key in EMBEDDINGS.values())]
-    share_colours(adata)
-    figure = cast("Figure", sp.pl.domains(adata, color=columns, title=titles))
+    sp.pl.match_colors(adata, list(EMBEDDINGS.values()), to="domain")
+    figure = cast("Figure", sp.pl.domains(adata, columns, title=titles, return_fig=True))
     figure.savefig(picture, dpi=150, bbox_inches="tight")
     adata.write_h5ad(data)
     return picture, data

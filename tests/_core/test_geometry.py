@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotscape._core.geometry import expected_degree, lattice, nearest_distances, radius_for, spot_spacing
+from spotscape._core.geometry import (
+    describe_layout,
+    expected_degree,
+    lattice,
+    nearest_distances,
+    radius_for,
+    spot_spacing,
+)
 
 HEXAGONS = np.array([[x + 0.5 * (y % 2), y * np.sqrt(3) / 2] for y in range(15) for x in range(15)])
 SQUARES = np.array([[x, y] for y in range(15) for x in range(15)], float)
@@ -49,3 +60,39 @@ def test_radius_for_six_gives_about_six() -> None:
     assert expected_degree(HEXAGONS, radius_for(HEXAGONS)) > 5
     assert radius_for(np.zeros((3, 2))) == np.inf
     assert expected_degree(SQUARES, 100) == len(SQUARES) - 1
+
+
+def _tissue(coords: np.ndarray, **slots: object) -> ad.AnnData:
+    obs = pd.DataFrame(index=[f"s{i}" for i in range(len(coords))])
+    return ad.AnnData(obs=obs.assign(**slots.pop("obs", {})), obsm={"spatial": coords}, **slots)
+
+
+@pytest.mark.parametrize(
+    ("coords", "obs", "factors", "platform", "spacing_um"),
+    [
+        (HEXAGONS * 137, {"array_row": 1, "array_col": 2}, None, "Visium", 100),
+        (HEXAGONS * 137, {}, {"spot_diameter_fullres": np.array([89.4]), "tissue_hires_scalef": 0.1}, "Visium", 100),
+        (HEXAGONS * 137, {}, None, None, None),
+        (SQUARES * 29.3, {}, {"bin_size_um": 8.0, "microns_per_pixel": 0.273}, "Visium HD", 8),
+        (SQUARES * 29.3, {}, {"bin_size_um": "8"}, None, None),
+        (np.random.default_rng(0).random((400, 2)) * 250, {"cell_area": 1.0, "nucleus_area": 1.0}, None, "Xenium", ...),
+        (np.random.default_rng(0).random((400, 2)), {"cell_area": 1.0, "nucleus_area": 1.0}, None, None, None),
+    ],
+)
+def test_layout_says_what_the_file_knows(
+    coords: np.ndarray, obs: dict[str, Any], factors: dict[str, Any] | None, platform: str | None, spacing_um: Any
+) -> None:
+    uns = {} if factors is None else {"spatial": {"is_single": True, "lib": {"scalefactors": factors}}}
+    layout = describe_layout(_tissue(coords, obs=obs, uns=uns))
+    assert layout.platform == platform
+    expected = layout.spacing if spacing_um is ... else spacing_um
+    assert layout.spacing_um == (None if expected is None else pytest.approx(expected))
+    assert ("µm" in str(layout)) == (platform is not None)
+
+
+def test_layout_is_that_of_most_slices() -> None:
+    coords = np.vstack([HEXAGONS * 100, SQUARES, HEXAGONS * 104])
+    adata = _tissue(coords, obs={"slice": np.repeat([1, 2, 10], 225)})
+    layout = describe_layout(adata, library_key="slice")
+    assert layout.kind == "hexagonal"
+    assert layout.spacing == pytest.approx(102)

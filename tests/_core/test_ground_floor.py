@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -98,6 +99,27 @@ def test_half_a_result_is_never_written(results: dict[str, dict[str, object]], m
     with pytest.raises(AssertionError, match=message):
         write(adata, results)
     assert "X_a" not in adata.obsm
+
+
+class _Interrupting(dict):  # type: ignore[type-arg]
+    """A record on which the user presses Ctrl-C while it is copied."""
+
+    def items(self) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_write_leaves_what_was_there() -> None:
+    adata = ad.AnnData(np.ones((3, 2), dtype=np.float32), obsm={"X_a": np.zeros((3, 1))})
+    adata.obs["old"] = [1, 2, 3]
+    results = {"obsm": {"X_a": np.ones((3, 1)), "X_b": np.ones((3, 1))}, "uns": {"a": _Interrupting()}}
+    with pytest.raises(KeyboardInterrupt):
+        write(adata, results, outdated=[("obs", "old")])
+    assert adata.obsm["X_a"].max() == 0
+    assert set(adata.obsm) == {"X_a"}
+    assert not adata.uns
+    write(adata, {"obsm": results["obsm"]}, outdated=[("obs", "old"), ("obs", "never")])
+    assert list(adata.obs) == []
+    assert set(adata.obsm) == {"X_a", "X_b"}
 
 
 class TestDevice:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -77,7 +79,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("SPOTSCAPE_DATA", raising=False)
-    monkeypatch.setattr(_download, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _: None))
     with sp.settings.override(datasetdir=tmp_path / "cache", progress_bar=False):
         yield tmp_path / "cache"
 
@@ -154,7 +156,7 @@ def test_a_changed_cached_file_is_not_used_when_the_server_is_gone(cache: Path) 
         pytest.raises(ConnectionError, match="could not be downloaded"),
     ):
         fetch("http://127.0.0.1:1/a.bin", "a.bin", sha256=SHA256)
-    assert files_below(cache) == []
+    assert (cache / "a.bin").read_bytes() == CONTENT[:100], "what was there stays until there is something better"
 
 
 def test_records_an_unknown_checksum_at_the_first_download(server: Server, cache: Path) -> None:
@@ -175,7 +177,91 @@ def test_holds_later_downloads_to_the_recorded_checksum(server: Server, cache: P
         pytest.raises(ValueError, match="gave something else than the expected file"),
     ):
         fetch(f"{server.url}/a.bin", "a.bin")
-    assert files_below(cache) == ["a.bin.sha256"]
+    assert path.read_bytes() == b"damaged"
+    assert (cache / "a.bin.sha256").read_text().strip() == SHA256
+
+
+@pytest.mark.parametrize("record", [b"", b"\xff\x00", b"0" * 64, SHA256[:40].encode()])
+def test_a_damaged_record_costs_no_good_file(server: Server, cache: Path, record: bytes) -> None:
+    server.files["a.bin"] = CONTENT
+    path = fetch(f"{server.url}/a.bin", "a.bin")
+    (cache / "a.bin.sha256").write_bytes(record)
+    if record == b"0" * 64:
+        with pytest.warns(UserWarning, match="has another checksum"):
+            fetch(f"{server.url}/a.bin", "a.bin")
+    fetch(f"{server.url}/a.bin", "a.bin")
+    assert path.read_bytes() == CONTENT
+    assert (cache / "a.bin.sha256").read_text().strip() == SHA256
+    assert len(server.requests) == 1 + (record == b"0" * 64)
+
+
+def test_a_recorded_file_that_cannot_be_read_is_replaced(server: Server, cache: Path) -> None:
+    """As an earlier version, which looked less closely, may have left it."""
+    server.files["a.bin"] = b"not a table"
+    fetch(f"{server.url}/a.bin", "a.bin")
+
+    def read_table(path: Path) -> None:
+        if path.read_bytes() != CONTENT:
+            raise ValueError
+
+    server.files["a.bin"] = CONTENT
+    with pytest.warns(UserWarning, match="cannot be read"):
+        path = fetch(f"{server.url}/a.bin", "a.bin", try_reading=read_table)
+    assert path.read_bytes() == CONTENT
+    assert (cache / "a.bin.sha256").read_text().strip() == SHA256
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MOST_BYTES", 1000), ("_MOST_SECONDS", -1.0)])
+def test_a_download_without_end_is_broken_off(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
+    server.files["a.bin"] = CONTENT
+    monkeypatch.setattr(_download, limit, value)
+    with pytest.raises(ConnectionError, match=r"broken off after .* bytes: it is too large or too slow"):
+        fetch(f"{server.url}/a.bin", "a.bin", sha256=SHA256)
+    assert files_below(cache) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "external", "virtual"])
+def test_a_file_that_points_to_others_is_refused(dlpfc_server: Server, tmp_path: Path, kind: str) -> None:
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["data"] = np.ones(7, dtype=np.int32)
+    with h5py.File(tmp_path / "counts.h5", "r+") as file:
+        del file["matrix/data"]
+        if kind == "link":
+            file["matrix/data"] = h5py.ExternalLink(str(secret), "data")
+        elif kind == "external":
+            file.create_dataset("matrix/data", (7,), np.int32, external=[(str(secret), 0, 28)])
+        else:
+            layout = h5py.VirtualLayout((7,), np.int32)
+            layout[:] = h5py.VirtualSource(str(secret), "data", shape=(7,))
+            file.create_virtual_dataset("matrix/data", layout)
+    dlpfc_server.files["h5/151507_filtered_feature_bc_matrix.h5"] = (tmp_path / "counts.h5").read_bytes()
+    with pytest.raises(ValueError, match=r"not a 10x HDF5 file of counts: .*another file"):
+        dlpfc("151507")
+
+
+def _damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    path.write_bytes({"empty": b"", "garbage": b"\x89HDF" + CONTENT, "cut": content[: len(content) // 2]}[how])
+
+
+@pytest.mark.parametrize("how", ["empty", "garbage", "cut", "another tissue", "another slice"])
+@pytest.mark.parametrize("name", ["dlpfc_151673.h5ad", "dlpfc_donor3.h5ad", "starmap_visual_cortex.h5ad"])
+def test_a_wrong_file_in_the_data_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
+) -> None:
+    adata = ad.AnnData(sparse.csr_matrix(np.ones((4, 2), dtype=np.float32)), obsm={"spatial": np.eye(4)[:, :2]})
+    adata.obs["slice"] = pd.Categorical(["151674" if how == "another slice" else "A1"] * 4)
+    adata.obs["domain"] = adata.obs["domain_banksy"] = pd.Categorical(["tumour", "stroma", "Layer_1", None])
+    adata.write_h5ad(tmp_path / name)
+    if how in ("empty", "garbage", "cut"):
+        _damage(tmp_path / name, how)
+    monkeypatch.setenv("SPOTSCAPE_DATA", str(tmp_path))
+    load = starmap if "starmap" in name else partial(dlpfc, "151673" if "151673" in name else "151675")
+    with pytest.raises(ValueError, match=f"{name} is not the expected file .*SPOTSCAPE_DATA names"):
+        load()
 
 
 def test_a_first_download_that_cannot_be_read_leaves_nothing_behind(server: Server, cache: Path) -> None:
@@ -341,12 +427,24 @@ def test_dlpfc_refuses_a_slice_twice() -> None:
         ("10X/151507/tissue_positions_list.txt", b"a,b\n1,2\n", "a table with 2 instead of the columns"),
         ("10X/barcode_level_layer_map.tsv", b"AAAC-1\t151507\tL9\n", r"unknown layers \['L9'\]"),
         ("10X/151507/tissue_positions_list.txt", positions(BARCODES[1:]), "1 spots of slice 151507 have no position"),
+        ("10X/151507/tissue_positions_list.txt", b"", "no table of text"),
+        (
+            "10X/151507/tissue_positions_list.txt",
+            positions(BARCODES).replace(b"201", b"x"),
+            "'pxl_col' holds '.*' where whole numbers are expected",
+        ),
+        (
+            "10X/151507/tissue_positions_list.txt",
+            positions([*BARCODES, "GGGG-1"]),
+            "its 6 spots under tissue are not the 5 of slice 151507",
+        ),
     ],
 )
 def test_dlpfc_refuses_other_files(dlpfc_server: Server, name: str, content: bytes, message: str) -> None:
     dlpfc_server.files[name] = content
     with pytest.raises(ValueError, match=message):
         dlpfc("151507")
+    assert not any(name.endswith(".new") for name in files_below(sp.settings.datasetdir))
 
 
 def test_dlpfc_reads_one_slice_of_the_prepared_file(
@@ -398,7 +496,7 @@ def test_starmap_joins_counts_and_annotation(starmap_server: Server, tmp_path: P
 
 
 def test_starmap_is_read_from_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = ad.AnnData(sparse.csr_matrix(np.ones((3, 2), dtype=np.float32)))
+    prepared = ad.AnnData(sparse.csr_matrix(np.ones((3, 2), dtype=np.float32)), obsm={"spatial": np.eye(3)[:, :2]})
     prepared.obs["domain"] = pd.Categorical(["CC", "L1", None])
     prepared.obs["domain_banksy"] = pd.Categorical(["cc", "L1", "L2/3"])
     prepared.write_h5ad(tmp_path / "starmap_visual_cortex.h5ad")

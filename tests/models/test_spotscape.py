@@ -373,7 +373,7 @@ class TestPresets:
         assert SpotscapeConfig.of_preset("paper") == SpotscapeConfig.paper()
         assert SpotscapeConfig.of_preset("paper", several_slices=True) == SpotscapeConfig.paper(lr=5e-4)
 
-    @pytest.mark.parametrize("preset", ["released", "Paper", None])
+    @pytest.mark.parametrize("preset", ["released", "Paper"])
     def test_no_other_is_known(self, preset: Any) -> None:
         with pytest.raises(ValueError, match=rf"preset={preset!r} is not one of \['default', 'paper'\]"):
             SpotscapeConfig.of_preset(preset)

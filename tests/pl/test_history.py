@@ -21,7 +21,7 @@ CURVES = {
 def test_a_panel_for_every_curve(source: str) -> None:
     adata = ad.AnnData(np.ones((2, 2)), uns={"mine": {"history": CURVES, "params": {}}})
     given = {"adata": adata, "record": adata.uns["mine"], "curves": CURVES}[source]
-    figure = sp.pl.history(given, key="mine")
+    figure = sp.pl.history(given, key="mine", return_fig=True)
     assert [ax.get_title() for ax in figure.axes] == list(CURVES)
     for ax, values in zip(figure.axes, CURVES.values(), strict=True):
         (line,) = ax.lines
@@ -31,13 +31,13 @@ def test_a_panel_for_every_curve(source: str) -> None:
 
 
 def test_scales_follow_the_curves() -> None:
-    figure = sp.pl.history({**CURVES, "broken": [np.nan, np.nan]})
+    figure = sp.pl.history({**CURVES, "broken": [np.nan, np.nan]}, return_fig=True)
     assert [ax.get_yscale() for ax in figure.axes] == ["log", "linear", "linear", "linear"]
     figure.canvas.draw()
 
 
 def test_rows_of_four() -> None:
-    figure = sp.pl.history({f"loss {i}": [1, 2] for i in range(6)}, figsize=(5, 4), dpi=40)
+    figure = sp.pl.history({f"loss {i}": [1, 2] for i in range(6)}, figsize=(5, 4), dpi=40, return_fig=True)
     assert len(figure.axes) == 6
     assert figure.axes[0].get_gridspec().get_geometry() == (2, 4)
     assert tuple(figure.get_size_inches()) == (5, 4)
@@ -46,7 +46,7 @@ def test_rows_of_four() -> None:
 def test_five_panels_share_a_row() -> None:
     """Three losses, their sum and the rate: what SpaCross leaves."""
     rate = np.full(50, 1e-3)
-    figure = sp.pl.history({**CURVES, "contrast": np.linspace(2, 1, 50), "lr": rate})
+    figure = sp.pl.history({**CURVES, "contrast": np.linspace(2, 1, 50), "lr": rate}, return_fig=True)
     assert figure.axes[0].get_gridspec().get_geometry() == (1, 5)
     assert figure.axes[-1].get_title() == "learning rate"
     assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == ["0.001"]
@@ -55,20 +55,20 @@ def test_five_panels_share_a_row() -> None:
 @pytest.mark.parametrize("encoder", ["spotscape", "spacross"])
 def test_the_encoder_that_was_run_need_not_be_named(encoder: str) -> None:
     adata = ad.AnnData(np.ones((2, 2)), uns={encoder: {"history": CURVES}, "prepare": {}})
-    assert len(sp.pl.history(adata).axes) == 3
+    assert len(sp.pl.history(adata, return_fig=True).axes) == 3
     adata.uns["spotscape"] = adata.uns["spacross"] = adata.uns[encoder]
     with pytest.raises(ValueError, match=r"adata\.uns has 'spotscape' and 'spacross'; name one: key='spotscape'"):
-        sp.pl.history(adata)
-    assert len(sp.pl.history(adata, key="spacross").axes) == 3
+        sp.pl.history(adata, return_fig=True)
+    assert len(sp.pl.history(adata, key="spacross", return_fig=True).axes) == 3
 
 
 def test_errors() -> None:
     adata = ad.AnnData(np.ones((2, 2)), uns={"other": {"params": {}}})
     with pytest.raises(KeyError, match=r"'spotscape' not found in adata\.uns, which has: 'other'"):
-        sp.pl.history(adata)
+        sp.pl.history(adata, return_fig=True)
     with pytest.raises(KeyError, match=r"'history' not found in adata.uns\['other'\], which has: 'params'"):
-        sp.pl.history(adata, key="other")
+        sp.pl.history(adata, key="other", return_fig=True)
     with pytest.raises(ValueError, match="the history holds no curves"):
-        sp.pl.history({"history": {}})
+        sp.pl.history({"history": {}}, return_fig=True)
     with pytest.raises(ValueError, match=r"curve 'loss' of the history has shape \(2, 2\)"):
         sp.pl.history({"loss": np.ones((2, 2))})

@@ -26,7 +26,7 @@ def adata() -> ad.AnnData:
 
 
 def test_both_curves_and_the_number_chosen(adata: ad.AnnData) -> None:
-    figure = sp.pl.n_domains(adata, figsize=(6, 2), dpi=50)
+    figure = sp.pl.n_domains(adata, figsize=(6, 2), dpi=50, return_fig=True)
     curve = adata.uns["n_domains"]["curve"]
     for ax, expected in zip(figure.axes, (curve["mean"], curve["bic"] - 490), strict=True):
         mark, line, point = ax.lines
@@ -45,7 +45,7 @@ def test_both_curves_and_the_number_chosen(adata: ad.AnnData) -> None:
 
 def test_stability_below_zero_is_not_cut_off(adata: ad.AnnData) -> None:
     adata.uns["n_domains"]["curve"]["mean"][0] = -0.1
-    assert sp.pl.n_domains(adata).axes[0].get_ylim()[0] == pytest.approx(-0.3)
+    assert sp.pl.n_domains(adata, return_fig=True).axes[0].get_ylim()[0] == pytest.approx(-0.3)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def registered() -> AnnData:
 
 
 def test_before_and_after_with_every_spot(registered: AnnData) -> None:
-    figure = sp.pl.registration(registered, library_key="slice")
+    figure = sp.pl.registration(registered, library_key="slice", return_fig=True)
     assert isinstance(figure, Figure)
     assert [ax.get_title() for ax in figure.axes] == ["before", "after"]
     for ax, key in zip(figure.axes, ("spatial", "spatial_aligned"), strict=True):
@@ -33,7 +33,7 @@ def test_before_and_after_with_every_spot(registered: AnnData) -> None:
 
 def test_colours_belong_to_slices(registered: AnnData) -> None:
     palette = {"slice_1": "#112233", "slice_2": "#445566"}
-    figure = sp.pl.registration(registered, library_key="slice", palette=palette, alpha=0.5)
+    figure = sp.pl.registration(registered, library_key="slice", palette=palette, alpha=0.5, return_fig=True)
     tiles = figure.axes[1].collections[0]
     drawn = {tuple(xy): to_hex(c) for xy, c in zip(tiles.get_offsets().round(3), tiles.get_facecolors(), strict=True)}
     for name, color in palette.items():
@@ -44,26 +44,29 @@ def test_colours_belong_to_slices(registered: AnnData) -> None:
 
 
 def test_the_caption_says_the_rmse(registered: AnnData) -> None:
-    figure = sp.pl.registration(registered, library_key="slice")
+    figure = sp.pl.registration(registered, library_key="slice", return_fig=True)
     rmse = registered.uns["spatial_aligned"]["rmse"][1]
     assert any(text.get_text().startswith(f"RMSE {rmse:.3g}") for text in figure.axes[1].texts)
 
 
 def test_y_points_down_unless_told(registered: AnnData) -> None:
-    down, up = (sp.pl.registration(registered, library_key="slice", invert_y=flag).axes[0] for flag in (True, False))
+    down, up = (
+        sp.pl.registration(registered, library_key="slice", invert_y=flag, return_fig=True).axes[0]
+        for flag in (True, False)
+    )
     assert down.yaxis_inverted()
     assert not up.yaxis_inverted()
 
 
 def test_nothing_is_written(registered: AnnData) -> None:
     before = set(registered.uns)
-    sp.pl.registration(registered, library_key="slice")
+    sp.pl.registration(registered, library_key="slice", return_fig=True)
     assert set(registered.uns) == before
 
 
 def test_many_spots_are_rasterised(registered: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spotscape.pl._sheet.RASTER_ABOVE", 100)
-    assert sp.pl.registration(registered, library_key="slice").axes[0].collections[0].get_rasterized()
+    assert sp.pl.registration(registered, library_key="slice", return_fig=True).axes[0].collections[0].get_rasterized()
 
 
 @pytest.mark.parametrize(
@@ -71,18 +74,18 @@ def test_many_spots_are_rasterised(registered: AnnData, monkeypatch: pytest.Monk
     [
         ({"library_key": "slice", "key": "nothing"}, KeyError, "Call sp.pp.register_slices"),
         ({"library_key": "sample"}, KeyError, "'sample' not found in adata.obs"),
-        ({"library_key": "slice", "size": 0}, ValueError, "size=0 must be positive"),
+        ({"library_key": "slice", "size": 0}, ValueError, "size=0 lies outside"),
         ({"library_key": "slice", "alpha": 2}, ValueError, "alpha=2 lies outside"),
         ({"library_key": "slice", "spatial_key": "pixels"}, KeyError, "'pixels' not found in adata.obsm"),
     ],
 )
 def test_refuses(registered: AnnData, arguments: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        sp.pl.registration(registered, **arguments)
+        sp.pl.registration(registered, **arguments, return_fig=True)
 
 
 def test_coordinates_that_were_lost(registered: AnnData) -> None:
     adata = registered.copy()
     del adata.obsm["spatial_aligned"]
     with pytest.raises(KeyError, match=r"'spatial_aligned' not found in adata\.obsm"):
-        sp.pl.registration(adata, library_key="slice")
+        sp.pl.registration(adata, library_key="slice", return_fig=True)

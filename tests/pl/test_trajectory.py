@@ -35,25 +35,35 @@ def lines(ax: Any) -> Any:
     return [collection for collection in ax.collections if isinstance(collection, LineCollection)]
 
 
-def test_domains_are_numbered_in_order_where_they_lie(adata: ad.AnnData) -> None:
-    time, route = sp.pl.trajectory(adata).axes
+def test_domains_stand_where_they_lie_under_their_own_names(adata: ad.AnnData) -> None:
+    time, route = sp.pl.trajectory(adata, return_fig=True).axes
     assert [ax.get_title() for ax in (time, route)] == ["pseudotime", "spotscape_domain"]
     places = {text.get_text(): text.xy for text in route.texts}
-    assert set(places) == {"1", "2", "3"}
-    for number, (x, y) in places.items():
-        assert (int(number) - 1) * 10 <= x < int(number) * 10
-        assert y == pytest.approx(4.5, abs=1)
+    assert set(places) == {"a", "b", "c"}
+    for name, (x, _) in places.items():
+        stripe = "cba".index(name)
+        assert stripe * 10 <= x < stripe * 10 + 10
     assert [text.get_text() for text in route.get_legend().get_texts()] == ["c", "b", "a"]
+    assert adata.uns["spotscape_domain_colors"][0] == route.get_legend().legend_handles[2].get_color()
+
+
+def test_domains_named_by_integers_and_an_empty_one(adata: ad.AnnData) -> None:
+    named = {"a": 1, "b": 2, "c": 3}
+    adata.obs["spotscape_domain"] = adata.obs["spotscape_domain"].cat.rename_categories(named).cat.add_categories([9])
+    record = adata.uns["spotscape_pseudotime"]
+    record |= {"groups": np.array([1, 2, 3]), "order": np.array([3, 2, 1])}
+    route = sp.pl.trajectory(adata, return_fig=True).axes[1]
+    assert {text.get_text() for text in route.texts} == {"1", "2", "3"}
 
 
 @pytest.mark.parametrize(("least", "n_lines"), [(0.0, 3), (0.05, 2), (0.5, 1), (1.0, 0)])
 def test_connections_above_the_limit_are_shown(adata: ad.AnnData, least: float, n_lines: int) -> None:
-    route = sp.pl.trajectory(adata, min_connectivity=least).axes[1]
+    route = sp.pl.trajectory(adata, min_connectivity=least, return_fig=True).axes[1]
     assert len(lines(route)[-1].get_segments()) == n_lines
 
 
 def test_the_tree_is_dark_and_strong_connections_wide(adata: ad.AnnData) -> None:
-    drawn = lines(sp.pl.trajectory(adata).axes[1])[-1]
+    drawn = lines(sp.pl.trajectory(adata, return_fig=True).axes[1])[-1]
     weak, strong = drawn.get_linewidths()
     assert weak < strong
     light, dark = drawn.get_colors()[:, 0]
@@ -61,17 +71,17 @@ def test_the_tree_is_dark_and_strong_connections_wide(adata: ad.AnnData) -> None
 
 
 def test_a_row_for_pseudotime_and_one_for_the_graph_of_every_slice(adata: ad.AnnData) -> None:
-    figure = sp.pl.trajectory(adata, library_key="slice")
+    figure = sp.pl.trajectory(adata, library_key="slice", return_fig=True)
     assert [ax.get_title() for ax in figure.axes] == ["s1", "s2", "s1", "s2"]
-    assert [len(ax.texts) for ax in figure.axes] == [0, 0, 3, 3]
+    assert [len(ax.texts) for ax in figure.axes] == [1, 0, 4, 3]
     figure.canvas.draw()
 
 
-def test_a_domain_that_is_not_reached_has_no_number(adata: ad.AnnData) -> None:
+def test_a_domain_that_is_not_reached_comes_last(adata: ad.AnnData) -> None:
     adata.uns["spotscape_pseudotime"]["order"] = ["c", "b"]
     adata.obs.loc[adata.obs["spotscape_domain"] == "a", "spotscape_pseudotime"] = np.nan
-    route = sp.pl.trajectory(adata).axes[1]
-    assert {text.get_text() for text in route.texts} == {"1", "2"}
+    route = sp.pl.trajectory(adata, return_fig=True).axes[1]
+    assert [text.get_text() for text in route.get_legend().get_texts()] == ["c", "b", "a"]
     assert len(route.lines) == 3
 
 
@@ -79,14 +89,14 @@ def test_nodes_do_not_lie_on_each_other(adata: ad.AnnData) -> None:
     # Rings around one centre.
     ring = np.hypot(*(GRID - [14.5, 4.5]).T)
     adata.obs["spotscape_domain"] = pd.Categorical.from_codes(np.digitize(ring, [3, 7]), ["a", "b", "c"])
-    places = np.array([text.xy for text in sp.pl.trajectory(adata).axes[1].texts])
+    places = np.array([text.xy for text in sp.pl.trajectory(adata, return_fig=True).axes[1].texts])
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)[np.triu_indices(3, 1)]
     assert (apart >= 0.09 * 29).all()
 
 
 def test_a_domain_that_is_gone_from_a_subset_is_not_drawn(adata: ad.AnnData) -> None:
     part = adata[adata.obs["spotscape_domain"] != "b"].copy()
-    figure = sp.pl.trajectory(part)
+    figure = sp.pl.trajectory(part, return_fig=True)
     assert len(figure.axes[1].lines) == 2
     figure.canvas.draw()
 
@@ -97,20 +107,20 @@ def test_a_domain_that_is_gone_from_a_subset_is_not_drawn(adata: ad.AnnData) -> 
         ({"key": "nothing"}, KeyError, r"'nothing' not found in adata.uns.*sp.tl.trajectory"),
         ({"key": "other"}, KeyError, "is not a record of a trajectory"),
         ({"min_connectivity": 2}, ValueError, r"min_connectivity=2 lies outside \[0, 1\]"),
-        ({"size": 0}, ValueError, "size=0 must be positive"),
+        ({"size": 0}, ValueError, "size=0 lies outside"),
         ({"ncols": 0}, ValueError, "ncols=0 must be at least 1"),
         ({"spatial_key": "none"}, KeyError, "'none' not found in adata.obsm"),
-        ({"library_key": "spotscape_pseudotime"}, TypeError, "expected category"),
+        ({"library_key": "spotscape_pseudotime"}, TypeError, "expected the name of a slice"),
     ],
 )
 def test_errors(adata: ad.AnnData, arguments: dict[str, Any], error: type[Exception], match: str) -> None:
     adata.uns["other"] = {}
     adata.obs["other"] = 0.0
     with pytest.raises(error, match=match):
-        sp.pl.trajectory(adata, **arguments)
+        sp.pl.trajectory(adata, **arguments, return_fig=True)
 
 
 def test_other_domains_than_those_of_the_trajectory(adata: ad.AnnData) -> None:
     adata.obs["spotscape_domain"] = adata.obs["spotscape_domain"].cat.rename_categories({"a": "z"})
     with pytest.raises(ValueError, match="other domains than the trajectory"):
-        sp.pl.trajectory(adata)
+        sp.pl.trajectory(adata, return_fig=True)

@@ -310,10 +310,10 @@ class TestErrors:
             build(adata)
 
     def test_both(self, adata: ad.AnnData) -> None:
-        with pytest.raises(ValueError, match=r"slice_gap=1 and z_key='z' both say"):
+        with pytest.raises(ValueError, match=r"slice_gap=1.0 and z_key='z' both say"):
             build(adata, slice_gap=1, z_key="z")
         adata.obsm["spatial_aligned"] = np.column_stack([adata.obsm["spatial_aligned"], adata.obs["z"]])
-        with pytest.raises(ValueError, match=r"slice_gap=1 and the third coordinate of 'spatial_aligned' both say"):
+        with pytest.raises(ValueError, match=r"slice_gap=1.0 and the third coordinate of 'spatial_aligned' both say"):
             build(adata, slice_gap=1)
         with pytest.raises(ValueError, match=r"has a third coordinate already; leave z_key='z' out"):
             build(adata, z_key="z")
@@ -329,7 +329,7 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"adata.obs\['flat'\] is 7 for all spots, so all slices lie on one plane"):
             build(adata, z_key="flat")
         adata.obsm["spatial_aligned"] = np.column_stack([adata.obsm["spatial_aligned"], np.zeros(125)])
-        with pytest.raises(ValueError, match=r"adata.obsm\['spatial_aligned'\]\[:, 2\] is 0 for all spots"):
+        with pytest.raises(ValueError, match="neither slice_gap nor z_key is given"):
             build(adata)
 
     def test_two_slices_at_one_level(self, adata: ad.AnnData) -> None:
@@ -339,7 +339,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("gap", [0, -1.0, np.nan, np.inf, [1, 0]])
     def test_gap_that_is_none(self, adata: ad.AnnData, gap: Any) -> None:
-        with pytest.raises(ValueError, match=r"slice_gap=.* lies outside \(0, inf\)"):
+        with pytest.raises(ValueError, match=r"slice_gap.*=.* lies outside \(0, inf\)"):
             build(adata, slice_gap=gap)
 
     def test_gap_of_a_wrong_kind(self, adata: ad.AnnData) -> None:

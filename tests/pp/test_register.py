@@ -247,10 +247,6 @@ def not_finite(adata: ad.AnnData) -> None:
     adata.obsm["spatial"][5, 0] = np.nan
 
 
-def not_categorical(adata: ad.AnnData) -> None:
-    adata.obs["slice"] = adata.obs["slice"].astype(str)
-
-
 def nothing(adata: ad.AnnData) -> None:
     pass
 
@@ -270,7 +266,6 @@ def constant_labels(adata: ad.AnnData) -> None:
         (two_spots, {}, ValueError, r"slice 'few' has spots at 2 position\(s\).*Remove the slice"),
         (on_a_line, {}, ValueError, "slice 'b' lie on one line"),
         (not_finite, {}, ValueError, "NaN or infinite coordinates"),
-        (not_categorical, {}, TypeError, "expected category"),
         (nothing, {"library_key": "sample"}, KeyError, "'sample' not found in adata.obs"),
         (nothing, {"library_key": None}, ValueError, "library_key is None"),
         (nothing, {"spatial_key": "pixels"}, KeyError, "'pixels' not found in adata.obsm"),

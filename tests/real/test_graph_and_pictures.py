@@ -59,6 +59,6 @@ def test_prepares_and_draws(tissue: tuple[str, ad.AnnData]) -> None:
     assert adata.var["highly_variable"].sum() == n_top_genes
     assert adata.uns["prepare"]["span"] == 0.3
     assert np.isfinite(adata.X.data).all()
-    figure = sp.pl.domains(adata, color=adata.var_names[0], library_key="slice")
+    figure = sp.pl.domains(adata, adata.var_names[0], library_key="slice", return_fig=True)
     assert len(figure.axes) == adata.obs["slice"].nunique()
     figure.canvas.draw()

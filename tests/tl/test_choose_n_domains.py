@@ -156,5 +156,5 @@ def test_embeddings_of_both_encoders() -> None:
     adata.obsm["X_spotscape"] = adata.obsm["X_spacross"] = np.random.default_rng(0).normal(size=(60, 3))
     with pytest.raises(ValueError, match="has 'X_spotscape' and 'X_spacross'; name one: use_rep='X_spotscape'"):
         sp.tl.choose_n_domains(adata)
-    with pytest.raises(TypeError, match="adata must be an AnnData, not int"):
+    with pytest.raises(TypeError, match="adata must be an AnnData, not 3"):
         sp.tl.choose_n_domains(3)  # type: ignore[arg-type]

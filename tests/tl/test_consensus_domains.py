@@ -37,13 +37,13 @@ def blobs() -> ad.AnnData:
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_written(blobs: ad.AnnData, method: str) -> None:
     assert sp.tl.consensus_domains(blobs, n_domains=3, use_reps=KEYS, method=method) is None
-    column, confidence = blobs.obs["spotscape_domain"], blobs.obs["spotscape_domain_confidence"]
+    column, confidence = blobs.obs["consensus_domain"], blobs.obs["consensus_domain_confidence"]
     assert [*column.cat.categories] == ["0", "1", "2"]
     assert adjusted_rand_score(column, blobs.obs["truth"]) == 1
     assert confidence.dtype == np.float32
     assert confidence.iloc[0] == pytest.approx(2 / 3)
     assert (confidence.iloc[1:] == 1).all()
-    entry = blobs.uns["spotscape_domain"]
+    entry = blobs.uns["consensus_domain"]
     assert entry["params"] == {"n_domains": 3, "use_reps": KEYS, "method": method, "random_state": 0}
     assert entry["mean_confidence"] == pytest.approx(confidence.mean())
     clusterers = ["kmeans", "gmm"] if method == "both" else [method]
@@ -55,8 +55,8 @@ def test_what_is_written(blobs: ad.AnnData, method: str) -> None:
 @pytest.mark.parametrize("n_domains", [2, 7])
 def test_exactly_as_many_domains_as_asked_for(blobs: ad.AnnData, method: str, n_domains: int) -> None:
     sp.tl.consensus_domains(blobs, n_domains=n_domains, use_reps=KEYS, method=method)
-    assert (blobs.obs["spotscape_domain"].value_counts() > 0).all()
-    assert len(blobs.obs["spotscape_domain"].cat.categories) == n_domains
+    assert (blobs.obs["consensus_domain"].value_counts() > 0).all()
+    assert len(blobs.obs["consensus_domain"].cat.categories) == n_domains
 
 
 def test_nothing_else_is_touched_and_copy(blobs: ad.AnnData, global_state_untouched: Callable[[], object]) -> None:
@@ -65,7 +65,7 @@ def test_nothing_else_is_touched_and_copy(blobs: ad.AnnData, global_state_untouc
         other = sp.tl.consensus_domains(blobs, n_domains=3, use_reps=KEYS, copy=True)
     pd.testing.assert_frame_equal(blobs.obs, before.obs)
     assert not blobs.uns
-    assert {*other.obs} == {"truth", "spotscape_domain", "spotscape_domain_confidence"}
+    assert {*other.obs} == {"truth", "consensus_domain", "consensus_domain_confidence"}
     again = sp.tl.consensus_domains(blobs, n_domains=3, use_reps=KEYS, copy=True)
     pd.testing.assert_frame_equal(other.obs, again.obs)
 
@@ -75,13 +75,13 @@ def test_round_trips(blobs: ad.AnnData, tmp_path: Path) -> None:
     sp.tl.consensus_domains(blobs, n_domains=3, use_reps=KEYS)
     blobs.write_h5ad(tmp_path / "a.h5ad")
     blobs.write_zarr(tmp_path / "a.zarr")
-    written = blobs.uns["spotscape_domain"]
+    written = blobs.uns["consensus_domain"]
     for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
-        np.testing.assert_array_equal(back.obs["spotscape_domain"], blobs.obs["spotscape_domain"])
-        confidence = back.obs["spotscape_domain_confidence"]
-        np.testing.assert_array_equal(confidence, blobs.obs["spotscape_domain_confidence"])
+        np.testing.assert_array_equal(back.obs["consensus_domain"], blobs.obs["consensus_domain"])
+        confidence = back.obs["consensus_domain_confidence"]
+        np.testing.assert_array_equal(confidence, blobs.obs["consensus_domain_confidence"])
         assert confidence.dtype == np.float32
-        entry = back.uns["spotscape_domain"]
+        entry = back.uns["consensus_domain"]
         assert list(entry["runs"]) == written["runs"]
         assert list(entry["params"]["use_reps"]) == KEYS
         np.testing.assert_array_equal(entry["run_agreement"], written["run_agreement"])
@@ -119,7 +119,7 @@ class TestRestarts:
         with caplog.at_level("INFO"):
             sp.tl.consensus_domains(back, n_domains=3)
         assert "Using 'X_spacross', 'X_spacross_1' of `adata.obsm`." in caplog.text
-        assert back.uns["spotscape_domain"]["params"]["use_reps"] == ["X_spacross", "X_spacross_1"]
+        assert back.uns["consensus_domain"]["params"]["use_reps"] == ["X_spacross", "X_spacross_1"]
 
     def test_of_both_encoders_must_be_named(self, blobs: ad.AnnData) -> None:
         for name in ("spotscape", "spacross"):

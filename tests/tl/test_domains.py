@@ -75,7 +75,7 @@ class TestConfidence:
         adata = ad.AnnData(np.zeros((9, 1), dtype=np.float32))
         adata.obsm["X"] = np.array([0, 0.1, 0, -0.1, 5, 9.9, 10, 10.1, 10])[:, None]
         sp.tl.domains(adata, n_domains=2, method="gmm", use_rep="X")
-        confidence = adata.obs["spotscape_domain_confidence"]
+        confidence = adata.obs["X_domain_confidence"]
         assert confidence.dtype == np.float32
         assert confidence.idxmin() == "4"
         assert 0.5 <= confidence.iloc[4] < 0.75
@@ -110,8 +110,8 @@ class TestWhichEmbedding:
         adata.obsm["X_pca"] = np.zeros((180, 2))
         with caplog.at_level("INFO"):
             sp.tl.domains(adata, n_domains=4)
-        pd.testing.assert_series_equal(adata.obs["spotscape_domain"], expected)
-        assert adata.uns["spotscape_domain"]["params"]["use_rep"] == "X_spacross"
+        pd.testing.assert_series_equal(adata.obs["spacross_domain"], expected, check_names=False)
+        assert adata.uns["spacross_domain"]["params"]["use_rep"] == "X_spacross"
         assert "Using `adata.obsm['X_spacross']`." in caplog.text
 
     def test_two_are_an_error_unless_one_is_named(self, adata: ad.AnnData) -> None:
@@ -120,7 +120,27 @@ class TestWhichEmbedding:
             sp.tl.domains(adata, n_domains=4)
         assert "spotscape_domain" not in adata.obs
         sp.tl.domains(adata, n_domains=4, use_rep="X_spacross")
-        assert adata.uns["spotscape_domain"]["params"]["use_rep"] == "X_spacross"
+        assert adata.uns["spacross_domain"]["params"]["use_rep"] == "X_spacross"
+
+    def test_each_has_columns_of_its_own(self, adata: ad.AnnData) -> None:
+        for key in ("X_spacross", "X_smoothed_pca", "X_pca"):
+            adata.obsm[key] = adata.obsm["X_spotscape"][:, ::-1].copy()
+        sp.tl.domains(adata, n_domains=4, use_rep="X_spotscape")
+        before = adata.obs["spotscape_domain"].copy()
+        for key in ("X_spacross", "X_smoothed_pca", "X_pca"):
+            sp.tl.domains(adata, n_domains=3, use_rep=key)
+        pd.testing.assert_series_equal(adata.obs["spotscape_domain"], before)
+        assert {"spacross_domain", "smoothed_pca_domain", "pca_domain"} <= {*adata.obs} & {*adata.uns}
+        with pytest.raises(ValueError, match="has 'spotscape_domain' and 'spacross_domain' and 'smoothed_pca_domain'"):
+            sp.tl.refine_domains(adata)
+
+    def test_who_needs_domains_takes_those_that_are_there(self, adata: ad.AnnData) -> None:
+        adata.obsm["X_spacross"] = adata.obsm.pop("X_spotscape")
+        adata.obsm["spatial"] = np.random.default_rng(0).random((180, 2))
+        sp.tl.domains(adata, n_domains=4)
+        sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
+        sp.tl.refine_domains(adata)
+        assert "spacross_domain_refined" in adata.obs
 
     def test_none(self, adata: ad.AnnData) -> None:
         adata.obsm["X_pca"] = adata.obsm.pop("X_spotscape")
@@ -183,7 +203,7 @@ def test_containers_of_the_embedding(adata: ad.AnnData, container: object) -> No
         values.index, values.columns = adata.obs_names, values.columns.astype(str)
     adata.obsm["other"] = values
     sp.tl.domains(adata, n_domains=4, use_rep="other")
-    np.testing.assert_array_equal(adata.obs["spotscape_domain"], expected.obs["spotscape_domain"])
+    np.testing.assert_array_equal(adata.obs["other_domain"], expected.obs["spotscape_domain"])
 
 
 BAD = [
@@ -197,7 +217,7 @@ BAD = [
     ),
     ({"n_domains": 3, "use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm, which has: 'X_spotscape'"),
     ({"n_domains": 3, "random_state": -1}, ValueError, "random_state=-1 is negative"),
-    ({"method": "leiden", "resolution": 0}, ValueError, "resolution=0 must be a positive number"),
+    ({"method": "leiden", "resolution": 0}, ValueError, "resolution=0 lies outside"),
     ({"method": "leiden", "n_neighbors": 1}, ValueError, "n_neighbors=1 must be at least 2"),
 ]
 

@@ -106,8 +106,11 @@ class TestOneSlice:
         every = sp.tl.impute(one, use_rep=REP, copy=True)
         names = one.var_names[[7, 3, 110]]
         sp.tl.impute(one, use_rep=REP, genes=list(names))
-        np.testing.assert_allclose(one[:, names].layers["imputed"], every[:, names].layers["imputed"], atol=1e-5)
-        assert np.isnan(one.layers["imputed"]).all(0).sum() == 117
+        assert one.obsm["imputed"].columns.to_list() == names.to_list()
+        np.testing.assert_allclose(one.obsm["imputed"], every[:, names].layers["imputed"], atol=1e-5)
+        assert "imputed" not in one.layers
+        sp.tl.impute(every, use_rep=REP, genes=list(names))
+        assert "imputed" not in every.layers
         assert one.uns["imputed"]["scores"].index.to_list() == names.to_list()
 
     def test_storage_does_not_matter(self, one: ad.AnnData) -> None:
@@ -176,7 +179,7 @@ class TestSlices:
             sp.tl.impute(
                 adata, use_rep=REP, library_key="slice", reference=["slice_1"], genes=list(two.var_names[kept])
             )
-        np.testing.assert_allclose(spoilt.layers["imputed"], two.layers["imputed"], atol=1e-5)
+        np.testing.assert_allclose(spoilt.obsm["imputed"], two.obsm["imputed"], atol=1e-5)
 
     def test_slices_keep_their_means(self, two: ad.AnnData) -> None:
         sp.tl.impute(two, use_rep=REP, library_key="slice")
@@ -222,6 +225,17 @@ class TestReference:
         again = sp.tl.impute(query, reference=mixed, use_rep=REP, copy=True)
         columns = query.obsm["imputed"].columns
         np.testing.assert_allclose(again.obsm["imputed"][columns], query.obsm["imputed"], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_a_gene_with_a_slash_can_be_written(one: ad.AnnData, tmp_path: Path, suffix: str) -> None:
+    one.var_names = [f"HLA/{name}" for name in one.var_names]
+    sp.tl.impute(one, use_rep=REP, genes=[one.var_names[3]])
+    getattr(one, f"write_{suffix}")(tmp_path / f"a.{suffix}")
+    back = getattr(ad, f"read_{suffix}")(tmp_path / f"a.{suffix}")
+    assert back.obsm["imputed"].columns.to_list() == [one.var_names[3].replace("/", "|")]
+    assert back.uns["imputed"]["scores"].index.to_list() == [one.var_names[3]]
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")

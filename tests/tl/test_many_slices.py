@@ -310,7 +310,7 @@ def test_integration_copy_names_and_round_trip(adata: AnnData, tmp_path: Path) -
     ("arguments", "error", "message"),
     [
         ({"library_key": "batch"}, KeyError, "'batch' not found"),
-        ({"library_key": "library_size"}, TypeError, "expected category"),
+        ({"library_key": "library_size"}, TypeError, "expected the name of a slice"),
         ({"use_rep": "X_umap"}, KeyError, "'X_umap' not found"),
         ({"n_neighbors": 0}, ValueError, "n_neighbors=0"),
         ({"n_prototypes": 0}, ValueError, "n_prototypes=0"),

@@ -236,7 +236,7 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, condition: str | None) -
         ({"min_spots": 1}, ValueError, "min_spots=1 must be at least 2"),
         ({"min_spots": 10_000}, ValueError, "no domain has 10000 spots; there is nothing to compare"),
         ({"neighbors_key": "none"}, KeyError, "'none' not found in adata.uns"),
-        ({"library_key": "library_size"}, TypeError, "expected category"),
+        ({"library_key": "library_size"}, TypeError, "expected the name of a slice"),
     ],
 )
 def test_errors(slices: ad.AnnData, arguments: dict[str, Any], error: type[Exception], match: str) -> None:

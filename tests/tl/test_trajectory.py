@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from scipy import sparse
 from scipy.stats import spearmanr
 
 import spotscape as sp
+from spotscape.nn.pseudotime import diffusion_components, group_connectivities, strongest_tree
 from spotscape.tl import _diffusion
 
 if TYPE_CHECKING:
@@ -125,6 +127,7 @@ def test_spots_in_another_order_give_the_same(layered: ad.AnnData) -> None:
 def test_a_turned_and_scaled_embedding_gives_the_same(layered: ad.AnnData) -> None:
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 10)))[0]
     turned = layered.copy()
+    turned.uns.pop("spotscape")
     turned.obsm["X_spotscape"] = 3 * layered.obsm["X_spotscape"] @ turn
     for adata in (layered, turned):
         sp.tl.trajectory(adata, root="Layer_1", groups="domain")
@@ -173,6 +176,87 @@ def test_parts_that_are_not_joined_are_told() -> None:
     assert adata.uns[KEY]["n_components"] == 2
 
 
+def islands(sizes: list[int]) -> ad.AnnData:
+    """Clusters of spots so far from each other that no neighbour lies in another one."""
+    rng = np.random.default_rng(0)
+    centres = 1e3 * rng.normal(size=(len(sizes), 5))
+    adata = ad.AnnData(np.zeros((sum(sizes), 1), np.float32))
+    adata.obsm["X_test"] = np.repeat(centres, sizes, axis=0) + rng.normal(size=(sum(sizes), 5))
+    adata.obs["domain"] = pd.Categorical(np.repeat(np.arange(len(sizes)), sizes))
+    return adata
+
+
+@pytest.mark.parametrize("sizes", [[40, 40], [30] * 12, [3, 60], [60, 3], [400, 350]], ids=str)
+def test_islands_are_an_answer_with_a_warning(sizes: list[int]) -> None:
+    adata = islands(sizes)
+    n_neighbors = min(3, *sizes) if 3 in sizes else 10
+    with pytest.warns(UserWarning, match=f"not joined to the root '{len(sizes) - 1}', and their pseudotime is NaN"):
+        sp.tl.trajectory(adata, root=len(sizes) - 1, groups="domain", use_rep="X_test", n_neighbors=n_neighbors)
+    assert np.isfinite(adata.obs[KEY]).sum() == sizes[-1]
+    assert list(adata.uns[KEY]["order"]) == [str(len(sizes) - 1)]
+    assert not adata.uns[KEY]["connectivities_tree"].any()
+
+
+@pytest.mark.filterwarnings("ignore:the neighbour graph of the embedding falls into", "ignore:Changing the sparsity")
+def test_spots_on_one_place_are_no_error() -> None:
+    adata = islands([40, 40])
+    adata.obsm["X_test"] = np.repeat(np.eye(2), 40, axis=0)
+    sp.tl.trajectory(adata, root=0, groups="domain", use_rep="X_test", n_neighbors=5)
+    assert adata.obs[KEY].min() == 0
+
+
+def test_domains_are_connected_as_scanpys_paga_says(slices: ad.AnnData) -> None:
+    pytest.importorskip("igraph")
+    sp.tl.trajectory(slices, root="Layer_1", groups="domain")
+    sc.tl.paga(slices, groups="domain", neighbors_key=f"{KEY}_neighbors")
+    theirs = [slices.uns["paga"][name].toarray() for name in ("connectivities", "connectivities_tree")]
+    assert np.allclose(slices.uns[KEY]["connectivities"], theirs[0])
+    assert np.allclose(slices.uns[KEY]["connectivities_tree"], np.maximum(theirs[1], theirs[1].T))
+
+
+def test_connections_by_hand() -> None:
+    """Spots 0, 1 | 2, 3, and one of no group: chance gives (2 * 2 + 1 * 2) / 3 = 2 of the edges, there is 1."""
+    edges = np.zeros((5, 5))
+    edges[[0, 1, 2, 4], [1, 2, 3, 0]] = 0.7
+    found = group_connectivities(sparse.csr_array(edges), np.array([0, 0, 1, 1, -1]), 2)
+    assert np.allclose(found, [[0, 0.5], [0.5, 0]])
+    assert np.array_equal(strongest_tree(found), found)
+
+
+@pytest.mark.parametrize("n", [40, 900])
+def test_diffusion_components_are_eigenvectors(n: int) -> None:
+    points = np.random.default_rng(0).normal(size=(n, 2))
+    graph = _diffusion.embed_neighbors(points, 12, 0).obsp["connectivities"]
+    vectors, values = diffusion_components(graph, 6, 0)
+    dense = graph.toarray().astype(float)
+    dense /= np.outer(dense.sum(1), dense.sum(1))
+    dense /= np.sqrt(np.outer(dense.sum(1), dense.sum(1)))
+    assert np.allclose(dense @ vectors, vectors * values, atol=1e-7)
+    assert values[0] == pytest.approx(1)
+    assert np.allclose(values, np.linalg.eigvalsh(dense)[::-1][:6])
+
+
+def test_tissue_larger_than_scanpys_exact_search() -> None:
+    """Above some 8,000 spots scanpy takes another search, which certain versions below it break."""
+    pytest.importorskip("igraph")
+    adata = ad.AnnData(np.zeros((9000, 1), np.float32))
+    along = np.random.default_rng(0).random(9000)
+    adata.obsm["X_test"] = np.column_stack([10 * along, np.random.default_rng(1).normal(size=(9000, 4))])
+    adata.obs["domain"] = pd.Categorical((4 * along).astype(int))
+    sp.tl.trajectory(adata, root=0, groups="domain", use_rep="X_test", n_neighbors=15)
+    assert list(adata.uns[KEY]["order"]) == ["0", "1", "2", "3"]
+    sp.tl.domains(adata, method="leiden", use_rep="X_test", key_added="leiden")
+    assert len(adata.obs["leiden"].cat.categories) > 1
+
+
+@pytest.mark.slow
+def test_scanpy_finds_neighbours_in_a_large_embedding() -> None:
+    """As the README has it: the versions that are installed beside each other must fit."""
+    adata = ad.AnnData(np.random.default_rng(0).normal(size=(9000, 5)).astype(np.float32))
+    sc.pp.neighbors(adata, use_rep="X")
+    assert adata.obsp["connectivities"].shape == (9000, 9000)
+
+
 def test_slices_are_ordered_together(slices: ad.AnnData) -> None:
     adata = sp.tl.trajectory(slices, root="Layer_1", groups="domain", library_key="slice", copy=True)
     entry = adata.uns[KEY]
@@ -187,9 +271,10 @@ def test_slices_are_ordered_together(slices: ad.AnnData) -> None:
 @pytest.mark.filterwarnings("ignore:the neighbour graph of the embedding falls into")
 def test_slices_that_hardly_meet_are_told(slices: ad.AnnData) -> None:
     apart = 1e3 * slices.obs["slice"].cat.codes.to_numpy()[:, None]
-    slices.obsm["X_spotscape"] = slices.obsm["X_spotscape"] + apart
+    slices.obsm["X_apart"] = slices.obsm["X_spotscape"] + apart
+    slices.uns.pop("apart", None)
     with pytest.warns(UserWarning, match="slices hardly meet in the embedding: 0 of the edges"):
-        sp.tl.trajectory(slices, root="Layer_1", groups="domain", library_key="slice")
+        sp.tl.trajectory(slices, root="Layer_1", groups="domain", use_rep="X_apart", library_key="slice")
 
 
 @pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
@@ -201,10 +286,10 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, suffix: str) -> None:
     back = getattr(ad, f"read_{suffix}")(path)
     assert np.array_equal(back.obs[KEY], adata.obs[KEY])
     for name, value in adata.uns[KEY].items():
-        if name != "params":
+        if name not in {"params", "made_from"}:
             assert np.array_equal(np.asarray(back.uns[KEY][name]), np.asarray(value)), name
     assert (back.obsp[f"{KEY}_distances"] != adata.obsp[f"{KEY}_distances"]).nnz == 0
-    sp.pl.trajectory(back).canvas.draw()
+    sp.pl.trajectory(back, return_fig=True).canvas.draw()
 
 
 @pytest.mark.parametrize(
@@ -219,7 +304,7 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, suffix: str) -> None:
         ({"n_neighbors": 1}, ValueError, "n_neighbors=1 must be at least 2"),
         ({"n_dcs": 2.0}, TypeError, "n_dcs must be an integer"),
         ({"start": "end"}, ValueError, "start='end' is not one of"),
-        ({"library_key": "library_size"}, TypeError, "expected category"),
+        ({"library_key": "library_size"}, TypeError, "expected the name of a slice"),
     ],
 )
 def test_errors(layered: ad.AnnData, arguments: dict[str, Any], error: type[Exception], match: str) -> None:
@@ -228,9 +313,3 @@ def test_errors(layered: ad.AnnData, arguments: dict[str, Any], error: type[Exce
     with pytest.raises(error, match=match):
         sp.tl.trajectory(layered, **{"root": "Layer_1", "groups": "domain", **arguments})
     assert set(layered.uns) | set(layered.obs) == before
-
-
-def test_without_igraph(layered: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_diffusion, "find_spec", lambda _: None)
-    with pytest.raises(ImportError, match=r'pip install "spotscape\[leiden\]"'):
-        sp.tl.trajectory(layered, root="Layer_1", groups="domain")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from spotscape._core.logging import logger
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_ABSENT = object()
 _SLOTS = ("obs", "var", "obsm", "varm", "obsp", "layers", "uns")
 
 
@@ -39,11 +40,25 @@ def record(params: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
     return {key: to_uns(value) for key, value in entries.items()}
 
 
-def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]], *, log: bool = True) -> None:
+def params_of(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """The parameters of the record ``key`` in ``uns``; none if it is missing or no record of this package."""
+    entry = adata.uns.get(key)
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    return params if isinstance(params, Mapping) else {}
+
+
+def write(
+    adata: AnnData,
+    results: Mapping[str, Mapping[str, Any]],
+    *,
+    outdated: Iterable[tuple[str, str]] = (),
+    log: bool = True,
+) -> None:
     """Write results, given as ``{"obsm": {"X_spotscape": array}, "uns": {...}}``, and say so in the log.
 
-    Shapes are checked before the first assignment, so that an AnnData never holds half a result. ``log=False`` leaves
-    the saying to a caller that sums up many keys in one line.
+    All or nothing: shapes are checked before the first assignment, and whatever interrupts the writing, such as Ctrl-C,
+    puts back what was there. ``outdated`` names slots and keys of an earlier call that are taken out, lest they be read
+    as belonging to the new result. ``log=False`` leaves the saying to a caller that sums up many keys in one line.
     """
     for slot, entries in results.items():
         if slot not in _SLOTS:
@@ -51,19 +66,34 @@ def write(adata: AnnData, results: Mapping[str, Mapping[str, Any]], *, log: bool
             raise AssertionError(msg)
         for key, value in entries.items():
             _check_length(adata, slot, key, value)
-    for slot, entries in results.items():
-        for key, value in entries.items():
+    new = [(slot, key, value) for slot, entries in results.items() for key, value in entries.items()]
+    gone = [(slot, key) for slot, key in outdated if key in getattr(adata, slot)]
+    before = {place: _taken(adata, *place) for place in [*((slot, key) for slot, key, _ in new), *gone]}
+    try:
+        for slot, key, value in new:
             getattr(adata, slot)[key] = to_uns(value) if slot == "uns" else value
-            if log:
-                logger.info("Adding `adata.%s['%s']`.", slot, key)
-
-
-def remove(adata: AnnData, slot: str, key: str) -> None:
-    """Take out what an earlier call wrote and this one did not, lest it be read as belonging to the new result."""
-    entries = getattr(adata, slot)
-    if key in entries:
-        del entries[key]
+        for slot, key in gone:
+            del getattr(adata, slot)[key]
+    except BaseException:
+        for place, value in before.items():
+            _put_back(adata, *place, value)
+        raise
+    for slot, key, _ in new if log else ():
+        logger.info("Adding `adata.%s['%s']`.", slot, key)
+    for slot, key in gone:
         logger.info("Removing `adata.%s['%s']` of an earlier call.", slot, key)
+
+
+def _taken(adata: AnnData, slot: str, key: str) -> Any:
+    return getattr(adata, slot).get(key, _ABSENT)
+
+
+def _put_back(adata: AnnData, slot: str, key: str, value: Any) -> None:
+    entries = getattr(adata, slot)
+    if value is not _ABSENT:
+        entries[key] = value
+    elif key in entries:
+        del entries[key]
 
 
 def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:

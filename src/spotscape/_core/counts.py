@@ -2,60 +2,122 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
-from spotscape._core.validation import require_finite, require_nonnegative
+from spotscape._core.rows import RowSource, is_stored
+from spotscape._core.validation import looks_like_counts
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Large enough to be fast, small enough that the temporary copies of a block stay in the tens of megabytes.
-_BLOCK = 4_000_000
-# ln(1 + 1e9): no library of a billion counts exists, so a maximum below this speaks for a logarithm.
-_LARGEST_LOGARITHM = 21.0
+# Rows and genes of a matrix that are looked at to tell what it holds.
+_SAMPLE = 500
+# A whole multiple up to this can be told from any number, whatever the rounding to float32.
+_LARGEST_MULTIPLE = 50
+# Totals of normalised spots differ by rounding only.
+_EVEN = 1e-3
+_FEWEST_VALUES, _SAME, _MOST = 4, 1e-2, 0.8
+# Zero spots where five were expected happens to one gene in 150 by chance, and losing that one does no harm.
+_EXPECTED_SPOTS = 5
+# Names that platforms give to probes and barcodes that stand for no gene.
+_CONTROL = re.compile(
+    r"(?:NegControl|NegPrb|NegProbe|Negative|BLANK|Blank|UnassignedCodeword|DeprecatedCodeword|SystemControl|"
+    r"FalseCode|GenomicControl|Intergenic_|antisense_|ERCC-\d)"
+)
+Kind = Literal["counts", "scaled", "logarithm", "fractions", "negative"]
 
 
-def require_counts(values: Any, where: str, *, hint: str) -> None:
-    """Refuse a dense or sparse matrix (named ``where``) that is not made of finite, whole, non-negative numbers.
+def kind_of(matrix: Any) -> Kind:
+    """What the values of a matrix are, by the spots of a sample.
 
-    ``hint`` is the sentence that tells the user where counts should be.
+    Counts of a spot divided by one number (its volume, area or total) are whole multiples of the smallest of them;
+    logarithms are once they are undone. Both are told from fractions that anything else has left.
     """
-    stored = _stored(values, where)
-    require_finite(values, where)
-    require_nonnegative(values, where)
-    if not stored.any():
-        msg = f"{where} holds nothing but zeros; there is no count to work on."
-        raise ValueError(msg)
-    if not _whole(stored):
-        looks = "looks log-normalised already" if stored.max() < _LARGEST_LOGARITHM else "holds fractions"
-        msg = f"{where} is not raw counts: it {looks} (for example {_first_fraction(stored):g}); {hint}"
-        raise ValueError(msg)
+    part = _sample(matrix)
+    values = part.data
+    if values.size and values.min() < 0:
+        return "negative"
+    if np.array_equal(values, np.floor(values)):
+        return "counts"
+    if _are_multiples(part):
+        return "scaled"
+    for undo in (np.expm1, lambda x: np.exp2(x) - 1, lambda x: 10.0**x - 1):
+        changed = part.copy()
+        with np.errstate(over="ignore"):
+            changed.data = undo(changed.data)
+        totals = changed.sum(axis=1)[part.getnnz(axis=1) > 0]
+        if np.isfinite(totals).all() and (_are_multiples(changed) or np.std(totals) < _EVEN * np.mean(totals)):
+            return "logarithm"
+    return "fractions"
 
 
-def require_no_empty(adata: AnnData, values: Any, where: str) -> None:
-    """Refuse spots and genes without a single count; the message counts them and names the call that removes them."""
-    for axis, noun, names, call in (
-        (1, "spots", adata.obs_names, "sc.pp.filter_cells(adata, min_counts=1)"),
-        (0, "genes", adata.var_names, "sc.pp.filter_genes(adata, min_counts=1)"),
-    ):
-        empty = np.asarray(values.sum(axis=axis)).ravel() == 0
-        if empty.any():
-            msg = (
-                f"{where} has {empty.sum()} of {len(empty)} {noun} without a single count "
-                f"(first: {names[empty.argmax()]!r}); remove them: {_removal(where, axis, call)}."
-            )
-            raise ValueError(msg)
+def _sample(matrix: Any) -> sparse.csr_matrix:
+    """Some of the rows, evenly drawn."""
+    step = max(1, matrix.shape[0] // _SAMPLE)
+    if isinstance(matrix, RowSource):
+        # Slices of a file are read whole; rows far apart would each cost a read.
+        part = matrix.rows(0, min(_SAMPLE, matrix.shape[0]))
+    else:
+        part = (matrix.tocsr() if sparse.issparse(matrix) else matrix)[::step]
+    return sparse.csr_matrix(part, dtype=np.float64)
 
 
-def n_varying(values: Any) -> int:
-    """Count the genes (columns) whose count is not the same in all spots."""
-    highest, lowest = values.max(axis=0), values.min(axis=0)
-    if sparse.issparse(values):
-        highest, lowest = highest.toarray(), lowest.toarray()
-    return int(np.count_nonzero(highest != lowest))
+def _are_multiples(part: sparse.csr_matrix) -> bool:
+    """Whether in most rows every value is a whole multiple of the smallest, and not all are equal."""
+    whole = tested = 0
+    for row in range(part.shape[0]):
+        values = part.data[part.indptr[row] : part.indptr[row + 1]]
+        multiples = values[values > 0] / values[values > 0].min(initial=np.inf)
+        multiples = multiples[multiples < _LARGEST_MULTIPLE]
+        # Few values are multiples of each other by chance, and equal ones say nothing.
+        if len(multiples) < _FEWEST_VALUES or np.ptp(multiples) < _SAME:
+            continue
+        tested += 1
+        whole += bool(np.abs(multiples - np.round(multiples)).max() < _SAME)
+    return whole > _MOST * tested
+
+
+def counts_elsewhere(adata: AnnData, but: str | None) -> str | None:
+    """The call that takes raw counts from another place of the AnnData, ``None`` if none holds any."""
+    for name in sorted(adata.layers, key=lambda name: name != "counts"):
+        if name != but and adata.layers[name] is not None and _hold_counts(adata.layers[name]):
+            return f"adata.layers[{name!r}] holds counts: sp.pp.prepare(adata, layer={name!r})."
+    if adata.raw is not None and _hold_counts(adata.raw.X):
+        keep = (
+            ""
+            if set(adata.var_names) <= set(adata.raw.var_names)
+            else (" (after adata = adata[:, adata.var_names.isin(adata.raw.var_names)].copy())")
+        )
+        return (
+            "adata.raw holds counts: adata.layers['counts'] = adata.raw[:, adata.var_names].X, then "
+            f"sp.pp.prepare(adata, layer='counts'){keep}."
+        )
+    return None
+
+
+def _hold_counts(values: Any) -> bool:
+    source = RowSource(values) if is_stored(values) else values
+    if not isinstance(source, RowSource) and not sparse.issparse(source) and not isinstance(source, np.ndarray):
+        return False
+    return looks_like_counts(_sample(source))
+
+
+def control_features(adata: AnnData) -> np.ndarray:
+    """Which features are no genes, bool ``(n_vars,)``: control probes, blank barcodes, antibodies, guides.
+
+    ``var["feature_types"]`` says so where it exists, and else the names that platforms give.
+    """
+    controls = np.array([_CONTROL.match(str(name)) is not None for name in adata.var_names], dtype=bool)
+    if "feature_types" in adata.var:
+        types = pd.Series(np.asarray(adata.var["feature_types"]).astype(str)).str.casefold()
+        genes = (types == "gene expression").to_numpy()
+        controls |= ~genes & genes.any()
+    return controls & ~controls.all()
 
 
 def n_detected(values: Any) -> np.ndarray:
@@ -63,38 +125,13 @@ def n_detected(values: Any) -> np.ndarray:
     return np.asarray((values > 0).sum(axis=0)).ravel()
 
 
-def _removal(where: str, axis: int, call: str) -> str:
-    # scanpy's filters look at adata.X, which may hold something else than the layer that was checked.
-    if where == "adata.X":
-        return call
-    kept = f"np.asarray({where}.sum(axis={axis})).ravel() > 0"
-    return f"adata = adata[{kept}].copy()" if axis == 1 else f"adata = adata[:, {kept}].copy()"
+def absent_genes(detected: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Which genes are zero throughout a slice although the other slices let expect them there, ``(n_slices, G)``.
 
-
-def _stored(values: Any, where: str) -> np.ndarray:
-    if values is None:
-        msg = f"{where} is None; put the counts there, or name the layer that has them."
-        raise ValueError(msg)
-    if sparse.issparse(values):
-        stored = values.data
-    elif isinstance(values, np.ndarray):
-        stored = values.ravel(order="K")
-    else:
-        msg = f"{where} is a {type(values).__name__}; expected a NumPy array or a SciPy sparse matrix in memory."
-        raise TypeError(msg)
-    if stored.dtype.kind not in "buif":
-        msg = f"{where} has dtype {stored.dtype}; expected whole numbers."
-        raise TypeError(msg)
-    return np.asarray(stored)
-
-
-def _blocks(stored: np.ndarray) -> list[np.ndarray]:
-    return [stored[start : start + _BLOCK] for start in range(0, stored.size, _BLOCK)]
-
-
-def _whole(stored: np.ndarray) -> bool:
-    return stored.dtype.kind != "f" or all(np.array_equal(block, np.floor(block)) for block in _blocks(stored))
-
-
-def _first_fraction(stored: np.ndarray) -> float:
-    return next(float(block[block != np.floor(block)][0]) for block in _blocks(stored) if not _whole(block))
+    That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
+    ``detected`` holds the spots that have each gene by slice, ``sizes`` the spots of each slice.
+    """
+    spots = sizes[:, None]
+    elsewhere = (detected.sum(axis=0) - detected) / np.maximum(spots.sum() - spots, 1)
+    absent: np.ndarray = (detected == 0) & (elsewhere * spots >= _EXPECTED_SPOTS)
+    return absent

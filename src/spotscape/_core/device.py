@@ -6,6 +6,10 @@ import torch
 
 from spotscape._core.logging import logger
 from spotscape._core.settings import settings
+from spotscape._core.validation import described
+
+# Others of torch, such as mps, lack operations that the encoders need.
+_TYPES = ("cpu", "cuda")
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
@@ -27,12 +31,18 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
-def _parse(wanted: str | torch.device) -> torch.device:
+def _parse(wanted: object) -> torch.device:
+    if not isinstance(wanted, (str, torch.device)):
+        msg = f"device must be a text or a torch.device, not {described(wanted)}."
+        raise TypeError(msg)
     try:
-        return torch.device(wanted)
-    except RuntimeError as error:
-        msg = f"device={wanted!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'."
-        raise ValueError(msg) from error
+        device = torch.device(wanted)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in _TYPES:
+        msg = f"device={str(wanted)!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'."
+        raise ValueError(msg)
+    return device
 
 
 def _check_cuda(device: torch.device) -> None:

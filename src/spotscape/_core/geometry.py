@@ -1,19 +1,38 @@
-"""What coordinates alone tell: spot spacing, lattice, and how spots that share a position enter a graph."""
+"""What coordinates tell: spot spacing, lattice, unit, and how spots that share a position enter a graph."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from spotscape._core.coordinates import coordinates
+from spotscape._core.validation import slice_labels
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from anndata import AnnData
+
 # Spots looked at for a median; its error is then about one per cent whatever the size of the tissue.
 _SAMPLE = 10_000
+# Distances within a lattice, in spacings: where spots are missing, neighbours still lie on these rings. Of cells on no
+# lattice six in ten do, by chance.
+_HEXAGON, _SQUARE = np.sqrt([1.0, 3.0, 4.0, 7.0]), np.sqrt([1.0, 2.0, 4.0, 5.0])
+_ON_RINGS = 0.75
+# Centres of neighbouring spots of Visium, whose slide has 55 µm spots on a hexagon.
+_VISIUM_UM = 100.0
+# Columns of obs that a platform writes, all of which measure places in micrometres, and where cells can then lie.
+_CELL_PLATFORMS = {
+    "Xenium": {"cell_area", "nucleus_area"},
+    "MERSCOPE": {"fov", "volume", "center_x", "center_y"},
+}
+_CELLS_UM = (2.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -67,21 +86,30 @@ def radius_for(coords: np.ndarray, n_neighs: int = 6) -> float:
 
 
 def lattice(coords: np.ndarray) -> Lattice:
-    """Recognise a hexagonal or square arrangement, at any rotation, by the distances to the six nearest positions."""
+    """Recognise a hexagonal or square arrangement, at any rotation, by the distances to the nearest positions.
+
+    Spots may be missing here and there, or stray a little from their places.
+    """
     plane = np.asarray(coords, dtype=np.float64)[:, :2]
     if len(plane) < 2:
         return Lattice("irregular", 1.0, 0.0)
-    distances = nearest_distances(plane, 6)
+    distances = nearest_distances(plane, 8)
     spacing = float(np.median(distances[:, 0]))
     if not np.isfinite(spacing):
         return Lattice("irregular", 1.0, 0.0)
     second, fourth, fifth, sixth = np.median(distances, axis=0)[[1, 3, 4, 5]] / spacing
     even = np.mean(np.abs(distances[:, 0] / spacing - 1) < 0.1) > 0.8
-    if even and sixth < 1.25:
+    if (even and sixth < 1.25) or _on_rings(distances / spacing, _HEXAGON) > _ON_RINGS:
         return Lattice("hexagonal", spacing, _angle(plane, spacing, symmetry=6))
-    if even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55:
+    touching = even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55
+    if touching or _on_rings(distances / spacing, _SQUARE) > _ON_RINGS:
         return Lattice("square", spacing, _angle(plane, spacing, symmetry=4))
     return Lattice("irregular", spacing, 0.0)
+
+
+def _on_rings(distances: np.ndarray, rings: np.ndarray) -> float:
+    """Share of distances to neighbours, in spacings, that a lattice has too."""
+    return float((np.abs(distances[..., None] / rings - 1).min(axis=-1) < 0.08).mean())
 
 
 def _angle(plane: np.ndarray, spacing: float, *, symmetry: int) -> float:
@@ -144,3 +172,81 @@ def evenly_spread(coords: np.ndarray, n: int) -> np.ndarray:
     places = sum(((cells[:, axis] >> bit) & 1) << (2 * bit + axis) for bit in range(16) for axis in (0, 1))
     steps = ((np.arange(n) + 0.5) * len(coords) / n).astype(np.int64)
     return np.sort(np.argsort(places, kind="stable")[steps])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the spots of a tissue are arranged, and in which unit, as far as the file says.
+
+    Attributes
+    ----------
+    kind
+        ``"hexagonal"``, ``"square"`` or ``"irregular"``, of most slices.
+    spacing
+        Median distance of a spot to its nearest neighbour, in the unit of the coordinates.
+    platform
+        What the file looks like: ``"Visium"``, ``"Visium HD"``, ``"Xenium"``, ``"MERSCOPE"``; ``None`` if it does not
+        say.
+    um_per_unit
+        Micrometres in one unit of the coordinates; ``None`` if nothing says so.
+    """
+
+    kind: Literal["hexagonal", "square", "irregular"]
+    spacing: float
+    platform: str | None = None
+    um_per_unit: float | None = None
+
+    @property
+    def spacing_um(self) -> float | None:
+        """The spacing in micrometres, if they are known."""
+        return None if self.um_per_unit is None else self.spacing * self.um_per_unit
+
+    def __str__(self) -> str:
+        what = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "an irregular pattern"}[
+            self.kind
+        ]
+        platform = "" if self.platform is None else f" ({self.platform})"
+        microns = "" if self.spacing_um is None else f" ({self.spacing_um:.3g} µm)"
+        return f"{what}{platform}, spots {self.spacing:.4g} apart{microns}"
+
+
+def describe_layout(adata: AnnData, *, spatial_key: str = "spatial", library_key: str | None = None) -> Layout:
+    """Say how the spots of an AnnData are arranged: grid, spacing, platform and unit.
+
+    The unit is known from the scale factors of Visium and Visium HD in ``uns["spatial"]``, from the hexagon of Visium,
+    whose spots are 100 µm apart, and from columns that only Xenium and MERSCOPE write, which measure in micrometres.
+    """
+    coords = coordinates(adata, spatial_key)
+    labels = slice_labels(adata, library_key)
+    codes = np.zeros(len(coords), dtype=int) if labels is None else labels.codes
+    # A thousand slices are no better known by all of them than by a few.
+    grids = [lattice(coords[codes == code]) for code in np.unique(codes)[:20]]
+    kind = Counter(grid.kind for grid in grids).most_common(1)[0][0]
+    spacing = float(np.median([grid.spacing for grid in grids if grid.kind == kind]))
+    platform, um_per_unit = _platform(adata, kind, spacing)
+    return Layout(kind, spacing, platform, um_per_unit)
+
+
+def _platform(adata: AnnData, kind: str, spacing: float) -> tuple[str | None, float | None]:
+    factors = _scale_factors(adata.uns.get("spatial"))
+    bin_size = factors.get("bin_size_um")
+    if bin_size is not None and kind == "square":
+        return "Visium HD", bin_size / spacing
+    columns = set(map(str, adata.obs.columns))
+    if kind == "hexagonal" and ("spot_diameter_fullres" in factors or {"array_row", "array_col"} <= columns):
+        return "Visium", _VISIUM_UM / spacing
+    for platform, needed in _CELL_PLATFORMS.items():
+        if kind == "irregular" and needed <= columns and _CELLS_UM[0] < spacing < _CELLS_UM[1]:
+            return platform, 1.0
+    return None, None
+
+
+def _scale_factors(spatial: Any) -> dict[str, float]:
+    """The numbers among the scale factors of the first library that has some, whatever else is stored there."""
+    for library in spatial.values() if isinstance(spatial, Mapping) else ():
+        factors = library.get("scalefactors") if isinstance(library, Mapping) else None
+        if isinstance(factors, Mapping):
+            sized = {str(name): np.asarray(value) for name, value in factors.items()}
+            found = {name: float(v.item()) for name, v in sized.items() if v.size == 1 and v.dtype.kind in "fiu"}
+            return {name: value for name, value in found.items() if np.isfinite(value) and value > 0}
+    return {}

@@ -8,13 +8,15 @@ SPATIAL: Final = "spatial"
 SPATIAL_ALIGNED: Final = "spatial_aligned"
 COUNTS: Final = "counts"
 PREPARE: Final = "prepare"
+FACTOR: Final = "prepare_factor"
 SPOTSCAPE: Final = "spotscape"
 X_SPOTSCAPE: Final = "X_spotscape"
 SPACROSS: Final = "spacross"
 X_SPACROSS: Final = "X_spacross"
 X_SMOOTHED_PCA: Final = "X_smoothed_pca"
-DOMAIN: Final = "spotscape_domain"
+CONSENSUS: Final = "consensus_domain"
 N_DOMAINS: Final = "n_domains"
+SCALE: Final = "scale"
 MATCH: Final = "spotscape_match"
 IMPUTED: Final = "imputed"
 PSEUDOTIME: Final = "spotscape_pseudotime"
@@ -23,6 +25,19 @@ MARKERS: Final = "spotscape_markers"
 # What a method reads if its user names nothing and has run one encoder.
 ENCODERS: Final = (SPOTSCAPE, SPACROSS)
 X_ENCODERS: Final = (X_SPOTSCAPE, X_SPACROSS)
+
+
+def domain_of(use_rep: str) -> str:
+    """Name of the column with the domains of an embedding.
+
+    >>> domain_of("X_spacross")
+    'spacross_domain'
+    """
+    return f"{use_rep.removeprefix('X_') or use_rep}_domain"
+
+
+# Where a function that needs domains looks for them, if its user names none.
+DOMAINS: Final = (*map(domain_of, (*X_ENCODERS, X_SMOOTHED_PCA)), CONSENSUS)
 
 
 def confidence_of(key: str) -> str:

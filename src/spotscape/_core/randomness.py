@@ -3,9 +3,35 @@
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+from spotscape._core.validation import described
+
+if TYPE_CHECKING:
+    import torch
+
+# What a public function takes as ``random_state``.
+Seed = int | np.random.Generator | np.random.RandomState | None
+
+
+def seed_of(random_state: Any, name: str = "random_state") -> int | None:
+    """The seed that ``random_state`` is, or one drawn from a generator of NumPy; ``None`` stays."""
+    if random_state is None:
+        return None
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**32))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**32, dtype=np.uint32))
+    if isinstance(random_state, (bool, np.bool_)) or not isinstance(random_state, (int, np.integer)):
+        msg = f"{name} must be an integer, None or a generator of NumPy, not {described(random_state)}."
+        raise TypeError(msg)
+    if not 0 <= random_state < 2**63:
+        what = "is negative" if random_state < 0 else "needs more than 63 bits"
+        msg = f"{name}={random_state} {what}; give a non-negative integer or None."
+        raise ValueError(msg)
+    return int(random_state)
 
 
 class RandomSource:
@@ -16,14 +42,13 @@ class RandomSource:
     Parameters
     ----------
     random_state
-        The seed; ``None`` draws one from the operating system (kept in :attr:`seed`, so that the run can be repeated).
+        The seed, or a generator of NumPy to draw it from; ``None`` draws one from the operating system. It is kept in
+        :attr:`seed`, so that the run can be repeated.
     """
 
-    def __init__(self, random_state: int | None = 0) -> None:
-        self.seed = secrets.randbits(32) if random_state is None else int(random_state)
-        if self.seed < 0:
-            msg = f"random_state={random_state} is negative; give a non-negative integer or None."
-            raise ValueError(msg)
+    def __init__(self, random_state: Seed = 0) -> None:
+        seed = seed_of(random_state)
+        self.seed = secrets.randbits(32) if seed is None else seed
 
     def _sequence(self, purpose: str) -> np.random.SeedSequence:
         return np.random.SeedSequence([self.seed, *purpose.encode()])
@@ -34,6 +59,8 @@ class RandomSource:
 
     def torch(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
         """A torch generator for ``purpose`` on ``device``."""
+        import torch
+
         return torch.Generator(device).manual_seed(self.integer(purpose))
 
     def integer(self, purpose: str) -> int:

@@ -10,9 +10,10 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.counts import n_detected
+from spotscape._core.counts import absent_genes, n_detected
 from spotscape._core.logging import logger, warn
-from spotscape._core.rows import RowSource, is_stored
+from spotscape._core.provenance import warn_if_foreign
+from spotscape._core.rows import Normalisation, RowSource, is_stored
 from spotscape._core.validation import (
     looks_like_counts,
     require_finite,
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 HIGHLY_VARIABLE = "highly_variable"
-# Zero spots where five were expected happens to one gene in 150 by chance, and losing that one does no harm.
-_EXPECTED_SPOTS = 5
 # Fewer genes than a targeted panel: domains may no longer be told apart.
 _FEW_SHARED = 100
+# Cutting a region out of a slice takes a few edges at its border, thinning takes most.
+_LOST = 0.9
 _REBUILD = "build it anew: sp.pp.spatial_neighbors_knn(adata)"
 
 
@@ -66,23 +67,10 @@ def read_expression(
             raise ValueError(msg)
         return _read_representation(adata, use_rep)
     source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    if layer is not None:
-        require_key(adata.layers, layer, "adata.layers")
-    if adata.X is None and layer is None:
-        msg = "adata.X is None; put log-normalised expression there or name a layer."
-        raise ValueError(msg)
     mask = read_mask(adata, mask_var)
     genes = np.arange(adata.n_vars) if mask is None else np.flatnonzero(mask)
-    values = adata.X if layer is None else adata.layers[layer]
     slices = slice_labels(adata, library_key)
-    matrix: np.ndarray | sparse.csr_array | RowSource
-    if stream and is_stored(values):
-        matrix = RowSource(
-            values, columns=None if mask is None else genes, groups=None if slices is None else slices.codes
-        )
-    else:
-        matrix = in_memory(values)
-        matrix = matrix if mask is None else matrix[:, mask]
+    matrix = expression_values(adata, layer, columns=None if mask is None else genes, slices=slices, stream=stream)
     require_finite(matrix, source)
     require_nonnegative(matrix, source, hint="Expected is normalised expression; name scaled data by use_rep")
     _refuse_counts(matrix, source, explicit=layer is not None)
@@ -90,8 +78,68 @@ def read_expression(
         shared = _find_shared(matrix, slices, source)
         if not shared.all():
             matrix, genes = _take_columns(matrix, shared), genes[shared]
-    _refuse_empty(adata, matrix, source)
+    filled = _report_empty(matrix, source)
+    if not filled.all():
+        matrix, genes = _take_columns(matrix, filled), genes[filled]
+    _refuse_constant(matrix, source)
     return Expression(matrix, source, genes)
+
+
+def expression_values(
+    adata: AnnData,
+    layer: str | None,
+    *,
+    columns: np.ndarray | None = None,
+    slices: pd.Categorical | None = None,
+    stream: bool = False,
+) -> np.ndarray | sparse.csr_array | RowSource:
+    """``X`` or a layer in memory, or by blocks where it lies in a file or is a dask array and ``stream`` allows.
+
+    Counts of a file that :func:`spotscape.pp.prepare` could not change are normalised as they are read.
+    """
+    if layer is not None:
+        require_key(adata.layers, layer, "adata.layers")
+    values = adata.X if layer is None else adata.layers[layer]
+    if values is None:
+        msg = "adata.X is None; put log-normalised expression there or name a layer."
+        raise ValueError(msg)
+    normalisation = _on_reading(adata) if layer is None else None
+    if is_stored(values) and (stream or normalisation is not None or columns is not None):
+        codes = None if slices is None else slices.codes
+        source = RowSource(values, columns=columns, groups=codes, normalisation=normalisation)
+        return source if stream else source.in_memory()
+    matrix = in_memory(values)
+    matrix = matrix if normalisation is None else in_memory(normalisation.apply(matrix))
+    return matrix if columns is None else matrix[:, columns]
+
+
+def _on_reading(adata: AnnData) -> Normalisation | None:
+    entry = adata.uns.get(keys.PREPARE)
+    if not isinstance(entry, Mapping) or not entry.get("on_reading", False):
+        return None
+    require_key(adata.obs, keys.FACTOR, "adata.obs", hint="Prepare the counts anew: sp.pp.prepare(adata)")
+    return Normalisation(adata.obs[keys.FACTOR].to_numpy(dtype=np.float64), bool(entry["params"]["log1p"]))
+
+
+def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
+    """Whether expression is a logarithm, by the record of :func:`spotscape.pp.prepare` or scanpy's; else ``None``."""
+    if layer is not None:
+        return None
+    entry = adata.uns.get(keys.PREPARE)
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    if isinstance(params, Mapping) and "log1p" in params:
+        return bool(params["log1p"])
+    return True if "log1p" in adata.uns else None
+
+
+def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
+    """The column with the domains: the one named, else the only one that a function of this package has written."""
+    if key is not None:
+        return key
+    found = the_one_present(adata.obs, keys.DOMAINS, "adata.obs", argument)
+    if found != keys.DOMAINS[0]:
+        logger.info("Using `adata.obs['%s']`.", found)
+    return found
 
 
 def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
@@ -103,8 +151,11 @@ def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
     return key
 
 
-def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
-    """A dense embedding ``(n_obs, d)`` of finite numbers; ``hint`` says what to do where there is none."""
+def read_embedding(adata: AnnData, key: str, *, hint: str, library_key: str | None = None) -> np.ndarray:
+    """A dense embedding ``(n_obs, d)`` of finite numbers; ``hint`` says what to do where there is none.
+
+    Warns of one that is not of its record, see :mod:`spotscape._core.provenance`.
+    """
     require_key(adata.obsm, key, "adata.obsm", hint=hint)
     values = adata.obsm[key]
     embedding = values.toarray() if sparse.issparse(values) else np.asarray(values)
@@ -114,6 +165,7 @@ def read_embedding(adata: AnnData, key: str, *, hint: str) -> np.ndarray:
         )
         raise ValueError(msg)
     require_finite(embedding, f"adata.obsm[{key!r}]")
+    warn_if_foreign(adata, key, library_key)
     return embedding
 
 
@@ -164,21 +216,31 @@ def read_graph(
     """
     if neighbors_key not in adata.uns:
         return None
-    key = adata.uns[neighbors_key].get("connectivities_key", "spatial_connectivities")
+    entry = adata.uns[neighbors_key]
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("connectivities_key"), str):
+        msg = f"adata.uns[{neighbors_key!r}] is no record of a spatial graph; {_REBUILD}."
+        raise ValueError(msg)
+    key = entry["connectivities_key"]
     require_key(adata.obsp, key, "adata.obsp", hint=f"The graph was lost, as concatenation does; {_REBUILD}")
-    graph = sparse.csr_array(adata.obsp[key])
+    graph = sparse.csr_array(adata.obsp[key], copy=True)
     if graph.shape[0] != adata.n_obs:
         msg = f"adata.obsp[{key!r}] is {graph.shape} for {adata.n_obs} spots; {_REBUILD}."
         raise ValueError(msg)
+    require_finite(graph, f"adata.obsp[{key!r}]")
+    # A weight of zero is no edge, and every spot counts itself anyway.
+    if graph.diagonal().any():
+        graph = sparse.csr_array(sparse.tril(graph, -1) + sparse.triu(graph, 1))
+    graph.eliminate_zeros()
     degree = np.diff(graph.indptr)
     if not degree.any():
         msg = f"adata.obsp[{key!r}] has no edges; {_REBUILD}."
         raise ValueError(msg)
     if (degree == 0).any():
         warn(
-            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}], perhaps because "
-            f"the data were subset after the graph was built; {_REBUILD}."
+            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}]; they learn from "
+            f"nothing but themselves."
         )
+    _warn_if_stale(graph, entry.get("params"), key)
     crossing = _count_crossing(graph, adata, library_key)
     found = f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]"
     within = f"sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})"
@@ -223,32 +285,46 @@ def _refuse_counts(matrix: np.ndarray | sparse.csr_array | RowSource, source: st
     warn(msg)
 
 
-def _refuse_empty(adata: AnnData, matrix: np.ndarray | sparse.csr_array | RowSource, source: str) -> None:
-    for axis, what, mend in ((1, "spots", "filter_cells"), (0, "genes", "filter_genes")):
-        filled = np.asarray(matrix.sum(axis=axis)).ravel() > 0
-        if not filled.all():
-            names = adata.obs_names[~filled] if axis == 1 and len(filled) == adata.n_obs else None
-            example = "" if names is None else f" (for example {names[0]!r})"
-            msg = (
-                f"{np.count_nonzero(~filled)} of {len(filled)} {what}{example} are zero throughout {source}, in the "
-                f"genes that are used; remove them with sc.pp.{mend}(adata, min_counts=1), or more strictly, before "
-                "sp.pp.prepare(adata)."
-            )
-            raise ValueError(msg)
+def _report_empty(matrix: np.ndarray | sparse.csr_array | RowSource, source: str) -> np.ndarray:
+    """Which genes are anywhere above zero; says how many are not, and how many spots."""
+    filled: np.ndarray = np.asarray(matrix.sum(axis=0)).ravel() > 0
+    if not filled.any():
+        msg = f"{source} is zero throughout the {len(filled)} genes that are used; name others by mask_var."
+        raise ValueError(msg)
+    empty = np.count_nonzero(np.asarray(matrix.sum(axis=1)).ravel() == 0)
+    if not filled.all():
+        logger.info("%s of %s genes are zero throughout and are not used.", np.count_nonzero(~filled), len(filled))
+    if empty:
+        logger.info(
+            "%s of %s spots have none of the genes that are used; they are embedded from their neighbours.",
+            f"{empty:,}",
+            f"{matrix.shape[0]:,}",
+        )
+    return filled
+
+
+def _refuse_constant(matrix: np.ndarray | sparse.csr_array | RowSource, source: str) -> None:
+    if isinstance(matrix, RowSource):
+        summary = matrix.summary
+        varies = (len(summary.row_sums) * summary.squares.sum(axis=0) - summary.column_sums**2).max() > 0
+    elif sparse.issparse(matrix):
+        detected = n_detected(matrix)
+        # A gene that some spots lack varies; only where there is none must values be compared.
+        varies = bool((detected < matrix.shape[0]).any()) or bool((matrix.toarray() != matrix[[0]].toarray()).any())
+    else:
+        varies = bool((matrix != matrix[0]).any())
+    if not varies and matrix.shape[0] > 1:
+        msg = f"all genes are constant in {source}: every spot has the same expression, so there is nothing to embed."
+        raise ValueError(msg)
 
 
 def _find_shared(matrix: np.ndarray | sparse.csr_array | RowSource, slices: pd.Categorical, source: str) -> np.ndarray:
-    """Which genes are not zero throughout a slice although the other slices let expect them there.
-
-    That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
-    """
+    """Which genes every slice has measured; says which slices lack how many."""
     if isinstance(matrix, RowSource):
         detected = matrix.summary.detected
     else:
         detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
-    sizes = np.bincount(slices.codes)[:, None]
-    elsewhere = (detected.sum(axis=0) - detected) / np.maximum(len(slices) - sizes, 1)
-    absent = (detected == 0) & (elsewhere * sizes >= _EXPECTED_SPOTS)
+    absent = absent_genes(detected, np.bincount(slices.codes))
     shared: np.ndarray = ~absent.any(axis=0)
     if shared.all():
         return shared
@@ -270,3 +346,27 @@ def _count_crossing(graph: sparse.csr_array, adata: AnnData, library_key: str | 
     codes = np.asarray(slices.codes)
     rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
     return int(np.count_nonzero(codes[rows] != codes[graph.indices]))
+
+
+def library_of_graph(adata: AnnData, neighbors_key: str, library_key: str | None) -> str | None:
+    """The column of slices: the one that is named, else that within whose slices the graph was built, said aloud."""
+    entry = adata.uns.get(neighbors_key)
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    known = params.get("library_key") if isinstance(params, Mapping) else None
+    if library_key is not None or not isinstance(known, str) or known not in adata.obs:
+        return library_key
+    logger.info("library_key='%s' is taken from the graph `adata.uns['%s']`.", known, neighbors_key)
+    return known
+
+
+def _warn_if_stale(graph: sparse.csr_array, params: object, key: str) -> None:
+    """Warn of a graph that has lost edges since it was built, as by taking part of the spots."""
+    params = params if isinstance(params, Mapping) else {}
+    n_spots, degree = graph.shape[0], graph.nnz / graph.shape[0]
+    per_spot = params.get("n_neighbors") if params.get("mode", "knn") == "knn" else None
+    built = params.get("mean_degree", per_spot)
+    if isinstance(built, (int, float, np.number)) and degree < _LOST * built:
+        warn(
+            f"the {n_spots:,} spots have {degree:.1f} neighbours on average in adata.obsp[{key!r}], which was built "
+            f"with {built:.1f}: part of the spots was taken since. {_REBUILD[0].upper() + _REBUILD[1:]}."
+        )

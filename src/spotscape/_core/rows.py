@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BLOCK_ROWS = 8192
+# Rows of a matrix in memory that are looked at together; what is made of them on the way stays small beside it.
+_BLOCK_IN_MEMORY = 32_768
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,12 @@ class Summary:
         Number of values that are NaN or infinite.
     whole
         Whether every value is a whole number.
-    row_sums, column_sums
-        Float64.
+    row_sums
+        Float64, over the genes that count.
+    sizes
+        Rows of each group, int64 ``(n_groups,)``.
+    sums, squares
+        Sums of values and of their squares by group of rows and gene, float64 ``(n_groups, G)``.
     detected
         Spots that have each gene, by group of rows, int64 ``(n_groups, G)``.
     """
@@ -38,8 +44,88 @@ class Summary:
     n_broken: int
     whole: bool
     row_sums: np.ndarray
-    column_sums: np.ndarray
+    sizes: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
     detected: np.ndarray
+
+    @property
+    def column_sums(self) -> np.ndarray:
+        """Sums of genes over all rows, float64 ``(G,)``."""
+        total: np.ndarray = self.sums.sum(axis=0)
+        return total
+
+
+def summarise(matrix: Any, *, groups: np.ndarray | None = None, counted: np.ndarray | None = None) -> Summary:
+    """What one pass over the rows of a matrix or :class:`RowSource` tells.
+
+    ``groups`` holds the group of each row, codes from 0; ``counted``, bool ``(G,)``, the genes that enter
+    ``row_sums``.
+    """
+    codes = np.zeros(matrix.shape[0], np.int64) if groups is None else np.asarray(groups, np.int64)
+    n_groups, n_genes = int(codes.max(initial=0)) + 1, matrix.shape[1]
+    sums, squares, detected = np.zeros((3, n_groups * n_genes))
+    weights = np.ones(n_genes) if counted is None else counted.astype(np.float64)
+    least, largest, n_broken, whole, start, row_sums = np.inf, -np.inf, 0, True, 0, []
+    for given in blocks_of(matrix):
+        block = sparse.csr_array(given)
+        own = codes[start : start + block.shape[0]]
+        start += block.shape[0]
+        values = block.data if block.data.dtype.kind == "f" else block.data.astype(np.float64)
+        n_broken += int(np.count_nonzero(~np.isfinite(values)))
+        has_zeros = values.size < block.shape[0] * n_genes
+        least = min(least, float(values.min(initial=np.inf)), 0.0 if has_zeros else np.inf)
+        largest = max(largest, float(values.max(initial=-np.inf)), 0.0 if has_zeros else -np.inf)
+        whole = whole and np.array_equal(values, np.floor(values))
+        cells = block.indices if n_groups == 1 else np.repeat(own, np.diff(block.indptr)) * n_genes + block.indices
+        sums += np.bincount(cells, values, len(sums))
+        squares += np.bincount(cells, values.astype(np.float64) ** 2, len(sums))
+        detected += np.bincount(cells, values > 0, len(sums))
+        row_sums.append(block.astype(np.float64) @ weights)
+    shape = (n_groups, n_genes)
+    return Summary(
+        least,
+        largest,
+        n_broken,
+        whole,
+        np.concatenate(row_sums),
+        np.bincount(codes, minlength=n_groups),
+        sums.reshape(shape),
+        squares.reshape(shape),
+        detected.reshape(shape).astype(np.int64),
+    )
+
+
+def blocks_of(matrix: Any) -> Iterator[Any]:
+    """The rows of any matrix by blocks, CSR or dense."""
+    if isinstance(matrix, RowSource):
+        yield from matrix.blocks()
+        return
+    rows = matrix.tocsr() if sparse.issparse(matrix) else matrix
+    for start in range(0, matrix.shape[0], _BLOCK_IN_MEMORY):
+        yield rows[start : start + _BLOCK_IN_MEMORY]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Counts of each spot times its factor, and the logarithm of one more than that if ``log1p``."""
+
+    factors: np.ndarray
+    log1p: bool
+
+    def apply(self, block: Any, start: int = 0) -> Any:
+        """The block whose first row is ``start``, CSR or dense, of its floating type or float32."""
+        factors = self.factors[start : start + block.shape[0]]
+        dtype = np.float64 if block.dtype == np.float64 else np.float32
+        if sparse.issparse(block):
+            matrix = sparse.csr_matrix(block, dtype=dtype, copy=True)
+            matrix.data *= np.repeat(factors.astype(dtype), np.diff(matrix.indptr))
+            values = matrix.data
+        else:
+            matrix = values = np.asarray(block).astype(dtype) * factors[:, None].astype(dtype)
+        if self.log1p:
+            np.log1p(values, out=values)
+        return matrix
 
 
 class RowSource:
@@ -55,6 +141,8 @@ class RowSource:
         Elementwise function that leaves zero as it is.
     groups
         Group of each row, codes from 0, for :attr:`summary`; ``None`` for a single one.
+    normalisation
+        What to do with the counts that are read before anything else; ``None`` if nothing.
     """
 
     def __init__(
@@ -64,8 +152,10 @@ class RowSource:
         columns: np.ndarray | None = None,
         change: Callable[[np.ndarray], np.ndarray] | None = None,
         groups: np.ndarray | None = None,
+        normalisation: Normalisation | None = None,
     ) -> None:
         self.stored, self.columns, self.change, self.groups = stored, columns, change, groups
+        self.normalisation = normalisation
         n_columns = stored.shape[1] if columns is None else len(columns)
         self.shape: tuple[int, int] = (int(stored.shape[0]), int(n_columns))
 
@@ -74,15 +164,16 @@ class RowSource:
         part = self.stored[start:stop]
         if hasattr(part, "compute"):
             part = part.compute()
-        if sparse.issparse(part):
-            matrix = sparse.csr_array(part, dtype=np.float32)
-            matrix = matrix if self.columns is None else matrix[:, self.columns]
-            if self.change is not None:
-                matrix.data = self.change(matrix.data)
+        matrix = sparse.csr_array(part, dtype=np.float32) if sparse.issparse(part) else np.asarray(part, np.float32)
+        if self.normalisation is not None:
+            matrix = self.normalisation.apply(matrix, start)
+        matrix = matrix if self.columns is None else matrix[:, self.columns]
+        if self.change is None:
             return matrix
-        values = np.asarray(part, dtype=np.float32)
-        values = values if self.columns is None else values[:, self.columns]
-        return values if self.change is None else self.change(values)
+        if not sparse.issparse(matrix):
+            return self.change(matrix)
+        matrix.data = self.change(matrix.data)
+        return matrix
 
     def blocks(self) -> Iterator[Any]:
         """All rows, block by block."""
@@ -91,12 +182,16 @@ class RowSource:
 
     def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> RowSource:
         """The same with an elementwise function that leaves zero as it is."""
-        return RowSource(self.stored, columns=self.columns, change=change)
+        return self._with(change=change)
 
     def with_columns(self, kept: np.ndarray) -> RowSource:
         """The same with some of its columns, bool ``(G,)``."""
         columns = np.arange(self.shape[1]) if self.columns is None else self.columns
-        return RowSource(self.stored, columns=columns[kept], change=self.change, groups=self.groups)
+        return self._with(columns=columns[kept])
+
+    def _with(self, **changes: Any) -> RowSource:
+        kept = {name: getattr(self, name) for name in ("columns", "change", "groups", "normalisation")}
+        return RowSource(self.stored, **{**kept, **changes})
 
     def every(self, step: int) -> Any:
         """Every so many-th row, in memory."""
@@ -124,24 +219,7 @@ class RowSource:
     @cached_property
     def summary(self) -> Summary:
         """What one pass over all rows tells."""
-        groups = np.zeros(self.shape[0], np.int64) if self.groups is None else np.asarray(self.groups)
-        detected = np.zeros((int(groups.max(initial=0)) + 1, self.shape[1]), np.int64)
-        column_sums, row_sums = np.zeros(self.shape[1]), []
-        least, largest, n_broken, whole, start = np.inf, -np.inf, 0, True, 0
-        for block in self.blocks():
-            own = groups[start : start + block.shape[0]]
-            start += block.shape[0]
-            values = block.data if sparse.issparse(block) else block
-            n_broken += int(np.count_nonzero(~np.isfinite(values)))
-            has_zeros = values.size < block.shape[0] * block.shape[1]
-            least = min(least, float(values.min(initial=np.inf)), 0.0 if has_zeros else np.inf)
-            largest = max(largest, float(values.max(initial=-np.inf)), 0.0 if has_zeros else -np.inf)
-            whole = whole and np.array_equal(values, np.floor(values))
-            column_sums += np.asarray(block.sum(axis=0, dtype=np.float64)).ravel()
-            row_sums.append(np.asarray(block.sum(axis=1, dtype=np.float64)).ravel())
-            for group in np.unique(own):
-                detected[group] += np.asarray((block[own == group] > 0).sum(axis=0)).ravel()
-        return Summary(least, largest, n_broken, whole, np.concatenate(row_sums), column_sums, detected)
+        return summarise(self, groups=self.groups)
 
 
 def without_logarithm(matrix: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core.logging import logger
 from spotscape._core.rows import RowSource
 
 if TYPE_CHECKING:
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 
 # Enough entries to recognise counts or a broken value without a second pass over a large matrix.
 _SAMPLE = 1_000_000
+# Longer values are not repeated in a message.
+_LONG = 80
+_LARGEST = 2**63 - 1
+# Beyond it single precision, in which most is computed, has no numbers.
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)
+# Different numbers in a column that are too many for slices if they are more than half of the spots as well.
+_MANY_SLICES = 20
 
 
 def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: str, *, hint: str = "") -> None:
@@ -35,23 +44,40 @@ def the_one_present(container: Mapping[str, Any], choices: Sequence[str], where:
     return present[0] if present else choices[0]
 
 
+def described(value: Any) -> str:
+    """A value and its type, short enough for a message."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    text = repr(value) if isinstance(value, (str, bytes, bool, int, float, complex, type(None), list, tuple)) else ""
+    kind = "" if value is None else type(value).__name__
+    if not text or len(text) > _LONG:
+        return f"{kind} of shape {value.shape}" if isinstance(getattr(value, "shape", None), tuple) else kind
+    return f"{text} ({kind})" if kind else text
+
+
 def require_positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
     """Return ``value`` as an int; TypeError if it is not a whole number, ValueError if it is below ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        msg = f"{name} must be an integer, not {value!r} ({type(value).__name__})."
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        msg = f"{name} must be an integer, not {described(value)}."
         raise TypeError(msg)
     if value < minimum:
         msg = f"{name}={value} must be at least {minimum}."
         raise ValueError(msg)
+    if value > _LARGEST:
+        msg = f"{name} is larger than {_LARGEST}, the largest integer that a file can hold."
+        raise ValueError(msg)
     return int(value)
 
 
-def require_choice(value: str, name: str, choices: Collection[str]) -> str:
+def require_choice(value: Any, name: str, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise a ValueError that lists them."""
+    if not isinstance(value, str):
+        msg = f"{name} must be one of {sorted(choices)}, not {described(value)}."
+        raise TypeError(msg)
     if value not in choices:
         msg = f"{name}={value!r} is not one of {sorted(choices)}."
         raise ValueError(msg)
-    return value
+    return str(value)
 
 
 def require_in_range(
@@ -63,22 +89,23 @@ def require_in_range(
     above_low: bool = False,
     below_high: bool = False,
 ) -> float:
-    """Return ``value`` as a float; TypeError if it is not a number, ValueError if it lies outside the interval."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        msg = f"{name} must be a number, not {value!r} ({type(value).__name__})."
+    """Return ``value`` as a float; TypeError if it is not a number, ValueError if it lies outside or is infinite."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        msg = f"{name} must be a number, not {described(value)}."
         raise TypeError(msg)
     inside = (low < value if above_low else low <= value) and (value < high if below_high else value <= high)
-    if not inside:
-        interval = f"{'(' if above_low else '['}{low:g}, {high:g}{')' if below_high or high == np.inf else ']'}"
-        msg = f"{name}={value} lies outside {interval}."
+    if not inside or not -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER:
+        opening, closing = "(" if above_low or low == -np.inf else "[", ")" if below_high or high == np.inf else "]"
+        msg = f"{name}={value} lies outside {opening}{low:g}, {high:g}{closing}."
         raise ValueError(msg)
     return float(value)
 
 
-def require_data(adata: AnnData, *, genes: bool = True) -> None:
+def require_data(adata: AnnData, *, genes: bool = True, unique: bool = True) -> None:
     """Refuse what is no AnnData, holds nothing, or has names that do not identify spots and genes.
 
-    ``genes=False`` is for work on coordinates alone, which an AnnData without genes can do.
+    ``genes=False`` is for work on coordinates alone, which an AnnData without genes can do; ``unique=False`` for work
+    that never looks a spot or a gene up by its name.
     """
     if not hasattr(adata, "obsm") or not hasattr(adata, "obs_names"):
         msg = f"adata must be an AnnData, not {type(adata).__name__}."
@@ -87,28 +114,10 @@ def require_data(adata: AnnData, *, genes: bool = True) -> None:
         msg = f"adata has {adata.n_obs} spots and {adata.n_vars} genes; there is nothing to work on."
         raise ValueError(msg)
     for names, axis in ((adata.obs_names, "obs"), (adata.var_names, "var"))[: 2 if genes else 1]:
-        if not names.is_unique:
+        if unique and not names.is_unique:
             first = names[names.duplicated()][0]
             msg = f"adata.{axis}_names are not unique (for example {first!r}); call adata.{axis}_names_make_unique()."
             raise ValueError(msg)
-
-
-def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
-    """The coordinates as a finite float64 array of shape ``(n_obs, 2 or 3)``."""
-    hint = "Put the x and y of each spot there: adata.obsm['spatial'] = adata.obs[['x', 'y']].to_numpy()"
-    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
-    coords = np.asarray(adata.obsm[spatial_key], dtype=np.float64)
-    if coords.ndim != 2 or coords.shape[1] not in (2, 3):
-        msg = f"adata.obsm[{spatial_key!r}] has shape {coords.shape}; expected (n_obs, 2) or (n_obs, 3)."
-        raise ValueError(msg)
-    broken = ~np.isfinite(coords).all(axis=1)
-    if broken.any():
-        msg = (
-            f"adata.obsm[{spatial_key!r}] has NaN or infinite coordinates in {broken.sum()} of {len(coords)} spots "
-            f"(first: {adata.obs_names[broken.argmax()]!r}); remove those spots."
-        )
-        raise ValueError(msg)
-    return coords
 
 
 def category_column(adata: AnnData, key: str, *, hint: str = "") -> pd.Series:
@@ -125,14 +134,62 @@ def category_column(adata: AnnData, key: str, *, hint: str = "") -> pd.Series:
 
 
 def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | None:
-    """The slice of every spot, without unused categories; ``None`` stands for a single slice."""
+    """The slice of every spot, as text and without unused categories; ``None`` stands for a single slice.
+
+    Text, whole numbers and bools are taken as well, in their natural order: 1, 2, 10.
+    """
     if library_key is None:
         return None
-    column = category_column(adata, library_key, hint="library_key names the column with the slice of each spot")
+    hint = "library_key names the column with the slice of each spot"
+    require_key(adata.obs, library_key, "adata.obs", hint=hint)
+    column = adata.obs[library_key]
     if column.isna().any():
-        msg = f"adata.obs[{library_key!r}] is missing for {column.isna().sum()} spots; every spot needs its slice."
+        first = adata.obs_names[column.isna().to_numpy().argmax()]
+        msg = (
+            f"adata.obs[{library_key!r}] is missing for {column.isna().sum()} of {len(column)} spots (first: "
+            f"{first!r}); every spot needs its slice. Leave those spots out: "
+            f"adata = adata[adata.obs[{library_key!r}].notna()].copy()."
+        )
         raise ValueError(msg)
-    return pd.Categorical(column).remove_unused_categories()
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        found = column.nunique()
+        if (column % 1 != 0).any() or found > max(_MANY_SLICES, len(column) // 2):
+            msg = f"adata.obs[{library_key!r}] holds {found} different numbers; expected the name of a slice."
+            raise TypeError(msg)
+    given = isinstance(column.dtype, pd.CategoricalDtype)
+    values = (
+        pd.Categorical(column)
+        if given
+        else pd.Categorical(column.astype("Int64" if column.dtype.kind == "f" else object))
+    )
+    values = values.remove_unused_categories()
+    names = [str(name) for name in values.categories]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"adata.obs[{library_key!r}] has two slices that are both written {twice!r}; give them different names."
+        raise ValueError(msg)
+    ordered = natural_order(names)
+    if not given:
+        shown = ", ".join(ordered[:3]) + (", ..." if len(ordered) > 3 else "")
+        logger.info("`adata.obs['%s']` (%s) is read as the slices %s.", library_key, column.dtype, shown)
+    elif names != sorted(names):
+        # Somebody has chosen this order; pandas sorts as text.
+        ordered = names
+    return values.rename_categories(names).reorder_categories(ordered)
+
+
+def natural_order(names: Sequence[str]) -> list[str]:
+    """Names sorted as people do, numbers by their value.
+
+    >>> natural_order(["s10", "s9", "s1"])
+    ['s1', 's9', 's10']
+    """
+    return sorted(
+        names,
+        key=lambda name: [
+            (part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"([0-9]+)", name)
+        ],
+    )
 
 
 def several_slices(adata: AnnData, library_key: str) -> pd.Categorical:

@@ -12,7 +12,9 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape.datasets._download import fetch, local_file
+from spotscape._core.arguments import public
+from spotscape._core.coordinates import coordinates
+from spotscape.datasets._download import fetch, local_file, read_local, refuse_external
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +30,12 @@ _PREPARED: Final = {
     **dict.fromkeys(["151674", "151675", "151676"], "dlpfc_donor3.h5ad"),
 }
 _DOMAINS: Final = {**{f"L{i}": f"Layer_{i}" for i in range(1, 7)}, "WM": "WM"}
+_LEAST_TISSUE = 0.9
 _POSITION_COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row", "pxl_col"]
 _LABEL_COLUMNS = ["barcode", "slice", "layer"]
 
 
+@public
 def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
     """Human dorsolateral prefrontal cortex, measured with 10x Visium: one of 12 slices, or several of them.
 
@@ -120,7 +124,17 @@ def _load(sample: str) -> AnnData:
 
 
 def _from_prepared(path: Path, sample: str) -> AnnData:
-    adata = ad.read_h5ad(path)
+    def check(adata: AnnData) -> None:
+        known, domains = adata.obs["slice"].cat.categories, set(adata.obs["domain"].dropna())
+        if sample not in known:
+            msg = f"it holds the slices {list(known)[:5]}, not {sample!r}"
+            raise ValueError(msg)
+        if not domains <= set(_DOMAINS.values()):
+            msg = f"its domains are {sorted(map(str, domains))[:5]}"
+            raise ValueError(msg)
+        coordinates(adata)
+
+    adata = read_local(path, check)
     if len(adata.obs["slice"].cat.categories) > 1:
         adata = adata[adata.obs["slice"] == sample].copy()
         adata.obs_names = adata.obs["barcode"].astype(str)
@@ -133,7 +147,11 @@ def _from_upstream(sample: str) -> AnnData:
     positions_url = f"{_HUMAN_PILOT_URL}/{sample}/tissue_positions_list.txt"
     labels_url = f"{_HUMAN_PILOT_URL}/barcode_level_layer_map.tsv"
     counts = _read_counts(fetch(counts_url, f"dlpfc/{sample}_counts.h5", try_reading=_read_counts))
-    positions = _read_positions(fetch(positions_url, f"dlpfc/{sample}_positions.csv", try_reading=_read_positions))
+
+    def read_positions(path: Path) -> pd.DataFrame:
+        return _read_positions(path, counts.obs_names, sample)
+
+    positions = read_positions(fetch(positions_url, f"dlpfc/{sample}_positions.csv", try_reading=read_positions))
     labels = _read_labels(fetch(labels_url, "dlpfc/labels.tsv", try_reading=_read_labels))
     adata = _assemble(sample, counts, positions, labels[labels["slice"] == sample])
     adata.uns["source"] = {
@@ -145,10 +163,6 @@ def _from_upstream(sample: str) -> AnnData:
 
 def _assemble(sample: str, counts: AnnData, positions: pd.DataFrame, labels: pd.DataFrame) -> AnnData:
     barcodes = counts.obs_names
-    without = barcodes.difference(positions.index)
-    if len(without):
-        msg = f"{len(without)} spots of slice {sample} have no position (for example {without[0]!r})."
-        raise ValueError(msg)
     positions = positions.loc[barcodes]
     matrix = sparse.csr_matrix(counts.X, dtype=np.float32)
     obs = pd.DataFrame(
@@ -176,19 +190,37 @@ def _read_counts(path: Path) -> AnnData:
     import scanpy as sc
 
     try:
+        refuse_external(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Variable names are not unique")
             adata = sc.read_10x_h5(path)
     except Exception as error:
         msg = f"not a 10x HDF5 file of counts: {error}"
         raise ValueError(msg) from error
+    values = adata.X.data
+    if not adata.n_obs or not np.isfinite(values).all() or (values < 0).any() or (values % 1 != 0).any():
+        msg = f"a table of {adata.n_obs} spots whose values are not all counts"
+        raise ValueError(msg)
     adata.var_names_make_unique()
     return adata
 
 
-def _read_positions(path: Path) -> pd.DataFrame:
-    table = _read_table(path, _POSITION_COLUMNS, separator=",")
-    return table.set_index("barcode")
+def _read_positions(path: Path, barcodes: pd.Index, sample: str) -> pd.DataFrame:
+    table = _read_table(path, _POSITION_COLUMNS, separator=",").set_index("barcode")
+    text = table.columns[[not pd.api.types.is_integer_dtype(dtype) for dtype in table.dtypes]]
+    if len(text):
+        msg = f"{text[0]!r} holds {table[text[0]].iloc[0]!r} where whole numbers are expected"
+        raise ValueError(msg)
+    without = barcodes.difference(table.index)
+    if len(without) or not table.index.is_unique:
+        msg = f"{len(without)} spots of slice {sample} have no position (for example {[*without, 'one twice'][0]!r})"
+        raise ValueError(msg)
+    # Every slice has its spots at some of the same places: those under tissue tell it from the others.
+    tissue = table.index[table["in_tissue"] == 1]
+    if len(tissue.intersection(barcodes)) < _LEAST_TISSUE * max(len(tissue), len(barcodes)):
+        msg = f"its {len(tissue)} spots under tissue are not the {len(barcodes)} of slice {sample}"
+        raise ValueError(msg)
+    return table
 
 
 def _read_labels(path: Path) -> pd.DataFrame:
@@ -201,7 +233,11 @@ def _read_labels(path: Path) -> pd.DataFrame:
 
 
 def _read_table(path: Path, columns: list[str], *, separator: str) -> pd.DataFrame:
-    table = pd.read_csv(path, sep=separator, header=None, dtype={0: str}, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, sep=separator, header=None, dtype={0: str}, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        msg = f"no table of text ({error})"
+        raise ValueError(msg) from error
     if table.shape[1] != len(columns):
         msg = f"a table with {table.shape[1]} instead of the columns {columns}"
         raise ValueError(msg)

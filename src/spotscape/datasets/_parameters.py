@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spotscape._core.validation import require_choice, require_positive_int
-from spotscape.datasets._geometry import SPACING
-from spotscape.datasets._regions import LAYOUTS, domain_names
+from spotscape._core.validation import require_positive_int
+from spotscape.datasets._regions import domain_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    from spotscape._core.randomness import Seed
 
 _MIN_SPOTS_PER_DOMAIN = 10
 
@@ -40,16 +41,10 @@ class Parameters:
     missing_domains: Mapping[int, Collection[str]]
     private_domains: Collection[int]
     n_heldout_genes: int
-    random_state: int | None
+    random_state: Seed
 
     def __post_init__(self) -> None:
-        require_positive_int(self.n_domains, "n_domains", minimum=2)
-        require_positive_int(self.n_slices, "n_slices")
         require_positive_int(self.n_genes, "n_genes", minimum=10)
-        require_positive_int(self.n_heldout_genes, "n_heldout_genes", minimum=0)
-        require_choice(self.geometry, "geometry", SPACING)
-        require_choice(self.layout, "layout", LAYOUTS)
-        self._check_ranges()
         self._check_sizes()
         self._check_placement()
         self._check_slices_and_domains()
@@ -78,21 +73,6 @@ class Parameters:
                 values[name] = np.asarray(list(values[name]))
         return values
 
-    def _check_ranges(self) -> None:
-        for name, low, high in (
-            ("difficulty", 0, 1),
-            ("dropout", 0, 1),
-            ("batch_effect", 0, np.inf),
-            ("drift", 0, np.inf),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                msg = f"{name}={value} must lie between {low} and {high}."
-                raise ValueError(msg)
-        if not self.library_size > 0:
-            msg = f"library_size={self.library_size} must be a positive number of counts."
-            raise ValueError(msg)
-
     def _check_sizes(self) -> None:
         for name, minimum in (("n_spots", self.n_domains * _MIN_SPOTS_PER_DOMAIN), ("tears", 0)):
             value = getattr(self, name)
@@ -109,8 +89,8 @@ class Parameters:
             if np.shape(self.shift) != (self.n_slices, 2):
                 msg = f"shift has shape {np.shape(self.shift)}; expected a number or one (x, y) for each slice."
                 raise ValueError(msg)
-        if not (np.isfinite(self.rotation).all() and np.isfinite(self.shift).all()):
-            msg = "rotation and shift must be finite numbers."
+        if not np.isfinite(self.shift).all():
+            msg = "shift must be finite numbers."
             raise ValueError(msg)
 
     def _check_length(self, name: str, values: Any) -> None:

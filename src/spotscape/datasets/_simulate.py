@@ -11,7 +11,8 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
-from spotscape._core.randomness import RandomSource
+from spotscape._core.arguments import public
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape.datasets._expression import N_CELL_TYPES
 from spotscape.datasets._geometry import SPACING
 from spotscape.datasets._parameters import Parameters
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 
+@public
 def simulate_tissue(
     *,
     n_domains: int = 6,
@@ -41,7 +43,7 @@ def simulate_tissue(
     missing_domains: Mapping[int, Collection[str]] | None = None,
     private_domains: Collection[int] = (),
     n_heldout_genes: int = 0,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
 ) -> AnnData:
     r"""Simulate slices of one tissue with a known truth.
 

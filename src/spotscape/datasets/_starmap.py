@@ -11,8 +11,10 @@ from anndata import AnnData, OldFormatWarning, read_h5ad
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
+from spotscape._core.coordinates import coordinates
 from spotscape._core.logging import logger
-from spotscape.datasets._download import fetch, local_file
+from spotscape.datasets._download import fetch, local_file, read_local
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,7 @@ _SLICE = "BY3_1k"
 _DEPTH_ORDER = ["L1", "L2/3", "L4", "L5", "L6", "CC", "cc", "HPC"]
 
 
+@public
 def starmap() -> AnnData:
     """Mouse visual cortex, measured with STARmap (1,207 cells, 1,020 genes, one slice).
 
@@ -78,12 +81,21 @@ def starmap() -> AnnData:
     ['L1', 'L2/3', 'L4', 'L5', 'L6', 'cc', 'HPC']
     """
     prepared = local_file(_PREPARED)
-    adata = read_h5ad(prepared) if prepared is not None else _from_upstream()
+    adata = read_local(prepared, _check) if prepared is not None else _from_upstream()
     for annotation in {"domain", "domain_banksy"} & set(adata.obs):
         labels = adata.obs[annotation]
         present = [name for name in _DEPTH_ORDER if name in set(labels.cat.categories)]
         adata.obs[annotation] = labels.cat.set_categories(present)
     return adata
+
+
+def _check(adata: AnnData) -> None:
+    for annotation in ("domain", "domain_banksy"):
+        foreign = set(adata.obs[annotation].dropna()) - set(_DEPTH_ORDER)
+        if foreign:
+            msg = f"its obs[{annotation!r}] has {sorted(map(str, foreign))[:5]}"
+            raise ValueError(msg)
+    coordinates(adata)
 
 
 def _from_upstream() -> AnnData:

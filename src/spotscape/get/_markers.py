@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
+from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_in_range, require_key, require_positive_int
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def markers_df(
     adata: AnnData,
     *,
@@ -80,6 +83,7 @@ def markers_df(
     hint = "Find markers first: sp.tl.markers(adata, ...)"
     require_key(adata.uns, key, "adata.uns", hint=hint)
     require_key(adata.uns[key], "table", f"adata.uns[{key!r}]", hint=hint)
+    warn_if_changed(adata, adata.uns[key], f"the table {key!r}", "sp.tl.markers(adata, ...)")
     names = [str(name) for name in adata.uns[key]["groups"]]
     table = pd.DataFrame({name: _column(values) for name, values in adata.uns[key]["table"].items()})
     table = table[[*(name for name in _ORDER if name in table), *(name for name in table if name not in _ORDER)]]

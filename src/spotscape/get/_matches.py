@@ -9,12 +9,15 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
+from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_key, require_positive_int
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = None) -> pd.DataFrame:
     """Matches between slices as a table, one row for each pair of spots.
 
@@ -50,8 +53,8 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
     >>> import anndata as ad, numpy as np, pandas as pd, spotscape as sp
     >>> adata = ad.AnnData(np.zeros((4, 1), dtype="float32"), obs=pd.DataFrame(index=["a", "b", "c", "d"]))
     >>> adata.obs["slice"] = pd.Categorical(["s1", "s1", "s2", "s2"])
-    >>> adata.obsm["X_spotscape"] = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [1.0, 0.0]])
-    >>> sp.tl.match_slices(adata, library_key="slice", reference="s1", offset="none")
+    >>> adata.obsm["X_example"] = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [1.0, 0.0]])
+    >>> sp.tl.match_slices(adata, library_key="slice", reference="s1", use_rep="X_example", offset="none")
     >>> sp.get.matches_df(adata).round(2)
       query reference  rank  similarity
     0     c         b     1         0.8
@@ -61,6 +64,7 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
     """
     stored = f"{key}_similarity"
     require_key(adata.obsp, stored, "adata.obsp", hint="Make matches first: sp.tl.match_slices(adata, ...)")
+    warn_if_changed(adata, adata.uns.get(key), f"the match {key!r}", "sp.tl.match_slices(adata, ...)")
     pairs = sparse.coo_matrix(adata.obsp[stored])
     # Of equals the one that comes first in adata.
     order = np.lexsort((pairs.col, -pairs.data, pairs.row))

@@ -9,12 +9,14 @@ from scipy.optimize import linear_sum_assignment
 from sklearn import metrics
 from sklearn.metrics.cluster import contingency_matrix
 
+from spotscape._core.arguments import public
 from spotscape.metrics._arrays import encode_pair
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@public
 def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Adjusted Rand index: the share of spot pairs treated alike, corrected for chance.
 
@@ -47,6 +49,7 @@ def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     return float(metrics.adjusted_rand_score(*encode_pair(labels_true, labels_pred)))
 
 
+@public
 def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Mutual information of two labellings over the arithmetic mean of their entropies.
 
@@ -75,6 +78,7 @@ def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     return float(metrics.normalized_mutual_info_score(*encode_pair(labels_true, labels_pred)))
 
 
+@public
 def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """How far each found domain holds spots of one known domain only (1 − H(true | pred) / H(true)).
 
@@ -107,6 +111,7 @@ def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     return float(metrics.homogeneity_score(*encode_pair(labels_true, labels_pred)))
 
 
+@public
 def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """How far the spots of each known domain share one found domain (1 − H(pred | true) / H(pred)).
 
@@ -139,6 +144,7 @@ def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     return float(metrics.completeness_score(*encode_pair(labels_true, labels_pred)))
 
 
+@public
 def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Share of spots that agree under the best one-to-one matching of found to known domains.
 
@@ -170,6 +176,7 @@ def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float
     return float(np.mean(true == found))
 
 
+@public
 def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Mean over the known domains of the F1 score with the found domain matched to each.
 
@@ -204,6 +211,7 @@ def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     return float(metrics.f1_score(true, found, labels=known, average="macro", zero_division=0))
 
 
+@public
 def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """F1 score over all spots pooled, after the matching of :func:`f1_macro`.
 

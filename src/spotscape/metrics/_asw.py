@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_positive_int
 from spotscape.metrics._arrays import encode_points, require_shared_labels, require_two_labels, require_two_slices
 from spotscape.metrics._silhouettes import mean_width, rows_by, sampled_widths
@@ -13,9 +14,12 @@ from spotscape.metrics._silhouettes import mean_width, rows_by, sampled_widths
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from spotscape._core.randomness import Seed
 
+
+@public
 def label_asw(
-    labels: ArrayLike, embedding: ArrayLike, *, max_spots: int | None = None, random_state: int | None = 0
+    labels: ArrayLike, embedding: ArrayLike, *, max_spots: int | None = None, random_state: Seed = 0
 ) -> float:
     """Average silhouette width of known domains in the embedding, scaled to [0, 1].
 
@@ -62,13 +66,14 @@ def label_asw(
     return (mean_width(codes, points, max_spots, random_state) + 1) / 2
 
 
+@public
 def batch_asw(
     labels: ArrayLike,
     library: ArrayLike,
     embedding: ArrayLike,
     *,
     max_spots: int | None = None,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
 ) -> float:
     """Average silhouette width of slices within each known domain, turned so that 1 is the best mixing.
 
@@ -121,7 +126,7 @@ def batch_asw(
 
 
 def batch_asw_of(
-    codes: np.ndarray, slices: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: int | None
+    codes: np.ndarray, slices: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: Seed
 ) -> float:
     """Mean over domains of how little slices stand apart within each."""
     scores = []

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.metrics import precision_recall_fscore_support
 
+from spotscape._core.arguments import public
 from spotscape.metrics._agreement import matched
 from spotscape.metrics._arrays import encode
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@public
 def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
     """Share of agreeing spots among those that touch another known domain.
 
@@ -55,6 +57,7 @@ def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
     return _mean(agrees[at_boundary])
 
 
+@public
 def interior_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
     """Share of agreeing spots among those that touch no other known domain; see :func:`boundary_accuracy`.
 
@@ -88,6 +91,7 @@ def interior_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
     return _mean(agrees[~at_boundary])
 
 
+@public
 def domain_scores(labels_true: ArrayLike, labels_pred: ArrayLike) -> pd.DataFrame:
     """Precision, recall and F1 score of each known domain; shows which one was lost, such as a thin layer.
 

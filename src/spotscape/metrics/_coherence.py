@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import KDTree
 
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_positive_int
 from spotscape.metrics._arrays import MAX_SPOTS, encode_points, require_shared_labels, require_two_labels
 from spotscape.metrics._silhouettes import mean_width, rows_by
@@ -14,14 +15,15 @@ from spotscape.metrics._silhouettes import mean_width, rows_by
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from spotscape._core.randomness import Seed
+
 # Neighbours looked at beyond n_neighs, so that a whole shell of equally distant ones is seen.
 _SHELL = 14
 _TIE = 1e-6
 
 
-def silhouette(
-    labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_SPOTS, random_state: int | None = 0
-) -> float:
+@public
+def silhouette(labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_SPOTS, random_state: Seed = 0) -> float:
     """Mean silhouette width of domains in an embedding, by Euclidean distance.
 
     Parameters
@@ -62,13 +64,14 @@ def silhouette(
     return mean_width(codes, points, max_spots, random_state)
 
 
+@public
 def spatial_asw(
     labels: ArrayLike,
     coordinates: ArrayLike,
     *,
     library: ArrayLike | None = None,
     max_spots: int = MAX_SPOTS,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
 ) -> float:
     """Average silhouette width of domains in space: how compact they are and how far apart.
 
@@ -115,6 +118,7 @@ def spatial_asw(
     return float(np.average(widths, weights=[len(rows) for rows in scored]))
 
 
+@public
 def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | None = None) -> float:
     """CHAOS: distance to the nearest spot of the same domain, on standardised coordinates; low where domains are whole.
 
@@ -161,6 +165,7 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
     return float(total / len(codes))
 
 
+@public
 def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, library: ArrayLike | None = None) -> float:
     """PAS, share of abnormal spots: more than half of the nearest spots belong to another domain.
 

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from spotscape._core.arguments import public
 from spotscape.metrics import _agreement, _asw, _coherence, _lisi, _mixing
 from spotscape.metrics._arrays import MAX_SPOTS, encode, encode_points
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from spotscape._core.randomness import Seed
+
 _AGREEMENT = ("ari", "nmi", "homogeneity", "completeness", "clustering_accuracy", "f1_macro", "f1_micro")
 
 
+@public
 def evaluate(
     labels_true: ArrayLike | None,
     labels_pred: ArrayLike,
@@ -24,7 +28,7 @@ def evaluate(
     embedding: ArrayLike | None = None,
     library: ArrayLike | None = None,
     max_spots: int = MAX_SPOTS,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
 ) -> pd.Series:
     """Every score that the given arrays allow.
 
@@ -92,7 +96,7 @@ def _integration(
     embedding: ArrayLike,
     library: ArrayLike | None,
     max_spots: int,
-    random_state: int | None,
+    random_state: Seed,
 ) -> dict[str, float]:
     """Scores of mixing, all from one search of neighbours; none for a single slice."""
     if library is None:

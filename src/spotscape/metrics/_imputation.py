@@ -9,12 +9,15 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import rankdata
 
+from spotscape._core.arguments import public
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
 
+@public
 def imputation_scores(
     truth: ArrayLike | sparse.spmatrix | sparse.sparray,
     imputed: ArrayLike | sparse.spmatrix | sparse.sparray,

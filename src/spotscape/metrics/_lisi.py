@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spotscape._core.arguments import public
 from spotscape._core.neighbors import nearest_others
 from spotscape._core.validation import require_in_range
 from spotscape.metrics._arrays import encode, encode_library, encode_points, require_two_labels, require_two_slices
@@ -20,6 +21,7 @@ _MAX_STEPS = 50
 _BLOCK = 20_000
 
 
+@public
 def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> np.ndarray:
     """Local inverse Simpson index: effective number of different labels among a spot's neighbours.
 
@@ -67,6 +69,7 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
     return found
 
 
+@public
 def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """Integration LISI: how well slices mix in the embedding, scaled to [0, 1].
 
@@ -111,6 +114,7 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
     return ilisi_of(slices, *lisi_neighbours(points, perplexity), perplexity)
 
 
+@public
 def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """Label LISI (cLISI): how well known domains stay apart in the embedding, scaled to [0, 1].
 
@@ -154,6 +158,7 @@ def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLE
     return clisi_of(codes, *lisi_neighbours(points, perplexity), perplexity)
 
 
+@public
 def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """F1-LISI: harmonic mean of how well slices mix and how well domains stay apart.
 

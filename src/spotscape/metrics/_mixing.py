@@ -9,6 +9,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.special import chdtrc, rel_entr
 
+from spotscape._core.arguments import public
 from spotscape._core.neighbors import nearest_others
 from spotscape._core.validation import require_in_range, require_positive_int
 from spotscape.metrics._arrays import (
@@ -26,6 +27,7 @@ N_TESTED = 50
 N_JOINED = 15
 
 
+@public
 def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, alpha: float = 0.05) -> float:
     """Acceptance rate of kBET: share of spots around which slices are as frequent as they are overall.
 
@@ -75,6 +77,7 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
     return kbet_of(slices, _neighbours(points, n_neighs), alpha)
 
 
+@public
 def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED) -> float:
     """Mean Jensen–Shannon divergence of the slices around a spot from the slices of all spots, in bits.
 
@@ -118,6 +121,7 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
     return js_divergence_of(slices, _neighbours(points, n_neighs))
 
 
+@public
 def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_JOINED) -> float:
     """Mean over domains of the share of a domain's spots that hang together in the neighbour graph of the embedding.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def silhouette_widths(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def sampled_widths(
-    codes: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: int | None
+    codes: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: Seed
 ) -> tuple[np.ndarray, np.ndarray]:
     """Silhouette widths of a sample stratified by domain, and weights by which each spot counts the same."""
     if max_spots is None or len(codes) <= max_spots:
@@ -59,7 +59,7 @@ def sampled_widths(
     return silhouette_widths(points[sample], codes[sample]), weights
 
 
-def mean_width(codes: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: int | None) -> float:
+def mean_width(codes: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: Seed) -> float:
     """Mean silhouette width over all spots, or its estimate from a sample."""
     widths, weights = sampled_widths(codes, points, max_spots, random_state)
     return float(np.average(widths, weights=weights))

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
+from spotscape._core.arguments import public
 from spotscape.metrics._arrays import encode, require_same_length
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@public
 def label_transfer_accuracy(
     labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool = False
 ) -> float:
@@ -50,6 +52,7 @@ def label_transfer_accuracy(
     return float(np.mean(true == transferred))
 
 
+@public
 def label_transfer_ari(
     labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool = False
 ) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape.models._record import Reference, TrainingRecord
 from spotscape.models._saving import read_model
@@ -23,6 +24,7 @@ METHODS: dict[str, tuple[Any, Any]] = {
 }
 
 
+@public
 def load(directory: str | Path, *, device: str | torch.device | None = None) -> Spotscape | SpaCross:
     """Read a model that :meth:`~spotscape.models.Spotscape.save` has written.
 

@@ -15,9 +15,10 @@ import torch
 from scipy import sparse
 from torch import Tensor, distributed, nn
 
+from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import RowSource
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_finite
@@ -112,7 +113,7 @@ class GraphEncoder(ABC, Generic[C]):
     name: str
     config: C
 
-    def __init__(self, config: C, random_state: int | None) -> None:
+    def __init__(self, config: C, random_state: Seed) -> None:
         self.config = config
         self.random_source = RandomSource(random_state)
         self.network: Network | None = None
@@ -136,6 +137,7 @@ class GraphEncoder(ABC, Generic[C]):
     def _bytes_per_spot(self) -> int:
         """About what a step holds for each spot that it sees."""
 
+    @public
     def fit(
         self,
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
@@ -226,6 +228,7 @@ class GraphEncoder(ABC, Generic[C]):
             found.append(model._integrated(model._finish(tissue), slices))
         return found
 
+    @public
     def embed(
         self,
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
@@ -247,6 +250,7 @@ class GraphEncoder(ABC, Generic[C]):
         joined = self._joined(embedding)
         return self._align(joined, slices) if align else self._integrated(joined, slices)
 
+    @public
     def reconstruct(
         self,
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
@@ -264,6 +268,7 @@ class GraphEncoder(ABC, Generic[C]):
         mean = (decoded.mean(0) * self._unit).float().cpu().numpy()
         return self._to_genes(mean, whole)
 
+    @public
     def neutral_values(self, expression: Any) -> np.ndarray:
         """For each gene the value that tells the encoder nothing, in the units of the input, float32 ``(G,)``.
 
@@ -274,6 +279,7 @@ class GraphEncoder(ABC, Generic[C]):
         mean = self._reduction.components.mean
         return np.log1p(mean) if self._reduction.is_log else mean
 
+    @public
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model into a directory: ``config.json`` and ``weights.safetensors``, nothing pickled.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
-from spotscape._core.validation import require_choice, require_in_range, require_positive_int
-from spotscape.models._reduction import require_reduction
+from spotscape._core.arguments import check_fields, public
+from spotscape._core.validation import require_choice
 from spotscape.nn.adam import Schedule
 
 if TYPE_CHECKING:
@@ -61,12 +60,6 @@ def tells_shared_fields(kind: K) -> K:
 class EncoderConfig:
     """The fields that all methods have; see the configuration of each."""
 
-    COUNTS: ClassVar[Mapping[str, int]] = {}
-    """Whole numbers among the fields, ``None`` allowed where it is the type's, and the least that each may be."""
-    WEIGHTS: ClassVar[tuple[str, ...]] = ()
-    """Numbers that may not be negative."""
-    SHARES: ClassVar[tuple[str, ...]] = ()
-    """Numbers from 0 to 1."""
     SEVERAL: ClassVar[Mapping[str, Any]] = {}
     """What is different for several slices."""
     LARGE: ClassVar[Mapping[str, Any]] = {"n_encoders": 1}
@@ -94,32 +87,7 @@ class EncoderConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        shared = ("hidden_size", "latent_size", "n_encoders", "n_components", "n_axes", "max_epochs", "patience")
-        for name, least in {**dict.fromkeys(shared, 1), **self.COUNTS}.items():
-            value = getattr(self, name)
-            if value is not None or not _may_be_none(type(self), name):
-                self._set(name, require_positive_int(value, name, minimum=least))
-        require_reduction(self)
-        for name in ("reconstruction_weight", "weight_decay", "min_delta", *self.WEIGHTS):
-            require_in_range(getattr(self, name), name, low=0)
-        for name in self.SHARES:
-            require_in_range(getattr(self, name), name, low=0, high=1)
-        require_in_range(self.lr, "lr", low=0, above_low=True)
-        if self.max_grad_norm is not None:
-            require_in_range(self.max_grad_norm, "max_grad_norm", low=0, above_low=True)
-        require_choice(self.schedule, "schedule", get_args(Schedule))
-        require_choice(self.precision, "precision", ("float32", "bfloat16"))
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if item.type == "bool" and not isinstance(value, bool):
-                msg = f"{item.name}={value!r} is neither True nor False."
-                raise TypeError(msg)
-            # Numbers of NumPy, which records and JSON do not hold.
-            if hasattr(value, "item"):
-                self._set(item.name, value.item())
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+        check_fields(self)
 
     @classmethod
     def several_slices(cls, **changes: Any) -> Self:
@@ -135,6 +103,7 @@ class EncoderConfig:
         return cls(**{**cls.LARGE, **changes})
 
     @classmethod
+    @public
     def of_preset(cls, preset: str, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
         """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
         presets = cls.presets(several_slices=several_slices)
@@ -150,7 +119,3 @@ class EncoderConfig:
         """The presets beside the default, by name."""
         del several_slices
         return {}
-
-
-def _may_be_none(kind: type[EncoderConfig], name: str) -> bool:
-    return "None" in str({item.name: item.type for item in dataclasses.fields(kind)}[name])

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core.rows import without_logarithm
-from spotscape._core.validation import looks_like_counts, require_in_range
+from spotscape._core.validation import looks_like_counts
 from spotscape.nn.components import PrincipalComponents
 
 # Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
@@ -31,15 +31,6 @@ class ReductionConfig(Protocol):
     def clip(self) -> float | None: ...
     @property
     def whitening(self) -> float: ...
-
-
-def require_reduction(config: ReductionConfig) -> None:
-    """Refuse what makes no sense in the fields above; counts are checked with the others of their kind."""
-    if config.dispersion is not None:
-        require_in_range(config.dispersion, "dispersion", low=0)
-    require_in_range(config.whitening, "whitening", low=0, high=1)
-    if config.clip is not None:
-        require_in_range(config.clip, "clip", low=0, above_low=True)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from spotscape._core.validation import require_positive_int
-from spotscape.models._reduction import Reduction, require_reduction
+from spotscape._core.arguments import check_fields
+from spotscape.models._reduction import Reduction
 from spotscape.nn.pca import PCA
 from spotscape.nn.smoothing import smooth
 
@@ -30,10 +30,7 @@ class Smoothing:
     whitening: float
 
     def __post_init__(self) -> None:
-        require_positive_int(self.n_comps, "n_comps")
-        if self.n_axes is not None:
-            require_positive_int(self.n_axes, "n_axes")
-        require_reduction(self)
+        check_fields(self)
 
     @property
     def n_components(self) -> int:

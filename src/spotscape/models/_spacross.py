@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
+from spotscape._core.arguments import public
 from spotscape._core.rows import RowSource
-from spotscape._core.validation import require_choice, require_in_range
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue, in_rows
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.models._reduction import to_units
@@ -30,14 +30,15 @@ from spotscape.nn.losses import (
     draw_masking,
     sample_negatives,
 )
-from spotscape.nn.losses.contrast import Pairing
+from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
 from spotscape.nn.normalization import SpotNorm
-from spotscape.nn.adam import Schedule
+from spotscape.nn.adam import Schedule  # noqa: TC001
 from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from spotscape._core.randomness import Seed
     from spotscape.models._reduction import Reduction
     from spotscape.models._steps import Draw
     from spotscape.nn.features import Features
@@ -95,18 +96,6 @@ class SpaCrossConfig(EncoderConfig):
     0.7
     """
 
-    COUNTS: ClassVar[Mapping[str, int]] = {
-        "feature_size": 1,
-        "n_negatives": 1,
-        "n_similar": 1,
-        "n_clusterings": 1,
-        "refresh_every": 1,
-        "contrast_spots": 1,
-        "n_clusters": 2,
-        "quorum": 0,
-    }
-    WEIGHTS: ClassVar[tuple[str, ...]] = ("consistency_weight", "contrast_weight")
-    SHARES: ClassVar[tuple[str, ...]] = ("replace_rate", "target_momentum")
     SEVERAL: ClassVar[Mapping[str, Any]] = {"max_epochs": 100}
 
     hidden_size: int = 64
@@ -140,10 +129,6 @@ class SpaCrossConfig(EncoderConfig):
         if self.quorum > self.n_clusterings:
             msg = f"quorum={self.quorum} is more than n_clusterings={self.n_clusterings}; no pair could ever meet it."
             raise ValueError(msg)
-        require_in_range(self.dropout, "dropout", low=0, high=1, below_high=True)
-        require_in_range(self.mask_rate, "mask_rate", low=0, high=1, above_low=True, below_high=True)
-        require_choice(self.decoder, "decoder", get_args(Decoder))
-        require_choice(self.pairing, "pairing", get_args(Pairing))
         if self.reconstruction_weight == 0 and self.consistency_weight == 0:
             msg = "reconstruction_weight and consistency_weight are both 0; there is nothing to train for."
             raise ValueError(msg)
@@ -446,7 +431,8 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
 
     name = "SpaCross"
 
-    def __init__(self, config: SpaCrossConfig | None = None, *, random_state: int | None = 0) -> None:
+    @public
+    def __init__(self, config: SpaCrossConfig | None = None, *, random_state: Seed = 0) -> None:
         super().__init__(SpaCrossConfig() if config is None else config, random_state)
 
     def _features(

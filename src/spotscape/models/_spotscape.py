@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from spotscape._core.validation import require_in_range
+from spotscape._core.arguments import public
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue, in_rows
 from spotscape.models._config import EncoderConfig, tells_shared_fields
+from spotscape.nn.adam import Schedule  # noqa: TC001 - its choices are read
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, product
 from spotscape.nn.features import apply_mask
@@ -30,6 +31,7 @@ from spotscape.nn.trainer import LossOutput
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from spotscape._core.randomness import Seed
     from spotscape.models._steps import Draw
     from spotscape.nn.losses.scaling import Meeting
 
@@ -77,9 +79,6 @@ class SpotscapeConfig(EncoderConfig):
     0.2
     """
 
-    COUNTS: ClassVar[Mapping[str, int]] = {"scaling_neighbors": 1, "scaling_spots": 1, "n_prototypes": 2}
-    WEIGHTS: ClassVar[tuple[str, ...]] = ("telescope_weight", "scaling_weight", "prototype_weight")
-    SHARES: ClassVar[tuple[str, ...]] = ("prototype_warmup",)
     SEVERAL: ClassVar[Mapping[str, Any]] = {"max_epochs": 50}
 
     hidden_size: int = 128
@@ -100,9 +99,6 @@ class SpotscapeConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("edge_drop", "feature_drop"):
-            require_in_range(getattr(self, name), name, low=0, high=1, below_high=True)
-        require_in_range(self.prototype_temperature, "prototype_temperature", low=0, above_low=True)
         if self.telescope_weight == 0 and self.reconstruction_weight == 0:
             msg = "telescope_weight and reconstruction_weight are both 0; there is nothing to train for."
             raise ValueError(msg)
@@ -309,7 +305,8 @@ class Spotscape(GraphEncoder[SpotscapeConfig]):
 
     name = "Spotscape"
 
-    def __init__(self, config: SpotscapeConfig | None = None, *, random_state: int | None = 0) -> None:
+    @public
+    def __init__(self, config: SpotscapeConfig | None = None, *, random_state: Seed = 0) -> None:
         super().__init__(SpotscapeConfig() if config is None else config, random_state)
 
     def _network(self, n_features: int, source: WeightSource) -> SpotscapeNetwork:

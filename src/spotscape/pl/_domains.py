@@ -2,51 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from spotscape._core.validation import coordinates, require_data, require_positive_int, slice_labels
-from spotscape.pl._values import Categories, Numbers, read_confidence, read_values
+from spotscape._core.arguments import public
+from spotscape._core.validation import require_data
+from spotscape.pl._values import Categories, matched, plain, read_confidence, read_values
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from spotscape.pl._options import Shown
     from spotscape.pl._palette import Palette
-    from spotscape.pl._panel import Slice
+    from spotscape.pl._values import Bound
 
 
+@public
 def domains(
     adata: AnnData,
+    color: str | Sequence[str | None] | None = None,
     *,
-    color: str | Sequence[str],
+    groups: str | Sequence[Any] | None = None,
     library_key: str | None = None,
     spatial_key: str = "spatial",
     layer: str | None = None,
-    ncols: int = 4,
-    palette: Palette | None = None,
+    gene_symbols: str | None = None,
     confidence: str | None = None,
-    cmap: str = "viridis",
-    vmin: float | None = None,
-    vmax: float | None = None,
+    palette: Palette | None = None,
+    cmap: Any = "viridis",
+    vmin: Bound = None,
+    vmax: Bound = None,
+    vcenter: float | None = None,
     size: float | None = None,
-    image: bool = True,
+    alpha: float = 1.0,
+    na_color: Any = "#DCDCDC",
+    img: bool = True,
+    img_res_key: str | None = None,
+    img_alpha: float = 1.0,
+    img_contrast: tuple[float, float] | None = None,
+    crop_coord: tuple[float, float, float, float] | None = None,
+    scalebar: float | None = None,
     invert_y: bool = True,
     title: str | Sequence[str] | None = None,
-    legend: bool = True,
+    legend_loc: str | None = "right margin",
+    legend_fontsize: float | None = None,
+    colorbar: bool = True,
+    frameon: bool = False,
+    ncols: int = 4,
     figsize: tuple[float, float] | None = None,
     dpi: float | None = None,
-    ax: Axes | None = None,
-) -> Figure | Axes:
+    ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Shown:
     """Show domains, any other column of ``obs``, or genes on the tissue: one panel per slice and key.
 
     Spots are drawn in the unit of the coordinates: hexagons where they lie on a hexagonal lattice (Visium), squares on
     a square one (ST, binned data), discs elsewhere (cells). A category has the same colour in all slices, and numbers
-    share one scale. Above 50,000 spots they are rasterised, so that PDF and SVG files stay small.
+    share one scale. Columns drawn side by side share colours where they share spots. Above 50,000 spots they are
+    rasterised, so that PDF and SVG files stay small.
 
     Parameters
     ----------
@@ -54,47 +71,85 @@ def domains(
         Spots with coordinates.
     color
         Column of ``adata.obs`` or gene, or several of them. Numbers get a colour bar, all else a legend; spots without
-        a value are light grey.
+        a value are light grey. ``None`` shows the spots alone, over their image if there is one.
+    groups
+        Categories to show in colour, all others grey. ``None`` shows all.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot: one panel each. ``None`` means a single slice.
+        Column of ``adata.obs`` with the slice of every spot: one panel each. ``None`` takes the column by which the
+        graph was built, or a column with a usual name (``"slice"``, ``"library_id"``, ``"sample"``, …) whose groups
+        lie on each other, and says so in the log; if there is neither, all spots share a panel.
     spatial_key
         Coordinates in ``adata.obsm``; the first two columns are shown.
     layer
-        Layer from which genes are taken. ``None`` means ``adata.X``.
-    ncols
-        Largest number of panels side by side.
-    palette
-        Colours of categories: name of a matplotlib colormap, list, or dict from category to colour. ``None`` takes
-        ``adata.uns["<color>_colors"]``, and where that is missing 24 colours that colour-blind people can tell apart.
+        Layer from which genes are taken. ``None`` means ``adata.X``, and ``adata.raw`` for genes that are only there.
+    gene_symbols
+        Column of ``adata.var`` with the names by which ``color`` names genes. ``None`` means ``adata.var_names``.
     confidence
         Column of ``adata.obs`` with numbers between 0 and 1 by which the colours of categories fade, such as
-        ``"spotscape_domain_confidence"`` of :func:`spotscape.tl.consensus_domains`. ``None`` shows them in full colour.
+        ``"consensus_domain_confidence"`` of :func:`spotscape.tl.consensus_domains`. ``None`` shows them in full colour.
+    palette
+        Colours of categories: name of a matplotlib colormap, colormap, list, cycler, or dict from category to colour.
+        ``None`` takes ``adata.uns["<color>_colors"]``, and where that is missing colours of which any two of the first
+        12 can be told apart by colour-blind people. Beyond 12, names are written on the tissue too.
     cmap
         Colormap of numbers.
     vmin, vmax
-        Ends of the scale of numbers. ``None`` means their 1st and 99th percentile.
+        Ends of the scale of numbers: a number, or a percentile such as ``"p95"``. ``None`` means ``"p1"`` and
+        ``"p99"``.
+    vcenter
+        Number that gets the middle of the colormap. ``None`` means the middle between the ends.
     size
         Size of a spot as a multiple of the spot spacing. ``None`` means 1, and 0.7 over a tissue image.
-    image
+    alpha
+        Opacity of the spots, above 0 and at most 1.
+    na_color
+        Colour of spots without a value.
+    img
         Whether to show the tissue image of the slice, ``adata.uns["spatial"][slice]["images"]``, if there is one.
+    img_res_key
+        Which image. ``None`` means ``"hires"``, or else ``"lowres"``.
+    img_alpha
+        Opacity of the image.
+    img_contrast
+        Percentiles of the image that become black and white, such as ``(1, 99)``. ``None`` leaves colour images as
+        they are and stretches grey ones and those with more than eight bits.
+    crop_coord
+        Part of the tissue to show, ``(left, right, top, bottom)`` in the unit of the coordinates. ``None`` shows all.
+    scalebar
+        Micrometres in one unit of the coordinates, for a scale bar. ``None`` takes it from the file where it is known
+        (Visium and Visium HD), ``False`` shows no bar.
     invert_y
         Whether y points down, as in images; ``False`` for y pointing up.
     title
         Title of the panel, or of all panels in order. ``None`` means the slice, or the key if there is one slice.
-    legend
-        Whether to show the legend or colour bar.
+    legend_loc
+        ``"right margin"``, ``"on data"`` (names on the tissue), a location of matplotlib's inside the panel, or
+        ``None`` for no legend.
+    legend_fontsize
+        Size of the names, in points. ``None`` means matplotlib's, and 8 on the tissue.
+    colorbar
+        Whether numbers get a colour bar.
+    frameon
+        Whether panels get a frame.
+    ncols
+        Largest number of panels side by side.
     figsize
         Width and height of the figure in inches. ``None`` fits it to the panels.
     dpi
         Resolution of the figure. ``None`` means matplotlib's.
     ax
-        Axes to draw on, for a single panel.
+        Axes to draw on, one for each panel.
+    show
+        ``None`` leaves the figure open: a notebook shows it at the end of the cell, ``plt.show()`` and
+        ``plt.savefig()`` in a script have it. ``True`` calls ``plt.show()``, ``False`` returns the axes.
+    return_fig
+        Whether to return the figure and take it out of pyplot: a notebook shows it once, as the value of a cell.
 
     Returns
     -------
-    The :class:`~matplotlib.figure.Figure`, or ``ax`` if it is given. The figure is not registered with pyplot: a
-    notebook shows it as the value of a cell, and ``figure.savefig(...)`` writes it. Where they are missing, or
-    ``palette`` is given, the colours are written:
+    ``None``; the :class:`~matplotlib.axes.Axes` with ``show=False``, a list if there are several panels; or the
+    :class:`~matplotlib.figure.Figure` with ``return_fig=True``. Once all is drawn, new colours of categorical columns
+    are written:
 
     ``adata.uns["<color>_colors"]`` : list of str
         Hex colours in the order of the categories.
@@ -104,10 +159,15 @@ def domains(
     KeyError
         If ``color``, ``layer``, ``confidence``, the coordinates or ``library_key`` do not exist.
     ValueError
-        If ``palette`` or ``title`` do not fit, ``size`` is not positive, ``confidence`` lies outside 0 to 1, or ``ax``
-        is given for more than one panel.
+        If ``palette``, ``groups``, ``title`` or ``ax`` do not fit, ``size`` is not positive, or ``confidence`` lies
+        outside 0 to 1.
     TypeError
-        If ``library_key`` is not categorical, or ``confidence`` not numeric.
+        If ``confidence`` is not numeric.
+
+    See Also
+    --------
+    spotscape.pl.match_colors : Gives domains the colours of an annotation.
+    spotscape.pl.explore : The tissue to zoom into and select from, in a notebook.
 
     Examples
     --------
@@ -117,67 +177,32 @@ def domains(
     >>> grid = np.array([[x, y] for x in range(10) for y in range(10)], dtype=float)
     >>> adata = AnnData(np.ones((100, 1)), obsm={"spatial": grid})
     >>> adata.obs["domain"] = np.where(grid[:, 0] < 5, "left", "right")
-    >>> figure = sp.pl.domains(adata, color="domain")
+    >>> sp.pl.domains(adata, "domain")
+
+    It stays open for ``plt.savefig("domains.png")`` or ``plt.show()``; or take the figure:
+
+    >>> figure = sp.pl.domains(adata, "domain", return_fig=True)
     >>> len(figure.axes)
     1
     """
-    from spotscape.pl._sheet import Style, draw_on, draw_sheet
+    options = dict(locals())
+    from spotscape.pl._sheet import show_spots
 
-    require_data(adata, genes=False)
-    ncols = require_positive_int(ncols, "ncols")
-    if size is not None and not size > 0:
-        msg = f"size={size} must be positive; it is a multiple of the spot spacing."
-        raise ValueError(msg)
-    pieces = _slices(adata, spatial_key=spatial_key, library_key=library_key, image=image)
-    names = [color] if isinstance(color, str) else list(color)
-    titles = _titles(title, names, pieces, legend=legend)
-    if ax is not None and len(titles) != 1:
-        msg = f"ax takes one panel, but {len(pieces)} slice(s) of {len(names)} key(s) make {len(titles)}; leave ax out."
-        raise ValueError(msg)
-    columns = [read_values(adata, name, layer=layer, palette=palette, vmin=vmin, vmax=vmax) for name in names]
-    if confidence is not None:
-        columns = _fade(columns, read_confidence(adata, confidence))
-    style = Style(ncols=ncols, size=size, cmap=cmap, invert_y=invert_y, legend=legend)
-    if ax is not None:
-        return draw_on(ax, pieces[0], columns[0], style, titles[0])
-    return draw_sheet(pieces, columns, style, titles=titles, figsize=figsize, dpi=dpi)
-
-
-def _fade(columns: list[Categories | Numbers], confidence: np.ndarray) -> list[Categories | Numbers]:
-    return [replace(one, confidence=confidence) if isinstance(one, Categories) else one for one in columns]
-
-
-def _slices(adata: AnnData, *, spatial_key: str, library_key: str | None, image: bool) -> list[Slice]:
-    from spotscape.pl._panel import Slice
-
-    coords = coordinates(adata, spatial_key)[:, :2]
-    labels = slice_labels(adata, library_key)
-    stored = adata.uns.get("spatial", {}) if image else {}
-    if not isinstance(stored, Mapping):
-        stored = {}
-    if labels is None:
-        # An image without a slice to go by is shown only where there is no choice.
-        entry: Any = next(iter(stored.values())) if len(stored) == 1 else None
-        return [Slice.of("", np.arange(adata.n_obs), coords, entry)]
-    rows = [np.flatnonzero(labels.codes == code) for code in range(len(labels.categories))]
-    named = zip(labels.categories, rows, strict=True)
-    return [Slice.of(str(name), index, coords[index], stored.get(str(name))) for name, index in named]
-
-
-def _titles(
-    title: str | Sequence[str] | None, names: Sequence[str], pieces: Sequence[Slice], *, legend: bool
-) -> list[str]:
-    n_panels = len(names) * len(pieces)
-    if n_panels == 0:
+    require_data(adata, genes=False, unique=False)
+    names = [color] if color is None or isinstance(color, str) else list(color)
+    if not names:
         msg = "color is empty; name at least one column of adata.obs or gene."
         raise ValueError(msg)
-    if title is None:
-        if len(pieces) == 1:
-            return list(names)
-        # The legend names the key; without one the titles have to.
-        return [piece.name if legend else f"{name}, {piece.name}" for name in names for piece in pieces]
-    titles = [title] if isinstance(title, str) else list(title)
-    if len(titles) != n_panels:
-        msg = f"title has {len(titles)} entries for {n_panels} panels ({len(names)} key(s), {len(pieces)} slice(s))."
-        raise ValueError(msg)
-    return titles
+    columns = matched([
+        plain(adata.n_obs)
+        if name is None
+        else read_values(
+            adata, str(name), layer=layer, gene_symbols=gene_symbols, palette=palette,
+            vmin=vmin, vmax=vmax, vcenter=vcenter,
+        )
+        for name in names
+    ])  # fmt: skip
+    if confidence is not None:
+        sure = read_confidence(adata, confidence)
+        columns = [replace(one, confidence=sure) if isinstance(one, Categories) else one for one in columns]
+    return show_spots(adata, columns, options)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_key, the_one_present
+from spotscape.pl._options import Output, require_known
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from spotscape.pl._options import Shown
 
 # A curve that falls by more than this is read on a logarithmic scale.
 _LOG_ABOVE = 10
@@ -23,13 +26,13 @@ _ONE_ROW = 5
 _TITLES = {"lr": "learning rate"}
 
 
+@public
 def history(
     adata: AnnData | Mapping[str, Any],
     *,
     key: str | None = None,
-    figsize: tuple[float, float] | None = None,
-    dpi: float | None = None,
-) -> Figure:
+    **output: Unpack[Output],
+) -> Shown:
     """Show how a training went: one small panel for every curve of its history.
 
     ``loss`` is what was minimised, the weighted sum; its parts are shown without their weights.
@@ -42,14 +45,14 @@ def history(
     key
         Where the record is in ``adata.uns``. Default: ``"spotscape"`` or ``"spacross"``, whichever is there; if both
         are, name one.
-    figsize
-        Width and height of the figure in inches. ``None`` means 3 by 2.4 per panel.
-    dpi
-        Resolution of the figure. ``None`` means matplotlib's.
+    **output
+        ``figsize``, ``dpi``, ``ax`` (one for each curve), ``show`` and ``return_fig``, as in
+        :func:`spotscape.pl.domains`.
 
     Returns
     -------
-    The :class:`~matplotlib.figure.Figure`. Positive curves that span more than a factor of 10 have a logarithmic axis.
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. Positive curves that span more than a
+    factor of 10 have a logarithmic axis.
 
     Raises
     ------
@@ -67,23 +70,20 @@ def history(
     --------
     >>> import numpy as np
     >>> import spotscape as sp
-    >>> figure = sp.pl.history({"loss": np.geomspace(1.0, 0.01, 50), "lr": np.linspace(1e-3, 0.0, 50)})
+    >>> figure = sp.pl.history({"loss": np.geomspace(1.0, 0.01, 50), "lr": np.linspace(1e-3, 0.0, 50)}, return_fig=True)
     >>> [ax.get_title() for ax in figure.axes]
     ['loss', 'learning rate']
     """
-    import matplotlib.pyplot as plt
+    from spotscape.pl._sheet import hand_out, open_axes
 
+    require_known(output, Output, "history")
     curves = _curves(adata, key)
     across = len(curves) if len(curves) <= _ONE_ROW else _NCOLS
     down = -(-len(curves) // across)
-    figure = plt.figure(figsize=figsize or (3 * across, 2.4 * down), dpi=dpi, layout="constrained")
-    plt.close(figure)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for ax, (name, values) in zip(axes, curves.items(), strict=False):
-        _draw(ax, name, values)
-    for ax in axes[len(curves) :]:
-        ax.remove()
-    return figure
+    with open_axes(output, len(curves), (3 * across, 2.4 * down), across=across) as axes:
+        for ax, (name, values) in zip(axes, curves.items(), strict=True):
+            _draw(ax, name, values)
+    return hand_out(axes, output)
 
 
 def _curves(source: AnnData | Mapping[str, Any], key: str | None) -> dict[str, np.ndarray]:

@@ -5,24 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.transforms import Affine2D
 
-from spotscape.pl._panel import Tiles, face_colors, shape
-from spotscape.pl._sheet import RASTER_ABOVE, add_legend, legend_width
-from spotscape.pl._values import Categories
+from spotscape.pl._panel import add_tiles, face_colors
+from spotscape.pl._sheet import add_legend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-    from spotscape.pl._panel import Slice
-    from spotscape.pl._sheet import Style
-    from spotscape.pl._values import Numbers
+    from spotscape.pl._sheet import Look
+    from spotscape.pl._slices import Slice
+    from spotscape.pl._values import Categories, Numbers
 
 # A slice laid down: y is shortened, and what is farther back moves to the right.
 _LAID_DOWN = np.array([[1.0, 0.42], [0.0, 0.5]])
@@ -83,49 +80,27 @@ def place(pair: Pair, layout: str, *, invert_y: bool) -> tuple[Placed, Placed]:
     return query, reference.moved(np.array([extents[:, 0].mean() + _GAP[layout] * extents[:, 0].max(), 0.0]))
 
 
-def draw_pairs(
-    pairs: Sequence[Pair],
-    values: Categories | Numbers,
-    style: Style,
-    *,
-    layout: str,
-    linewidth: float,
-    figsize: tuple[float, float] | None,
-    dpi: float | None,
-) -> Figure:
-    """Draw a panel for each pair: side by side where slices lie above each other, else below each other."""
+def pair_size(pairs: Sequence[Pair], values: Categories | Numbers, look: Look, layout: str) -> tuple[float, float]:
+    """Size in inches: panels side by side where slices lie above each other, else below each other."""
     across, down = (len(pairs), 1) if layout == "above" else (1, len(pairs))
-    if figsize is None:
-        boxes = [_frame(*place(pair, layout, invert_y=style.invert_y)) for pair in pairs]
-        aspect = max((box[1] - box[0])[1] / (box[1] - box[0])[0] for box in boxes)
-        beside = legend_width(values) if style.legend else 0.0
-        figsize = (across * _WIDTH[layout] + beside, down * (_WIDTH[layout] * float(np.clip(aspect, 0.2, 2)) + 0.3))
-    figure = plt.figure(figsize=figsize, dpi=dpi, layout="constrained")
-    plt.close(figure)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for index, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
-        last = index == across - 1
-        draw_pair(ax, pair, values, style, layout=layout, linewidth=linewidth, legend=style.legend and last)
-    return figure
+    boxes = [_frame(*place(pair, layout, invert_y=look.invert_y)) for pair in pairs]
+    aspect = float(np.clip(max((box[1] - box[0])[1] / (box[1] - box[0])[0] for box in boxes), 0.2, 2))
+    return across * _WIDTH[layout] + look.margin(values), down * (_WIDTH[layout] * aspect + 0.3)
 
 
 def draw_pair(
-    ax: Axes,
-    pair: Pair,
-    values: Categories | Numbers,
-    style: Style,
-    *,
-    layout: str,
-    linewidth: float,
-    legend: bool,
-) -> Axes:
+    ax: Axes, pair: Pair, values: Categories | Numbers, look: Look, *, layout: str, linewidth: float, legend: bool
+) -> None:
     """Draw two slices and the lines between them."""
-    query, reference = place(pair, layout, invert_y=style.invert_y)
+    query, reference = place(pair, layout, invert_y=look.invert_y)
     for placed in (query, reference):
-        _draw_tiles(ax, placed, values, style)
+        laid = Affine2D(np.block([[placed.matrix, np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]]))
+        scale = 1.0 if look.size is None else look.size
+        piece = placed.piece
+        add_tiles(ax, piece.lattice, placed.points, piece.rows, values, look=look, scale=scale, shape_transform=laid)
     ends = np.stack([query.points_of(pair.query_rows), reference.points_of(pair.reference_rows)], axis=1)
-    colors = face_colors(values, pair.query_rows, style.cmap)
     if len(ends):
+        colors = face_colors(values, pair.query_rows, look)
         # A light rim keeps a line visible over spots of its own colour.
         ax.add_collection(LineCollection(list(ends), colors="white", linewidths=linewidth + 0.7, alpha=0.4, zorder=2))
         ax.add_collection(LineCollection(list(ends), colors=colors, linewidths=linewidth, alpha=0.9, zorder=3))
@@ -134,28 +109,9 @@ def draw_pair(
     ax.set_axis_off()
     ax.set_title(f"{pair.query.name} → {pair.reference.name}")
     if legend:
-        add_legend(ax, pair.query, values, style, title=values.key)
-    return ax
+        add_legend(ax, pair.query, values, look, title=values.key)
 
 
 def _frame(query: Placed, reference: Placed) -> np.ndarray:
     boxes = np.stack([query.box, reference.box])
     return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
-
-
-def _draw_tiles(ax: Axes, placed: Placed, values: Categories | Numbers, style: Style) -> None:
-    scale = 1.0 if style.size is None else style.size
-    transform = Affine2D()
-    transform.set_matrix(np.block([[placed.matrix, np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]]))
-    n_spots = len(values.codes if isinstance(values, Categories) else values.values)
-    tiles = Tiles(
-        [shape(placed.piece.lattice, scale).transformed(transform)],
-        offsets=placed.points,
-        offset_transform=ax.transData,
-        facecolors=face_colors(values, placed.piece.rows, style.cmap),
-        edgecolors="face" if placed.piece.lattice.kind != "irregular" and scale == 1 else "none",
-        linewidths=0.35,
-        rasterized=n_spots > RASTER_ABOVE,
-        zorder=1,
-    )
-    ax.add_collection(tiles, autolim=False)

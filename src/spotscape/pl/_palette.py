@@ -1,4 +1,4 @@
-"""Colours of categories: what ``uns`` holds, what the user wants, or a colour-blind-safe default."""
+"""Colours of categories: what ``uns`` holds, what the user wants, or a default that colour-blind people can read."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
 
-from spotscape._core.logging import warn
+from spotscape._core.logging import logger, warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-Palette = str | Mapping[str, str] | Sequence[str]
+# A name, a list, a mapping from category to colour, or a Colormap or Cycler object.
+Palette = str | Mapping[Any, Any] | Sequence[Any] | Any
 
 UNLABELLED = "#DCDCDC"
-# From the sets of Okabe & Ito, Tol, ColorBrewer and CARTO, in the order in which each is farthest (OKLab; normal,
-# deuteranopic and protanopic vision) from all before it: any first k are about the most distinct k.
+# Up to this many colours can be told apart without help; beyond, names are written on the tissue.
+READABLE = 12
+# Any two of the first 12 differ by CIEDE2000 >= 10 in normal, deuteranopic and protanopic vision, and so does each from
+# the grey of unlabelled spots. The others come in the order in which each is farthest from all before it.
 _COLORS = (
     "#0072B2", "#E69F00", "#66CCEE", "#CC3311", "#332288", "#009988", "#FFD92F", "#882255",
-    "#6699CC", "#66C2A5", "#AA3377", "#B2DF8A", "#117733", "#6A3D9A", "#EE3377", "#56B4E9",
-    "#CC79A7", "#EE7733", "#F2B701", "#FC8D62", "#AA4499", "#FB9A99", "#EE6677", "#228833",
+    "#EE3377", "#88CCAA", "#6699CC", "#B2DF8A", "#AA4455", "#F781BF", "#FB8072", "#AA3377",
+    "#228833", "#FB9A99", "#AA4499", "#56B4E9", "#6A3D9A", "#FDB462", "#117733", "#CC79A7",
 )  # fmt: skip
 
 
@@ -37,49 +42,91 @@ def default_colors(n: int) -> list[str]:
     return [*_COLORS[:n], *(to_hex(tuple(hsv_to_rgb(hue))).upper() for hue in hues)]
 
 
-def category_colors(adata: AnnData, key: str, names: list[str], palette: Palette | None) -> tuple[list[str], bool]:
-    """Colours of the categories of ``obs[key]``, and whether ``uns`` should be given them."""
+def as_categories(column: pd.Series) -> pd.Categorical:
+    """A column as categories named by strings, unused ones kept: their colours have places in ``uns``."""
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    values = pd.Categorical(column if categorical else column.astype("string"))
+    return values.rename_categories(str)
+
+
+def category_colors(adata: AnnData, key: str, values: pd.Categorical, palette: Palette | None) -> tuple[list[str], str]:
+    """Colours of the categories of ``obs[key]``, and where they are from: ``"stored"``, ``"given"`` or ``"new"``."""
+    names = list(values.categories)
     if palette is not None:
-        return _hex(_from_palette(palette, names), "palette"), True
+        return _hex(_from_palette(palette, names), "palette"), "given"
     stored = adata.uns.get(f"{key}_colors")
-    if stored is None:
-        return default_colors(len(names)), True
-    if len(stored) < len(names):
+    if stored is not None:
+        if isinstance(stored, Mapping):
+            stored = {str(name): color for name, color in stored.items()}
+            stored = [stored[name] for name in names] if set(names) <= stored.keys() else []
+        colors = [str(color) for color in np.ravel(np.asarray(stored, dtype=object))]
+        if len(colors) >= len(names):
+            return _hex(colors[: len(names)], f"adata.uns['{key}_colors']"), "stored"
         warn(
-            f"adata.uns['{key}_colors'] has {len(stored)} colours for {len(names)} categories; the default colours are "
-            f"shown instead. Give palette=... to replace them."
+            f"adata.uns['{key}_colors'] has {len(colors)} colours for {len(names)} categories: those of an earlier "
+            "result; new colours replace them."
         )
-        return default_colors(len(names)), False
-    return _hex(list(stored)[: len(names)], f"adata.uns['{key}_colors']"), False
+    return _from_kin(adata, key, values) or default_colors(len(names)), "new"
+
+
+def _from_kin(adata: AnnData, key: str, values: pd.Categorical) -> list[str] | None:
+    """Colours of another column with the same names on most of the same spots, such as domains before refinement."""
+    for other in adata.obs:
+        stored = adata.uns.get(f"{other}_colors")
+        if other == key or stored is None or isinstance(stored, Mapping):
+            continue
+        kin = as_categories(adata.obs[other])
+        same = set(kin.categories) == set(values.categories) and len(stored) == len(values.categories)
+        if same and np.mean(np.asarray(kin.astype(str)) == np.asarray(values.astype(str))) > 0.5:
+            return [str(stored[kin.categories.get_loc(name)]) for name in values.categories]
+    return None
+
+
+def matched_colors(codes: np.ndarray, n: int, reference: np.ndarray, colors: Sequence[str]) -> list[str]:
+    """Colours for ``n`` categories: each takes that of the reference's category which it shares most spots with.
+
+    Pairs are one to one, such that the number of spots with the same colour is largest; who has no partner gets a
+    colour that no other has.
+    """
+    table = np.zeros((n, len(colors)), dtype=np.int64)
+    both = (codes >= 0) & (reference >= 0)
+    np.add.at(table, (codes[both], reference[both]), 1)
+    pairs = zip(*linear_sum_assignment(table, maximize=True), strict=True)
+    taken = {int(row): colors[column] for row, column in pairs if table[row, column]}
+    used = {color.upper() for color in colors}
+    spare = iter([color for color in default_colors(n + len(colors)) if color.upper() not in used])
+    return [taken[row] if row in taken else next(spare) for row in range(n)]
 
 
 def _from_palette(palette: Palette, names: list[str]) -> list[Any]:
+    from matplotlib import colormaps
+    from matplotlib.colors import Colormap
+
     if isinstance(palette, str):
-        return _from_colormap(palette, len(names))
+        if palette not in colormaps:
+            msg = f"palette={palette!r} is not a colormap of matplotlib; give its name, a list of colours or a dict."
+            raise ValueError(msg)
+        palette = colormaps[palette]
+    if isinstance(palette, Colormap):
+        # Qualitative maps such as tab20 are lists of a few colours, meant to be taken one after the other.
+        if len(names) <= palette.N <= 40:
+            return [palette(index) for index in range(len(names))]
+        return [palette(position) for position in np.linspace(0, 1, len(names))]
     if isinstance(palette, Mapping):
-        missing = [name for name in names if name not in palette]
+        named = {str(name): color for name, color in palette.items()}
+        missing = [name for name in names if name not in named]
         if missing:
             msg = f"palette has no colour for the categories {missing}; it has {list(palette)}."
             raise ValueError(msg)
-        return [palette[name] for name in names]
-    if len(palette) < len(names):
-        msg = f"palette has {len(palette)} colours for {len(names)} categories: {names}."
-        raise ValueError(msg)
-    return list(palette)[: len(names)]
-
-
-def _from_colormap(name: str, n: int) -> list[Any]:
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-
-    if name not in colormaps:
-        msg = f"palette={name!r} is not a colormap of matplotlib; give its name, a list of colours or a dict."
-        raise ValueError(msg)
-    cmap = colormaps[name]
-    # Qualitative maps such as tab20 are lists of a few colours, meant to be taken one after the other.
-    if isinstance(cmap, ListedColormap) and n <= cmap.N <= 40:
-        return [cmap(index) for index in range(n)]
-    return [cmap(position) for position in np.linspace(0, 1, n)]
+        return [named[name] for name in names]
+    # A Cycler, which scanpy takes, gives dicts.
+    colors = [entry["color"] if isinstance(entry, Mapping) else entry for entry in palette]
+    if len(colors) < len(names):
+        given = {str(color).upper() for color in colors}
+        spare = [color for color in default_colors(len(names) + len(colors)) if color not in given]
+        logger.info("The palette has %d colours for %d categories; default colours follow.", len(colors), len(names))
+        colors += spare
+    return colors[: len(names)]
 
 
 def _hex(colors: list[Any], where: str) -> list[str]:

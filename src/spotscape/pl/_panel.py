@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.artist import allow_rasterization
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
-from matplotlib.colors import Normalize, to_rgba_array
+from matplotlib.colors import to_rgba_array
 from matplotlib.path import Path
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Affine2D
+from scipy.spatial import cKDTree
 
-from spotscape._core import geometry
-from spotscape.pl._palette import UNLABELLED
+from spotscape.pl._slices import stretch
 from spotscape.pl._values import Categories
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import RendererBase
 
+    from spotscape._core import geometry
+    from spotscape.pl._sheet import Look
+    from spotscape.pl._slices import Slice
     from spotscape.pl._values import Numbers
 
+# Above this many spots a vector file would take longer to open than to look at.
+RASTER_ABOVE = 50_000
 # Cells overlap a little where they crowd and still leave no holes where they do not.
 _DISC_IN_SPACINGS = 1.45
 _SIZE_OVER_IMAGE = 0.7
 # What spots without confidence fade to, and the share of their colour that they keep: it still says which domain.
 _PALE = "#F7F7F7"
 _FAINTEST = 0.08
+# Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
+_SAMPLE, _AROUND = 20_000, 30
 
 
 class Tiles(PathCollection):
@@ -47,62 +52,63 @@ class Tiles(PathCollection):
         super().draw(renderer)
 
 
-@dataclass(frozen=True)
-class Slice:
-    """Spots of one slice, how they are arranged, and the image they lie on."""
-
-    name: str
-    rows: np.ndarray
-    coords: np.ndarray
-    lattice: geometry.Lattice
-    image: np.ndarray | None
-    image_scale: float
-
-    @classmethod
-    def of(cls, name: str, rows: np.ndarray, coords: np.ndarray, entry: Mapping[str, Any] | None) -> Slice:
-        """Measure the arrangement of the spots and pick the best resolved image of an entry of ``uns["spatial"]``."""
-        image, scale = _image(entry or {})
-        return cls(name, rows, coords, geometry.lattice(coords), image, scale)
-
-    @property
-    def box(self) -> np.ndarray:
-        """Corners ``[[x0, y0], [x1, y1]]`` of the spots with a margin."""
-        low, high = self.coords.min(axis=0), self.coords.max(axis=0)
-        margin = self.lattice.spacing + 0.01 * (high - low).max()
-        return np.stack([low - margin, high + margin])
+def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look, *, box: np.ndarray) -> None:
+    """Draw the spots of a slice over their image, with a scale bar where the unit is known."""
+    if piece.image is not None:
+        pixels = stretch(piece.image.pixels, look.img_contrast)
+        ax.imshow(
+            pixels, extent=piece.image.extent, origin="upper", interpolation="antialiased",
+            cmap="gray", alpha=look.img_alpha, vmin=0, vmax=1,
+        )  # fmt: skip
+    scale = (1.0 if piece.image is None else _SIZE_OVER_IMAGE) if look.size is None else look.size
+    add_tiles(ax, piece.lattice, piece.coords, piece.rows, values, look=look, scale=scale)
+    (x0, y0), (x1, y1) = box
+    ax.set(xlim=(x0, x1), ylim=(y1, y0) if look.invert_y else (y0, y1), aspect="equal")
+    if look.frameon:
+        ax.set(xticks=[], yticks=[])
+    else:
+        ax.set_axis_off()
+    unit = piece.unit if look.scalebar is None else look.scalebar
+    if unit:
+        _add_scale_bar(ax, float(unit))
+    if look.labels_on_tissue(values):
+        write_names(ax, piece, values, look)
 
 
-def draw_slice(
+def add_tiles(
     ax: Axes,
-    piece: Slice,
+    lattice: geometry.Lattice,
+    points: np.ndarray,
+    rows: np.ndarray,
     values: Categories | Numbers,
     *,
-    box: np.ndarray,
-    size: float | None,
-    cmap: str,
-    invert_y: bool,
-    rasterized: bool,
-) -> None:
-    """Draw the spots of a slice, their image, and nothing else: no ticks, no frame."""
-    if piece.image is not None:
-        height, width = piece.image.shape[:2]
-        extent = (0, width / piece.image_scale, height / piece.image_scale, 0)
-        ax.imshow(piece.image, extent=extent, origin="upper", interpolation="antialiased", cmap="gray")
-    scale = (1.0 if piece.image is None else _SIZE_OVER_IMAGE) if size is None else size
+    look: Look,
+    scale: float,
+    shape_transform: Affine2D | None = None,
+    zorder: float = 1,
+) -> Tiles:
+    """Add the spots ``rows``, drawn at ``points``, to the axes."""
+    # What matters lies on top: spots with a category, and where cells overlap the larger numbers, as in scanpy.
+    if isinstance(values, Categories):
+        order = np.argsort(values.codes[rows] >= 0, kind="stable")
+    else:
+        unknown_first = np.nan_to_num(values.values[rows], nan=-np.inf)
+        order = np.argsort(unknown_first, kind="stable") if lattice.kind == "irregular" else np.arange(len(rows))
+    path = shape(lattice, scale)
+    touching = lattice.kind != "irregular" and scale == 1 and look.alpha == 1
     tiles = Tiles(
-        [shape(piece.lattice, scale)],
-        offsets=piece.coords,
+        [path if shape_transform is None else path.transformed(shape_transform)],
+        offsets=points[order],
         offset_transform=ax.transData,
-        facecolors=face_colors(values, piece.rows, cmap),
+        facecolors=face_colors(values, rows[order], look),
         # Tiles that touch would otherwise be parted by hairlines of the renderer.
-        edgecolors="face" if piece.lattice.kind != "irregular" and scale == 1 else "none",
+        edgecolors="face" if touching else "none",
         linewidths=0.35,
-        rasterized=rasterized,
+        rasterized=look.rasterized,
+        zorder=zorder,
     )
     ax.add_collection(tiles, autolim=False)
-    (x0, y0), (x1, y1) = box
-    ax.set(xlim=(x0, x1), ylim=(y1, y0) if invert_y else (y0, y1), aspect="equal")
-    ax.set_axis_off()
+    return tiles
 
 
 def shape(lattice: geometry.Lattice, scale: float) -> Path:
@@ -116,32 +122,70 @@ def shape(lattice: geometry.Lattice, scale: float) -> Path:
     return Path(radius * np.stack([np.cos(angles), np.sin(angles)], axis=1), closed=True)
 
 
-def face_colors(values: Categories | Numbers, rows: np.ndarray, cmap: str) -> np.ndarray:
+def face_colors(values: Categories | Numbers, rows: np.ndarray, look: Look) -> np.ndarray:
     """RGBA of the spots ``rows``."""
     if isinstance(values, Categories):
         # The last colour serves the code -1.
-        colors_of_rows = np.asarray(to_rgba_array([*values.colors, UNLABELLED])[values.codes[rows]])
-        return colors_of_rows if values.confidence is None else faded(colors_of_rows, values.confidence[rows])
-    colors: np.ndarray = np.array(color_scale(values, cmap).to_rgba(values.values[rows]))
-    colors[~np.isfinite(values.values[rows])] = to_rgba_array(UNLABELLED)
+        colors = np.asarray(to_rgba_array([*values.colors, look.na_color])[values.codes[rows]])
+        if values.confidence is not None:
+            # Mixed with near-white and opaque: transparent tiles would show where they overlap.
+            strength = _FAINTEST + (1 - _FAINTEST) * np.nan_to_num(values.confidence[rows])[:, None]
+            colors = strength * colors + (1 - strength) * to_rgba_array(_PALE)
+    else:
+        colors = np.array(color_scale(values, look.cmap).to_rgba(values.values[rows]))
+        colors[~np.isfinite(values.values[rows])] = to_rgba_array(look.na_color)
+    if look.alpha < 1:
+        colors[:, 3] *= look.alpha
     return colors
 
 
-def faded(colors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Colours mixed with near-white, opaque: transparent tiles would show where they overlap."""
-    strength = _FAINTEST + (1 - _FAINTEST) * confidence[:, None]
-    return np.asarray(strength * colors + (1 - strength) * to_rgba_array(_PALE))
-
-
-def color_scale(values: Numbers, cmap: str) -> ScalarMappable:
+def color_scale(values: Numbers, cmap: Any) -> ScalarMappable:
     """Make the one scale that all panels of a key share."""
-    return ScalarMappable(Normalize(values.vmin, values.vmax), cmap)
+    return ScalarMappable(values.norm, cmap)
 
 
-def _image(entry: Mapping[str, Any]) -> tuple[np.ndarray | None, float]:
-    for resolution in ("hires", "lowres"):
-        image = entry.get("images", {}).get(resolution)
-        scale = entry.get("scalefactors", {}).get(f"tissue_{resolution}_scalef")
-        if image is not None and scale:
-            return np.asarray(image), float(scale)
-    return None, 1.0
+def write_names(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look) -> None:
+    """Write the name of each category on its spots."""
+    if not isinstance(values, Categories):
+        return
+    places = inside_places(piece.coords, values.codes[piece.rows], clearance=0.05)
+    for code, (x, y) in places.items():
+        text = ax.text(
+            x, y, values.names[code], ha="center", va="center", fontsize=look.legend_fontsize or 8,
+            fontweight="bold", color="black", zorder=6, clip_on=True,
+        )  # fmt: skip
+        text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
+
+
+def inside_places(coords: np.ndarray, codes: np.ndarray, *, clearance: float) -> dict[int, np.ndarray]:
+    """One spot for each category: well inside it, near its middle, and clear of the others.
+
+    A domain may be bent or in pieces, so that its middle lies elsewhere; the spots whose neighbours are of the domain
+    too do not. ``clearance`` is a share of the length of the tissue.
+    """
+    drawn = np.arange(0, len(coords), max(1, len(coords) // _SAMPLE))
+    coords, codes = coords[drawn], codes[drawn]
+    around = cKDTree(coords).query(coords, k=min(_AROUND, len(coords)))[1].reshape(len(coords), -1)
+    inside = (codes[around] == codes[:, None]).mean(axis=1)
+    least = clearance * np.ptp(coords, axis=0).max()
+    places: dict[int, np.ndarray] = {}
+    for code in np.unique(codes[codes >= 0]).tolist():
+        own = np.flatnonzero(codes == code)
+        core = own[inside[own] >= min(0.9, np.quantile(inside[own], 0.8))]
+        # The medoid along both axes, of the core alone.
+        points = coords[core]
+        away = ((points - np.median(points, axis=0)) ** 2).sum(axis=1)
+        taken = np.array(list(places.values())).reshape(-1, 2)
+        crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < least).any(axis=1)
+        places[code] = points[(away + np.where(crowded, away.max() + 1, 0)).argmin()]
+    return places
+
+
+def _add_scale_bar(ax: Axes, unit: float) -> None:
+    from matplotlib_scalebar.scalebar import ScaleBar
+
+    bar = ScaleBar(
+        unit, "um", length_fraction=0.25, location="lower left", box_alpha=0.6, pad=0.2, border_pad=0.3, sep=2,
+        width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",
+    )  # fmt: skip
+    ax.add_artist(bar)

@@ -1,4 +1,4 @@
-"""The graph of domains over the tissue: a numbered node for each domain, lines where they are connected."""
+"""The graph of domains over the tissue: a node for each domain, lines where they are connected."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
+from matplotlib.patheffects import withStroke
+
+from spotscape.pl._panel import inside_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
-    from spotscape.pl._panel import Slice
+    from spotscape.pl._slices import Slice
     from spotscape.pl._values import Categories
 
 _FADED = 0.6
 # Least distance of two nodes, as a share of the length of the tissue.
 _CLEARANCE = 0.09
+# A domain with less than this share of a slice has no place there to speak of.
+_LEAST_SHARE = 0.005
 _WIDEST = 5.0
 _DARK, _LIGHT = "#303030", "#8C8C8C"
-# Relative luminance above which dark figures read better than white ones.
+# Relative luminance above which dark letters read better than white ones.
 _BRIGHT = 0.45
+# Longer names stand beside their node.
+_SHORT = 3
 
 
 @dataclass(frozen=True)
 class Route:
-    """Pairs of domains ``(m, 2)``, how connected they are, whether the tree has them, and how many are numbered."""
+    """Pairs of domains ``(m, 2)``, how connected they are, whether the tree has them, and how many are reached."""
 
     pairs: np.ndarray
     weights: np.ndarray
@@ -37,14 +44,19 @@ class Route:
 
 
 def route(entry: Mapping[str, Any], names: Sequence[str], min_connectivity: float) -> Route:
-    """Read PAGA's graph of the domains ``names``."""
+    """Read PAGA's graph of the domains ``names``: its tree, and as many other lines as there are domains."""
     known = [str(name) for name in entry["groups"]]
     rows = np.ix_(*[[known.index(name) for name in names]] * 2)
-    between, tree = np.asarray(entry["connectivities"])[rows], np.asarray(entry["connectivities_tree"])[rows]
-    pairs = np.argwhere(np.triu((between >= min_connectivity) & (between > 0), k=1))
+    between, tree = np.asarray(entry["connectivities"])[rows], np.asarray(entry["connectivities_tree"])[rows] > 0
+    tree = tree | tree.T
+    wanted = np.triu((between >= min_connectivity) & (between > 0), k=1)
+    beside = np.sort(between[wanted & ~tree])[::-1]
+    if len(beside) > len(names):
+        wanted &= tree | (between >= beside[len(names) - 1])
+    pairs = np.argwhere(wanted)
     order = {str(name) for name in entry["order"]}
     one, other = pairs.T
-    return Route(pairs, between[one, other], tree[one, other] > 0, sum(name in order for name in names))
+    return Route(pairs, between[one, other], tree[one, other], sum(name in order for name in names))
 
 
 def fade(ax: Axes) -> None:
@@ -61,7 +73,9 @@ def fade(ax: Axes) -> None:
 def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> None:
     """Draw the nodes of the domains that the slice has, and the lines between them."""
     codes = domains.codes[piece.rows]
-    places = _places(piece.coords, codes)
+    sizes = np.bincount(codes[codes >= 0], minlength=len(domains.names))
+    codes = np.where(sizes[codes] >= _LEAST_SHARE * len(codes), codes, -1) if sizes.size else codes
+    places = inside_places(piece.coords, codes, clearance=_CLEARANCE)
     shown = [index for index, pair in enumerate(graph.pairs.tolist()) if set(pair) <= places.keys()]
     # Light lines lie under dark ones.
     shown.sort(key=lambda index: bool(graph.in_tree[index]))
@@ -72,28 +86,20 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
     ax.add_collection(LineCollection(ends, colors="white", linewidths=widths + 2, zorder=3), autolim=False)
     ax.add_collection(LineCollection(ends, colors=colors, linewidths=widths, zorder=4), autolim=False)
     for code, (x, y) in places.items():
-        color = domains.colors[code]
+        color, name = domains.colors[code], domains.names[code]
+        root = code == 0 and graph.n_reached > 0
         ax.plot(
-            [x], [y], marker="o", ms=15, mfc=color, mec="white", mew=1.6, ls="", zorder=5, scalex=False, scaley=False
-        )
-        if code < graph.n_reached:
-            ax.annotate(
-                str(code + 1), (x, y), ha="center", va="center_baseline", fontsize=9, fontweight="bold", zorder=6,
-                color=_DARK if _luminance(color) > _BRIGHT else "white",
-            )  # fmt: skip
-
-
-def _places(coords: np.ndarray, codes: np.ndarray) -> dict[int, np.ndarray]:
-    """Put each domain's node on the spot nearest to its mean, so that it lies on a bent domain, and clear of others."""
-    clearance = _CLEARANCE * np.ptp(coords, axis=0).max()
-    places: dict[int, np.ndarray] = {}
-    for code in np.unique(codes[codes >= 0]).tolist():
-        points = coords[codes == code]
-        away = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
-        taken = np.array(list(places.values())).reshape(-1, 2)
-        crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < clearance).any(axis=1)
-        places[code] = points[(away + np.where(crowded, away.max() + 1, 0)).argmin()]
-    return places
+            [x], [y], marker="o", ms=15, mfc=color, mec="black" if root else "white", mew=2.2 if root else 1.6,
+            ls="", zorder=5, scalex=False, scaley=False,
+        )  # fmt: skip
+        inside = len(name) <= _SHORT
+        text = ax.annotate(
+            name, (x, y), xytext=(0, 0 if inside else 10), textcoords="offset points", fontsize=9, fontweight="bold",
+            ha="center", va="center_baseline" if inside else "bottom", zorder=6,
+            color="white" if inside and _luminance(color) <= _BRIGHT else _DARK,
+        )  # fmt: skip
+        if not inside:
+            text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
 
 
 def _luminance(color: str) -> float:

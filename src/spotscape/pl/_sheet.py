@@ -1,120 +1,277 @@
-"""The figure: a block of panels for every key, with its legend or colour bar beside it."""
+"""Figures: a block of panels for every key, with its legend or colour bar beside it, handed out as scanpy does."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from spotscape.pl._palette import UNLABELLED
-from spotscape.pl._panel import Slice, color_scale, draw_slice
-from spotscape.pl._values import Categories, Numbers
+from spotscape._core.validation import require_positive_int
+from spotscape.pl._palette import READABLE, UNLABELLED
+from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice
+from spotscape.pl._slices import read_slices
+from spotscape.pl._values import Categories, Numbers, store_colors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Above this many spots a vector file would take longer to open than to look at.
-RASTER_ABOVE = 50_000
+    from spotscape.pl._options import Shown
+    from spotscape.pl._slices import Slice
+
 _PANEL_WIDTH = 3.2
 _LEGEND_ROWS = 14
 _MARKERS = {"hexagonal": "h", "square": "s", "irregular": "o"}
+_NOWHERE = (None, "none")
+_LOCATIONS = ("right margin", "on data", *_NOWHERE, *Legend.codes)
 
 
 @dataclass(frozen=True)
-class Style:
+class Look:
     """How panels look, whatever they show."""
 
-    ncols: int
-    size: float | None
-    cmap: str
-    invert_y: bool
-    legend: bool
+    ncols: int = 4
+    size: float | None = None
+    alpha: float = 1.0
+    cmap: Any = "viridis"
+    na_color: Any = UNLABELLED
+    invert_y: bool = True
+    frameon: bool = False
+    legend_loc: str | None = "right margin"
+    legend_fontsize: float | None = None
+    colorbar: bool = True
+    img_alpha: float = 1.0
+    img_contrast: tuple[float, float] | None = None
+    scalebar: float | None = None
+    rasterized: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], n_obs: int) -> Look:
+        """Pick what is a matter of looks from the arguments of a plot, and check it."""
+        names = {one.name for one in fields(cls)} & options.keys()
+        look = cls(**{name: options[name] for name in names}, rasterized=n_obs > RASTER_ABOVE)
+        require_positive_int(look.ncols, "ncols")
+        if look.size is not None and not look.size > 0:
+            msg = f"size={look.size} must be positive; it is a multiple of the spot spacing."
+            raise ValueError(msg)
+        for name in ("alpha", "img_alpha"):
+            if not 0 < getattr(look, name) <= 1:
+                msg = f"{name}={getattr(look, name)} lies outside (0, 1]."
+                raise ValueError(msg)
+        if look.legend_loc not in _LOCATIONS:
+            msg = f"legend_loc={look.legend_loc!r} is not one of {list(_LOCATIONS)}."
+            raise ValueError(msg)
+        return look
+
+    def labels_on_tissue(self, values: Categories | Numbers) -> bool:
+        """Whether names are written on the spots: when asked for, and where colours alone would not do."""
+        if not isinstance(values, Categories) or self.legend_loc in _NOWHERE:
+            return False
+        return self.legend_loc == "on data" or len(values.names) > READABLE
+
+    def margin(self, values: Categories | Numbers) -> float:
+        """Width in inches of the legend or colour bar beside the panels."""
+        if isinstance(values, Numbers):
+            return 0.8 if self.colorbar else 0.0
+        names = legend_entries(values, self)[0] if self.legend_loc == "right margin" else []
+        longest = max(map(len, [*names, values.key]), default=0)
+        return -(-len(names) // _LEGEND_ROWS) * (0.45 + 0.085 * longest)
 
 
-def draw_on(ax: Axes, piece: Slice, values: Categories | Numbers, style: Style, title: str) -> Axes:
-    """Draw a single panel on the user's axes, legend beside them."""
-    _panel(ax, piece, values, style, box=piece.box, title=title)
-    if style.legend:
-        add_legend(ax, piece, values, style, title=None)
-    return ax
+@contextmanager
+def new_figure(figsize: tuple[float, float], dpi: float | None) -> Iterator[Figure]:
+    """Open a figure of pyplot's, which the user's backend shows; one that cannot be finished is closed again."""
+    figure = plt.figure(figsize=figsize, dpi=dpi, layout="constrained")
+    try:
+        yield figure
+    except BaseException:
+        plt.close(figure)
+        raise
 
 
-def draw_sheet(
+def hand_out(axes: Sequence[Axes], options: Mapping[str, Any]) -> Shown:
+    """What a plot returns: the figure, its axes, or ``None`` where pyplot has it and shows it."""
+    if options.get("return_fig"):
+        figure = cast("Figure", axes[0].figure)
+        if options.get("ax") is None:
+            # Jupyter would show it twice, as an open figure and as the value of the cell.
+            plt.close(figure)
+        return figure
+    if options.get("show"):
+        plt.show()
+    if options.get("show") is not False:
+        return None
+    return axes[0] if len(axes) == 1 else list(axes)
+
+
+def given_axes(options: Mapping[str, Any], n_panels: int) -> list[Axes] | None:
+    """The axes that the user wants to be drawn on, one for each panel."""
+    ax = options.get("ax")
+    if ax is None:
+        return None
+    axes = list(np.ravel(np.asarray(ax, dtype=object)))
+    if len(axes) != n_panels:
+        msg = f"ax has {len(axes)} axes for {n_panels} panels; give one for each, or leave ax out."
+        raise ValueError(msg)
+    return axes
+
+
+@contextmanager
+def open_axes(
+    options: Mapping[str, Any], n_panels: int, figsize: tuple[float, float], *, across: int | None = None, **kwargs: Any
+) -> Iterator[list[Axes]]:
+    """Axes for panels in rows of ``across``: the user's, or those of a new figure."""
+    axes = given_axes(options, n_panels)
+    if axes is not None:
+        yield axes
+        return
+    across = across or n_panels
+    with new_figure(options.get("figsize") or figsize, options.get("dpi")) as figure:
+        grid = figure.subplots(-(-n_panels // across), across, squeeze=False, **kwargs).ravel()
+        for ax in grid[n_panels:]:
+            ax.remove()
+        yield list(grid[:n_panels])
+
+
+def show_spots(
+    adata: AnnData,
+    columns: Sequence[Categories | Numbers],
+    options: Mapping[str, Any],
+    *,
+    decorate: Callable[[Axes, Slice, int], None] | None = None,
+    pieces: list[Slice] | None = None,
+    panel_titles: Sequence[str] | None = None,
+) -> Shown:
+    """Draw every slice for every column: columns below each other, or side by side where there is one slice.
+
+    ``decorate`` may add to a panel, given its slice and the number of the column.
+    """
+    look = Look.of(options, adata.n_obs)
+    if pieces is None:
+        pieces = read_slices(
+            adata,
+            spatial_key=options.get("spatial_key", "spatial"),
+            library_key=options.get("library_key"),
+            img=options.get("img", True),
+            img_res_key=options.get("img_res_key"),
+            crop_coord=options.get("crop_coord"),
+        )
+    shown = [one.only(options.get("groups")) if isinstance(one, Categories) else one for one in columns]
+    titles = panel_titles or _titles(options.get("title"), [one.key for one in shown], pieces)
+    axes = given_axes(options, len(titles))
+    if axes is not None:
+        _draw_blocks([axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))], pieces, shown, look, titles)
+        if decorate is not None:
+            _decorate(axes, pieces, decorate)
+    else:
+        across, blocks_across, down, blocks_down = _layout(len(pieces), len(shown), look.ncols)
+        size = _block_size(pieces, across, down, max(map(look.margin, shown)))
+        figsize = options.get("figsize") or (blocks_across * size[0], blocks_down * size[1])
+        with new_figure(figsize, options.get("dpi")) as figure:
+            grid = figure.add_gridspec(blocks_down * down, blocks_across * across)
+            blocks = []
+            for index in range(len(shown)):
+                top, left = index // blocks_across * down, index % blocks_across * across
+                places = [(top + i // across, left + i % across) for i in range(len(pieces))]
+                blocks.append([figure.add_subplot(grid[place]) for place in places])
+            _draw_blocks(blocks, pieces, shown, look, titles, across=across)
+            axes = [ax for block in blocks for ax in block]
+            if decorate is not None:
+                _decorate(axes, pieces, decorate)
+    store_colors(adata, columns)
+    return hand_out(axes, options)
+
+
+def _decorate(axes: Sequence[Axes], pieces: Sequence[Slice], how: Callable[[Axes, Slice, int], None]) -> None:
+    for index, ax in enumerate(axes):
+        how(ax, pieces[index % len(pieces)], index // len(pieces))
+
+
+def _layout(n_pieces: int, n_columns: int, ncols: int) -> tuple[int, int, int, int]:
+    across = min(ncols, n_pieces)
+    blocks_across = min(ncols, n_columns) if n_pieces == 1 else 1
+    return across, blocks_across, -(-n_pieces // across), -(-n_columns // blocks_across)
+
+
+def _draw_blocks(
+    blocks: Sequence[Sequence[Axes]],
     pieces: Sequence[Slice],
     columns: Sequence[Categories | Numbers],
-    style: Style,
-    *,
+    look: Look,
     titles: Sequence[str],
-    figsize: tuple[float, float] | None,
-    dpi: float | None,
-) -> Figure:
-    """Draw every slice for every key: keys below each other, or side by side where there is one slice."""
+    *,
+    across: int = 1,
+) -> None:
     boxes = _boxes(pieces)
-    across = min(style.ncols, len(pieces))
-    down = -(-len(pieces) // across)
-    blocks_across = min(style.ncols, len(columns)) if len(pieces) == 1 else 1
-    blocks_down = -(-len(columns) // blocks_across)
-    if figsize is None:
-        width, height = _block_size(boxes, across, down, columns, legend=style.legend)
-        figsize = (blocks_across * width, blocks_down * height)
-    figure = plt.figure(figsize=figsize, dpi=dpi, layout="constrained")
-    # Closing takes the figure out of pyplot's state; Jupyter then shows it once, as the value of the cell.
-    plt.close(figure)
-    grid = figure.add_gridspec(blocks_down * down, blocks_across * across)
-    for index, values in enumerate(columns):
-        top, left = index // blocks_across * down, index % blocks_across * across
-        axes = [figure.add_subplot(grid[top + i // across, left + i % across]) for i in range(len(pieces))]
-        for ax, piece, box, title in zip(axes, pieces, boxes, titles[index * len(pieces) :], strict=False):
-            _panel(ax, piece, values, style, box=box, title=title)
-        if style.legend:
-            heading = values.key if len(pieces) > 1 else None
-            add_legend(axes[across - 1], pieces[0], values, style, title=heading)
-    return figure
+    for index, (axes, values) in enumerate(zip(blocks, columns, strict=True)):
+        own_titles = titles[index * len(pieces) :]
+        for ax, piece, box, title in zip(axes, pieces, boxes, own_titles, strict=False):
+            draw_slice(ax, piece, values, look, box=box)
+            ax.set_title(title)
+        if len(pieces) > 1 and len(columns) > 1:
+            axes[0].annotate(
+                values.key, (0, 0.5), xytext=(-8, 0), xycoords="axes fraction", textcoords="offset points",
+                rotation=90, ha="right", va="center", fontsize="large",
+            )  # fmt: skip
+        add_legend(axes[across - 1], pieces[0], values, look, title=values.key if len(pieces) > 1 else None)
 
 
-def _panel(ax: Axes, piece: Slice, values: Categories | Numbers, style: Style, *, box: np.ndarray, title: str) -> None:
-    n_spots = len(values.codes if isinstance(values, Categories) else values.values)
-    draw_slice(
-        ax,
-        piece,
-        values,
-        box=box,
-        size=style.size,
-        cmap=style.cmap,
-        invert_y=style.invert_y,
-        rasterized=n_spots > RASTER_ABOVE,
-    )
-    ax.set_title(title)
+def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]]:
+    """Names and colours of a legend; spots without a category come last."""
+    if not values.names:
+        return [], []
+    rest = [values.rest] if (values.codes < 0).any() else []
+    return [*values.names, *rest], [*values.colors, *[look.na_color for _ in rest]]
 
 
-def add_legend(ax: Axes, piece: Slice, values: Categories | Numbers, style: Style, *, title: str | None) -> None:
-    """Put the legend or colour bar to the right of ``ax``; the layout makes room for it."""
+def add_legend(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look, *, title: str | None) -> None:
+    """Put the legend or colour bar to the right of ``ax``, for which the layout makes room, or where it is wanted."""
     if isinstance(values, Numbers):
-        bar = ax.figure.colorbar(color_scale(values, style.cmap), cax=ax.inset_axes((1.03, 0.2, 0.05, 0.6)))
-        bar.outline.set_visible(False)
-        bar.set_label(title or "")
+        if look.colorbar:
+            bar = ax.figure.colorbar(color_scale(values, look.cmap), cax=ax.inset_axes((1.03, 0.2, 0.05, 0.6)))
+            bar.outline.set_visible(False)
+            bar.set_label(title or "")
         return
-    shown = list(zip(values.names, values.colors, strict=True))
-    if (values.codes < 0).any():
-        shown.append(("unlabelled", UNLABELLED))
+    names, colors = legend_entries(values, look)
+    if look.legend_loc in (*_NOWHERE, "on data") or not names:
+        return
+    beside = look.legend_loc == "right margin"
+    place: Any = "center left" if beside else look.legend_loc
     marker = _MARKERS[piece.lattice.kind]
     ax.legend(
-        handles=[Line2D([], [], marker=marker, ls="", ms=8, color=color, label=name) for name, color in shown],
-        ncols=-(-len(shown) // _LEGEND_ROWS),
-        loc="center left",
-        bbox_to_anchor=(1.02, 0.5),
-        frameon=False,
+        handles=[
+            Line2D([], [], marker=marker, ls="", ms=8, color=color, label=name)
+            for name, color in zip(names, colors, strict=True)
+        ],
+        ncols=-(-len(names) // _LEGEND_ROWS),
+        loc=place,
+        bbox_to_anchor=(1.02, 0.5) if beside else None,
+        frameon=not beside,
         title=title,
+        fontsize=look.legend_fontsize,
         alignment="left",
         handletextpad=0.3,
         columnspacing=1.0,
     )
+
+
+def _titles(title: str | Sequence[str] | None, names: Sequence[str], pieces: Sequence[Slice]) -> list[str]:
+    n_panels = len(names) * len(pieces)
+    if title is None:
+        return list(names) if len(pieces) == 1 else [piece.name for _ in names for piece in pieces]
+    titles = [title] if isinstance(title, str) else [str(one) for one in title]
+    if len(titles) != n_panels:
+        msg = f"title has {len(titles)} entries for {n_panels} panels ({len(names)} key(s), {len(pieces)} slice(s))."
+        raise ValueError(msg)
+    return titles
 
 
 def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:
@@ -131,19 +288,8 @@ def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:
     return [np.stack([centre - frame / 2, centre + frame / 2]) for centre, frame in zip(centres, frames, strict=True)]
 
 
-def _block_size(
-    boxes: Sequence[np.ndarray], across: int, down: int, columns: Sequence[Categories | Numbers], *, legend: bool
-) -> tuple[float, float]:
-    extents = np.array([box[1] - box[0] for box in boxes])
+def _block_size(pieces: Sequence[Slice], across: int, down: int, beside: float) -> tuple[float, float]:
+    extents = np.array([box[1] - box[0] for box in _boxes(pieces)])
     aspect = float(np.clip(np.max(extents[:, 1] / extents[:, 0]), 0.4, 2.0))
-    beside = max(legend_width(values) for values in columns) if legend else 0.0
     # 0.3 inch for the title above each panel.
     return across * _PANEL_WIDTH + beside, down * (_PANEL_WIDTH * aspect + 0.3)
-
-
-def legend_width(values: Categories | Numbers) -> float:
-    if not isinstance(values, Categories):
-        return 0.8
-    names = [*values.names, *(["unlabelled"] if (values.codes < 0).any() else [])]
-    longest = max(map(len, [*names, values.key]))
-    return -(-len(names) // _LEGEND_ROWS) * (0.45 + 0.085 * longest)

@@ -4,53 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from spotscape._core import keys
-from spotscape._core.validation import (
-    coordinates,
-    require_data,
-    require_in_range,
-    require_key,
-    require_positive_int,
-    slice_labels,
-)
-from spotscape.pl._values import Categories, read_values
+from spotscape._core.arguments import public
+from spotscape._core.provenance import require_unchanged
+from spotscape._core.validation import require_data, require_in_range, require_key
+from spotscape.pl._options import Panels, require_known
+from spotscape.pl._values import Categories, read_values, store_colors
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
+    from spotscape.pl._options import Shown
     from spotscape.pl._palette import Palette
-    from spotscape.pl._panel import Slice
+    from spotscape.pl._slices import Slice
 
 _HINT = "Make it first: sp.tl.trajectory(adata, root=...)"
 
 
+@public
 def trajectory(
     adata: AnnData,
     *,
     key: str = keys.PSEUDOTIME,
-    library_key: str | None = None,
-    spatial_key: str = keys.SPATIAL,
     min_connectivity: float = 0.05,
-    ncols: int = 4,
     palette: Palette | None = None,
-    cmap: str = "viridis",
-    size: float | None = None,
-    invert_y: bool = True,
-    legend: bool = True,
-    figsize: tuple[float, float] | None = None,
-    dpi: float | None = None,
-) -> Figure:
+    **panels: Unpack[Panels],
+) -> Shown:
     """Show pseudotime on the tissue, and beside it the graph of domains, each where it lies.
 
-    Domains are numbered in the order of the trajectory, 1 for the root. Lines join domains that PAGA finds connected in
-    the embedding, the wider the more; those of its spanning tree are dark, others light. With several slices there is a
-    row for each of the two, and the graph, one for all, is laid over every slice.
+    Nodes have the names of their domains, the legend their order, and the root a dark ring. Lines join domains that
+    PAGA finds connected in the embedding, the wider the more; those of its spanning tree are dark, others light. Of
+    those the strongest are drawn, at most one for each domain. With several slices there is a row for each of the two,
+    and the graph, one for all, is laid over every slice; a domain has a node where it makes up at least 0.5 % of the
+    slice.
 
     Parameters
     ----------
@@ -58,34 +49,18 @@ def trajectory(
         With the results of :func:`spotscape.tl.trajectory`.
     key
         Their name, ``key_added`` there.
-    library_key
-        Categorical column of ``adata.obs`` with the slice of every spot. ``None`` means that of the trajectory, if it
-        had one.
-    spatial_key
-        Coordinates in ``adata.obsm``; the first two columns are shown.
     min_connectivity
         Connections of PAGA below this, from 0 to 1, are not shown.
-    ncols
-        Largest number of panels side by side.
     palette
         Colours of domains, as in :func:`spotscape.pl.domains`.
-    cmap
-        Colormap of pseudotime.
-    size
-        Size of a spot as a multiple of the spot spacing. ``None`` means 1.
-    invert_y
-        Whether y points down, as in images; ``False`` for y pointing up.
-    legend
-        Whether to show the colour bar and the legend.
-    figsize
-        Width and height of the figure in inches. ``None`` fits it to the panels.
-    dpi
-        Resolution of the figure. ``None`` means matplotlib's.
+    **panels
+        ``library_key`` (``None`` means that of the trajectory), ``spatial_key``, ``ncols``, ``size``, ``cmap`` (of
+        pseudotime), ``title``, ``legend_loc``, ``ax``, ``show``, ``return_fig`` and all else that lays out panels in
+        :func:`spotscape.pl.domains`; ``img`` is ``False`` here.
 
     Returns
     -------
-    The :class:`~matplotlib.figure.Figure`, not registered with pyplot. A domain's node is at its spot nearest to the
-    middle of the domain. Colours of domains are written where they are missing, or ``palette`` is given:
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. New colours of domains are written:
 
     ``adata.uns["<groups>_colors"]`` : list of str
         Hex colours in the order of the categories.
@@ -94,8 +69,6 @@ def trajectory(
     ------
     KeyError
         If there are no such results, or no coordinates.
-    TypeError
-        If ``library_key`` is not categorical.
     ValueError
         If ``min_connectivity`` is not between 0 and 1, ``size`` is not positive, or the domains are no longer those of
         the trajectory.
@@ -113,32 +86,34 @@ def trajectory(
     ...     sp.pp.spatial_neighbors_knn(adata)
     ...     sp.tl.smoothed_pca(adata, n_comps=10)
     ...     sp.tl.trajectory(adata, root="Layer_1", groups="domain", use_rep="X_smoothed_pca")
-    >>> figure = sp.pl.trajectory(adata)
+    >>> figure = sp.pl.trajectory(adata, return_fig=True)
     >>> [ax.get_title() for ax in figure.axes]
     ['pseudotime', 'domain']
     """
     from spotscape.pl._route import draw_route, fade, route
-    from spotscape.pl._sheet import Style, draw_sheet
+    from spotscape.pl._sheet import show_spots
 
     require_data(adata, genes=False)
-    require_positive_int(ncols, "ncols")
+    require_known(panels, Panels, "trajectory")
     require_in_range(min_connectivity, "min_connectivity", low=0, high=1)
-    if size is not None and not size > 0:
-        msg = f"size={size} must be positive; it is a multiple of the spot spacing."
-        raise ValueError(msg)
     entry = _record(adata, key)
-    params = entry["params"]
-    pieces = _slices(adata, spatial_key, slice_labels(adata, library_key or params.get("library_key")))
-    time = replace(read_values(adata, key, layer=None, palette=None, vmin=0.0, vmax=None), key="pseudotime")
-    domains = _ordered(adata, entry, str(params["groups"]), palette)
-    titles = [piece.name for piece in pieces] * 2 if len(pieces) > 1 else ["pseudotime", domains.key]
-    style = Style(ncols=ncols, size=size, cmap=cmap, invert_y=invert_y, legend=legend)
-    figure = draw_sheet(pieces, [time, domains], style, titles=titles, figsize=figsize, dpi=dpi)
+    groups = str(entry["params"]["groups"])
+    mend = f"sp.tl.trajectory(adata, root={entry['params'].get('root')!r}, ...)"
+    require_unchanged(adata, entry, f"the trajectory {key!r}", mend, groups=groups)
+    time = replace(read_values(adata, key, vmin=0.0), key="pseudotime")
+    stored = _domains(adata, entry, groups, palette)
+    domains = _ordered(stored, entry)
     graph = route(entry, domains.names, min_connectivity)
-    for ax, piece in zip(figure.axes[len(pieces) :], pieces, strict=False):
-        fade(ax)
-        draw_route(ax, piece, domains, graph)
-    return figure
+
+    def add_graph(ax: Axes, piece: Slice, column: int) -> None:
+        if column == 1:
+            fade(ax)
+            draw_route(ax, piece, domains, graph)
+
+    options: dict[str, Any] = {"img": False, "library_key": entry["params"].get("library_key"), **panels}
+    shown = show_spots(adata, [time, domains], options, decorate=add_graph)
+    store_colors(adata, [stored])
+    return shown
 
 
 def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
@@ -151,31 +126,28 @@ def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
     return entry
 
 
-def _slices(adata: AnnData, spatial_key: str, labels: pd.Categorical | None) -> list[Slice]:
-    from spotscape.pl._panel import Slice
-
-    coords = coordinates(adata, spatial_key)[:, :2]
-    if labels is None:
-        return [Slice.of("", np.arange(adata.n_obs), coords, None)]
-    rows = [np.flatnonzero(labels.codes == code) for code in range(len(labels.categories))]
-    return [
-        Slice.of(str(name), index, coords[index], None) for name, index in zip(labels.categories, rows, strict=True)
-    ]
-
-
-def _ordered(adata: AnnData, entry: Mapping[str, Any], groups: str, palette: Palette | None) -> Categories:
-    """The domains in the order of the trajectory, numbered; those that it does not reach come last, without number."""
+def _domains(adata: AnnData, entry: Mapping[str, Any], groups: str, palette: Palette | None) -> Categories:
     require_key(adata.obs, groups, "adata.obs", hint="The trajectory was made of these domains")
-    values = read_values(adata, groups, layer=None, palette=palette, vmin=None, vmax=None)
+    values = read_values(adata, groups, palette=palette)
     known = [str(name) for name in entry["groups"]]
-    if not isinstance(values, Categories) or not set(values.names) <= set(known):
+    fits = isinstance(values, Categories) and {
+        name for code, name in enumerate(values.names) if (values.codes == code).any()
+    } <= set(known)
+    if not isinstance(values, Categories) or not fits:
         msg = (
             f"adata.obs[{groups!r}] has other domains than the trajectory, which was made of {known}; make it anew: "
             "sp.tl.trajectory(adata, root=...)."
         )
         raise ValueError(msg)
-    reached = [name for name in map(str, entry["order"]) if name in values.names]
-    names = [*reached, *(name for name in values.names if name not in reached)]
-    places = np.array([names.index(name) for name in values.names] + [-1])
+    return values
+
+
+def _ordered(values: Categories, entry: Mapping[str, Any]) -> Categories:
+    """The domains that occur, in the order of the trajectory; those that it does not reach come last."""
+    occurring = [name for code, name in enumerate(values.names) if (values.codes == code).any()]
+    reached = [name for name in map(str, entry["order"]) if name in occurring]
+    names = [*reached, *(name for name in occurring if name not in reached)]
+    places = np.array([names.index(name) if name in names else -1 for name in values.names] + [-1])
     colors = [values.colors[values.names.index(name)] for name in names]
-    return replace(values, codes=places[values.codes], names=names, colors=colors)
+    # These colours are in another order than the categories, and not to be stored.
+    return replace(values, codes=places[values.codes], names=names, colors=colors, origin="stored")

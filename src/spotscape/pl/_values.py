@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,22 +11,27 @@ from scipy import sparse
 
 from spotscape._core.anndata_io import write
 from spotscape._core.validation import require_key
-from spotscape.pl._palette import category_colors
+from spotscape.pl._palette import as_categories, category_colors, matched_colors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
+    from matplotlib.colors import Normalize
 
     from spotscape.pl._palette import Palette
 
 # Without these limits a few spots would decide the colours of all others.
-_PERCENTILES = (1, 99)
+_PERCENTILES = ("p1", "p99")
+Bound = float | str | None
 
 
 @dataclass(frozen=True)
 class Categories:
-    """Category of every spot (-1: unlabelled), the names and colours of the categories, and how sure each spot is.
+    """Category of every spot (-1: none), the names and colours of the categories, and how sure each spot is.
 
-    ``confidence`` lies between 0 and 1, NaN counting as 0; ``None`` shows all spots in full colour.
+    ``confidence`` lies between 0 and 1, NaN counting as 0; ``None`` shows all spots in full colour. ``rest`` names the
+    spots without a category, and ``origin`` says whether the colours were stored, given or are new.
     """
 
     key: str
@@ -34,80 +39,164 @@ class Categories:
     names: list[str]
     colors: list[str]
     confidence: np.ndarray | None = None
+    rest: str = "unlabelled"
+    origin: str = "new"
+
+    def only(self, groups: Sequence[Any] | str | None) -> Categories:
+        """These groups alone; all other spots lose their colour."""
+        if groups is None or not self.names:
+            return self
+        wanted = [str(name) for name in ([groups] if isinstance(groups, str) else groups)]
+        unknown = [name for name in wanted if name not in self.names]
+        if unknown:
+            msg = f"groups={unknown} are no categories of {self.key!r}, which has {self.names}."
+            raise ValueError(msg)
+        kept = [code for code, name in enumerate(self.names) if name in wanted]
+        places = np.full(len(self.names) + 1, -1)
+        places[kept] = np.arange(len(kept))
+        names, colors = ([entries[code] for code in kept] for entries in (self.names, self.colors))
+        return replace(self, codes=places[self.codes], names=names, colors=colors, rest="other")
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number for every spot (NaN: unknown), and the ends of the colour scale."""
+    """A number for every spot (NaN: unknown), and the scale that all panels share."""
 
     key: str
     values: np.ndarray
-    vmin: float
-    vmax: float
+    norm: Normalize
+
+
+def plain(n_obs: int) -> Categories:
+    """Spots without any colour."""
+    return Categories("", np.full(n_obs, -1), [], [])
 
 
 def read_values(
     adata: AnnData,
     key: str,
     *,
-    layer: str | None,
-    palette: Palette | None,
-    vmin: float | None,
-    vmax: float | None,
+    layer: str | None = None,
+    gene_symbols: str | None = None,
+    palette: Palette | None = None,
+    vmin: Bound = None,
+    vmax: Bound = None,
+    vcenter: float | None = None,
 ) -> Categories | Numbers:
-    """Read a column of ``obs`` or a gene. Colours of categories are kept in ``uns`` as scanpy does."""
+    """Read a column of ``obs`` or a gene. Nothing is written: :func:`store_colors` does that once a plot stands."""
     if key in adata.obs:
         column = adata.obs[key]
-        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-            return _categories(adata, key, column, palette)
-        return _numbers(key, column.to_numpy(dtype=np.float64), vmin, vmax)
-    if key in adata.var_names:
-        return _numbers(key, _gene(adata, key, layer), vmin, vmax)
-    existing = ", ".join(repr(str(name)) for name in adata.obs) or "nothing"
-    msg = (
-        f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} genes "
-        f"in adata.var_names."
-    )
-    raise KeyError(msg)
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            return Numbers(key, values, scale(values, vmin, vmax, vcenter))
+        categories = as_categories(column)
+        colors, origin = category_colors(adata, key, categories, palette)
+        return Categories(key, np.asarray(categories.codes), list(categories.categories), colors, origin=origin)
+    values = _gene(adata, key, layer, gene_symbols)
+    return Numbers(key, values, scale(values, vmin, vmax, vcenter))
+
+
+def matched(columns: Sequence[Categories | Numbers]) -> list[Categories | Numbers]:
+    """Columns drawn side by side: those without colours of their own take them from the first, by shared spots."""
+    named = [one for one in columns if isinstance(one, Categories) and one.names]
+    first = next((one for one in named if one.origin != "new"), named[0] if named else None)
+    if first is None:
+        return list(columns)
+    out: list[Categories | Numbers] = []
+    for one in columns:
+        if isinstance(one, Categories) and one.names and one.origin == "new" and one.key != first.key:
+            colors = matched_colors(one.codes, len(one.names), first.codes, first.colors)
+            out.append(replace(one, colors=colors))
+        else:
+            out.append(one)
+    return out
+
+
+def store_colors(adata: AnnData, columns: Sequence[Categories | Numbers]) -> None:
+    """Keep new colours in ``uns`` as scanpy does; a view, which writing would copy, is left alone."""
+    new = {
+        f"{one.key}_colors": list(one.colors)
+        for one in columns
+        if isinstance(one, Categories)
+        and one.origin != "stored"
+        and one.key in adata.obs
+        and isinstance(adata.obs[one.key].dtype, pd.CategoricalDtype)
+    }
+    if new and not adata.is_view:
+        write(adata, {"uns": new}, log=False)
 
 
 def read_confidence(adata: AnnData, key: str) -> np.ndarray:
-    """A column of ``obs`` with numbers between 0 and 1; unknown ones are 0."""
+    """A column of ``obs`` with numbers between 0 and 1; unknown ones are NaN."""
     require_key(adata.obs, key, "adata.obs", hint="sp.tl.consensus_domains and sp.tl.domains(method='gmm') write one")
     column = adata.obs[key]
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         msg = f"adata.obs[{key!r}] has dtype {column.dtype}; confidence must be numbers between 0 and 1."
         raise TypeError(msg)
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    values: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
     if np.nanmin(values, initial=0) < 0 or np.nanmax(values, initial=0) > 1:
         msg = f"adata.obs[{key!r}] lies between {np.nanmin(values):g} and {np.nanmax(values):g}; expected 0 to 1."
         raise ValueError(msg)
-    known: np.ndarray = np.nan_to_num(values)
-    return known
+    return values
 
 
-def _categories(adata: AnnData, key: str, column: pd.Series, palette: Palette | None) -> Categories:
-    categorical = isinstance(column.dtype, pd.CategoricalDtype)
-    values = pd.Categorical(column if categorical else column.astype("string"))
-    names = [str(name) for name in values.categories]
-    colors, store = category_colors(adata, key, names, palette)
-    # Colours belong to categories; and writing to a view would copy it behind the user's back.
-    if store and categorical and not adata.is_view:
-        write(adata, {"uns": {f"{key}_colors": colors}}, log=False)
-    return Categories(key, np.asarray(values.codes), names, colors)
-
-
-def _gene(adata: AnnData, key: str, layer: str | None) -> np.ndarray:
+def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None) -> np.ndarray:
     if layer is not None:
         require_key(adata.layers, layer, "adata.layers")
+    if gene_symbols is not None:
+        require_key(adata.var, gene_symbols, "adata.var", hint="gene_symbols names the column with names of genes")
+    named = adata.var_names if gene_symbols is None else pd.Index(adata.var[gene_symbols].astype(str))
+    places = np.flatnonzero(named == key)
     matrix = adata.X if layer is None else adata.layers[layer]
-    column = matrix[:, [adata.var_names.get_loc(key)]]
+    if (not len(places) or matrix is None) and layer is None and adata.raw is not None:
+        # As in scanpy: genes that were filtered from X are still in raw.
+        places, matrix = np.flatnonzero(adata.raw.var_names == key), adata.raw.X
+    if not len(places):
+        existing = ", ".join(repr(str(name)) for name in adata.obs) or "nothing"
+        msg = (
+            f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} "
+            f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}."
+        )
+        raise KeyError(msg)
+    if matrix is None:
+        msg = f"adata.X is None, so there is no expression of {key!r}; name a layer: layer=... (adata has " + (
+            f"{list(adata.layers)})." if len(adata.layers) else "none)."
+        )
+        raise KeyError(msg)
+    column = matrix[:, [int(places[0])]]
+    for method in ("compute", "to_memory", "get"):
+        if hasattr(column, method) and not sparse.issparse(column):
+            column = getattr(column, method)()
     return np.asarray(column.todense() if sparse.issparse(column) else column, dtype=np.float64).ravel()
 
 
-def _numbers(key: str, values: np.ndarray, vmin: float | None, vmax: float | None) -> Numbers:
+def scale(values: np.ndarray, vmin: Bound, vmax: Bound, vcenter: float | None = None) -> Normalize:
+    """The scale of numbers, between their 1st and 99th percentile unless told otherwise."""
+    from matplotlib.colors import Normalize, TwoSlopeNorm
+
     finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, _PERCENTILES) if finite.size else (0.0, 1.0)
+    low, high = (_bound(finite, bound) for bound in _PERCENTILES)
     if low == high and finite.size:
-        low, high = finite.min(), finite.max()
-    return Numbers(key, values, float(low if vmin is None else vmin), float(high if vmax is None else vmax))
+        low, high = float(finite.min()), float(finite.max())
+    low = low if vmin is None else _bound(finite, vmin)
+    high = high if vmax is None else _bound(finite, vmax)
+    if vcenter is None:
+        return Normalize(low, high)
+    # The middle colour needs room on both sides.
+    reach = max(high - vcenter, vcenter - low, 1e-12)
+    low, high = (low if low < vcenter else vcenter - reach), (high if high > vcenter else vcenter + reach)
+    return TwoSlopeNorm(vcenter, low, high)
+
+
+def _bound(finite: np.ndarray, bound: float | str) -> float:
+    """An end of the scale: a number, or a percentile written as in scanpy, ``"p99"``."""
+    if not isinstance(bound, str):
+        return float(bound)
+    try:
+        percentile = float(bound.removeprefix("p")) if bound.startswith("p") else np.nan
+    except ValueError:
+        percentile = np.nan
+    if not 0 <= percentile <= 100:
+        msg = f"{bound!r} is no end of a scale; give a number, or a percentile such as 'p99'."
+        raise ValueError(msg)
+    return float(np.percentile(finite, percentile)) if finite.size else percentile / 100

@@ -11,10 +11,12 @@ from spotscape.pp._graph import (
 from spotscape.pp._graph_3d import spatial_neighbors_3d
 from spotscape.pp._prepare import prepare
 from spotscape.pp._register import apply_registration, register_slices
+from spotscape.pp._scale import choose_scale
 
 __all__ = [
     "SpatialGraph",
     "apply_registration",
+    "choose_scale",
     "prepare",
     "register_slices",
     "spatial_neighbors_3d",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from scipy import sparse
 
-from spotscape._core.counts import n_detected, n_varying
 from spotscape._core.logging import logger, warn
-from spotscape._core.threads import torch_threads_kept
+from spotscape._core.rows import blocks_of
 from spotscape._core.validation import require_choice, require_positive_int
+
+if TYPE_CHECKING:
+    from spotscape._core.rows import Summary
 
 Recipe = Literal["spotscape", "spacross"]
 
@@ -69,102 +69,176 @@ def selection_of(
     )
 
 
-def candidate_genes(counts: Any, selection: GeneSelection) -> np.ndarray:
-    """Find the genes within the limits, bool ``(n_vars,)``; refuse limits that leave nothing to compare."""
-    if selection.min_cells == selection.min_counts == 0:
-        return np.ones(counts.shape[1], dtype=bool)
-    n_cells, n_counts = n_detected(counts), np.asarray(counts.sum(axis=0)).ravel()
-    within = (n_cells >= selection.min_cells) & (n_counts >= selection.min_counts)
-    if within.all():
+def candidate_genes(summary: Summary, selection: GeneSelection, genes: np.ndarray) -> np.ndarray:
+    """Those of ``genes`` that are within the limits, bool ``(n_vars,)``; refuses limits that leave nothing."""
+    n_cells, n_counts = summary.detected.sum(axis=0), summary.column_sums
+    seen = genes & (n_cells > 0)
+    within = seen & (n_cells >= selection.min_cells) & (n_counts >= selection.min_counts)
+    if within.sum() == seen.sum():
         return within
-    n_within = np.count_nonzero(within)
+    n_within, n_spots = np.count_nonzero(within), int(summary.sizes.sum())
     found = (
-        f"seen in at least {selection.min_cells:,} of {counts.shape[0]:,} spots with at least "
-        f"{selection.min_counts:,} counts in all: {n_within:,} of {len(within):,}"
+        f"seen in at least {selection.min_cells:,} of {n_spots:,} spots with at least "
+        f"{selection.min_counts:,} counts in all: {n_within:,} of {np.count_nonzero(seen):,}"
     )
-    if n_within < min(2, len(within)):
+    if n_within < min(2, np.count_nonzero(seen)):
         msg = (
-            f"too few genes are {found} (at most, a gene is seen in {n_cells.max():,} and has {n_counts.max():,.0f}); "
-            f"lower min_cells={selection.min_cells} and min_counts={selection.min_counts}."
+            f"too few genes are {found} (at most, a gene is seen in {n_cells[seen].max():,} and has "
+            f"{n_counts[seen].max():,.0f}); lower min_cells={selection.min_cells} and min_counts="
+            f"{selection.min_counts}."
         )
         raise ValueError(msg)
-    say = warn if n_within < min(_FEW_GENES, len(within) / 2) else logger.info
+    say = warn if n_within < min(_FEW_GENES, np.count_nonzero(seen) / 2) else logger.info
     say(f"Genes {found}; the others are not marked.")
     return within
 
 
 def select_genes(
-    adata: AnnData,
     counts: Any,
-    normalised: Any,
-    selection: GeneSelection,
+    summary: Summary,
+    candidates: np.ndarray,
+    n_top_genes: int | None,
     *,
     labels: pd.Categorical | None,
-    is_logarithm: bool,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Rank the candidates; return what was measured, one row for each gene of ``adata``, and how it was ranked."""
-    candidates = candidate_genes(counts, selection)
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Rank the candidates; return what was measured, one value for each gene, and how it was ranked."""
     n_candidates = int(np.count_nonzero(candidates))
-    if selection.n_top_genes is None or selection.n_top_genes >= n_candidates:
-        everything = pd.DataFrame({"highly_variable": candidates}, index=adata.var_names)
-        return everything, {"flavor": None, "span": None, "n_candidates": n_candidates}
-    scratch = _scratch(adata, counts, normalised, candidates)
-    if labels is not None:
-        scratch.obs["slice"] = labels
-    batch_key = None if labels is None else "slice"
-    ranking, method = _rank_genes(scratch, selection.n_top_genes, batch_key=batch_key, is_logarithm=is_logarithm)
-    if n_candidates < adata.n_vars:
-        ranking = ranking.reindex(adata.var_names)
-        ranking["highly_variable"] = ranking["highly_variable"].eq(True)  # noqa: FBT003
-    return ranking, {**method, "n_candidates": n_candidates}
+    method = {"flavor": None, "span": None, "n_candidates": n_candidates}
+    if n_top_genes is None or n_top_genes >= n_candidates:
+        return {"highly_variable": candidates}, method
+    moments = _Moments.of(summary, candidates)
+    fits = [_fit(moments, index) for index in range(len(summary.sizes))]
+    usable = np.array([fit is not None for fit in fits])
+    if usable.any():
+        _report_left_out(labels, usable)
+        expected = np.stack([fit[0] for fit in fits if fit is not None])
+        number = np.where(usable, np.cumsum(usable) - 1, -1)
+        codes = number[np.zeros(counts.shape[0], int) if labels is None else labels.codes]
+        score = _standardised(counts, moments.of_slices(usable), expected, candidates, codes)
+        method |= {"flavor": "seurat_v3", "span": max(fit[1] for fit in fits if fit is not None)}
+    else:
+        warn(
+            f"The variance of the genes could not be fitted on the counts (too few spots, genes or counts for any "
+            f"loess span of {list(_SPANS)}); the n_top_genes={n_top_genes} are ranked by variance over mean instead."
+        )
+        score = moments.dispersion
+        method |= {"flavor": "dispersion", "span": None}
+    ranking = _rank(score, n_top_genes) | moments.overall()
+    if labels is None:
+        del ranking["highly_variable_nbatches"]
+    return {name: _spread(values, candidates) for name, values in ranking.items()}, method
 
 
-def _scratch(adata: AnnData, counts: Any, normalised: Any, candidates: np.ndarray) -> AnnData:
-    matrix = sparse.csr_matrix(counts) if sparse.issparse(counts) else counts
-    if not candidates.all():
-        matrix, normalised = matrix[:, candidates], normalised[:, candidates]
-    return AnnData(
-        matrix,
-        obs=pd.DataFrame(index=adata.obs_names),
-        var=pd.DataFrame(index=adata.var_names[candidates]),
-        layers={"normalised": normalised},
-    )
+@dataclass(frozen=True)
+class _Moments:
+    """Means and variances of the candidates within each slice, ``(n_slices, n_candidates)``."""
+
+    sizes: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    pooled: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, summary: Summary, candidates: np.ndarray) -> _Moments:
+        sums, squares = summary.sums[:, candidates], summary.squares[:, candidates]
+        sizes = summary.sizes[:, None]
+        pooled = _moments(sizes.sum(axis=0, keepdims=True), sums.sum(axis=0)[None], squares.sum(axis=0)[None])
+        return cls(summary.sizes, *_moments(sizes, sums, squares), (pooled[0][0], pooled[1][0]))
+
+    def of_slices(self, kept: np.ndarray) -> _Moments:
+        return _Moments(self.sizes[kept], self.mean[kept], self.variance[kept], self.pooled)
+
+    @property
+    def dispersion(self) -> np.ndarray:
+        return np.divide(self.variance, self.mean, out=np.zeros_like(self.mean), where=self.mean > 0)
+
+    def overall(self) -> dict[str, np.ndarray]:
+        return {"means": self.pooled[0], "variances": self.pooled[1]}
 
 
-@torch_threads_kept()
-def _rank_genes(
-    scratch: AnnData, n_top_genes: int, *, batch_key: str | None, is_logarithm: bool
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    import scanpy as sc
+def _moments(sizes: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = sums / np.maximum(sizes, 1)
+    # Of whole numbers the bracket is exact, so a constant gene has no variance at all.
+    spread = np.maximum(sizes * squares - sums**2, 0)
+    spread[spread < 1e-12 * sizes * squares] = 0
+    return mean, spread / np.maximum(sizes * (sizes - 1), 1)
 
-    common = {"n_top_genes": n_top_genes, "batch_key": batch_key, "inplace": False}
-    codes = scratch.obs[batch_key].cat.codes.to_numpy() if batch_key else np.zeros(scratch.n_obs)
-    fewest = min(n_varying(scratch.X[codes == code]) for code in np.unique(codes))
+
+def _fit(moments: _Moments, index: int) -> tuple[np.ndarray, float] | None:
+    """Standard deviation that the mean lets expect in a slice, and the span of the fit; ``None`` if there is none."""
+    from skmisc.loess import loess
+
+    mean, variance = moments.mean[index], moments.variance[index]
+    varies = variance > 0
     for span in _SPANS:
-        if span * fewest < _FEWEST_GENES_IN_SPAN:
+        if span * np.count_nonzero(varies) < _FEWEST_GENES_IN_SPAN:
             continue
         try:
-            ranking = sc.pp.highly_variable_genes(scratch, flavor="seurat_v3", span=span, check_values=False, **common)
+            model = loess(np.log10(mean[varies]), np.log10(variance[varies]), span=span, degree=2)
+            model.fit()
         except ValueError as error:
             logger.debug("The loess fit of gene variances failed with span=%s: %s", span, error)
             continue
-        return ranking, {"flavor": "seurat_v3", "span": span}
-    warn(
-        f"The variance of the genes could not be fitted on the counts (too few spots, genes or counts for any loess "
-        f"span of {list(_SPANS)}); the n_top_genes={n_top_genes} are ranked by dispersion (flavor='seurat') instead."
-    )
-    if not is_logarithm:
-        scratch.layers["normalised"] = sc.pp.log1p(scratch.layers["normalised"], copy=True)
-    return _rank_by_dispersion(scratch, common), {"flavor": "seurat", "span": None}
+        expected = np.ones_like(mean)
+        expected[varies] = np.sqrt(10 ** np.asarray(model.outputs.fitted_values))
+        return expected, span
+    return None
 
 
-def _rank_by_dispersion(scratch: AnnData, common: dict[str, Any]) -> pd.DataFrame:
-    import scanpy as sc
+def _standardised(
+    counts: Any,
+    moments: _Moments,
+    expected: np.ndarray,
+    candidates: np.ndarray,
+    codes: np.ndarray,
+) -> np.ndarray:
+    """Variance of the counts in units of the expected deviation, cut off at the root of the number of spots.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # empty bins of the mean are expected on what brought us here
-        measured = sc.pp.highly_variable_genes(scratch, flavor="seurat", layer="normalised", **common)
-    ranking: pd.DataFrame = measured.reindex(scratch.var_names)
-    # Ties at the cut-off would let scanpy mark more genes than asked for.
-    ordered = ranking.sort_values(["dispersions_norm", "dispersions"], ascending=False, kind="stable").index
-    return ranking.assign(highly_variable=ranking.index.isin(ordered[: common["n_top_genes"]]))
+    ``codes`` holds the slice of each spot, -1 where it does not count.
+    """
+    sizes, shape = moments.sizes[:, None], expected.shape
+    ceiling = (expected * np.sqrt(sizes) + moments.mean).ravel()
+    columns = np.full(len(candidates), -1)
+    columns[candidates] = np.arange(shape[1])
+    sums, squares, start = np.zeros(ceiling.size), np.zeros(ceiling.size), 0
+    for given in blocks_of(counts):
+        block = sparse.csr_array(given)
+        slices = np.repeat(codes[start : start + block.shape[0]], np.diff(block.indptr))
+        start += block.shape[0]
+        genes = columns[block.indices]
+        used = (genes >= 0) & (slices >= 0)
+        cells = slices[used] * shape[1] + genes[used]
+        values = np.minimum(block.data[used].astype(np.float64), ceiling[cells])
+        sums += np.bincount(cells, values, ceiling.size)
+        squares += np.bincount(cells, values**2, ceiling.size)
+    about_mean = sizes * moments.mean**2 + squares.reshape(shape) - 2 * sums.reshape(shape) * moments.mean
+    score: np.ndarray = about_mean / ((sizes - 1) * expected**2)
+    return score
+
+
+def _rank(score: np.ndarray, n_top_genes: int) -> dict[str, np.ndarray]:
+    """Genes by the median of their ranks in the slices in which they are among the first, as in Seurat."""
+    ranks = np.argsort(np.argsort(-score, axis=1), axis=1).astype(np.float32)
+    ranks[ranks >= n_top_genes] = np.nan
+    n_slices = np.count_nonzero(~np.isnan(ranks), axis=0)
+    median = np.ma.median(np.ma.masked_invalid(ranks), axis=0).filled(np.nan)
+    table = pd.DataFrame({"highly_variable_rank": median, "highly_variable_nbatches": n_slices})
+    order = table.sort_values(list(table), ascending=[True, False], na_position="last").index[:n_top_genes]
+    chosen = np.isin(table.index, order)
+    measured = {name: table[name].to_numpy() for name in table}
+    return {"highly_variable": chosen, **measured, "variances_norm": score.mean(axis=0)}
+
+
+def _spread(values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """One value for each gene; those that are no candidates are not marked, and else NaN."""
+    if candidates.all():
+        return values
+    full = np.zeros(len(candidates), bool) if values.dtype == bool else np.full(len(candidates), np.nan)
+    full[candidates] = values
+    return full
+
+
+def _report_left_out(labels: pd.Categorical | None, usable: np.ndarray) -> None:
+    if labels is not None and not usable.all():
+        names = ", ".join(map(repr, labels.categories[~usable]))
+        warn(f"The slices {names} have too few spots or counts to rank genes in them; the other slices choose.")

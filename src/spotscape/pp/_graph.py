@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spotscape._core import geometry
+from spotscape._core.anndata_io import write
+from spotscape._core.arguments import public
 from spotscape._core.validation import require_positive_int
 from spotscape.pp import _graph_checks as checks
 from spotscape.pp._graph_build import Tissue, build, squidpy_builders, store
+from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,10 +34,11 @@ class SpatialGraph(NamedTuple):
     distances: sparse.csr_matrix
 
 
+@public
 def spatial_neighbors_knn(
     adata: AnnData,
     *,
-    n_neighs: int = 6,
+    n_neighs: int | None = None,
     library_key: str | None = None,
     spatial_key: str = "spatial",
     key_added: str = "spatial",
@@ -49,9 +53,11 @@ def spatial_neighbors_knn(
     Parameters
     ----------
     adata
-        Spots with coordinates; neither genes nor ``X`` are looked at.
+        Spots with coordinates. Expression is read only where ``n_neighs`` is to be chosen.
     n_neighs
-        Neighbours of every spot, itself not counted; 6 is the first ring of a Visium slide.
+        Neighbours of every spot, itself not counted. ``None`` (default) takes what
+        :func:`spotscape.pp.choose_scale` has left in ``adata.uns["scale"]`` or calls it: 6 on the hexagon of Visium, 8
+        on a square lattice and 12 for single cells, unless expression asks for more or fewer.
     library_key
         Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
@@ -78,6 +84,8 @@ def spatial_neighbors_knn(
         explicit zero (squidpy drops it).
     ``adata.uns["spatial_neighbors"]`` : dict
         ``connectivities_key``, ``distances_key`` and ``params``.
+    ``adata.uns["scale"]`` : dict
+        How ``n_neighs`` was chosen, only if it was chosen here.
 
     Raises
     ------
@@ -104,16 +112,23 @@ def spatial_neighbors_knn(
     >>> adata.obsp["spatial_connectivities"].nnz
     400
     """
-    n_neighs = require_positive_int(n_neighs, "n_neighs")
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    chosen: dict[str, Any] = {}
+    if n_neighs is None:
+        n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
+    n_neighs = require_positive_int(n_neighs, "n_neighs")
     checks.require_enough_spots(tissue, n_neighs + 1, f"n_neighs={n_neighs} needs at least {n_neighs + 1}")
     builder = squidpy_builders().KNNBuilder(n_neighs=n_neighs)
     graph = SpatialGraph(*build(tissue, builder.build, builder.combine, n_jobs=n_jobs))
     checks.warn_of_strays(tissue, graph.distances)
     params = {"mode": "knn", **builder.uns_params()}
-    return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
+    result = _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
+    if not copy:
+        write(adata, {"uns": chosen})
+    return result
 
 
+@public
 def spatial_neighbors_radius(
     adata: AnnData,
     *,
@@ -193,6 +208,7 @@ def spatial_neighbors_radius(
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 
+@public
 def spatial_neighbors_delaunay(
     adata: AnnData,
     *,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.neighbors import edges_between_adjacent, union
 from spotscape._core.validation import require_choice, require_positive_int
@@ -23,6 +24,7 @@ _BETWEEN = 2
 _MOST_CROSSING = 0.5
 
 
+@public
 def spatial_neighbors_3d(
     adata: AnnData,
     *,

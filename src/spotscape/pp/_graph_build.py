@@ -12,8 +12,9 @@ import numpy as np
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import write
+from spotscape._core.coordinates import coordinates
 from spotscape._core.settings import settings
-from spotscape._core.validation import coordinates, require_data, slice_labels
+from spotscape._core.validation import require_data, slice_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ class Tissue:
     @classmethod
     def read(cls, adata: AnnData, *, spatial_key: str, library_key: str | None) -> Tissue:
         """Read and check the coordinates and the slice of every spot."""
-        require_data(adata, genes=False)
+        require_data(adata, genes=False, unique=False)
         coords = coordinates(adata, spatial_key)
         labels = slice_labels(adata, library_key)
         if labels is None:

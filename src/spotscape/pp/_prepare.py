@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from anndata import AnnData
+import pandas as pd
 from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
-from spotscape._core.counts import require_counts, require_no_empty
-from spotscape._core.logging import logger
-from spotscape._core.threads import torch_threads_kept
-from spotscape._core.validation import require_data, require_key, slice_labels
-from spotscape.pp._genes import Recipe, select_genes, selection_of
+from spotscape._core.arguments import public
+from spotscape._core.coordinates import off_tissue
+from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, kind_of
+from spotscape._core.logging import logger, warn
+from spotscape._core.rows import Normalisation, RowSource, blocks_of, is_stored, summarise
+from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
+from spotscape.pp._genes import Recipe, candidate_genes, select_genes, selection_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from anndata import AnnData
+
+    from spotscape._core.rows import Summary
 
 # Of scanpy's measurements those that h5ad and zarr can hold and that are not copies of var_names.
 _MEASURED = (
@@ -28,11 +33,12 @@ _MEASURED = (
     "means",
     "variances",
     "variances_norm",
-    "dispersions",
-    "dispersions_norm",
 )
+# Sections of one cohort differ in depth, but not by this, unless one of them has failed.
+_SHALLOW = 10
 
 
+@public
 def prepare(
     adata: AnnData,
     *,
@@ -44,57 +50,63 @@ def prepare(
     library_key: str | None = None,
     layer: str | None = None,
     target_sum: float | None = 1e4,
+    keep_controls: bool = False,
+    counts: Literal["check", "assume"] = "check",
     copy: bool = False,
 ) -> AnnData | None:
-    """Turn raw counts into what the methods take: highly variable genes marked, counts normalised and logarithmised.
+    """Turn raw counts into what the methods take: variable genes marked, counts normalised and log-transformed.
 
-    The recipes, all of it through scanpy: genes are ranked on the *counts* by their standardised variance
-    (``seurat_v3``), within each slice and then over the slices, so that no difference between slices makes a gene
-    variable and no gene is lost because one slice ranks it low; every spot is scaled to ``target_sum`` counts over
-    *all* genes; the result is ``log(1 + x)``. ``recipe`` says how many genes are marked, and out of which:
+    One call serves every method, and any file as the instrument wrote it. Genes are ranked on the *counts* by their
+    standardised variance (``seurat_v3``), within each slice and then over the slices, so that no difference between
+    slices makes a gene variable. Every spot is scaled to ``target_sum`` counts over all genes, and the result is
+    ``log(1 + x)``.
 
-    ``"spotscape"``
-        5,000 of all genes.
-    ``"spacross"``
-        2,000 of the genes that are seen in at least 50 spots and have at least 10 counts in all, the spots of all
-        slices taken together. The SpaCross paper goes on to standardise these genes and to take principal components.
-        That is part of the model here, :class:`spotscape.models.SpaCross`, so that expression stays sparse; nothing of
-        it is written.
+    Nothing is removed. The chosen genes are marked in ``adata.var["highly_variable"]``, where
+    :func:`spotscape.tl.spotscape`, :func:`spotscape.tl.spacross` and :func:`scanpy.pp.pca` look for them. Genes without
+    a count, genes that one slice has not measured, and control probes are never chosen. Spots without a count stay; the
+    encoders embed them from their neighbours. The log counts all of these.
 
-    No gene is dropped: the chosen ones are marked in ``adata.var["highly_variable"]``, which is what
-    :func:`spotscape.tl.spotscape` and :func:`spotscape.tl.spacross` look at by default, as :func:`scanpy.pp.pca` does.
-
-    This is the one function of the package that is meant to change ``adata.X``. The counts stay in
-    ``adata.layers["counts"]``; ``copy=True`` leaves ``adata`` as it was. To go from one recipe to the other, take the
-    counts from there: ``sp.pp.prepare(adata, recipe="spacross", layer="counts")``.
+    The counts stay in ``adata.layers["counts"]``. A second call takes them from there, so other genes or another recipe
+    need no preparation of their own.
 
     Parameters
     ----------
     adata
-        Spots by genes, with raw counts in ``adata.X`` or in a layer; NumPy array, CSR or CSC, any real dtype.
+        Spots by genes, with raw counts in ``adata.X`` or in a layer: dense, CSR or CSC, any real type, a dask array, or
+        a file opened with ``backed="r"`` (see Notes). If ``X`` is ``None`` and there is one layer, that layer is taken.
     recipe
-        Whose defaults the next three arguments have; each of them can be set for itself.
+        Which paper's choice of genes to follow. ``"spotscape"`` marks 5,000 of all genes; ``"spacross"`` marks 2,000 of
+        those seen in 50 spots with 10 counts in all. Both methods work well with either. The next three arguments
+        override it.
     n_top_genes
-        Number of genes to mark; ``"recipe"`` means 5,000 for Spotscape and 2,000 for SpaCross, as in their papers.
-        ``None``, or a number that is not smaller than the number of genes within the limits, marks all of these
-        without ranking.
+        Number of genes to mark; ``"recipe"`` takes that of the recipe. ``None``, or a number that is not smaller than
+        the number of genes within the limits, marks all of these without ranking.
     min_cells
         Mark only genes with a count in at least this many spots. ``None`` means the recipe's: 0 for Spotscape, 50 for
-        SpaCross, but no more than one twentieth of the spots, which makes a difference below 1,000 spots. A number is
-        taken as it is.
+        SpaCross, but no more than one twentieth of the spots.
     min_counts
         Mark only genes with at least this many counts in all. ``None`` means the recipe's: 0 for Spotscape, 10 for
         SpaCross.
     log1p
-        Whether to take ``log(1 + x)``. SpaCross's released notebooks do without; the model here undoes logarithms
-        itself (``SpaCrossConfig.linear_scale``), so expression may stay as all other tools want it.
+        Whether to take ``log(1 + x)``. SpaCross's released notebooks do without. The methods read from the record
+        whether there is a logarithm.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot. ``None`` means a single slice.
+        Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or bools. ``None`` means a
+        single slice.
     layer
-        Layer with the counts. ``None`` means ``adata.X``.
+        Layer with the counts. ``None`` means ``adata.X``, or ``adata.layers["counts"]`` if ``adata`` was prepared
+        before.
     target_sum
         Total of every spot after normalisation, over all genes, whether marked or not; ``None`` means the median total
         of the spots.
+    keep_controls
+        Whether control probes, blank barcodes, antibodies and guides count as genes. By default they are neither marked
+        nor part of a spot's total: they measure the assay or proteins, whose numbers would drown the genes. They are
+        known by ``var["feature_types"]``, or by names such as ``NegControl...``, ``BLANK_...``, ``SystemControl...``.
+    counts
+        ``"check"`` refuses values that are no counts. Counts divided by one number for each spot, such as a cell's
+        volume, are recognised and taken with a warning, since normalisation takes that number out. ``"assume"`` takes
+        any other positive values as well, such as counts less the ambient RNA.
     copy
         Return a new AnnData instead of changing ``adata``.
 
@@ -102,36 +114,39 @@ def prepare(
     -------
     ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
 
-    ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``
+    ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``, or a dask array
         ``log1p`` of the normalised counts, or these themselves; zero where they are.
     ``adata.layers["counts"]`` : as given
         The raw counts.
     ``adata.var["highly_variable"]`` : bool, shape ``(n_vars,)``
-        Whether the gene is chosen. Next to it what scanpy's ranking measured: ``highly_variable_rank``, ``means``,
-        ``variances``, ``variances_norm`` and, with several slices, ``highly_variable_nbatches`` (float or int); NaN
-        for genes outside the limits, which are not ranked.
+        Whether the gene is chosen. Next to it what the ranking measured, under scanpy's names:
+        ``highly_variable_rank``, ``means``, ``variances``, ``variances_norm`` and, with several slices,
+        ``highly_variable_nbatches``; NaN for genes that are not ranked.
     ``adata.uns["prepare"]`` : dict
         Parameters as they were used, version, the flavour of the ranking, its loess ``span``, and the number of genes
         within the limits, ``n_candidates``.
     ``adata.uns["log1p"]``, ``adata.uns["hvg"]`` : dict
         As scanpy leaves them; none that is no longer true stays.
+    ``adata.obs["prepare_factor"]`` : float64, shape ``(n_obs,)``
+        Only for a backed file: the number by which the counts of each spot are multiplied when they are read.
 
     Raises
     ------
     ValueError
-        If the matrix is not raw counts (fractions, negative, NaN or infinite values, only zeros), has spots or genes
-        without a single count, a slice has fewer than two spots, or ``layers["counts"]`` holds something else; if
-        fewer than two genes are within ``min_cells`` and ``min_counts``; if there is no such recipe.
+        If the matrix holds logarithms, negative, NaN or infinite values, or only zeros; the message says where counts
+        were found. If ``layers["counts"]`` holds other counts; if fewer than two genes are within ``min_cells`` and
+        ``min_counts``; if a backed file is combined with ``copy`` or ``layer``.
     KeyError
         If ``layer`` or ``library_key`` does not exist.
     TypeError
-        If ``library_key`` is not categorical, the matrix is neither dense nor sparse in memory, or a number of genes,
-        spots or counts is no integer.
+        If the matrix holds no numbers, or a number of genes, spots or counts is no integer.
 
     Warns
     -----
     UserWarning
-        If the limits leave fewer than half of the genes and fewer than 100; if no curve fits the variances (see Notes).
+        If values are taken as counts that are none; if a slice has so few counts that it may have failed, or too few to
+        rank genes in it; if spots lie outside the tissue; if the limits leave few genes; if no curve fits the
+        variances.
 
     See Also
     --------
@@ -139,13 +154,13 @@ def prepare(
 
     Notes
     -----
-    The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit
-    is then repeated with wider windows (``span`` .3, .5, .7, 1); if all fail, genes are ranked by the normalised
-    dispersion of the logarithmised values (``flavor="seurat"``) and a warning says so.
+    A file opened with ``backed="r"`` keeps its counts in ``X``, since it cannot be changed. It is read twice, block by
+    block, and never whole. The factors and the chosen genes are written beside it in memory, and the functions of
+    ``sp.tl`` normalise the counts as they read them.
 
-    SpaCross's released notebooks remove the genes outside the limits before they normalise. Here all genes count
-    towards the total of a spot, whichever the recipe; the difference is the share of counts in genes that hardly any
-    spot has.
+    The ranking fits a curve (loess) of variance over mean, which fails on slices with few spots or few counts. The fit
+    is then repeated with wider windows (``span`` .3, .5, .7, 1). A slice in which all fail does not take part in the
+    ranking; if that is every slice, genes are ranked by variance over mean.
 
     Examples
     --------
@@ -153,131 +168,245 @@ def prepare(
     >>> from anndata import AnnData
     >>> import spotscape as sp
     >>> rng = np.random.default_rng(0)
-    >>> adata = AnnData(rng.poisson(rng.gamma(2.0, 1.0, 300), size=(200, 300)) + np.eye(200, 300, dtype=int))
+    >>> adata = AnnData(rng.poisson(rng.gamma(2.0, 1.0, 300), size=(200, 300)))
     >>> sp.pp.prepare(adata, n_top_genes=100)
     >>> int(adata.var["highly_variable"].sum()), "counts" in adata.layers
     (100, True)
-    """
-    counts = _checked_counts(adata, layer)
-    labels = slice_labels(adata, library_key)
-    _check_arguments(labels=labels, target_sum=target_sum)
-    selection = selection_of(recipe, adata.n_obs, n_top_genes=n_top_genes, min_cells=min_cells, min_counts=min_counts)
 
-    normalised = _normalise(counts, target_sum, log1p=log1p)
-    ranking, method = select_genes(adata, counts, normalised, selection, labels=labels, is_logarithm=log1p)
+    References
+    ----------
+    Stuart et al., *Comprehensive integration of single-cell data*, Cell 2019, for the ranking.
+    """
+    require_data(adata, unique=False)
+    _refuse_unwritable(adata, layer, copy=copy)
+    given = _Counts.find(adata, layer)
+    labels = slice_labels(adata, library_key)
+    controls = np.zeros(adata.n_vars, bool) if keep_controls else control_features(adata)
+    summary = summarise(given.matrix, groups=None if labels is None else labels.codes, counted=~controls)
+    given.check(adata, summary, assume=require_choice(counts, "counts", ("check", "assume")) == "assume")
+    selection = selection_of(recipe, adata.n_obs, n_top_genes=n_top_genes, min_cells=min_cells, min_counts=min_counts)
+    _report_data(adata, given, summary, controls, labels)
+
+    shared = ~absent_genes(summary.detected, summary.sizes).any(axis=0)
+    genes = ~controls & shared if (~controls & shared).any() else ~controls
+    candidates = candidate_genes(summary, selection, genes)
+    ranking, method = select_genes(given.matrix, summary, candidates, selection.n_top_genes, labels=labels)
+    normalisation = Normalisation(_factors(summary.row_sums, target_sum), log1p)
     params = {
         "recipe": recipe,
         **dataclasses.asdict(selection),
         "log1p": log1p,
         "library_key": library_key,
-        "layer": layer,
+        "layer": given.layer,
         "target_sum": target_sum,
+        "keep_controls": keep_controls,
     }
-
     result = adata.copy() if copy else adata
-    owned = layer is None and not copy and not adata.is_view
-    layers = {} if layer == keys.COUNTS else {keys.COUNTS: counts if owned else counts.copy()}
-    # X comes last: on a view, the writes before it have made the view an AnnData of its own by then.
-    _write(result, ranking, layers, record(params, **method))
-    result.X = normalised
-    _report(result, labels=labels)
+    _write(result, given, normalisation, ranking, record(params, **method), copied=copy)
+    silent = ~controls & (summary.column_sums == 0)
+    out = {
+        "control features": controls.sum(),
+        "genes without a count": silent.sum(),
+        "genes that a slice has not measured": (~controls & ~silent & ~genes).sum(),
+    }
+    _report(result, labels=labels, out=out)
     return result if copy else None
 
 
-def _checked_counts(adata: AnnData, layer: str | None) -> Any:
-    require_data(adata)
-    if adata.isbacked:
-        msg = f"adata is backed by the file {str(adata.filename)!r}; load it first: adata = adata.to_memory()."
-        raise ValueError(msg)
-    if layer is not None:
-        require_key(adata.layers, layer, "adata.layers", hint="layer names the layer with the raw counts")
-    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    counts = adata.X if layer is None else adata.layers[layer]
-    require_counts(counts, where, hint=_hint(adata, layer))
-    require_no_empty(adata, counts, where)
-    _check_kept_counts(adata, counts, layer)
-    return counts
+@dataclass(frozen=True)
+class _Counts:
+    """Where the counts are: ``matrix`` is in memory or read by blocks, ``layer`` its layer, ``None`` for ``X``."""
+
+    matrix: Any
+    stored: Any
+    layer: str | None
+
+    @property
+    def where(self) -> str:
+        return "adata.X" if self.layer is None else f"adata.layers[{self.layer!r}]"
+
+    @classmethod
+    def find(cls, adata: AnnData, layer: str | None) -> _Counts:
+        """The layer that is named, else ``X``; the counts that an earlier call kept, or the one layer that is there."""
+        if layer is not None:
+            require_key(adata.layers, layer, "adata.layers", hint="layer names the layer with the raw counts")
+        elif adata.X is None and len(adata.layers) == 1:
+            layer = next(iter(adata.layers))
+            logger.info("`adata.X` is None: the counts are taken from `adata.layers['%s']`.", layer)
+        elif keys.PREPARE in adata.uns and keys.COUNTS in adata.layers:
+            layer = keys.COUNTS
+            logger.info("`adata.X` was prepared before: the counts are taken from `adata.layers['counts']`.")
+        values = adata.X if layer is None else adata.layers[layer]
+        found = cls(None, values, layer)
+        if values is None:
+            msg = f"{found.where} is None; put the counts there, or name the layer that has them: layer=..."
+            raise ValueError(msg)
+        if values.dtype.kind not in "buif":
+            msg = f"{found.where} has dtype {values.dtype}; expected whole numbers."
+            raise TypeError(msg)
+        matrix = values
+        if is_stored(values):
+            matrix = RowSource(values)
+        elif not sparse.issparse(values):
+            matrix = values.to_memory() if hasattr(values, "to_memory") else np.asarray(values)
+            # scipy has no sparse matrix of half precision.
+            matrix = matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix
+        elif values.format != "csr":
+            matrix = values.tocsr()
+        return cls(matrix, values, layer)
+
+    def check(self, adata: AnnData, summary: Summary, *, assume: bool) -> None:
+        """Refuse what no normalisation makes sense of; warn of what is taken for counts all the same."""
+        if summary.n_broken:
+            msg = f"{self.where} has {summary.n_broken} NaN or infinite values; remove or replace them."
+            raise ValueError(msg)
+        if summary.largest == summary.least == 0:
+            msg = f"{self.where} holds nothing but zeros; there is no count to work on."
+            raise ValueError(msg)
+        _check_kept_counts(adata, self)
+        if summary.whole and summary.least >= 0:
+            return
+        kind = "negative" if summary.least < 0 else kind_of(self.matrix)
+        looks = {
+            "negative": f"negative values (minimum {summary.least:g}), as scaled or corrected expression has",
+            "logarithm": "logarithms, as normalised expression has",
+            "scaled": "counts divided by a number of each spot, such as its volume, area or total",
+            "fractions": f"fractions up to {summary.largest:g}",
+        }.get(kind, "fractions")
+        elsewhere = counts_elsewhere(adata, self.layer)
+        mend = elsewhere or "put the counts in X, or name the layer that has them: sp.pp.prepare(adata, layer=...)."
+        if kind == "negative" or not (assume or (kind == "scaled" and elsewhere is None)):
+            force = "" if kind == "negative" else " To take it as counts all the same: counts='assume'."
+            msg = f"{self.where} is not raw counts: it holds {looks}; {mend}{force}"
+            raise ValueError(msg)
+        warn(f"{self.where} holds {looks}, and is taken as counts; after normalisation to one total that is the same.")
 
 
-def _hint(adata: AnnData, layer: str | None) -> str:
-    if layer is None and keys.COUNTS in adata.layers:
-        return f"adata.layers[{keys.COUNTS!r}] exists: sp.pp.prepare(adata, layer={keys.COUNTS!r})."
-    return "put the counts in X or name the layer that has them: sp.pp.prepare(adata, layer=...)."
-
-
-def _check_kept_counts(adata: AnnData, counts: Any, layer: str | None) -> None:
-    if layer == keys.COUNTS or keys.COUNTS not in adata.layers:
-        return
-    kept = adata.layers[keys.COUNTS]
-    differs = (
-        (kept != counts).nnz if sparse.issparse(kept) and sparse.issparse(counts) else _dense_differs(kept, counts)
-    )
-    if differs:
-        where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+def _refuse_unwritable(adata: AnnData, layer: str | None, *, copy: bool) -> None:
+    """A backed AnnData keeps the counts of its file in ``X``, and what is learned of them is written beside them."""
+    if adata.isbacked and (copy or layer is not None or adata.is_view):
+        what = "a view of it" if adata.is_view else "copy=True" if copy else f"layer={layer!r}"
         msg = (
-            f"adata.layers[{keys.COUNTS!r}] exists and is not what {where} holds; take it with layer={keys.COUNTS!r}, "
-            f"or make room first: del adata.layers[{keys.COUNTS!r}]."
+            f"adata is backed by the file {str(adata.filename)!r}, which {what} does not go with; load it first: "
+            "adata = adata.to_memory()."
         )
         raise ValueError(msg)
 
 
-def _dense_differs(kept: Any, counts: Any) -> bool:
-    left, right = (m.toarray() if sparse.issparse(m) else np.asarray(m) for m in (kept, counts))
-    return not np.array_equal(left, right)
-
-
-def _check_arguments(*, labels: pd.Categorical | None, target_sum: float | None) -> None:
-    if target_sum is not None and not (np.isfinite(target_sum) and target_sum > 0):
-        msg = f"target_sum={target_sum} must be a positive number, or None for the median total of the spots."
-        raise ValueError(msg)
-    if labels is not None:
-        small = labels.value_counts()
-        small = small[small < 2]
-        if len(small):
-            msg = f"slice {small.index[0]!r} has {small.iloc[0]} spot; no variance can be measured within it."
-            raise ValueError(msg)
-
-
-@torch_threads_kept()
-def _normalise(counts: Any, target_sum: float | None, *, log1p: bool) -> Any:
-    import scanpy as sc
-
-    dtype = np.float64 if counts.dtype == np.float64 else np.float32
-    scratch = AnnData(
-        sparse.csr_matrix(counts, dtype=dtype, copy=True) if sparse.issparse(counts) else counts.astype(dtype)
+def _check_kept_counts(adata: AnnData, given: _Counts) -> None:
+    """Refuse to overwrite other counts than those that are to be kept there."""
+    if given.layer == keys.COUNTS or keys.COUNTS not in adata.layers or adata.isbacked:
+        return
+    kept = adata.layers[keys.COUNTS]
+    pairs = zip(blocks_of(kept), blocks_of(given.matrix), strict=False)
+    comparable = not is_stored(kept) and not isinstance(given.matrix, RowSource)
+    if comparable and all((sparse.csr_array(a) != sparse.csr_array(b)).nnz == 0 for a, b in pairs):
+        return
+    msg = (
+        f"adata.layers[{keys.COUNTS!r}] exists and is not what {given.where} holds; take it with "
+        f"layer={keys.COUNTS!r}, or make room first: del adata.layers[{keys.COUNTS!r}]."
     )
-    sc.pp.normalize_total(scratch, target_sum=target_sum)
-    if log1p:
-        sc.pp.log1p(scratch)
-    return scratch.X
+    raise ValueError(msg)
 
 
-def _write(adata: AnnData, ranking: pd.DataFrame, layers: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Write all but ``X``, and remove what an earlier call left and this one makes untrue."""
-    var = {name: ranking[name].to_numpy() for name in _MEASURED if name in ranking}
-    uns: dict[str, Any] = {keys.PREPARE: summary}
-    if summary["params"]["log1p"]:
+def _factors(totals: np.ndarray, target_sum: float | None) -> np.ndarray:
+    filled = totals > 0
+    target = float(np.median(totals[filled])) if target_sum is None else target_sum
+    return np.divide(target, totals, out=np.zeros_like(totals), where=filled)
+
+
+def _write(
+    adata: AnnData,
+    given: _Counts,
+    normalisation: Normalisation,
+    ranking: dict[str, np.ndarray],
+    summary: dict[str, Any],
+    *,
+    copied: bool,
+) -> None:
+    """Write all, ``X`` last, and remove what an earlier call left and this one makes untrue."""
+    backed = adata.isbacked
+    normalised = None if backed else _normalised(given, normalisation)
+    owned = given.layer is None and not copied and not adata.is_view
+    layers = {} if backed or given.layer == keys.COUNTS else {keys.COUNTS: _kept(given.stored, owned=owned)}
+    obs = {keys.FACTOR: normalisation.factors} if backed else {}
+    var = {name: ranking[name] for name in _MEASURED if name in ranking}
+    uns: dict[str, Any] = {keys.PREPARE: {**summary, "on_reading": backed}}
+    if normalisation.log1p and not backed:
         uns["log1p"] = {"base": None}
     if summary["flavor"] is not None:
         uns["hvg"] = {"flavor": summary["flavor"]}
-    was_prepared = keys.PREPARE in adata.uns
-    write(adata, {"var": var, "layers": layers, "uns": uns}, log=False)
-    for key in {"log1p", "hvg"} - uns.keys():
-        adata.uns.pop(key, None)
-    if was_prepared:
-        adata.var = adata.var.drop(columns=[*set(_MEASURED) - var.keys()], errors="ignore")
+    outdated = [("uns", key) for key in ("log1p", "hvg") if key not in uns]
+    if keys.PREPARE in adata.uns:
+        outdated += [("var", key) for key in _MEASURED if key not in var]
+    if not backed:
+        outdated.append(("obs", keys.FACTOR))
+    write(adata, {"obs": obs, "var": var, "layers": layers, "uns": uns}, outdated=outdated, log=False)
+    # X comes last: on a view, the writes before it have made the view an AnnData of its own by then.
+    if normalised is not None:
+        adata.X = normalised
 
 
-def _report(adata: AnnData, *, labels: pd.Categorical | None) -> None:
+def _kept(counts: Any, *, owned: bool) -> Any:
+    return counts if owned or not hasattr(counts, "copy") else counts.copy()
+
+
+def _normalised(given: _Counts, normalisation: Normalisation) -> Any:
+    """Expression in memory, or a dask array that is computed as it is read."""
+    if not isinstance(given.matrix, RowSource):
+        return normalisation.apply(given.matrix)
+    stored = given.stored.rechunk({1: -1})
+    stored = stored if stored.dtype == np.float64 else stored.astype(np.float32)
+
+    def change(block: Any, block_info: Any) -> Any:
+        return normalisation.apply(block, block_info[0]["array-location"][0][0])
+
+    return stored.map_blocks(change, dtype=stored.dtype, meta=stored._meta)
+
+
+def _report_data(
+    adata: AnnData, given: _Counts, summary: Summary, controls: np.ndarray, labels: pd.Categorical | None
+) -> None:
+    """Say what is unusual about the spots."""
+    empty = summary.row_sums == 0
+    if empty.any():
+        logger.info(
+            "%s of %s spots have no counts in %s; they stay, and are embedded from their neighbours.",
+            f"{empty.sum():,}",
+            f"{len(empty):,}",
+            given.where,
+        )
+    outside = off_tissue(adata)
+    if outside:
+        warn(
+            f"{outside:,} of {adata.n_obs:,} spots lie outside the tissue (adata.obs['in_tissue'] is 0) and are used "
+            f"like all others. To leave them out: adata = adata[adata.obs['in_tissue'] == 1].copy()."
+        )
+    if labels is None:
+        return
+    depth = pd.Series(summary.row_sums).groupby(np.asarray(labels.codes)).median()
+    for code in depth.index[depth * _SHALLOW < depth.median()]:
+        warn(
+            f"Slice {labels.categories[code]!r} has a median of {depth[code]:,.0f} counts a spot, the slices together "
+            f"{depth.median():,.0f}. It is used; leave it out if it has failed."
+        )
+
+
+def _report(adata: AnnData, *, labels: pd.Categorical | None, out: dict[str, int]) -> None:
     summary = adata.uns[keys.PREPARE]
     params, candidates = summary["params"], f"{summary['n_candidates']:,}"
+    left_out = [f"{number:,} {what}" for what, number in out.items() if number]
+    others = f" Left out: {', '.join(left_out)}." if left_out else ""
     if summary["flavor"] is None:
-        logger.info("All %s genes are marked as highly variable (n_top_genes is not smaller).", candidates)
+        logger.info("All %s genes are marked as highly variable (n_top_genes is not smaller).%s", candidates, others)
     else:
         chosen = f"{int(adata.var['highly_variable'].sum()):,} of {candidates}"
         column = f"obs[{params['library_key']!r}]"
         within = "" if labels is None else f", within the {len(labels.categories)} slices of {column}"
-        logger.info("%s genes are marked as highly variable (%s%s).", chosen, summary["flavor"], within)
+        logger.info("%s genes are marked as highly variable (%s%s).%s", chosen, summary["flavor"], within, others)
     total = "the median total" if params["target_sum"] is None else f"{params['target_sum']:g}"
     what = "log1p of counts scaled to" if params["log1p"] else "counts, without logarithm, scaled to"
-    logger.info("`adata.X` is now %s %s; the counts are in `adata.layers['%s']`.", what, total, keys.COUNTS)
+    if summary["on_reading"]:
+        logger.info("The file keeps its counts; sp.tl reads them as %s %s.", what, total)
+    else:
+        logger.info("`adata.X` is now %s %s; the counts are in `adata.layers['%s']`.", what, total, keys.COUNTS)

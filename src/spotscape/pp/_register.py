@@ -8,8 +8,10 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.geometry import spacing_by_slice
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import made_from, warn_if_changed
 from spotscape._core.validation import require_choice, require_finite, require_key
 from spotscape.nn.registration import measures, move, register
 from spotscape.pp._graph_build import n_threads
@@ -26,6 +28,7 @@ _GUIDE = (
 )
 
 
+@public
 def register_slices(
     adata: AnnData,
     *,
@@ -193,6 +196,7 @@ def register_slices(
         reference=slices.names[index],
         policy=policy,
         spacing=spacing_by_slice(slices.coords),
+        made_from=made_from(adata, obs=[library_key], obsm=[spatial_key]),
         **quality,
     )
     target = adata.copy() if copy else adata
@@ -201,6 +205,7 @@ def register_slices(
     return target if copy else None
 
 
+@public
 def apply_registration(
     adata: AnnData,
     *,
@@ -252,6 +257,7 @@ def apply_registration(
     if str(library) not in names:
         msg = f"{library!r} is not a slice of the registration adata.uns[{key!r}], which has: {names}."
         raise KeyError(msg)
+    warn_if_changed(adata, entry, f"the registration {key!r}", "sp.pp.register_slices(adata, library_key=...)")
     coords = np.asarray(points, dtype=np.float64)
     if coords.ndim != 2 or coords.shape[1] != 2:
         msg = f"points must have the shape (n, 2), not {coords.shape}."

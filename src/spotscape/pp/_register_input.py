@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from spotscape._core.coordinates import coordinates
 from spotscape._core.reading import read_embedding
-from spotscape._core.validation import coordinates, require_data, require_key, slice_labels, slices_in_order
+from spotscape._core.validation import require_data, require_key, slice_labels, slices_in_order
 from spotscape.nn.registration import guiding_features, one_hot, unit_ratios
 
 if TYPE_CHECKING:

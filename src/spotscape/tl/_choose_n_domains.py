@@ -10,8 +10,9 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import stability_curve
@@ -26,6 +27,7 @@ _K_RANGE = (2, 20)
 _SPOTS_PER_DOMAIN = 5
 
 
+@public
 def choose_n_domains(
     adata: AnnData,
     *,
@@ -34,7 +36,7 @@ def choose_n_domains(
     method: Literal["gmm", "kmeans"] = "gmm",
     n_resamples: int = 6,
     key_added: str = keys.N_DOMAINS,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Choose the number of domains by how well domains of different samples of the spots agree.
@@ -117,7 +119,7 @@ def choose_n_domains(
     stability based method for discovering structure in clustered data*, PSB 2002. Agreement with the next number is
     what CellCharter looks at: Varrone et al., Nature Genetics 2024.
     """
-    require_data(adata)
+    require_data(adata, unique=False)
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)

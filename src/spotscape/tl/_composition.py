@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
+from spotscape._core.anndata_io import params_of
 from spotscape._core.logging import logger
-from spotscape._core.reading import in_memory
-from spotscape._core.rows import RowSource, is_stored, without_logarithm
+from spotscape._core.reading import expression_values
+from spotscape._core.rows import without_logarithm
 from spotscape.nn.clustering import kmeans, prefer_by_composition, soft_assignment
 from spotscape.tl._remember import scale_of
 
@@ -45,10 +46,9 @@ def read_linear(adata: AnnData) -> tuple[Any, str]:
     """
     counted = keys.COUNTS in adata.layers
     source = f"adata.layers[{keys.COUNTS!r}]" if counted else "adata.X"
-    values = adata.layers[keys.COUNTS] if counted else adata.X
-    if values is None:
+    if not counted and adata.X is None:
         return None, f"{source} is None"
-    matrix = RowSource(values) if is_stored(values) else in_memory(values)
+    matrix = expression_values(adata, keys.COUNTS if counted else None, stream=True)
     if not np.isfinite(total := float(matrix.sum(axis=0).sum())) or matrix.min() < 0:
         return None, f"{source} holds negative or missing values"
     if total == 0:
@@ -58,8 +58,7 @@ def read_linear(adata: AnnData) -> tuple[Any, str]:
 
 def _slices(adata: AnnData, use_rep: str) -> np.ndarray | None:
     """Codes of the slices that the embedding was made of, if its record names their column."""
-    params = adata.uns.get(use_rep.removeprefix("X_"), {}).get("params", {})
-    library_key = params.get("library_key")
+    library_key = params_of(adata, use_rep.removeprefix("X_")).get("library_key")
     if library_key is None or library_key not in adata.obs:
         return None
     return np.asarray(adata.obs[library_key].astype("category").cat.codes)

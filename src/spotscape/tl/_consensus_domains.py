@@ -8,8 +8,10 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger
-from spotscape._core.randomness import RandomSource
+from spotscape._core.provenance import made_from
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import combine_clusterings, gaussian_mixture, kmeans
@@ -25,14 +27,15 @@ _CLUSTERERS = {"both": ("kmeans", "gmm"), "kmeans": ("kmeans",), "gmm": ("gmm",)
 _HINT = "Train several times, sp.tl.spotscape(adata, n_restarts=5), or name embeddings by use_reps"
 
 
+@public
 def consensus_domains(
     adata: AnnData,
     *,
     n_domains: int,
     use_reps: Sequence[str] | None = None,
     method: ConsensusMethod = "both",
-    key_added: str = keys.DOMAIN,
-    random_state: int | None = 0,
+    key_added: str = keys.CONSENSUS,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Find the domains on which several embeddings agree, and how sure each spot is of its domain.
@@ -98,12 +101,12 @@ def consensus_domains(
     ...     adata.obsm[key] = rng.normal(size=(60, 3)) + 9 * (np.arange(60) >= 20)[:, None]
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.tl.consensus_domains(adata, n_domains=2, use_reps=["X_a", "X_b", "X_c"])
-    >>> adata.obs["spotscape_domain"].value_counts().to_dict()
+    >>> adata.obs["consensus_domain"].value_counts().to_dict()
     {'0': 40, '1': 20}
-    >>> float(adata.obs["spotscape_domain_confidence"].min())
+    >>> float(adata.obs["consensus_domain_confidence"].min())
     1.0
     """
-    require_data(adata)
+    require_data(adata, unique=False)
     require_choice(method, "method", tuple(_CLUSTERERS))
     require_positive_int(n_domains, "n_domains", minimum=2)
     if n_domains > adata.n_obs:
@@ -121,7 +124,13 @@ def consensus_domains(
     mean = float(found.confidence.mean())
     logger.info("%d runs agree on a spot by %.1f %% on average.", len(runs), 100 * mean)
     params = {"n_domains": n_domains, "use_reps": chosen, "method": method, "random_state": source.seed}
-    summary = record(params, mean_confidence=mean, runs=names, run_agreement=found.run_agreement)
+    summary = record(
+        params,
+        mean_confidence=mean,
+        runs=names,
+        run_agreement=found.run_agreement,
+        made_from=made_from(adata, obsm=chosen),
+    )
     target = adata.copy() if copy else adata
     confidence = found.confidence.astype(np.float32)
     columns = {key_added: categories(found.labels), keys.confidence_of(key_added): confidence}
@@ -131,7 +140,7 @@ def consensus_domains(
 
 def _restarts(adata: AnnData) -> list[str]:
     """Keys of the restarts of the one encoder that was run with several."""
-    records = {key: adata.uns[key]["restarts"] for key in keys.ENCODERS if "restarts" in adata.uns.get(key, {})}
+    records = {key: adata.uns[key]["restarts"] for key in keys.ENCODERS if "restarts" in (adata.uns.get(key) or ())}
     if not records:
         msg = f"adata.uns has no restarts of {' or '.join(map(repr, keys.ENCODERS))}. {_HINT}."
         raise KeyError(msg)

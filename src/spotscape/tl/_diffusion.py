@@ -1,21 +1,22 @@
-"""Neighbours, PAGA and diffusion components through scanpy, on an AnnData of their own: the user's stays as it is."""
+"""Neighbours in an embedding through scanpy, and diffusion on them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape.nn.pseudotime import diffusion_pseudotime, reached_from, resolved, root_spot
+from spotscape.nn.pseudotime import diffusion_components, diffusion_pseudotime, reached_from, resolved, root_spot
 
 if TYPE_CHECKING:
     from spotscape.nn.pseudotime import Start
+
+# Up to here neighbours are exact: as quick as an approximation that has to be compiled first.
+_EXACT = 100_000
 
 
 @dataclass(frozen=True)
@@ -28,45 +29,31 @@ class Pseudotime:
 
 
 def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnData:
-    """The neighbour graph of an embedding, in an AnnData that holds nothing else."""
-    if find_spec("igraph") is None:
-        msg = 'sp.tl.trajectory needs igraph, for PAGA; install it by: pip install "spotscape[leiden]".'
-        raise ImportError(msg)
+    """The neighbour graph of an embedding, in an AnnData that holds nothing else: the user's stays as it is."""
     import scanpy as sc
 
     graph = AnnData(np.asarray(embedding, dtype=np.float32))
-    sc.pp.neighbors(graph, n_neighbors=min(n_neighbors, graph.n_obs - 1), use_rep="X", random_state=seed)
+    sc.pp.neighbors(
+        graph,
+        n_neighbors=min(n_neighbors, graph.n_obs - 1),
+        use_rep="X",
+        transformer="sklearn" if graph.n_obs <= _EXACT else "pynndescent",
+        random_state=seed,
+    )
     return graph
-
-
-def connect_groups(graph: AnnData, groups: pd.Categorical) -> tuple[np.ndarray, np.ndarray]:
-    """PAGA's connectivities of the groups and those of its spanning tree, symmetric, ``(n_groups, n_groups)``."""
-    import scanpy as sc
-
-    labelled = np.flatnonzero(groups.codes >= 0)
-    part = graph[labelled].copy()
-    part.obs["group"] = pd.Categorical(groups[labelled], categories=groups.categories)
-    sc.tl.paga(part, groups="group")
-    found = [_dense(part.uns["paga"][name]) for name in ("connectivities", "connectivities_tree")]
-    return found[0], np.maximum(found[1], found[1].T)
 
 
 def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, seed: int) -> Pseudotime:
     """Diffusion pseudotime from a spot of the root, in the part of the graph that holds most of it."""
-    import scanpy as sc
-
-    reached, n_components = reached_from(graph.obsp["connectivities"], in_root)
+    weights = sparse.csr_array(graph.obsp["connectivities"])
+    reached, n_components = reached_from(weights, in_root)
     rows = np.flatnonzero(reached)
-    part = graph[rows].copy()
-    # The first component is the same everywhere; it does not count as one of n_dcs.
-    sc.tl.diffmap(part, n_comps=min(n_dcs + 1, len(rows) - 1), random_state=seed)
-    eigenvalues = np.asarray(part.uns["diffmap_evals"], dtype=np.float64)
-    # The first component is the stationary one.
+    # The stationary component does not count as one of n_dcs.
+    components, eigenvalues = diffusion_components(weights[rows][:, rows], n_dcs + 1, seed)
     kept = np.flatnonzero(resolved(eigenvalues) & (np.arange(len(eigenvalues)) > 0))
-    components, eigenvalues = np.asarray(part.obsm["X_diffmap"], dtype=np.float64)[:, kept], eigenvalues[kept]
-    local = root_spot(components, in_root[rows], start)
+    local = root_spot(components[:, kept], in_root[rows], start)
     values = np.full(graph.n_obs, np.nan)
-    values[rows] = diffusion_pseudotime(components, eigenvalues, local)
+    values[rows] = diffusion_pseudotime(components[:, kept], eigenvalues[kept], local)
     return Pseudotime(values, int(rows[local]), n_components)
 
 
@@ -81,7 +68,3 @@ def stored_graph(graph: AnnData, key_added: str, use_rep: str) -> dict[str, dict
             distances: sparse.csr_matrix(graph.obsp["distances"]),
         },
     }
-
-
-def _dense(matrix: Any) -> np.ndarray:
-    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float64)

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, remove, write
-from spotscape._core.randomness import RandomSource
+from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
+from spotscape._core.provenance import made_from
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans
@@ -25,6 +27,7 @@ _METHODS = ("auto", "gmm", "kmeans", "leiden")
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
+@public
 def domains(
     adata: AnnData,
     *,
@@ -33,8 +36,8 @@ def domains(
     use_rep: str | None = None,
     resolution: float = 1.0,
     n_neighbors: int = 15,
-    key_added: str = keys.DOMAIN,
-    random_state: int | None = 0,
+    key_added: str | None = None,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Cluster the spots of an embedding into domains.
@@ -70,7 +73,9 @@ def domains(
         For ``method="leiden"``: size of the neighbourhoods in the embedding, the spot itself counted. Default: 15, as
         in scanpy.
     key_added
-        Name of the column in ``obs`` and of the record in ``uns``.
+        Name of the column in ``obs`` and of the record in ``uns``. Default: the name of the embedding, so that domains
+        of one method never overwrite those of another: ``"spotscape_domain"`` for ``"X_spotscape"``,
+        ``"spacross_domain"`` for ``"X_spacross"``.
     random_state
         Seed; the same seed gives the same domains on any number of threads. ``None`` draws one and keeps it in the
         record.
@@ -128,10 +133,11 @@ def domains(
     Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports
     2019; Greenacre, *Correspondence Analysis in Practice*, 2017 (inertia).
     """
-    require_data(adata)
+    require_data(adata, unique=False)
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
+    key_added = keys.domain_of(use_rep) if key_added is None else key_added
     _check_n_domains(n_domains, adata.n_obs)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     _check_resolution(resolution)
@@ -154,11 +160,11 @@ def domains(
         params |= {"resolution": resolution, "n_neighbors": n_neighbors}
     target = adata.copy() if copy else adata
     criterion = {"name": found.criterion, "value": found.value}
+    extra["made_from"] = made_from(adata, obsm=[use_rep])
     columns: dict[str, Any] = {key_added: categories(found.labels), **_confidence(found, key_added)}
-    if found.posterior is None and key_added in target.uns:
-        remove(target, "obs", keys.confidence_of(key_added))
+    outdated = [("obs", keys.confidence_of(key_added))] if found.posterior is None and key_added in target.uns else []
     records = {**chosen, key_added: record(params, criterion=criterion, **extra)}
-    write(target, {"obs": columns, "uns": records})
+    write(target, {"obs": columns, "uns": records}, outdated=outdated)
     return target if copy else None
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
+from spotscape._core.arguments import public
+from spotscape._core.reading import library_of_graph
 from spotscape._core.validation import require_choice, require_data, require_in_range, slice_labels
 from spotscape.tl._embed_genes import check_preprocessing, read_genes
 from spotscape.tl._embed_graph import graph_as_trained
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 _EMBEDDINGS = {"Spotscape": keys.X_SPOTSCAPE, "SpaCross": keys.X_SPACROSS}
 
 
+@public
 def embed(
     adata: AnnData,
     model: Spotscape | SpaCross,
@@ -129,6 +132,7 @@ def embed(
     training = _training_of(model)
     require_choice(missing_genes, "missing_genes", ("refuse", "fill"))
     require_in_range(max_missing, "max_missing", low=0, high=1)
+    library_key = library_of_graph(adata, neighbors_key, library_key)
     slices = slice_labels(adata, library_key)
     codes = None if slices is None else slices.codes
     found = read_genes(

@@ -10,9 +10,9 @@ from scipy import sparse
 
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import in_memory
+from spotscape._core.reading import expression_values
 from spotscape._core.rows import without_logarithm
-from spotscape._core.validation import require_finite, require_key, require_nonnegative
+from spotscape._core.validation import require_finite, require_nonnegative
 from spotscape.tl._remember import prepare_params, scale_of
 
 if TYPE_CHECKING:
@@ -53,19 +53,14 @@ def read_genes(
 ) -> NewExpression:
     """The model's genes in its order; those that were not measured at their mean of the training, if allowed."""
     source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    if layer is not None:
-        require_key(adata.layers, layer, "adata.layers")
-    elif adata.X is None:
-        msg = "adata.X is None; put the expression there or name a layer."
-        raise ValueError(msg)
     columns = adata.var_names.get_indexer(list(training.genes))
     measured = columns >= 0
     if not measured.any():
         _refuse_other_names(adata, training)
-    found = in_memory(adata.X if layer is None else adata.layers[layer])[:, columns[measured]]
+    found: Any = expression_values(adata, layer, columns=columns[measured])
     require_finite(found, source)
     require_nonnegative(found, source, hint="Expected is normalised expression")
-    _refuse_empty_spots(adata, found, source)
+    _report_empty_spots(found)
     silent = _silent(found, slices, training.detected[measured])
     if silent.any() and fill:
         found = found[:, ~silent]
@@ -163,14 +158,14 @@ def _refuse_other_names(adata: AnnData, training: TrainingRecord) -> None:
     raise ValueError(msg)
 
 
-def _refuse_empty_spots(adata: AnnData, found: Any, source: str) -> None:
+def _report_empty_spots(found: Any) -> None:
     empty = np.asarray(found.sum(axis=1)).ravel() == 0
     if empty.any():
-        msg = (
-            f"{np.count_nonzero(empty)} of {len(empty)} spots (for example {adata.obs_names[empty][0]!r}) are zero in "
-            f"all genes of the model in {source}; remove them: adata = adata[adata.obs_names != ...].copy()."
+        logger.info(
+            "%s of %s spots have none of the genes of the model; they are embedded from their neighbours.",
+            np.count_nonzero(empty),
+            len(empty),
         )
-        raise ValueError(msg)
 
 
 def _warn_of_silent(names: np.ndarray, source: str) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, remove, write
+from spotscape._core.anndata_io import record, write
 from spotscape._core.logging import logger
+from spotscape._core.provenance import signature
 from spotscape._core.reading import read_expression
 from spotscape._core.validation import require_positive_int
 from spotscape.tl._graph import graph_or_default
@@ -80,10 +81,12 @@ def choose_config(
     several_slices: bool,
     use_rep: str | None,
     max_epochs: int | None,
+    is_log: bool | None = None,
 ) -> tuple[Config, str | None]:
     """The configuration to train with, and the name of the preset that it is, ``None`` if it was handed in.
 
     A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
+    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows.
     """
     if config is not None and preset != "default":
         msg = f"preset={preset!r} and config exclude each other; give one of them."
@@ -93,7 +96,19 @@ def choose_config(
     chosen = config or kind.of_preset(preset, several_slices=several_slices, large_tissue=large)
     if use_rep not in (None, "X"):
         chosen = dataclasses.replace(chosen, n_components=None)
+    if not undo_logarithm(chosen.linear_scale and chosen.n_components is not None, is_log):
+        chosen = dataclasses.replace(chosen, linear_scale=False)
     return (chosen if max_epochs is None else dataclasses.replace(chosen, max_epochs=max_epochs)), name
+
+
+def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
+    """Whether a logarithm is to be undone; where nobody knows if there is one, say what it will be taken for."""
+    if wanted and is_log is None:
+        logger.info(
+            "No record of sp.pp.prepare or sc.pp.log1p: values up to 20 are taken as logarithms, which are undone "
+            "first. If they are none, say linear_scale=False (of the configuration)."
+        )
+    return wanted and is_log is not False
 
 
 def fit_and_write(
@@ -138,9 +153,10 @@ def fit_and_write(
         summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
     leftover = _earlier_restarts(adata, key_added) - keys_further.keys()
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
-    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, copy=copy)
-    for key in sorted(leftover):
-        remove(adata if written is None else written, "obsm", key)
+    outdated = [("obsm", key) for key in sorted(leftover)]
+    written = write_embedding(
+        adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy
+    )
     return model if return_model else written
 
 
@@ -188,10 +204,13 @@ def write_embedding(
     *,
     key_added: str,
     built: dict[str, dict[str, Any]],
+    outdated: Sequence[tuple[str, str]] = (),
     copy: bool,
 ) -> AnnData | None:
     """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned."""
     target = adata.copy() if copy else adata
-    uns = {**built.get("uns", {}), key_added.removeprefix("X_"): summary}
-    write(target, {**built, "obsm": {key_added: embedding, **built.get("obsm", {})}, "uns": uns})
+    embeddings = {key_added: embedding, **built.get("obsm", {})}
+    written = signature(adata.obs_names, {("obsm", key): values for key, values in embeddings.items()})
+    uns = {**built.get("uns", {}), key_added.removeprefix("X_"): {**summary, "written": written}}
+    write(target, {**built, "obsm": embeddings, "uns": uns}, outdated=outdated)
     return target if copy else None

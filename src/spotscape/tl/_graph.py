@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from scipy import sparse
 
 from spotscape._core import keys
+from spotscape._core.coordinates import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import crosses_on_purpose, read_graph
-from spotscape._core.validation import coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +52,13 @@ def graph_or_default(
 
 def _build_default(adata: AnnData, library_key: str | None) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
     from spotscape.pp import spatial_neighbors_knn
+    from spotscape.pp._scale import stored_or_chosen_scale
 
-    logger.info("No spatial graph yet: building the default, the 6 nearest neighbours of each spot.")
-    return build_aside(adata, spatial_neighbors_knn, library_key=library_key)
+    n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=keys.SPATIAL, library_key=library_key)
+    logger.info("No spatial graph yet: building the default, the %d nearest neighbours of each spot.", n_neighs)
+    graph, built = build_aside(adata, spatial_neighbors_knn, library_key=library_key, n_neighs=n_neighs)
+    built["uns"] |= chosen
+    return graph, built
 
 
 def build_aside(

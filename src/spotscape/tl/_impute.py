@@ -9,8 +9,10 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.logging import logger
-from spotscape._core.randomness import RandomSource
+from spotscape._core.provenance import made_from
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, encoder_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
 from spotscape.tl._impute_input import ImputeInput, read_own, read_pair
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Method = Literal["regression", "neighbors"]
 
 
+@public
 def impute(
     adata: AnnData,
     *,
@@ -38,7 +41,7 @@ def impute(
     layer: str | None = None,
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.IMPUTED,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Denoise measured genes, and carry genes over to slices that did not measure them, with a score for each gene.
@@ -61,8 +64,8 @@ def impute(
     adata
         Log-normalised expression and an embedding. ``adata.X`` is never changed.
     genes
-        Names of the genes to predict. ``None`` means all of ``adata``; with an AnnData as reference, all that it has
-        beyond those of ``adata``.
+        Names of the genes to predict, which then are columns of a frame. ``None`` means all of ``adata``; with an
+        AnnData as reference, all that it has beyond those of ``adata``.
     reference
         Where genes are carried over from: an :class:`~anndata.AnnData` that was embedded together with ``adata``
         and has the same unit; or the name of a slice, or of several, of ``library_key``. ``None`` means every slice
@@ -96,10 +99,11 @@ def impute(
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
 
     ``layers['imputed' | key_added]``
-        Predicted expression, float32 ``(n_obs, n_vars)``, in the unit of the input, not below 0; NaN for genes that
-        were not asked for. A dense array. Not with an AnnData as reference.
+        Predicted expression, float32 ``(n_obs, n_vars)``, in the unit of the input, not below 0. A dense array. Only
+        without ``genes`` and without an AnnData as reference.
     ``obsm['imputed' | key_added]``
-        With an AnnData as reference instead: frame of float32 ``(n_obs, n_genes)``, its columns the genes.
+        Otherwise instead: frame of float32 ``(n_obs, n_genes)``, its columns the genes. A slash in a name is written
+        as ``|``, because files keep each column under its name.
     ``uns['imputed']``
         Dict with ``params``, ``random_state``, ``version`` and ``scores``, a frame with a row for each gene:
         ``imputed`` (bool; ``False`` for shared genes that only test a transfer from an AnnData, at most 200),
@@ -172,9 +176,13 @@ def impute(
         "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",
         "n_genes": int(tissue.imputed.sum()),
     }
-    summary = record(params, random_state=source.seed, scores=scores)
+    summary = record(
+        params, random_state=source.seed, scores=scores, made_from=made_from(adata, obs=[library_key], obsm=[use_rep])
+    )
     target = adata.copy() if copy else adata
-    write(target, {**_placed(adata, tissue, values, key_added, in_layer=not is_pair), "uns": {key_added: summary}})
+    slot, placed = _placed(adata, tissue, values, in_layer=genes is None and not is_pair)
+    outdated = [({"layers": "obsm", "obsm": "layers"}[slot], key_added)] if key_added in target.uns else []
+    write(target, {slot: {key_added: placed}, "uns": {key_added: summary}}, outdated=outdated)
     _report(scores)
     return target if copy else None
 
@@ -205,16 +213,12 @@ def _predict(
     return values, frame
 
 
-def _placed(
-    adata: AnnData, tissue: ImputeInput, values: np.ndarray, key: str, *, in_layer: bool
-) -> dict[str, dict[str, Any]]:
-    """Where the predictions go: a layer for genes of the AnnData, a frame for those that it does not have."""
-    if not in_layer:
-        frame = pd.DataFrame(values[:, tissue.imputed], adata.obs_names, tissue.targets[tissue.imputed])
-        return {"obsm": {key: frame}}
-    layer = np.full(adata.shape, np.nan, dtype=np.float32)
-    layer[:, adata.var_names.get_indexer(tissue.targets)] = values
-    return {"layers": {key: layer}}
+def _placed(adata: AnnData, tissue: ImputeInput, values: np.ndarray, *, in_layer: bool) -> tuple[str, Any]:
+    """The slot that the predictions go to, and in which form: a layer of all genes, or a frame of some."""
+    if in_layer:
+        return "layers", values
+    names = tissue.targets[tissue.imputed].str.replace("/", "|")
+    return "obsm", pd.DataFrame(values[:, tissue.imputed], adata.obs_names, names)
 
 
 def _report(scores: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.logging import logger
-from spotscape._core.reading import in_memory, read_embedding, read_expression
+from spotscape._core.reading import expression_values, read_embedding, read_expression
 from spotscape._core.validation import require_data, require_finite, require_key, slice_labels
 
 if TYPE_CHECKING:
@@ -175,10 +175,7 @@ def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
 
 
 def _columns(adata: AnnData, names: pd.Index, layer: str | None) -> Any:
-    if layer is not None:
-        require_key(adata.layers, layer, "adata.layers")
-    matrix = adata.X if layer is None else adata.layers[layer]
-    columns = in_memory(matrix)[:, adata.var_names.get_indexer(names)]
+    columns = expression_values(adata, layer, columns=adata.var_names.get_indexer(names))
     require_finite(columns, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
     return columns
 
@@ -187,7 +184,7 @@ def _numbers(reference: Sequence[str], labels: pd.Categorical | None, library_ke
     if labels is None:
         msg = f"reference={reference!r} names slices, but library_key is None; name the column with the slices."
         raise ValueError(msg)
-    wanted = [reference] if isinstance(reference, str) else list(reference)
+    wanted = [str(name) for name in ([reference] if np.isscalar(reference) else reference)]
     unknown = [name for name in wanted if name not in labels.categories]
     if unknown or not wanted:
         msg = (

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
-from spotscape._core.randomness import RandomSource
+from spotscape._core.provenance import made_from, signature
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_data, require_in_range, require_positive_int, several_slices
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def integrate_slices(
     adata: AnnData,
     *,
@@ -28,7 +31,7 @@ def integrate_slices(
     average: bool = True,
     key_added: str | None = None,
     device: str | torch.device | None = None,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Take slice-specific offsets off an embedding, so that a region lies in the same place for all slices.
@@ -112,12 +115,13 @@ def integrate_slices(
     """
     from spotscape.nn.integration import integrate
 
-    require_data(adata)
+    require_data(adata, unique=False)
     slices = several_slices(adata, library_key)
     for name, value in (("n_neighbors", n_neighbors), ("n_prototypes", n_prototypes), ("n_rounds", n_rounds)):
         require_positive_int(value, name)
     require_in_range(ridge, "ridge", low=0, above_low=True)
-    values = read_embedding(adata, use_rep, hint="use_rep names an embedding of all slices together")
+    hint = "use_rep names an embedding of all slices together"
+    values = read_embedding(adata, use_rep, hint=hint, library_key=library_key)
     source = RandomSource(random_state)
     integrated = integrate(
         values,
@@ -141,6 +145,11 @@ def integrate_slices(
         "average": average,
     }
     target = adata.copy() if copy else adata
-    summary = record(params, random_state=source.seed)
+    summary = record(
+        params,
+        random_state=source.seed,
+        made_from=made_from(adata, obs=[library_key], obsm=[use_rep]),
+        written=signature(adata.obs_names, {("obsm", key): integrated}),
+    )
     write(target, {"obsm": {key: integrated}, "uns": {key.removeprefix("X_"): summary}})
     return target if copy else None

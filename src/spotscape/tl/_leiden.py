@@ -6,10 +6,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
-from anndata import AnnData
 
 from spotscape._core.logging import logger
 from spotscape.nn.clustering import Clustering, by_size, check_points, make_exactly, search_resolution
+from spotscape.tl._diffusion import embed_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,7 @@ def leiden(
 def _clusterer(points: np.ndarray, n_neighbors: int, seed: int) -> Callable[[float], np.ndarray]:
     import scanpy as sc
 
-    graph = AnnData(points.astype(np.float32))
-    sc.pp.neighbors(graph, n_neighbors=min(n_neighbors, len(points) - 1), use_rep="X", random_state=seed)
+    graph = embed_neighbors(points, n_neighbors, seed)
 
     def cluster(resolution: float) -> np.ndarray:
         sc.tl.leiden(graph, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed)

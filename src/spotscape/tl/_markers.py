@@ -10,9 +10,11 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import in_memory, read_graph
+from spotscape._core.provenance import made_from
+from spotscape._core.reading import domain_column, expression_values, in_memory, read_graph
 from spotscape._core.validation import (
     looks_like_counts,
     require_choice,
@@ -57,10 +59,11 @@ class _Task:
     min_spots: int
 
 
+@public
 def markers(
     adata: AnnData,
     *,
-    groups: str = keys.DOMAIN,
+    groups: str | None = None,
     condition: str | None = None,
     reference: str | None = None,
     library_key: str | None = None,
@@ -88,7 +91,8 @@ def markers(
     adata
         Annotated data with log-normalised expression and, for pseudo-bulk, counts.
     groups
-        Column of ``adata.obs`` with the domain of each spot. Spots without one are left out.
+        Column of ``adata.obs`` with the domain of each spot. Spots without one are left out. Default: the domains of
+        the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     condition
         Column of ``adata.obs`` with the condition of each spot, the same for all spots of a slice. Each condition is
         compared with ``reference``, within each domain. ``None`` compares each domain with all others.
@@ -175,6 +179,7 @@ def markers(
     if n_genes is not None:
         require_positive_int(n_genes, "n_genes")
     require_positive_int(min_spots, "min_spots", minimum=2)
+    groups = domain_column(adata, groups, "groups")
     task = _read(adata, groups, condition, reference, library_key, layer=layer, min_spots=min_spots)
     graph = None if neighbors_key is None else _graph(adata, neighbors_key, library_key)
     used = _resolve(method, task, condition)
@@ -200,6 +205,7 @@ def markers(
         "left_out": sorted({contrast.group for contrast in left_out}),
         "table": {str(name): _array(table[name]) for name in table},
     }
+    extra["made_from"] = made_from(adata, obs=[groups, condition, library_key])
     target = adata.copy() if copy else adata
     write(target, {"uns": {key_added: record(params, **extra)}})
     return target if copy else None
@@ -237,12 +243,7 @@ def _read(
 
 def _expression(adata: AnnData, layer: str | None) -> Matrix:
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    if layer is not None:
-        require_key(adata.layers, layer, "adata.layers")
-    elif adata.X is None:
-        msg = "adata.X is None; put log-normalised expression there or name a layer."
-        raise ValueError(msg)
-    matrix = in_memory(adata.X if layer is None else adata.layers[layer])
+    matrix: Matrix = expression_values(adata, layer)
     require_finite(matrix, where)
     require_nonnegative(matrix, where, hint="Expected is normalised expression, or counts")
     return matrix

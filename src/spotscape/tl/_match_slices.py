@@ -10,11 +10,13 @@ import torch
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
+from spotscape._core.coordinates import coordinates
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import spot_spacing
+from spotscape._core.provenance import made_from
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
-    coordinates,
     require_choice,
     require_data,
     require_in_range,
@@ -39,6 +41,7 @@ _HINT = (
 )
 
 
+@public
 def match_slices(
     adata: AnnData,
     *,
@@ -102,8 +105,8 @@ def match_slices(
         is the average of similarities over the neighbours. Useful (1 or 2) for an embedding that knows nothing of
         space, such as ``"X_pca"``.
     neighbors_key
-        For ``n_hops``, record of the spatial graph in ``adata.uns``; built from the 6 nearest neighbours if there is
-        none of the default name.
+        For ``n_hops``, record of the spatial graph in ``adata.uns``; built by
+        :func:`spotscape.pp.spatial_neighbors_knn` if there is none of the default name.
     key_added
         Name of the results.
     device
@@ -170,7 +173,7 @@ def match_slices(
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = encoder_embedding(adata, use_rep)
-    embedding = read_embedding(adata, use_rep, hint=_HINT).astype(np.float32, order="C")
+    embedding = read_embedding(adata, use_rep, hint=_HINT, library_key=library_key).astype(np.float32, order="C")
     embedding, results = _averaged(adata, embedding, n_hops, neighbors_key, library_key)
     values = torch.from_numpy(embedding).to(resolve_device(device))
     search = partial(match, n_matches=n_matches, offset=offset, mutual=mutual, radius=radius)
@@ -188,6 +191,7 @@ def match_slices(
         "radius": radius,
         "n_hops": n_hops,
     }
+    source = made_from(adata, obs=[library_key], obsm=[use_rep, spatial_key])
     target = adata.copy() if copy else adata
     counts = {
         "n_query": np.array([len(rows) for rows in pairing.query_rows]),
@@ -196,11 +200,10 @@ def match_slices(
     labels = transferred_labels(pairing, found, key_added)
     _add(results, "obs", best_matches(adata.obs_names, pairing, found, key_added) | labels)
     _add(results, "obsp", {f"{key_added}_similarity": pair_matrix(pairing, found)})
-    _add(results, "uns", {key_added: record(params, **counts)})
-    write(target, results)
-    if labels_key is None:
-        # Labels of an earlier call would belong to other matches.
-        target.obs.drop(columns=[f"{key_added}_label", f"{key_added}_confidence"], errors="ignore", inplace=True)
+    _add(results, "uns", {key_added: record(params, **counts, made_from=source)})
+    # Labels of an earlier call would belong to other matches.
+    outdated = [("obs", f"{key_added}_{name}") for name in ("label", "confidence")] if labels_key is None else []
+    write(target, results, outdated=outdated)
     report(pairing, **counts)
     return target if copy else None
 

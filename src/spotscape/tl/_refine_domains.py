@@ -9,21 +9,24 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
+from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import read_graph
-from spotscape._core.validation import category_column, require_data, require_key, require_positive_int, slice_labels
+from spotscape._core.provenance import made_from
+from spotscape._core.reading import domain_column, library_of_graph, read_graph
+from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
 from spotscape.nn.refinement import majority_passes
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def refine_domains(
     adata: AnnData,
     *,
-    key: str = keys.DOMAIN,
+    key: str | None = None,
     neighbors_key: str = "spatial_neighbors",
     library_key: str | None = None,
     n_passes: int = 1,
@@ -42,7 +45,9 @@ def refine_domains(
     adata
         Annotated data with domains in ``obs`` and a spatial graph.
     key
-        Column of ``obs`` with the domains. Spots without one neither vote nor get one.
+        Column of ``obs`` with the domains, by names or whole numbers. Spots without one neither vote nor get one.
+        Default: the domains of the one method that :func:`spotscape.tl.domains` was run on; if there are several, name
+        one.
     neighbors_key
         Record of the spatial graph in ``uns``. Every edge is one vote, whatever its weight.
     library_key
@@ -62,8 +67,8 @@ def refine_domains(
     -------
     ``None``, or with ``copy=True`` an AnnData, with
 
-    - ``obs[key_added]`` : category, shape ``(n_obs,)``, with the categories of ``obs[key]``; one that no spot is left
-      in stays a category, and is named in a warning.
+    - ``obs[key_added]`` : category, shape ``(n_obs,)``, with the categories of ``obs[key]``, without any that no spot
+      is left in, which a warning names.
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``n_changed`` (spots that differ from ``obs[key]``) and
       ``n_changed_by_pass`` (int64).
 
@@ -72,7 +77,7 @@ def refine_domains(
     KeyError
         If there is no such column or graph.
     TypeError
-        If ``n_passes`` is not an integer, ``obs[key]`` is not categorical, or the slice column is not.
+        If ``n_passes`` is not an integer, or ``obs[key]`` holds numbers that are no names.
     ValueError
         If ``n_passes`` is below 1, ``key_added`` is ``key``, or the graph has no edges or another size.
 
@@ -91,10 +96,11 @@ def refine_domains(
     >>> adata.uns["domain_refined"]["n_changed"] > 0
     True
     """
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=False)
     require_positive_int(n_passes, "n_passes")
     hint = "Make domains first: sp.tl.domains(adata, n_domains=...)"
-    labels: pd.Categorical = pd.Categorical(category_column(adata, key, hint=hint))
+    key = domain_column(adata, key, "key")
+    labels = read_groups(adata, key, argument="key", hint=hint)
     name = f"{key}_refined" if key_added is None else key_added
     if name == key:
         msg = f"key_added={name!r} would overwrite the domains that are refined; choose another name."
@@ -102,13 +108,13 @@ def refine_domains(
     graph, library = _read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     passes = [np.asarray(labels.codes), *majority_passes(np.asarray(labels.codes), graph, n_passes)]
     changes = np.array([np.count_nonzero(old != new) for old, new in pairwise(passes)])
-    refined = pd.Categorical.from_codes(passes[-1], dtype=labels.dtype)
+    refined = pd.Categorical.from_codes(passes[-1], dtype=labels.dtype).remove_unused_categories()
     n_changed = int(np.count_nonzero(passes[-1] != passes[0]))
     params = {"key": key, "neighbors_key": neighbors_key, "library_key": library, "n_passes": n_passes}
     params["across_slices"] = across_slices
     _report(labels, refined, n_changed)
     target = adata.copy() if copy else adata
-    summary = record(params, n_changed=n_changed, n_changed_by_pass=changes)
+    summary = record(params, n_changed=n_changed, n_changed_by_pass=changes, made_from=made_from(adata, obs=[key]))
     write(target, {"obs": {name: refined}, "uns": {name: summary}})
     return target if copy else None
 
@@ -119,9 +125,7 @@ def _read_graph(
     """The graph, without edges between slices unless they are asked for, and the column of the slices."""
     hint = "Build the graph first: sp.pp.spatial_neighbors_knn(adata)"
     require_key(adata.uns, neighbors_key, "adata.uns", hint=hint)
-    if library_key is None:
-        built_with = adata.uns[neighbors_key].get("params", {}).get("library_key")
-        library_key = built_with if built_with in adata.obs else None
+    library_key = library_of_graph(adata, neighbors_key, library_key)
     slices = slice_labels(adata, library_key)
     graph = read_graph(adata, neighbors_key)
     if graph is None or slices is None or across_slices:

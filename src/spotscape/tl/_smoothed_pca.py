@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
-from spotscape._core.randomness import RandomSource
-from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape._core.arguments import public
+from spotscape._core.randomness import RandomSource, Seed
+from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
 from spotscape._core.validation import require_data, require_positive_int
-from spotscape.tl._embedding import read_input, write_embedding
+from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
 
 
+@public
 def smoothed_pca(
     adata: AnnData,
     *,
@@ -34,7 +36,7 @@ def smoothed_pca(
     use_rep: str | None = None,
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.X_SMOOTHED_PCA,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Average expression over the spatial graph and reduce it: the linear baseline that encoders have to beat.
@@ -74,8 +76,8 @@ def smoothed_pca(
         deviation to the power ``whitening``, so that k-means does not go by the first axis alone. ``None`` and 0 leave
         the components as they are.
     neighbors_key
-        Record of the spatial graph in ``adata.uns``; built from the 6 nearest neighbours if there is none of the
-        default name.
+        Record of the spatial graph in ``adata.uns``; built by :func:`spotscape.pp.spatial_neighbors_knn` if there
+        is none of the default name.
     library_key
         Column of ``adata.obs`` with the slice of each spot, dtype category. ``None`` for a single slice.
     layer
@@ -130,8 +132,9 @@ def smoothed_pca(
     """
     from spotscape.models._smoothing import Smoothing
 
-    require_data(adata)
+    require_data(adata, unique=False)
     require_positive_int(n_hops, "n_hops", minimum=0)
+    library_key = library_of_graph(adata, neighbors_key, library_key)
     tissue = read_input(
         adata,
         neighbors_key=neighbors_key,
@@ -141,8 +144,9 @@ def smoothed_pca(
         mask_var=mask_var,
     )
     source = RandomSource(random_state)
-    options = Smoothing(n_comps, spatial_components, linear_scale, dispersion, clip, n_axes, whitening)
     is_expression = use_rep is None or use_rep == "X"
+    linear_scale = undo_logarithm(linear_scale and is_expression, is_logarithm(adata, layer))
+    options = Smoothing(n_comps, spatial_components, linear_scale, dispersion, clip, n_axes, whitening)
     smoothed = options.apply(tissue.matrix, tissue.graph, n_hops, is_expression=is_expression)
     params = {"n_hops": n_hops, **dataclasses.asdict(options), **tissue.params}
     summary = record(params, random_state=source.seed)

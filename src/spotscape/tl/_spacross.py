@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
-from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape._core.arguments import public
+from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import choose_config, fit_and_write, read_input
 
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
+    from spotscape._core.randomness import Seed
     from spotscape.models import SpaCross, SpaCrossConfig
 
 
+@public
 def spacross(
     adata: AnnData,
     *,
@@ -34,7 +37,7 @@ def spacross(
     max_epochs: int | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     n_restarts: int = 1,
     progress_bar: bool | None = None,
     checkpoint: str | Path | None = None,
@@ -58,8 +61,7 @@ def spacross(
         never changed.
     neighbors_key
         Record of the spatial graph in ``adata.uns``, such as ``"spatial_3d_neighbors"``. If there is none of the
-        default name, the graph of the 6 nearest neighbours within slices is built (6 is the hexagon of Visium, and
-        works for single cells), written, and mentioned in the log.
+        default name, that of :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
         Column of ``adata.obs`` with the slice of each spot, dtype category. It switches on what several slices need.
         Neighbours come from other slices only if the graph says so, and genes that a slice did not measure (zero
@@ -176,7 +178,8 @@ def spacross(
     """
     from spotscape.models import SpaCross, SpaCrossConfig
 
-    require_data(adata)
+    require_data(adata, unique=False)
+    library_key = library_of_graph(adata, neighbors_key, library_key)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(
@@ -187,6 +190,7 @@ def spacross(
         several_slices=several,
         use_rep=use_rep,
         max_epochs=max_epochs,
+        is_log=is_logarithm(adata, layer),
     )
     tissue = read_input(
         adata,

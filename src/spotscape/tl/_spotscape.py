@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
-from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape._core.arguments import public
+from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import choose_config, fit_and_write, read_input
 
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
+    from spotscape._core.randomness import Seed
     from spotscape.models import Spotscape, SpotscapeConfig
 
 
+@public
 def spotscape(
     adata: AnnData,
     *,
@@ -34,7 +37,7 @@ def spotscape(
     max_epochs: int | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     n_restarts: int = 1,
     progress_bar: bool | None = None,
     checkpoint: str | Path | None = None,
@@ -54,8 +57,8 @@ def spotscape(
         Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed. If it lies
         in a file (``backed="r"``) or is a dask array, it is read by blocks of rows, never whole.
     neighbors_key
-        Record of the spatial graph in ``adata.uns``. If there is none of the default name, the graph of the 6 nearest
-        neighbours is built (6 is the hexagon of Visium, and works for single cells), written, and mentioned in the log.
+        Record of the spatial graph in ``adata.uns``. If there is none of the default name, that of
+        :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
         Column of ``adata.obs`` with the slice of each spot, dtype category. It switches on what several slices need;
         neighbours never come from another slice, and genes that a slice did not measure (zero throughout it, although
@@ -168,7 +171,8 @@ def spotscape(
     """
     from spotscape.models import Spotscape, SpotscapeConfig
 
-    require_data(adata)
+    require_data(adata, unique=False)
+    library_key = library_of_graph(adata, neighbors_key, library_key)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(
@@ -179,6 +183,7 @@ def spotscape(
         several_slices=several,
         use_rep=use_rep,
         max_epochs=max_epochs,
+        is_log=is_logarithm(adata, layer),
     )
     tissue = read_input(
         adata,

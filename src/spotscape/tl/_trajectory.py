@@ -9,13 +9,22 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
-from spotscape._core.randomness import RandomSource
-from spotscape._core.reading import encoder_embedding, read_embedding
+from spotscape._core.provenance import made_from
+from spotscape._core.randomness import RandomSource, Seed
+from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
-from spotscape.nn.pseudotime import Start, ascending, crossing_fraction, group_means
-from spotscape.tl._diffusion import connect_groups, diffuse, embed_neighbors, stored_graph
+from spotscape.nn.pseudotime import (
+    Start,
+    ascending,
+    crossing_fraction,
+    group_connectivities,
+    group_means,
+    strongest_tree,
+)
+from spotscape.tl._diffusion import diffuse, embed_neighbors, stored_graph
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,24 +38,26 @@ _GROUPS_HINT = "groups names a column with the domain of each spot, such as that
 _FEW_CROSSING = 0.1
 
 
+@public
 def trajectory(
     adata: AnnData,
     *,
-    root: str,
-    groups: str = keys.DOMAIN,
+    root: str | int,
+    groups: str | None = None,
     use_rep: str | None = None,
     n_neighbors: int = 30,
     n_dcs: int = 10,
     start: Start = "center",
     library_key: str | None = None,
     key_added: str = keys.PSEUDOTIME,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Order domains, and the spots in them, by how far they lie from a root domain in an embedding.
 
-    Scanpy does the work: neighbours in the embedding, PAGA between the domains, and diffusion components, in which
-    pseudotime is the distance from a spot of the root domain. A neighbour graph that you have made stays as it is.
+    Neighbours in the embedding are scanpy's. On their graph, PAGA says how domains are connected, and pseudotime is the
+    distance from a spot of the root domain in diffusion components. A neighbour graph that you have made stays as it
+    is.
 
     The distance is that of :func:`scanpy.tl.dpt` with every component in it. Scanpy drops those with an eigenvalue
     above 0.9994, which in an embedding of a spatial graph are the slowest gradients of the tissue.
@@ -59,10 +70,11 @@ def trajectory(
     adata
         Annotated data with an embedding in ``obsm``.
     root
-        Where to begin: a domain, by its name.
+        Where to begin: a domain, by its name, or the number that is its name.
     groups
         Column of ``adata.obs`` with the domain of each spot. Spots without one get a pseudotime too, and count in no
-        mean.
+        mean. Default: the domains of the one method that :func:`spotscape.tl.domains` was run on; if there
+        are several, name one.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
         both are, name one.
@@ -82,8 +94,8 @@ def trajectory(
     key_added
         Name of the results in ``obs``, ``uns`` and, with the endings of a graph, in ``obsp``.
     random_state
-        Seed of the approximate neighbour search of large data and of the eigensolver. ``None`` draws one and keeps it
-        in the record.
+        Seed of the neighbour search, which above 100,000 spots is approximate, and of the eigensolver. ``None`` draws
+        one and keeps it in the record.
     copy
         Return a copy with the results instead of writing to ``adata``.
 
@@ -103,8 +115,6 @@ def trajectory(
 
     Raises
     ------
-    ImportError
-        If igraph is not installed.
     KeyError
         If there is no such embedding, column or slice.
     TypeError
@@ -140,21 +150,25 @@ def trajectory(
     Haghverdi et al., *Diffusion pseudotime robustly reconstructs lineage branching*, Nature Methods 2016; Wolf et al.,
     *PAGA*, Genome Biology 2019.
     """
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=False)
     require_choice(start, "start", ("center", "tip"))
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     require_positive_int(n_dcs, "n_dcs", minimum=2)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
+    groups = domain_column(adata, groups, "groups")
+    root = str(root)
     domains = _domains(adata, groups, root)
     slices = slice_labels(adata, library_key)
     source = RandomSource(random_state)
     graph = embed_neighbors(embedding, n_neighbors, source.integer("neighbors") % 2**31)
     in_root = np.asarray(domains == root)
     found = diffuse(graph, in_root, start=start, n_dcs=n_dcs, seed=source.integer("diffusion") % 2**31)
-    between, tree = connect_groups(graph, domains)
+    between = group_connectivities(graph.obsp["distances"], np.asarray(domains.codes), len(domains.categories))
     _report_parts(found, root)
-    extra = _summary(adata, found, domains) | {"connectivities": between, "connectivities_tree": tree}
+    extra = _summary(adata, found, domains)
+    extra |= {"connectivities": between, "connectivities_tree": strongest_tree(between)}
+    extra["made_from"] = made_from(adata, obs=[groups], obsm=[use_rep])
     if slices is not None:
         extra |= _by_slice(found, graph, domains, slices)
     params = {

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
-from spotscape._core.reading import encoder_embedding, read_embedding
+from spotscape._core.arguments import public
+from spotscape._core.provenance import made_from
+from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, require_positive_int
 from spotscape.nn.matching import vote
 from spotscape.nn.placement import nearest
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 _HINT = "Embed the new slices first: sp.tl.embed(adata, model)"
 
 
+@public
 def transfer_domains(
     adata: AnnData,
     *,
     reference: AnnData,
-    labels_key: str = keys.DOMAIN,
+    labels_key: str | None = None,
     use_rep: str | None = None,
     n_neighbors: int = 15,
     key_added: str | None = None,
@@ -44,7 +46,8 @@ def transfer_domains(
     reference
         Slices of the training, with their embedding and labels; only read.
     labels_key
-        Column of ``reference.obs`` with the labels; spots without one (NaN) do not vote.
+        Column of ``reference.obs`` with the labels; spots without one (NaN) do not vote. Default: the domains of the
+        one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     use_rep
         Key of the embedding in ``obsm`` of both. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
     n_neighbors
@@ -99,6 +102,7 @@ def transfer_domains(
         widths = f"{here.shape[1]} axes here and {there.shape[1]} in the reference"
         msg = f"{use_rep!r} has {widths}; both must be of one model."
         raise ValueError(msg)
+    labels_key = domain_column(reference, labels_key, "labels_key")
     labels = _labels(reference, labels_key)
     votes = vote(
         nearest(here, there, n_neighbors), torch.from_numpy(labels.codes.astype(np.int64)), len(labels.categories)
@@ -108,7 +112,7 @@ def transfer_domains(
     params = {"labels_key": labels_key, "use_rep": use_rep, "n_neighbors": n_neighbors}
     target = adata.copy() if copy else adata
     columns = {key: given, f"{key}_confidence": votes.confidence.numpy().astype(np.float32)}
-    write(target, {"obs": columns, "uns": {key: record(params)}})
+    write(target, {"obs": columns, "uns": {key: record(params, made_from=made_from(adata, obsm=[use_rep]))}})
     return target if copy else None
 
 

@@ -1,0 +1,197 @@
+"""What every public function checks before it does anything: its arguments, and whether it could write its results.
+
+What a parameter may be is declared once, by its name, in :mod:`spotscape._core.parameters`. The annotation in the
+signature says the rest: whether ``None`` or several values are allowed, and the choices of a ``Literal``.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+F = TypeVar("F", bound=Callable[..., Any])
+Check = Callable[[Any], Any]
+# Reads one value: what was given, the name of the parameter, what its annotation says; returns what the function gets.
+Rule = Callable[[Any, str, "Hint"], Any]
+
+_SEVERAL = {"Sequence", "Collection", "Iterable", "list", "tuple", "set", "frozenset"}
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What an annotation says about the values of a parameter.
+
+    Attributes
+    ----------
+    nullable
+        Whether ``None`` is one of them.
+    choices
+        The texts of a ``Literal``.
+    classes
+        Names of the other classes, as they are written: ``"int"``, ``"Path"``, ``"np.ndarray"``.
+    several
+        Whether several values may be given at once.
+    length
+        How many these have to be; ``None`` for any number.
+    """
+
+    nullable: bool
+    choices: tuple[str, ...]
+    classes: tuple[str, ...]
+    several: bool
+    length: int | None
+
+    @classmethod
+    def of(cls, annotation: str, namespace: Mapping[str, Any]) -> Hint:
+        """Read an annotation as it stands in the source; names of ``Literal`` are looked up in ``namespace``."""
+        nullable, several, length = False, False, None
+        choices: list[str] = []
+        classes: list[str] = []
+        for node in _alternatives(ast.parse(annotation, mode="eval").body):
+            text = ast.unparse(node)
+            head, _, inner = text.partition("[")
+            literal = _choices_of(namespace.get(text)) if "[" not in text else None
+            if text == "None":
+                nullable = True
+            elif head == "Literal":
+                choices += map(str, ast.literal_eval(f"[{inner}"))
+            elif literal is not None:
+                choices += literal
+            elif head in _SEVERAL:
+                several = True
+                is_fixed = head == "tuple" and isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple)
+                length = len(node.slice.elts) if is_fixed and "..." not in inner else None  # type: ignore[attr-defined]
+            else:
+                classes.append(head)
+        return cls(nullable, tuple(choices), tuple(classes), several, length)
+
+
+def public(function: F) -> F:
+    """Check the arguments of a public function before it runs; its signature, types and documentation stay.
+
+    Values are handed on as the plain Python objects that they stand for: a NumPy integer as ``int``, a generator of
+    random numbers as a seed drawn from it, the name 1 of a slice as ``"1"``. Where the function takes an AnnData, a
+    SpatialData is taken as well, see :func:`spotscape._core.spatial_data.call_on_table`.
+    """
+    from spotscape._core import spatial_data
+
+    checks = checks_of(function)
+    in_order = tuple(checks.get(name) for name in inspect.signature(function).parameters)
+    check_writing = _writing_check(function)
+    for_tables = {
+        name: check_of(name, Hint.of(spatial_data.ANNOTATIONS[name], {})) for name in spatial_data.options_of(function)
+    }
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
+            given = {name: for_tables[name](value) for name, value in kwargs.items() if name in for_tables}
+            return spatial_data.call_on_table(inside, *args, **(kwargs | given))
+        in_place = tuple(value if check is None else check(value) for check, value in zip(in_order, args, strict=False))
+        args = in_place + args[len(in_place) :]
+        for name, value in kwargs.items():
+            check = checks.get(name)
+            if check is not None:
+                kwargs[name] = check(value)
+        check_writing(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    # As if it stood in the module of the function, where doctest looks for examples.
+    inside = types.FunctionType(checked.__code__, function.__globals__, function.__name__, closure=checked.__closure__)
+    functools.update_wrapper(inside, function)
+    spatial_data.announce(inside, for_tables)
+    return cast("F", inside)
+
+
+def checks_of(function: Callable[..., Any]) -> dict[str, Check]:
+    """The check of each parameter; a LookupError for one that is not declared."""
+    namespace = getattr(function, "__globals__", {})
+    return {name: check_of(name, Hint.of(text, namespace)) for name, text in annotations_of(function).items()}
+
+
+def annotations_of(function: Callable[..., Any]) -> dict[str, str]:
+    """The annotation of each parameter, those of ``**options: Unpack[...]`` one by one."""
+    found: dict[str, str] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        text = str(parameter.annotation)
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            options = getattr(function, "__globals__", {}).get(text.removeprefix("Unpack[").removesuffix("]"))
+            found |= {key: _as_written(value) for key, value in getattr(options, "__annotations__", {}).items()}
+        elif name not in {"self", "cls"}:
+            found[name] = text
+    return found
+
+
+def check_of(name: str, hint: Hint) -> Check:
+    """What reads the values of a parameter of this name and annotation."""
+    from spotscape._core.parameters import RULES, choice
+
+    if name not in RULES:
+        msg = f"{name!r} is not declared in spotscape._core.parameters; say there what it may be."
+        raise LookupError(msg)
+    rule = RULES[name]
+    if rule is choice and not hint.choices:
+        msg = f"the choices of {name!r} are unknown; annotate it with a Literal that is imported at run time."
+        raise LookupError(msg)
+
+    def check(value: Any) -> Any:
+        if value is None and hint.nullable:
+            return None
+        return rule(value, name, hint)
+
+    return check
+
+
+def check_fields(config: Any) -> None:
+    """Check the fields of a dataclass as arguments of the same names, and keep them as plain Python objects."""
+    kind: Hashable = type(config)
+    for name, check in _checks_of_fields(kind).items():
+        object.__setattr__(config, name, check(getattr(config, name)))
+
+
+@functools.cache
+def _checks_of_fields(kind: Any) -> dict[str, Check]:
+    import sys
+
+    namespace = vars(sys.modules[kind.__module__])
+    return {field.name: check_of(field.name, Hint.of(str(field.type), namespace)) for field in fields(kind)}
+
+
+def _alternatives(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp):
+        return [*_alternatives(node.left), *_alternatives(node.right)]
+    return [node]
+
+
+def _as_written(annotation: Any) -> str:
+    return str(getattr(annotation, "__forward_arg__", annotation))
+
+
+def _choices_of(alias: Any) -> list[str] | None:
+    return [str(name) for name in typing.get_args(alias)] if typing.get_origin(alias) is typing.Literal else None
+
+
+def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:
+    """What refuses, before any work, a call whose results could not be written."""
+    from spotscape._core.parameters import require_target, require_writable
+
+    signature = inspect.signature(function)
+    makes_copy = "AnnData" in str(signature.return_annotation)
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+
+    def check(adata: AnnData, *_: Any, copy: bool = False, **given: Any) -> None:
+        if makes_copy or not copy:
+            require_writable(adata, copy=copy)
+        # Graphs take the name as a prefix; nothing of that name itself is written.
+        if makes_copy and given.get("key_added") is not None:
+            require_target(adata, {**defaults, **given})
+
+    return check if {"adata", "copy"} <= defaults.keys() else lambda *_, **__: None

@@ -1,0 +1,174 @@
+"""What a result was made from, so that one reader does not take yesterday's result for today's.
+
+A record holds a digest of each array that went into a result (``made_from``), or that is the result (``written``). A
+digest is cheap, the same for every dtype and container, and follows the spots: it stays the same if the AnnData is
+sorted anew or its spots are renamed, and changes if any spot gets another value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spotscape._core import keys
+from spotscape._core.logging import warn
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LIKE_SLICES = re.compile("slice|batch|sample|librar|section|donor|patient|dataset|puck|replicate")
+_BLOCK = 65_536
+_MISSING = np.uint64(0x9E3779B97F4A7C15)
+
+
+def digest(values: Any, names: pd.Index) -> str:
+    """A short digest of one value, or row of values, for each of the spots ``names``.
+
+    It has two halves, one that depends on the order of the spots and one that depends on their names instead. Two
+    arrays are taken to be the same if either half agrees, see :func:`same`.
+
+    >>> names = pd.Index(["a", "b"])
+    >>> same(digest([1, 2], names), digest(np.float32([2, 1]), names[::-1]))
+    True
+    >>> same(digest([1, 2], names), digest([2, 1], names))
+    False
+    """
+    rows = _hash_rows(values)
+    places = _mix(np.arange(len(rows), dtype=np.uint64))
+    named = pd.util.hash_array(np.asarray(names.astype(str), dtype=object))
+    halves = [int(_mix(rows ^ salt).sum(dtype=np.uint64)) for salt in (places, named)]
+    return "".join(f"{half:016x}" for half in halves)
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two digests are of the same values of the same spots."""
+    return len(one) == len(other) and (one[:16] == other[:16] or one[16:] == other[16:])
+
+
+def made_from(adata: AnnData, *, obs: Sequence[str | None] = (), obsm: Sequence[str | None] = ()) -> dict[str, Any]:
+    """An entry for a record: which arrays of ``adata`` a result is made from. ``None`` among the keys is left out."""
+    wanted = [(slot, key) for slot, names in (("obs", obs), ("obsm", obsm)) for key in names if key is not None]
+    return signature(adata.obs_names, {place: getattr(adata, place[0])[place[1]] for place in wanted})
+
+
+def signature(names: pd.Index, arrays: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
+    """The same for arrays that are not in an AnnData yet, each under its slot and key."""
+    return {
+        "n_obs": len(names),
+        "slot": [slot for slot, _ in arrays],
+        "key": [key for _, key in arrays],
+        "digest": [digest(values, names) for values in arrays.values()],
+    }
+
+
+def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
+    """Which arrays, written as code, are no longer those of the record.
+
+    An array that is gone, and a record without this entry, say nothing. Neither does an AnnData of fewer spots than the
+    record: a subset keeps the results of its spots.
+    """
+    found = record.get(entry) if isinstance(record, Mapping) else None
+    if not isinstance(found, Mapping) or adata.n_obs < int(found["n_obs"]):
+        return []
+    places = zip(*(map(str, found[name]) for name in ("slot", "key", "digest")), strict=True)
+    return [
+        f"adata.{slot}[{key!r}]"
+        for slot, key, known in places
+        if key in getattr(adata, slot) and not same(known, digest(getattr(adata, slot)[key], adata.obs_names))
+    ]
+
+
+def require_unchanged(adata: AnnData, record: Any, what: str, mend: str, *, groups: str) -> None:
+    """Refuse to go on with a result whose ``groups`` have changed since; warn if anything else has.
+
+    ``what`` names the result, and ``mend`` is the call that makes it anew.
+    """
+    if f"adata.obs[{groups!r}]" in changed(adata, record):
+        msg = f"adata.obs[{groups!r}] changed after {what} was made; make it anew: {mend}."
+        raise ValueError(msg)
+    warn_if_changed(adata, record, what, mend)
+
+
+def warn_if_changed(adata: AnnData, record: Any, what: str, mend: str) -> None:
+    """Warn where a result is still of use although its source has changed since."""
+    stale = changed(adata, record)
+    if stale:
+        warn(f"{' and '.join(stale)} changed after {what} was made; to make it anew: {mend}.")
+
+
+def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) -> None:
+    """Warn of an embedding in ``obsm`` that is not the one of its record, as of slices that were embedded apart."""
+    name = _record_of(adata, key)
+    joint = "embed all slices together, such as by sp.tl.spotscape(adata, library_key=...)"
+    column = None
+    if name is None and key in keys.X_ENCODERS:
+        column = _concatenated_by(adata) if library_key is None else library_key
+    if column is not None:
+        warn(
+            f"adata.uns has no record of adata.obsm[{key!r}], as after anndata.concat. If the groups of "
+            f"adata.obs[{column!r}] were embedded apart, their embeddings cannot be compared; {joint}."
+        )
+    if name is None or f"adata.obsm[{key!r}]" not in changed(adata, adata.uns[name], "written"):
+        return
+    n_obs = int(adata.uns[name]["written"]["n_obs"])
+    if adata.n_obs > n_obs:
+        warn(
+            f"the record of adata.obsm[{key!r}] is of {n_obs} spots, adata has {adata.n_obs}. Embeddings that "
+            f"were trained apart cannot be compared; {joint}."
+        )
+    else:
+        warn(f"adata.obsm[{key!r}] is not the embedding that adata.uns[{name!r}] is the record of.")
+
+
+def _record_of(adata: AnnData, key: str) -> str | None:
+    """The record of an embedding or, for a restart, that of the first training."""
+    for name in (key.removeprefix("X_"), key.removeprefix("X_").rpartition("_")[0]):
+        if isinstance(adata.uns.get(name), Mapping):
+            return name
+    return None
+
+
+def _concatenated_by(adata: AnnData) -> str | None:
+    """A column named like one of slices, whose groups lie one after the other, as concatenation puts them."""
+    for index, column in enumerate(map(str, adata.obs.columns)):
+        values = adata.obs.iloc[:, index]
+        if _LIKE_SLICES.search(column.lower()) and not pd.api.types.is_float_dtype(values.dtype):
+            codes = pd.factorize(values)[0]
+            n_groups = len(np.unique(codes))
+            if 1 < n_groups < len(codes) / 2 and np.count_nonzero(np.diff(codes)) == n_groups - 1:
+                return column
+    return None
+
+
+def _hash_rows(values: Any) -> np.ndarray:
+    """One uint64 for each row, the same whatever the dtype: labels as text, all else as float32."""
+    if sparse.issparse(values):
+        values = values.toarray()
+    if np.ndim(values) == 1 and getattr(getattr(values, "dtype", None), "kind", "O") != "f":
+        labels = pd.Categorical(values)
+        known = pd.util.hash_array(np.asarray(labels.categories.astype(str), dtype=object))
+        return np.asarray(np.append(known, _MISSING)[labels.codes])
+    if getattr(values, "dtype", np.dtype("O")).kind not in "fiub":
+        values = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")
+    numbers = np.asarray(values, dtype=np.float32).reshape(len(values), -1)
+    weights = np.random.default_rng(0).integers(1, 2**63, numbers.shape[1], dtype=np.uint64) | np.uint64(1)
+    rows = np.empty(len(numbers), dtype=np.uint64)
+    for start in range(0, len(numbers), _BLOCK):
+        block = numbers[start : start + _BLOCK] + np.float32(0)
+        # Zero has two signs, and NaN many forms.
+        block[np.isnan(block)] = np.nan
+        bits = np.ascontiguousarray(block).view(np.uint32).astype(np.uint64)
+        rows[start : start + _BLOCK] = _mix((bits * weights).sum(axis=1, dtype=np.uint64))
+    return rows
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """Scramble the bits of uint64 (the finaliser of splitmix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))

@@ -1,0 +1,230 @@
+"""What a tissue is: platform, slices, unit, counts, problems."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spotscape._core.geometry import lattice
+
+if TYPE_CHECKING:
+    import argparse
+
+    from anndata import AnnData
+
+    from spotscape.cli._read import Tissue
+
+# Columns that name slices in files of the field, the likeliest first.
+_SLICE_COLUMNS = (
+    "slice",
+    "section",
+    "library_id",
+    "library",
+    "sample",
+    "sample_id",
+    "slide",
+    "puck",
+    "batch",
+    "region",
+)
+# Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
+_OVER_EACH_OTHER = 0.3
+_SAMPLE = 2_000
+# The spot of Visium whose diameter Space Ranger states in pixels, in µm.
+_SPOT = 65.0
+_CONTROLS = {
+    "Xenium": ("NegControlProbe", "NegControlCodeword", "UnassignedCodeword", "BLANK_", "antisense_"),
+    "MERSCOPE": ("Blank-",),
+    "CosMx": ("SystemControl", "NegPrb", "Negative"),
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What :func:`describe` finds, in the words in which it is printed."""
+
+    n_spots: int
+    n_genes: int
+    platform: str
+    arrangement: str
+    spacing: float
+    unit: str
+    slices: str | None
+    slice_sizes: dict[str, int]
+    counts: str
+    median_counts: float
+    empty_genes: int
+    empty_spots: int
+    problems: list[str]
+    notes: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def describe(tissue: Tissue, options: argparse.Namespace) -> Description:
+    """Look at a tissue without changing it."""
+    adata = tissue.adata
+    problems: list[str] = []
+    notes: list[str] = []
+    coords = _coordinates(adata, options.spatial_key, problems)
+    slices = _slices(adata, coords, options.slices, problems, notes)
+    sizes = {} if slices is None else {str(k): int(v) for k, v in adata.obs[slices].value_counts(sort=False).items()}
+    one = coords
+    if coords is not None and slices is not None:
+        one = coords[(adata.obs[slices].astype(str) == next(iter(sizes))).to_numpy()]
+    shape = None if one is None else lattice(one)
+    platform = tissue.platform or _platform(adata, None if shape is None else shape.kind)
+    counts, totals, per_gene = _counts(adata, options.layer, problems)
+    n_empty = int(np.count_nonzero(per_gene == 0))
+    return Description(
+        n_spots=adata.n_obs,
+        n_genes=adata.n_vars,
+        platform=platform,
+        arrangement="unknown" if shape is None else shape.kind + " lattice" * (shape.kind != "irregular"),
+        spacing=float("nan") if shape is None else shape.spacing,
+        unit="" if shape is None else _unit(adata, platform),
+        slices=slices,
+        slice_sizes=sizes,
+        counts=counts,
+        median_counts=float(np.median(totals)) if len(totals) else 0.0,
+        empty_genes=n_empty,
+        empty_spots=int(np.count_nonzero(totals == 0)),
+        problems=problems,
+        notes=notes,
+    )
+
+
+def _coordinates(adata: AnnData, key: str, problems: list[str]) -> np.ndarray | None:
+    if key not in adata.obsm:
+        held = ", ".join(map(repr, adata.obsm)) or "nothing"
+        problems.append(f"no coordinates: obsm[{key!r}] is missing, obsm has {held}; name them by --spatial-key")
+        return None
+    try:
+        coords = np.asarray(adata.obsm[key], dtype=np.float64)
+    except ValueError as error:
+        problems.append(f"obsm[{key!r}] holds no numbers: {error}")
+        return None
+    broken = ~np.isfinite(coords).all(axis=1)
+    if broken.any():
+        problems.append(f"{broken.sum()} spots have no coordinates (NaN or infinite)")
+        return None
+    return coords
+
+
+def _slices(
+    adata: AnnData, coords: np.ndarray | None, wanted: str, problems: list[str], notes: list[str]
+) -> str | None:
+    if wanted == "none":
+        return None
+    if wanted != "auto":
+        if wanted not in adata.obs:
+            problems.append(f"obs has no column {wanted!r} for --slices; it has {', '.join(map(str, adata.obs))}")
+            return None
+        return wanted
+    for name in _SLICE_COLUMNS:
+        if name not in adata.obs or coords is None:
+            continue
+        column = adata.obs[name]
+        if column.isna().any() or not 2 <= column.nunique() <= len(column) // 20:
+            continue
+        if _share_within_others(column.astype(str).to_numpy(), coords[:, :2]) > _OVER_EACH_OTHER:
+            notes.append(f"obs[{name!r}] is taken for the slices, because these lie over each other in the coordinates")
+            return name
+        notes.append(
+            f"obs[{name!r}] may be the slices, but they lie side by side in the coordinates: taken as one slice; "
+            f"--slices {name} if they are several"
+        )
+    return None
+
+
+def _share_within_others(names: np.ndarray, coords: np.ndarray) -> float:
+    """Share of the spots that lie within the box of another slice, on average over pairs of slices."""
+    groups = [coords[names == name] for name in np.unique(names)]
+    boxes = [(group.min(axis=0), group.max(axis=0)) for group in groups]
+    shares = [
+        float(((group >= low) & (group <= high)).all(axis=1).mean())
+        for i, group in enumerate(groups)
+        for j, (low, high) in enumerate(boxes)
+        if i != j
+    ]
+    return float(np.mean(shares))
+
+
+def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
+    """Where the counts are, the totals of (a sample of) the spots, and of the genes."""
+    if layer is not None and layer not in adata.layers:
+        problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(adata.layers) or 'none'}")
+        return "missing", np.empty(0), np.empty(0)
+    values = adata.X if layer is None else adata.layers[layer]
+    where = "X" if layer is None else f"layers[{layer!r}]"
+    if values is None:
+        problems.append("X is empty; name the layer with the counts by --layer")
+        return "missing", np.empty(0), np.empty(0)
+    step = max(1, adata.n_obs // _SAMPLE)
+    sample = _dense_values(values[::step])
+    totals, per_gene = np.asarray(values.sum(axis=1)).ravel(), np.asarray(values.sum(axis=0)).ravel()
+    if sample.size and sample.min() < 0:
+        problems.append(f"{where} has negative values: scaled data, not counts{_elsewhere(adata)}")
+        return f"negative values in {where}", totals, per_gene
+    if not np.array_equal(sample, np.floor(sample)):
+        looks = "log-normalised" if sample.max(initial=0) < 21 else "fractions"
+        problems.append(f"{where} holds {looks} values, not raw counts{_elsewhere(adata)}")
+        return f"{looks} in {where}", totals, per_gene
+    return f"raw counts in {where}", totals, per_gene
+
+
+def _elsewhere(adata: AnnData) -> str:
+    """Where counts are instead, as the end of a sentence."""
+    for name in adata.layers:
+        values = _dense_values(adata.layers[name][: min(_SAMPLE, adata.n_obs)])
+        if values.size and values.min() >= 0 and np.array_equal(values, np.floor(values)):
+            return f"; layers[{name!r}] holds counts: --layer {name}"
+    return ""
+
+
+def _dense_values(values: Any) -> np.ndarray:
+    values = values.compute() if hasattr(values, "compute") else values
+    return np.asarray(values.data if sparse.issparse(values) else values, dtype=np.float64).ravel()
+
+
+def _platform(adata: AnnData, kind: str | None) -> str:
+    names = pd.Index(adata.var_names.astype(str))
+    for platform, starts in _CONTROLS.items():
+        if names.str.startswith(starts).any():
+            return f"{platform} (by its control probes)"
+    factors = scalefactors(adata)
+    if "bin_size_um" in factors:
+        return "Visium HD"
+    if kind == "hexagonal":
+        return "Visium" if factors else "Visium (by its lattice)"
+    if kind == "square":
+        return "ST or bins (by its lattice)"
+    return "unknown" if kind is None else "single cells or beads (irregular)"
+
+
+def scalefactors(adata: AnnData) -> dict[str, Any]:
+    """Scale factors that squidpy and scanpy keep for a slice, of the first; empty if there are none."""
+    stored = adata.uns.get("spatial")
+    if not isinstance(stored, dict):
+        return {}
+    entries = (entry.get("scalefactors", {}) for entry in stored.values() if isinstance(entry, dict))
+    return dict(next(entries, {}))
+
+
+def _unit(adata: AnnData, platform: str) -> str:
+    """The unit of the coordinates, where the file says so."""
+    if str(adata.uns.get("spatial_unit", "")).startswith("micromet"):
+        return "µm"
+    factors = scalefactors(adata)
+    if "microns_per_pixel" in factors:
+        return f"pixels of {float(factors['microns_per_pixel']):.3g} µm"
+    if "spot_diameter_fullres" in factors and platform == "Visium":
+        return f"pixels of {_SPOT / float(factors['spot_diameter_fullres']):.3g} µm"
+    return "unit not stated in the file"

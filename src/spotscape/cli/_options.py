@@ -1,0 +1,205 @@
+"""What can be said on the command line or in a configuration file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+METHODS = ("spotscape", "spacross", "smoothed-pca")
+# Functions whose further arguments a configuration file may set, each in a table of its own.
+STEPS = {
+    "pp": ("prepare", "register_slices", "spatial_neighbors_knn"),
+    "tl": ("choose_n_domains", "consensus_domains", "domains", "markers", "smoothed_pca", "spacross", "spotscape"),
+}
+_READS = """IN is an .h5ad, .h5mu or .zarr file (AnnData or SpatialData), or the output folder of Visium, Visium HD,
+Xenium, MERSCOPE or CosMx. Several inputs are several slices of one analysis."""
+_EXAMPLE = """examples:
+  spotscape info outs/
+  spotscape run outs/ tissue.h5ad --report report.html
+  spotscape run a.h5ad b.h5ad both.h5ad --register --n-domains 7
+  torchrun --nproc-per-node=4 -m spotscape run atlas.h5ad result.h5ad --slices section"""
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be understood; the exit status is 2."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override] # the original ends the process
+        msg = f"{message} (see {self.prog} --help)"
+        raise UsageError(msg)
+
+
+def read_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line and, behind it, the configuration file that it names."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    options.steps = {}
+    if getattr(options, "config", None) is not None:
+        from_file, steps = _read_config(options.config)
+        # The file comes first, so that the command line has the last word.
+        options = parser.parse_args([arguments[0], *from_file, *arguments[1:]])
+        options.steps = steps
+    options.words = list(arguments)
+    return options
+
+
+def count_or_auto(text: str) -> int | None:
+    """Read the number of domains; ``None`` stands for ``auto``."""
+    if text == "auto":
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 2:
+        msg = f"{text!r} is neither 'auto' nor a whole number of at least 2"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = f"{text} must be at least 1"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
+    # Options are written out: an abbreviation in a script would change its meaning with the next option of that start.
+    shared: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = _Parser(prog="spotscape", description="Find the domains of a tissue.", epilog=_EXAMPLE, **shared)
+    parser.add_argument("--version", action="version", version=f"spotscape {version('spotscape')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="find domains and write them", description=_READS, **shared)
+    info = commands.add_parser("info", help="say what a file is and what would be done", description=_READS, **shared)
+    run.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
+    run.add_argument("output", type=Path, metavar="OUT", help=".h5ad (AnnData) or .zarr (SpatialData) to write")
+    info.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
+    info.add_argument("--json", action="store_true", help="print it for programs")
+    for command in (run, info):
+        _add_data(command.add_argument_group("the data"))
+        _add_analysis(command.add_argument_group("the analysis"))
+        _add_process(command.add_argument_group("the process"))
+    _add_output(run.add_argument_group("the results"))
+    return parser
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--slices",
+        default="auto",
+        metavar="COLUMN",
+        help="column of obs with the slice of each spot; 'none' for a single slice; by default one that is named like "
+        "it, where the coordinates of its slices lie over each other",
+    )
+    group.add_argument("--table", metavar="NAME", help="table of a SpatialData, or modality of an .h5mu file")
+    group.add_argument("--layer", metavar="NAME", help="layer with the raw counts; X by default")
+    group.add_argument("--spatial-key", default="spatial", metavar="KEY", help="coordinates in obsm (%(default)s)")
+    group.add_argument(
+        "--bin-size", type=int, default=8, choices=(2, 8, 16), help="bins of Visium HD to read, in µm (%(default)s)"
+    )
+
+
+def _add_analysis(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--method", default="spotscape", choices=METHODS, help="what embeds the spots (%(default)s)")
+    group.add_argument(
+        "--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)"
+    )
+    group.add_argument("--register", action="store_true", help="lay the slices on each other as well")
+    group.add_argument(
+        "--neighbors", type=_positive, metavar="N", help="neighbours of a spot; chosen from the data by default"
+    )
+    group.add_argument(
+        "--restarts", type=_positive, default=1, metavar="N", help="trainings that vote on the domains (%(default)s)"
+    )
+    group.add_argument("--max-epochs", type=_positive, metavar="N", help="epochs of the training")
+    group.add_argument("--no-markers", action="store_true", help="do not look for marker genes")
+
+
+def _add_process(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--config", type=Path, metavar="FILE", help="these options from a .toml, .yaml or .json file")
+    group.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (%(default)s)")
+    group.add_argument("--threads", type=_positive, metavar="N", help="threads of a process; all cores by default")
+    group.add_argument("--quiet", action="store_true", help="say only what is wrong")
+    group.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with the results")
+    group.add_argument("--log", type=Path, metavar="FILE", help="write the log there; by default beside OUT")
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="save the training there, and resume it")
+    group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    group.add_argument("--dry-run", action="store_true", help="read the data, say what would be done, write nothing")
+
+
+def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """The options of a file as words of a command line, and the arguments of single functions."""
+    content = _load(path)
+    functions = {name for names in STEPS.values() for name in names}
+    words: list[str] = []
+    steps: dict[str, dict[str, Any]] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            if key not in functions:
+                msg = f"{path}: there is no function {key!r} to set arguments of; there are {sorted(functions)}"
+                raise UsageError(msg)
+            _check_arguments(path, key, value)
+            steps[key] = value
+        elif isinstance(value, bool):
+            words += [f"--{key.replace('_', '-')}"] if value else []
+        else:
+            words += [f"--{key.replace('_', '-')}={value}"]
+    return words, steps
+
+
+def _check_arguments(path: Path, name: str, given: Mapping[str, Any]) -> None:
+    import inspect
+
+    import spotscape
+
+    space = next(space for space, names in STEPS.items() if name in names)
+    known = inspect.signature(getattr(getattr(spotscape, space), name)).parameters
+    unknown = [argument for argument in given if argument not in known or argument in ("adata", "copy", "return_model")]
+    if unknown:
+        msg = f"{path}: {space}.{name} takes no argument {unknown[0]!r}; it takes {sorted(set(known) - {'adata'})}"
+        raise UsageError(msg)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = _loaders()[path.suffix.lower()](text)
+    except KeyError:
+        msg = f"{path}: a configuration file ends in .toml, .yaml, .yml or .json"
+        raise UsageError(msg) from None
+    except ValueError as error:
+        msg = f"{path} cannot be read: {error}"
+        raise UsageError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} holds no names with values, such as: method = 'spotscape'"
+        raise UsageError(msg)
+    return content
+
+
+def _loaders() -> dict[str, Any]:
+    import tomllib
+
+    def load_yaml(text: str) -> Any:
+        import yaml
+
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(str(error).replace("\n", " ")) from error
+
+    return {".toml": tomllib.loads, ".json": json.loads, ".yaml": load_yaml, ".yml": load_yaml}

@@ -1,0 +1,116 @@
+"""The steps of an analysis, as calls of the public functions: printed as a plan, or done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from spotscape._core import keys
+from spotscape._core.logging import logger
+
+if TYPE_CHECKING:
+    import argparse
+
+    from anndata import AnnData
+
+    from spotscape.cli._inspect import Description
+    from spotscape.cli._read import Tissue
+
+EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}
+
+
+class _Picked:
+    """The number of domains that is known only once it has been chosen."""
+
+    def __repr__(self) -> str:
+        return f"int(adata.uns[{keys.N_DOMAINS!r}]['picked'])"
+
+    @staticmethod
+    def read(adata: AnnData) -> int:
+        return int(adata.uns[keys.N_DOMAINS]["picked"])
+
+
+@dataclass
+class Step:
+    """One call: ``spotscape.<space>.<name>(adata, **arguments)``, and what it took."""
+
+    space: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        data = "sdata" if "table_key" in self.arguments else "adata"
+        return f"sp.{self.space}.{self.name}({data}{arguments})"
+
+    def do(self, tissue: Tissue) -> None:
+        """Run it."""
+        import spotscape
+
+        start = time.perf_counter()
+        arguments = {
+            name: value.read(tissue.adata) if isinstance(value, _Picked) else value
+            for name, value in self.arguments.items()
+        }
+        logger.debug("%s", self)
+        getattr(getattr(spotscape, self.space), self.name)(tissue.data, **arguments)
+        self.seconds = time.perf_counter() - start
+
+
+def plan(options: argparse.Namespace, tissue: Tissue, found: Description) -> list[Step]:
+    """The steps that lead from counts to domains."""
+    slices = {} if found.slices is None else {"library_key": found.slices}
+    place = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}
+    counts = {} if options.layer is None else {"layer": options.layer}
+    neighbors = {} if options.neighbors is None else {"n_neighs": options.neighbors}
+    seed = {} if options.seed == 0 else {"random_state": options.seed}
+    recipe = {"recipe": "spacross"} if options.method == "spacross" else {}
+    embedding = EMBEDDINGS[options.method]
+    steps = [
+        Step("pp", "prepare", {**recipe, **counts, **slices}),
+        Step("pp", "spatial_neighbors_knn", {**neighbors, **place, **slices}),
+        _embed(options, {**slices, **seed}),
+    ]
+    if options.method == "smoothed-pca" and slices:
+        steps.append(Step("tl", "integrate_slices", {"use_rep": embedding, "key_added": embedding, **slices, **seed}))
+    if options.register:
+        steps.append(Step("pp", "register_slices", {**slices, **place, "use_rep": embedding}))
+    steps += _domains(options, {"use_rep": embedding}, seed)
+    if not options.no_markers:
+        steps.append(Step("tl", "markers", {"groups": domain_key(options), **slices}))
+    for step in steps:
+        if tissue.container is not None:
+            step.arguments["table_key"] = tissue.table
+        step.arguments.update(options.steps.get(step.name, {}))
+    return steps
+
+
+def domain_key(options: argparse.Namespace) -> str:
+    """The column of ``obs`` that the domains are written to."""
+    return keys.CONSENSUS if _votes(options) else keys.domain_of(EMBEDDINGS[options.method])
+
+
+def _votes(options: argparse.Namespace) -> bool:
+    return bool(options.restarts > 1 and options.method != "smoothed-pca")
+
+
+def _embed(options: argparse.Namespace, arguments: dict[str, Any]) -> Step:
+    if options.method == "smoothed-pca":
+        return Step("tl", "smoothed_pca", arguments)
+    wanted = {
+        "max_epochs": options.max_epochs,
+        "device": None if options.device == "auto" else options.device,
+        "n_restarts": None if options.restarts == 1 else options.restarts,
+        "checkpoint": None if getattr(options, "checkpoint", None) is None else str(options.checkpoint),
+    }
+    return Step("tl", options.method, arguments | {name: value for name, value in wanted.items() if value is not None})
+
+
+def _domains(options: argparse.Namespace, embedding: dict[str, Any], seed: dict[str, Any]) -> list[Step]:
+    number = {} if options.n_domains is None else {"n_domains": options.n_domains}
+    if not _votes(options):
+        return [Step("tl", "domains", {**embedding, **number, **seed})]
+    choice = [] if number else [Step("tl", "choose_n_domains", {**embedding, **seed})]
+    return [*choice, Step("tl", "consensus_domains", {"n_domains": number.get("n_domains", _Picked()), **seed})]

@@ -1,0 +1,33 @@
+"""How long an analysis takes and how much memory, roughly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from spotscape.cli._inspect import Description
+
+# Seconds for a thousand spots on 2 cores, as `benchmarks/command_line.py` measures them.
+_SECONDS = {"spotscape": 9.0, "spacross": 14.0, "smoothed-pca": 0.15}
+_OTHER_STEPS, _START = 1.5, 8.0
+
+
+def estimate(found: Description, options: argparse.Namespace) -> tuple[float, float]:
+    """Seconds and gigabytes."""
+    thousands = found.n_spots / 1000
+    training = _SECONDS[options.method] * thousands * (1 if options.method == "smoothed-pca" else options.restarts)
+    gigabytes = 0.6 + 12e-9 * found.n_spots * min(found.n_genes, 2_000)
+    return _START + training + _OTHER_STEPS * thousands, gigabytes
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(42), duration(200), duration(9000)
+    ('42 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,257 @@
+"""At which scale domains are read: the number of neighbours, from what neighbours tell of a spot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from spotscape._core import geometry, keys
+from spotscape._core.anndata_io import record, write
+from spotscape._core.arguments import public
+from spotscape._core.logging import logger
+from spotscape._core.provenance import changed, made_from
+from spotscape._core.randomness import RandomSource
+from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
+from spotscape._core.rows import is_stored
+from spotscape._core.validation import looks_like_counts, require_key
+from spotscape.nn.components import PrincipalComponents
+from spotscape.nn.scale import predicted_share
+from spotscape.pp._graph_build import Tissue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+# Whole rings of a lattice, as kNN has them; the first ring suits spots of several cells, twelve suit single cells.
+_SIZES = {
+    "hexagonal": (6, 12, 18, 30, 36, 54),
+    "square": (4, 8, 12, 20, 24, 36, 56),
+    "irregular": (6, 9, 12, 18, 25, 36, 50),
+}
+_USUAL = {"hexagonal": 6, "square": 8, "irregular": 12}
+# Sizes that reach this share of the highest prediction are taken to be as good.
+_FLAT = 0.9
+_N_COMPONENTS = 30
+_TARGET_SUM = 1e4
+# Large tissue is looked at in windows: what neighbours tell does not change with the size of the tissue.
+_WINDOWS, _WINDOW_SPOTS = 10, 2_000
+# Fewer spots do not tell one size from another.
+_FEWEST_SPOTS = 100
+
+
+@public
+def choose_scale(
+    adata: AnnData,
+    *,
+    n_neighs: Sequence[int] | None = None,
+    library_key: str | None = None,
+    spatial_key: str = keys.SPATIAL,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
+    key_added: str = keys.SCALE,
+    random_state: int | None = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Choose how many neighbours of a spot say to which domain it belongs, without labels.
+
+    Each spot is predicted from its neighbours without itself, from the mean over two steps of the graph, as encoders
+    see it. Few neighbours predict badly because each is noise, many because some lie in other domains. On tissue that
+    has domains at all the curve has a flat top, and sizes within it are as good as each other: *of those that reach
+    0.9 of the highest value, the one closest to what is usual is taken* – the first ring on a lattice of spots (6 on a
+    hexagon, 8 on a square), 12 neighbours of single cells. So the usual number stays unless the tissue speaks against
+    it: sparse data ask for more neighbours, thin structures for fewer.
+
+    :func:`spotscape.pp.spatial_neighbors_knn` does this by itself. Call it to see the curve with
+    :func:`spotscape.pl.scale`, or to try other sizes.
+
+    Parameters
+    ----------
+    adata
+        Spots with coordinates and expression: log-normalised, or counts, of which the logarithm is taken here.
+    n_neighs
+        Numbers of neighbours to try, in any order. Default: the rings of the lattice that the spots lie on, or 6 to 50
+        for cells.
+    library_key
+        Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
+    spatial_key
+        Coordinates in ``adata.obsm``, any unit.
+    layer, use_rep, mask_var
+        Expression to read, as in :func:`spotscape.tl.spotscape`; it is reduced to 30 principal components, a
+        representation is taken as it is.
+    key_added
+        Name of the record in ``adata.uns``.
+    random_state
+        Seed of the windows in which tissue of more than 20,000 spots is looked at, ten of 2,000 spots.
+    copy
+        Return a copy with the record instead of writing to ``adata``.
+
+    Returns
+    -------
+    ``None``, or with ``copy=True`` an AnnData, with
+
+    - ``uns[key_added]`` : dict with ``params``, ``version``, ``n_neighs`` (the number chosen), ``radius`` (median
+      distance of the last of them, in the unit of the coordinates), ``geometry`` (``"hexagonal"``, ``"square"`` or
+      ``"irregular"``), ``reason`` (how the number was found) and ``curve``, a dict of columns ``n_neighs``, ``radius``
+      and ``predicted`` (share of what neighbours have in common that they predict, at most 1).
+
+    Raises
+    ------
+    KeyError
+        If there are no such coordinates, column, layer or representation.
+    TypeError
+        If a number of neighbours is not an integer.
+    ValueError
+        If numbers of neighbours are not positive, or coordinates are NaN or infinite.
+
+    See Also
+    --------
+    spotscape.pp.spatial_neighbors_knn : The graph, which has this number of neighbours by default.
+    spotscape.pl.scale : The curve.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_spots=500, n_genes=100, n_domains=3, geometry="irregular")
+    >>> sp.pp.prepare(adata)
+    >>> sp.pp.choose_scale(adata)
+    >>> adata.uns["scale"]["n_neighs"]
+    12
+    """
+    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    sizes = None if n_neighs is None else sorted(set(n_neighs))
+    source = RandomSource(random_state)
+    entry = _choose(adata, tissue, sizes, source, layer=layer, use_rep=use_rep, mask_var=mask_var)
+    target = adata.copy() if copy else adata
+    write(target, {"uns": {key_added: entry}})
+    return target if copy else None
+
+
+def stored_or_chosen_scale(
+    adata: AnnData, *, spatial_key: str, library_key: str | None
+) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The number of neighbours stored for these coordinates and slices; else a new choice, with the record to write."""
+    entry = adata.uns.get(keys.SCALE)
+    if isinstance(entry, Mapping) and "n_neighs" in entry and not changed(adata, entry):
+        params = entry["params"]
+        if (params["spatial_key"], params["library_key"]) == (spatial_key, library_key):
+            logger.info("Using n_neighs=%d from `adata.uns['%s']`.", entry["n_neighs"], keys.SCALE)
+            return int(entry["n_neighs"]), {}
+    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    chosen = _choose(adata, tissue, None, RandomSource(0), layer=None, use_rep=None, mask_var=HIGHLY_VARIABLE)
+    return int(chosen["n_neighs"]), {keys.SCALE: chosen}
+
+
+def _choose(
+    adata: AnnData, tissue: Tissue, sizes: list[int] | None, source: RandomSource, **expression: Any
+) -> dict[str, Any]:
+    largest = max(tissue.slices, key=len)
+    layout = geometry.describe_layout(adata, spatial_key=tissue.spatial_key, library_key=tissue.library_key)
+    kind = layout.kind if largest.shape[1] == 2 else "irregular"
+    fewest = min(map(len, tissue.slices))
+    possible = [size for size in (_SIZES[kind] if sizes is None else sizes) if size < fewest]
+    usual = min(_USUAL[kind], max(fewest - 1, 1))
+    share = reach = np.empty(0)
+    rng = np.random.default_rng(source.integer("windows"))
+    windows = _windows(tissue, rng)
+    if tissue.n_spots < _FEWEST_SPOTS or len(possible) < 2:
+        reason = "too few spots to tell"
+    elif isinstance(values := _components(adata, windows, **expression), str):
+        reason = values
+    else:
+        rows = np.cumsum([0, *(len(part) for part, _ in windows)])
+        parts = [(np.arange(*rows[i : i + 2]), coords) for i, (_, coords) in enumerate(windows)]
+        share, reach = predicted_share(values, parts, possible)
+        by_chance, _ = predicted_share(rng.permutation(values), parts, possible)
+        # NaN where neighbours are alike in no direction.
+        told = np.nanmax(np.append(share, 0)) > 2 * np.nanmax(np.append(by_chance, 0))
+        reason = "" if told else "neighbours tell nothing of each other"
+    chosen = usual
+    if reason:
+        reason = f"usual for {_CALLED[kind]}: {reason}"
+    else:
+        flat = [size for size, value in zip(possible, share, strict=True) if value >= _FLAT * share.max()]
+        chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
+        reason = f"flat from {flat[0]} to {flat[-1]}, usual for {_CALLED[kind]} are {usual}"
+    at = possible.index(chosen) if chosen in possible and len(reach) else None
+    radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]) if at is None else reach[at])
+    scale, unit = radius, " in the unit of the coordinates"
+    if layout.um_per_unit is not None:
+        scale, unit = radius * layout.um_per_unit, " µm"
+    logger.info("Domains are read at %.3g%s (%d neighbours; %s).", scale, unit, chosen, reason)
+    params = {
+        "spatial_key": tissue.spatial_key,
+        "library_key": tissue.library_key,
+        **{name: value if value is None or isinstance(value, str) else "array" for name, value in expression.items()},
+        "random_state": source.seed,
+    }
+    curve = {"n_neighs": np.array(possible[: len(share)], np.int64), "radius": reach, "predicted": share}
+    extra = {"n_neighs": chosen, "radius": radius, "geometry": kind, "reason": reason, "curve": curve}
+    return record(params, **extra, made_from=made_from(adata, obs=[tissue.library_key], obsm=[tissue.spatial_key]))
+
+
+_CALLED = {"hexagonal": "a hexagon of spots", "square": "a square lattice", "irregular": "cells"}
+
+
+def _windows(tissue: Tissue, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows and coordinates of whole slices, or of windows of large tissue."""
+    if tissue.n_spots <= _WINDOWS * _WINDOW_SPOTS:
+        return list(zip(tissue.rows, tissue.slices, strict=True))
+    shares = np.array([len(rows) for rows in tissue.rows]) / tissue.n_spots
+    found = []
+    for index in rng.choice(len(shares), _WINDOWS, p=shares):
+        coords = tissue.slices[index]
+        centre = coords[rng.integers(len(coords))]
+        distances = ((coords - centre) ** 2).sum(axis=1)
+        near = np.sort(np.argpartition(distances, min(_WINDOW_SPOTS, len(coords)) - 1)[:_WINDOW_SPOTS])
+        found.append((tissue.rows[index][near], coords[near]))
+    return found
+
+
+def _components(
+    adata: AnnData,
+    windows: list[tuple[np.ndarray, np.ndarray]],
+    *,
+    layer: str | None,
+    use_rep: str | None,
+    mask_var: str | np.ndarray | None,
+) -> np.ndarray | str:
+    """Principal components of the spots of the windows, one window after the other; or why there are none."""
+    for container, key, where in ((adata.layers, layer, "adata.layers"), (adata.obsm, use_rep, "adata.obsm")):
+        if key is not None:
+            require_key(container, key, where)
+    represented = use_rep is not None
+    values = adata.obsm[use_rep] if represented else adata.X if layer is None else adata.layers[layer]
+    if values is None or adata.n_vars == 0:
+        return "there is no expression"
+    rows, order = np.unique(np.concatenate([part for part, _ in windows]), return_inverse=True)
+    taken = values if len(rows) == adata.n_obs else values[rows] if is_stored(values) else _take(values, rows)
+    matrix: Any = in_memory(taken)
+    if represented:
+        return (matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix))[order]
+    mask = read_mask(adata, mask_var)
+    matrix = matrix if mask is None else matrix[:, mask]
+    stored = matrix.data if sparse.issparse(matrix) else matrix
+    if not np.isfinite(stored).all():
+        return "expression has missing values"
+    if looks_like_counts(matrix):
+        matrix = _log_normalised(matrix)
+    components = PrincipalComponents.fit(matrix, _N_COMPONENTS, scale=False)
+    return components.project(matrix)[order]
+
+
+def _take(values: Any, rows: np.ndarray) -> Any:
+    return values.iloc[rows] if hasattr(values, "iloc") else values[rows]
+
+
+def _log_normalised(counts: Any) -> Any:
+    """As :func:`spotscape.pp.prepare` does it; spots without counts stay as they are."""
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    factors = np.divide(_TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+    if sparse.issparse(counts):
+        return (sparse.diags_array(factors.astype(np.float32)) @ counts).log1p()
+    return np.log1p(counts * factors[:, None])

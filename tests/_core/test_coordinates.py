@@ -1,0 +1,117 @@
+"""Coordinates and slices as real files bring them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from spotscape._core.coordinates import coordinates
+from spotscape._core.validation import slice_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PLACES = np.array([[1.0, 2.0], [3.0, 5.0], [8.0, 0.0]])
+
+
+def holding(values: Any) -> ad.AnnData:
+    adata = ad.AnnData(obs=pd.DataFrame(index=["s1", "s2", "s3"]))
+    adata.obsm["spatial"] = values
+    return adata
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda c: c.astype(np.int32),
+        lambda c: c.astype(np.float32),
+        lambda c: c.astype(str).astype(object),
+        sparse.csr_matrix,
+        lambda c: np.c_[c, np.full(3, 7.0)],
+        lambda c: pd.DataFrame(c, columns=["x", "y"], index=["s1", "s2", "s3"]),
+        lambda c: pd.DataFrame(c, columns=["a", "b"], index=["s1", "s2", "s3"]).astype("Int64"),
+        lambda c: pd.DataFrame({"t": [1, 1, 0], "r": 1, "y": c[:, 1], "x": c[:, 0]}, index=["s1", "s2", "s3"]),
+    ],
+    ids=["int", "float32", "text", "sparse", "constant z", "frame", "nullable", "wide frame"],
+)
+def test_any_table_of_numbers_is_taken(make: Callable[[np.ndarray], Any]) -> None:
+    found = coordinates(holding(make(PLACES)))
+    assert found.dtype == np.float64
+    assert np.array_equal(found, PLACES)
+
+
+def test_a_third_coordinate_stays_where_it_differs() -> None:
+    assert coordinates(holding(np.c_[PLACES, [0, 0, 1]])).shape == (3, 3)
+
+
+def test_space_rangers_five_columns() -> None:
+    table = np.c_[[1, 1, 0], [0, 1, 2], [4, 5, 6], PLACES[:, ::-1]]
+    with pytest.warns(UserWarning, match="5 columns, which look like those of tissue_positions.csv"):
+        assert np.array_equal(coordinates(holding(table)), PLACES)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        (
+            np.array([["pxl_row_in_fullres", "pxl_col_in_fullres"], ["1", "2"], ["3", "4"]], object),
+            r"obsm\['spatial'\] has text .* in 1 of 3 rows; the first is that of 's1': \['pxl_row.*index_col='barcode'",
+        ),
+        (np.array([[1, 2], ["AAAC-1", 5], ["AAAG-1", 6]], object), r"in 2 of 3 rows; the first is that of 's2'"),
+        (np.array([[1, 2], [np.nan, 5], [3, 6]]), r"NaN or infinite coordinates in 1 of 3 spots \(first: 's2'\)"),
+        (pd.DataFrame({"x": [1, pd.NA, 2], "y": 1}, index=["s1", "s2", "s3"]), r"in 1 of 3 spots \(first: 's2'\)"),
+        (np.ones((3, 4)), "4 columns; expected x and y"),
+        (np.ones((3, 1)), "1 columns; expected x and y"),
+        (np.ones((3, 2), complex), "dtype complex128; expected numbers"),
+        (PLACES * 1e200, r"values up to 8e\+200"),
+    ],
+)
+def test_what_is_no_place_is_refused_by_its_name(values: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        coordinates(holding(values))
+
+
+def test_the_hint_names_the_columns_that_hold_places() -> None:
+    adata = ad.AnnData(obs=pd.DataFrame({"x_centroid": [1.0], "y_centroid": [2.0]}, index=["a"]))
+    with pytest.raises(KeyError, match=r"adata.obs\[\['x_centroid', 'y_centroid'\]\].to_numpy"):
+        coordinates(adata)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (["10", "9", "1"], ["1", "9", "10"]),
+        (pd.array(["b", "a", "a"], "string"), ["a", "b"]),
+        ([10, 9, 1], ["1", "9", "10"]),
+        ([10.0, 9.0, 1.0], ["1", "9", "10"]),
+        ([True, False, True], ["False", "True"]),
+        (pd.Categorical(["10", "9", "9"], categories=["10", "9", "lost"]), ["9", "10"]),
+        (pd.Categorical(["s2", "s1", "s1"], categories=["s2", "s1"]), ["s2", "s1"]),
+        (pd.Categorical([10, 9, 1]), ["1", "9", "10"]),
+    ],
+    ids=["text", "string", "int", "float", "bool", "sorted as text", "an order of one's own", "categories of int"],
+)
+def test_slices_are_text_in_natural_order(column: Any, expected: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    adata = ad.AnnData(obs=pd.DataFrame({"lib": column}, index=["s1", "s2", "s3"]))
+    with caplog.at_level(logging.INFO, logger="spotscape"):
+        found = slice_labels(adata, "lib")
+    assert list(found.categories) == expected
+    given = [str(int(v)) if isinstance(v, float) else str(v) for v in column]
+    assert list(found) == given
+    assert ("is read as the slices" in caplog.text) == (not isinstance(column, pd.Categorical))
+
+
+def test_spots_without_a_slice_are_counted() -> None:
+    adata = ad.AnnData(obs=pd.DataFrame({"lib": ["a", None, "b"]}, index=["s1", "s2", "s3"]))
+    with pytest.raises(ValueError, match=r"missing for 1 of 3 spots \(first: 's2'\)"):
+        slice_labels(adata, "lib")
+    with pytest.raises(ValueError, match="two slices that are both written '1'"):
+        slice_labels(ad.AnnData(obs=pd.DataFrame({"lib": pd.Categorical([1, "1", 2])}, index=list("abc"))), "lib")
+    with pytest.raises(TypeError, match="holds 3 different numbers"):
+        slice_labels(ad.AnnData(obs=pd.DataFrame({"lib": [0.5, 1, 2]}, index=list("abc"))), "lib")

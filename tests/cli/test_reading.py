@@ -1,0 +1,218 @@
+"""Files and folders of every kind give the counts and coordinates that were written."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pytest
+from anndata.io import write_elem
+
+import spotscape as sp
+from spotscape.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import anndata as ad
+
+# The test files are imported by path (importlib mode), so that their neighbours are not on the path of Python.
+_spec = importlib.util.spec_from_file_location("cli_folders", Path(__file__).with_name("folders.py"))
+folders = importlib.util.module_from_spec(_spec)
+sys.modules["cli_folders"] = folders
+_spec.loader.exec_module(folders)
+
+
+def tissue(n_spots: int = 60) -> ad.AnnData:
+    adata = sp.datasets.simulate_tissue(n_spots=n_spots, n_genes=30, n_domains=3, random_state=0)
+    adata.X = adata.X.astype(np.float32)
+    return adata
+
+
+def read(*paths: Path, **options: object) -> object:
+    from spotscape.cli._options import read_options
+    from spotscape.cli._read import read as read_inputs
+
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    return read_inputs(read_options(["info", *map(str, paths), *words]))
+
+
+def values(adata: ad.AnnData) -> np.ndarray:
+    return np.asarray(adata.X.todense() if hasattr(adata.X, "todense") else adata.X)
+
+
+@pytest.mark.parametrize("layout", ["old", "new", "raw"])
+def test_visium(tmp_path: Path, layout: str) -> None:
+    adata = tissue()
+    found = read(folders.visium(tmp_path / "sampleA", adata, layout=layout))
+    # The first spot lies off the tissue, and is left out wherever it was in the table.
+    np.testing.assert_array_equal(found.adata.obs_names, adata.obs_names[1:])
+    np.testing.assert_array_equal(values(found.adata), values(adata)[1:])
+    np.testing.assert_allclose(found.adata.obsm["spatial"], adata.obsm["spatial"][1:])
+    assert found.platform == "Visium"
+    assert found.adata.uns["spatial"]["sampleA"]["scalefactors"]["spot_diameter_fullres"] == 130
+
+
+def test_visium_hd(tmp_path: Path) -> None:
+    adata = tissue()
+    folder = folders.visium_hd(tmp_path / "hd", adata)
+    found = read(folder)
+    assert found.platform == "Visium HD"
+    np.testing.assert_array_equal(values(found.adata), values(adata)[1:])
+    np.testing.assert_allclose(found.adata.obsm["spatial"], adata.obsm["spatial"][1:])
+    # The folder of the bins is understood as well, and bins that are not there are named.
+    assert read(folder / "binned_outputs" / "square_008um").adata.shape == found.adata.shape
+    with pytest.raises(FileNotFoundError, match=r"no bins of 2 µm, but square_008um.*--bin-size"):
+        read(folder, bin_size=2)
+
+
+def test_xenium(tmp_path: Path) -> None:
+    adata = tissue()
+    found = read(folders.xenium(tmp_path / "x", adata))
+    np.testing.assert_array_equal(values(found.adata), values(adata)[:, :-2])
+    np.testing.assert_allclose(found.adata.obsm["spatial"], adata.obsm["spatial"])
+    assert "cell_area" in found.adata.obs
+
+
+def test_cosmx_takes_the_coordinates_of_all_fields(tmp_path: Path) -> None:
+    adata = tissue()
+    found = read(folders.cosmx(tmp_path / "c", adata)).adata
+    rows = [int(cell) * 2 - 2 + int(fov) - 1 for cell, fov in (name.split("_") for name in found.obs_names)]
+    np.testing.assert_allclose(found.obsm["spatial"], adata.obsm["spatial"][rows])
+    np.testing.assert_array_equal(values(found), values(adata)[rows])
+
+
+def as_h5mu(adata: ad.AnnData, path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        bare = adata.copy()
+        coords = bare.obsm.pop("spatial")
+        write_elem(file, "mod/rna", bare)
+        write_elem(file, "mod/protein", bare[:, :3].copy())
+        write_elem(file, "obs", bare.obs[[]])
+        write_elem(file, "obsm", {"spatial": coords})
+
+
+WRITERS: dict[str, Callable[[ad.AnnData, Path], None]] = {
+    "h5ad": lambda adata, path: adata.write_h5ad(path),
+    "zarr": lambda adata, path: adata.write_zarr(path),
+    "h5mu": as_h5mu,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data will no longer be the default")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_files(tmp_path: Path, kind: str) -> None:
+    adata = tissue()
+    path = tmp_path / f"tissue.{kind}"
+    WRITERS[kind](adata, path)
+    found = read(path).adata
+    np.testing.assert_array_equal(values(found), values(adata))
+    np.testing.assert_allclose(found.obsm["spatial"], adata.obsm["spatial"])
+
+
+def test_several_inputs_are_slices_of_the_genes_that_they_share(tmp_path: Path) -> None:
+    a, b = tissue(), tissue(40)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    a[:, 1:].write_h5ad(tmp_path / "one" / "counts.h5ad")
+    b[:, :-1].write_h5ad(tmp_path / "two" / "counts.h5ad")
+    found = read(tmp_path / "one" / "counts.h5ad", tmp_path / "two" / "counts.h5ad").adata
+    assert found.obs["slice"].value_counts().to_dict() == {"one": 60, "two": 40}
+    assert list(found.var_names) == list(a.var_names[1:-1])
+    assert found.obs_names.is_unique
+    np.testing.assert_array_equal(values(found)[60:], values(b)[:, 1:-1])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.mkdir(), "is no output folder of Visium"),
+        (lambda path: path.write_text("a,b"), "ends in '.thing'; known are .h5ad"),
+    ],
+    ids=["missing", "folder", "ending"],
+)
+def test_what_cannot_be_read_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], object], words: str
+) -> None:
+    path = tmp_path / "data.thing"
+    make(path)
+    assert main(["info", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def info(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]:
+    status = main(["info", "--json", *map(str, words)])
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    assert status == (1 if found["problems"] else 0)
+    return found
+
+
+def test_info_knows_unit_and_lattice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = folders.visium(tmp_path / "v", tissue(200), layout="old")
+    found = info(capsys, folder)
+    assert (found["platform"], found["unit"]) == ("Visium", "pixels of 0.5 µm")
+    assert (found["n_spots"], found["n_genes"], found["slices"]) == (199, 30, None)
+    hd = info(capsys, folders.visium_hd(tmp_path / "hd", tissue(200)))
+    assert hd["unit"] == "pixels of 0.25 µm"
+    assert info(capsys, folders.xenium(tmp_path / "x", tissue()))["unit"] == "µm"
+
+
+def test_slices_are_seen_where_they_lie_over_each_other_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=120, n_genes=30, n_domains=3, n_slices=2)
+    adata.write_h5ad(tmp_path / "over.h5ad")
+    found = info(capsys, tmp_path / "over.h5ad")
+    assert (found["slices"], found["slice_sizes"]) == ("slice", adata.obs["slice"].value_counts().to_dict())
+    assert all("library_key='slice'" in step for step in found["steps"] if "prepare" in step)
+    assert info(capsys, tmp_path / "over.h5ad", "--slices=none")["slices"] is None
+    second = (adata.obs["slice"] == adata.obs["slice"].cat.categories[1]).to_numpy()
+    adata.obsm["spatial"][second] += 1e6
+    adata.write_h5ad(tmp_path / "beside.h5ad")
+    found = info(capsys, tmp_path / "beside.h5ad")
+    assert found["slices"] is None
+    assert "--slices slice if they are several" in found["notes"][0]
+
+
+def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = tissue()
+    adata.layers["raw"] = adata.X.copy()
+    adata.X = np.log1p(values(adata)) / 2
+    del adata.obsm["spatial"]
+    adata.write_h5ad(tmp_path / "log.h5ad")
+    coordinates, counts = info(capsys, tmp_path / "log.h5ad")["problems"]
+    assert coordinates.startswith("no coordinates: obsm['spatial'] is missing")
+    assert counts == "X holds log-normalised values, not raw counts; layers['raw'] holds counts: --layer raw"
+
+
+VENDOR = Path(os.environ.get("SPOTSCAPE_DATA", "nowhere")) / "vendor"
+# Platform, spots under tissue and genes, as the tables of the folders have them.
+REAL = {
+    "merscope_sfe_cellbound": ("MERSCOPE", 1058, 49),
+    "visium_se_section1": ("Visium", 22, 50),
+    "visium_seurat": ("Visium", 2695, 100),
+    "visium_sfe_sample01": ("Visium", 12, 5),
+    "visium_sfe_sample02": ("Visium", 13, 5),
+    "visium_squidpy": ("Visium", 100, 100),
+    "xenium_sfe": ("Xenium", 526, 27),
+}
+
+
+@pytest.mark.skipif(not VENDOR.is_dir(), reason="SPOTSCAPE_DATA names no folder with vendor folders")
+@pytest.mark.parametrize("name", REAL)
+def test_real_folders(name: str) -> None:
+    found = read(VENDOR / name)
+    assert (found.platform, *found.adata.shape) == REAL[name]
+    assert np.isfinite(found.adata.obsm["spatial"]).all()
+    sums = values(found.adata).sum(axis=1)
+    assert sums.max() > 0
+    assert np.array_equal(sums, np.floor(sums))
