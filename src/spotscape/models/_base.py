@@ -25,7 +25,7 @@ from spotscape._core.validation import require_finite
 from spotscape.models._reduction import Reduction
 from spotscape.models._saving import save_model
 from spotscape.models._steps import Draw, Steps
-from spotscape.nn.batches import Batch, Reduce, in_group
+from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
 from spotscape.nn.checkpoints import Checkpoint
 from spotscape.nn.features import Features
@@ -73,9 +73,7 @@ class Network(nn.Module):
         self.n_features = n_features
 
     @abstractmethod
-    def encode(
-        self, batch: Batch, weights: Tensor, mask: Tensor | None = None, reduce: Reduce | None = None
-    ) -> Tensor:
+    def encode(self, batch: Batch, weights: Tensor, mask: Tensor | None = None, reduce: Reduce | None = None) -> Tensor:
         """Embeddings of each view, ``(V, B, n, latent)``."""
 
     @abstractmethod
@@ -211,7 +209,8 @@ class GraphEncoder(ABC, Generic[C]):
         The embedding of this model and of each restart, float32 ``(N, n_axes)``.
         """
         slices, batch_size = training.get("slices"), training.get("batch_size")
-        tissue = self._read(expression, adjacency, slices, resolve_device(training.get("device")))
+        device = join_group(resolve_device(training.get("device")))
+        tissue = self._read(expression, adjacency, slices, device)
         digest = ""
         if (checkpoint := training.get("checkpoint")) is not None:
             digest = _digest(expression, adjacency, slices, batch_size)
@@ -224,7 +223,9 @@ class GraphEncoder(ABC, Generic[C]):
                 name = f"{checkpoint}.restart{number}" if number else checkpoint
                 file = Checkpoint(name, model._identity(digest), writes=not in_group() or distributed.get_rank() == 0)
             bar = training.get("progress_bar")
-            model._train(tissue, adjacency, batch_size, settings.progress_bar if bar is None else bar, file)
+            model._train(
+                tissue, adjacency, batch_size, file, progress_bar=settings.progress_bar if bar is None else bar
+            )
             found.append(model._integrated(model._finish(tissue), slices))
         return found
 
@@ -330,13 +331,26 @@ class GraphEncoder(ABC, Generic[C]):
         return Features.of(whole, device=device)
 
     def _train(
-        self, tissue: Tissue, adjacency: Any, batch_size: int | None, progress_bar: bool, checkpoint: Checkpoint | None
+        self,
+        tissue: Tissue,
+        adjacency: Any,
+        batch_size: int | None,
+        checkpoint: Checkpoint | None,
+        *,
+        progress_bar: bool,
     ) -> None:
         config, features = self.config, tissue.whole.features
         seeds = [self.random_source.integer(f"weights {number}") for number in range(config.n_encoders)]
         network = self._network(features.shape[1], WeightSource(seeds)).to(features.device)
         n_spots = choose_batch_size(batch_size, tissue.whole.n_total, config.n_encoders * self._bytes_per_spot())
-        steps = Steps(tissue.whole, adjacency, self.random_source, network.n_hops, n_spots, tissue.slices)
+        steps = Steps(
+            tissue.whole,
+            adjacency,
+            self.random_source,
+            n_hops=network.n_hops,
+            batch_size=n_spots,
+            slices=tissue.slices,
+        )
         n_epochs = steps.n_epochs(config.max_epochs)
         objective = self._objective(network, tissue, steps.reduce, n_epochs).to(features.device)
         self._announce(tissue)

@@ -6,9 +6,9 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
-from spotscape._core.arguments import check_fields, public
+from spotscape._core.arguments import check_fields
 from spotscape._core.validation import require_choice
-from spotscape.nn.adam import Schedule
+from spotscape.nn.adam import Schedule  # noqa: TC001 - its choices are read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,9 +103,7 @@ class EncoderConfig:
         return cls(**{**cls.LARGE, **changes})
 
     @classmethod
-    @public
-    def of_preset(cls, preset: str, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
-        """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
+    def _choose(cls, preset: str, *, several_slices: bool, large_tissue: bool) -> Self:
         presets = cls.presets(several_slices=several_slices)
         require_choice(preset, "preset", ("default", *presets))
         if preset != "default":

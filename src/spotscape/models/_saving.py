@@ -72,7 +72,9 @@ def save_model(model: GraphEncoder[Any], directory: str | Path, *, overwrite: bo
     try:
         partial.mkdir()
         tensors = _tensors(model)
-        text = json.dumps({**_description(model), "tensors_sha256": _digest(tensors)}, indent=1, allow_nan=False).encode()
+        text = json.dumps(
+            {**_description(model), "tensors_sha256": _digest(tensors)}, indent=1, allow_nan=False
+        ).encode()
         (partial / CONFIG).write_bytes(text)
         save_file(tensors, partial / WEIGHTS, metadata={FINGERPRINT: hashlib.sha256(text).hexdigest()})
         _swap(partial, target)
@@ -167,7 +169,9 @@ def _tensors(model: GraphEncoder[Any]) -> dict[str, Tensor]:
     }
     for part, values in parts.items():
         held = {} if values is None else vars(values)
-        named |= {f"{part}.{name}": value for name, value in held.items() if isinstance(value, np.ndarray | torch.Tensor)}
+        named |= {
+            f"{part}.{name}": value for name, value in held.items() if isinstance(value, np.ndarray | torch.Tensor)
+        }
     # A copy of each: no two of them may share memory in the file.
     return {name: torch.as_tensor(value).detach().cpu().contiguous().clone() for name, value in named.items()}
 

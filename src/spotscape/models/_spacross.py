@@ -6,7 +6,6 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from spotscape._core.rows import RowSource
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue, in_rows
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.models._reduction import to_units
+from spotscape.nn.adam import Schedule  # noqa: TC001
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, drop_out, ema_update, product
 from spotscape.nn.clustering import consensus_clusterings
@@ -32,11 +32,12 @@ from spotscape.nn.losses import (
 )
 from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
 from spotscape.nn.normalization import SpotNorm
-from spotscape.nn.adam import Schedule  # noqa: TC001
 from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
 
     from spotscape._core.randomness import Seed
     from spotscape.models._reduction import Reduction
@@ -161,6 +162,12 @@ class SpaCrossConfig(EncoderConfig):
         semantic neighbour; for several slices pass ``quorum=0``, since there it filters nothing.
         """
         return cls.paper(**{"linear_scale": True, "pairing": "all", "quorum": 1, **changes})
+
+    @classmethod
+    @public
+    def of_preset(cls, preset: SpaCrossPreset, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
+        """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
+        return cls._choose(preset, several_slices=several_slices, large_tissue=large_tissue)
 
     @classmethod
     def presets(cls, *, several_slices: bool = False) -> dict[str, Self]:
@@ -299,9 +306,7 @@ class SpaCrossObjective(Objective):
     def forward(self, batch: Batch, drawn: CrossMasks, epoch: float) -> LossOutput:
         config, network, weights = self.config, self.network, batch.graph.whole_weights
         with torch.autocast(batch.spots.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            embedding = network.encode(
-                batch, weights, reduce=self.reduce, masking=drawn.online, generator=drawn.own
-            )
+            embedding = network.encode(batch, weights, reduce=self.reduce, masking=drawn.online, generator=drawn.own)
             projection = network.project(embedding, batch, weights, drawn.online.masked)
         rows = drawn.online.rows
         rows = rows if batch.n_inside == batch.graph.n_spots else rows[rows < batch.n_inside]

@@ -11,7 +11,6 @@ from torch import Tensor
 from spotscape._core.arguments import public
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue, in_rows
 from spotscape.models._config import EncoderConfig, tells_shared_fields
-from spotscape.nn.adam import Schedule  # noqa: TC001 - its choices are read
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, product
 from spotscape.nn.features import apply_mask
@@ -129,6 +128,12 @@ class SpotscapeConfig(EncoderConfig):
         return cls(**{**published, **changes})
 
     @classmethod
+    @public
+    def of_preset(cls, preset: SpotscapePreset, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
+        """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
+        return cls._choose(preset, several_slices=several_slices, large_tissue=large_tissue)
+
+    @classmethod
     def presets(cls, *, several_slices: bool = False) -> dict[str, Self]:
         """The published setting, with the learning rate of the released runs."""
         return {"paper": cls.paper(lr=5e-4) if several_slices else cls.paper()}
@@ -158,9 +163,7 @@ class SpotscapeNetwork(Network):
             SpotNorm(len(source), size) for size in (hidden, latent, hidden)
         )
 
-    def encode(
-        self, batch: Batch, weights: Tensor, mask: Tensor | None = None, reduce: Reduce | None = None
-    ) -> Tensor:
+    def encode(self, batch: Batch, weights: Tensor, mask: Tensor | None = None, reduce: Reduce | None = None) -> Tensor:
         """Embeddings of each view, ``(V, B, n, latent)``."""
         reduce = reduce or Reduce()
         first = apply_mask(mask, self.first)

@@ -64,6 +64,7 @@ class Steps:
         whole: Batch,
         adjacency: Any,
         source: RandomSource,
+        *,
         n_hops: int,
         batch_size: int | None,
         slices: Sequence[Tensor],
@@ -105,6 +106,4 @@ class Steps:
         """The randomness of a step."""
         device, seed = self.whole.features.device, self.source.integer(f"step {step}")
         own = self.source.integer(f"step {step} of process {self.rank}")
-        return Draw(
-            torch.Generator(device).manual_seed(seed), torch.Generator(device).manual_seed(own), seed
-        )
+        return Draw(torch.Generator(device).manual_seed(seed), torch.Generator(device).manual_seed(own), seed)

@@ -85,13 +85,13 @@ _HOME = {
 }
 
 __all__ = [
+    "PCA",
     "Batch",
     "Features",
     "LossOutput",
     "Matches",
     "MostSimilar",
     "Neighborhoods",
-    "PCA",
     "PrincipalComponents",
     "PrototypeBank",
     "Reduce",

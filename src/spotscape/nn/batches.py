@@ -1,7 +1,6 @@
 r"""Batches: the part of a tissue that a training step sees, and how sums over parts become sums over the whole.
 
-A batch holds some spots (*inside*, the ones that count) and the spots around them that they depend on (their *halo*).
-After :math:`h` graph convolutions a spot depends on the spots within :math:`h` hops and on nothing else, and degrees are
+A batch holds some spots (*inside*, the ones that count) and the spots around them that they depend on (*halo*). After :math:`h` graph convolutions a spot depends on the spots within :math:`h` hops and on nothing else, and degrees are
 those of the whole graph, so the inside spots get the values that they have in the whole tissue. The whole tissue is the
 case of a single batch without a halo.
 
@@ -11,7 +10,9 @@ what earlier batches had where it is a part, and by the other processes where ea
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,7 +58,9 @@ class Batch:
     def whole(cls, features: Features, graph: SpotGraph) -> Self:
         """All spots of a tissue."""
         spots = torch.arange(graph.n_spots, device=graph.device)
-        return cls(features, graph, spots, graph.n_spots, graph.n_spots, torch.arange(graph.n_edges, device=graph.device))
+        return cls(
+            features, graph, spots, graph.n_spots, graph.n_spots, torch.arange(graph.n_edges, device=graph.device)
+        )
 
     @classmethod
     def around(cls, features: Features, graph: SpotGraph, inside: Tensor | np.ndarray, n_hops: int) -> Self:
@@ -216,8 +219,8 @@ class RunningMean(Reduce):
 class AllReduce(Reduce):
     """Completes the sums of a process by those of the others in its group; each spot is inside in one of them.
 
-    Every process computes the same loss from a total, so what reaches a process are the gradients of all losses, as many
-    times that of one as there are processes. Their mean over processes, which the trainer takes, is the gradient.
+    Every process computes the same loss from a total, so what reaches a process are the gradients of all losses, as
+    many times that of one as there are processes. Their mean over processes, which the trainer takes, is the gradient.
     """
 
     def total(self, sums: Tensor) -> Tensor:
@@ -236,5 +239,21 @@ class AllReduce(Reduce):
 
 
 def in_group() -> bool:
-    """Whether this process belongs to a group of several, as those that torchrun starts."""
+    """Whether this process belongs to a group of several."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def join_group(device: torch.device, *, minutes: float = 30.0) -> torch.device:
+    """Join the group that torchrun started this process in, if it did; return the device of this process.
+
+    A process that is gone is noticed at once; the limit in minutes is for one that hangs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        return device
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if not distributed.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=timedelta(minutes=minutes))
+    return device

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 class WeightSource:
-    """Draws the weights of B encoders on the CPU, each from its own seed: neither its number of companions nor the
-    global generator changes those of one.
+    """Draws the weights of B encoders on the CPU, each from its own seed.
+
+    Neither the number of its companions nor the global generator changes those of one.
 
     Parameters
     ----------

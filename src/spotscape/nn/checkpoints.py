@@ -24,29 +24,17 @@ class Checkpoint:
     Parameters
     ----------
     path
-        The file; it need not exist, but its folder has to.
+        The file, in a folder that exists.
     identity
         What the training belongs to; the file of anything else is refused. Parameters of the same shapes do not tell:
         they fit any tissue that is reduced to as many components.
     writes
         Whether this process writes it, which one of several does; all read it.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    IsADirectoryError
-        If the path is a folder.
     """
 
     def __init__(self, path: str | Path, identity: str, *, writes: bool = True) -> None:
         self.path, self.identity, self.writes = Path(path), identity, writes
-        if self.path.is_dir():
-            msg = f"checkpoint={str(path)!r} is a folder; name a file."
-            raise IsADirectoryError(msg)
-        if not self.path.parent.is_dir():
-            msg = f"checkpoint={str(path)!r}: there is no folder {str(self.path.parent)!r}; make it first."
-            raise FileNotFoundError(msg)
         self._lock = self.path.with_name(f".{self.path.name}.lock")
         self._handle: Any = None
 

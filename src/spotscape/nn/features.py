@@ -9,7 +9,7 @@ an r×r matrix between scores and weights, and the squared error of genes is tha
 their root mean square, so that weights and learning rates need not know the unit of the expression; errors are
 multiplied back.
 
-All genes (``n_components=None``, as in the papers) may be sparse. They are multiplied with weights and never made dense.
+All genes (``n_components=None``, as in the papers) may be sparse. They are multiplied with weights, never made dense.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Features:
         # Torch takes no array that may not be written to, such as a memory map.
         values = torch.as_tensor(np.require(matrix, requirements=["C", "W"])).to(device, dtype)
         if unit is None:
-            squares = sum((part.double().square().sum() for part in values.split(65_536)), torch.zeros((), device=device))
+            squares = sum(
+                (part.double().square().sum() for part in values.split(65_536)), torch.zeros((), device=device)
+            )
             unit = float(squares / max(values.numel(), 1)) ** 0.5 or 1.0
         held = None if loadings is None else torch.from_numpy(loadings).to(device, dtype)
         return cls(values if unit == 1 else values / unit, None, held, unit)

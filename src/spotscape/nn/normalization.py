@@ -106,7 +106,7 @@ class _Normalized(torch.autograd.Function):
     """All rows by the statistics of the first ones, written out: autograd would hold several matrices of that size."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 - autograd gives them by place
         ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, n_inside: int, reduce: Reduce
     ) -> tuple[Tensor, Tensor, Tensor]:
         count = reduce.total(torch.full((), float(n_inside), dtype=torch.float64, device=x.device))

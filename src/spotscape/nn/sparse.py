@@ -1,4 +1,4 @@
-"""Sparse matrices of fixed structure: products that need neither a new matrix nor a new transpose when values change."""
+"""Sparse matrices of fixed structure: no new matrix and no new transpose when only values change."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Structure:
         return Structure(indptr, self.rows[self.order], self.n_rows)
 
     def product(self, values: Tensor, dense: Tensor) -> Tensor:
-        """Matrices of this structure with ``values`` ``(V, E)`` times ``dense`` ``(V, B, n_columns, d)``, differentiably.
+        """Matrices with ``values`` ``(V, E)`` times ``dense`` ``(V, B, n_columns, d)``, differentiably.
 
         The result is ``(V, B, n_rows, d)``. No gradient reaches the values.
         """

@@ -138,7 +138,7 @@ class TilePlan:
 
 
 def tiles_of_process(adjacency: Any, rank: int, n_processes: int) -> np.ndarray:
-    """Rows of the spots that one of several processes holds, int64; neighbouring tiles, in all nearly as many in each."""
+    """Rows of the spots that one of several processes holds, int64: neighbouring tiles, nearly as many in each."""
     tiles = graph_tiles(adjacency, -(-adjacency.shape[0] // (n_processes * _TILES_OF_PROCESS)))
     bounds = [len(tiles) * number // n_processes for number in range(n_processes + 1)]
     own = tiles[bounds[rank] : bounds[rank + 1]]

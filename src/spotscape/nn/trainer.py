@@ -193,7 +193,8 @@ class _Run:
         """The loss of the last step, the mean over encoders."""
         value = float(self.history[-1]["loss"].mean())
         if not np.isfinite(value):
-            msg = f"the loss is not finite after {len(self.history)} steps; check the input for extreme values or lower lr."
+            n_steps = len(self.history)
+            msg = f"the loss is not finite after {n_steps} steps; check the input for extreme values or lower lr."
             raise FloatingPointError(msg)
         return value
 
@@ -228,8 +229,8 @@ class _Run:
         n_steps = len(state["history"]["lr"])
         if n_steps > self.plan.n_steps:
             msg = (
-                f"the checkpoint {self.checkpoint.path} has trained {n_steps // self.plan.steps_per_epoch} epochs, more "
-                f"than max_epochs={self.plan.max_epochs}; raise that, remove the file or name another one."
+                f"the checkpoint {self.checkpoint.path} has trained {n_steps // self.plan.steps_per_epoch} epochs, "
+                f"more than max_epochs={self.plan.max_epochs}; raise that, remove the file or name another one."
             )
             raise ValueError(msg)
         self.module.load_state_dict(state["module"])
@@ -243,7 +244,9 @@ class _Run:
         """Mean over encoders and over the steps of each epoch."""
         unit = self.plan.steps_per_epoch
         found = {name: self._stacked(name).double().cpu().numpy() for name in self.history[0]}
-        return {name: values.reshape(len(values), -1).mean(1).reshape(-1, unit).mean(1) for name, values in found.items()}
+        return {
+            name: values.reshape(len(values), -1).mean(1).reshape(-1, unit).mean(1) for name, values in found.items()
+        }
 
     def _stacked(self, name: str) -> Tensor:
         return torch.stack([torch.as_tensor(entry[name]) for entry in self.history])

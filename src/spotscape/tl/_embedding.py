@@ -19,8 +19,6 @@ from spotscape.tl._graph import graph_or_default
 from spotscape.tl._remember import remember_training
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
     from scipy import sparse
 
@@ -154,9 +152,7 @@ def fit_and_write(
     leftover = _earlier_restarts(adata, key_added) - keys_further.keys()
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
     outdated = [("obsm", key) for key in sorted(leftover)]
-    written = write_embedding(
-        adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy
-    )
+    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
     return model if return_model else written
 
 

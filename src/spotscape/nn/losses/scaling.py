@@ -12,8 +12,8 @@ Only the selected pairs carry a gradient. *Which* they are is found without one,
 products is then one product with the mean of the selected rows. Value and gradient are those of the dense formula,
 and memory is linear.
 
-Both means may be taken over a sample, drawn anew in each step: each slice meets one other slice, at random, and is asked
-for some of its spots (:func:`draw_meetings`). The expectation is the same, and a step costs :math:`O(QNd/S)` for
+Both means may be taken over a sample, drawn anew in each step: each slice meets one other, at random, and is asked for
+some of its spots (:func:`draw_meetings`). The expectation is the same, and a step costs :math:`O(QNd/S)` for
 :math:`Q` spots of :math:`S` slices, instead of :math:`O(N^2 d)`. Of slices with more than 20,000 spots in all, matches
 are sought among as many, drawn at random.
 
