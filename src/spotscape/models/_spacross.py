@@ -260,10 +260,24 @@ class SpaCrossNetwork(Network):
 
 
 class CrossMasks(NamedTuple):
-    """What is random in a step: what each view masks, and generators for what is drawn on the way."""
+    """What is random in a step.
+
+    Attributes
+    ----------
+    online, target
+        What each view masks.
+    rows
+        Rows of the masked spots that count, int64 ``(M,)``.
+    negatives
+        Places in ``rows`` of other spots for each, int64 ``(M, K)``.
+    own, common, seed
+        For what is drawn on the way: see :class:`~spotscape.models._steps.Draw`.
+    """
 
     online: Masking
     target: Masking
+    rows: Tensor
+    negatives: Tensor
     own: torch.Generator
     common: torch.Generator
     seed: int
@@ -301,28 +315,28 @@ class SpaCrossObjective(Objective):
             masked, n_masked = draw_masked(n_spots, rate, draw.own)
         online = draw_masking(masked, n_masked, self.config.replace_rate, draw.own)
         target = draw_masking(~masked, n_spots - n_masked, self.config.replace_rate, draw.own)
-        return CrossMasks(online, target, draw.own, draw.common, draw.seed)
+        rows = online.rows if batch.n_inside == n_spots else online.rows[online.rows < batch.n_inside]
+        negatives = sample_negatives(len(rows), self.config.n_negatives, draw.own)
+        return CrossMasks(online, target, rows, negatives, draw.own, draw.common, draw.seed)
 
     def forward(self, batch: Batch, drawn: CrossMasks, epoch: float) -> LossOutput:
         config, network, weights = self.config, self.network, batch.graph.whole_weights
         with torch.autocast(batch.spots.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             embedding = network.encode(batch, weights, reduce=self.reduce, masking=drawn.online, generator=drawn.own)
             projection = network.project(embedding, batch, weights, drawn.online.masked)
-        rows = drawn.online.rows
-        rows = rows if batch.n_inside == batch.graph.n_spots else rows[rows < batch.n_inside]
-        weighted = {}
+        rows, weighted = drawn.rows, {}
         if config.reconstruction_weight:
             decoded = network.decode_rows(projection, batch, weights, rows)[0]
             losses = cosine_reconstruction_loss(decoded, batch.features.values[rows])
             weighted["reconstruction"] = (config.reconstruction_weight, self.mean(losses.sum(1), len(rows)))
         if config.consistency_weight:
-            losses = self._consistency(projection[0], rows, batch, drawn)
+            losses = self._consistency(projection[0][:, rows], batch, drawn)
             weighted["consistency"] = (config.consistency_weight, self.mean(losses.sum(1), len(rows)))
         if config.contrast_weight:
             weighted["contrast"] = (config.contrast_weight, self._contrast(embedding[0], batch, drawn, epoch))
         return LossOutput.weighted(weighted)
 
-    def _consistency(self, projection: Tensor, rows: Tensor, batch: Batch, drawn: CrossMasks) -> Tensor:
+    def _consistency(self, projection: Tensor, batch: Batch, drawn: CrossMasks) -> Tensor:
         """How far masked spots agree with the target encoder, to which exactly these are shown."""
         target = self.network
         if self.target is not None:
@@ -332,8 +346,7 @@ class SpaCrossObjective(Objective):
             seen = target.encode(
                 batch, batch.graph.whole_weights, reduce=self.reduce, masking=drawn.target, generator=drawn.own
             )
-        negatives = sample_negatives(len(rows), self.config.n_negatives, drawn.own)
-        return consistency_loss(projection[:, rows], seen[0][:, rows], negatives)
+        return consistency_loss(projection, seen[0][:, drawn.rows], drawn.negatives)
 
     def _contrast(self, embedding: Tensor, batch: Batch, drawn: CrossMasks, epoch: float) -> Tensor:
         if self.neighborhoods.is_due(epoch, self.refresh_every):

@@ -88,7 +88,9 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
 
 @torch.no_grad()
 def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
-    r"""Move every parameter of ``target`` towards that of ``online``: :math:`\theta \leftarrow m\theta + (1-m)\theta_o`.
+    r"""Move every parameter of ``target`` towards that of ``online``.
+
+    .. math:: \theta_{target} \leftarrow m\,\theta_{target} + (1 - m)\,\theta_{online}
 
     Parameters
     ----------

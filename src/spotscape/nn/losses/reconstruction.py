@@ -1,7 +1,8 @@
 r"""Reconstruction: the mean squared error of a decoder, over genes.
 
 **In components.** With loadings :math:`V` of orthonormal columns the decoder outputs components :math:`\hat S`, and
-the error of the genes is that of the components, :math:`\lVert S V^\top - \hat S V^\top\rVert^2 = \lVert S - \hat S\rVert^2`.
+the error of the genes is that of the components,
+:math:`\lVert S V^\top - \hat S V^\top\rVert^2 = \lVert S - \hat S\rVert^2`.
 For scaled genes it is the error in their scale. (Expression outside of the span of :math:`V` would add a constant.)
 
 **In all genes.** With hidden activations :math:`H` (N×h), weights :math:`W` (h×G) and bias :math:`b`, the decoded
