@@ -55,10 +55,11 @@ def product(rows: Tensor, weight: Tensor, shift: Tensor | None = None) -> Tensor
     """Batched ``rows @ weight + shift``: ``(V, B | 1, n, p)`` and ``(V | 1, B, p, d)`` to ``(V, B, n, d)``."""
     sizes = (max(rows.shape[0], weight.shape[0]), max(rows.shape[1], weight.shape[1]))
     left, right = (part.expand(*sizes, *part.shape[2:]).flatten(0, 1) for part in (rows, weight))
+    shape = (*sizes, rows.shape[2], weight.shape[3])
     if shift is None:
-        return torch.bmm(left, right).view(*sizes, *left.shape[1:2], -1)
+        return torch.bmm(left, right).view(shape)
     level = shift.expand(*sizes, *shift.shape[2:]).flatten(0, 1)
-    return torch.baddbmm(level, left, right).view(*sizes, *left.shape[1:2], -1)
+    return torch.baddbmm(level, left, right).view(shape)
 
 
 def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
