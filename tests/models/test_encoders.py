@@ -142,7 +142,6 @@ def test_other_tissue(method: str, tissue: MakeTissue) -> None:
 def test_slices_are_joined(method: str, tissue: MakeTissue) -> None:
     parts = [tissue(seed=seed) for seed in (0, 1)]
     expression = np.concatenate([part[0] for part in parts])
-    expression[256:] *= 1.3
     adjacency = sparse.csr_array(sparse.block_diag([part[1] for part in parts]))
     truth, slices = np.concatenate([part[2] for part in parts]), np.repeat(["a", "b"], 256)
     model = fitted(method, expression, adjacency, max_epochs=60, slices=slices)

@@ -30,6 +30,7 @@ from spotscape.nn.losses import (
     draw_masking,
     sample_negatives,
 )
+from spotscape.nn.losses.cosine import at_least_float32
 from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
 from spotscape.nn.normalization import SpotNorm
 from spotscape.nn.trainer import LossOutput
@@ -351,7 +352,7 @@ class SpaCrossObjective(Objective):
     def _contrast(self, embedding: Tensor, batch: Batch, drawn: CrossMasks, epoch: float) -> Tensor:
         if self.neighborhoods.is_due(epoch, self.refresh_every):
             self._refresh(drawn)
-        known = self.reduce.share("contrast", embedding.float(), batch, update=False)
+        known = self.reduce.share("contrast", at_least_float32(embedding), batch, update=False)
         losses = []
         for number, found in enumerate(self.neighborhoods.current):
             rows, local = within_batch(found, batch, known)
@@ -373,7 +374,8 @@ class SpaCrossObjective(Objective):
     def _refresh(self, drawn: CrossMasks) -> None:
         """Find the neighbourhoods anew, in an embedding of the whole, unmasked tissue."""
         config, whole = self.config, self.tissue.whole
-        embeddings = self.network.encode(whole, whole.graph.whole_weights)[0].float()
+        embeddings = self.network.encode(whole, whole.graph.whole_weights)[0]
+        embeddings = at_least_float32(embeddings)
         self.reduce.remember("contrast", embeddings)
         slices = None
         if self.tissue.slices:

@@ -80,10 +80,7 @@ class SpotscapeConfig(EncoderConfig):
 
     SEVERAL: ClassVar[Mapping[str, Any]] = {"max_epochs": 50}
 
-    hidden_size: int = 128
-    latent_size: int = 32
-    n_encoders: int = 2
-    lr: float = 3e-3
+    lr: float = 4e-3
     latent_relu: bool = False
     edge_drop: float = 0.2
     feature_drop: float = 0.2

@@ -53,6 +53,9 @@ class WeightSource:
 
 def product(rows: Tensor, weight: Tensor, shift: Tensor | None = None) -> Tensor:
     """Batched ``rows @ weight + shift``: ``(V, B | 1, n, p)`` and ``(V | 1, B, p, d)`` to ``(V, B, n, d)``."""
+    if torch.is_autocast_enabled(rows.device.type):
+        dtype = torch.get_autocast_dtype(rows.device.type)
+        rows, weight, shift = rows.to(dtype), weight.to(dtype), None if shift is None else shift.to(dtype)
     sizes = (max(rows.shape[0], weight.shape[0]), max(rows.shape[1], weight.shape[1]))
     left, right = (part.expand(*sizes, *part.shape[2:]).flatten(0, 1) for part in (rows, weight))
     shape = (*sizes, rows.shape[2], weight.shape[3])

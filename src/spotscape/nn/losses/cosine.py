@@ -69,12 +69,17 @@ def l2_normalize(rows: Tensor) -> Tensor:
 
     A zero row has no direction: it stays zero, at right angles to everything, and its gradient stays moderate.
     """
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    rows = at_least_float32(rows)
     # A direction does not depend on this factor, so it needs no gradient; the squares of the norm cannot overflow then.
     largest = rows.detach().abs().amax(dim=-1, keepdim=True)
     scaled = rows / torch.where(largest > torch.finfo(rows.dtype).tiny ** 0.5, largest, 1.0)
     # Lengths are at least one now, except those of zero rows.
     return normalize(scaled, dim=-1, eps=0.5)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """The same values in float32, or in float64 if they are: what autocast has rounded goes back."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def guarded_log(x: Tensor, eps: float) -> Tensor:
