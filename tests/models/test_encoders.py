@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-MakeTissue = Callable[..., tuple[np.ndarray, sparse.csr_array, np.ndarray]] if TYPE_CHECKING else Any
+MakeTissue = Any
 METHODS = {"spotscape": (Spotscape, SpotscapeConfig), "spacross": (SpaCross, SpaCrossConfig)}
 
 
@@ -73,7 +73,10 @@ def test_the_published_settings_train(tissue: MakeTissue) -> None:
 
 @pytest.mark.parametrize("change", [{}, {"n_components": None}, {"batch_size": 64}, {"slices": np.repeat([0, 1], 128)}])
 def test_training_gives_the_embedding_that_is_recomputed(
-    method: str, change: dict[str, Any], tissue: MakeTissue, global_state_untouched: Callable[[], AbstractContextManager[None]]
+    method: str,
+    change: dict[str, Any],
+    tissue: MakeTissue,
+    global_state_untouched: Callable[[], AbstractContextManager[None]],
 ) -> None:
     expression, adjacency, _ = tissue()
     before = expression.copy(), adjacency.copy()
@@ -167,7 +170,9 @@ def test_decoded_expression_is_closer_to_the_truth(method: str, n_components: in
     assert np.corrcoef(*contrast)[0, 1] > 0.8
 
 
-def test_a_checkpoint_resumes_to_the_same_bits(method: str, tissue: MakeTissue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_resumes_to_the_same_bits(
+    method: str, tissue: MakeTissue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from spotscape.nn.trainer import _Run
 
     expression, adjacency, _ = tissue()
@@ -200,7 +205,11 @@ def test_a_checkpoint_belongs_to_one_training(method: str, other: str, tissue: M
     options: dict[str, Any] = {"checkpoint": tmp_path / "a.pt", "max_epochs": 3}
     first = chain if other == "graph" else adjacency
     fitted(method, expression, first, **options)
-    changes = {"seed": {"seed": 3}, "configuration": {"weight_decay": 0.5}, "slices": {"slices": np.repeat([0, 1], 128)}}
+    changes = {
+        "seed": {"seed": 3},
+        "configuration": {"weight_decay": 0.5},
+        "slices": {"slices": np.repeat([0, 1], 128)},
+    }
     graph = shifted if other == "graph" else adjacency
     matrix = expression + (other == "expression")
     with pytest.raises(ValueError, match="belongs to another model or data set"):

@@ -183,7 +183,7 @@ class TestSaving:
         with pytest.raises(FileExistsError, match=r"not empty \(it holds 'notes.txt'\).*overwrite=True"):
             trained.save(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-        with pytest.raises(FileExistsError, match="'notes.txt', which is no part of a model"):
+        with pytest.raises(FileExistsError, match=r"'notes\.txt', which is no part of a model"):
             trained.save(tmp_path, overwrite=True)
         assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -317,9 +317,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="lacks the fields"):
             load(saved)
 
-    @pytest.mark.parametrize(
-        ("field", "value"), [("n_genes", "60"), ("n_genes", True), ("config", []), ("unit", "1")]
-    )
+    @pytest.mark.parametrize(("field", "value"), [("n_genes", "60"), ("n_genes", True), ("config", []), ("unit", "1")])
     def test_a_field_of_another_type(self, saved: Path, field: str, value: object) -> None:
         edit(saved, lambda found: found.update({field: value}))
         with pytest.raises(ValueError, match=f"has {field}=.*; expected is"):

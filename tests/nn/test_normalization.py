@@ -44,7 +44,9 @@ def test_value_and_gradients_are_those_of_the_formula() -> None:
     for n_inside in (30, 17):
         check(layer(x, n_inside, Reduce()), expected_of(x, layer, n_inside), x, layer.gain, layer.shift)
     single = layer(x, 30, Reduce())[0, 0]
-    torch.testing.assert_close(single, batch_norm(x[0, 0], None, None, layer.gain[0, 0], layer.shift[0, 0], training=True))
+    torch.testing.assert_close(
+        single, batch_norm(x[0, 0], None, None, layer.gain[0, 0], layer.shift[0, 0], training=True)
+    )
 
 
 def test_folded_into_the_weights_it_is_the_same() -> None:

@@ -111,9 +111,7 @@ def test_it_resumes_to_the_same_bits(schedule: str, tmp_path: Path) -> None:
 def test_patience_counts_epochs_and_a_resumed_run_stays_stopped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plan = TrainingPlan(
-        max_epochs=400, lr=0.05, schedule="constant", patience=20, min_delta=0.01, steps_per_epoch=3
-    )
+    plan = TrainingPlan(max_epochs=400, lr=0.05, schedule="constant", patience=20, min_delta=0.01, steps_per_epoch=3)
     module, history = fit(plan, Checkpoint(tmp_path / "a.pt", "same"))
     n_epochs = len(history["loss"])
     assert 30 < n_epochs < 400
@@ -141,7 +139,12 @@ def test_a_checkpoint_that_is_none_is_refused(damage: str, tmp_path: Path) -> No
     if damage == "foreign":
         torch.save({"x": torch.ones(2)}, file)
     elif damage != "other":
-        changed = {"empty": b"", "cut": content[: len(content) // 2], "garbage": b"?" * 500, "pickle": b"cos\nsystem\n."}
+        changed = {
+            "empty": b"",
+            "cut": content[: len(content) // 2],
+            "garbage": b"?" * 500,
+            "pickle": b"cos\nsystem\n.",
+        }
         file.write_bytes(changed[damage])
     before = file.read_bytes()
     with pytest.raises(ValueError, match="remove it or name another file") as raised:
@@ -159,7 +162,8 @@ def test_a_full_disk_is_an_error_of_the_system_and_leaves_what_was_saved(
 
     def full(_content: object, path: Path) -> None:
         path.write_bytes(b"half")
-        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+        message = "PytorchStreamWriter failed writing file data/0: file write failed"
+        raise RuntimeError(message)
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="is the disk full"):

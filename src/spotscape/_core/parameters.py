@@ -415,7 +415,7 @@ _NAMES: Final[dict[Rule, str]] = {
     _SHARE: "img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
     " target_momentum difficulty",
     number(0, 1, below_high=True): "dropout edge_drop feature_drop",
-    number(0, 1, above_low=True): "batch_norm_momentum alpha",
+    number(0, 1, above_low=True): "alpha",
     number(0, 1, above_low=True, below_high=True): "mask_rate",
     radius: "radius",
     number(1): "perplexity",

@@ -30,8 +30,8 @@ from spotscape.nn.losses import (
     draw_masking,
     sample_negatives,
 )
-from spotscape.nn.losses.cosine import at_least_float32
 from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
+from spotscape.nn.losses.cosine import at_least_float32
 from spotscape.nn.normalization import SpotNorm
 from spotscape.nn.trainer import LossOutput
 

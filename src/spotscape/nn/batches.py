@@ -1,7 +1,7 @@
 r"""Batches: the part of a tissue that a training step sees, and how sums over parts become sums over the whole.
 
-A batch holds some spots (*inside*, which count) and the spots around them that they depend on (*halo*).
-After :math:`h` graph convolutions a spot depends on the spots within :math:`h` hops and on nothing else, and degrees are
+A batch holds some spots (*inside*, which count) and the spots around them that they depend on (*halo*). After
+:math:`h` graph convolutions a spot depends on the spots within :math:`h` hops and on nothing else, and degrees are
 those of the whole graph, so the inside spots get the values that they have in the whole tissue. The whole tissue is the
 case of a single batch without a halo.
 

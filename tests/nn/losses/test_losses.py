@@ -128,7 +128,12 @@ class TestScaling:
     def test_only_spots_of_the_batch_are_asked_for(self) -> None:
         inside = torch.zeros(30, dtype=torch.bool)
         inside[[1, 2, 25]] = True
-        asked = {int(one.own[place]) for seed in range(20) for one in draw_meetings(self.SLICES, 9, seed, inside=inside) for place in one.places}
+        asked = {
+            int(one.own[place])
+            for seed in range(20)
+            for one in draw_meetings(self.SLICES, 9, seed, inside=inside)
+            for place in one.places
+        }
         assert asked == {1, 2, 25}
         nothing = scaling_loss(Known(torch.ones(2, 30, 4)), Known(torch.ones(2, 30, 4)), [])
         assert nothing.tolist() == [0, 0]
@@ -189,7 +194,11 @@ class TestAngles:
     @pytest.mark.parametrize("k", [0, 1, 3])
     def test_consistency_is_the_formula(self, k: int) -> None:
         online, target = drawn(2, 20, 4).requires_grad_(), drawn(2, 20, 4, seed=1).requires_grad_()
-        others = torch.stack([(torch.arange(20) + shift) % 20 for shift in range(1, k + 1)], 1) if k else torch.empty(20, 0, dtype=torch.int64)
+        others = (
+            torch.stack([(torch.arange(20) + shift) % 20 for shift in range(1, k + 1)], 1)
+            if k
+            else torch.empty(20, 0, dtype=torch.int64)
+        )
         found = consistency_loss(online, target, others)
         positive = (1 + torch.cosine_similarity(online, target.detach(), dim=-1)) / 2
         expected = -positive.square().log() / 2

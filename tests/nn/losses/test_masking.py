@@ -24,7 +24,9 @@ def test_every_spot_is_masked_as_often(device: torch.device) -> None:
     assert (shares - 0.4).abs().max() < 5 * (0.24 / 2000) ** 0.5
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((1, 0.5), "at least 2 spots"), ((5, 0.0), "rate"), ((5, 1.0), "rate")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((1, 0.5), "at least 2 spots"), ((5, 0.0), "rate"), ((5, 1.0), "rate")]
+)
 def test_one_is_hidden_and_one_seen(arguments: tuple[int, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         draw_masked(*arguments, generator())
