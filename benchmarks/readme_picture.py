@@ -1,4 +1,4 @@
-"""The picture of the README and the landing page: ``python benchmarks/readme_picture.py`` runs the README's lines on a real slice."""
+"""The picture of the README: ``python benchmarks/readme_picture.py`` runs its lines on a real slice."""
 
 from __future__ import annotations
 
