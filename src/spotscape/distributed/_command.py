@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
 import sys
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
-import torch
 from torch import distributed
 
 from spotscape._core import keys
+from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
-from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.settings import settings
-from spotscape._core.validation import slice_labels
-from spotscape.models._spacross_config import SpaCrossPreset
-from spotscape.models._spotscape_config import SpotscapePreset
+from spotscape.models._spacross import SpaCrossPreset
+from spotscape.models._spotscape import SpotscapePreset
+from spotscape.nn.batches import in_group, join_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-
-    from spotscape.models._shared import SharedSpaCross, SharedSpotscape
 
 _EXAMPLE = "torchrun --nproc-per-node=2 -m spotscape.distributed tissue.h5ad --out embedded.h5ad"
 
@@ -55,75 +52,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings.verbosity, settings.progress_bar = "error", False
     try:
         return _run(options)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         logger.error("Process %s stops: %s", os.environ["RANK"], _explain(error, options.checkpoint))
         _end(1)
 
 
 def _run(options: argparse.Namespace) -> int:
-    device = _device(options.device)
-    # A process that is gone is noticed at once; the limit is for one that hangs.
-    backend = "nccl" if device.startswith("cuda") else "gloo"
-    distributed.init_process_group(backend, timeout=timedelta(minutes=options.timeout))
+    import anndata
+
+    from spotscape import tl
+
+    _end_with_parent()
+    join_group(resolve_device(options.device), minutes=options.timeout)
+    if not options.out.parent.is_dir() or options.out.is_dir():
+        msg = f"--out {options.out} is no file in a folder that exists."
+        raise ValueError(msg)
     try:
-        adata = _embed(options, device)
-        if distributed.get_rank() == 0:
+        adata = anndata.read_h5ad(options.tissue, backed="r")
+        names = ("library_key", "neighbors_key", "preset", "max_epochs", "random_state", "device", "checkpoint")
+        arguments = {name: getattr(options, name) for name in names}
+        if options.key_added is not None:
+            arguments["key_added"] = options.key_added
+        tool = tl.spacross if options.method == keys.SPACROSS else tl.spotscape
+        tool(adata, **arguments)
+        if not in_group() or distributed.get_rank() == 0:
             _write(adata, options.out)
-        distributed.barrier()
+        if in_group():
+            distributed.barrier()
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
     return 0
 
 
-def _embed(options: argparse.Namespace, device: str) -> AnnData:
-    import anndata
-
-    from spotscape.tl._embedding import fit_and_write, read_input
-
-    adata = anndata.read_h5ad(options.tissue, backed="r")
-    slices = slice_labels(adata, options.library_key)
-    several = slices is not None and len(slices.categories) > 1
-    model, named = _model(options, n_spots=adata.n_obs, several_slices=several)
-    tissue = read_input(
-        adata,
-        neighbors_key=options.neighbors_key,
-        library_key=options.library_key,
-        layer=None,
-        use_rep=None,
-        mask_var=HIGHLY_VARIABLE,
-        across_slices=options.method == keys.SPACROSS,
-    )
-    fit_and_write(
-        model,
-        adata,
-        tissue,
-        None if slices is None else slices.codes,
-        preset=named,
-        key_added=options.key_added or f"X_{options.method}",
-        decoded_layer=None,
-        copy=False,
-        device=device,
-        checkpoint=options.checkpoint,
-    )
-    return adata
-
-
-def _model(
-    options: argparse.Namespace, *, n_spots: int, several_slices: bool
-) -> tuple[SharedSpotscape | SharedSpaCross, str | None]:
-    """The model that the options ask for, and the name of its preset."""
-    from spotscape.models import SpaCrossConfig, SpotscapeConfig
-    from spotscape.models._shared import SharedSpaCross, SharedSpotscape
-    from spotscape.tl._embedding import choose_config
-
-    choice: dict[str, Any] = {"n_spots": n_spots, "several_slices": several_slices, "use_rep": None}
-    choice["max_epochs"] = options.max_epochs
-    if options.method == keys.SPACROSS:
-        for_spacross, named = choose_config(SpaCrossConfig, None, options.preset, **choice)
-        return SharedSpaCross(for_spacross, random_state=options.random_state), named
-    config, named = choose_config(SpotscapeConfig, None, options.preset, **choice)
-    return SharedSpotscape(config, random_state=options.random_state), named
+def _end_with_parent() -> None:
+    """Let the system end this process when the one that started it is gone, as a killed torchrun is."""
+    if sys.platform == "linux":
+        request_signal, terminate = 1, 15
+        ctypes.CDLL(None).prctl(request_signal, terminate)
 
 
 def _end(status: int) -> NoReturn:
@@ -146,16 +112,7 @@ def _write(adata: AnnData, out: Path) -> None:
     logger.info("Written to %s.", out)
 
 
-def _device(wanted: str) -> str:
-    """The device of this process: its own GPU where there are any."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    torch.cuda.set_device(device)
-    return device
-
-
-def _explain(error: RuntimeError, checkpoint: Path | None) -> str:
+def _explain(error: Exception, checkpoint: Path | None) -> str:
     if not _is_lost(error):
         return str(error)
     found = "another process of the group has ended or cannot be reached"
@@ -164,7 +121,7 @@ def _explain(error: RuntimeError, checkpoint: Path | None) -> str:
     return f"{found}. Nothing was written; start the same command again to go on from {checkpoint}."
 
 
-def _is_lost(error: RuntimeError) -> bool:
+def _is_lost(error: Exception) -> bool:
     signs = ("connection", "gloo", "nccl", "peer", "timed out", "socket", "store")
     return isinstance(error, distributed.DistError) or any(sign in str(error).lower() for sign in signs)
 
