@@ -235,6 +235,13 @@ def gallery(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """See which changes of a module its tests miss; after ``--`` the module below src/ and its test files."""
+    session.install("--editable", ".[leiden]", *_groups("test"))
+    session.run("python", "benchmarks/mutation.py", *session.posargs, env=THREADS | QUIET)
+
+
+@nox.session(default=False)
 def gpu(session: nox.Session) -> None:
     """Run the tests that need a CUDA device."""
     session.install("--editable", ".[leiden]", *_groups("test"))
