@@ -424,7 +424,7 @@ class GraphEncoder(ABC, Generic[C]):
 
     def _identity(self, digest: str) -> str:
         """What a checkpoint belongs to: all that the numbers depend on, the epochs only if they shape the schedule."""
-        told = asdict(self.config)  # type: ignore[call-overload]
+        told = asdict(self.config)
         if self.config.schedule == "constant":
             del told["max_epochs"]
         n_processes = distributed.get_world_size() if in_group() else 1

@@ -51,7 +51,7 @@ def reconstruction_errors(features: Features, hidden: Tensor, weight: Tensor, bi
     """
     if features.structure is None and features.shape[1] <= max(2 * hidden.shape[-1], 64):
         residual = product(hidden, weight[None], bias[None]).to(features.values.dtype) - features.values
-        errors = torch.linalg.vector_norm(residual, dim=(2, 3)).square().mean(0)
+        errors: Tensor = torch.linalg.vector_norm(residual, dim=(2, 3)).square().mean(0)
         return errors * (features.unit**2 / features.n_genes)
     # Differences of sums over all spots: lower precision would leave little of them.
     with torch.autocast(weight.device.type, enabled=False):
