@@ -13,12 +13,12 @@ from torch.nn.functional import elu
 
 from spotscape._core.arguments import public
 from spotscape._core.rows import RowSource
-from spotscape.models._base import GraphEncoder, Network, Objective, Tissue, in_rows
+from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.models._reduction import to_units
 from spotscape.nn.adam import Schedule  # noqa: TC001
 from spotscape.nn.batches import Batch, Reduce
-from spotscape.nn.blocks import WeightSource, drop_out, ema_update, product
+from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product
 from spotscape.nn.clustering import consensus_clusterings
 from spotscape.nn.graph import propagate
 from spotscape.nn.hybrid import HybridMemory, hybrid_neighborhoods, within_batch

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from spotscape._core.arguments import public
-from spotscape.models._base import GraphEncoder, Network, Objective, Tissue, in_rows
+from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.nn.batches import Batch, Reduce
-from spotscape.nn.blocks import WeightSource, product
+from spotscape.nn.blocks import WeightSource, in_rows, product
 from spotscape.nn.features import apply_mask
 from spotscape.nn.graph import propagate
 from spotscape.nn.losses import (

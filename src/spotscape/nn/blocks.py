@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+# Rows that wide layers see at a time where no gradient is needed.
+_ROWS_AT_A_TIME = 65_536
 
 
 class WeightSource:
@@ -63,6 +66,13 @@ def product(rows: Tensor, weight: Tensor, shift: Tensor | None = None) -> Tensor
         return torch.bmm(left, right).view(shape)
     level = shift.expand(*sizes, *shift.shape[2:]).flatten(0, 1)
     return torch.baddbmm(level, left, right).view(shape)
+
+
+def in_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """A function of rows ``(V, B, n, d)`` of each by itself; a part at a time where no gradient needs all of them."""
+    if torch.is_grad_enabled() or rows.shape[2] <= _ROWS_AT_A_TIME:
+        return function(rows)
+    return torch.cat([function(part) for part in rows.split(_ROWS_AT_A_TIME, dim=2)], dim=2)
 
 
 def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:

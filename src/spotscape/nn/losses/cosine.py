@@ -65,9 +65,24 @@ def cosine(first: Tensor, second: Tensor) -> Tensor:
 
 
 def l2_normalize(rows: Tensor) -> Tensor:
-    """Rows ``(..., d)`` of any length, scaled to length one, in float32 at least.
+    """Rows of any length, scaled to length one, in float32 at least.
 
-    A zero row has no direction: it stays zero, at right angles to everything, and its gradient stays moderate.
+    Parameters
+    ----------
+    rows
+        Shape ``(..., d)``.
+
+    Returns
+    -------
+    The same shape. A zero row has no direction: it stays zero, at right angles to everything, and its gradient stays
+    moderate.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotscape.nn import l2_normalize
+    >>> l2_normalize(torch.tensor([[0.0, 5.0]])).tolist()
+    [[0.0, 1.0]]
     """
     rows = at_least_float32(rows)
     # A direction does not depend on this factor, so it needs no gradient; the squares of the norm cannot overflow then.
