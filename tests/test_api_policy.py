@@ -27,7 +27,20 @@ SECTIONS |= {
 # They compute something from an AnnData and hand it back; there is nothing to copy.
 ONLY_RETURN = {"pp.apply_registration"}
 # The second thing that they need is no option.
-POSITIONAL = {"tl.embed": ["model"], "pl.domains": ["color"], "pl.match_colors": ["key"], "pl.matching": ["query"]}
+POSITIONAL = {
+    "tl.embed": ["model"],
+    "pl.composition": ["key"],
+    "pl.confidence": ["key"],
+    "pl.crosstab": ["key"],
+    "pl.disagreement": ["labelings"],
+    "pl.domains": ["color"],
+    "pl.embedding": ["color"],
+    "pl.explore": ["color"],
+    "pl.match_colors": ["key"],
+    "pl.matching": ["query"],
+    "pl.similarity": ["anchors"],
+    "pl.stack_3d": ["color"],
+}
 # Options that plots share arrive as typed keywords.
 NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"

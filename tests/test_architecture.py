@@ -24,9 +24,8 @@ MAY_IMPORT = {
     "get": {"_core"},
     "pp": {"_core", "nn", "models"},
     "tl": {"_core", "nn", "models", "metrics", "pp"},
-    "pl": {"_core", "nn", "models", "metrics"},
-    "distributed": {"_core", "nn", "models", "tl"},
-    "cli": {"_core", "datasets", "get", "models", "pl", "pp", "tl"},
+    "pl": {"_core", "nn", "models", "metrics", "get"},
+    "cli": {"_core", "datasets", "get", "models", "nn", "pl", "pp", "tl"},
 }
 WITHOUT_ANNDATA = {"nn", "models", "metrics"}
 ANNDATA_SIDE = {"anndata", "scanpy", "squidpy", "spatialdata"}

@@ -72,7 +72,7 @@ class TestSettings:
 
 def test_to_uns() -> None:
     given = {1: (1, 2.5), "path": PurePosixPath("a/b"), "type": np.dtype("f4"), "number": np.float32(2), "no": None}
-    assert to_uns(given) == {"1": [1, 2.5], "path": "a/b", "type": "float32", "number": 2.0, "no": None}
+    assert to_uns(given) == {"1": [1, 2.5], "path": "a/b", "type": "float32", "number": 2.0}
     assert to_uns(torch.device("cpu")) == "cpu"
 
 

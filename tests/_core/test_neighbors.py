@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from spotscape._core.neighbors import nearest_in, nearest_others
+from spotscape._core.neighbors import nearest_others
 
 
 @pytest.mark.parametrize("n_dims", [2, 15, 16, 64])
@@ -27,14 +27,3 @@ def test_a_point_is_no_neighbour_of_itself_even_where_others_share_its_place(n_d
     np.testing.assert_array_equal(indices // 4, np.repeat(np.arange(20), 4)[:, None] * np.ones((1, 3)))
     assert not (indices == np.arange(80)[:, None]).any()
     np.testing.assert_allclose(distances, 0, atol=1e-6)
-
-
-def test_nearest_in_equals_brute_force() -> None:
-    rng = np.random.default_rng(0)
-    queries, points = rng.random((40, 3)), rng.random((60, 3))
-    lengths = cdist(queries, points)
-    for workers in (1, 2):
-        distances, indices = nearest_in(queries, points, 5, workers=workers)
-        np.testing.assert_array_equal(indices, np.argsort(lengths, axis=1)[:, :5])
-        np.testing.assert_allclose(distances, np.sort(lengths, axis=1)[:, :5])
-    assert nearest_in(queries, points, 1)[1].shape == (40, 1)

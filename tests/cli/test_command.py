@@ -143,6 +143,17 @@ def sp_version(package: str) -> str:
     return version(package)
 
 
+def test_markers_of_many_spots_are_not_ranked() -> None:
+    from spotscape.cli._inspect import Description
+    from spotscape.cli._plan import plan
+    from spotscape.cli._read import Tissue
+
+    options = read_options(["info", "a.h5ad"])
+    known = dict.fromkeys(Description.__annotations__) | {"n_spots": 400_000}
+    (markers,) = [step for step in plan(options, Tissue(None, "h5ad"), Description(**known)) if step.name == "markers"]
+    assert str(markers) == "sp.tl.markers(adata, groups='spotscape_domain', method='t-test')"
+
+
 def test_a_dry_run_writes_nothing(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(tissue), str(tmp_path / "out.h5ad"), "--dry-run", "--n-domains=4"]) == 0
     said = capsys.readouterr().out
@@ -226,6 +237,17 @@ def test_an_interrupt_leaves_the_old_result(
     assert main(["run", str(tissue), str(out), "--overwrite", *QUICK]) == 130
     assert out.read_bytes() == b"old"
     assert capsys.readouterr().err == "spotscape: interrupted; nothing was written.\n"
+
+
+def test_domains_without_markers_are_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=20, n_genes=40, n_domains=2, random_state=0)
+    adata.write_h5ad(tmp_path / "tiny.h5ad")
+    out, page = tmp_path / "out.h5ad", tmp_path / "page.html"
+    words = ["--method=smoothed-pca", "--n-domains=4", "--quiet", f"--report={page}"]
+    assert main(["run", str(tmp_path / "tiny.h5ad"), str(out), *words]) == 0
+    assert "WARNING No marker genes: no domain has 10 spots" in capsys.readouterr().err
+    assert ad.read_h5ad(out).obs["smoothed_pca_domain"].nunique() == 4
+    assert "No marker genes" in page.read_text(encoding="utf-8")
 
 
 def test_debug_shows_where(tmp_path: Path) -> None:

@@ -1,23 +1,14 @@
-"""Several processes compute what one computes, and a lost one ends the run with what to do."""
+"""Several processes compute the loss and the gradients that one computes."""
 
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
-import psutil
 import pytest
-from scipy.spatial.distance import pdist
-
-import spotscape as sp
-from spotscape.distributed import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,119 +210,3 @@ def test_there_is_something_to_compare(alone: dict[str, dict[str, np.ndarray]]) 
         for case in ("spotscape|2", "spacross|2"):
             own = gradients(alone[f"{precision}|{case}"])
             assert all(np.abs(value).max() > 1e-5 for name, value in own.items() if "bias" not in name)
-
-
-@pytest.fixture
-def tissue(tmp_path: Path) -> Path:
-    adata = sp.datasets.simulate_tissue(n_spots=200, n_genes=60, n_domains=3)
-    sp.pp.prepare(adata)
-    sp.pp.spatial_neighbors_knn(adata)
-    adata.write_h5ad(tmp_path / "tissue.h5ad")
-    return tmp_path / "tissue.h5ad"
-
-
-def start(tissue: Path, *options: str, size: int = 2) -> list[subprocess.Popen[bytes]]:
-    """Start the command in every process of a group, as torchrun does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
-    command = [sys.executable, "-m", "spotscape.distributed", str(tissue), "--device", "cpu", *options]
-    return [
-        subprocess.Popen(
-            command, env=os.environ | ONE_THREAD | SAID | group | {"RANK": str(rank)}, stdout=-1, stderr=-1
-        )
-        for rank in range(size)
-    ]
-
-
-def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    message = process.communicate(timeout=120)[1].decode()
-    return process.returncode, message
-
-
-def stop(group: list[subprocess.Popen[bytes]]) -> None:
-    for process in group:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.timeout(420)
-@pytest.mark.parametrize("method", ["spotscape", "spacross"])
-def test_a_killed_process_ends_the_run_with_what_to_do(method: str, tissue: Path, tmp_path: Path) -> None:
-    """That what is resumed ends with the same numbers is shown with the trainer, which is the same."""
-    checkpoint = tmp_path / "training.pt"
-    options = ("--out", str(tmp_path / "out.h5ad"), "--checkpoint", str(checkpoint), "--max-epochs", "3000")
-    first, second = group = start(tissue, "--method", method, *options)
-    try:
-        deadline = time.monotonic() + 180
-        while not checkpoint.exists() and time.monotonic() < deadline and second.poll() is None:
-            time.sleep(0.05)
-        second.send_signal(signal.SIGKILL)
-        second.communicate()
-        status, message = end(first)
-    finally:
-        stop(group)
-    assert checkpoint.exists(), message
-    assert status == 1
-    assert "another process of the group has ended or cannot be reached" in message
-    assert f"start the same command again to go on from {checkpoint}" in message
-    assert not (tmp_path / "out.h5ad").exists()
-
-
-@pytest.mark.parametrize("method", ["spotscape", "spacross"])
-def test_a_resumed_run_finds_what_one_process_finds(method: str, tissue: Path, tmp_path: Path) -> None:
-    """Processes draw by themselves what to leave out, so embeddings agree in what they say, not in their digits."""
-    options = ("--method", method, "--preset", "default", "--checkpoint", str(tmp_path / "training.pt"))
-    adata = ad.read_h5ad(tissue)
-    getattr(sp.tl, method)(adata, max_epochs=60)
-    run(tissue, *options, "--out", str(tmp_path / "out.h5ad"), "--max-epochs", "60")
-    message = run(tissue, *options, "--out", str(tmp_path / "again.h5ad"), "--max-epochs", "60")
-    assert "Resuming" in message
-    found, again = (ad.read_h5ad(tmp_path / name) for name in ("out.h5ad", "again.h5ad"))
-    np.testing.assert_array_equal(found.obsm[f"X_{method}"], again.obsm[f"X_{method}"])
-    distances = [pdist(one.obsm[f"X_{method}"]) for one in (found, adata)]
-    assert np.corrcoef(*distances)[0, 1] > 0.9
-    losses = [one.uns[method]["history"]["loss"][-1] for one in (found, adata)]
-    assert losses[0] == pytest.approx(losses[1], rel=0.15)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asked of the kernel of Linux")
-def test_workers_end_with_the_launcher(tissue: Path, tmp_path: Path) -> None:
-    """A launcher that is killed cannot end its workers; the system does."""
-    options = ("--out", str(tmp_path / "out.h5ad"), "--checkpoint", str(tmp_path / "a.pt"), "--max-epochs", "100000")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "spotscape.distributed"]
-    launcher = subprocess.Popen(
-        [*command, str(tissue), "--device", "cpu", *options], env=os.environ | ONE_THREAD | SAID, stderr=-3, stdout=-3
-    )
-    try:
-        deadline = time.monotonic() + 180
-        while not (tmp_path / "a.pt").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        workers = psutil.Process(launcher.pid).children(recursive=True)
-    finally:
-        launcher.kill()
-        launcher.communicate()
-    assert len(workers) >= 2
-    _, alive = psutil.wait_procs(workers, timeout=30)
-    for process in alive:
-        process.kill()
-    assert not alive
-
-
-def run(tissue: Path, *options: str) -> str:
-    """Run the command in two processes to its end, and return what the first says."""
-    ends = [end(process) for process in start(tissue, *options)]
-    assert [status for status, _ in ends] == [0, 0], ends
-    return ends[0][1]
-
-
-def test_without_a_group_it_says_how_to_start(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    assert main([str(tmp_path / "a.h5ad"), "--out", str(tmp_path / "b.h5ad")]) == 1
-    assert "start it with torchrun" in caplog.text
-
-
-def test_presets_are_those_of_the_method(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "a.h5ad"), "--out", str(tmp_path / "b.h5ad"), "--preset", "released"])
-    assert "--method spotscape has the presets default, paper" in capsys.readouterr().err

@@ -1,185 +1,291 @@
-"""Integration of slices: known offsets taken off, private regions left apart, no slice preferred."""
+"""Integration of slices: batch effects go, and nothing else does."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from spotscape.nn import integrate
-from spotscape.nn.integration import _around_slices, _average, _mutual_pairs, _share_of_partners, _solve
+from spotscape.nn import integrate, nearest, place, vote
+from spotscape.nn.integration import _fit, _Mixture, _shifts, _single, _split, _step
+
+# Kinds of spots in two slices and their proportions: alike, unlike, one lacking, and one private to each.
+COMPOSITIONS = {
+    "alike": ([1, 1, 1, 0], [1, 1, 1, 0]),
+    "unlike": ([6, 3, 1, 0], [1, 3, 6, 0]),
+    "lacking": ([1, 1, 1, 1], [1, 1, 1, 0]),
+    "private": ([1, 1, 1, 0], [0, 1, 1, 1]),
+}
+SD = 0.5
 
 
-def places(n: int, seed: int, kinds: tuple[int, ...] = (0, 1, 2)) -> tuple[np.ndarray, np.ndarray]:
-    """Points around the corners of a simplex in 6 dimensions, and their corners."""
+def tissue(n: int, composition: str = "alike", seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two slices of ``n`` spots in six dimensions: domains at the corners of a simplex, 8 of their SD to a side."""
     rng = np.random.default_rng(seed)
-    kind = rng.choice(kinds, n)
-    return 4 * np.eye(6)[kind] + 0.3 * rng.standard_normal((n, 6)), kind
+    kinds = np.concatenate([rng.choice(4, n, p=np.divide(p, np.sum(p))) for p in COMPOSITIONS[composition]])
+    spots = 4 / np.sqrt(2) * np.eye(6)[kinds] + SD * rng.standard_normal((2 * n, 6))
+    return spots, np.repeat([0, 1], n), kinds
 
 
-def two_slices(*, offset: float = 1.0, seed: int = 0, private: bool = False) -> tuple[np.ndarray, ...]:
-    first, kind_first = places(300, seed)
-    second, kind_second = places(240, seed + 1, (0, 1, 2, 3) if private else (0, 1, 2))
-    shift = offset * np.random.default_rng(seed + 2).standard_normal(6)
-    embedding = np.vstack([first, second + shift]).astype(np.float32)
-    return embedding, np.repeat([0, 1], [300, 240]), np.concatenate([kind_first, kind_second])
+def shift(seed: int, size: float = 2.0) -> np.ndarray:
+    vector = np.random.default_rng(seed).standard_normal(6)
+    return size * SD * vector / np.linalg.norm(vector)
 
 
-def gap(embedding: np.ndarray, slices: np.ndarray, kind: np.ndarray, shared: tuple[int, ...] = (0, 1, 2)) -> float:
-    """Mean distance between the centres of a kind in the two slices."""
-    centres = [[embedding[(slices == name) & (kind == k)].mean(0) for k in shared] for name in (0, 1)]
-    return float(np.linalg.norm(np.subtract(*centres), axis=1).mean())
+def spread(spots: np.ndarray, kinds: np.ndarray) -> float:
+    """Standard deviation within domains, slices together."""
+    return float(np.sqrt(np.mean([spots[kinds == kind].var(axis=0).mean() for kind in np.unique(kinds)])))
 
 
-@pytest.mark.parametrize("average", [True, False])
-def test_takes_off_an_offset(average: bool) -> None:
-    embedding, slices, kind = two_slices()
-    found = integrate(embedding, slices, average=average)
-    assert found.dtype == np.float32
-    assert found.shape == embedding.shape
-    assert gap(found, slices, kind) < 0.25 * gap(embedding, slices, kind)
-    # What the ridge holds back in one round is there for the next.
-    again = integrate(embedding, slices, average=average, n_rounds=6)
-    assert gap(again, slices, kind) < 0.5 * gap(found, slices, kind)
+def moved_apart(before: np.ndarray, after: np.ndarray, slices: np.ndarray) -> np.ndarray:
+    """By how much the second slice was moved relative to the first."""
+    return (before - after)[slices == 1].mean(axis=0) - (before - after)[slices == 0].mean(axis=0)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_an_offset_that_hides_partners(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Larger than the tissue, it leaves few partners around the common mean; around each slice's own there are many."""
-    embedding, slices, kind = two_slices(offset=3, seed=seed)
-    values, rows = torch.from_numpy(embedding), [torch.from_numpy(np.flatnonzero(slices == name)) for name in (0, 1)]
-    common = torch.nn.functional.normalize(values - values.mean(0), dim=1)
-    shares = [
-        _share_of_partners(_mutual_pairs(directions, rows, 10), rows)
-        for directions in (common, _around_slices(values, rows))
-    ]
-    assert shares[0] < 0.2
-    assert shares[1] > 0.9
-    left = gap(integrate(embedding, slices), slices, kind)
-    monkeypatch.setattr("spotscape.nn.integration._MANY_MORE", np.inf)
-    around_the_common_mean = gap(integrate(embedding, slices), slices, kind)
-    assert left < 0.03 * gap(embedding, slices, kind)
-    assert left < around_the_common_mean / 2
+@pytest.mark.parametrize("copies", [2, 3])
+@pytest.mark.parametrize("n", [40, 1000])
+def test_identical_copies_stay(n: int, copies: int) -> None:
+    once = tissue(n)[0]
+    spots = np.concatenate([once] * copies)
+    found = integrate(spots, np.repeat(np.arange(copies), len(once)))
+    assert np.abs(found - spots).max() <= 1e-6 * SD
 
 
-def test_share_of_partners_by_hand() -> None:
-    """Two of three spots here and one of two there: half of the smaller slice; no pair at all between the others."""
-    rows = [torch.arange(3), torch.arange(3, 5), torch.arange(5, 9)]
-    none = torch.empty(0, dtype=torch.int64)
-    pairs = {(0, 1): (torch.tensor([0, 1, 1]), torch.tensor([3, 3, 3])), (0, 2): (none, none), (1, 2): (none, none)}
-    assert _share_of_partners(pairs, rows) == pytest.approx(0.5 / 3)
+@pytest.mark.parametrize("n", [1_000, 10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_slices_alike_keep_their_spread(n: int) -> None:
+    spots, slices, kinds = tissue(n)
+    found = integrate(spots, slices)
+    assert 0.97 <= spread(found, kinds) / spread(spots, kinds) <= 1.0
+    # What is taken off is what means of so many spots differ by, by chance.
+    assert np.abs(found - spots).mean() < 3 * SD / np.sqrt(n / 8)
 
 
-def test_a_private_region_stays_apart() -> None:
-    embedding, slices, kind = two_slices(private=True)
-    found = integrate(embedding, slices)
-    private = found[kind == 3].mean(0)
-    nearest = min(np.linalg.norm(private - found[kind == k].mean(0)) for k in range(3))
-    # Corners of the simplex lie 4 √2 apart.
-    assert nearest > 0.7 * 4 * np.sqrt(2)
-    assert gap(found, slices, kind) < 0.3 * gap(embedding, slices, kind)
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_shift_is_taken_off(composition: str, seed: int) -> None:
+    spots, slices, kinds = tissue(2_000, composition, seed)
+    shifted = spots + slices[:, None] * shift(seed)
+    found = integrate(shifted, slices)
+    assert np.linalg.norm(moved_apart(shifted, found, slices) - shift(seed)) <= 0.2 * SD
+    assert spread(found, kinds) / spread(spots, kinds) == pytest.approx(1, abs=0.01)
 
 
-def test_slices_without_an_offset_stay_where_they_are() -> None:
-    embedding, slices, _ = two_slices(offset=0)
-    found = integrate(embedding, slices, average=False)
-    assert np.abs(found - embedding).max() < 0.35  # within the noise of 0.3 that a spot has
+def test_a_shift_far_beyond_the_tissue() -> None:
+    spots, slices, _ = tissue(2_000, "lacking")
+    far = shift(1, size=40)
+    found = integrate(spots + slices[:, None] * far, slices)
+    residual = moved_apart(spots + slices[:, None] * far, found, slices) - far
+    assert np.linalg.norm(residual) <= 0.2 * SD
 
 
-def test_one_slice_is_returned_as_it_is() -> None:
-    embedding, _, _ = two_slices()
-    found = integrate(embedding, np.zeros(len(embedding)))
-    assert found.tobytes() == embedding.tobytes()
-    assert not np.shares_memory(found, embedding)
+def test_regions_may_have_offsets_of_their_own() -> None:
+    spots, slices, kinds = tissue(4_000)
+    offsets = np.stack([shift(seed, size=1.0) for seed in range(4)])
+    moved = spots + slices[:, None] * offsets[kinds]
+    gaps = [
+        np.mean([
+            np.linalg.norm(found[(kinds == k) & (slices == 0)].mean(0) - found[(kinds == k) & (slices == 1)].mean(0))
+            for k in range(3)
+        ])
+        for found in (moved, integrate(moved, slices), integrate(moved, slices, ridge=np.inf))
+    ]  # fmt: skip
+    assert gaps[0] > 0.9 * SD
+    assert gaps[1] < gaps[0] / 3 < gaps[2]
 
 
-def test_the_field_solves_the_regression() -> None:
-    """The normal equations against a dense design matrix with one row for each pair."""
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(12, 3, generator=generator, dtype=torch.float64)
-    memberships = torch.rand(12, 2, generator=generator, dtype=torch.float64)
-    pairs = {
-        (0, 1): (torch.tensor([0, 1, 3]), torch.tensor([4, 4, 7])),
-        (0, 2): (torch.tensor([2]), torch.tensor([9])),
-        (1, 2): (torch.tensor([5, 6]), torch.tensor([8, 11])),
-    }
-    design, target = [], []
-    for (i, j), (first, second) in pairs.items():
-        for u, v in zip(first.tolist(), second.tolist(), strict=True):
-            row = torch.zeros(3, 2, dtype=torch.float64)
-            row[i] += memberships[u]
-            row[j] -= memberships[v]
-            design.append(row.flatten())
-            target.append(values[u] - values[v])
-    # A ridge is a least-squares problem with rows of the root of the penalty below.
-    below = np.sqrt(0.7) * torch.eye(6, dtype=torch.float64)
-    solution = torch.linalg.lstsq(
-        torch.cat([torch.stack(design), below]),
-        torch.cat([torch.stack(target), torch.zeros(6, 3, dtype=torch.float64)]),
-    ).solution
-    found = torch.cat(_solve(values, memberships, pairs, 0.7))
-    torch.testing.assert_close(found, solution, rtol=1e-9, atol=1e-12)
+def test_a_gradient_is_no_batch_effect() -> None:
+    """Position along a curve, of which the second slice lacks a quarter."""
+    rng = np.random.default_rng(0)
+    along = np.concatenate([rng.uniform(0, 6, 2_000), rng.uniform(1.5, 6, 2_000)])
+    spots = np.stack([along, np.sin(along), np.cos(along)], axis=1) + 0.3 * rng.standard_normal((4_000, 3))
+    slices = np.repeat([0, 1], 2_000)
+    for offset in (np.zeros(3), np.array([1.0, -1.0, 0.5])):
+        found = integrate(spots + slices[:, None] * offset, slices)
+        slope = np.polyfit(along, found[:, 0], 1)[0]
+        assert slope == pytest.approx(np.polyfit(along, spots[:, 0], 1)[0], abs=0.02)
+        residual = moved_apart(spots + slices[:, None] * offset, found, slices) - offset
+        assert np.linalg.norm(residual) < 0.2 * 0.3
 
 
-def test_average_by_hand() -> None:
-    """Spot 0 has partners 2 and 3 in slice one and 4 in slice two; spot 1 has none."""
-    values = torch.tensor([[0.0], [5.0], [1.0], [3.0], [7.0]], dtype=torch.float64)
-    pairs = {
-        (0, 1): (torch.tensor([0, 0]), torch.tensor([2, 3])),
-        (0, 2): (torch.tensor([0]), torch.tensor([4])),
-        (1, 2): (torch.tensor([], dtype=torch.long), torch.tensor([], dtype=torch.long)),
-    }
-    expected = [[(0 + 2 + 7) / 3], [5.0], [(1 + 0) / 2], [(3 + 0) / 2], [(7 + 0) / 2]]
-    assert _average(values, pairs).tolist() == expected
+def test_neither_order_nor_names_matter() -> None:
+    spots, slices, _ = tissue(700, "private")
+    expected = integrate(spots, slices)
+    order = np.random.default_rng(1).permutation(len(spots))
+    np.testing.assert_allclose(integrate(spots[order], slices[order]), expected[order], atol=1e-9)
+    np.testing.assert_allclose(integrate(spots, np.array(["z", "a"])[slices]), expected, atol=1e-9)
 
 
-def test_pairs_are_mutual() -> None:
-    embedding, slices, _ = two_slices(offset=0.2)
-    directions = torch.nn.functional.normalize(torch.from_numpy(embedding), dim=1)
-    rows = [torch.from_numpy(np.flatnonzero(slices == name)) for name in (0, 1)]
-    (found,) = _mutual_pairs(directions, rows, 4).values()
-    similarity = (directions[rows[0]] @ directions[rows[1]].T).numpy()
-    forth = np.argsort(-similarity, axis=1)[:, :4]
-    back = np.argsort(-similarity, axis=0)[:4].T
-    expected = {(u, v + 300) for u in range(300) for v in forth[u] if u in back[v]}
-    assert set(zip(found[0].tolist(), found[1].tolist(), strict=True)) == expected
+def test_where_the_embedding_lies_does_not_matter() -> None:
+    spots, slices, _ = tissue(500, "lacking")
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    expected = integrate(spots, slices)
+    np.testing.assert_allclose(integrate(7 * spots @ turn + 100, slices), 7 * expected @ turn + 100, atol=1e-8)
 
 
-@settings(max_examples=10)
-@given(seed=st.integers(0, 100))
-def test_neither_the_names_nor_the_order_of_slices_matter(seed: int) -> None:
-    embedding, slices, _ = two_slices(seed=seed)
-    expected = integrate(embedding, slices)
-    renamed = integrate(embedding, np.where(slices == 0, "z", "a"))
-    np.testing.assert_allclose(renamed, expected, atol=1e-4)
+def test_three_slices_of_which_none_is_the_reference() -> None:
+    spots, slices, _ = tissue(900)
+    thirds = slices + 2 * (np.arange(len(slices)) % 3 == 2) - slices * (np.arange(len(slices)) % 3 == 2)
+    offsets = np.stack([shift(0), -shift(0), shift(1)])
+    found = integrate(spots + offsets[thirds], thirds)
+    taken = [(spots + offsets[thirds] - found)[thirds == name].mean(axis=0) for name in range(3)]
+    np.testing.assert_allclose(np.mean(taken, axis=0), 0, atol=0.02 * SD)
+    np.testing.assert_allclose(taken - offsets, -np.tile(offsets.mean(axis=0), (3, 1)), atol=0.2 * SD)
 
 
-def test_the_same_seed_gives_the_same_bits_and_large_slices_are_sampled() -> None:
-    embedding, slices, kind = two_slices()
-    assert integrate(embedding, slices).tobytes() == integrate(embedding, slices).tobytes()
-    sampled = integrate(embedding, slices, max_anchors=100, average=False)
-    assert gap(sampled, slices, kind) < 0.2 * gap(embedding, slices, kind)
+def test_one_slice_and_spots_in_one_place_are_returned_as_they_are() -> None:
+    spots = tissue(50)[0].astype(np.float32)
+    found = integrate(spots, np.zeros(len(spots)))
+    assert found.tobytes() == spots.tobytes()
+    assert not np.shares_memory(found, spots)
+    np.testing.assert_array_equal(integrate(np.ones((4, 2)), np.array([0, 0, 1, 1])), 1)
 
 
 def test_a_handful_of_spots_is_no_error() -> None:
-    embedding, slices, _ = two_slices()
-    few = np.r_[0:3, 300:302]
-    assert np.isfinite(integrate(embedding[few], slices[few])).all()
+    spots, slices, _ = tissue(50)
+    few = np.r_[0:3, 50:52]
+    assert np.isfinite(integrate(spots[few], slices[few])).all()
 
 
 @pytest.mark.parametrize(("given", "returned"), [("float64", "float64"), ("float32", "float32"), ("int64", "float64")])
-def test_whole_numbers_are_not_cut_off(given: str, returned: str) -> None:
-    embedding, slices, _ = two_slices()
-    values = (10 * embedding).round().astype(given)
+def test_types(given: str, returned: str) -> None:
+    spots, slices, _ = tissue(100)
+    values = (10 * (spots + slices[:, None])).round().astype(given)
+    before = values.copy()
     found = integrate(values, slices)
     assert found.dtype == returned
     assert (found != found.round()).any()
+    np.testing.assert_array_equal(values, before)
 
 
-def test_the_given_embedding_is_not_written_to() -> None:
-    given = np.random.default_rng(0).normal(size=(120, 3))
-    before = given.copy()
-    integrate(given, np.repeat([0, 1], 60))
-    np.testing.assert_array_equal(given, before)
+@pytest.mark.parametrize(("arguments", "message"), [({"n_prototypes": 0}, "n_prototypes=0"), ({"ridge": 0}, "ridge=0")])
+def test_arguments_out_of_range(arguments: dict[str, int], message: str) -> None:
+    spots, slices, _ = tissue(20)
+    with pytest.raises(ValueError, match=message):
+        integrate(spots, slices, **arguments)
+    with pytest.raises(ValueError, match=message):
+        place(spots, spots, **arguments)
+
+
+def test_shifts_solve_the_weighted_regression() -> None:
+    """Against a dense design matrix with a row for each slice and prototype; the sum of the shifts is another row."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(3, 4, 2, generator=generator, dtype=torch.float64)
+    weights = torch.rand(3, 4, generator=generator, dtype=torch.float64) + 0.1
+    for held in ([False, False, False], [True, False, False]):
+        design, target = [], []
+        for s in range(3):
+            for k in range(4):
+                row = torch.zeros(7, dtype=torch.float64)
+                row[s] = row[3 + k] = weights[s, k].sqrt()
+                design.append(row)
+                target.append(weights[s, k].sqrt() * means[s, k])
+        constraint = torch.zeros(7, dtype=torch.float64)
+        constraint[: 1 if held[0] else 3] = 1e5
+        solution = torch.linalg.lstsq(
+            torch.stack([*design, constraint]), torch.stack([*target, torch.zeros(2, dtype=torch.float64)])
+        ).solution[:3]
+        torch.testing.assert_close(_shifts(means, weights, torch.tensor(held)), solution, rtol=1e-5, atol=1e-5)
+
+
+def test_likelihood_rises() -> None:
+    spots, slices, _ = tissue(400, "unlike")
+    parts = [torch.from_numpy(spots[slices == name]) for name in (0, 1)]
+    held = torch.tensor([False, False])
+    model = _split(_split(_single(parts, held, from_means=False), parts), parts)
+    seen = []
+    for _ in range(20):
+        model = _step(model, parts, held, 50.0)
+        seen.append(model.likelihood)
+    assert seen[-1] > seen[1]
+    assert all(later >= earlier - 1e-3 * abs(earlier) for earlier, later in pairwise(seen[1:]))
+
+
+def test_one_step_by_hand() -> None:
+    """One prototype: means 1 and 5 of two slices, counts 2 and 4, ridge 2, so that weights are 1 and 4 / 3."""
+    parts = [torch.tensor([[0.0], [2.0]], dtype=torch.float64), torch.tensor([[4.0], [6.0]] * 2, dtype=torch.float64)]
+    start = _single(parts, torch.tensor([False, False]), from_means=False)
+    assert start.centres.item() == 3
+    found = _step(start, parts, torch.tensor([False, False]), 2.0)
+    np.testing.assert_allclose(found.shifts[:, 0], [-2, 2], atol=1e-5)
+    np.testing.assert_allclose(found.centres[:, 0], [3], atol=1e-5)
+    np.testing.assert_allclose(found.local.flatten(), [0, 0], atol=1e-5)
+    np.testing.assert_allclose(found.variance.item(), 1, atol=1e-5)
+    resting = _step(start, parts, torch.tensor([False, False]), 2.0, free=False)
+    # The centre is (1 · 1 + 5 · 4/3) / (1 + 4/3) = 23/7; what is left is shrunk by 2 / 4 and 4 / 6.
+    np.testing.assert_allclose(resting.centres[:, 0], [23 / 7])
+    np.testing.assert_allclose(resting.local.flatten(), [(1 - 23 / 7) / 2, (5 - 23 / 7) * 2 / 3])
+
+
+def test_splitting_goes_along_the_principal_axis() -> None:
+    part = torch.tensor([[-3.0, 0], [3, 0], [0, 1], [0, -1]], dtype=torch.float64)
+    model = _split(_single([part], torch.tensor([False]), from_means=False), [part])
+    assert sorted(model.centres[:, 0].tolist()) == pytest.approx([-np.sqrt(18 / 4) / 2, np.sqrt(18 / 4) / 2])
+    assert model.centres[:, 1].tolist() == [0, 0]
+    np.testing.assert_allclose(model.logs.exp(), 0.5)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1, 1), (2, 2), (3, 2), (8, 8), (20, 16), (64, 16)])
+def test_number_of_prototypes(most: int, expected: int) -> None:
+    """1,000 spots of each of two slices leave room for 16."""
+    spots, slices, _ = tissue(1_000)
+    parts = [torch.from_numpy(spots[slices == name]) for name in (0, 1)]
+    assert len(_fit(parts, torch.tensor([False, False]), most, 100.0).centres) == expected
+
+
+def test_probabilities_are_those_of_gaussians() -> None:
+    from scipy.stats import multivariate_normal
+
+    model = _Mixture(
+        torch.tensor([[0.0, 0], [1, 2]], dtype=torch.float64),
+        torch.tensor([[0.5, 0.0]], dtype=torch.float64),
+        torch.tensor([[[0.0, 1], [0, 0]]], dtype=torch.float64),
+        torch.tensor([[0.3, 0.7]], dtype=torch.float64).log(),
+        torch.tensor(0.8, dtype=torch.float64),
+    )
+    spots = np.array([[0.2, 0.4], [1.0, 1.5]])
+    joint = np.stack([
+        share * multivariate_normal(mean, 0.8 * np.eye(2)).pdf(spots)
+        for share, mean in ((0.3, [0.5, 1]), (0.7, [1.5, 2]))
+    ], axis=1)  # fmt: skip
+    found, logs = model.probabilities(torch.from_numpy(spots), 0)
+    np.testing.assert_allclose(found, joint / joint.sum(axis=1, keepdims=True))
+    # But for the constant of a Gaussian in two dimensions.
+    np.testing.assert_allclose(logs, np.log(joint.sum(axis=1)) + np.log(2 * np.pi))
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_new_slices_come_to_the_reference(composition: str) -> None:
+    spots, slices, _ = tissue(1_500, composition)
+    reference, new = spots[slices == 0], spots[slices == 1]
+    placed = place(new + shift(3), reference)
+    assert placed.dtype == np.float32
+    assert np.linalg.norm((placed - new).mean(axis=0)) <= 0.2 * SD
+    stays = integrate(np.concatenate([reference, new + shift(3)]), slices, held=slices == 0)
+    np.testing.assert_array_equal(stays[slices == 0], reference)
+    np.testing.assert_allclose(stays[slices == 1], placed, atol=1e-5)
+
+
+def test_each_new_slice_is_placed_by_itself() -> None:
+    spots, known, _ = tissue(300)
+    first, second = tissue(200, seed=1)[0] + shift(0), tissue(150, seed=2)[0] - shift(1)
+    slices = np.array(["a"] * len(first) + ["b"] * len(second))
+    together = place(np.concatenate([first, second]), spots, slices=slices, reference_slices=known)
+    np.testing.assert_array_equal(together[:400], place(first, spots, reference_slices=known))
+
+
+def test_other_widths_are_refused() -> None:
+    with pytest.raises(ValueError, match="has 6 axes, the reference 3"):
+        place(tissue(20)[0], tissue(20)[0][:, :3])
+
+
+def test_nearest_and_their_vote() -> None:
+    found = nearest(np.array([[0.4], [9.0]]), np.array([[0.0], [1.0], [8.0]]), 2)
+    assert found.indices.tolist() == [[0, 1], [2, 1]]
+    votes = vote(found, torch.tensor([0, 1, 1]), 2)
+    assert votes.confidence.tolist() == [0.5, 1.0]
+    assert votes.labels[1] == 1
+    assert nearest(np.zeros((1, 1)), np.zeros((3, 1)), 10).indices.shape == (1, 3)
+    with pytest.raises(ValueError, match="n_neighbors=0"):
+        nearest(np.zeros((1, 1)), np.zeros((3, 1)), 0)

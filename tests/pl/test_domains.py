@@ -344,7 +344,7 @@ def test_few_spots_and_coincident_spots() -> None:
 
 
 def test_default_colours_are_distinct_however_many() -> None:
-    from spotscape.pl._palette import default_colors
+    from spotscape._core.colors import default_colors
 
     assert len(set(default_colors(60))) == 60
     assert default_colors(3) == default_colors(60)[:3]
@@ -497,14 +497,20 @@ class TestColours:
         assert adata.uns["refined_colors"] == adata.uns["domain_colors"]
 
     def test_names_are_written_on_the_tissue_beyond_12(self) -> None:
-        adata = tissue()
+        adata = tissue(np.array([[x + 0.5 * (y % 2), y * np.sqrt(3) / 2] for y in range(26) for x in range(26)]))
         stripes = [f"d{index:02}" for index in range(13)]
-        adata.obs["many"] = np.array(stripes)[np.arange(144) * 13 // 144]
+        adata.obs["many"] = np.repeat(stripes, 52)
         adata.obs["few"] = adata.obs["many"].replace("d12", "d11")
         many, few = drawn(adata, ["many", "few"]).axes
         assert sorted(text.get_text() for text in many.texts) == stripes
         assert not few.texts
         assert not drawn(adata, "many", legend_loc=None).axes[0].texts
+        adata.obs["long"] = "domain " + adata.obs["many"]
+        (ax,) = drawn(adata, "long").axes
+        assert sorted(int(text.get_text()) for text in ax.texts) == list(range(1, 14))
+        assert ax.get_legend().get_texts()[2].get_text() == "3 domain d02"
+        adata.obs["scattered"] = np.random.default_rng(0).permutation(adata.obs["many"].to_numpy())
+        assert not drawn(adata, "scattered").axes[0].texts
         (on,) = drawn(adata, "few", legend_loc="on data").axes
         assert len(on.texts) == 12
         assert on.get_legend() is None
@@ -537,7 +543,7 @@ def delta_e(colors: list[str]) -> np.ndarray:
 
 
 def test_any_two_of_the_first_12_colours_can_be_told_apart() -> None:
-    from spotscape.pl._palette import UNLABELLED, default_colors
+    from spotscape._core.colors import UNLABELLED, default_colors
 
     assert delta_e([*default_colors(12), UNLABELLED]).min() >= 10
     # The check sees a pair that is not: red and green of matplotlib's own cycle.

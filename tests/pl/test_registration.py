@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from scipy.spatial import cKDTree
 
 import spotscape as sp
 
@@ -21,7 +22,7 @@ def registered() -> AnnData:
 
 
 def test_before_and_after_with_every_spot(registered: AnnData) -> None:
-    figure = sp.pl.registration(registered, library_key="slice", return_fig=True)
+    figure = sp.pl.registration(registered, style="spots", return_fig=True)
     assert isinstance(figure, Figure)
     assert [ax.get_title() for ax in figure.axes] == ["before", "after"]
     for ax, key in zip(figure.axes, ("spatial", "spatial_aligned"), strict=True):
@@ -33,7 +34,9 @@ def test_before_and_after_with_every_spot(registered: AnnData) -> None:
 
 def test_colours_belong_to_slices(registered: AnnData) -> None:
     palette = {"slice_1": "#112233", "slice_2": "#445566"}
-    figure = sp.pl.registration(registered, library_key="slice", palette=palette, alpha=0.5, return_fig=True)
+    figure = sp.pl.registration(
+        registered, library_key="slice", palette=palette, alpha=0.5, style="spots", return_fig=True
+    )
     tiles = figure.axes[1].collections[0]
     drawn = {tuple(xy): to_hex(c) for xy, c in zip(tiles.get_offsets().round(3), tiles.get_facecolors(), strict=True)}
     for name, color in palette.items():
@@ -66,7 +69,33 @@ def test_nothing_is_written(registered: AnnData) -> None:
 
 def test_many_spots_are_rasterised(registered: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spotscape.pl._sheet.RASTER_ABOVE", 100)
-    assert sp.pl.registration(registered, library_key="slice", return_fig=True).axes[0].collections[0].get_rasterized()
+    figure = sp.pl.registration(registered, style="spots", return_fig=True)
+    assert figure.axes[0].collections[0].get_rasterized()
+
+
+def test_outlines_meet_after_registration(registered: AnnData) -> None:
+    before, after = sp.pl.registration(registered, style="outline", show=False)
+    apart = []
+    for ax in (before, after):
+        outlines = [np.vstack([path.vertices for path in lines.get_paths()]) for lines in ax.collections]
+        assert len(outlines) == 2
+        assert not ax.images
+        apart.append(cKDTree(outlines[0]).query(outlines[1])[0].mean())
+    assert apart[1] < 0.7 * apart[0]
+    density = sp.pl.registration(registered, show=False)[1]
+    assert [len(density.images), len(density.collections)] == [2, 2]
+
+
+def test_a_checkerboard_shows_each_slice_in_its_fields(registered: AnnData) -> None:
+    *_, board = sp.pl.registration(registered, checkerboard="domain", show=False)
+    drawn = np.asarray(board.collections[0].get_offsets())
+    coords = registered.obsm["spatial_aligned"]
+    low = coords.min(axis=0)
+    field = np.ptp(coords, axis=0).max() / 6
+    where = cKDTree(coords).query(drawn)[1]
+    fields = np.floor((drawn - low) / field).astype(int).sum(axis=1) % 2
+    np.testing.assert_array_equal(registered.obs["slice"].cat.codes.to_numpy()[where], fields)
+    assert 0.35 < len(drawn) / len(coords) < 0.65
 
 
 @pytest.mark.parametrize(

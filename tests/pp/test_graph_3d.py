@@ -175,7 +175,7 @@ def test_what_is_written() -> None:
     record = adata.uns["spatial_3d_neighbors"]
     assert record.keys() == {"connectivities_key", "distances_key", "params"}
     assert (record["connectivities_key"], record["distances_key"]) == KEYS
-    expected = {"method": "separate", "n_neighbors": 4, "n_neighs_between": 1, "slice_gap": 0.1, "z_key": None}
+    expected = {"method": "separate", "n_neighbors": 4, "n_neighs_between": 1, "slice_gap": 0.1}
     assert expected.items() <= record["params"].items()
     assert {"library_key": "slice", "spatial_key": "spatial_aligned", "coord_type": "generic"}.items() <= record[
         "params"
@@ -376,12 +376,6 @@ class TestErrors:
             sp.pp.spatial_neighbors_3d(adata, library_key=None, slice_gap=1)  # type: ignore[arg-type]
 
     def test_numbers_of_neighbours(self, adata: ad.AnnData) -> None:
-        with pytest.raises(ValueError, match="slice 'c' has 30 spots, but n_neighs=30 needs at least 31"):
-            build(adata, slice_gap=0.1, n_neighs=30)
-        with pytest.raises(ValueError, match="slice 'c' has 30 spots, but n_neighs_between=31 needs at least 31"):
-            build(adata, slice_gap=0.1, n_neighs_between=31)
-        with pytest.raises(ValueError, match="adata has 125 spots, but n_neighs=125 needs at least 126"):
-            build(adata, slice_gap=0.1, n_neighs=125, method="euclidean")
         with pytest.raises(ValueError, match="n_neighs=0 must be at least 1"):
             build(adata, slice_gap=0.1, n_neighs=0)
         with pytest.raises(ValueError, match="n_neighs_between=0 must be at least 1"):
@@ -390,6 +384,15 @@ class TestErrors:
             build(adata, slice_gap=0.1, n_neighs_between=2, method="euclidean")
         with pytest.raises(ValueError, match="n_jobs=0 is neither"):
             build(adata, slice_gap=0.1, n_jobs=0)
+
+    def test_as_many_neighbours_as_there_are(self, adata: ad.AnnData) -> None:
+        few = adata[::9].copy()
+        sizes = few.obs["slice"].value_counts()[few.obs["slice"]].to_numpy()
+        graph = build(few, slice_gap=0.1, n_neighs=30, n_neighs_between=1, copy=True)
+        own = few.obs["slice"].to_numpy()[:, None] == few.obs["slice"].to_numpy()
+        assert np.array_equal((graph.connectivities.toarray() * own).sum(axis=1), sizes - 1)
+        whole = build(few, slice_gap=0.1, n_neighs=30, method="euclidean", copy=True)
+        assert set(np.diff(whole.connectivities.indptr)) == {few.n_obs - 1}
 
     def test_method(self, adata: ad.AnnData) -> None:
         with pytest.raises(ValueError, match="method='both' is not one of"):

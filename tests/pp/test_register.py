@@ -26,8 +26,8 @@ def lattice(half: int) -> np.ndarray:
 
 def comma(points: np.ndarray) -> np.ndarray:
     x, y = points.T
-    head, tail = np.hypot(x + 3, y - 2) < 8, (np.abs(x - 2) < 4) & (y < 0) & (y > -13)
-    return head | tail | ((np.abs(y - 6) < 2.5) & (x > 0) & (x < 12))
+    head, tail = np.hypot(x + 3, y - 2) < 8, np.hypot(x - 3, y + 7) < 5.5
+    return head | tail | (np.hypot(x - 7, y - 6) < 4.5)
 
 
 def slices_of(shape: Callable[[np.ndarray], np.ndarray], **names: float) -> ad.AnnData:
@@ -267,7 +267,7 @@ def constant_labels(adata: ad.AnnData) -> None:
         (on_a_line, {}, ValueError, "slice 'b' lie on one line"),
         (not_finite, {}, ValueError, "NaN or infinite coordinates"),
         (nothing, {"library_key": "sample"}, KeyError, "'sample' not found in adata.obs"),
-        (nothing, {"library_key": None}, ValueError, "library_key is None"),
+        (nothing, {"library_key": None}, TypeError, "library_key must be a text, not None"),
         (nothing, {"spatial_key": "pixels"}, KeyError, "'pixels' not found in adata.obsm"),
         (nothing, {"reference": "z"}, ValueError, r"reference='z' is not a slice; there are \['a', 'b', 'c'\]"),
         (nothing, {"library_order": ["a", "b"]}, ValueError, "must name every slice once"),
@@ -294,3 +294,51 @@ def test_refuses_and_leaves_the_anndata(
         sp.pp.register_slices(tissue, **{"library_key": "slice", **arguments})
     assert (set(tissue.obsm), set(tissue.uns)) == (set(before.obsm), set(before.uns))
     np.testing.assert_array_equal(tissue.obsm["spatial"], before.obsm["spatial"])
+
+
+class TestGuidanceAndBending:
+    @pytest.fixture
+    def embedded(self) -> ad.AnnData:
+        adata = sp.datasets.simulate_tissue(
+            n_slices=3, n_spots=500, n_genes=80, n_domains=4, difficulty=0.2, rotation=[0, 70, 200], random_state=1
+        )
+        with sp.settings.override(verbosity="error"):
+            sp.pp.prepare(adata, n_top_genes=None, library_key="slice")
+            sp.tl.smoothed_pca(adata, n_comps=8, library_key="slice")
+        return adata
+
+    def test_the_embedding_guides_unless_told_otherwise(self, embedded: ad.AnnData) -> None:
+        sp.pp.register_slices(embedded, library_key="slice")
+        entry = embedded.uns["spatial_aligned"]
+        assert entry["params"]["use_rep"] == "X_smoothed_pca"
+        assert (entry["feature_agreement"][1:] > 0.5).all()
+        assert not entry["ambiguous"].any()
+        del embedded.uns["smoothed_pca"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sp.pp.register_slices(embedded, library_key="slice")
+        assert "use_rep" not in embedded.uns["spatial_aligned"]["params"]
+
+    @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+    @pytest.mark.parametrize("policy", ["sequential", "star"])
+    def test_other_points_follow_a_bent_slice_and_come_back(
+        self, embedded: ad.AnnData, policy: Any, tmp_path: Path
+    ) -> None:
+        sp.pp.register_slices(embedded, library_key="slice", policy=policy, deform="smooth")
+        embedded.write_h5ad(tmp_path / "a.h5ad")
+        back = ad.read_h5ad(tmp_path / "a.h5ad")
+        bent = back.uns["spatial_aligned"]["feature_agreement_deformed"]
+        assert (bent[1:] > back.uns["spatial_aligned"]["feature_agreement"][1:]).all()
+        for name in ("slice_1", "slice_2", "slice_3"):
+            own = (back.obs["slice"] == name).to_numpy()
+            points = back.obsm["spatial"][own]
+            moved = sp.pp.apply_registration(back, points=points, library=name)
+            np.testing.assert_allclose(moved, back.obsm["spatial_aligned"][own], atol=1e-6)
+            again = sp.pp.apply_registration(back, points=moved, library=name, inverse=True)
+            np.testing.assert_allclose(again, points, atol=1e-3)
+        first = (back.obs["slice"] == "slice_1").to_numpy()
+        np.testing.assert_array_equal(back.obsm["spatial_aligned"][first], back.obsm["spatial"][first])
+
+    def test_bending_needs_features(self, tissue: ad.AnnData) -> None:
+        with pytest.raises(ValueError, match=r"deform='smooth' needs features: .*sp\.tl\.smoothed_pca"):
+            sp.pp.register_slices(tissue, library_key="slice", deform="smooth")

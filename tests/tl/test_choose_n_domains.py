@@ -37,18 +37,38 @@ def test_the_record(
         assert choose_n_domains(adata, method=method, **QUICK) is None
     entry = adata.uns["n_domains"]
     assert {*adata.uns} == {"n_domains"}
-    assert {*entry} == {"params", "version", "picked", "curve", "checksum"}
+    assert {*entry} == {"params", "version", "picked", "clear", "candidates", "curve", "checksum"}
     assert entry["picked"] == 4
+    assert entry["clear"] is True
+    assert entry["candidates"].tolist() == [4]
     frame = pd.DataFrame(entry["curve"])
-    assert [*frame] == ["k", "mean", "sd", "to_next", "bic", "score"]
+    assert [*frame] == ["k", "mean", "sd", "to_next", "bic", "score", "share"]
     assert frame["k"].tolist() == [2, 3, 4, 5, 6, 7]
-    assert frame.set_index("k")["mean"].round(2).loc[[3, 4, 5]].tolist() == pytest.approx([0.46, 1, 0.9], abs=0.1)
+    assert frame.set_index("k")["mean"].round(2).loc[[3, 4, 5]].tolist() == pytest.approx([0.5, 1, 0.88], abs=0.1)
     params = entry["params"]
     assert (params["method"], params["use_rep"], params["n_resamples"], params["random_state"]) == (
         *(method, "X_spotscape", 3, 0),
     )
     np.testing.assert_array_equal(adata.obsm["X_spotscape"], before.obsm["X_spotscape"])
     assert adata.obs.empty
+
+
+@pytest.mark.filterwarnings("ignore:the number chosen")
+def test_a_cloud_without_groups_has_no_clear_number(caplog: pytest.LogCaptureFixture) -> None:
+    cloud = ad.AnnData(np.zeros((200, 1), dtype=np.float32))
+    cloud.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(200, 6))
+    sp.tl.choose_n_domains(cloud, **QUICK)
+    entry = cloud.uns["n_domains"]
+    assert entry["clear"] is False
+    assert entry["picked"] in entry["candidates"]
+    assert "No clear number of domains: taking" in caplog.text
+    assert entry["curve"]["share"].sum() == pytest.approx(1)
+
+
+def test_every_seed_picks_the_number_of_groups(adata: ad.AnnData) -> None:
+    for seed in range(4):
+        sp.tl.choose_n_domains(adata, random_state=seed, **QUICK)
+        assert (adata.uns["n_domains"]["picked"], adata.uns["n_domains"]["clear"]) == (4, True)
 
 
 def test_copy_and_name(adata: ad.AnnData) -> None:
@@ -117,7 +137,7 @@ class TestDomainsWithoutANumber:
         sp.tl.domains(adata, n_domains=5)
         assert adata.obs["spotscape_domain"].nunique() == 5
         sp.tl.domains(adata, method="leiden", resolution=2)
-        assert adata.uns["spotscape_domain"]["params"]["n_domains"] is None
+        assert "n_domains" not in adata.uns["spotscape_domain"]["params"]
 
 
 def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:
@@ -127,11 +147,11 @@ def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:
 
 BAD = [
     ({"method": "leiden"}, ValueError, r"method='leiden' is not one of \['gmm', 'kmeans'\]"),
-    ({"k_range": (2, 3, 4)}, ValueError, r"k_range=\(2, 3, 4\) must be two numbers"),
+    ({"k_range": (2, 3, 4)}, ValueError, r"k_range must be 2 numbers, not \(2, 3, 4\)"),
     ({"k_range": (1, 4)}, ValueError, r"k_range\[0\]=1 must be at least 2"),
     ({"k_range": (4, 4)}, ValueError, r"k_range\[1\]=4 must be at least 5"),
     ({"k_range": (2, 4.5)}, TypeError, r"k_range\[1\] must be an integer"),
-    ({"k_range": (2, 33)}, ValueError, r"k_range=\(2, 33\) goes up to fewer than 5 spots per domain for the 160 spots"),
+    ({"k_range": (2, 33)}, ValueError, r"k_range=.2, 33. goes up to fewer than 5 spots per domain for the 160 spots"),
     ({"n_resamples": 1}, ValueError, "n_resamples=1 must be at least 2"),
     ({"use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm, .*sp.tl.spotscape\(adata\)"),
     ({"random_state": -1}, ValueError, "random_state=-1 is negative"),
@@ -158,3 +178,11 @@ def test_embeddings_of_both_encoders() -> None:
         sp.tl.choose_n_domains(adata)
     with pytest.raises(TypeError, match="adata must be an AnnData, not 3"):
         sp.tl.choose_n_domains(3)  # type: ignore[arg-type]
+
+
+def test_a_number_is_not_chosen_by_a_dozen_spots() -> None:
+    adata = ad.AnnData(np.zeros((14, 1), dtype="float32"))
+    adata.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(14, 3))
+    with pytest.raises(ValueError, match="14 spots are too few to choose the number of domains by; say how many"):
+        sp.tl.domains(adata)
+    sp.tl.domains(adata, n_domains=2)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS = ["X_a", "X_b", "X_c"]
-METHODS = ["both", "kmeans", "gmm"]
+METHODS = ["auto", "both", "kmeans", "gmm"]
 
 
 @pytest.fixture
@@ -47,6 +47,11 @@ def test_what_is_written(blobs: ad.AnnData, method: str) -> None:
     assert entry["params"] == {"n_domains": 3, "use_reps": KEYS, "method": method, "random_state": 0}
     assert entry["mean_confidence"] == pytest.approx(confidence.mean())
     clusterers = ["kmeans", "gmm"] if method == "both" else [method]
+    entropy = blobs.obs["consensus_domain_entropy"]
+    # Two of three for one domain, one for another, where at most three domains can be voted for.
+    expected = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)) / np.log(3)
+    assert entropy.iloc[0] == pytest.approx(expected, rel=1e-6)
+    assert (entropy.iloc[1:] == 0).all()
     assert entry["runs"] == [f"{key} {clusterer}" for key in KEYS for clusterer in clusterers]
     np.testing.assert_allclose(entry["run_agreement"], [1] * 2 * len(clusterers) + [149 / 150] * len(clusterers))
 
@@ -65,7 +70,8 @@ def test_nothing_else_is_touched_and_copy(blobs: ad.AnnData, global_state_untouc
         other = sp.tl.consensus_domains(blobs, n_domains=3, use_reps=KEYS, copy=True)
     pd.testing.assert_frame_equal(blobs.obs, before.obs)
     assert not blobs.uns
-    assert {*other.obs} == {"truth", "consensus_domain", "consensus_domain_confidence"}
+    added = {"consensus_domain", "consensus_domain_confidence", "consensus_domain_entropy"}
+    assert {*other.obs} == {"truth"} | added
     again = sp.tl.consensus_domains(blobs, n_domains=3, use_reps=KEYS, copy=True)
     pd.testing.assert_frame_equal(other.obs, again.obs)
 
@@ -121,11 +127,14 @@ class TestRestarts:
         assert "Using 'X_spacross', 'X_spacross_1' of `adata.obsm`." in caplog.text
         assert back.uns["consensus_domain"]["params"]["use_reps"] == ["X_spacross", "X_spacross_1"]
 
-    def test_of_both_encoders_must_be_named(self, blobs: ad.AnnData) -> None:
-        for name in ("spotscape", "spacross"):
-            blobs.uns[name] = {"restarts": {"use_reps": KEYS}}
-        with pytest.raises(ValueError, match="restarts of 'spotscape' and 'spacross'; name the embeddings: use_reps="):
-            sp.tl.consensus_domains(blobs, n_domains=3)
+    def test_of_all_methods_take_part(self, blobs: ad.AnnData) -> None:
+        for key, name in zip(KEYS, ("X_spotscape", "X_spacross", "X_smoothed_pca"), strict=True):
+            blobs.obsm[name] = blobs.obsm.pop(key)
+        blobs.obsm["X_spacross_1"] = blobs.obsm["X_spacross"]
+        blobs.uns["spacross"] = {"restarts": {"use_reps": ["X_spacross", "X_spacross_1"]}}
+        sp.tl.consensus_domains(blobs, n_domains=3)
+        runs = ["X_spotscape auto", "X_spacross auto", "X_spacross_1 auto", "X_smoothed_pca auto"]
+        assert blobs.uns["consensus_domain"]["runs"] == runs
 
     def test_each_has_its_own_checkpoint(self, adata: ad.AnnData, tmp_path: Path) -> None:
         config = sp.models.SpotscapeConfig(n_encoders=1, max_epochs=2)
@@ -142,8 +151,23 @@ class TestRestarts:
         assert "X_spotscape" not in adata.obsm
 
 
+def test_the_number_is_chosen_once_from_all_embeddings(blobs: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    picked = []
+    for factor in (1, 1000):
+        blobs.obsm["X_c"] = factor * blobs.obsm["X_b"][:, ::-1]
+        picked.append(sp.tl.consensus_domains(blobs, use_reps=KEYS, copy=True).uns["n_domains"]["picked"])
+    # The unit of an embedding is of no account.
+    assert picked[0] == picked[1]
+    sp.tl.consensus_domains(blobs, use_reps=KEYS)
+    assert blobs.uns["consensus_domain"]["params"]["n_domains"] == blobs.uns["n_domains"]["picked"] == picked[0]
+    assert blobs.uns["n_domains"]["params"]["use_rep"] == "X_a + X_b + X_c"
+    with caplog.at_level("INFO"):
+        sp.tl.consensus_domains(blobs, use_reps=KEYS)
+    assert f"Using n_domains={picked[0]} from" in caplog.text
+
+
 BAD = [
-    ({}, KeyError, r"no restarts of 'spotscape' or 'spacross'. Train several times, sp.tl.spotscape\(adata, n_"),
+    ({"use_reps": None}, KeyError, r"adata.obsm has no embedding; a consensus needs two. Run a second method"),
     ({"use_reps": "X_a"}, TypeError, r"use_reps='X_a' must be a list .* sp.tl.domains"),
     ({"use_reps": ["X_a"]}, ValueError, r"use_reps=\['X_a'\] must name two or more different embeddings"),
     ({"use_reps": ["X_a", "X_a"]}, ValueError, "must name two or more different embeddings"),
@@ -151,7 +175,11 @@ BAD = [
     ({"use_reps": KEYS, "n_domains": 1}, ValueError, "n_domains=1 must be at least 2"),
     ({"use_reps": KEYS, "n_domains": 151}, ValueError, "n_domains=151 is more than the 150 spots"),
     ({"use_reps": KEYS, "n_domains": 2.0}, TypeError, "n_domains must be an integer"),
-    ({"use_reps": KEYS, "method": "leiden"}, ValueError, r"method='leiden' is not one of \['both', 'gmm', 'kmeans'\]"),
+    (
+        {"use_reps": KEYS, "method": "leiden"},
+        ValueError,
+        r"method='leiden' is not one of \['auto', 'both', 'gmm', 'kmeans'\]",
+    ),
     ({"use_reps": ["X_a", "flat"]}, ValueError, "150 points have 1 distinct positions, too few for 3 clusters"),
     ({"use_reps": ["X_a", "broken"]}, ValueError, r"adata.obsm\['broken'\] has 1 NaN"),
 ]

@@ -53,7 +53,6 @@ def test_the_astray_spot_and_nothing_else(adata: ad.AnnData, caplog: pytest.LogC
     assert entry["params"] == {
         "key": "spotscape_domain",
         "neighbors_key": "spatial_neighbors",
-        "library_key": None,
         "n_passes": 1,
         "across_slices": False,
     }

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
+from spotscape._core.colors import following_colors
 from spotscape._core.logging import logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _ABSENT = object()
-_SLOTS = ("obs", "var", "obsm", "varm", "obsp", "layers", "uns")
+# Of a whole number in a file.
+_BITS = 63
+_BLOCK = 65_536
+_SLOTS = ("X", "obs", "var", "obsm", "varm", "obsp", "layers", "uns")
 
 
 def to_uns(value: Any) -> Any:
-    """Turn tuples, paths, dtypes, NumPy scalars and dataclass-like values into what h5ad and zarr can store."""
+    """Turn tuples, paths, dtypes, NumPy scalars and dataclass-like values into what h5ad and zarr can store.
+
+    Entries that are ``None`` are left out, because older versions of anndata cannot read a file with one.
+    """
     if isinstance(value, Mapping):
-        return {str(key): to_uns(item) for key, item in value.items()}
+        return {str(key): to_uns(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [to_uns(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        return str(value)
     if value is None or isinstance(value, (bool, int, float, str, np.ndarray, pd.DataFrame)):
         return value
-    if isinstance(value, (PurePath, np.dtype)):
-        return str(value)
     return str(value)
 
 
@@ -56,9 +63,11 @@ def write(
 ) -> None:
     """Write results, given as ``{"obsm": {"X_spotscape": array}, "uns": {...}}``, and say so in the log.
 
-    All or nothing: shapes are checked before the first assignment, and whatever interrupts the writing, such as Ctrl-C,
-    puts back what was there. ``outdated`` names slots and keys of an earlier call that are taken out, lest they be read
-    as belonging to the new result. ``log=False`` leaves the saying to a caller that sums up many keys in one line.
+    All or nothing: shapes and values are checked before the first assignment, and whatever interrupts the writing, such
+    as Ctrl-C, puts back what was there. ``{"X": {"": matrix}}`` stands for ``adata.X`` and belongs last: on a view, the
+    writes before it have made the view an AnnData of its own by then. ``outdated`` names slots and keys of an earlier
+    call that are taken out, lest they be read as belonging to the new result; colours of categories follow them.
+    ``log=False`` leaves the saying to a caller that sums up many keys in one line.
     """
     for slot, entries in results.items():
         if slot not in _SLOTS:
@@ -66,12 +75,17 @@ def write(
             raise AssertionError(msg)
         for key, value in entries.items():
             _check_length(adata, slot, key, value)
+            _check_finite(slot, key, value)
     new = [(slot, key, value) for slot, entries in results.items() for key, value in entries.items()]
+    columns = {key: value for key, value in results.get("obs", {}).items() if isinstance(value, pd.Categorical)}
+    colors = {f"{key}_colors": following_colors(adata, key, value) for key, value in columns.items()}
+    new += [("uns", key, value) for key, value in colors.items() if value]
+    outdated = [*outdated, *(("uns", key) for key, value in colors.items() if value == [])]
     gone = [(slot, key) for slot, key in outdated if key in getattr(adata, slot)]
     before = {place: _taken(adata, *place) for place in [*((slot, key) for slot, key, _ in new), *gone]}
     try:
         for slot, key, value in new:
-            getattr(adata, slot)[key] = to_uns(value) if slot == "uns" else value
+            _put(adata, slot, key, to_uns(value) if slot == "uns" else value)
         for slot, key in gone:
             del getattr(adata, slot)[key]
     except BaseException:
@@ -80,20 +94,26 @@ def write(
         raise
     for slot, key, _ in new if log else ():
         logger.info("Adding `adata.%s['%s']`.", slot, key)
-    for slot, key in gone:
+    for slot, key in gone if log else ():
         logger.info("Removing `adata.%s['%s']` of an earlier call.", slot, key)
 
 
 def _taken(adata: AnnData, slot: str, key: str) -> Any:
-    return getattr(adata, slot).get(key, _ABSENT)
+    return adata.X if slot == "X" else getattr(adata, slot).get(key, _ABSENT)
+
+
+def _put(adata: AnnData, slot: str, key: str, value: Any) -> None:
+    if slot == "X":
+        adata.X = value
+    else:
+        getattr(adata, slot)[key] = value
 
 
 def _put_back(adata: AnnData, slot: str, key: str, value: Any) -> None:
-    entries = getattr(adata, slot)
     if value is not _ABSENT:
-        entries[key] = value
-    elif key in entries:
-        del entries[key]
+        _put(adata, slot, key, value)
+    elif key in getattr(adata, slot):
+        del getattr(adata, slot)[key]
 
 
 def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:
@@ -104,3 +124,17 @@ def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:
     if found != expected:
         msg = f"result {slot}[{key!r}] has {found} rows for {expected}"
         raise AssertionError(msg)
+
+
+def _check_finite(slot: str, key: str, value: Any) -> None:
+    """Refuse infinite numbers in a result, and NaN where none has a meaning: in embeddings, coordinates and graphs."""
+    values = value.data if sparse.issparse(value) else value
+    if slot == "uns" or not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        return
+    is_wrong = np.isinf if slot in {"obs", "var", "layers"} else lambda block: ~np.isfinite(block)
+    if any(is_wrong(np.asarray(values[start : start + _BLOCK])).any() for start in range(0, len(values), _BLOCK)):
+        msg = (
+            f"the result for adata.{slot}[{key!r}] is not finite, so nothing was written: values or parameters are too "
+            "large or too small to compute with. Look for extreme values in the input."
+        )
+        raise ValueError(msg)

@@ -132,7 +132,8 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, str]:
 
 def check_of(name: str, hint: Hint) -> Check:
     """What reads the values of a parameter of this name and annotation."""
-    from spotscape._core.parameters import RULES, choice
+    from spotscape._core.kinds import choice
+    from spotscape._core.parameters import RULES
 
     if name not in RULES:
         msg = f"{name!r} is not declared in spotscape._core.parameters; say there what it may be."

@@ -68,12 +68,12 @@ def _numbers(values: Any, adata: AnnData, where: str) -> np.ndarray:
         table = values if pair is None or values.shape[1] <= 3 else values[list(pair)]
     else:
         array = values.toarray() if sparse.issparse(values) else values
-        array = array.astype(float).filled(np.nan) if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+        array = np.ma.filled(array.astype(float), np.nan) if np.ma.isMaskedArray(array) else np.asarray(array)
         if array.ndim != 2 or array.dtype.kind not in "fiubOUST":
             msg = f"{where} has shape {array.shape} and dtype {array.dtype}; expected numbers (n_obs, 2) or (n_obs, 3)."
             raise ValueError(msg)
         if array.dtype.kind in "fiub":
-            return array.astype(np.float64)
+            return np.asarray(array, dtype=np.float64).copy()
         table = pd.DataFrame(array)
     parsed = table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = (np.isnan(parsed) & ~table.isna().to_numpy()).any(axis=1)
@@ -84,7 +84,7 @@ def _numbers(values: Any, adata: AnnData, where: str) -> np.ndarray:
             f"{adata.obs_names[row]!r}: {[str(v) for v in table.iloc[row]]}. {_POSITIONS}."
         )
         raise ValueError(msg)
-    return parsed
+    return np.asarray(parsed)
 
 
 def _plane(values: np.ndarray, where: str) -> np.ndarray:

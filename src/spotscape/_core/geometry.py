@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from spotscape._core.coordinates import coordinates
 from spotscape._core.validation import slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
 
@@ -33,6 +34,7 @@ _CELL_PLATFORMS = {
     "MERSCOPE": {"fov", "volume", "center_x", "center_y"},
 }
 _CELLS_UM = (2.0, 100.0)
+_MICROMETRES = {"micrometer", "micrometre", "micron", "um", "µm"}
 
 
 @dataclass(frozen=True)
@@ -126,32 +128,28 @@ def expected_degree(coords: np.ndarray, radius: float) -> float:
     return float(np.mean(cKDTree(coords).query_ball_point(drawn, radius, return_length=True)) - 1)
 
 
-def join_coincident(
-    connectivities: sparse.csr_matrix, distances: sparse.csr_matrix, position: np.ndarray
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+def join_coincident(lengths: sparse.csr_matrix, position: np.ndarray) -> sparse.csr_matrix:
     """From a graph of positions to one of spots: spots at one place are neighbours of each other and share the rest.
 
-    ``position`` holds the row of every spot in the graph of positions.
+    ``position`` holds the row of every spot in the graph of positions; explicit zeros are between spots at one place.
     """
-    n_spots, n_positions = len(position), connectivities.shape[0]
-    ones = np.ones(n_spots, dtype=np.float32)
-    member = sparse.csr_matrix((ones, (np.arange(n_spots), position)), shape=(n_spots, n_positions))
-    itself = sparse.identity(n_positions, dtype=np.float32, format="csr")
-    joined = (member @ (connectivities + itself) @ member.T).tocsr()
-    joined.setdiag(0)
-    joined.eliminate_zeros()
-    joined.data[:] = 1
-    return joined, (member.astype(np.float64) @ distances @ member.T.astype(np.float64)).tocsr()
-
-
-def with_zero_distances(connectivities: sparse.csr_matrix, distances: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Give distances the edges of the connectivities, with explicit zeros between spots at the same place."""
-    if connectivities.nnz == distances.nnz:
-        return distances
-    rows, columns = connectivities.nonzero()
-    values = np.asarray(distances[rows, columns], dtype=np.float64).ravel()
-    full = sparse.coo_matrix((values, (rows, columns)), shape=distances.shape)
-    return full.tocsr()
+    order = np.argsort(position, kind="stable")
+    sizes = np.bincount(position, minlength=lengths.shape[0])
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    edges = lengths.tocoo()
+    here = np.arange(len(sizes))
+    starts, ends = np.concatenate([edges.row, here]), np.concatenate([edges.col, here])
+    values = np.concatenate([edges.data, np.zeros(len(here))])
+    # Every pair of positions becomes all pairs of the spots there.
+    times = sizes[starts] * sizes[ends]
+    pair = np.repeat(np.arange(len(starts)), times)
+    within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    rows = order[first[starts[pair]] + within // sizes[ends[pair]]]
+    columns = order[first[ends[pair]] + within % sizes[ends[pair]]]
+    others = rows != columns
+    joined = sparse.csr_matrix((values[pair][others], (rows[others], columns[others])), shape=(len(position),) * 2)
+    joined.sort_indices()
+    return joined
 
 
 def evenly_spread(coords: np.ndarray, n: int) -> np.ndarray:
@@ -201,11 +199,17 @@ class Layout:
         """The spacing in micrometres, if they are known."""
         return None if self.um_per_unit is None else self.spacing * self.um_per_unit
 
+    def as_params(self) -> dict[str, str | float]:
+        """The same for a record: what is known."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
     def __str__(self) -> str:
         what = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "an irregular pattern"}[
             self.kind
         ]
         platform = "" if self.platform is None else f" ({self.platform})"
+        if self.um_per_unit == 1:
+            return f"{what}{platform}, spots {self.spacing:.3g} µm apart"
         microns = "" if self.spacing_um is None else f" ({self.spacing_um:.3g} µm)"
         return f"{what}{platform}, spots {self.spacing:.4g} apart{microns}"
 
@@ -214,13 +218,19 @@ def describe_layout(adata: AnnData, *, spatial_key: str = "spatial", library_key
     """Say how the spots of an AnnData are arranged: grid, spacing, platform and unit.
 
     The unit is known from the scale factors of Visium and Visium HD in ``uns["spatial"]``, from the hexagon of Visium,
-    whose spots are 100 µm apart, and from columns that only Xenium and MERSCOPE write, which measure in micrometres.
+    whose spots are 100 µm apart, from columns that only Xenium and MERSCOPE write, which measure in micrometres, and
+    from ``uns["spatial_unit"]``.
     """
     coords = coordinates(adata, spatial_key)
     labels = slice_labels(adata, library_key)
-    codes = np.zeros(len(coords), dtype=int) if labels is None else labels.codes
+    codes = np.zeros(len(coords), dtype=int) if labels is None else np.asarray(labels.codes)
+    return layout_of([coords[codes == code] for code in np.unique(codes)], adata)
+
+
+def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
+    """The same for the coordinates of each slice of ``adata``."""
     # A thousand slices are no better known by all of them than by a few.
-    grids = [lattice(coords[codes == code]) for code in np.unique(codes)[:20]]
+    grids = [lattice(coords) for coords in slices[:20]]
     kind = Counter(grid.kind for grid in grids).most_common(1)[0][0]
     spacing = float(np.median([grid.spacing for grid in grids if grid.kind == kind]))
     platform, um_per_unit = _platform(adata, kind, spacing)
@@ -238,7 +248,9 @@ def _platform(adata: AnnData, kind: str, spacing: float) -> tuple[str | None, fl
     for platform, needed in _CELL_PLATFORMS.items():
         if kind == "irregular" and needed <= columns and _CELLS_UM[0] < spacing < _CELLS_UM[1]:
             return platform, 1.0
-    return None, None
+    # What is said outright, as the command line does for the folders that it reads.
+    stated = adata.uns.get("spatial_unit")
+    return None, 1.0 if isinstance(stated, str) and stated in _MICROMETRES else None
 
 
 def _scale_factors(spatial: Any) -> dict[str, float]:

@@ -6,21 +6,42 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spotscape._core.validation import require_key
+from spotscape._core.validation import natural_order, require_key, require_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
 def read_groups(adata: AnnData, key: str, *, argument: str, hint: str = "") -> pd.Categorical:
-    """A column of ``obs`` as categories named by strings, those that occur; missing values stay missing."""
+    """A column of ``obs`` as :func:`as_groups` makes it; refuses one without any value."""
     require_key(adata.obs, key, "adata.obs", hint=hint)
-    column = adata.obs[key]
-    if pd.api.types.is_float_dtype(column):
-        msg = f"{argument}={key!r} names numbers ({column.dtype}), expected groups; call .astype('category') if it is."
-        raise TypeError(msg)
-    values = pd.Categorical(column).remove_unused_categories()
-    if not len(values.categories):
+    found = as_groups(adata.obs[key], f"{argument}={key!r}")
+    if not len(found.categories):
         msg = f"adata.obs[{key!r}] is missing for all spots."
         raise ValueError(msg)
-    return values.rename_categories(str)
+    return found
+
+
+def as_groups(column: pd.Series, where: str) -> pd.Categorical:
+    """A column as categories that are texts, those that occur; missing values stay missing.
+
+    The order is the one that is given, else the natural one. Whole numbers and bools are names too; fractions, and what
+    cannot be a category, are refused.
+    """
+    given = isinstance(column.dtype, pd.CategoricalDtype)
+    values = column if given else pd.Series(column.to_numpy(dtype=object, na_value=None), dtype=object)
+    require_names(values, where)
+    if not given and any(isinstance(value, float) for value in values):
+        msg = f"{where} names numbers ({column.dtype}), expected groups; call .astype('category') if it is."
+        raise TypeError(msg)
+    found = pd.Categorical(values if given else values.map(_name, na_action="ignore")).remove_unused_categories()
+    names = [_name(name) for name in found.categories]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"{where} has two groups that are both written {twice!r}; give them different names."
+        raise ValueError(msg)
+    return found.rename_categories(names).reorder_categories(names if given else natural_order(names))
+
+
+def _name(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

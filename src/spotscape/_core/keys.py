@@ -49,6 +49,15 @@ def confidence_of(key: str) -> str:
     return f"{key}_confidence"
 
 
+def entropy_of(key: str) -> str:
+    """Name of the column that says how far several clusterings disagree on the domains ``key``.
+
+    >>> entropy_of("consensus_domain")
+    'consensus_domain_entropy'
+    """
+    return f"{key}_entropy"
+
+
 def graph_keys(key_added: str) -> tuple[str, str, str]:
     """Names of a graph's record in ``uns`` and its connectivities and distances in ``obsp`` (squidpy's layout).
 

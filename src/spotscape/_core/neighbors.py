@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from scipy.spatial import cKDTree
 from sklearn.neighbors import NearestNeighbors
+
+from spotscape._core.edges import nearest, tie_width
 
 
 def nearest_others(points: np.ndarray, n_neighs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -20,20 +21,6 @@ def nearest_others(points: np.ndarray, n_neighs: int) -> tuple[np.ndarray, np.nd
     return np.asarray(distances, dtype=np.float64), np.asarray(indices, dtype=np.intp)
 
 
-def nearest_in(
-    queries: np.ndarray, points: np.ndarray, n_neighs: int, *, workers: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and row numbers, both ``(n_queries, n_neighs)``, of the points nearest to each query.
-
-    By a tree, hence for coordinates rather than embeddings.
-
-    >>> nearest_in(np.array([[0.0, 0.0]]), np.array([[3.0, 0.0], [0.0, 1.0]]), 2)[1]
-    array([[1, 0]])
-    """
-    distances, indices = cKDTree(points).query(queries, k=np.arange(1, n_neighs + 1), workers=workers)
-    return np.asarray(distances, dtype=np.float64), np.asarray(indices, dtype=np.intp)
-
-
 def edges_between_adjacent(
     slices: list[np.ndarray], rows: list[np.ndarray], n_neighs: int, *, workers: int = 1
 ) -> sparse.coo_matrix:
@@ -42,10 +29,15 @@ def edges_between_adjacent(
     ``slices`` holds the coordinates of each slice in the order of the stack, ``rows`` the row of each of their spots.
     """
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    # Where slices are flat the gap adds the same to all, and what ties in the plane has to tie whatever it is.
+    flat = all(np.ptp(coords[:, 2]) == 0 for coords in slices)
+    seen = [coords[:, :2] for coords in slices] if flat else slices
+    widths = [tie_width(coords[:, :2]) if flat else 0.0 for coords in slices]
     for below in range(len(slices) - 1):
         for here, there in ((below, below + 1), (below + 1, below)):
-            lengths, found = nearest_in(slices[here], slices[there], n_neighs, workers=workers)
-            parts.append((lengths.ravel(), np.repeat(rows[here], n_neighs), rows[there][found].ravel()))
+            _, found = nearest(seen[here], seen[there], n_neighs, width=widths[there], itself=False, workers=workers)
+            lengths = np.linalg.norm(slices[here][:, None] - slices[there][found], axis=2)
+            parts.append((lengths.ravel(), np.repeat(rows[here], found.shape[1]), rows[there][found].ravel()))
     lengths, starts, ends = (np.concatenate(part) for part in zip(*parts, strict=True))
     n_spots = sum(len(index) for index in rows)
     return sparse.coo_matrix((lengths, (starts, ends)), shape=(n_spots, n_spots))

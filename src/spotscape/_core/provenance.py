@@ -125,6 +125,16 @@ def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) ->
         warn(f"adata.obsm[{key!r}] is not the embedding that adata.uns[{name!r}] is the record of.")
 
 
+def joint_embedding(adata: AnnData) -> str | None:
+    """The embedding of an encoder, or else of smoothed PCA, that its record says was made of these very spots."""
+    for key in (*keys.X_ENCODERS, keys.X_SMOOTHED_PCA):
+        record = adata.uns.get(key.removeprefix("X_"))
+        has_record = isinstance(record, Mapping) and "written" in record
+        if key in adata.obsm and has_record and f"adata.obsm[{key!r}]" not in changed(adata, record, "written"):
+            return key
+    return None
+
+
 def _record_of(adata: AnnData, key: str) -> str | None:
     """The record of an embedding or, for a restart, that of the first training."""
     for name in (key.removeprefix("X_"), key.removeprefix("X_").rpartition("_")[0]):
@@ -150,7 +160,9 @@ def _hash_rows(values: Any) -> np.ndarray:
     if sparse.issparse(values):
         values = values.toarray()
     if np.ndim(values) == 1 and getattr(getattr(values, "dtype", None), "kind", "O") != "f":
-        labels = pd.Categorical(values)
+        # A column of objects may hold what cannot be a category, such as lists.
+        texts = pd.api.types.is_object_dtype(values)
+        labels = pd.Categorical(pd.Series(values).map(str, na_action="ignore") if texts else values)
         known = pd.util.hash_array(np.asarray(labels.categories.astype(str), dtype=object))
         return np.asarray(np.append(known, _MISSING)[labels.codes])
     if getattr(values, "dtype", np.dtype("O")).kind not in "fiub":

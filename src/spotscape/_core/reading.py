@@ -15,6 +15,7 @@ from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign
 from spotscape._core.rows import Normalisation, RowSource, is_stored
 from spotscape._core.validation import (
+    as_numbers,
     looks_like_counts,
     require_finite,
     require_key,
@@ -75,7 +76,7 @@ def read_expression(
     require_nonnegative(matrix, source, hint="Expected is normalised expression; name scaled data by use_rep")
     _refuse_counts(matrix, source, explicit=layer is not None)
     if slices is not None:
-        shared = _find_shared(matrix, slices, source)
+        shared = find_shared(matrix, slices, source)
         if not shared.all():
             matrix, genes = _take_columns(matrix, shared), genes[shared]
     filled = _report_empty(matrix, source)
@@ -158,8 +159,8 @@ def read_embedding(adata: AnnData, key: str, *, hint: str, library_key: str | No
     """
     require_key(adata.obsm, key, "adata.obsm", hint=hint)
     values = adata.obsm[key]
-    embedding = values.toarray() if sparse.issparse(values) else np.asarray(values)
-    if embedding.ndim != 2 or embedding.shape[1] == 0 or embedding.dtype.kind not in "fiub":
+    embedding = as_numbers(values, f"adata.obsm[{key!r}]")
+    if embedding.ndim != 2 or embedding.shape[1] == 0:
         msg = (
             f"adata.obsm[{key!r}] has shape {embedding.shape} and dtype {embedding.dtype}; expected numbers (n_obs, d)."
         )
@@ -267,7 +268,8 @@ def crosses_on_purpose(entry: object) -> bool:
 def _read_representation(adata: AnnData, use_rep: str) -> Expression:
     require_key(adata.obsm, use_rep, "adata.obsm", hint="use_rep names a representation of the spots there")
     source = f"adata.obsm[{use_rep!r}]"
-    matrix = in_memory(getattr(adata.obsm[use_rep], "to_numpy", lambda: adata.obsm[use_rep])())
+    values = adata.obsm[use_rep]
+    matrix = in_memory(values if sparse.issparse(values) or is_stored(values) else as_numbers(values, source))
     require_finite(matrix, source)
     return Expression(matrix, source)
 
@@ -303,10 +305,11 @@ def _report_empty(matrix: np.ndarray | sparse.csr_array | RowSource, source: str
     return filled
 
 
-def _refuse_constant(matrix: np.ndarray | sparse.csr_array | RowSource, source: str) -> None:
+def _refuse_constant(matrix: Any, source: str) -> None:
+    varies: bool
     if isinstance(matrix, RowSource):
         summary = matrix.summary
-        varies = (len(summary.row_sums) * summary.squares.sum(axis=0) - summary.column_sums**2).max() > 0
+        varies = bool((len(summary.row_sums) * summary.squares.sum(axis=0) - summary.column_sums**2).max() > 0)
     elif sparse.issparse(matrix):
         detected = n_detected(matrix)
         # A gene that some spots lack varies; only where there is none must values be compared.
@@ -318,14 +321,14 @@ def _refuse_constant(matrix: np.ndarray | sparse.csr_array | RowSource, source: 
         raise ValueError(msg)
 
 
-def _find_shared(matrix: np.ndarray | sparse.csr_array | RowSource, slices: pd.Categorical, source: str) -> np.ndarray:
+def find_shared(matrix: np.ndarray | sparse.csr_array | RowSource, slices: pd.Categorical, source: str) -> np.ndarray:
     """Which genes every slice has measured; says which slices lack how many."""
     if isinstance(matrix, RowSource):
         detected = matrix.summary.detected
     else:
         detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
-    absent = absent_genes(detected, np.bincount(slices.codes))
-    shared: np.ndarray = ~absent.any(axis=0)
+    absent: np.ndarray = absent_genes(detected, np.bincount(slices.codes))
+    shared: np.ndarray = np.asarray(~absent.any(axis=0))
     if shared.all():
         return shared
     panels = ", ".join(
@@ -348,12 +351,18 @@ def _count_crossing(graph: sparse.csr_array, adata: AnnData, library_key: str | 
     return int(np.count_nonzero(codes[rows] != codes[graph.indices]))
 
 
-def library_of_graph(adata: AnnData, neighbors_key: str, library_key: str | None) -> str | None:
-    """The column of slices: the one that is named, else that within whose slices the graph was built, said aloud."""
+def library_of_graph(
+    adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
+) -> str | None:
+    """The column of slices: the one that is named, else that of the graph, said aloud.
+
+    A graph that joins slices has one for methods only whose neighbours may lie in another slice (``across_slices``).
+    """
     entry = adata.uns.get(neighbors_key)
     params = entry.get("params") if isinstance(entry, Mapping) else None
     known = params.get("library_key") if isinstance(params, Mapping) else None
-    if library_key is not None or not isinstance(known, str) or known not in adata.obs:
+    useless = not isinstance(known, str) or known not in adata.obs or (crosses_on_purpose(entry) and not across_slices)
+    if library_key is not None or useless:
         return library_key
     logger.info("library_key='%s' is taken from the graph `adata.uns['%s']`.", known, neighbors_key)
     return known

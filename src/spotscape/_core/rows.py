@@ -164,7 +164,9 @@ class RowSource:
         part = self.stored[start:stop]
         if hasattr(part, "compute"):
             part = part.compute()
-        matrix = sparse.csr_array(part, dtype=np.float32) if sparse.issparse(part) else np.asarray(part, np.float32)
+        matrix: Any = (
+            sparse.csr_array(part, dtype=np.float32) if sparse.issparse(part) else np.asarray(part, np.float32)
+        )
         if self.normalisation is not None:
             matrix = self.normalisation.apply(matrix, start)
         matrix = matrix if self.columns is None else matrix[:, self.columns]

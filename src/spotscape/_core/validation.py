@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from spotscape._core.logging import logger
 from spotscape._core.rows import RowSource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from anndata import AnnData
 
@@ -24,6 +25,8 @@ _LONG = 80
 _LARGEST = 2**63 - 1
 # Beyond it single precision, in which most is computed, has no numbers.
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
+# Sums of squares of larger values leave single precision.
+_ENORMOUS = 1e15
 # Different numbers in a column that are too many for slices if they are more than half of the spots as well.
 _MANY_SLICES = 20
 
@@ -33,6 +36,43 @@ def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: st
     if key not in container:
         existing = ", ".join(repr(str(name)) for name in container) or "nothing"
         raise KeyError(f"{key!r} not found in {where}, which has: {existing}.{_sentence(hint)}")  # noqa: EM102
+
+
+def require_record(adata: AnnData, key: str, entries: Sequence[str], hint: str) -> Mapping[str, Any]:
+    """The record ``key`` in ``uns``; refuses what is none, or has not all of these entries."""
+    require_key(adata.uns, key, "adata.uns", hint=hint)
+    found = adata.uns[key]
+    missing = [name for name in entries if not isinstance(found, Mapping) or name not in found]
+    if missing or not isinstance(found, Mapping):
+        lacks = f"a dict without {missing[0]!r}" if isinstance(found, Mapping) else f"a {type(found).__name__}"
+        msg = f"adata.uns[{key!r}] is not a record of that kind, but {lacks}.{_sentence(hint)}"
+        raise ValueError(msg)
+    return found
+
+
+def require_names(values: Any, where: str) -> None:
+    """Refuse lists, dicts and arrays where each value should be a name."""
+    known = hasattr(values, "dtype") and not pd.api.types.is_object_dtype(values)
+    found = () if known else (one for one in values if isinstance(one, (list, dict, set, tuple, np.ndarray)))
+    wrong = next(iter(found), None)
+    if wrong is not None:
+        msg = f"{where} holds {described(wrong)} where a name is expected."
+        raise TypeError(msg)
+
+
+def as_numbers(values: Any, where: str) -> np.ndarray:
+    """Numbers in any container as a dense array, of floats unless they are numbers already."""
+    dense = values.toarray() if sparse.issparse(values) else values
+    try:
+        array = np.asarray(dense.filled(np.nan) if isinstance(dense, np.ma.MaskedArray) else dense)
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError):
+        # Lists of different lengths, or text among numbers.
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "fiub":
+        msg = f"{where} must hold numbers, all rows of one length, not {described(values)}."
+        raise TypeError(msg)
+    return array
 
 
 def the_one_present(container: Mapping[str, Any], choices: Sequence[str], where: str, argument: str) -> str:
@@ -143,6 +183,7 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
     hint = "library_key names the column with the slice of each spot"
     require_key(adata.obs, library_key, "adata.obs", hint=hint)
     column = adata.obs[library_key]
+    require_names(column, f"adata.obs[{library_key!r}]")
     if column.isna().any():
         first = adata.obs_names[column.isna().to_numpy().argmax()]
         msg = (
@@ -175,7 +216,7 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
     elif names != sorted(names):
         # Somebody has chosen this order; pandas sorts as text.
         ordered = names
-    return values.rename_categories(names).reorder_categories(ordered)
+    return values.rename_categories(dict(zip(values.categories, names, strict=True))).reorder_categories(ordered)
 
 
 def natural_order(names: Sequence[str]) -> list[str]:
@@ -214,15 +255,24 @@ def slices_in_order(names: Sequence[str], library_order: Sequence[str] | None, l
 
 
 def require_finite(values: Any, where: str) -> None:
-    """Refuse NaN and infinite values in a dense or sparse matrix named ``where``."""
+    """Refuse NaN, infinite and enormous values in a dense or sparse matrix named ``where``."""
     if isinstance(values, RowSource):
-        if values.summary.n_broken:
-            msg = f"{where} has {values.summary.n_broken} NaN or infinite values; remove or replace them."
-            raise ValueError(msg)
-        return
-    data = _stored(values)
-    if data.dtype.kind == "f" and not np.isfinite(data).all():
-        msg = f"{where} has {np.count_nonzero(~np.isfinite(data))} NaN or infinite values; remove or replace them."
+        least, largest, n_broken = values.summary.least, values.summary.largest, values.summary.n_broken
+    else:
+        data = _stored(values)
+        if data.dtype.kind != "f" or not data.size:
+            return
+        least, largest, n_broken = float(data.min()), float(data.max()), 0
+        if not np.isfinite(least) or not np.isfinite(largest):
+            n_broken = int(np.count_nonzero(~np.isfinite(data)))
+    if n_broken:
+        msg = f"{where} has {n_broken} NaN or infinite values; remove or replace them."
+        raise ValueError(msg)
+    if max(-least, largest) > _ENORMOUS:
+        msg = (
+            f"{where} has values between {least:.3g} and {largest:.3g}, and nothing can be computed from squares "
+            "of such numbers. Look for broken values, or bring it to another scale."
+        )
         raise ValueError(msg)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in words
+    options = None
     try:
         options = read_options(words)
         with _log(options) as notes:
@@ -57,7 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        return _say(_one_line(error), FAILED)
+        return _fail(error, options)
+
+
+def _fail(error: Exception, options: argparse.Namespace | None) -> int:
+    from spotscape.cli import _group as group
+
+    message = _one_line(error)
+    if group.size() > 1:
+        _say(group.explain(error, message, getattr(options, "checkpoint", None)), FAILED)
+        group.end(FAILED)
+    return _say(message, FAILED)
 
 
 def _dispatch(options: argparse.Namespace, notes: Notes) -> int:
@@ -90,14 +102,17 @@ def _one_line(error: Exception) -> str:
 @contextmanager
 def _log(options: argparse.Namespace) -> Iterator[Notes]:
     """Log to stderr and to a file, warnings included; everything is as it was afterwards."""
-    level = "debug" if options.debug else "warning" if options.quiet else "info"
+    follows = int(os.environ.get("RANK", "0")) > 0
+    level = "error" if follows else "debug" if options.debug else "warning" if options.quiet else "info"
     notes = Notes()
     screen = logging.StreamHandler(sys.stderr)
     screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     screen.setLevel(level.upper())
     handlers: list[logging.Handler] = [notes, screen]
     path: Path | None = getattr(options, "log", None)
-    if path is None and options.command == "run" and not options.dry_run:
+    if follows:
+        path = None
+    elif path is None and options.command == "run" and not options.dry_run:
         path = options.output.with_suffix(".log")
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +120,7 @@ def _log(options: argparse.Namespace) -> Iterator[Notes]:
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
         handlers.append(file)
     propagate = logger.propagate
-    shown = sys.stderr.isatty() and not options.quiet
+    shown = sys.stderr.isatty() and not options.quiet and not follows
     own = logger.handlers[:]
     said = {"verbosity": "debug" if options.debug else "info", "progress_bar": shown, "n_jobs": settings.n_jobs}
     with settings.override(**said), _warnings_as_lines():
@@ -126,8 +141,9 @@ def _warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("once", UserWarning)
 
         def show(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
-            # Those of this package name the line that called it, which is none of a library.
-            level = logging.DEBUG if "site-packages" in filename else logging.WARNING
+            # Those of this package name the line that called it, which is none of a library or a `with` of one.
+            of_others = "site-packages" in filename or filename.endswith("contextlib.py")
+            level = logging.DEBUG if of_others else logging.WARNING
             logger.log(level, "%s", " ".join(str(message).split()))
 
         warnings.showwarning = show

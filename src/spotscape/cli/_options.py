@@ -130,6 +130,9 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (%(default)s)")
     group.add_argument("--threads", type=_positive, metavar="N", help="threads of a process; all cores by default")
+    group.add_argument(
+        "--timeout", type=float, default=30.0, metavar="MINUTES", help="under torchrun: wait so long (%(default)s)"
+    )
     group.add_argument("--quiet", action="store_true", help="say only what is wrong")
     group.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
 

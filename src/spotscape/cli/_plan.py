@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spotscape.cli._inspect import Description
     from spotscape.cli._read import Tissue
 
+_MANY_SPOTS = 50_000
 EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}
 
 
@@ -79,7 +80,9 @@ def plan(options: argparse.Namespace, tissue: Tissue, found: Description) -> lis
         steps.append(Step("pp", "register_slices", {**slices, **place, "use_rep": embedding}))
     steps += _domains(options, {"use_rep": embedding}, seed)
     if not options.no_markers:
-        steps.append(Step("tl", "markers", {"groups": domain_key(options), **slices}))
+        # Ranks of all spots for every gene take longer than the rest of the analysis.
+        test = {"method": "t-test"} if not slices and found.n_spots > _MANY_SPOTS else {}
+        steps.append(Step("tl", "markers", {"groups": domain_key(options), **test, **slices}))
     for step in steps:
         if tissue.container is not None:
             step.arguments["table_key"] = tissue.table

@@ -186,12 +186,12 @@ class Report:
         figure = spotscape.pl.domains(
             self.tissue.data, color=name, vmin=0, vmax=1, title=self._titles(), **self._library()
         )
-        text = (
-            "The share of trainings and clusterers that agree on the domain of a spot."
-            if self.options.restarts > 1
-            else "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it. It "
-            "does not say how another training would have cut the tissue: <code>--restarts 5</code> does."
-        )
+        if self._key == keys.CONSENSUS:
+            text = "The share of trainings and clusterers that agree on the domain of a spot."
+        else:
+            text = "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it."
+            if self.options.method != "smoothed-pca":
+                text += " How another training would have cut the tissue is said by <code>--restarts 5</code>."
         return _section("Confidence", text, _picture(figure, "Confidence on the tissue"))
 
     def _number(self) -> str:
@@ -281,7 +281,7 @@ class Report:
         lines = [*(("INFO", f"{note}.") for note in self.found.notes), *self.notes]
         lines = [(level, line) for level, line in lines if not re.match(r"(Adding|Removing) `adata", line)]
         items = "".join(
-            f'<li class="{"warning" if level != "INFO" else "info"}">{escape(line)}</li>'
+            f'<li class="{"warning" if level != "INFO" else "info"}">{_code(line)}</li>'
             for level, line in dict.fromkeys(lines)
         )
         text = "What was taken for granted, left out or found odd, as the log has it. Warnings are marked."
@@ -309,6 +309,11 @@ class Report:
             f"For a methods section: domains were found with {method}{paper}, as implemented in spotscape "
             f"{escape(version('spotscape'))}, from raw counts of {self.found.n_spots:,} spots with the settings above."
         )
+
+
+def _code(line: str) -> str:
+    """A line of the log, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line))
 
 
 def _section(title: str, text: str, body: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from spotscape._core.logging import logger
 from spotscape._core.settings import settings
 from spotscape._core.spatial_elements import to_spatialdata
+from spotscape.cli import _group as group
 from spotscape.cli._info import text_of
 from spotscape.cli._inspect import describe
 from spotscape.cli._options import UsageError
@@ -25,10 +26,23 @@ if TYPE_CHECKING:
 
     from spotscape.cli._command import Notes
     from spotscape.cli._inspect import Description
+    from spotscape.cli._plan import Step
 
 
 def run(options: argparse.Namespace, notes: Notes) -> int:
-    """Read, analyse, write."""
+    """Read, analyse, write; or help the process that does."""
+    if options.dry_run or options.method == "smoothed-pca":
+        # Only training is shared.
+        return _run(options, notes) if group.is_first() else 0
+    with group.joined(options):
+        if group.is_first():
+            return _run(options, notes)
+        _limit_threads(options.threads)
+        group.follow()
+        return 0
+
+
+def _run(options: argparse.Namespace, notes: Notes) -> int:
     _check_output(options)
     start = time.perf_counter()
     tissue = read(options)
@@ -48,7 +62,12 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
     _limit_threads(options.threads)
     logger.info("%s spots × %s genes, %s.", f"{found.n_spots:,}", f"{found.n_genes:,}", found.platform)
     for step in steps:
-        step.do(tissue)
+        if group.size() > 1 and step.name == options.method:
+            group.lead(step, tissue, options)
+        elif step.name == "markers":
+            _find_markers(step, tissue)
+        else:
+            step.do(tissue)
     _write(tissue, adata, options.output, found)
     seconds = time.perf_counter() - start
     if options.report is not None:
@@ -58,6 +77,14 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
         logger.info("Report in %s.", options.report)
     logger.info("Written to %s in %s.", options.output, duration(seconds))
     return 0
+
+
+def _find_markers(step: Step, tissue: Tissue) -> None:
+    """Find markers where the domains allow it: those without are a result as well."""
+    try:
+        step.do(tissue)
+    except ValueError as error:
+        logger.warning("No marker genes: %s", error)
 
 
 def _check_output(options: argparse.Namespace) -> None:

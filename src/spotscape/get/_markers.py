@@ -10,7 +10,7 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.provenance import warn_if_changed
-from spotscape._core.validation import require_in_range, require_key, require_positive_int
+from spotscape._core.validation import require_in_range, require_positive_int, require_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,11 +81,10 @@ def markers_df(
     2  Layer_3     1
     """
     hint = "Find markers first: sp.tl.markers(adata, ...)"
-    require_key(adata.uns, key, "adata.uns", hint=hint)
-    require_key(adata.uns[key], "table", f"adata.uns[{key!r}]", hint=hint)
-    warn_if_changed(adata, adata.uns[key], f"the table {key!r}", "sp.tl.markers(adata, ...)")
-    names = [str(name) for name in adata.uns[key]["groups"]]
-    table = pd.DataFrame({name: _column(values) for name, values in adata.uns[key]["table"].items()})
+    entry = require_record(adata, key, ("table", "groups"), hint)
+    warn_if_changed(adata, entry, f"the table {key!r}", "sp.tl.markers(adata, ...)")
+    names = [str(name) for name in entry["groups"]]
+    table = pd.DataFrame({name: _column(values) for name, values in entry["table"].items()})
     table = table[[*(name for name in _ORDER if name in table), *(name for name in table if name not in _ORDER)]]
     kept = np.ones(len(table), dtype=bool)
     if group is not None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from spotscape._core.validation import require_finite
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -97,6 +99,7 @@ def _points(points: ArrayLike, name: str, codes: np.ndarray, other: str) -> np.n
     if broken.any():
         msg = f"{name} has NaN or infinite values in {broken.sum()} of {len(values)} spots; remove those spots."
         raise ValueError(msg)
+    require_finite(values, name)
     return values
 
 

@@ -29,10 +29,9 @@ from spotscape.nn.blocks import WeightSource
 from spotscape.nn.checkpoints import Checkpoint
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
-from spotscape.nn.integration import integrate
+from spotscape.nn.integration import integrate, place
 from spotscape.nn.normalization import keeping
 from spotscape.nn.pca import PCA
-from spotscape.nn.placement import place
 from spotscape.nn.tiles import choose_batch_size
 from spotscape.nn.trainer import Trainer, TrainingPlan
 
@@ -390,7 +389,7 @@ class GraphEncoder(ABC, Generic[C]):
             return joined
         device = self._device()
         slice_rows(slices, len(joined), device)
-        return integrate(joined, np.asarray(slices), seed=self.random_source.integer("integrate"), device=device)
+        return integrate(joined, np.asarray(slices), device=device)
 
     def _align(self, joined: np.ndarray, slices: np.ndarray | None) -> np.ndarray:
         if self.reference is None:
@@ -401,7 +400,6 @@ class GraphEncoder(ABC, Generic[C]):
             self.reference.embedding,
             slices=slices,
             reference_slices=self.reference.slices,
-            seed=self.random_source.integer("place"),
             device=self._device(),
         )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spotscape.nn.graph import SpotGraph, propagate
     from spotscape.nn.hybrid import Neighborhoods, hybrid_neighborhoods
     from spotscape.nn.imputation import SpotRegression
-    from spotscape.nn.integration import integrate
+    from spotscape.nn.integration import integrate, place
     from spotscape.nn.losses import (
         PrototypeBank,
         consistency_loss,
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
         scaling_loss,
         telescope_loss,
     )
-    from spotscape.nn.matching import Matches, Votes, batch_offset, match, vote
+    from spotscape.nn.matching import Matches, Votes, batch_offset, match, nearest, vote
     from spotscape.nn.normalization import SpotNorm
     from spotscape.nn.pca import PCA
-    from spotscape.nn.placement import nearest, place
     from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.smoothing import smooth
     from spotscape.nn.tiles import graph_tiles
@@ -72,8 +71,8 @@ _HOME = {
     "l2_normalize": "losses",
     "match": "matching",
     "most_similar": "similarity",
-    "nearest": "placement",
-    "place": "placement",
+    "nearest": "matching",
+    "place": "integration",
     "propagate": "graph",
     "prototype_loss": "losses",
     "reconstruction_errors": "losses",

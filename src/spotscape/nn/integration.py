@@ -1,70 +1,63 @@
-r"""Integration of slices: what differs between mutual neighbours in latent space is technical, and is taken off.
+r"""Integration of slices: one mixture describes all of them, and what a slice deviates from it is taken off.
 
-As iterated closest points do in the tissue, two steps alternate in the embedding:
+The embedding of spot :math:`u` in slice :math:`s` is described by
 
-1. *Correspondence.* Spots of two slices that are among each other's k most similar are taken to be the same place.
-   A region that only one slice has finds few such partners. Slices that an offset keeps apart meet in a few spots
-   at their edges only; where directions around each slice's own mean find far more partners, those are taken.
-2. *Field.* The offset of slice :math:`i` is a smooth function of the place in latent space,
-   :math:`b_i(u) = \sum_p r_{up}\,\beta_{ip}`, with :math:`r_{up}` the soft membership of spot :math:`u` in prototype
-   :math:`p`. All offsets of all slices are found at once by ridge regression over the corresponding pairs,
+.. math:: z_u \sim \sum_k \pi_{sk}\, N(\mu_k + b_s + c_{sk},\ \sigma^2 I), \qquad
+          c_{sk} \sim N(0,\ \sigma^2 I / \lambda), \qquad \sum_s b_s = 0 .
 
-   .. math:: \min_\beta \sum_{(u,v)} \bigl\lVert (z_u - b_{i(u)}(u)) - (z_v - b_{i(v)}(v)) \bigr\rVert^2
-             + \lambda \lVert \beta \rVert^2 ,
+Prototypes :math:`\mu_k` are common to all slices. A slice has its own proportions :math:`\pi_s`, because it may hold
+more or less of a region, or none of it. Its offset :math:`b_s` holds everywhere, and :math:`c_{sk}` adds what differs
+from region to region, shrunk as if :math:`\lambda` spots without an offset had been seen. What all slices share stays
+in :math:`\mu`: offsets add up to zero over slices. So slices that are alike stay as they are, and none is a reference.
 
-   and subtracted. Where there are no pairs the ridge leaves spots where they are.
+Expectation and maximisation find the parameters. They start with a single prototype, and each is split along its
+principal axis until there are enough, so that nothing is drawn at random: neither the order of spots and slices nor a
+seed matters. As the start decides between shifts of a composition and of a slice, several are tried, and the likeliest
+is kept. Time and memory are linear in the number of spots.
 
-A last step uses that slices are repeated measurements: partners share their place, not their noise, so every spot that
-has partners becomes the mean over slices, each counted once, of itself and of its partners there.
-
-No slice is the reference, and the order of slices does not matter. Mutual neighbours are from Haghverdi et al. (Nat.
-Biotechnol. 2018), the membership-weighted linear field is in the spirit of Harmony (Korsunsky et al., Nat. Methods
-2019); their combination in one regression over all slices is ours.
+Each spot is corrected by :math:`b_s + \sum_k r_{uk} c_{sk}`, with :math:`r_u` its probabilities of the prototypes.
+Corrections weighted by soft memberships are in the spirit of Harmony (Korsunsky et al., Nature Methods 2019). A
+reference that is kept while new samples are moved onto it is from Symphony (Kang et al., Nature Communications 2021).
 """
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import sparse
-from torch.nn.functional import normalize
 
-from spotscape.nn.clustering._spherical import lloyd_step, seeded_centres
-from spotscape.nn.matching import are_mutual
-from spotscape.nn.similarity import most_similar
+from spotscape._core.validation import require_in_range, require_positive_int
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
-# Softness of memberships in cosine units: as in Harmony, neighbouring prototypes share a spot.
-_SOFTNESS = 0.1
-_LLOYD_STEPS = 20
-# Prototypes times slices: the normal equations are a matrix of that size.
-_MOST_UNKNOWNS = 4_000
-_SPOTS_PER_PROTOTYPE = 30
-# Slices of other composition have other means, so directions around these must find far more partners to be preferred.
-_MANY_MORE = 5
+# Rows of one block, whose probabilities are in memory at a time.
+_BLOCK = 65_536
+# Spots that a prototype needs in each slice, on average.
+_SPOTS_PER_PROTOTYPE = 60
+# A slice's proportions lean by this share towards those of all slices: of two shifts that fit equally well, the one
+# under which the slices overlap is taken.
+_LEAN = 0.05
+# Steps at most for each number of prototypes, and at the end; they stop once all rests to this share of sigma, and
+# before the end to ten times as much.
+_STEPS, _LAST_STEPS, _REST = 15, 100, 1e-4
+# Where fits start: shifts as differences of means or as zero; the number of prototypes up to which they rest; whether
+# prototypes have offsets of their own from the beginning. With _FEW prototypes the likeliest is chosen.
+_STARTS, _FEW = ((True, 1, False), (True, 4, False), (False, 8, False), (True, 1, True)), 8
 
 
 def integrate(
     embedding: np.ndarray,
     slices: np.ndarray,
     *,
-    n_neighbors: int = 10,
-    n_prototypes: int = 100,
-    n_rounds: int = 2,
-    ridge: float = 1.0,
-    average: bool = True,
-    max_anchors: int = 20_000,
-    seed: int = 0,
+    held: np.ndarray | None = None,
+    n_prototypes: int = 8,
+    ridge: float = 100.0,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Take slice-specific offsets off an embedding, and average spots over slices.
+    """Take slice-specific offsets off an embedding.
 
     Parameters
     ----------
@@ -72,127 +65,263 @@ def integrate(
         Shape ``(N, d)``, finite.
     slices
         Slice of each spot, any labels, ``(N,)``.
-    n_neighbors
-        Spots are partners if each is among this many most similar (by cosine around the mean) of the other's slice.
+    held
+        Whether a spot stays where it is, bool ``(N,)``, the same for all spots of a slice. Offsets are then those to
+        the slices that are held. ``None`` holds none: offsets add up to zero over slices.
     n_prototypes
-        Resolution of the offset fields; fewer where there are fewer than 30 spots to each, or very many slices.
-    n_rounds
-        Rounds of correspondence and field.
+        Resolution of the offsets. The largest power of two up to it that leaves 60 spots of a slice to a prototype is
+        taken.
     ridge
-        Penalty on offsets, in units of the pairs of one spot: larger leaves more of the slices' differences.
-    average
-        Whether spots are averaged with their partners at the end.
-    max_anchors
-        Slices with more spots look for partners among this many, drawn at random; the field applies to all.
-    seed
-        Seed of prototypes and draws.
+        Spots by which a prototype's own offset is shrunk towards the offset of the slice; ``inf`` leaves the latter
+        alone.
     device
-        Where to search.
+        Where to compute.
 
     Returns
     -------
     The integrated embedding, of the shape of ``embedding`` and of its type, if that is a floating one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn import integrate
+    >>> spots = np.random.default_rng(0).normal(size=(500, 3))
+    >>> twice = np.concatenate([spots, spots + [2.0, 0.0, 0.0]])
+    >>> integrated = integrate(twice, np.repeat(["a", "b"], 500))
+    >>> np.abs(integrated[0] - spots[0]).round(3).tolist()
+    [1.0, 0.0, 0.0]
     """
+    require_positive_int(n_prototypes, "n_prototypes")
+    require_in_range(ridge, "ridge", low=0, above_low=True)
     # A copy: an array of that type would be written to otherwise.
     values = torch.tensor(np.asarray(embedding), dtype=torch.float64, device=device)
-    rows = [torch.from_numpy(np.flatnonzero(slices == name)).to(device) for name in np.unique(slices)]
-    generator = torch.Generator(device).manual_seed(seed)
-    wanted = min(n_prototypes, _MOST_UNKNOWNS // len(rows), len(values) // _SPOTS_PER_PROTOTYPE)
-    anchors = [_draw(own, max_anchors, generator) for own in rows]
-    mean = values.mean(0)
-    if len(rows) < 2:
-        return np.array(embedding)
-    for _ in range(n_rounds):
-        directions = normalize((values - mean).float(), dim=1)
-        memberships = _memberships(directions, max(wanted, 1), generator)
-        pairs = _mutual_pairs(directions, anchors, n_neighbors)
-        needed = _MANY_MORE * _share_of_partners(pairs, anchors)
-        if needed < 1:
-            around_own = _mutual_pairs(_around_slices(values, rows), anchors, n_neighbors)
-            pairs = around_own if _share_of_partners(around_own, anchors) > needed else pairs
-        offsets = _solve(values, memberships, pairs, ridge * n_neighbors)
-        for own, offset in zip(rows, offsets, strict=True):
-            values[own] -= memberships[own] @ offset
-    if average:
-        directions = normalize((values - mean).float(), dim=1)
-        values = _average(values, _mutual_pairs(directions, anchors, n_neighbors))
+    names = np.unique(slices)
+    rows = [torch.from_numpy(np.flatnonzero(slices == name)).to(device) for name in names]
+    fixed = [held is not None and bool(np.asarray(held)[slices == name].all()) for name in names]
+    centre = torch.stack([values[own].mean(0) for own in rows]).mean(0)
+    scale = (values - centre).square().mean().sqrt()
+    if len(rows) > 1 and scale > 0:
+        parts = [(values[own] - centre) / scale for own in rows]
+        model = _fit(parts, torch.tensor(fixed, device=device), n_prototypes, ridge)
+        for index, (own, part) in enumerate(zip(rows, parts, strict=True)):
+            if not fixed[index]:
+                values[own] -= scale * model.correction(part, index)
     return values.cpu().numpy().astype(np.result_type(embedding, np.float32))
 
 
-def _draw(rows: Tensor, at_most: int, generator: torch.Generator) -> Tensor:
-    if len(rows) <= at_most:
-        return rows
-    return rows[torch.randperm(len(rows), generator=generator, device=rows.device)[:at_most].sort().values]
+def place(
+    embedding: np.ndarray,
+    reference: np.ndarray,
+    *,
+    slices: np.ndarray | None = None,
+    reference_slices: np.ndarray | None = None,
+    n_prototypes: int = 8,
+    ridge: float = 100.0,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """Take the offsets of new slices to a reference off their embedding.
+
+    It is :func:`integrate` with the reference held. Each new slice is placed by itself, so where it comes to lie does
+    not depend on which others are embedded with it.
+
+    Parameters
+    ----------
+    embedding
+        New spots, ``(N, d)``, finite.
+    reference
+        Spots of the training, ``(R, d)``, finite; they stay where they are.
+    slices
+        Slice of each new spot, any labels, ``(N,)``; ``None`` for a single one.
+    reference_slices
+        Slice of each spot of the reference, ``(R,)``; ``None`` for a single one.
+    n_prototypes, ridge, device
+        As for :func:`integrate`.
+
+    Returns
+    -------
+    The new spots without their offsets, float32 ``(N, d)``.
+
+    Raises
+    ------
+    ValueError
+        If the two have not the same width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn import place
+    >>> domains = np.repeat(6 * np.eye(3), 100, axis=0)
+    >>> rng = np.random.default_rng(0)
+    >>> reference, new = (domains + rng.normal(0, 0.5, (300, 3)) for _ in range(2))
+    >>> placed = place(new + [1.0, -1.0, 0.5], reference)
+    >>> round(float(np.linalg.norm((placed - reference).mean(0))), 1)
+    0.0
+    """
+    if embedding.shape[1] != reference.shape[1]:
+        msg = (
+            f"the embedding has {embedding.shape[1]} axes, the reference {reference.shape[1]}; both must be of one "
+            "model."
+        )
+        raise ValueError(msg)
+    known = (
+        np.zeros(len(reference), int)
+        if reference_slices is None
+        else np.unique(reference_slices, return_inverse=True)[1]
+    )
+    names = np.zeros(len(embedding), int) if slices is None else np.asarray(slices)
+    placed = np.empty(embedding.shape, np.float32)
+    for name in np.unique(names):
+        own = names == name
+        codes = np.concatenate([known, np.full(own.sum(), -1)])
+        both = np.concatenate([reference, embedding[own]])
+        found = integrate(both, codes, held=codes >= 0, n_prototypes=n_prototypes, ridge=ridge, device=device)
+        placed[own] = found[len(reference) :]
+    return placed
 
 
-def _memberships(directions: Tensor, n_prototypes: int, generator: torch.Generator) -> Tensor:
-    """Soft memberships in prototypes of all slices together, float64 ``(N, K)``, rows adding to 1."""
-    centres = seeded_centres(directions, n_prototypes, generator)
-    for _ in range(_LLOYD_STEPS):
-        centres = lloyd_step(directions, centres)
-    return (2 * (directions @ centres.T) / _SOFTNESS).softmax(1).double()
+@dataclass(frozen=True)
+class _Mixture:
+    """Parameters for ``S`` slices and ``K`` prototypes, and how likely they are."""
+
+    centres: Tensor  # (K, d)
+    shifts: Tensor  # (S, d)
+    local: Tensor  # (S, K, d)
+    logs: Tensor  # (S, K), of the proportions
+    variance: Tensor
+    likelihood: float = -np.inf
+
+    def probabilities(self, part: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Probabilities of the prototypes for spots of a slice ``(n, K)``, and each spot's logarithmic likelihood."""
+        means = self.centres + self.shifts[index] + self.local[index]
+        squares = part.square().sum(1, keepdim=True) - 2 * part @ means.T + means.square().sum(1)
+        joint = self.logs[index] - squares / (2 * self.variance)
+        total = joint.logsumexp(1, keepdim=True)
+        return (joint - total).exp(), total[:, 0] - part.shape[1] / 2 * self.variance.log()
+
+    def correction(self, part: Tensor, index: int) -> Tensor:
+        """What is taken off the spots of a slice."""
+        blocks = [self.probabilities(block, index)[0] @ self.local[index] for block in part.split(_BLOCK)]
+        return self.shifts[index] + torch.cat(blocks)
 
 
-def _mutual_pairs(directions: Tensor, rows: Sequence[Tensor], k: int) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
-    """For each two slices the rows of spots that are among each other's ``k`` most similar."""
-    found = {}
-    for i, j in combinations(range(len(rows)), 2):
-        here, there = directions[rows[i]], directions[rows[j]]
-        forth, back = most_similar(here, there, k).indices, most_similar(there, here, k).indices
-        kept = are_mutual(forth, back)
-        found[i, j] = (rows[i][kept.nonzero()[:, 0]], rows[j][forth[kept]])
-    return found
+def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> _Mixture:
+    """The mixture for the coordinates of each slice, the likeliest of several starts."""
+    most = max(1, min(n_prototypes, sum(map(len, parts)) // (_SPOTS_PER_PROTOTYPE * len(parts))))
+    few = 2 ** int(np.log2(min(most, _FEW)))
+    found = []
+    for from_means, resting, local in _STARTS:
+        model, strength = _single(parts, held, from_means=from_means), ridge if local else np.inf
+        model = _settle(model, parts, held, strength, free=resting == 1)
+        while len(model.centres) < few:
+            model = _split(model, parts)
+            model = _settle(model, parts, held, strength, free=len(model.centres) >= min(resting, few))
+        found.append(_settle(model, parts, held, ridge, steps=_LAST_STEPS, rest=_REST))
+    model = max(found, key=lambda each: each.likelihood)
+    while 2 * len(model.centres) <= most:
+        model = _settle(_split(model, parts), parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
+    return model
 
 
-def _share_of_partners(pairs: dict[tuple[int, int], tuple[Tensor, Tensor]], rows: Sequence[Tensor]) -> float:
-    """Share of spots that have a partner, in the smaller of two slices, on average over pairs of slices."""
-    shares = [
-        min(len(first.unique()), len(second.unique())) / min(len(rows[i]), len(rows[j]))
-        for (i, j), (first, second) in pairs.items()
-    ]
-    return sum(shares) / len(shares)
+def _settle(
+    model: _Mixture,
+    parts: list[Tensor],
+    held: Tensor,
+    ridge: float,
+    *,
+    free: bool = True,
+    steps: int = _STEPS,
+    rest: float = 10 * _REST,
+) -> _Mixture:
+    """Steps until prototypes and shifts rest; without ``free`` the shifts do from the start."""
+    for _ in range(steps):
+        last, model = model, _step(model, parts, held, ridge, free=free)
+        moved = max(
+            float((new - old).norm(dim=1).max())
+            for new, old in ((model.centres, last.centres), (model.shifts, last.shifts))
+        )
+        if moved < rest * float(model.variance.sqrt()):
+            break
+    return model
 
 
-def _around_slices(values: Tensor, rows: Sequence[Tensor]) -> Tensor:
-    """Directions of spots around the mean of their own slice, float32 ``(N, d)``."""
-    centred = torch.empty_like(values)
-    for own in rows:
-        centred[own] = values[own] - values[own].mean(0)
-    return normalize(centred.float(), dim=1)
+def _single(parts: list[Tensor], held: Tensor, *, from_means: bool) -> _Mixture:
+    """A single prototype; slices start at their means or unmoved."""
+    means = torch.stack([part.mean(0) for part in parts])
+    centre = (means[held] if held.any() else means).mean(0, keepdim=True)
+    shifts = (means - centre) * (from_means & ~held)[:, None]
+    squares = sum((part - centre - shift).square().sum() for part, shift in zip(parts, shifts, strict=True))
+    variance = squares / sum(part.numel() for part in parts)
+    return _Mixture(centre, shifts, torch.zeros_like(means)[:, None], means.new_zeros(len(parts), 1), variance)
 
 
-def _solve(
-    values: Tensor, memberships: Tensor, pairs: dict[tuple[int, int], tuple[Tensor, Tensor]], penalty: float
-) -> list[Tensor]:
-    """The offsets of each slice at each prototype, ``(K, d)``, from the normal equations of the ridge regression."""
-    k, n_slices = memberships.shape[1], 1 + max(j for _, j in pairs)
-    gram = torch.eye(n_slices * k, dtype=torch.float64, device=values.device) * penalty
-    target = values.new_zeros(n_slices * k, values.shape[1])
-    for (i, j), (first, second) in pairs.items():
-        left, right, difference = memberships[first], memberships[second], values[first] - values[second]
-        own, other = slice(i * k, (i + 1) * k), slice(j * k, (j + 1) * k)
-        gram[own, own] += left.T @ left
-        gram[other, other] += right.T @ right
-        gram[own, other] -= left.T @ right
-        gram[other, own] -= right.T @ left
-        target[own] += left.T @ difference
-        target[other] -= right.T @ difference
-    return list(torch.linalg.solve(gram, target).split(k))
+def _step(model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float, *, free: bool = True) -> _Mixture:
+    """One step of expectation and maximisation; without ``free`` the slices' shifts rest."""
+    counts = torch.zeros_like(model.logs)
+    sums = torch.zeros_like(model.local)
+    likelihood = squares = model.variance.new_zeros(())
+    for index, part in enumerate(parts):
+        for block in part.split(_BLOCK):
+            probabilities, logs = model.probabilities(block, index)
+            counts[index] += probabilities.sum(0)
+            sums[index] += probabilities.T @ block
+            squares = squares + block.square().sum()
+            likelihood = likelihood + logs.sum()
+    penalty = model.local.square().sum() * (ridge if np.isfinite(ridge) else 0) / (2 * model.variance)
+    share = counts.sum(0) / counts.sum()
+    prior = _LEAN * (counts.sum(1, keepdim=True) * share * model.logs).sum()
+    means = sums / counts.clamp(min=1e-12)[..., None]
+    # A prototype's own offset makes many spots of one slice worth no more than `ridge` of them.
+    weights = torch.where(held[:, None], counts, counts / (1 + counts / ridge))
+    shifts = _shifts(means, weights, held) if free else model.shifts
+    centres = ((means - shifts[:, None]) * weights[..., None]).sum(0) / weights.sum(0).clamp(min=1e-12)[:, None]
+    local = (means - shifts[:, None] - centres) * (~held[:, None] * counts / (counts + ridge))[..., None]
+    at = centres + shifts[:, None] + local
+    left = squares - 2 * (at * sums).sum() + (counts * at.square().sum(2)).sum()
+    proportions = (counts / counts.sum(1, keepdim=True) + _LEAN * share) / (1 + _LEAN)
+    return _Mixture(
+        centres,
+        shifts,
+        local,
+        proportions.clamp(min=1e-300).log(),
+        (left / (counts.sum() * at.shape[2])).clamp(min=1e-12),
+        float(likelihood - penalty + prior),
+    )
 
 
-def _average(values: Tensor, pairs: dict[tuple[int, int], tuple[Tensor, Tensor]]) -> Tensor:
-    """The mean over slices of each spot and its partners; spots without partners stay."""
-    points = values.cpu().numpy()
-    total, n_slices = points.copy(), np.ones((len(points), 1))
-    for first, second in pairs.values():
-        for spots, partners in ((first, second), (second, first)):
-            edges = (np.ones(len(spots)), (spots.cpu().numpy(), partners.cpu().numpy()))
-            means, found = _row_means(sparse.csr_array(edges, shape=(len(points), len(points))), points)
-            total += means
-            n_slices += found
-    return torch.from_numpy(total / n_slices).to(values)
+def _shifts(means: Tensor, weights: Tensor, held: Tensor) -> Tensor:
+    r"""Shifts that minimise :math:`\sum_{sk} w_{sk} \lVert m_{sk} - \mu_k - b_s \rVert^2` over both, ``(S, d)``.
+
+    Those of held slices are zero; without any, they add up to zero. A slice that shares no prototype stays.
+    """
+    own, of_prototype = weights.sum(1), weights.sum(0).clamp(min=1e-12)
+    middle = (weights[..., None] * means).sum(0) / of_prototype[:, None]
+    target = (weights[..., None] * (means - middle)).sum(1)
+    normal = torch.diag(own * (1 + 1e-6)) - (weights / of_prototype) @ weights.T
+    free = ~held
+    if free.all():
+        normal = normal + own.mean() / len(own)
+    shifts = torch.zeros_like(target)
+    shifts[free] = torch.linalg.solve(normal[free][:, free], target[free])
+    return shifts - shifts.mean(0) if free.all() else shifts
 
 
-def _row_means(edges: sparse.csr_array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    degree = np.diff(edges.indptr)[:, None]
-    return (edges @ points) / np.maximum(degree, 1), degree > 0
+def _split(model: _Mixture, parts: list[Tensor]) -> _Mixture:
+    """Two prototypes for each, half a standard deviation to either side along its principal axis."""
+    n_axes = model.centres.shape[1]
+    counts = torch.zeros_like(model.logs[0])
+    moments = model.centres.new_zeros(len(counts), n_axes, n_axes)
+    for index, part in enumerate(parts):
+        for block in part.split(_BLOCK):
+            own = model.probabilities(block, index)[0].argmax(1)
+            away = block - (model.centres + model.shifts[index] + model.local[index])[own]
+            for k in range(len(counts)):
+                moments[k] += away[own == k].T @ away[own == k]
+            counts += torch.bincount(own, minlength=len(counts))
+    squares, axes = torch.linalg.eigh(moments / counts.clamp(min=1)[:, None, None])
+    step = axes[:, :, -1] * squares[:, -1:].clamp(min=0).sqrt() / 2
+    return replace(
+        model,
+        centres=torch.cat([model.centres + step, model.centres - step]),
+        local=model.local.repeat(1, 2, 1),
+        logs=model.logs.repeat(1, 2) - float(np.log(2)),
+    )

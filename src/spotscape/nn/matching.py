@@ -283,3 +283,33 @@ def _compact(found: Matches, kept: Tensor) -> Matches:
         found.indices.gather(1, order).masked_fill(~kept, -1),
         found.similarities.gather(1, order).masked_fill(~kept, torch.nan),
     )
+
+
+def nearest(queries: np.ndarray, references: np.ndarray, n_neighbors: int) -> Matches:
+    """Find for each query the nearest references by Euclidean distance, in which domains by k-means are compact.
+
+    Parameters
+    ----------
+    queries
+        Embedding ``(Q, d)``.
+    references
+        Embedding ``(M, d)``.
+    n_neighbors
+        Number of references to each query; fewer come back if there are fewer references.
+
+    Returns
+    -------
+    The matches, nearest first, all of the same weight 1, as :func:`vote` takes them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn import nearest
+    >>> nearest(np.array([[1.0]]), np.array([[0.0], [1.2], [5.0]]), 2).indices.tolist()
+    [[1, 0]]
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    k = min(require_positive_int(n_neighbors, "n_neighbors"), len(references))
+    found = NearestNeighbors(n_neighbors=k).fit(references).kneighbors(queries, return_distance=False)
+    return Matches(torch.from_numpy(found.astype(np.int64)), torch.ones(found.shape))

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from spotscape.pl._composition import composition, crosstab
+from spotscape.pl._confidence import confidence, disagreement
 from spotscape.pl._domains import domains
+from spotscape.pl._embedding import embedding
+from spotscape.pl._explore import explore
 from spotscape.pl._history import history
+from spotscape.pl._markers import markers
 from spotscape.pl._match_colors import match_colors
 from spotscape.pl._matching import matching
 from spotscape.pl._n_domains import n_domains
 from spotscape.pl._registration import registration
 from spotscape.pl._scale import scale
+from spotscape.pl._similarity import similarity
+from spotscape.pl._stack_3d import stack_3d
 from spotscape.pl._trajectory import trajectory
 
-__all__ = ["domains", "history", "match_colors", "matching", "n_domains", "registration", "scale", "trajectory"]
+__all__ = [
+    "composition",
+    "confidence",
+    "crosstab",
+    "disagreement",
+    "domains",
+    "embedding",
+    "explore",
+    "history",
+    "markers",
+    "match_colors",
+    "matching",
+    "n_domains",
+    "registration",
+    "scale",
+    "similarity",
+    "stack_3d",
+    "trajectory",
+]

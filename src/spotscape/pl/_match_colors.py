@@ -8,8 +8,9 @@ import numpy as np
 
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
+from spotscape._core.colors import matched_colors
 from spotscape._core.validation import require_data, require_key
-from spotscape.pl._palette import as_categories, category_colors, matched_colors
+from spotscape.pl._palette import as_categories, category_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

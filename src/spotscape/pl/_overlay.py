@@ -38,18 +38,15 @@ class Overlay:
     def piece(self, coords: np.ndarray) -> Slice:
         """All spots as one slice, with the spacing that spots have within theirs."""
         codes = self.slices.codes
-        grids = [geometry.lattice(coords[codes == code]) for code in np.unique(codes)]
-        spacing = float(np.median([grid.spacing for grid in grids]))
-        kind = grids[0].kind if len({grid.kind for grid in grids}) == 1 else "irregular"
-        return Slice("", np.arange(len(coords)), coords, geometry.Lattice(kind, spacing, 0.0))
+        spacing = float(np.median([geometry.spot_spacing(coords[codes == code]) for code in np.unique(codes)]))
+        return Slice("", np.arange(len(coords)), coords, geometry.Lattice("irregular", spacing, 0.0))
 
     def draw(self, ax: Axes, coords: np.ndarray) -> None:
         """Draw all slices in the style that lets each be seen."""
         piece = self.piece(coords)
-        few = len(self.slices.names) <= _MIXED_SLICES
         style = self.style
         if style == "auto":
-            style = "outline" if not few else "density" if piece.lattice.kind == "irregular" else "spots"
+            style = "density" if len(self.slices.names) <= _MIXED_SLICES else "outline"
         if style == "spots":
             # In one random order, so that no slice lies on top of all others.
             order = np.random.default_rng(0).permutation(len(coords))
@@ -70,7 +67,7 @@ class Overlay:
         look = replace(self.look, alpha=1.0, size=1.0)
         add_tiles(
             ax,
-            geometry.Lattice("irregular", piece.lattice.spacing, 0.0),
+            piece.lattice,
             coords[shown],
             shown,
             values,

@@ -109,7 +109,7 @@ def draw_pair(
     ax.set_axis_off()
     ax.set_title(f"{pair.query.name} → {pair.reference.name}")
     if legend:
-        add_legend(ax, pair.query, values, look, title=values.key)
+        add_legend(ax, pair.query.lattice.kind, values, look, title=values.key)
 
 
 def _frame(query: Placed, reference: Placed) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
+from spotscape._core.colors import default_colors
 from spotscape._core.logging import logger, warn
 
 if TYPE_CHECKING:
@@ -17,29 +17,8 @@ if TYPE_CHECKING:
 # A name, a list, a mapping from category to colour, or a Colormap or Cycler object.
 Palette = str | Mapping[Any, Any] | Sequence[Any] | Any
 
-UNLABELLED = "#DCDCDC"
 # Up to this many colours can be told apart without help; beyond, names are written on the tissue.
 READABLE = 12
-# Any two of the first 12 differ by CIEDE2000 >= 10 in normal, deuteranopic and protanopic vision, and so does each from
-# the grey of unlabelled spots. The others come in the order in which each is farthest from all before it.
-_COLORS = (
-    "#0072B2", "#E69F00", "#66CCEE", "#CC3311", "#332288", "#009988", "#FFD92F", "#882255",
-    "#EE3377", "#88CCAA", "#6699CC", "#B2DF8A", "#AA4455", "#F781BF", "#FB8072", "#AA3377",
-    "#228833", "#FB9A99", "#AA4499", "#56B4E9", "#6A3D9A", "#FDB462", "#117733", "#CC79A7",
-)  # fmt: skip
-
-
-def default_colors(n: int) -> list[str]:
-    """``n`` colours; beyond the 24 of the list, hues in steps of the golden angle.
-
-    >>> default_colors(2)
-    ['#0072B2', '#E69F00']
-    """
-    from matplotlib.colors import hsv_to_rgb, to_hex
-
-    extra = np.arange(max(0, n - len(_COLORS)))
-    hues = np.stack([extra * 0.61803 % 1, 0.45 + 0.4 * (extra % 2), 0.9 - 0.3 * (extra % 3 == 2)], axis=1)
-    return [*_COLORS[:n], *(to_hex(tuple(hsv_to_rgb(hue))).upper() for hue in hues)]
 
 
 def as_categories(column: pd.Series) -> pd.Categorical:
@@ -80,22 +59,6 @@ def _from_kin(adata: AnnData, key: str, values: pd.Categorical) -> list[str] | N
         if same and np.mean(np.asarray(kin.astype(str)) == np.asarray(values.astype(str))) > 0.5:
             return [str(stored[kin.categories.get_loc(name)]) for name in values.categories]
     return None
-
-
-def matched_colors(codes: np.ndarray, n: int, reference: np.ndarray, colors: Sequence[str]) -> list[str]:
-    """Colours for ``n`` categories: each takes that of the reference's category which it shares most spots with.
-
-    Pairs are one to one, such that the number of spots with the same colour is largest; who has no partner gets a
-    colour that no other has.
-    """
-    table = np.zeros((n, len(colors)), dtype=np.int64)
-    both = (codes >= 0) & (reference >= 0)
-    np.add.at(table, (codes[both], reference[both]), 1)
-    pairs = zip(*linear_sum_assignment(table, maximize=True), strict=True)
-    taken = {int(row): colors[column] for row, column in pairs if table[row, column]}
-    used = {color.upper() for color in colors}
-    spare = iter([color for color in default_colors(n + len(colors)) if color.upper() not in used])
-    return [taken[row] if row in taken else next(spare) for row in range(n)]
 
 
 def _from_palette(palette: Palette, names: list[str]) -> list[Any]:

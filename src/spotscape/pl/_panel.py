@@ -35,7 +35,9 @@ _SIZE_OVER_IMAGE = 0.7
 _PALE = "#F7F7F7"
 _FAINTEST = 0.08
 # Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
-_SAMPLE, _AROUND = 20_000, 30
+_SAMPLE, _AROUND = 20_000, 12
+# A category is a place on the tissue if its innermost spots have this share of their own around them.
+_TOGETHER = 0.4
 
 
 class Tiles(PathCollection):
@@ -148,37 +150,57 @@ def write_names(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look
     """Write the name of each category on its spots."""
     if not isinstance(values, Categories):
         return
-    places = inside_places(piece.coords, values.codes[piece.rows], clearance=0.05)
+    # Names that nobody has asked for stay away from categories that are scattered all over the tissue.
+    least = 0.0 if look.legend_loc == "on data" else _TOGETHER
+    places = inside_places(piece.coords, values.codes[piece.rows], clearance=0.05, least=least)
+    names = [str(code + 1) for code in range(len(values.names))] if look.numbered(values) else values.names
     for code, (x, y) in places.items():
         text = ax.text(
-            x, y, values.names[code], ha="center", va="center", fontsize=look.legend_fontsize or 8,
+            x, y, names[code], ha="center", va="center", fontsize=look.legend_fontsize or 8,
             fontweight="bold", color="black", zorder=6, clip_on=True,
         )  # fmt: skip
         text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
 
 
-def inside_places(coords: np.ndarray, codes: np.ndarray, *, clearance: float) -> dict[int, np.ndarray]:
+def inside_places(
+    coords: np.ndarray, codes: np.ndarray, *, clearance: float, least: float = 0.0
+) -> dict[int, np.ndarray]:
     """One spot for each category: well inside it, near its middle, and clear of the others.
 
-    A domain may be bent or in pieces, so that its middle lies elsewhere; the spots whose neighbours are of the domain
-    too do not. ``clearance`` is a share of the length of the tissue.
+    ``clearance`` is a share of the length of the tissue; categories whose innermost spots have a smaller share than
+    ``least`` of their own around them get no place.
+    """
+    apart = clearance * float(np.ptp(coords, axis=0).max())
+    places: dict[int, np.ndarray] = {}
+    for code, points in inner_spots(coords, codes, least=least).items():
+        places[code] = clear_place(points, np.median(points, axis=0), places, apart)
+    return places
+
+
+def inner_spots(coords: np.ndarray, codes: np.ndarray, *, least: float = 0.0) -> dict[int, np.ndarray]:
+    """The spots of each category whose neighbours are of it too.
+
+    A domain may be bent or in pieces, so that its middle lies elsewhere; these spots do not.
     """
     drawn = np.arange(0, len(coords), max(1, len(coords) // _SAMPLE))
     coords, codes = coords[drawn], codes[drawn]
     around = cKDTree(coords).query(coords, k=min(_AROUND, len(coords)))[1].reshape(len(coords), -1)
     inside = (codes[around] == codes[:, None]).mean(axis=1)
-    least = clearance * np.ptp(coords, axis=0).max()
-    places: dict[int, np.ndarray] = {}
+    found = {}
     for code in np.unique(codes[codes >= 0]).tolist():
         own = np.flatnonzero(codes == code)
         core = own[inside[own] >= min(0.9, np.quantile(inside[own], 0.8))]
-        # The medoid along both axes, of the core alone.
-        points = coords[core]
-        away = ((points - np.median(points, axis=0)) ** 2).sum(axis=1)
-        taken = np.array(list(places.values())).reshape(-1, 2)
-        crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < least).any(axis=1)
-        places[code] = points[(away + np.where(crowded, away.max() + 1, 0)).argmin()]
-    return places
+        if inside[core].mean() >= least:
+            found[code] = coords[core]
+    return found
+
+
+def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.ndarray], apart: float) -> np.ndarray:
+    """Return the point nearest to ``target`` that lies ``apart`` from all ``places``, if one does."""
+    away = ((points - target) ** 2).sum(axis=1)
+    taken = np.array(list(places.values())).reshape(-1, 2)
+    crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < apart).any(axis=1)
+    return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
 
 
 def _add_scale_bar(ax: Axes, unit: float) -> None:

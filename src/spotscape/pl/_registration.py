@@ -55,8 +55,7 @@ def registration(
         Name of the registration in ``adata.obsm`` and ``adata.uns``.
     style
         ``"spots"``: every spot, see-through. ``"density"``: where spots are dense, within the outline of each slice.
-        ``"outline"``: outlines alone. ``"auto"``: spots where two or three slices lie on lattices, density for two or
-        three slices of cells, else outlines.
+        ``"outline"``: outlines alone. ``"auto"``: density for up to three slices, outlines for more.
     checkerboard
         Column of ``adata.obs`` or gene for a third panel, in which the fields of a checkerboard show one slice after
         the other: where slices fit, patterns run on across fields.
@@ -111,11 +110,11 @@ def registration(
             ax.set_title(title)
             caption = _caption(entry, measure)
             ax.text(0.5, -0.02, caption, transform=ax.transAxes, ha="center", va="top", fontsize="small")
-        add_legend(axes[1], overlay.piece(after), slices, overlay.look, title=None)
+        add_legend(axes[1], "irregular", slices, overlay.look, title=None)
         if pattern is not None:
             overlay.draw_checkerboard(axes[2], after, pattern)
             axes[2].set_title(pattern.key)
-            add_legend(axes[2], overlay.piece(after), pattern, overlay.look, title=None)
+            add_legend(axes[2], "irregular", pattern, overlay.look, title=None)
     return hand_out(axes, looks)
 
 

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patheffects import withStroke
 
-from spotscape.pl._panel import inside_places
+from spotscape.pl._panel import clear_place, inner_spots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _FADED = 0.6
 # Least distance of two nodes, as a share of the length of the tissue.
 _CLEARANCE = 0.09
+# How far a node moves from the middle of its domain towards the nodes that it is joined with.
+_TOWARDS = 0.6
 # A domain with less than this share of a slice has no place there to speak of.
 _LEAST_SHARE = 0.005
 _WIDEST = 5.0
@@ -75,7 +77,7 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
     codes = domains.codes[piece.rows]
     sizes = np.bincount(codes[codes >= 0], minlength=len(domains.names))
     codes = np.where(sizes[codes] >= _LEAST_SHARE * len(codes), codes, -1) if sizes.size else codes
-    places = inside_places(piece.coords, codes, clearance=_CLEARANCE)
+    places = _places(piece.coords, codes, graph)
     shown = [index for index, pair in enumerate(graph.pairs.tolist()) if set(pair) <= places.keys()]
     # Light lines lie under dark ones.
     shown.sort(key=lambda index: bool(graph.in_tree[index]))
@@ -100,6 +102,23 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
         )  # fmt: skip
         if not inside:
             text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
+
+
+def _places(coords: np.ndarray, codes: np.ndarray, graph: Route) -> dict[int, np.ndarray]:
+    """Where nodes lie: in the order of the trajectory, each inside its domain and next to those it is joined with.
+
+    So lines are short, and do not run across other domains.
+    """
+    inner = inner_spots(coords, codes)
+    apart = _CLEARANCE * float(np.ptp(coords, axis=0).max())
+    tree = [set(pair) for pair in graph.pairs[graph.in_tree].tolist()]
+    places: dict[int, np.ndarray] = {}
+    for code in sorted(inner):
+        before = [places[other] for pair in tree if code in pair for other in pair - {code} if other in places]
+        middle = np.median(inner[code], axis=0)
+        target = _TOWARDS * np.mean(before, axis=0) + (1 - _TOWARDS) * middle if before else middle
+        places[code] = clear_place(inner[code], target, places, apart)
+    return places
 
 
 def _luminance(color: str) -> float:

@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
+from spotscape._core.colors import UNLABELLED
 from spotscape._core.validation import require_positive_int
-from spotscape.pl._palette import READABLE, UNLABELLED
+from spotscape.pl._palette import READABLE
 from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice
 from spotscape.pl._slices import read_slices
 from spotscape.pl._values import Categories, Numbers, store_colors
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _PANEL_WIDTH = 3.2
 _LEGEND_ROWS = 14
+# Longer names take too much room on the tissue.
+_SHORT = 4
 _MARKERS = {"hexagonal": "h", "square": "s", "irregular": "o"}
 _NOWHERE = (None, "none")
 _LOCATIONS = ("right margin", "on data", *_NOWHERE, *Legend.codes)
@@ -76,6 +79,11 @@ class Look:
         if not isinstance(values, Categories) or self.legend_loc in _NOWHERE:
             return False
         return self.legend_loc == "on data" or len(values.names) > READABLE
+
+    def numbered(self, values: Categories) -> bool:
+        """Whether numbers stand for names on the tissue, where many long ones would hide it."""
+        many = self.legend_loc not in ("on data", *_NOWHERE) and len(values.names) > READABLE
+        return many and max(map(len, values.names)) > _SHORT
 
     def margin(self, values: Categories | Numbers) -> float:
         """Width in inches of the legend or colour bar beside the panels."""
@@ -141,6 +149,18 @@ def open_axes(
         yield list(grid[:n_panels])
 
 
+def read_pieces(adata: AnnData, options: Mapping[str, Any]) -> list[Slice]:
+    """The slices as the arguments of a plot want them."""
+    return read_slices(
+        adata,
+        spatial_key=options.get("spatial_key", "spatial"),
+        library_key=options.get("library_key"),
+        img=options.get("img", True),
+        img_res_key=options.get("img_res_key"),
+        crop_coord=options.get("crop_coord"),
+    )
+
+
 def show_spots(
     adata: AnnData,
     columns: Sequence[Categories | Numbers],
@@ -155,25 +175,18 @@ def show_spots(
     ``decorate`` may add to a panel, given its slice and the number of the column.
     """
     look = Look.of(options, adata.n_obs)
-    if pieces is None:
-        pieces = read_slices(
-            adata,
-            spatial_key=options.get("spatial_key", "spatial"),
-            library_key=options.get("library_key"),
-            img=options.get("img", True),
-            img_res_key=options.get("img_res_key"),
-            crop_coord=options.get("crop_coord"),
-        )
+    pieces = read_pieces(adata, options) if pieces is None else pieces
     shown = [one.only(options.get("groups")) if isinstance(one, Categories) else one for one in columns]
     titles = panel_titles or _titles(options.get("title"), [one.key for one in shown], pieces)
     axes = given_axes(options, len(titles))
     if axes is not None:
-        _draw_blocks([axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))], pieces, shown, look, titles)
+        blocks = [axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))]
+        _draw_blocks(blocks, pieces, shown, look, titles, across=len(pieces))
         if decorate is not None:
             _decorate(axes, pieces, decorate)
     else:
         across, blocks_across, down, blocks_down = _layout(len(pieces), len(shown), look.ncols)
-        size = _block_size(pieces, across, down, max(map(look.margin, shown)))
+        size = sheet_size(pieces, across, down, max(map(look.margin, shown)))
         figsize = options.get("figsize") or (blocks_across * size[0], blocks_down * size[1])
         with new_figure(figsize, options.get("dpi")) as figure:
             grid = figure.add_gridspec(blocks_down * down, blocks_across * across)
@@ -208,7 +221,7 @@ def _draw_blocks(
     look: Look,
     titles: Sequence[str],
     *,
-    across: int = 1,
+    across: int,
 ) -> None:
     boxes = _boxes(pieces)
     for index, (axes, values) in enumerate(zip(blocks, columns, strict=True)):
@@ -221,7 +234,9 @@ def _draw_blocks(
                 values.key, (0, 0.5), xytext=(-8, 0), xycoords="axes fraction", textcoords="offset points",
                 rotation=90, ha="right", va="center", fontsize="large",
             )  # fmt: skip
-        add_legend(axes[across - 1], pieces[0], values, look, title=values.key if len(pieces) > 1 else None)
+        # A row that is named at its left needs no heading at its right.
+        heading = values.key if len(pieces) > 1 and len(columns) == 1 else None
+        add_legend(axes[across - 1], pieces[0].lattice.kind, values, look, title=heading)
 
 
 def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]]:
@@ -229,10 +244,13 @@ def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]
     if not values.names:
         return [], []
     rest = [values.rest] if (values.codes < 0).any() else []
-    return [*values.names, *rest], [*values.colors, *[look.na_color for _ in rest]]
+    names = values.names
+    if look.numbered(values):
+        names = [f"{number} {name}" for number, name in enumerate(names, start=1)]
+    return [*names, *rest], [*values.colors, *[look.na_color for _ in rest]]
 
 
-def add_legend(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look, *, title: str | None) -> None:
+def add_legend(ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None) -> None:
     """Put the legend or colour bar to the right of ``ax``, for which the layout makes room, or where it is wanted."""
     if isinstance(values, Numbers):
         if look.colorbar:
@@ -245,7 +263,7 @@ def add_legend(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
         return
     beside = look.legend_loc == "right margin"
     place: Any = "center left" if beside else look.legend_loc
-    marker = _MARKERS[piece.lattice.kind]
+    marker = _MARKERS[kind]
     ax.legend(
         handles=[
             Line2D([], [], marker=marker, ls="", ms=8, color=color, label=name)
@@ -288,7 +306,8 @@ def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:
     return [np.stack([centre - frame / 2, centre + frame / 2]) for centre, frame in zip(centres, frames, strict=True)]
 
 
-def _block_size(pieces: Sequence[Slice], across: int, down: int, beside: float) -> tuple[float, float]:
+def sheet_size(pieces: Sequence[Slice], across: int, down: int, beside: float) -> tuple[float, float]:
+    """Width and height in inches of panels of these slices with a legend beside them."""
     extents = np.array([box[1] - box[0] for box in _boxes(pieces)])
     aspect = float(np.clip(np.max(extents[:, 1] / extents[:, 0]), 0.4, 2.0))
     # 0.3 inch for the title above each panel.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.anndata_io import write
+from spotscape._core.colors import matched_colors
 from spotscape._core.validation import require_key
-from spotscape.pl._palette import as_categories, category_colors, matched_colors
+from spotscape.pl._palette import as_categories, category_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +157,7 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
         existing = ", ".join(repr(str(name)) for name in adata.obs) or "nothing"
         msg = (
             f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} "
-            f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}."
+            f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}.{_near(key, named)}"
         )
         raise KeyError(msg)
     if matrix is None:
@@ -168,6 +170,13 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
         if hasattr(column, method) and not sparse.issparse(column):
             column = getattr(column, method)()
     return np.asarray(column.todense() if sparse.issparse(column) else column, dtype=np.float64).ravel()
+
+
+def _near(key: str, names: pd.Index) -> str:
+    """A gene that may have been meant: written in another way, or with a letter amiss."""
+    known = {str(name).upper(): str(name) for name in names}
+    found = get_close_matches(key.upper(), list(known), n=1, cutoff=0.7)
+    return f" Did you mean {known[found[0]]!r}?" if found else ""
 
 
 def scale(values: np.ndarray, vmin: Bound, vmax: Bound, vcenter: float | None = None) -> Normalize:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,24 +72,25 @@ def selection_of(
 
 def candidate_genes(summary: Summary, selection: GeneSelection, genes: np.ndarray) -> np.ndarray:
     """Those of ``genes`` that are within the limits, bool ``(n_vars,)``; refuses limits that leave nothing."""
-    n_cells, n_counts = summary.detected.sum(axis=0), summary.column_sums
-    seen = genes & (n_cells > 0)
-    within = seen & (n_cells >= selection.min_cells) & (n_counts >= selection.min_counts)
-    if within.sum() == seen.sum():
+    n_cells: np.ndarray = summary.detected.sum(axis=0)
+    n_counts = summary.column_sums
+    seen: np.ndarray = genes & (n_cells > 0)
+    within: np.ndarray = seen & (n_cells >= selection.min_cells) & (n_counts >= selection.min_counts)
+    n_within, n_seen, n_spots = (int(part.sum()) for part in (within, seen, summary.sizes))
+    if n_within == n_seen:
         return within
-    n_within, n_spots = np.count_nonzero(within), int(summary.sizes.sum())
     found = (
         f"seen in at least {selection.min_cells:,} of {n_spots:,} spots with at least "
-        f"{selection.min_counts:,} counts in all: {n_within:,} of {np.count_nonzero(seen):,}"
+        f"{selection.min_counts:,} counts in all: {n_within:,} of {n_seen:,}"
     )
-    if n_within < min(2, np.count_nonzero(seen)):
+    if n_within < min(2, n_seen):
         msg = (
             f"too few genes are {found} (at most, a gene is seen in {n_cells[seen].max():,} and has "
             f"{n_counts[seen].max():,.0f}); lower min_cells={selection.min_cells} and min_counts="
             f"{selection.min_counts}."
         )
         raise ValueError(msg)
-    say = warn if n_within < min(_FEW_GENES, np.count_nonzero(seen) / 2) else logger.info
+    say = warn if n_within < min(_FEW_GENES, n_seen / 2) else logger.info
     say(f"Genes {found}; the others are not marked.")
     return within
 
@@ -103,7 +105,7 @@ def select_genes(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Rank the candidates; return what was measured, one value for each gene, and how it was ranked."""
     n_candidates = int(np.count_nonzero(candidates))
-    method = {"flavor": None, "span": None, "n_candidates": n_candidates}
+    method: dict[str, Any] = {"flavor": None, "span": None, "n_candidates": n_candidates}
     if n_top_genes is None or n_top_genes >= n_candidates:
         return {"highly_variable": candidates}, method
     moments = _Moments.of(summary, candidates)
@@ -150,7 +152,8 @@ class _Moments:
 
     @property
     def dispersion(self) -> np.ndarray:
-        return np.divide(self.variance, self.mean, out=np.zeros_like(self.mean), where=self.mean > 0)
+        ratio: np.ndarray = np.divide(self.variance, self.mean, out=np.zeros_like(self.mean), where=self.mean > 0)
+        return ratio
 
     def overall(self) -> dict[str, np.ndarray]:
         return {"means": self.pooled[0], "variances": self.pooled[1]}
@@ -221,11 +224,15 @@ def _rank(score: np.ndarray, n_top_genes: int) -> dict[str, np.ndarray]:
     ranks = np.argsort(np.argsort(-score, axis=1), axis=1).astype(np.float32)
     ranks[ranks >= n_top_genes] = np.nan
     n_slices = np.count_nonzero(~np.isnan(ranks), axis=0)
-    median = np.ma.median(np.ma.masked_invalid(ranks), axis=0).filled(np.nan)
+    with warnings.catch_warnings():
+        # Genes that are among the first nowhere have no rank.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        median = np.nanmedian(ranks, axis=0)
     table = pd.DataFrame({"highly_variable_rank": median, "highly_variable_nbatches": n_slices})
-    order = table.sort_values(list(table), ascending=[True, False], na_position="last").index[:n_top_genes]
+    by = ["highly_variable_rank", "highly_variable_nbatches"]
+    order = table.sort_values(by, ascending=[True, False], na_position="last").index[:n_top_genes]
     chosen = np.isin(table.index, order)
-    measured = {name: table[name].to_numpy() for name in table}
+    measured = {name: table[name].to_numpy() for name in by}
     return {"highly_variable": chosen, **measured, "variances_norm": score.mean(axis=0)}
 
 

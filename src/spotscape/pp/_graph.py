@@ -1,17 +1,18 @@
-"""Spatial graphs by squidpy's builders: within slices only, with squidpy's keys, checked for usual mistakes."""
+"""Spatial graphs within slices, under squidpy's keys, the same whatever the frame, checked for usual mistakes."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spotscape._core import geometry
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
+from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.validation import require_positive_int
 from spotscape.pp import _graph_checks as checks
-from spotscape.pp._graph_build import Tissue, build, squidpy_builders, store
+from spotscape.pp._graph_build import Tissue, build, store
 from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def spatial_neighbors_knn(
         :func:`spotscape.pp.choose_scale` has left in ``adata.uns["scale"]`` or calls it: 6 on the hexagon of Visium, 8
         on a square lattice and 12 for single cells, unless expression asks for more or fewer.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
     spatial_key
         Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``, any unit.
@@ -92,14 +93,22 @@ def spatial_neighbors_knn(
     KeyError
         If there are no such coordinates or no such column.
     ValueError
-        If a slice has fewer than ``n_neighs + 1`` spots, or coordinates are NaN or infinite.
+        If coordinates are NaN or infinite.
     TypeError
-        If ``library_key`` is not categorical, or ``n_neighs`` not an integer.
+        If ``library_key`` holds measurements instead of names, or ``n_neighs`` is not an integer.
 
     Warns
     -----
     UserWarning
-        If spots lie far from all others, or if slices seem to lie over each other and ``library_key`` is not given.
+        If spots lie far from all others; if a slice has too few spots, which then all become neighbours; if slices,
+        fields or samples seem to lie over each other and nothing keeps them apart.
+
+    Notes
+    -----
+    On a grid of spots many are exactly as near as each other. Which of them become neighbours is decided by a draw that
+    depends on their numbers alone, so that a shift, a rotation or coordinates in float32 change nothing. Distances that
+    differ by less than a twentieth of the spacing count as equal there. On a square grid 4 or 8 neighbours are whole
+    rings.
 
     Examples
     --------
@@ -117,11 +126,10 @@ def spatial_neighbors_knn(
     if n_neighs is None:
         n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
     n_neighs = require_positive_int(n_neighs, "n_neighs")
-    checks.require_enough_spots(tissue, n_neighs + 1, f"n_neighs={n_neighs} needs at least {n_neighs + 1}")
-    builder = squidpy_builders().KNNBuilder(n_neighs=n_neighs)
-    graph = SpatialGraph(*build(tissue, builder.build, builder.combine, n_jobs=n_jobs))
+    checks.warn_of_small_slices(tissue, n_neighs + 1)
+    graph = SpatialGraph(*build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     checks.warn_of_strays(tissue, graph.distances)
-    params = {"mode": "knn", **builder.uns_params()}
+    params = {"mode": "knn", "n_neighbors": n_neighs}
     result = _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
     if not copy:
         write(adata, {"uns": chosen})
@@ -148,7 +156,7 @@ def spatial_neighbors_radius(
     radius
         Largest length of an edge, in the unit of the coordinates. A pair ``(smallest, largest)`` keeps a ring.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
     spatial_key
         Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``.
@@ -180,7 +188,7 @@ def spatial_neighbors_radius(
         If ``radius`` is not positive, joins no spots at all, or joins so many that memory would run out; or if
         coordinates are NaN or infinite.
     TypeError
-        If ``library_key`` is not categorical.
+        If ``library_key`` holds measurements instead of names.
 
     Warns
     -----
@@ -201,10 +209,10 @@ def spatial_neighbors_radius(
     interval = checks.require_radius(radius)
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
     checks.require_feasible_radius(tissue, interval[1])
-    builder = squidpy_builders().RadiusBuilder(radius=interval if isinstance(radius, tuple) else interval[1])
-    graph = SpatialGraph(*build(tissue, builder.build, builder.combine, n_jobs=n_jobs))
-    checks.check_radius(tissue, graph.connectivities, radius=interval[1])
-    params = {"mode": "radius", **builder.uns_params()}
+    low, high = interval
+    graph = SpatialGraph(*build(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
+    checks.check_radius(tissue, graph.connectivities, radius=high)
+    params: dict[str, object] = {"mode": "radius", "radius": high if low == 0 else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 
@@ -233,7 +241,7 @@ def spatial_neighbors_delaunay(
         Largest length of an edge that is kept, in the unit of the coordinates; a pair ``(smallest, largest)`` sets both
         bounds. ``None`` keeps all.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
+        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
     spatial_key
         Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``.
@@ -265,7 +273,7 @@ def spatial_neighbors_delaunay(
         If the spots of a slice lie on one line or are too few to be triangulated, if ``radius`` is not positive or
         removes every edge, or if coordinates are NaN or infinite.
     TypeError
-        If ``library_key`` is not categorical.
+        If ``library_key`` holds measurements instead of names.
 
     Warns
     -----
@@ -287,20 +295,11 @@ def spatial_neighbors_delaunay(
     interval = None if radius is None else checks.require_radius(radius)
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
     checks.require_triangulable(tissue)
-    builder = squidpy_builders().DelaunayBuilder(radius=interval)
-
-    def build_slice(coords: np.ndarray) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-        corners, corner_of = np.unique(coords, axis=0, return_inverse=True)
-        coincident = len(corners) < len(coords)
-        connectivities, distances = builder.build(corners if coincident else coords)
-        if coincident:
-            return geometry.join_coincident(connectivities, distances, corner_of.ravel())
-        return connectivities, distances
-
-    graph = SpatialGraph(*build(tissue, build_slice, builder.combine, n_jobs=n_jobs))
+    low, high = (0.0, np.inf) if interval is None else interval
+    graph = SpatialGraph(*build(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
     if interval is not None:
-        checks.check_pruning(tissue, graph.connectivities, radius=interval[1])
-    params = {"mode": "delaunay", **builder.uns_params()}
+        checks.check_pruning(tissue, graph.connectivities, radius=high)
+    params: dict[str, object] = {"mode": "delaunay", "radius": None if interval is None else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
 
@@ -309,6 +308,7 @@ def _finish(
 ) -> SpatialGraph | None:
     checks.warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
     checks.report(tissue, graph.connectivities, graph.distances)
+    checks.report_layout(tissue.layout(adata), params)
     if copy:
         return graph
     store(adata, tissue, *graph, params=params, key_added=key_added)

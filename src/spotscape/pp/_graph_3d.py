@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from spotscape._core.arguments import public
+from spotscape._core.edges import nearest_edges
 from spotscape._core.logging import logger, warn
 from spotscape._core.neighbors import edges_between_adjacent, union
 from spotscape._core.validation import require_choice, require_positive_int
 from spotscape.pp import _graph_checks as checks
 from spotscape.pp._graph import SpatialGraph
-from spotscape.pp._graph_build import build, n_threads, squidpy_builders, store
+from spotscape.pp._graph_build import build, n_threads, store
 from spotscape.pp._stack import Stack, warn_of_unregistered
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def spatial_neighbors_3d(
     adata
         Spots of all slices, registered to one frame; neither genes nor ``X`` are looked at.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot.
+        Column of ``adata.obs`` with the slice of every spot.
     spatial_key
         Registered coordinates in ``adata.obsm``: shape ``(n_obs, 2)``, or ``(n_obs, 3)`` with z, any unit. Give
         ``"spatial"`` if the slices lie over each other as they are.
@@ -100,10 +102,10 @@ def spatial_neighbors_3d(
         If there are no such coordinates (slices that are not registered yet), or no such column.
     ValueError
         If neither z nor a gap is given, or both; if z is the same for all spots or not finite, or two slices lie at the
-        same; if there is a single slice, or one with fewer spots than neighbours asked of it; if ``library_order`` does
+        same; if there is a single slice; if ``library_order`` does
         not name every slice once.
     TypeError
-        If ``library_key`` is not categorical, ``z_key`` not numeric, or a number is no number.
+        If ``library_key`` holds measurements instead of names, ``z_key`` is not numeric, or a number is no number.
 
     Warns
     -----
@@ -149,17 +151,13 @@ def spatial_neighbors_3d(
         library_order=library_order,
     )
     _refuse_overwriting(adata, spatial_key, key_added)
-    builder = squidpy_builders().KNNBuilder(n_neighs=n_neighs)
-    if between is None:
-        graph = _euclidean(stack, builder, n_neighs, n_jobs)
-    else:
-        graph = _separate(stack, builder, n_neighs, between, n_jobs)
+    graph = _euclidean(stack, n_neighs, n_jobs) if between is None else _separate(stack, n_neighs, between, n_jobs)
     share = _report(stack, graph, method)
     if copy:
         return graph
     params = {
         "mode": "knn_3d",
-        **builder.uns_params(),
+        "n_neighbors": n_neighs,
         "method": method,
         "n_neighs_between": between,
         "z_key": z_key,
@@ -192,12 +190,11 @@ def _refuse_overwriting(adata: AnnData, spatial_key: str, key_added: str) -> Non
         raise ValueError(msg)
 
 
-def _separate(stack: Stack, builder: Any, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
+def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
     tissue = stack.tissue
-    checks.require_enough_spots(tissue, n_neighs + 1, f"n_neighs={n_neighs} needs at least {n_neighs + 1}")
-    checks.require_enough_spots(tissue, between, f"n_neighs_between={between} needs at least {between}")
+    checks.warn_of_small_slices(tissue, max(n_neighs + 1, between))
     stack.require_distinct_levels()
-    _, within = build(tissue, builder.build, builder.combine, n_jobs=n_jobs)
+    _, within = build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
     slices, rows = ([parts[index] for index in stack.order] for parts in (tissue.slices, tissue.rows))
     across = edges_between_adjacent(slices, rows, between, workers=n_threads(n_jobs))
     checks.warn_of_strays(tissue, within)
@@ -205,11 +202,8 @@ def _separate(stack: Stack, builder: Any, n_neighs: int, between: int, n_jobs: i
     return SpatialGraph(*union(within, across))
 
 
-def _euclidean(stack: Stack, builder: Any, n_neighs: int, n_jobs: int | None) -> SpatialGraph:
-    if stack.tissue.n_spots <= n_neighs:
-        msg = f"adata has {stack.tissue.n_spots} spots, but n_neighs={n_neighs} needs at least {n_neighs + 1}."
-        raise ValueError(msg)
-    return SpatialGraph(*build(stack.whole(), builder.build, builder.combine, n_jobs=n_jobs))
+def _euclidean(stack: Stack, n_neighs: int, n_jobs: int | None) -> SpatialGraph:
+    return SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
 
 
 def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:

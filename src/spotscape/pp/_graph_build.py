@@ -1,14 +1,14 @@
-"""From an AnnData to slices of coordinates, through squidpy's builders, and back."""
+"""From an AnnData to slices of coordinates, and from their graphs back to it."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import write
@@ -17,12 +17,12 @@ from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from anndata import AnnData
-    from scipy.sparse import csr_matrix
 
-    Matrices = tuple[csr_matrix, csr_matrix]
+
+Matrices = tuple[csr_matrix, csr_matrix]
 
 
 @dataclass(frozen=True)
@@ -52,36 +52,36 @@ class Tissue:
         """Number of spots over all slices."""
         return sum(len(coords) for coords in self.slices)
 
+    def layout(self, adata: AnnData) -> geometry.Layout:
+        """How the spots of the slices are arranged."""
+        return geometry.layout_of(self.slices, adata)
+
     def called(self, name: str | None) -> str:
         """How a message calls a slice."""
         return "adata" if name is None else f"slice {name!r}"
 
 
-def squidpy_builders() -> Any:
-    """Import squidpy's graph builders without the warnings its own dependencies raise on import."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from squidpy.gr import neighbors
-    return neighbors
-
-
-def build(
-    tissue: Tissue,
-    build_slice: Callable[[np.ndarray], Matrices],
-    combine: Callable[[Sequence[Matrices], Sequence[int]], Matrices],
-    *,
-    n_jobs: int | None,
-) -> Matrices:
-    """Build every slice's graph and put them into one that has no edge between slices."""
+def build(tissue: Tissue, build_slice: Callable[[np.ndarray], csr_matrix], *, n_jobs: int | None) -> Matrices:
+    """Connectivities and lengths of the edges of all slices, of which none joins two."""
     threads = min(n_threads(n_jobs), len(tissue.slices))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
             graphs = list(pool.map(build_slice, tissue.slices))
     else:
         graphs = [build_slice(coords) for coords in tissue.slices]
-    together = graphs[0] if tissue.library_key is None else combine(graphs, np.concatenate(tissue.rows).tolist())
-    connectivities, distances = together
-    return connectivities, geometry.with_zero_distances(connectivities, distances)
+    if len(graphs) == 1:
+        lengths = graphs[0]
+    else:
+        edges = [graph.tocoo() for graph in graphs]
+        starts, ends = (
+            np.concatenate([rows[getattr(part, axis)] for rows, part in zip(tissue.rows, edges, strict=True)])
+            for axis in ("row", "col")
+        )
+        data = np.concatenate([part.data for part in edges])
+        lengths = csr_matrix((data, (starts, ends)), shape=(tissue.n_spots, tissue.n_spots))
+        lengths.sort_indices()
+    ones = np.ones(lengths.nnz, dtype=np.float32)
+    return csr_matrix((ones, lengths.indices.copy(), lengths.indptr.copy()), shape=lengths.shape), lengths
 
 
 def store(
@@ -99,7 +99,16 @@ def store(
     entry = {
         "connectivities_key": connectivities_key,
         "distances_key": distances_key,
-        "params": {**params, "spatial_key": tissue.spatial_key, "library_key": tissue.library_key},
+        "params": {
+            # What squidpy records beside.
+            "coord_type": "generic",
+            "transform": None,
+            **params,
+            "spatial_key": tissue.spatial_key,
+            "library_key": tissue.library_key,
+            "mean_degree": connectivities.nnz / tissue.n_spots,
+            "layout": tissue.layout(adata).as_params(),
+        },
     }
     obsp = {connectivities_key: connectivities, distances_key: distances}
     obsm = {} if coords is None else {key_added: coords}

@@ -312,7 +312,8 @@ def _check_kept_counts(adata: AnnData, given: _Counts) -> None:
 def _factors(totals: np.ndarray, target_sum: float | None) -> np.ndarray:
     filled = totals > 0
     target = float(np.median(totals[filled])) if target_sum is None else target_sum
-    return np.divide(target, totals, out=np.zeros_like(totals), where=filled)
+    factors: np.ndarray = np.divide(target, totals, out=np.zeros_like(totals), where=filled)
+    return factors
 
 
 def _write(
@@ -333,18 +334,16 @@ def _write(
     var = {name: ranking[name] for name in _MEASURED if name in ranking}
     uns: dict[str, Any] = {keys.PREPARE: {**summary, "on_reading": backed}}
     if normalisation.log1p and not backed:
-        uns["log1p"] = {"base": None}
-    if summary["flavor"] is not None:
+        uns["log1p"] = {}
+    if "flavor" in summary:
         uns["hvg"] = {"flavor": summary["flavor"]}
     outdated = [("uns", key) for key in ("log1p", "hvg") if key not in uns]
     if keys.PREPARE in adata.uns:
         outdated += [("var", key) for key in _MEASURED if key not in var]
     if not backed:
         outdated.append(("obs", keys.FACTOR))
-    write(adata, {"obs": obs, "var": var, "layers": layers, "uns": uns}, outdated=outdated, log=False)
-    # X comes last: on a view, the writes before it have made the view an AnnData of its own by then.
-    if normalised is not None:
-        adata.X = normalised
+    matrix = {} if normalised is None else {"X": {"": normalised}}
+    write(adata, {"obs": obs, "var": var, "layers": layers, "uns": uns, **matrix}, outdated=outdated, log=False)
 
 
 def _kept(counts: Any, *, owned: bool) -> Any:
@@ -397,14 +396,14 @@ def _report(adata: AnnData, *, labels: pd.Categorical | None, out: dict[str, int
     params, candidates = summary["params"], f"{summary['n_candidates']:,}"
     left_out = [f"{number:,} {what}" for what, number in out.items() if number]
     others = f" Left out: {', '.join(left_out)}." if left_out else ""
-    if summary["flavor"] is None:
+    if "flavor" not in summary:
         logger.info("All %s genes are marked as highly variable (n_top_genes is not smaller).%s", candidates, others)
     else:
         chosen = f"{int(adata.var['highly_variable'].sum()):,} of {candidates}"
-        column = f"obs[{params['library_key']!r}]"
+        column = f"obs[{params.get('library_key')!r}]"
         within = "" if labels is None else f", within the {len(labels.categories)} slices of {column}"
         logger.info("%s genes are marked as highly variable (%s%s).%s", chosen, summary["flavor"], within, others)
-    total = "the median total" if params["target_sum"] is None else f"{params['target_sum']:g}"
+    total = "the median total" if "target_sum" not in params else f"{params['target_sum']:g}"
     what = "log1p of counts scaled to" if params["log1p"] else "counts, without logarithm, scaled to"
     if summary["on_reading"]:
         logger.info("The file keeps its counts; sp.tl reads them as %s %s.", what, total)

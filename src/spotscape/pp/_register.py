@@ -12,8 +12,8 @@ from spotscape._core.arguments import public
 from spotscape._core.geometry import spacing_by_slice
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from, warn_if_changed
-from spotscape._core.validation import require_choice, require_finite, require_key
-from spotscape.nn.registration import measures, move, register
+from spotscape._core.validation import as_numbers, require_choice, require_finite, require_record
+from spotscape.nn.registration import Deformation, Registration, measures, move, register
 from spotscape.pp._graph_build import n_threads
 from spotscape.pp._register_input import Slices, read_features
 
@@ -39,7 +39,8 @@ def register_slices(
     library_order: Sequence[str] | None = None,
     allow_flip: bool = False,
     scale: bool = False,
-    use_rep: str | None = None,
+    deform: Literal["smooth"] | None = None,
+    use_rep: str | None = "auto",
     labels_key: str | None = None,
     spatial_key: str = "spatial",
     key_added: str = keys.SPATIAL_ALIGNED,
@@ -49,7 +50,7 @@ def register_slices(
     """Turn and shift slices so that they lie on each other.
 
     Works on any arrangement of spots or cells, different numbers of them, any rotation, and slices that show only part
-    of the same tissue. Nothing is bent: every slice keeps its shape.
+    of the same tissue. Every slice keeps its shape, unless ``deform="smooth"`` lets it be bent.
 
     The tissue under the spots and its outline are found first. All shifts at every fifth degree are then scored at once
     (Fourier transform) by how well the outlines agree, how much of the smaller tissue lies on the other, and how
@@ -66,7 +67,7 @@ def register_slices(
     adata
         Spots of at least two slices. Neither genes nor ``X`` are looked at.
     library_key
-        Categorical column of ``adata.obs`` with the slice of every spot.
+        Column of ``adata.obs`` with the slice of every spot.
     method
         Only ``"icp"``.
     policy
@@ -81,9 +82,17 @@ def register_slices(
         symmetric outline fits nearly as well.
     scale
         Whether slices may have another size, or coordinates another unit.
+    deform
+        ``"smooth"`` bends each slice after it is turned and shifted, to where its features and outline agree best with
+        those of its partner, under a penalty on bending and strain. It takes up what cutting and mounting did, up to
+        some 5 spot spacings; what features do not show, such as a shift along layers, stays. Where it would fold the
+        tissue, or features agree no better, the slice is not bent, which the log says. With ``policy="sequential"``
+        the shape of the tissue itself is bent as well, from slice to slice; ``"star"`` bends each only once.
     use_rep
         Representation in ``adata.obsm`` that guides: an embedding of all slices together, or principal components. Each
-        slice's mean is taken off. It tells apart what a round outline cannot.
+        slice's mean is taken off. It tells apart what a round outline, or one that the slide's border cuts, cannot.
+        ``"auto"`` (default): ``"X_spotscape"``, ``"X_spacross"`` or ``"X_smoothed_pca"``, the first that was made of
+        all these slices; without one, and with ``None``, outlines decide alone.
     labels_key
         Column of ``adata.obs`` that guides: labels which mean the same in all slices.
     spatial_key
@@ -115,11 +124,14 @@ def register_slices(
         - ``outline_agreement`` : float64, at most 1, the share of the outlines that coincides, less that which runs
           beside the other;
         - ``feature_agreement`` : float64, the correlation of the features, NaN without guidance;
+          ``feature_agreement_deformed`` that after bending, NaN where nothing was bent;
         - ``n_pairs`` : int64, pairs of spots that are each other's nearest and at most a spacing apart;
         - ``ambiguous`` : bool, whether another pose explains the slices about as well; ``poor`` : bool, whether none
           does well.
 
-        Beside them ``params`` and ``version``.
+        With ``deform``, ``deformation``: a dict with a grid in the frame of the reference, its ``origin`` and ``step``,
+        and the displacements there, ``values``, float64 ``(n_slices, 2, nx, ny)``, which follow ``transforms``.
+        Beside them ``params``, ``version`` and ``made_from``.
 
     Raises
     ------
@@ -127,10 +139,10 @@ def register_slices(
         If a key does not exist.
     ValueError
         If there is one slice only, a slice has fewer than three positions or all on a line, the unit of a slice differs
-        (see ``scale``), ``reference`` or ``library_order`` do not fit the slices, or coordinates or features are NaN or
-        infinite.
+        (see ``scale``), ``reference`` or ``library_order`` do not fit the slices, coordinates or features are NaN or
+        infinite, or there are no features to deform by.
     TypeError
-        If ``library_key`` is not categorical.
+        If ``library_key`` names measurements.
 
     Warns
     -----
@@ -163,7 +175,13 @@ def register_slices(
     require_choice(policy, "policy", ("sequential", "star"))
     slices = Slices.read(adata, library_key=library_key, spatial_key=spatial_key, library_order=library_order)
     index = slices.position(reference)
-    features = read_features(adata, slices, use_rep=use_rep, labels_key=labels_key)
+    use_rep, features = read_features(adata, slices, use_rep=use_rep, labels_key=labels_key)
+    if deform and features is None:
+        msg = (
+            f"deform={deform!r} needs features: name an embedding of all slices by use_rep, or labels by labels_key. "
+            "The quickest embedding is sp.tl.smoothed_pca(adata, library_key=...)."
+        )
+        raise ValueError(msg)
     if not scale:
         slices.require_one_unit()
     found = register(
@@ -173,11 +191,12 @@ def register_slices(
         policy=policy,
         allow_flip=allow_flip,
         scale=scale,
+        deform=deform is not None,
         n_threads=n_threads(n_jobs),
     )
     aligned = np.empty((slices.n_obs, 2))
-    for rows, coords, matrix in zip(slices.rows, slices.coords, found.transforms, strict=True):
-        aligned[rows] = move(matrix, coords)
+    for number, (rows, coords) in enumerate(zip(slices.rows, slices.coords, strict=True)):
+        aligned[rows] = found.place(number, coords)
     quality = measures(slices.coords, found)
     params = {
         "method": method,
@@ -185,6 +204,7 @@ def register_slices(
         "spatial_key": spatial_key,
         "allow_flip": allow_flip,
         "scale": scale,
+        "deform": deform,
         "use_rep": use_rep,
         "labels_key": labels_key,
     }
@@ -198,6 +218,7 @@ def register_slices(
         spacing=spacing_by_slice(slices.coords),
         made_from=made_from(adata, obs=[library_key], obsm=[spatial_key]),
         **quality,
+        **_stored(found),
     )
     target = adata.copy() if copy else adata
     write(target, {"obsm": {key_added: aligned}, "uns": {key_added: entry}})
@@ -251,20 +272,37 @@ def apply_registration(
     >>> round(float(np.linalg.norm(moved[1] - moved[0])))
     1000
     """
-    require_key(adata.uns, key, "adata.uns", hint="Call sp.pp.register_slices(adata, library_key=...) first")
-    entry = adata.uns[key]
+    hint = "Call sp.pp.register_slices(adata, library_key=...) first"
+    entry = require_record(adata, key, ("library", "transforms"), hint)
     names = [str(name) for name in entry["library"]]
     if str(library) not in names:
         msg = f"{library!r} is not a slice of the registration adata.uns[{key!r}], which has: {names}."
         raise KeyError(msg)
     warn_if_changed(adata, entry, f"the registration {key!r}", "sp.pp.register_slices(adata, library_key=...)")
-    coords = np.asarray(points, dtype=np.float64)
+    coords = as_numbers(points, "points").astype(np.float64)
     if coords.ndim != 2 or coords.shape[1] != 2:
         msg = f"points must have the shape (n, 2), not {coords.shape}."
         raise ValueError(msg)
     require_finite(coords, "points")
-    matrix = np.asarray(entry["transforms"])[names.index(str(library))]
-    return move(np.linalg.inv(matrix) if inverse else matrix, coords)
+    index = names.index(str(library))
+    matrix = np.asarray(entry["transforms"])[index]
+    bent = None
+    if "deformation" in entry:
+        grid = entry["deformation"]
+        bent = Deformation(np.asarray(grid["origin"]), float(grid["step"]), np.asarray(grid["values"])[index])
+    if inverse:
+        return move(np.linalg.inv(matrix), coords if bent is None else bent.move_back(coords))
+    moved = move(matrix, coords)
+    return moved if bent is None else bent.move(moved)
+
+
+def _stored(found: Registration) -> dict[str, Any]:
+    """The deformations as they are recorded: one grid, without displacement where nothing is bent."""
+    bent = next((one for one in found.deformations if one is not None), None)
+    if bent is None:
+        return {}
+    values = [np.zeros_like(bent.values) if one is None else one.values for one in found.deformations]
+    return {"deformation": {"origin": bent.origin, "step": bent.step, "values": np.stack(values)}}
 
 
 def _report(entry: dict[str, Any], library_key: str) -> None:
@@ -277,6 +315,10 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
         logger.info(
             "Slice %r on %r: RMSE %.3g (before %.3g), overlap %.0f %%.", name, partner, rmse, before, 100 * overlap
         )
+        if entry["params"].get("deform"):
+            bent, rigid = entry["feature_agreement_deformed"][i], entry["feature_agreement"][i]
+            said = "is not bent: it would fold, or agree no better" if np.isnan(bent) else f"agrees by {bent:.3f}, bent"
+            logger.info("Slice %r %s. Features of the rigid pose agree by %.3f.", name, said, rigid)
         if entry["poor"][i]:
             warn(
                 f"the registration of slice {name!r} to {partner!r} is poor: of their outlines "

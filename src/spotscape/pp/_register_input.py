@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from spotscape._core.coordinates import coordinates
+from spotscape._core.groups import as_groups
+from spotscape._core.logging import logger
+from spotscape._core.provenance import joint_embedding
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_data, require_key, slice_labels, slices_in_order
 from spotscape.nn.registration import guiding_features, one_hot, unit_ratios
@@ -88,8 +90,12 @@ class Slices:
 
 def read_features(
     adata: AnnData, slices: Slices, *, use_rep: str | None, labels_key: str | None
-) -> list[np.ndarray] | None:
-    """Features that guide, slice by slice; ``None`` if nothing was named."""
+) -> tuple[str | None, list[np.ndarray] | None]:
+    """The representation that guides, and features slice by slice; ``None`` if there is nothing to guide."""
+    if use_rep == "auto":
+        use_rep = joint_embedding(adata) if labels_key is None else None
+        if use_rep is not None:
+            logger.info("Guided by `adata.obsm['%s']`; use_rep=None registers by the outlines alone.", use_rep)
     if use_rep is not None and labels_key is not None:
         msg = f"use_rep={use_rep!r} and labels_key={labels_key!r} exclude each other; give one of them."
         raise ValueError(msg)
@@ -98,12 +104,12 @@ def read_features(
         values = read_embedding(adata, use_rep, hint=hint).astype(np.float64)
     elif labels_key is not None:
         require_key(adata.obs, labels_key, "adata.obs", hint="labels_key names labels that mean the same in all slices")
-        labels = pd.Categorical(adata.obs[labels_key])
+        labels = as_groups(adata.obs[labels_key], f"labels_key={labels_key!r}")
         values = one_hot(np.asarray(labels.codes), len(labels.categories))
     else:
-        return None
+        return None, None
     if not (values.std(axis=0) > 0).any():
         source = f"adata.obsm[{use_rep!r}]" if use_rep is not None else f"adata.obs[{labels_key!r}]"
         msg = f"{source} is the same for all spots, so that it cannot guide a registration."
         raise ValueError(msg)
-    return guiding_features([values[index] for index in slices.rows])
+    return use_rep, guiding_features([values[index] for index in slices.rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.logging import logger
 from spotscape._core.provenance import changed, made_from
-from spotscape._core.randomness import RandomSource
+from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
 from spotscape._core.rows import is_stored
 from spotscape._core.validation import looks_like_counts, require_key
@@ -54,7 +55,7 @@ def choose_scale(
     use_rep: str | None = None,
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
     key_added: str = keys.SCALE,
-    random_state: int | None = 0,
+    random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Choose how many neighbours of a spot say to which domain it belongs, without labels.
@@ -138,7 +139,7 @@ def stored_or_chosen_scale(
     entry = adata.uns.get(keys.SCALE)
     if isinstance(entry, Mapping) and "n_neighs" in entry and not changed(adata, entry):
         params = entry["params"]
-        if (params["spatial_key"], params["library_key"]) == (spatial_key, library_key):
+        if (params["spatial_key"], params.get("library_key")) == (spatial_key, library_key):
             logger.info("Using n_neighs=%d from `adata.uns['%s']`.", entry["n_neighs"], keys.SCALE)
             return int(entry["n_neighs"]), {}
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
@@ -149,12 +150,17 @@ def stored_or_chosen_scale(
 def _choose(
     adata: AnnData, tissue: Tissue, sizes: list[int] | None, source: RandomSource, **expression: Any
 ) -> dict[str, Any]:
+    # A slice of few spots beside others does not tell how many neighbours these should have.
+    enough = [index for index, coords in enumerate(tissue.slices) if len(coords) >= _FEWEST_SPOTS]
+    if enough:
+        slices, rows_of = (tuple(each[index] for index in enough) for each in (tissue.slices, tissue.rows))
+        tissue = replace(tissue, slices=slices, rows=rows_of, names=tuple(tissue.names[index] for index in enough))
     largest = max(tissue.slices, key=len)
     layout = geometry.describe_layout(adata, spatial_key=tissue.spatial_key, library_key=tissue.library_key)
     kind = layout.kind if largest.shape[1] == 2 else "irregular"
     fewest = min(map(len, tissue.slices))
     possible = [size for size in (_SIZES[kind] if sizes is None else sizes) if size < fewest]
-    usual = min(_USUAL[kind], max(fewest - 1, 1))
+    usual = min(_USUAL[kind], max(len(largest) - 1, 1))
     share = reach = np.empty(0)
     rng = np.random.default_rng(source.integer("windows"))
     windows = _windows(tissue, rng)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,49 +14,52 @@ from spotscape._core.logging import logger
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import read_embedding
-from spotscape._core.validation import require_choice, require_data, require_positive_int
-from spotscape.nn.clustering import combine_clusterings, gaussian_mixture, kmeans
-from spotscape.tl._domains import categories
+from spotscape._core.validation import require_data
+from spotscape.nn.clustering import combine_clusterings
+from spotscape.tl._choose_n_domains import stored_or_chosen
+from spotscape.tl._domains import categories, check_n_domains, cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-ConsensusMethod = Literal["both", "kmeans", "gmm"]
-_CLUSTERERS = {"both": ("kmeans", "gmm"), "kmeans": ("kmeans",), "gmm": ("gmm",)}
-_HINT = "Train several times, sp.tl.spotscape(adata, n_restarts=5), or name embeddings by use_reps"
+ConsensusMethod = Literal["auto", "both", "kmeans", "gmm"]
+_CLUSTERERS = {"both": ("kmeans", "gmm")}
+_HINT = "Run a second method, train several times, sp.tl.spotscape(adata, n_restarts=5), or name embeddings by use_reps"
 
 
 @public
 def consensus_domains(
     adata: AnnData,
     *,
-    n_domains: int,
+    n_domains: int | None = None,
     use_reps: Sequence[str] | None = None,
-    method: ConsensusMethod = "both",
+    method: ConsensusMethod = "auto",
     key_added: str = keys.CONSENSUS,
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find the domains on which several embeddings agree, and how sure each spot is of its domain.
+    """Find the domains on which several embeddings agree, how sure each spot is of its domain, and where they disagree.
 
-    Every embedding is clustered by itself. The clusters of all runs are matched, and each spot takes the domain that
-    most runs give it; its confidence is the share of runs that do. Where they disagree, at borders mostly, a single
-    training would have decided by its seed.
+    Every embedding is clustered by itself: of several methods, scales or trainings. The clusters of all runs are
+    matched, and each spot takes the domain that most runs give it; its confidence is the share of runs that do. Where
+    they disagree, at borders mostly, a single training would have decided by its seed, and a single method by what it
+    assumes.
 
     Parameters
     ----------
     adata
         Annotated data with several embeddings of the same spots in ``obsm``.
     n_domains
-        Number of domains, at least 2. Exactly as many come out, none of them empty.
+        Number of domains, at least 2. Exactly as many come out, none of them empty. ``None`` (default) chooses it as
+        :func:`spotscape.tl.choose_n_domains` does, from all embeddings side by side, each of the same total variance.
     use_reps
-        Keys of the embeddings in ``obsm``, of any methods. Default: the restarts of whichever encoder was run with
-        ``n_restarts``; if both were, name them.
+        Keys of the embeddings in ``obsm``, of any methods. Default: those of :func:`spotscape.tl.spotscape`,
+        :func:`spotscape.tl.spacross` and :func:`spotscape.tl.smoothed_pca` that are there, with all their restarts.
     method
-        How each embedding is clustered: ``"kmeans"``, ``"gmm"`` (the tied mixture, see :func:`spotscape.tl.domains`),
-        or ``"both"``.
+        How each embedding is clustered: ``"auto"`` (default) as :func:`spotscape.tl.domains` does by default,
+        ``"kmeans"``, ``"gmm"`` (the tied mixture), or ``"both"`` of these.
     key_added
         Name of the column in ``obs`` and of the record in ``uns``.
     random_state
@@ -71,6 +75,9 @@ def consensus_domains(
       the largest domain.
     - ``obs[f"{key_added}_confidence"]`` : float32 in (0, 1], shape ``(n_obs,)``: share of the runs that agree. A
       fraction of few runs, and no probability: trainings may agree on what is wrong.
+    - ``obs[f"{key_added}_entropy"]`` : float32 in [0, 1]: how far the runs are spread over domains; 0 where all agree,
+      1 where they are spread as widely as can be. :func:`spotscape.pl.domains` shows it as a map of the disagreement.
+    - ``uns["n_domains"]`` : the record of the choice, only if it was made here.
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``mean_confidence``, ``runs`` (embedding and clusterer of
       each run, such as ``"X_spotscape kmeans"``) and ``run_agreement`` (float64, the share of spots on which each run
       agrees with the consensus).
@@ -78,13 +85,13 @@ def consensus_domains(
     Raises
     ------
     KeyError
-        If there is no such embedding, or no encoder was run with ``n_restarts``.
+        If there is no such embedding, or fewer than two if ``use_reps`` names none.
     TypeError
         If ``n_domains`` is not an integer, or ``use_reps`` is a string.
     ValueError
         If ``n_domains`` is below 2, above the number of spots or above the number of distinct positions in an
         embedding; if an embedding holds NaN or infinite values; if fewer than two embeddings are named, or one twice;
-        if restarts of both encoders are there and ``use_reps`` names none; if there is no such method.
+        if there is no such method.
 
     See Also
     --------
@@ -107,50 +114,57 @@ def consensus_domains(
     1.0
     """
     require_data(adata, unique=False)
-    require_choice(method, "method", tuple(_CLUSTERERS))
-    require_positive_int(n_domains, "n_domains", minimum=2)
-    if n_domains > adata.n_obs:
-        msg = f"n_domains={n_domains} is more than the {adata.n_obs} spots of adata."
-        raise ValueError(msg)
-    chosen = _restarts(adata) if use_reps is None else _named(use_reps)
+    check_n_domains(n_domains, adata.n_obs)
+    chosen = _present(adata) if use_reps is None else _named(use_reps)
     embeddings = [read_embedding(adata, key, hint=_HINT) for key in chosen]
     source = RandomSource(random_state)
+    records: dict[str, dict[str, Any]] = {}
+    if n_domains is None:
+        n_domains, records = stored_or_chosen(adata, _side_by_side(embeddings), " + ".join(chosen), source)
     names, runs = [], []
     for key, embedding in zip(chosen, embeddings, strict=True):
-        for clusterer in _CLUSTERERS[method]:
+        for clusterer in _CLUSTERERS.get(method, (method,)):
             names.append(f"{key} {clusterer}")
-            runs.append(_cluster(embedding, n_domains, clusterer, source))
+            runs.append(cluster(embedding, n_domains, clusterer, source)[0].labels)
     found = combine_clusterings(np.stack(runs))
     mean = float(found.confidence.mean())
     logger.info("%d runs agree on a spot by %.1f %% on average.", len(runs), 100 * mean)
-    params = {"n_domains": n_domains, "use_reps": chosen, "method": method, "random_state": source.seed}
-    summary = record(
-        params,
+    records[key_added] = record(
+        {"n_domains": n_domains, "use_reps": chosen, "method": method, "random_state": source.seed},
         mean_confidence=mean,
         runs=names,
         run_agreement=found.run_agreement,
         made_from=made_from(adata, obsm=chosen),
     )
     target = adata.copy() if copy else adata
-    confidence = found.confidence.astype(np.float32)
-    columns = {key_added: categories(found.labels), keys.confidence_of(key_added): confidence}
-    write(target, {"obs": columns, "uns": {key_added: summary}})
+    columns = {
+        key_added: categories(found.labels),
+        keys.confidence_of(key_added): found.confidence.astype(np.float32),
+        keys.entropy_of(key_added): found.entropy.astype(np.float32),
+    }
+    write(target, {"obs": columns, "uns": records})
     return target if copy else None
 
 
-def _restarts(adata: AnnData) -> list[str]:
-    """Keys of the restarts of the one encoder that was run with several."""
-    records = {key: adata.uns[key]["restarts"] for key in keys.ENCODERS if "restarts" in (adata.uns.get(key) or ())}
-    if not records:
-        msg = f"adata.uns has no restarts of {' or '.join(map(repr, keys.ENCODERS))}. {_HINT}."
+def _present(adata: AnnData) -> list[str]:
+    """Keys of the embeddings of all methods, with their restarts."""
+    found: list[str] = []
+    for key in (*keys.X_ENCODERS, keys.X_SMOOTHED_PCA):
+        if key in adata.obsm:
+            entry = adata.uns.get(key.removeprefix("X_"))
+            restarts = entry.get("restarts") if isinstance(entry, Mapping) else None
+            found += [key] if restarts is None else [str(name) for name in restarts["use_reps"]]
+    if len(found) < 2:
+        msg = f"adata.obsm has {' and '.join(map(repr, found)) or 'no embedding'}; a consensus needs two. {_HINT}."
         raise KeyError(msg)
-    found = {key: [str(name) for name in entry["use_reps"]] for key, entry in records.items()}
-    if len(found) > 1:
-        msg = f"adata.uns has restarts of {' and '.join(map(repr, found))}; name the embeddings: use_reps=[...]."
-        raise ValueError(msg)
-    chosen = next(iter(found.values()))
-    logger.info("Using %s of `adata.obsm`.", ", ".join(map(repr, chosen)))
-    return chosen
+    logger.info("Using %s of `adata.obsm`.", ", ".join(map(repr, found)))
+    return found
+
+
+def _side_by_side(embeddings: Sequence[np.ndarray]) -> np.ndarray:
+    """All embeddings as one, each with the same total variance."""
+    centred = [each - each.mean(axis=0) for each in embeddings]
+    return np.hstack([each / max(float(np.sqrt((each**2).sum(axis=1).mean())), 1e-300) for each in centred])
 
 
 def _named(use_reps: Sequence[str]) -> list[str]:
@@ -162,8 +176,3 @@ def _named(use_reps: Sequence[str]) -> list[str]:
         msg = f"use_reps={chosen} must name two or more different embeddings; for one call sp.tl.domains."
         raise ValueError(msg)
     return chosen
-
-
-def _cluster(embedding: np.ndarray, n_domains: int, clusterer: str, source: RandomSource) -> np.ndarray:
-    fit = kmeans if clusterer == "kmeans" else gaussian_mixture
-    return fit(embedding, n_domains, seed=source.integer(clusterer)).labels

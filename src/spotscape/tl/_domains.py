@@ -10,13 +10,13 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.logging import logger
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
-from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans
+from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans, most_agreed
 from spotscape.tl._choose_n_domains import stored_or_chosen
-from spotscape.tl._composition import cluster_by_genes
 from spotscape.tl._leiden import leiden
 
 if TYPE_CHECKING:
@@ -51,13 +51,10 @@ def domains(
         :func:`spotscape.tl.choose_n_domains` has left in ``uns["n_domains"]`` for this embedding; if there is none,
         it is run. With ``method="leiden"`` the resolution decides.
     method
-        ``"auto"`` (default): k-means, unless the genes clearly prefer a mixture. Three Gaussian mixtures are fitted
-        beside it, with one covariance for all domains, drawn toward a sphere by .05, .5 and 1. The inertia of the table
-        of domains by genes says how far domains differ in gene composition; a mixture for which it is more than 1 %
-        (the last: 3 %) above that of k-means is taken. Whether to cut tissue across the directions in which
-        spots vary (k-means) or across those in which they lie apart (.05), the embedding does not say. The table is of
-        counts in ``layers["counts"]``, as :func:`spotscape.pp.prepare` leaves them, else of ``X``, of which a logarithm
-        is undone; without expression, or with negative values, it is k-means.
+        ``"auto"`` (default): k-means and four Gaussian mixtures, with one covariance for all domains that is drawn
+        toward a sphere by 0, .05, .5 and 1; of the five the one that agrees most with the others. Whether to cut
+        tissue across the directions in which spots vary (k-means) or across those in which they lie apart (0), the
+        embedding does not say, and neither is right on all tissue; a cut that only one of them makes is an accident.
         ``"kmeans"``: best of 10 to 100 k-means runs.
         ``"gmm"``: Gaussian mixture with one covariance for all domains, which is what R's mclust calls EEE, by maximum
         likelihood from many starts; the better one for :func:`spotscape.tl.smoothed_pca` on layered tissue.
@@ -91,9 +88,9 @@ def domains(
     - ``obs[f"{key_added}_confidence"]`` : float32, for ``"auto"`` and ``"gmm"``: probability of the domain
       that the spot was given; where k-means was taken, that of equal spheres around its centres. Other methods have
       none, and one of an earlier call is removed; :func:`spotscape.tl.consensus_domains` has one for any clusterer.
-    - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: inertia of gene composition,
-      inertia of k-means, mean log-likelihood per spot, or leiden's resolution; and its value); for ``"auto"`` also
-      ``chosen``, ``compared`` (the inertia of each) and ``expression``, where the genes were read.
+    - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: agreement with the other
+      clusterers, inertia of k-means, mean log-likelihood per spot, or leiden's resolution; and its value); for
+      ``"auto"`` also ``chosen`` and ``agreement`` (that of each).
     - ``uns["n_domains"]`` : the record of :func:`spotscape.tl.choose_n_domains`, only if it was run here.
 
     Raises
@@ -130,15 +127,14 @@ def domains(
 
     References
     ----------
-    Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports
-    2019; Greenacre, *Correspondence Analysis in Practice*, 2017 (inertia).
+    Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports 2019.
     """
     require_data(adata, unique=False)
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
     key_added = keys.domain_of(use_rep) if key_added is None else key_added
-    _check_n_domains(n_domains, adata.n_obs)
+    check_n_domains(n_domains, adata.n_obs)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     _check_resolution(resolution)
     source = RandomSource(random_state)
@@ -146,10 +142,11 @@ def domains(
     if n_domains is None and method != "leiden":
         n_domains, chosen = stored_or_chosen(adata, embedding, use_rep, source)
     extra: dict[str, Any] = {}
-    if n_domains is not None and method == "auto":
-        found, extra = cluster_by_genes(adata, embedding, use_rep, n_domains, source)
+    if n_domains is None or method == "leiden":
+        seed = source.integer("leiden")
+        found = leiden(embedding, n_domains, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
     else:
-        found = _cluster(embedding, n_domains, method, source, resolution=resolution, n_neighbors=n_neighbors)
+        found, extra = cluster(embedding, n_domains, method, source)
     params: dict[str, str | float | None] = {
         "method": method,
         "n_domains": n_domains,
@@ -168,7 +165,8 @@ def domains(
     return target if copy else None
 
 
-def _check_n_domains(n_domains: int | None, n_obs: int) -> None:
+def check_n_domains(n_domains: int | None, n_obs: int) -> None:
+    """Refuse a number of domains that there cannot be."""
     if n_domains is None:
         return
     require_positive_int(n_domains, "n_domains", minimum=2)
@@ -177,27 +175,23 @@ def _check_n_domains(n_domains: int | None, n_obs: int) -> None:
         raise ValueError(msg)
 
 
+def cluster(
+    embedding: np.ndarray, n_domains: int, method: str, source: RandomSource
+) -> tuple[Clustering, dict[str, Any]]:
+    """Clusters by any method but leiden, and what to record of how they were found."""
+    if method == "kmeans":
+        return kmeans(embedding, n_domains, seed=source.integer("kmeans")), {}
+    if method == "gmm":
+        return gaussian_mixture(embedding, n_domains, seed=source.integer("gmm")), {}
+    found, name, agreement = most_agreed(embedding, n_domains, seed=source.integer("auto"))
+    logger.info("Of k-means and four mixtures, took %s, which agrees most with the others.", name)
+    return found, {"chosen": name, "agreement": agreement}
+
+
 def _check_resolution(resolution: float) -> None:
     if not (np.isfinite(resolution) and resolution > 0):
         msg = f"resolution={resolution} must be a positive number."
         raise ValueError(msg)
-
-
-def _cluster(
-    embedding: np.ndarray,
-    n_domains: int | None,
-    method: str,
-    source: RandomSource,
-    *,
-    resolution: float,
-    n_neighbors: int,
-) -> Clustering:
-    if n_domains is None or method == "leiden":
-        seed = source.integer("leiden")
-        return leiden(embedding, n_domains, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
-    if method == "kmeans":
-        return kmeans(embedding, n_domains, seed=source.integer("kmeans"))
-    return gaussian_mixture(embedding, n_domains, seed=source.integer("gmm"))
 
 
 def _confidence(found: Clustering, key: str) -> dict[str, np.ndarray]:

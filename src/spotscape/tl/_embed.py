@@ -54,7 +54,7 @@ def embed(
         Record of the spatial graph in ``adata.uns``. If there is none of the default name, it is built as at the
         training (same function, same number of neighbours or radius), written, and mentioned in the log.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category; ``None`` for a single slice. Each slice is
+        Column of ``adata.obs`` with the slice of each spot; ``None`` for a single slice. Each slice is
         aligned by itself: what else is embedded with it makes no difference.
     layer
         Layer to use instead of ``adata.X``.
@@ -95,7 +95,7 @@ def embed(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If ``model`` is none, or the slice column is not categorical.
+        If ``model`` is none, or the slice column holds measurements.
     ValueError
         If the model does not know its genes; if genes are missing, more than allowed or all of them; if the expression
         is on another scale than that of the training (counts, logarithms, other totals), negative, not finite, or zero
@@ -132,7 +132,9 @@ def embed(
     training = _training_of(model)
     require_choice(missing_genes, "missing_genes", ("refuse", "fill"))
     require_in_range(max_missing, "max_missing", low=0, high=1)
-    library_key = library_of_graph(adata, neighbors_key, library_key)
+    library_key = library_of_graph(
+        adata, neighbors_key, library_key, across_slices=getattr(model, "name", None) == "SpaCross"
+    )
     slices = slice_labels(adata, library_key)
     codes = None if slices is None else slices.codes
     found = read_genes(

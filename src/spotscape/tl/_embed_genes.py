@@ -77,7 +77,7 @@ def read_genes(
 def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpression) -> None:
     """Refuse expression on another scale than that of the training, and mention totals that look like it."""
     present = found.matrix[:, found.measured]
-    scale = scale_of(present)
+    scale = scale_of(present, adata, found.source)
     if scale != training.scale:
         mend = _MEND[training.scale]
         msg = f"{found.source} is on the scale {scale!r}, the training was on {training.scale!r}; {mend}."

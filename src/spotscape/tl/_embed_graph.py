@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spotscape._core import keys
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import read_graph
@@ -60,7 +62,7 @@ def _builder(params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, A
     from spotscape.pp import spatial_neighbors_delaunay, spatial_neighbors_knn, spatial_neighbors_radius
 
     radius = params.get("radius")
-    radius = tuple(radius) if isinstance(radius, list | tuple) else radius
+    radius = tuple(map(float, radius)) if isinstance(radius, list | tuple | np.ndarray) else radius
     if params.get("mode") == "knn":
         return spatial_neighbors_knn, {"n_neighs": int(params["n_neighbors"])}
     if params.get("mode") == "radius":

@@ -81,7 +81,7 @@ def impute(
     n_neighbors
         For ``method="neighbors"``: number of spots that are averaged.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category. ``None`` for a single slice.
+        Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
     layer
         Layer to read instead of ``adata.X``, in ``reference`` too.
     mask_var
@@ -116,7 +116,7 @@ def impute(
     KeyError
         If a gene, the embedding or another key does not exist.
     TypeError
-        If the slice column is not categorical, ``genes`` is a single name, or a number is not an integer.
+        If the slice column holds measurements, ``genes`` is a single name, or a number is not an integer.
     ValueError
         If the expression is raw counts, negative or not finite; if a gene is named twice or not detected in the
         reference; if the reference is no slice, shares fewer than two genes, or has an embedding of another width.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
 
+from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import require_key, several_slices
 from spotscape.nn.matching import vote
@@ -131,13 +132,7 @@ def _names(
 
 def _labels(adata: AnnData, labels_key: str, rows: np.ndarray, reference: str) -> pd.Categorical:
     require_key(adata.obs, labels_key, "adata.obs", hint="labels_key names the column whose values are transferred")
-    column: Any = adata.obs[labels_key]
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        if pd.api.types.is_float_dtype(column):
-            msg = f"adata.obs[{labels_key!r}] holds numbers ({column.dtype}); labels are categories or strings."
-            raise TypeError(msg)
-        column = column.astype("string").astype(object)
-    labels = pd.Categorical(column)
+    labels = as_groups(adata.obs[labels_key], f"labels_key={labels_key!r}")
     missing = int((labels.codes[rows] < 0).sum())
     if missing == len(rows):
         msg = (

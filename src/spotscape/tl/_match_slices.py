@@ -71,7 +71,7 @@ def match_slices(
     adata
         All slices, with one embedding that was made of them together.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category.
+        Column of ``adata.obs`` with the slice of each spot.
     reference
         Slice in which to look.
     query
@@ -142,7 +142,7 @@ def match_slices(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column is not categorical or a number is not an integer.
+        If the slice column holds measurements or a number is not an integer.
     ValueError
         If there is one slice only, no slice of that name, the reference is among the queries, the embedding is not
         finite, no spot of the reference has a label, or ``radius`` is given without ``spatial_key``.

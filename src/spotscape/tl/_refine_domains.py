@@ -51,7 +51,7 @@ def refine_domains(
     neighbors_key
         Record of the spatial graph in ``uns``. Every edge is one vote, whatever its weight.
     library_key
-        Column of ``obs`` with the slice of each spot, dtype category. Default: the one that the graph was built with.
+        Column of ``obs`` with the slice of each spot. Default: the one that the graph was built with.
     n_passes
         How often they vote; it ends earlier once nothing changes. Default: 1, because each pass takes a little more
         from thin domains.
@@ -125,7 +125,7 @@ def _read_graph(
     """The graph, without edges between slices unless they are asked for, and the column of the slices."""
     hint = "Build the graph first: sp.pp.spatial_neighbors_knn(adata)"
     require_key(adata.uns, neighbors_key, "adata.uns", hint=hint)
-    library_key = library_of_graph(adata, neighbors_key, library_key)
+    library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=True)
     slices = slice_labels(adata, library_key)
     graph = read_graph(adata, neighbors_key)
     if graph is None or slices is None or across_slices:

@@ -8,6 +8,7 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
+from spotscape._core.reading import is_logarithm
 from spotscape._core.rows import RowSource
 from spotscape._core.validation import looks_like_counts
 
@@ -40,7 +41,7 @@ def remember_training(
     entry = {**dict(adata.uns), **tissue.built.get("uns", {})}[tissue.params["neighbors_key"]]
     model.training = TrainingRecord(
         genes=tuple(map(str, adata.var_names[tissue.genes])),
-        scale=scale_of(tissue.matrix),
+        scale=scale_of(tissue.matrix, adata, tissue.params["source"]),
         prepare=prepare_params(adata, tissue.params["source"]),
         graph=dict(entry.get("params", {})),
         mean_degree=tissue.graph.nnz / tissue.graph.shape[0],
@@ -53,11 +54,12 @@ def _n_detected(matrix: Any) -> np.ndarray:
     return matrix.summary.detected.sum(axis=0) if isinstance(matrix, RowSource) else n_detected(matrix)
 
 
-def scale_of(matrix: Any) -> str:
-    """``"counts"``, ``"logarithm"`` or ``"linear"``, as the values look."""
+def scale_of(matrix: Any, adata: AnnData, source: str) -> str:
+    """``"counts"``, ``"logarithm"`` or ``"linear"``: as the record of ``adata.X`` says, else as the values look."""
     if looks_like_counts(matrix):
         return "counts"
-    return "logarithm" if matrix.max() <= _LARGEST_LOGARITHM else "linear"
+    is_log = is_logarithm(adata, None) if source == "adata.X" else None
+    return "logarithm" if (matrix.max() <= _LARGEST_LOGARITHM if is_log is None else is_log) else "linear"
 
 
 def prepare_params(adata: AnnData, source: str) -> Mapping[str, Any] | None:

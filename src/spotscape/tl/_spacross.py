@@ -63,7 +63,7 @@ def spacross(
         Record of the spatial graph in ``adata.uns``, such as ``"spatial_3d_neighbors"``. If there is none of the
         default name, that of :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category. It switches on what several slices need.
+        Column of ``adata.obs`` with the slice of each spot. It switches on what several slices need.
         Neighbours come from other slices only if the graph says so, and genes that a slice did not measure (zero
         throughout it, although the other slices let expect them) are left out with a message. ``None`` for a single
         slice.
@@ -145,9 +145,9 @@ def spacross(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column is not categorical, or ``decoded_layer`` is no name.
+        If the slice column holds measurements, or ``decoded_layer`` is no name.
     ValueError
-        If the expression is raw counts, negative, not finite, or zero for a whole spot or gene; if the graph has no
+        If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges; if there is no such preset, or ``config`` is given beside one; if both
         ``copy`` and ``return_model`` are asked for; if the device cannot be used; if
         ``decoded_layer`` is asked of a representation, or would overwrite ``"counts"`` or the layer that is read; if
@@ -179,7 +179,7 @@ def spacross(
     from spotscape.models import SpaCross, SpaCrossConfig
 
     require_data(adata, unique=False)
-    library_key = library_of_graph(adata, neighbors_key, library_key)
+    library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=True)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1
     config, named = choose_config(

@@ -89,7 +89,7 @@ def trajectory(
         diffusion space (default; no single odd spot decides), or ``"tip"``, the one farthest out on the first diffusion
         component, for spots of the root domain to be ordered as well.
     library_key
-        Column of ``adata.obs`` with the slice of each spot, dtype category. The embedding, made of all slices together,
+        Column of ``adata.obs`` with the slice of each spot. The embedding, made of all slices together,
         is still ordered as one; that of each slice is told beside it, and you are warned if slices hardly meet.
     key_added
         Name of the results in ``obs``, ``uns`` and, with the endings of a graph, in ``obsp``.
@@ -118,7 +118,7 @@ def trajectory(
     KeyError
         If there is no such embedding, column or slice.
     TypeError
-        If ``groups`` names numbers, ``library_key`` is not categorical, or a number is not an integer.
+        If ``groups`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
         If ``root`` is no domain, there are fewer than two domains, a number is out of its range, or the embedding
         holds NaN or infinite values.

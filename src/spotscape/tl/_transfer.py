@@ -10,11 +10,11 @@ import torch
 
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.groups import as_groups
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, require_positive_int
-from spotscape.nn.matching import vote
-from spotscape.nn.placement import nearest
+from spotscape.nn.matching import nearest, vote
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -118,7 +118,7 @@ def transfer_domains(
 
 def _labels(reference: AnnData, labels_key: str) -> pd.Categorical:
     require_key(reference.obs, labels_key, "reference.obs", hint="Find domains there first: sp.tl.domains(reference)")
-    labels = pd.Categorical(reference.obs[labels_key]).remove_unused_categories()
+    labels = as_groups(reference.obs[labels_key], f"labels_key={labels_key!r}")
     if not len(labels.categories):
         msg = f"no spot of the reference has a label in reference.obs[{labels_key!r}]."
         raise ValueError(msg)

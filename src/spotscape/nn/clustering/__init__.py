@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotscape.nn.clustering._composition import composition_inertia, prefer_by_composition
+from spotscape.nn.clustering._agreement import most_agreed
 from spotscape.nn.clustering._consensus import consensus_clusterings
 from spotscape.nn.clustering._ensemble import Consensus, combine_clusterings
 from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
@@ -18,13 +18,12 @@ __all__ = [
     "by_size",
     "check_points",
     "combine_clusterings",
-    "composition_inertia",
     "consensus_clusterings",
     "gaussian_mixture",
     "kmeans",
     "make_exactly",
+    "most_agreed",
     "pick_number",
-    "prefer_by_composition",
     "search_resolution",
     "soft_assignment",
     "stability_curve",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
 
 from spotscape.nn.clustering._partition import by_size
 
@@ -40,11 +41,15 @@ class Consensus:
         Share of the runs that agree on each point, shape ``(n,)``, above 0 and at most 1.
     run_agreement
         Share of the points on which each run agrees, shape ``(n_runs,)``.
+    entropy
+        How far the runs are spread over clusters at each point, shape ``(n,)``: the entropy of their votes as a share
+        of the highest that there can be; 0 where all agree.
     """
 
     labels: np.ndarray
     confidence: np.ndarray
     run_agreement: np.ndarray
+    entropy: np.ndarray
 
 
 def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
@@ -79,7 +84,9 @@ def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
     agreeing = matched == reference
     labels, _ = by_size(reference[pattern_of.ravel()])
     confidence = agreeing.mean(axis=0)[pattern_of.ravel()]
-    return Consensus(labels, confidence, agreeing @ counts / counts.sum())
+    votes = np.stack([(matched == cluster).mean(axis=0) for cluster in range(n_clusters)])
+    spread = entr(votes).sum(axis=0) / np.log(max(2, min(len(checked), n_clusters)))
+    return Consensus(labels, confidence, agreeing @ counts / counts.sum(), spread[pattern_of.ravel()])
 
 
 def _check(runs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, int]:

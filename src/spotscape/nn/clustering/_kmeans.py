@@ -81,6 +81,10 @@ def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(points, dtype=np.float64)
     centres = np.stack([values[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
-    variance = max(float(((values - centres[labels]) ** 2).mean()), np.finfo(np.float64).tiny)
+    variance = float(((values - centres[labels]) ** 2).mean())
+    if variance <= np.finfo(np.float64).eps * float((values**2).mean()):
+        # Clusters without width leave no doubt.
+        certain: np.ndarray = np.eye(len(centres))[labels]
+        return certain
     closeness = values @ centres.T - 0.5 * (centres**2).sum(axis=1)
     return np.asarray(softmax(closeness / variance, axis=1))

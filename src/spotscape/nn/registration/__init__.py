@@ -15,15 +15,18 @@ from spotscape.nn.registration._chain import (
 from spotscape.nn.registration._features import guiding_features, one_hot
 from spotscape.nn.registration._rigid import about, angle_of, displacement, fit_rigid, mirrors, motion, move
 from spotscape.nn.registration._score import Score
+from spotscape.nn.registration._smooth import Deformation, fit_deformation
 
 __all__ = [
     "Alignment",
+    "Deformation",
     "Registration",
     "Score",
     "about",
     "align",
     "angle_of",
     "displacement",
+    "fit_deformation",
     "fit_rigid",
     "guiding_features",
     "measures",

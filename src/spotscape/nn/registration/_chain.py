@@ -12,10 +12,13 @@ from scipy.spatial import cKDTree
 from spotscape._core.geometry import lattice, spacing_by_slice, spot_spacing
 from spotscape.nn.registration._align import Alignment, align
 from spotscape.nn.registration._rigid import move
+from spotscape.nn.registration._smooth import Deformation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# The grid of displacements, in spacings, at most so many points a side.
+_GRID_STEP, _MOST_STEPS, _MARGIN = 2.0, 120, 4.0
 # Ratios of spot spacings, on a lattice and elsewhere, from which on another unit is believed.
 _OTHER_UNIT = (1.08, 1.4)
 
@@ -32,11 +35,19 @@ class Registration:
         The slice that each was registered to, shape ``(n_slices,)``; the reference its own.
     alignments
         What was found for each pair; ``None`` for the reference.
+    deformations
+        What follows the motion of each slice, in the frame of the reference; ``None`` where nothing is bent.
     """
 
     transforms: np.ndarray
     partners: np.ndarray
     alignments: tuple[Alignment | None, ...]
+    deformations: tuple[Deformation | None, ...]
+
+    def place(self, index: int, points: np.ndarray) -> np.ndarray:
+        """Move points of a slice into the frame of the reference."""
+        moved, bent = move(self.transforms[index], points), self.deformations[index]
+        return moved if bent is None else bent.move(moved)
 
 
 def register(
@@ -47,6 +58,7 @@ def register(
     policy: str = "sequential",
     allow_flip: bool = False,
     scale: bool = False,
+    deform: bool = False,
     n_threads: int = 1,
 ) -> Registration:
     """Bring slices into the frame of one of them.
@@ -64,6 +76,8 @@ def register(
         reference itself.
     allow_flip, scale
         Whether slices may lie mirrored, and may have another size.
+    deform
+        Whether slices may be bent smoothly, by features, after they are moved.
     n_threads
         Pairs that are worked on at the same time.
 
@@ -77,7 +91,8 @@ def register(
         if index == reference:
             return None
         pair = None if features is None else (features[index], features[partners[index]])
-        return align(slices[index], slices[partners[index]], features=pair, allow_flip=allow_flip, scale=scale)
+        options = {"allow_flip": allow_flip, "scale": scale, "deform": deform}
+        return align(slices[index], slices[partners[index]], features=pair, **options)
 
     with ThreadPoolExecutor(n_threads) as pool:
         alignments = tuple(pool.map(one, range(len(slices))))
@@ -87,7 +102,34 @@ def register(
         found = alignments[index]
         if found is not None:
             transforms[index] = transforms[partners[index]] @ found.matrix
-    return Registration(transforms, partners, alignments)
+    return Registration(transforms, partners, alignments, _combined(slices, transforms, partners, alignments))
+
+
+def _combined(
+    slices: Sequence[np.ndarray],
+    transforms: np.ndarray,
+    partners: np.ndarray,
+    alignments: tuple[Alignment | None, ...],
+) -> tuple[Deformation | None, ...]:
+    """The deformation of each slice onto its partner, and all that follow up to the reference, on one grid."""
+    moved = np.vstack([move(matrix, points) for matrix, points in zip(transforms, slices, strict=True)])
+    spacing = float(np.median(spacing_by_slice(slices)))
+    low, high = moved.min(axis=0) - _MARGIN * spacing, moved.max(axis=0) + _MARGIN * spacing
+    step = max(_GRID_STEP * spacing, float((high - low).max()) / _MOST_STEPS)
+    axes = [np.arange(low[i], high[i] + step, step) for i in range(2)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def combined(index: int) -> Deformation | None:
+        points, bent = move(np.linalg.inv(transforms[index]), grid), False
+        while (found := alignments[index]) is not None:
+            points = move(found.matrix, points)
+            if found.deformation is not None:
+                points, bent = found.deformation.move(points), True
+            index = partners[index]
+        values = (points - grid).T.reshape(2, len(axes[0]), len(axes[1]))
+        return Deformation(low, step, values) if bent else None
+
+    return tuple(map(combined, range(len(slices))))
 
 
 def partners_of(n_slices: int, reference: int, policy: str) -> np.ndarray:
@@ -122,7 +164,7 @@ def n_mutual_pairs(one: np.ndarray, other: np.ndarray) -> int:
 
 def measures(slices: Sequence[np.ndarray], found: Registration) -> dict[str, np.ndarray]:
     """What is known about the fit of every slice to its partner, before and after."""
-    moved = [move(matrix, points) for matrix, points in zip(found.transforms, slices, strict=True)]
+    moved = [found.place(index, points) for index, points in enumerate(slices)]
     pairs = [(i, int(partner)) for i, partner in enumerate(found.partners)]
     known = found.alignments
     return {
@@ -131,6 +173,7 @@ def measures(slices: Sequence[np.ndarray], found: Registration) -> dict[str, np.
         "overlap": np.array([1.0 if k is None else k.score.overlap for k in known]),
         "outline_agreement": np.array([1.0 if k is None else k.score.outline for k in known]),
         "feature_agreement": np.array([np.nan if k is None else k.score.features for k in known]),
+        "feature_agreement_deformed": np.array([np.nan if k is None else k.deformed_features for k in known]),
         "n_pairs": np.array([n_mutual_pairs(moved[i], moved[j]) for i, j in pairs]),
         "ambiguous": np.array([k is not None and k.ambiguous for k in known]),
         "poor": np.array([k is not None and k.poor for k in known]),

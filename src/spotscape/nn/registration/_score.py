@@ -12,7 +12,7 @@ from spotscape.nn.registration._refine import moved_outline
 from spotscape.nn.registration._rigid import move
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._piece import Piece
+    from spotscape.nn.registration._section import Section
 
 _AREA_WEIGHT = 0.1
 _FEATURE_WEIGHT = 2.5
@@ -48,10 +48,10 @@ class Score:
         return self.outline + _AREA_WEIGHT * self.overlap + guided
 
 
-class Judge:
+class PoseScorer:
     """Scores poses of a query on a reference."""
 
-    def __init__(self, query: Piece, reference: Piece) -> None:
+    def __init__(self, query: Section, reference: Section) -> None:
         self.query, self.reference = query, reference
         self._tree = cKDTree(reference.contour)
         guided = query.features is not None and reference.features is not None
@@ -64,7 +64,7 @@ class Judge:
         back = move(np.linalg.inv(matrix), self.reference.points)
         inside = self.reference.covers(moved)
         overlap = max(float(inside.mean()), float(self.query.covers(back).mean()))
-        return Score(self._outline(matrix), overlap, self._features(moved, inside))
+        return Score(self._outline(matrix), overlap, self.features(moved))
 
     def _outline(self, matrix: np.ndarray) -> float:
         contour, normals = moved_outline(matrix, self.query)
@@ -77,7 +77,9 @@ class Judge:
         beside = (distance > _BESIDE[0]) & (distance < _BESIDE[1]) & (same > _ALIGNED)
         return float((on - beside).mean())
 
-    def _features(self, moved: np.ndarray, inside: np.ndarray) -> float:
+    def features(self, moved: np.ndarray) -> float:
+        """Correlation of the features of the query's spots with the reference's where they come to lie."""
+        inside = self.reference.covers(moved)
         if self._wanted is None or self._field is None:
             return float("nan")
         if inside.sum() < 3:

@@ -15,6 +15,8 @@ _MAX_CONTOUR = 800
 _CLOSING = 1.5
 _MARGIN = 3.0
 _NORMAL_SIGMA = 2.0
+# Points of an outline run along one line if their normals and places differ by no more, degrees and spacings.
+_TURN, _STRAIGHT_WIDTH = 8.0, 1.2
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Section:
     """One slice.
 
     Attributes
@@ -70,7 +72,7 @@ class Piece:
     features: np.ndarray | None = None
 
     @classmethod
-    def of(cls, points: np.ndarray, features: np.ndarray | None = None) -> Piece:
+    def of(cls, points: np.ndarray, features: np.ndarray | None = None) -> Section:
         """Find the tissue under the spots and its outline."""
         depth = _depth(points)
         contour, normals = _outline(depth)
@@ -92,6 +94,23 @@ class Piece:
     def centre(self) -> np.ndarray:
         """Mean of the spots."""
         return np.asarray(self.points.mean(axis=0))
+
+    @property
+    def longest_straight_edge(self) -> float:
+        """Length of the longest part of the outline that runs along one line, as the border of a slide cuts it."""
+        angles = np.arctan2(self.normals[:, 1], self.normals[:, 0])
+        # Every point of the contour stands for its share of the perimeter, which is that of a thin strip of tissue.
+        step = self.depth.step
+        perimeter = np.count_nonzero(np.abs(self.depth.values[0]) < step) * step / 2
+        longest = 0
+        for angle in np.deg2rad(np.arange(0, 360, _TURN)):
+            along = np.cos(angles - angle) > np.cos(np.deg2rad(_TURN))
+            offset = np.sort(self.contour[along] @ [np.cos(angle), np.sin(angle)])
+            longest = max(
+                longest,
+                int((np.searchsorted(offset, offset + _STRAIGHT_WIDTH) - np.arange(len(offset))).max(initial=0)),
+            )
+        return float(longest / len(self.contour) * perimeter)
 
     def covers(self, points: np.ndarray) -> np.ndarray:
         """Which of the points lie on this tissue."""

@@ -1,0 +1,171 @@
+"""Edges between spots from their coordinates alone, the same after any shift, rotation or rounding to float32.
+
+On a grid many spots are exactly as near as each other, and which of them comes first would be decided by rounding.
+Distances that differ by less than a small part of the spacing count as equal here, and a fixed draw decides between
+them, which depends on nothing but the numbers of the two spots.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import Delaunay, cKDTree
+
+from spotscape._core.geometry import join_coincident, lattice
+
+# Rings of neighbours on a grid differ by more, the spots of one ring by less, even where positions are whole pixels.
+_TIE = 0.05
+# Enough for every ring that few neighbours need; spots that share a place in thousands are not sorted out further.
+_MOST_LOOKED_AT = 96
+
+
+def tie_width(coords: np.ndarray) -> float:
+    """Difference of distances below which they count as equal: a part of the spacing on a grid, else rounding."""
+    grid = lattice(coords)
+    return grid.spacing * (1e-9 if grid.kind == "irregular" else _TIE)
+
+
+def nearest(
+    queries: np.ndarray, points: np.ndarray, n_neighs: int, *, width: float, itself: bool, workers: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and row numbers ``(n_queries, n_neighs)`` of the nearest points; fewer columns if there are fewer.
+
+    ``itself`` says that queries are the points, none of which is its own neighbour.
+    """
+    n_neighs = min(n_neighs, len(points) - itself)
+    if n_neighs == 0:
+        return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), dtype=np.intp)
+    tree = cKDTree(points)
+    lengths, found = np.empty((len(queries), n_neighs)), np.empty((len(queries), n_neighs), dtype=np.intp)
+    left, looked_at = np.arange(len(queries)), min(n_neighs + itself + 7, len(points))
+    while len(left):
+        distances, indices = tree.query(queries[left], k=np.arange(1, looked_at + 1), workers=workers)
+        if itself:
+            distances[indices == left[:, None]] = np.inf
+        last = np.partition(distances, n_neighs - 1, axis=1)[:, n_neighs - 1]
+        # All that tie with the last neighbour have to be seen before one of them is chosen.
+        reached = np.where(np.isfinite(distances), distances, -np.inf).max(axis=1)
+        final = looked_at >= min(max(_MOST_LOOKED_AT, n_neighs + itself), len(points))
+        done = (reached > last + width) | final
+        beyond = distances[done] - last[done][:, None]
+        # Those as near as the last one come in the order of the draw.
+        tied = np.where(beyond <= width, _draw(left[done][:, None], indices[done]), 2.0)
+        chosen = np.argsort(np.where(beyond < -width, -1.0, tied), axis=1, kind="stable")[:, :n_neighs]
+        lengths[left[done]] = np.take_along_axis(distances[done], chosen, axis=1)
+        found[left[done]] = np.take_along_axis(indices[done], chosen, axis=1)
+        left, looked_at = left[~done], min(2 * looked_at, len(points))
+    return lengths, found
+
+
+def _draw(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """A number in ``[0, 1)`` for each pair of rows, whichever comes first; splitmix64 of both."""
+    low, high = np.minimum(first, second).astype(np.uint64), np.maximum(first, second).astype(np.uint64)
+    mixed = low * np.uint64(0x9E3779B97F4A7C15) + high + np.uint64(1)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    draw: np.ndarray = (mixed ^ (mixed >> np.uint64(31))) / 2.0**64
+    return draw
+
+
+def nearest_edges(coords: np.ndarray, n_neighs: int) -> sparse.csr_matrix:
+    """Lengths of the edges from each spot to its nearest others; explicit zeros between spots at one place."""
+    lengths, found = nearest(coords, coords, n_neighs, width=tie_width(coords), itself=True)
+    return _lengths(np.repeat(np.arange(len(coords)), found.shape[1]), found.ravel(), lengths.ravel(), len(coords))
+
+
+def edges_within(coords: np.ndarray, low: float, high: float) -> sparse.csr_matrix:
+    """Lengths of the edges between spots from ``low`` to ``high`` apart; explicit zeros between spots at one place."""
+    width = tie_width(coords)
+    tree = cKDTree(coords)
+    pairs = tree.sparse_distance_matrix(tree, high + width, output_type="ndarray")
+    pairs = pairs[(pairs["i"] != pairs["j"]) & ((pairs["v"] >= low - width) | (low == 0))]
+    return _lengths(pairs["i"], pairs["j"], pairs["v"], len(coords))
+
+
+def triangulated_edges(coords: np.ndarray, low: float = 0.0, high: float = np.inf) -> sparse.csr_matrix:
+    """Lengths of the edges of the Delaunay triangulation that are from ``low`` to ``high`` long.
+
+    Spots at one place are one corner: neighbours of each other that share all others. On a grid the triangulation is
+    not unique; then spots are neighbours that are so in any of them.
+    """
+    corners, corner_of = np.unique(coords, axis=0, return_inverse=True)
+    if corners.shape[1] == 3 and np.ptp(corners[:, 2]) == 0:
+        corners = corners[:, :2]
+    if len(corners) == len(coords):
+        corners, corner_of = coords[:, : corners.shape[1]], np.arange(len(coords))
+    starts, ends = _triangulation(corners)
+    lengths = np.linalg.norm(corners[starts] - corners[ends], axis=1)
+    width = tie_width(corners)
+    kept = (lengths >= low - width) & (lengths <= high + width)
+    edges = _lengths(starts[kept], ends[kept], lengths[kept], len(corners))
+    return edges if len(corners) == len(coords) else join_coincident(edges, corner_of.ravel())
+
+
+def _triangulation(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both directions of all edges."""
+    triangulation = Delaunay(corners - corners.mean(axis=0))
+    simplices = triangulation.simplices
+    grid = lattice(corners)
+    pairs = [np.empty((0, 2), dtype=simplices.dtype)]
+    if grid.kind != "irregular" and corners.shape[1] == 2:
+        kept = _heights(corners, simplices) > _TIE * grid.spacing
+        pairs.append(_further_diagonals(corners, triangulation, kept, _TIE * grid.spacing))
+        simplices = simplices[kept]
+    n = simplices.shape[1]
+    pairs += [simplices[:, [one, other]] for one in range(n) for other in range(one)]
+    both = np.concatenate(pairs)
+    both = np.unique(np.concatenate([both, both[:, ::-1]]), axis=0)
+    return both[:, 0], both[:, 1]
+
+
+def _heights(corners: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Height of each triangle over its longest side; rounding makes flat ones along the straight border of a grid."""
+    a, b, c = (corners[triangles[:, index]] for index in range(3))
+    (bx, by), (cx, cy) = (b - a).T, (c - a).T
+    longest = np.max([np.linalg.norm(side, axis=1) for side in (b - a, c - a, c - b)], axis=0)
+    heights: np.ndarray = np.abs(bx * cy - by * cx) / longest
+    return heights
+
+
+def _further_diagonals(corners: np.ndarray, triangulation: Delaunay, kept: np.ndarray, width: float) -> np.ndarray:
+    """Pairs of corners on one empty circle that this triangulation happens not to join."""
+    triangles, beside = triangulation.simplices, triangulation.neighbors
+    first, side = np.nonzero((beside >= 0) & kept[:, None])
+    second = beside[first, side]
+    once = (first < second) & kept[second]
+    first, second, side = first[once], second[once], side[once]
+    own, opposite = triangles[first, side], triangles[second, np.argmax(beside[second] == first[:, None], axis=1)]
+    # Either circle may be asked, and the answer must not depend on which triangle has the smaller number.
+    off = np.minimum(_off_circle(corners, triangles[first], opposite), _off_circle(corners, triangles[second], own))
+    first, second, own, opposite = (part[off < width] for part in (first, second, own, opposite))
+    joined = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=(len(triangles),) * 2)
+    cell = connected_components(joined, directed=False)[1]
+    sizes = np.bincount(cell, minlength=1)
+    pairs = [np.column_stack([own, opposite])]
+    # Round a missing spot there are more triangles than two on one circle.
+    large = np.flatnonzero(sizes[cell] > 2)
+    for one in np.unique(cell[large]):
+        ring = np.unique(triangles[large[cell[large] == one]])
+        pairs.append(np.column_stack([np.repeat(ring, len(ring)), np.tile(ring, len(ring))]))
+    found = np.concatenate(pairs)
+    distinct: np.ndarray = found[found[:, 0] != found[:, 1]]
+    return distinct
+
+
+def _off_circle(corners: np.ndarray, triangles: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How far corners lie from the circles through three others."""
+    a = corners[triangles[:, 0]]
+    (bx, by), (cx, cy) = (corners[triangles[:, 1]] - a).T, (corners[triangles[:, 2]] - a).T
+    twice = 2 * (bx * cy - by * cx)
+    b_squared, c_squared = bx**2 + by**2, cx**2 + cy**2
+    centres = np.column_stack([cy * b_squared - by * c_squared, bx * c_squared - cx * b_squared]) / twice[:, None]
+    distances = np.linalg.norm(corners[others] - a - centres, axis=1)
+    off: np.ndarray = np.abs(distances - np.linalg.norm(centres, axis=1))
+    return off
+
+
+def _lengths(rows: np.ndarray, columns: np.ndarray, lengths: np.ndarray, n_spots: int) -> sparse.csr_matrix:
+    matrix: sparse.csr_matrix = sparse.csr_matrix((lengths, (rows, columns)), shape=(n_spots, n_spots))
+    matrix.sort_indices()
+    return matrix

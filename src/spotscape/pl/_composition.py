@@ -1,0 +1,244 @@
+"""Tables of domains: their shares in slices and conditions, and how they meet an annotation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from spotscape._core.arguments import public
+from spotscape._core.groups import read_groups
+from spotscape._core.reading import domain_column
+from spotscape._core.validation import require_choice, require_data, slice_labels
+from spotscape.pl._options import Output, require_known
+from spotscape.pl._slices import find_slices
+from spotscape.pl._values import Categories, read_values, store_colors
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+    from spotscape.pl._options import Shown
+    from spotscape.pl._palette import Palette
+
+Normalize = Literal["rows", "columns", "none"]
+
+
+@public
+def composition(
+    adata: AnnData,
+    key: str | None = None,
+    *,
+    library_key: str | None = None,
+    condition: str | None = None,
+    palette: Palette | None = None,
+    **output: Unpack[Output],
+) -> Shown:
+    """Show which share of each slice every domain has, slices of one condition together.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with domains.
+    key
+        Column of ``adata.obs`` with the domains; spots without one are left out. ``None`` means those that
+        :func:`spotscape.tl.domains` has found.
+    library_key
+        Column of ``adata.obs`` with the slice of every spot. ``None`` takes the column by which the graph was built.
+    condition
+        Column of ``adata.obs`` by which slices are grouped, such as the patient or the treatment.
+    palette
+        Colours of domains, as in :func:`spotscape.pl.domains`.
+    **output
+        ``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
+
+    Returns
+    -------
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does, with ``adata.uns["<key>_colors"]``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    TypeError
+        If ``key`` names numbers.
+    ValueError
+        If a slice has spots of several conditions.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_slices=3, n_domains=4, n_spots=200, n_genes=30)
+    >>> ax = sp.pl.composition(adata, "domain", library_key="slice", show=False)
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['slice_1', 'slice_2', 'slice_3']
+    """
+    from spotscape.pl._sheet import Look, add_legend, hand_out, open_axes
+
+    require_data(adata, genes=False)
+    require_known(output, Output, "composition")
+    key = domain_column(adata, key, "key")
+    values = _domains(adata, key, palette)
+    slices = slice_labels(adata, library_key or find_slices(adata))
+    names = ["all spots"] if slices is None else [str(name) for name in slices.categories]
+    codes = np.zeros(adata.n_obs, dtype=int) if slices is None else np.asarray(slices.codes)
+    groups = _conditions(adata, names, codes, condition)
+    table = _table(codes, len(names), values)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    look = Look()
+    size = (4.6 + look.margin(values) + 0.07 * max(map(len, names)), 1 + 0.32 * len(names) + 0.5 * len(set(groups)))
+    with open_axes(output, 1, size) as axes:
+        _draw_shares(axes[0], shares, names, groups, values.colors)
+        labelled = replace(values, codes=values.codes[values.codes >= 0])
+        add_legend(axes[0], "square", labelled, look, title=key)
+        axes[0].set(xlim=(0, 1), xlabel="share of the spots")
+    store_colors(adata, [values])
+    return hand_out(axes, output)
+
+
+@public
+def crosstab(
+    adata: AnnData,
+    key: str | None = None,
+    *,
+    to: str,
+    normalize: Normalize = "rows",
+    cmap: str = "Blues",
+    **output: Unpack[Output],
+) -> Shown:
+    """Show how many spots of each domain lie in each region of an annotation.
+
+    Rows are domains, in the order of the regions that they match best, one to one; so a good match is a diagonal.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with both columns.
+    key
+        Column of ``adata.obs`` with the domains. ``None`` means those that :func:`spotscape.tl.domains` has found.
+    to
+        Column of ``adata.obs`` with the annotation, or other domains. Spots that either does not label are left out.
+    normalize
+        What the colours and numbers are: ``"rows"``, the share of the domain that lies in the region; ``"columns"``,
+        the share of the region that has the domain; ``"none"``, the number of spots.
+    cmap
+        Colormap.
+    **output
+        ``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
+
+    Returns
+    -------
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. Nothing is written.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    TypeError
+        If a column holds numbers.
+
+    See Also
+    --------
+    spotscape.metrics.ari : The agreement as one number.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=30)
+    >>> adata.obs["found"] = adata.obs["domain"].cat.rename_categories(["2", "0", "1"])
+    >>> ax = sp.pl.crosstab(adata, "found", to="domain", show=False)
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['2', '0', '1']
+    """
+    from spotscape.pl._sheet import hand_out, open_axes
+
+    require_data(adata, genes=False)
+    require_known(output, Output, "crosstab")
+    require_choice(normalize, "normalize", ("rows", "columns", "none"))
+    key = domain_column(adata, key, "key")
+    found, known = _domains(adata, key, None), _domains(adata, to, None)
+    both = (found.codes >= 0) & (known.codes >= 0)
+    table = _table(np.where(both, found.codes, -1), len(found.names), known)
+    rows, columns = table.sum(axis=1) > 0, table.sum(axis=0) > 0
+    table = table[rows][:, columns]
+    names = [np.array(one.names)[kept] for one, kept in ((found, rows), (known, columns))]
+    paired, partners = linear_sum_assignment(table, maximize=True)
+    place = np.full(len(table), len(table), dtype=float)
+    place[paired] = partners
+    order = np.argsort(place, kind="stable")
+    table, names[0] = table[order], names[0][order]
+    axis = {"rows": 1, "columns": 0, "none": None}[normalize]
+    shown = table if axis is None else table / np.maximum(table.sum(axis=axis, keepdims=True), 1)
+    with open_axes(output, 1, (1.8 + 0.55 * table.shape[1], 1.2 + 0.42 * table.shape[0])) as axes:
+        _draw_table(axes[0], shown, names, cmap, as_share=axis is not None)
+        axes[0].set(xlabel=to, ylabel=key)
+    return hand_out(axes, output)
+
+
+def _domains(adata: AnnData, key: str, palette: Palette | None) -> Categories:
+    read_groups(adata, key, argument="key", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
+    values = read_values(adata, key, palette=palette)
+    if isinstance(values, Categories):
+        return values
+    msg = f"adata.obs[{key!r}] holds numbers, expected domains; call .astype('category') on it."
+    raise TypeError(msg)
+
+
+def _table(codes: np.ndarray, n: int, values: Categories) -> np.ndarray:
+    labelled = (values.codes >= 0) & (codes >= 0)
+    table = np.zeros((n, len(values.names)), dtype=np.int64)
+    np.add.at(table, (codes[labelled], values.codes[labelled]), 1)
+    return table
+
+
+def _conditions(adata: AnnData, names: list[str], codes: np.ndarray, condition: str | None) -> list[str]:
+    """The condition of every slice; an empty name without one."""
+    if condition is None:
+        return [""] * len(names)
+    values = read_groups(adata, condition, argument="condition").astype(str)
+    found = [sorted(set(values[codes == code])) for code in range(len(names))]
+    mixed = [name for name, own in zip(names, found, strict=True) if len(own) > 1]
+    if mixed:
+        msg = f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]; each slice needs one."
+        raise ValueError(msg)
+    return [own[0] for own in found]
+
+
+def _draw_shares(ax: Axes, shares: np.ndarray, names: list[str], groups: list[str], colors: list[str]) -> None:
+    """Stacked bars from top to bottom, with a gap and a name between conditions."""
+    order = sorted(range(len(names)), key=lambda index: groups[index])
+    conditions = [groups[index] for index in order]
+    places = np.arange(len(order)) + 1.2 * np.cumsum([0, *(a != b for a, b in pairwise(conditions))])
+    left = np.zeros(len(order))
+    for own, color in zip(shares[order].T, colors, strict=True):
+        ax.barh(places, own, left=left, color=color, height=0.82, edgecolor="white", linewidth=0.4)
+        left += own
+    ax.set_yticks(places, [names[index] for index in order])
+    for name in dict.fromkeys(conditions):
+        top = places[conditions.index(name)] - 0.55
+        ax.text(0, top, name, fontweight="bold", va="bottom", fontsize="small")
+    ax.set_ylim(places[-1] + 0.6, places[0] - (1.3 if conditions[0] else 0.6))
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(left=False)
+
+
+def _draw_table(ax: Axes, shown: Any, names: list[np.ndarray], cmap: str, *, as_share: bool) -> None:
+    top = 1.0 if as_share else float(shown.max())
+    ax.imshow(shown, cmap=cmap, vmin=0, vmax=top, aspect="auto")
+    for row, column in np.ndindex(*shown.shape):
+        value = shown[row, column]
+        if round(value, 2) > 0:
+            text = f"{value:.2f}".removeprefix("0") if as_share else f"{value:,}"
+            color = "white" if value > 0.6 * top else "black"
+            ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    ax.set_yticks(range(len(names[0])), names[0])
+    turned = sum(map(len, names[1])) > 6 * len(names[1])
+    ax.set_xticks(range(len(names[1])), names[1], rotation=40 if turned else 0, ha="right" if turned else "center")
+    ax.set_xticks(np.arange(shown.shape[1] + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(shown.shape[0] + 1) - 0.5, minor=True)
+    ax.grid(which="minor", color="white", linewidth=1)
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(False)

@@ -1,0 +1,150 @@
+"""The embedding in the plane, by domain and by slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from spotscape._core import geometry
+from spotscape._core.arguments import public
+from spotscape._core.logging import logger
+from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
+from spotscape._core.validation import require_data, require_key
+from spotscape.pl._options import Looks, require_known
+from spotscape.pl._slices import Slice, find_slices
+from spotscape.pl._values import read_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from spotscape.pl._options import Shown
+    from spotscape.pl._palette import Palette
+    from spotscape.pl._values import Bound
+
+_MOST = 30_000
+_NEIGHBOURS = 15
+
+
+@public
+def embedding(
+    adata: AnnData,
+    color: str | Sequence[str] | None = None,
+    *,
+    basis: str | None = None,
+    use_rep: str | None = None,
+    library_key: str | None = None,
+    layer: str | None = None,
+    palette: Palette | None = None,
+    vmin: Bound = None,
+    vmax: Bound = None,
+    ncols: int = 3,
+    random_state: int = 0,
+    **looks: Unpack[Looks],
+) -> Shown:
+    """Show an embedding in the plane by domain and by slice, side by side.
+
+    Good embeddings keep domains apart and mix slices.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with an embedding.
+    color
+        Columns of ``adata.obs`` or genes, a panel each. ``None`` means the domains and the slices.
+    basis
+        Coordinates in the plane in ``adata.obsm``, such as ``"X_umap"`` of :func:`scanpy.tl.umap`. ``None`` makes a
+        UMAP of ``use_rep`` for this plot alone, of an even part of 30,000 spots where there are more.
+    use_rep
+        Key of the embedding in ``adata.obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is
+        there.
+    library_key
+        Column of ``adata.obs`` with the slice of every spot. ``None`` takes the one by which the data were processed.
+    layer, palette, vmin, vmax
+        As in :func:`spotscape.pl.domains`.
+    ncols
+        Largest number of panels side by side.
+    random_state
+        Seed of the UMAP.
+    **looks
+        ``size``, ``alpha``, ``cmap``, ``na_color``, ``legend_loc``, ``legend_fontsize``, ``colorbar``, ``figsize``,
+        ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
+
+    Returns
+    -------
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. New colours of categories are written to
+    ``adata.uns["<color>_colors"]``; the UMAP is not kept.
+
+    Raises
+    ------
+    KeyError
+        If there is no such embedding, column or gene.
+
+    See Also
+    --------
+    scanpy.tl.umap : Makes a UMAP to keep.
+
+    Examples
+    --------
+    >>> import numpy as np, spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_slices=2, n_domains=3, n_spots=150, n_genes=30)
+    >>> adata.obsm["X_plane"] = np.random.default_rng(0).normal(size=(300, 2))
+    >>> figure = sp.pl.embedding(adata, ["domain", "slice"], basis="X_plane", return_fig=True)
+    >>> [ax.get_title() for ax in figure.axes]
+    ['domain', 'slice']
+    """
+    from spotscape.pl._sheet import show_spots
+
+    require_data(adata, genes=False)
+    require_known(looks, Looks, "embedding")
+    library_key = library_key or find_slices(adata)
+    if color is None:
+        color = [domain_column(adata, None, "color"), *([library_key] if library_key else [])]
+    names = [color] if isinstance(color, str) else [str(name) for name in color]
+    columns = [read_values(adata, name, layer=layer, palette=palette, vmin=vmin, vmax=vmax) for name in names]
+    rows, plane, title = _plane(adata, basis, use_rep, random_state)
+    spacing = np.ptp(plane, axis=0).max() * float(np.clip(0.6 / np.sqrt(len(rows)), 0.002, 0.02))
+    piece = Slice(title, rows, plane, geometry.Lattice("irregular", spacing, 0.0))
+    # Slices and domains in one random order, so that none lies on top of all others.
+    order = np.random.default_rng(0).permutation(len(rows))
+    piece = Slice(title, rows[order], plane[order], piece.lattice)
+    options: dict[str, Any] = {"invert_y": False, **looks, "ncols": ncols, "scalebar": False}
+    return show_spots(adata, columns, options, pieces=[piece])
+
+
+def _plane(
+    adata: AnnData, basis: str | None, use_rep: str | None, random_state: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Rows that are drawn, their coordinates in the plane, and what these are."""
+    rows = np.arange(adata.n_obs)
+    if basis is not None:
+        name = basis if basis in adata.obsm else f"X_{basis}"
+        require_key(adata.obsm, name, "adata.obsm")
+        return rows, read_embedding(adata, name, hint="")[:, :2].astype(np.float64), name
+    key = encoder_embedding(adata, use_rep)
+    values = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)")
+    rows = rows[:: -(-adata.n_obs // _MOST)]
+    logger.info("Making a UMAP of `adata.obsm['%s']` (%s spots) for this plot.", key, f"{len(rows):,}")
+    return rows, _umap(values[rows], random_state), f"UMAP of {key}"
+
+
+def _umap(values: np.ndarray, random_state: int) -> np.ndarray:
+    import warnings
+
+    from sklearn.neighbors import NearestNeighbors
+
+    n_neighbors = min(_NEIGHBOURS, len(values) - 1)
+    distances, indices = NearestNeighbors(n_neighbors=n_neighbors).fit(values).kneighbors(values)
+    with warnings.catch_warnings():
+        # About tensorflow, threads, and neighbours that are found already.
+        warnings.simplefilter("ignore")
+        from umap import UMAP
+
+        found = UMAP(
+            n_neighbors=n_neighbors,
+            precomputed_knn=(indices, distances.astype(np.float32), None),
+            random_state=random_state,
+        )
+        return np.asarray(found.fit_transform(values), dtype=np.float64)

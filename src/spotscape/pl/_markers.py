@@ -1,0 +1,154 @@
+"""Markers of domains: dots, a heat map, or the best of each on the tissue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import pandas as pd
+
+from spotscape._core import keys
+from spotscape._core.arguments import public
+from spotscape._core.validation import require_choice, require_data, require_key, require_positive_int
+from spotscape.get import markers_df
+from spotscape.pl._options import Panels, require_known
+from spotscape.pl._palette import as_categories
+from spotscape.pl._values import read_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from spotscape.pl._options import Shown
+
+Kind = Literal["dots", "matrix", "tissue"]
+
+
+@public
+def markers(
+    adata: AnnData,
+    *,
+    key: str = keys.MARKERS,
+    kind: Kind = "dots",
+    n_genes: int | None = None,
+    group: str | Sequence[str] | None = None,
+    layer: str | None = None,
+    standard_scale: Literal["var", "group"] | None = "var",
+    **panels: Unpack[Panels],
+) -> Shown:
+    """Show the markers of domains: as dots, as a heat map, or the best one of each domain on the tissue.
+
+    Parameters
+    ----------
+    adata
+        With the results of :func:`spotscape.tl.markers`.
+    key
+        Their name, ``key_added`` there.
+    kind
+        ``"dots"``: scanpy's dot plot, size by the share of spots that have the gene. ``"matrix"``: scanpy's heat map of
+        means. ``"tissue"``: the genes on the tissue.
+    n_genes
+        Markers for each domain. ``None`` means 3, and 1 on the tissue.
+    group
+        Domain, or several, whose markers are shown. ``None`` means all.
+    layer
+        Layer with the expression. ``None`` means ``adata.X``.
+    standard_scale
+        Whether dots and heat map are scaled from 0 to 1, by gene (``"var"``) or by domain (``"group"``).
+    **panels
+        ``cmap``, ``figsize``, ``ax``, ``show``, ``return_fig``, and on the tissue all that lays out panels in
+        :func:`spotscape.pl.domains`.
+
+    Returns
+    -------
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
+
+    Raises
+    ------
+    KeyError
+        If there are no such results.
+    ValueError
+        If a ``group`` has no results.
+
+    See Also
+    --------
+    spotscape.get.markers_df : The numbers.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=100, difficulty=0.2)
+    >>> sp.pp.prepare(adata)
+    >>> sp.tl.markers(adata, groups="domain")
+    >>> figure = sp.pl.markers(adata, kind="tissue", return_fig=True)
+    >>> len(figure.axes)
+    3
+    """
+    require_data(adata)
+    require_known(panels, Panels, "markers")
+    require_choice(kind, "kind", ("dots", "matrix", "tissue"))
+    if n_genes is not None:
+        require_positive_int(n_genes, "n_genes")
+    chosen = _chosen(adata, key, group, n_genes or (1 if kind == "tissue" else 3))
+    if kind == "tissue":
+        return _on_tissue(adata, chosen, layer, dict(panels))
+    groups = str(adata.uns[key]["params"]["groups"])
+    return _in_scanpy(
+        adata, chosen, groups, kind, layer=layer, options=dict(panels) | {"standard_scale": standard_scale}
+    )
+
+
+def _chosen(adata: AnnData, key: str, group: str | Sequence[str] | None, n_genes: int) -> dict[str, list[str]]:
+    """The best genes of each domain that are up in it; a gene of several stays with that of the highest score."""
+    table = markers_df(adata, key=key, group=group)
+    up = table[table["log2_fold_change"] > 0].sort_values("score", ascending=False).drop_duplicates("gene")
+    up = up.sort_values("rank")
+    found = {str(name): list(own["gene"].head(n_genes)) for name, own in up.groupby("group", observed=True)}
+    found = {name: genes for name, genes in found.items() if genes}
+    if not found:
+        msg = f"adata.uns[{key!r}] has no gene that is up in a domain."
+        raise ValueError(msg)
+    return found
+
+
+def _on_tissue(adata: AnnData, chosen: dict[str, list[str]], layer: str | None, options: dict[str, Any]) -> Shown:
+    from dataclasses import replace
+
+    from spotscape.pl._sheet import show_spots
+
+    columns = []
+    for name, genes in chosen.items():
+        for gene in genes:
+            values = read_values(adata, gene, layer=layer)
+            columns.append(replace(values, key=f"{gene} ({name})"))
+    return show_spots(adata, columns, {"cmap": "magma", "img": False, **options})
+
+
+def _in_scanpy(
+    adata: AnnData,
+    chosen: dict[str, list[str]],
+    groups: str,
+    kind: str,
+    *,
+    layer: str | None,
+    options: dict[str, Any],
+) -> Shown:
+    import scanpy as sc
+
+    from spotscape.pl._sheet import given_axes, hand_out
+
+    require_key(adata.obs, groups, "adata.obs", hint="The markers were found for these domains")
+    axes = given_axes(options, 1)
+    data = adata
+    if not isinstance(adata.obs[groups].dtype, pd.CategoricalDtype):
+        data = adata.copy()
+        data.obs[groups] = as_categories(adata.obs[groups])
+    draw = sc.pl.DotPlot if kind == "dots" else sc.pl.MatrixPlot
+    plot = draw(
+        data, chosen, groups, use_raw=False, layer=layer, standard_scale=options["standard_scale"],
+        figsize=options.get("figsize"), ax=None if axes is None else axes[0],
+    )  # fmt: skip
+    plot.style(cmap=options.get("cmap") or ("Reds" if kind == "dots" else "viridis"))
+    plot.make_figure()
+    main = plot.ax_dict["mainplot_ax"]
+    return hand_out([main], options)

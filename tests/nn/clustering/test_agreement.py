@@ -1,0 +1,62 @@
+"""The clustering on which several agree: who is asked, who wins, and that it is one of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from spotscape.nn.clustering import gaussian_mixture, kmeans, most_agreed, soft_assignment
+from spotscape.nn.clustering._agreement import SHRINKAGES
+
+
+def stripes(gap: float, length: float, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Two groups that lie ``gap`` apart across an axis along which both vary by ``length``."""
+    rng = np.random.default_rng(0)
+    group = np.arange(n) % 2
+    return np.c_[length * rng.normal(size=n), gap * group + rng.normal(size=n), rng.normal(size=n)], group
+
+
+def test_it_is_the_clustering_with_the_highest_mean_agreement() -> None:
+    points = np.random.default_rng(0).normal(size=(150, 3)) * [3.0, 2.0, 1.0]
+    found, name, agreement = most_agreed(points, 3, seed=4)
+    fits = {"kmeans": kmeans(points, 3, seed=4)}
+    fits |= {
+        f"mixture_{each:g}": gaussian_mixture(points, 3, shrinkage=each, seed=4, quick=True) for each in SHRINKAGES
+    }
+    expected = {
+        one: np.mean([adjusted_rand_score(fits[one].labels, fits[other].labels) for other in fits if other != one])
+        for one in fits
+    }
+    assert agreement == pytest.approx(expected)
+    assert agreement[name] == max(agreement.values()) == found.value
+    np.testing.assert_array_equal(found.labels, fits[name].labels)
+
+
+@pytest.mark.parametrize(("gap", "length"), [(8.0, 6.0), (8.0, 1.0)])
+def test_a_group_that_most_find_is_found_whoever_fails(gap: float, length: float) -> None:
+    points, group = stripes(gap, length)
+    found, _, agreement = most_agreed(points, 2)
+    assert adjusted_rand_score(group, found.labels) > 0.95
+    if length == 6.0:
+        assert adjusted_rand_score(group, kmeans(points, 2).labels) < 0.5
+        assert agreement["kmeans"] < 0.3 < max(agreement.values())
+
+
+def test_the_same_for_the_same_seed_and_any_order_of_points() -> None:
+    points, _ = stripes(5.0, 2.0)
+    order = np.random.default_rng(1).permutation(len(points))
+    first, second, other = (most_agreed(each, 2, seed=3)[0].labels for each in (points, points, points[order]))
+    np.testing.assert_array_equal(first, second)
+    assert adjusted_rand_score(first[order], other) > 0.97
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-100, 1e100])
+def test_groups_without_width_leave_no_doubt(scale: float) -> None:
+    points = scale * np.repeat(np.eye(3), 4, axis=0)
+    posterior = soft_assignment(points, np.repeat(np.arange(3), 4))
+    np.testing.assert_array_equal(posterior, np.eye(3).repeat(4, axis=0))
+    found, _, agreement = most_agreed(points, 3)
+    assert found.posterior is not None
+    np.testing.assert_allclose(found.posterior[np.arange(12), found.labels], 1)
+    assert set(agreement.values()) == {1.0}

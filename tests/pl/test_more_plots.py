@@ -1,0 +1,251 @@
+"""Plots of embeddings, confidence, tables, markers and stacks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+import spotscape as sp
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GRID = np.array([[x, y] for y in range(10) for x in range(30)], float) * 100
+
+
+@pytest.fixture
+def adata() -> ad.AnnData:
+    """Two slices of three stripes, an embedding whose angle is the stripe, and expression of a marker for each."""
+    stripe = np.tile((GRID[:, 0] // 1000).astype(int), 2)
+    adata = ad.AnnData(np.eye(3, dtype=np.float32)[stripe] + 0.1, obsm={"spatial": np.vstack([GRID, GRID])})
+    adata.var_names = ["A", "B", "C"]
+    adata.obs["slice"] = pd.Categorical(np.repeat(["s1", "s2"], 300))
+    adata.obs["patient"] = np.repeat(["p1", "p2"], 300)
+    adata.obs["spotscape_domain"] = pd.Categorical(np.array(["0", "1", "2"])[stripe])
+    adata.obs["spotscape_domain_confidence"] = np.where(stripe == 2, 0.5, 1.0)
+    adata.obs["annotation"] = pd.Categorical(np.array(["deep", "mid", "outer"])[(stripe + 1) % 3])
+    angle = np.deg2rad([0, 60, 180])[stripe]
+    adata.obsm["X_spotscape"] = np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32) * 3
+    adata.uns["spotscape"] = {"params": {"library_key": "slice"}}
+    adata.uns["spotscape_domain_colors"] = ["#ff0000", "#00ff00", "#0000ff"]
+    return adata
+
+
+@dataclass
+class Picture:
+    """A figure as pixels."""
+
+    pixels: np.ndarray
+
+    @classmethod
+    def of(cls, figure: Figure) -> Picture:
+        figure.set_dpi(50)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return cls(np.asarray(canvas.buffer_rgba())[..., :3] / 255)
+
+    def share(self, color: str) -> float:
+        """Share of all pixels that have about this colour."""
+        return float((np.abs(self.pixels - to_rgb(color)).max(axis=2) < 0.03).mean())
+
+
+def colors_of(ax: Any) -> np.ndarray:
+    return ax.collections[0].get_facecolors()
+
+
+class TestSimilarity:
+    """Cosines of an anchor with all spots, worked out by hand: 1, .5 and -1."""
+
+    def test_values_stars_and_rows(self, adata: ad.AnnData) -> None:
+        figure = sp.pl.similarity(adata, ["0", 310], vmin=-1, cmap="gray", return_fig=True)
+        assert len(figure.axes) == 4
+        for ax in figure.axes[:2]:
+            grey = np.round(colors_of(ax)[:, 0], 2)
+            assert list(grey[[0, 10, 20]]) == [1.0, 0.75, 0.0]
+        stars = [[tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xydata())] for ax in figure.axes]
+        assert stars == [[(0, 0)], [], [], [(1000, 0)]]
+        assert Picture.of(figure).share("black") > 0.05
+
+    def test_a_scale_up_to_one(self, adata: ad.AnnData) -> None:
+        ax, _ = sp.pl.similarity(adata, 0, show=False)
+        (bar,) = ax.figure.axes[1].child_axes
+        assert bar.get_ylim()[1] == 1
+
+    @pytest.mark.parametrize(("anchor", "words"), [("no", "anchor 'no' is no spot"), (600, "anchor 600 is no row")])
+    def test_no_such_spot(self, adata: ad.AnnData, anchor: Any, words: str) -> None:
+        with pytest.raises(KeyError, match=words):
+            sp.pl.similarity(adata, anchor)
+
+
+class TestConfidenceAndDisagreement:
+    """Bars by hand."""
+
+    def test_confidence_of_spots_and_domains(self, adata: ad.AnnData) -> None:
+        figure = sp.pl.confidence(adata, return_fig=True)
+        *tissue, bars = figure.axes
+        assert [ax.get_title() for ax in figure.axes] == ["s1", "s2", "confidence"]
+        assert [patch.get_width() for patch in bars.patches] == [1, 1, 0.5]
+        assert [to_hex(patch.get_facecolor()) for patch in bars.patches] == ["#ff0000", "#00ff00", "#0000ff"]
+        assert to_hex(colors_of(tissue[0])[0]) == "#ff0000"
+        assert to_hex(colors_of(tissue[0])[-1]) != "#0000ff"
+        picture = Picture.of(figure)
+        assert picture.share("#ff0000") > 0.05
+        assert picture.share("#0000ff") < 0.03
+
+    def test_disagreement_after_matching_names(self, adata: ad.AnnData) -> None:
+        adata.obs.loc[adata.obs_names[:5], "annotation"] = "mid"
+        adata.obs.loc[adata.obs_names[5], "annotation"] = np.nan
+        figure = sp.pl.disagreement(adata, ["spotscape_domain", "annotation"], return_fig=True)
+        first, *_, bars = figure.axes
+        # Stripe 0 is "mid" in the annotation, so all agree; the one without a label says nothing.
+        assert len(np.unique(colors_of(first), axis=0)) == 2
+        assert [round(patch.get_width(), 3) for patch in bars.patches] == [0, 0, 0]
+        adata.obs.loc[adata.obs_names[:20], "annotation"] = "outer"
+        bars = sp.pl.disagreement(adata, ["spotscape_domain", "annotation"], show=False)[-1]
+        assert bars.patches[0].get_width() == pytest.approx(10 / 200)
+
+    def test_several_labelings_count_by_share(self, adata: ad.AnnData) -> None:
+        adata.obs["third"] = adata.obs["spotscape_domain"]
+        adata.obs.loc[adata.obs_names[:10], "third"] = "2"
+        bars = sp.pl.disagreement(adata, ["spotscape_domain", "annotation", "third"], show=False)[-1]
+        assert bars.patches[0].get_width() == pytest.approx(10 * 0.5 / 200)
+
+    def test_one_labeling_is_too_few(self, adata: ad.AnnData) -> None:
+        with pytest.raises(ValueError, match="must name two or more columns"):
+            sp.pl.disagreement(adata, ["spotscape_domain"])
+
+
+class TestTables:
+    """Shares by hand."""
+
+    def test_composition_by_slice_and_condition(self, adata: ad.AnnData) -> None:
+        adata.obs.loc[adata.obs_names[300:400], "spotscape_domain"] = "2"
+        ax = sp.pl.composition(adata, condition="patient", show=False)
+        widths = np.array([patch.get_width() for patch in ax.patches]).reshape(3, 2)
+        after = adata.obs["spotscape_domain"][300:].value_counts(normalize=True)
+        np.testing.assert_allclose(widths[:, 0], [1 / 3] * 3)
+        np.testing.assert_allclose(widths[:, 1], [after[name] for name in ("0", "1", "2")])
+        assert {text.get_text() for text in ax.texts} == {"p1", "p2"}
+        assert Picture.of(ax.figure).share("#00ff00") > 0.03
+
+    def test_one_slice_in_two_conditions(self, adata: ad.AnnData) -> None:
+        adata.obs["mixed"] = np.resize(["p1", "p2"], 600)
+        with pytest.raises(ValueError, match="slice 's1' has spots of several conditions"):
+            sp.pl.composition(adata, condition="mixed")
+
+    @pytest.mark.parametrize(("normalize", "first"), [("rows", "1.00"), ("columns", ".91"), ("none", "200")])
+    def test_crosstab_is_a_diagonal(self, adata: ad.AnnData, normalize: Any, first: str) -> None:
+        adata.obs.loc[adata.obs_names[adata.obs["spotscape_domain"] == "0"][:20], "annotation"] = "deep"
+        ax = sp.pl.crosstab(adata, to="annotation", normalize=normalize, show=False)
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["deep", "mid", "outer"]
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["2", "0", "1"]
+        assert ax.texts[0].get_text() == first
+
+    def test_numbers_are_no_domains(self, adata: ad.AnnData) -> None:
+        adata.obs["depth"] = 0.5
+        with pytest.raises(TypeError, match="expected groups"):
+            sp.pl.crosstab(adata, "depth", to="annotation")
+
+
+def test_embedding_by_domain_and_slice(adata: ad.AnnData) -> None:
+    figure = sp.pl.embedding(adata, basis="spotscape", return_fig=True)
+    assert [ax.get_title() for ax in figure.axes] == ["spotscape_domain", "slice"]
+    assert len(figure.axes[0].collections[0].get_offsets()) == 600
+    assert Picture.of(figure).share("#00ff00") > 0.001
+
+
+def test_a_umap_is_made_for_the_plot_alone(adata: ad.AnnData) -> None:
+    before = set(adata.obsm)
+    adata.obsm["X_spotscape"] += np.random.default_rng(0).normal(scale=0.05, size=(600, 2)).astype(np.float32)
+    (ax,) = sp.pl.embedding(adata, "spotscape_domain", return_fig=True).axes
+    plane, faces = ax.collections[0].get_offsets(), colors_of(ax)
+    middles = [plane[(faces[:, :3] == np.eye(3)[code]).all(axis=1)].mean(axis=0) for code in range(3)]
+    spread = plane[(faces[:, :3] == np.eye(3)[0]).all(axis=1)].std()
+    assert min(np.linalg.norm(middles[a] - middles[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > spread
+    assert set(adata.obsm) == before
+
+
+class TestStack:
+    """Slices above each other."""
+
+    def test_gap_order_and_colours(self, adata: ad.AnnData) -> None:
+        (ax,) = sp.pl.stack_3d(adata, slice_gap=700, return_fig=True).axes
+        heights = [np.unique(collection._offsets3d[2]) for collection in ax.collections]
+        assert [list(one) for one in heights] == [[0], [700]]
+        assert [text.get_text().strip() for text in ax.texts] == ["s1", "s2"]
+        assert Picture.of(ax.figure).share("#ff0000") > 0.005
+
+    def test_groups_alone(self, adata: ad.AnnData) -> None:
+        (ax,) = sp.pl.stack_3d(adata, groups="1", return_fig=True).axes
+        assert [len(collection._offsets3d[0]) for collection in ax.collections] == [100, 100]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1"]
+
+    def test_a_block_stays_where_it_is(self, adata: ad.AnnData) -> None:
+        adata.obsm["block"] = np.random.default_rng(0).random((600, 3))
+        (ax,) = sp.pl.stack_3d(adata, "A", spatial_key="block", return_fig=True).axes
+        (collection,) = ax.collections
+        np.testing.assert_allclose(np.sort(collection._offsets3d[2]), np.sort(adata.obsm["block"][:, 2]))
+
+    def test_in_plotly(self, adata: ad.AnnData) -> None:
+        pytest.importorskip("plotly")
+        figure = sp.pl.stack_3d(adata, interactive=True)
+        assert [trace.name for trace in figure.data] == ["0", "1", "2"]
+        assert [trace.marker.color for trace in figure.data] == ["#ff0000", "#00ff00", "#0000ff"]
+        assert len(sp.pl.stack_3d(adata, "A", interactive=True).data[0].x) == 600
+        assert not plt.get_fignums()
+
+
+class TestMarkers:
+    """Through scanpy's plots, and on the tissue."""
+
+    @pytest.fixture
+    def marked(self) -> ad.AnnData:
+        adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=60, difficulty=0.2)
+        sp.pp.prepare(adata)
+        sp.tl.markers(adata, groups="domain")
+        return adata
+
+    @pytest.mark.parametrize("kind", ["dots", "matrix"])
+    def test_genes_and_groups(self, marked: ad.AnnData, kind: Any) -> None:
+        figure = sp.pl.markers(marked, kind=kind, n_genes=2, return_fig=True)
+        table = sp.get.markers_df(marked)
+        up = table[table["log2_fold_change"] > 0].groupby("group", observed=True)["gene"].head(2)
+        labels = {text.get_text() for ax in figure.axes for text in ax.get_xticklabels()}
+        assert set(up) <= labels
+        assert Picture.of(figure).pixels.std() > 0.05
+
+    def test_the_best_on_the_tissue(self, marked: ad.AnnData) -> None:
+        figure = sp.pl.markers(marked, kind="tissue", group="Layer_2", return_fig=True)
+        (title,) = (ax.get_title() for ax in figure.axes)
+        gene = re.fullmatch(r"(\S+) \(Layer_2\)", title).group(1)
+        values = marked.obs_vector(gene)
+        assert values[marked.obs["domain"] == "Layer_2"].mean() > values[marked.obs["domain"] != "Layer_2"].mean()
+
+
+@pytest.mark.parametrize("name", ["similarity", "matching", "confidence", "trajectory", "registration", "stack_3d"])
+def test_arguments_that_nobody_reads_are_refused(adata: ad.AnnData, name: str) -> None:
+    needed = {"similarity": {"anchors": 0}}.get(name, {})
+    with pytest.raises(
+        TypeError, match=rf"sp.pl.{name}\(\) got an unexpected argument 'colour'; beside its own it takes"
+    ):
+        getattr(sp.pl, name)(adata, colour="red", **needed)
+
+
+def test_output_arguments_are_those_of_domains() -> None:
+    import inspect
+
+    from spotscape.pl._options import Panels
+
+    assert set(Panels.__annotations__) <= set(inspect.signature(sp.pl.domains).parameters)

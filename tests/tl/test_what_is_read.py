@@ -1,0 +1,148 @@
+"""What embeddings read of an AnnData: the record of the logarithm, the slices of the graph, graphs, expression."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+import spotscape as sp
+from spotscape._core.reading import read_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+
+@pytest.fixture(scope="module")
+def tissue() -> AnnData:
+    return sp.datasets.simulate_tissue(n_spots=300, n_genes=80, n_domains=3, n_slices=2)
+
+
+@pytest.fixture
+def adata(tissue: AnnData) -> AnnData:
+    """One slice."""
+    return tissue[tissue.obs["slice"] == tissue.obs["slice"].iloc[0]].copy()
+
+
+def components_undone(adata: AnnData, **arguments: Any) -> bool:
+    sp.tl.smoothed_pca(adata, **arguments)
+    return bool(adata.uns["smoothed_pca"]["params"]["linear_scale"])
+
+
+def test_the_record_says_whether_there_is_a_logarithm(adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    """Few counts in all: no value is above 20, so that the values alone look like logarithms."""
+    adata.X = np.minimum(np.asarray(adata.X.toarray()), 3)
+    plain = adata.copy()
+    with caplog.at_level(logging.INFO, logger="spotscape"):
+        sp.pp.prepare(plain, log1p=False, target_sum=None)
+        assert plain.X.max() < 20
+        assert not components_undone(plain)
+        sp.pp.prepare(adata)
+        assert components_undone(adata)
+        assert "No record of" not in caplog.text
+    by_hand = plain.copy()
+    sp.tl.smoothed_pca(by_hand, linear_scale=False)
+    np.testing.assert_array_equal(by_hand.obsm["X_smoothed_pca"], plain.obsm["X_smoothed_pca"])
+
+
+@pytest.mark.parametrize("tool", [sp.tl.spotscape, sp.tl.spacross])
+def test_encoders_take_the_record_too(adata: AnnData, tool: Callable[..., Any]) -> None:
+    adata.X = np.minimum(np.asarray(adata.X.toarray()), 3)
+    sp.pp.prepare(adata, log1p=False, target_sum=None)
+    key = tool.__name__
+    tool(adata, max_epochs=1)
+    assert not adata.uns[key]["params"]["linear_scale"]
+    sp.pp.prepare(adata)
+    tool(adata, max_epochs=1)
+    assert adata.uns[key]["params"]["linear_scale"]
+
+
+def test_without_a_record_the_guess_is_said(adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    sp.pp.prepare(adata)
+    del adata.uns["prepare"], adata.uns["log1p"]
+    with caplog.at_level(logging.INFO, logger="spotscape"):
+        assert components_undone(adata)
+        assert caplog.text.count("values up to 20 are taken as logarithms") == 1
+        caplog.clear()
+        assert not components_undone(adata, linear_scale=False)
+        assert "No record" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["spotscape", "spacross", "smoothed_pca"])
+def test_slices_are_those_of_the_graph(tissue: AnnData, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    adata = tissue.copy()
+    sp.pp.prepare(adata, library_key="slice")
+    sp.pp.spatial_neighbors_knn(adata, library_key="slice", n_neighs=6)
+    tool = getattr(sp.tl, name)
+    epochs = {} if name == "smoothed_pca" else {"max_epochs": 1}
+    named = tool(adata, library_key="slice", copy=True, **epochs)
+    with caplog.at_level(logging.INFO, logger="spotscape"):
+        tool(adata, **epochs)
+    assert "library_key='slice' is taken from the graph `adata.uns['spatial_neighbors']`" in caplog.text
+    np.testing.assert_array_equal(adata.obsm[f"X_{name}"], named.obsm[f"X_{name}"])
+    assert adata.uns[name]["params"]["library_key"] == "slice"
+
+
+def test_expression_without_variation_is_refused(adata: AnnData) -> None:
+    for make in (np.asarray, sparse.csr_matrix):
+        adata.X = make(np.full(adata.shape, 0.5, np.float32))
+        with pytest.raises(ValueError, match=r"all genes are constant in adata\.X"):
+            sp.tl.smoothed_pca(adata)
+    adata.X = np.zeros(adata.shape, np.float32)
+    with pytest.raises(ValueError, match=r"adata\.X is zero throughout the 80 genes"):
+        sp.tl.smoothed_pca(adata)
+
+
+class TestGraphs:
+    @pytest.fixture
+    def graph(self) -> AnnData:
+        adata = ad.AnnData(np.ones((60, 1)), obsm={"spatial": np.random.default_rng(0).random((60, 2))})
+        sp.pp.spatial_neighbors_knn(adata, n_neighs=4)
+        return adata
+
+    def stored(self, adata: AnnData, change: Callable[[sparse.csr_matrix], Any]) -> AnnData:
+        adata.obsp["spatial_connectivities"] = change(adata.obsp["spatial_connectivities"])
+        return adata
+
+    @pytest.mark.filterwarnings("ignore:the 60 spots have 3.4 neighbours")
+    def test_zeros_and_loops_are_no_edges(self, graph: AnnData) -> None:
+        expected = graph.obsp["spatial_connectivities"].copy()
+        padded = sparse.csr_matrix(expected + 2 * sparse.identity(60))
+        padded.data[::7] *= 0
+        expected.data[(padded[expected.nonzero()] == 0).A1] = 0
+        expected.eliminate_zeros()
+        found = read_graph(self.stored(graph, lambda _: padded), "spatial_neighbors")
+        assert np.array_equal(found.toarray() > 0, expected.toarray() > 0)
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            (lambda g: g * np.nan, "has 240 NaN or infinite values"),
+            (lambda g: g * 0, "has no edges"),
+            (lambda g: sparse.identity(g.shape[0], format="csr"), "has no edges"),
+        ],
+    )
+    def test_what_is_no_graph_is_refused(self, graph: AnnData, change: Callable[..., Any], match: str) -> None:
+        with pytest.raises(ValueError, match=match):
+            read_graph(self.stored(graph, change), "spatial_neighbors")
+
+    @pytest.mark.parametrize("record", [{"params": {}}, ["spatial"], "spatial", np.ones(3)])
+    def test_a_record_of_something_else(self, graph: AnnData, record: Any) -> None:
+        graph.uns["prepare"] = record
+        with pytest.raises(ValueError, match=r"adata.uns\['prepare'\] is no record of a spatial graph"):
+            read_graph(graph, "prepare")
+
+    def test_cutting_out_a_region_is_no_reason_to_warn(self, graph: AnnData, recwarn: pytest.WarningsRecorder) -> None:
+        grid = np.array([[x, y] for x in range(30) for y in range(30)], float)
+        adata = ad.AnnData(np.ones((900, 1)), obsm={"spatial": grid})
+        sp.pp.spatial_neighbors_knn(adata, n_neighs=4)
+        read_graph(adata[grid[:, 0] < 20].copy(), "spatial_neighbors")
+        assert not [w for w in recwarn if "neighbours on average" in str(w.message)]
+        with pytest.warns(UserWarning, match=r"have 0\.1 neighbours on average .* built with 4\.0"):
+            read_graph(adata[(grid.sum(axis=1) % 2 == 0) | (np.arange(900) == 1)].copy(), "spatial_neighbors")
