@@ -430,8 +430,8 @@ class TestEncoders:
 
     def test_progress_bar(self, adata: AnnData, tool: Tool, key: str, capsys: pytest.CaptureFixture[str]) -> None:
         tool(adata, progress_bar=True)
-        n_encoders = adata.uns[key.removeprefix("X_")]["params"]["n_encoders"]
-        assert f"encoder {n_encoders} of {n_encoders}: 100%" in capsys.readouterr().err
+        assert "Training Sp" in (said := capsys.readouterr().err)
+        assert "100%" in said
         tool(adata, progress_bar=False)
         assert "encoder" not in capsys.readouterr().err
 
@@ -460,10 +460,10 @@ class TestEncoders:
     def test_a_checkpoint_resumes_to_the_same_bits(
         self, adata: AnnData, tool: Tool, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from spotscape.nn.trainer import Trainer
+        from spotscape.nn.trainer import _Run
 
         expected = tool(adata, max_epochs=30, copy=True)
-        step, calls = Trainer._step, []
+        step, calls = _Run.step, []
 
         def interrupted(*arguments: object) -> None:
             calls.append(1)
@@ -473,7 +473,7 @@ class TestEncoders:
 
         file = tmp_path / "fit.ckpt"
         with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "_step", interrupted)
+            patch.setattr(_Run, "step", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 tool(adata, max_epochs=30, checkpoint=file)
         assert file.exists()
@@ -656,7 +656,7 @@ class TestSpotscape:
         with caplog.at_level(logging.INFO):
             spotscape(adata)
         n_encoders = sp.models.SpotscapeConfig().n_encoders
-        text = f"Training Spotscape on 300 spots and 100 genes: {n_encoders} encoder(s), 3 epochs each, on cpu."
+        text = f"Training Spotscape on 300 spots and 100 genes: {n_encoders} encoder(s), 3 epochs, on cpu."
         assert text in caplog.text
         assert "Adding `adata.obsm['X_spotscape']`." in caplog.text
 
@@ -697,7 +697,7 @@ class TestSpaCross:
     def test_it_says_what_it_does(self, adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):
             spacross(adata, decoded_layer="decoded", config=sp.models.SpaCrossConfig(n_encoders=2))
-        assert "Training SpaCross on 300 spots and 100 genes: 2 encoder(s), 3 epochs each, on cpu." in caplog.text
+        assert "Training SpaCross on 300 spots and 100 genes: 2 encoder(s), 3 epochs, on cpu." in caplog.text
         assert "Decoded are the 100 genes that were used; the others are NaN." in caplog.text
         for what in ("layers['decoded']", "obsm['X_spacross']", "uns['spacross']"):
             assert f"Adding `adata.{what}`." in caplog.text

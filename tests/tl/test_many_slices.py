@@ -238,17 +238,17 @@ def test_neighbourhoods_are_part_of_the_checkpoint(
     adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They were last found before the interruption, in an embedding that is no more."""
-    from spotscape.models._spacross_network import SpaCrossObjective
+    from spotscape.models._spacross import SpaCrossObjective
 
     config = SpaCrossConfig(max_epochs=40, refresh_every=20, n_components=10, target_momentum=0.5)
     fit = partial(spacross_3d, config=config)
     expected = fit(adata, copy=True).obsm["X_spacross"].tobytes()
     evaluate = SpaCrossObjective.__call__
 
-    def interrupted(self: SpaCrossObjective, epoch: int) -> object:
+    def interrupted(self: SpaCrossObjective, batch: object, drawn: object, epoch: float) -> object:
         if epoch == 30:
             raise KeyboardInterrupt
-        return evaluate(self, epoch)
+        return evaluate(self, batch, drawn, epoch)
 
     with monkeypatch.context() as patch:
         patch.setattr(SpaCrossObjective, "__call__", interrupted)
@@ -263,16 +263,16 @@ def test_an_interrupted_fit_resumes_to_the_same_numbers(
     adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prototypes are part of the checkpoint."""
-    from spotscape.models._spotscape_network import SpotscapeObjective
+    from spotscape.models._spotscape import SpotscapeObjective
 
     one = partial(spotscape, config=SpotscapeConfig(max_epochs=60, n_encoders=1, scaling_spots=50, hidden_size=16))
     expected = one(adata, copy=True).obsm["X_spotscape"].tobytes()
     evaluate = SpotscapeObjective.__call__
 
-    def interrupted(self: SpotscapeObjective, epoch: int) -> object:
+    def interrupted(self: SpotscapeObjective, batch: object, drawn: object, epoch: float) -> object:
         if epoch == 55:
             raise KeyboardInterrupt
-        return evaluate(self, epoch)
+        return evaluate(self, batch, drawn, epoch)
 
     file = tmp_path / "fit.ckpt"
     with monkeypatch.context() as patch:
