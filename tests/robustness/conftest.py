@@ -190,7 +190,9 @@ class Attempts:
         bare = ad.AnnData(obs=pd.DataFrame(index=pd.Index(list(names), dtype=object)))
         for (slot, key), value in new.items():
             if slot in {"obs", "obsm", "obsp", "uns"} and key:
-                getattr(bare, slot)[key] = value.array if slot == "obs" else value
+                indexed = slot == "obsm" and isinstance(value, pd.DataFrame)
+                here = value.set_axis(bare.obs_names) if indexed else value
+                getattr(bare, slot)[key] = value.array if slot == "obs" else here
         try:
             bare.write_h5ad(self.folder / "result.h5ad")
         except Exception as error:  # noqa: BLE001 - whatever the reason is
