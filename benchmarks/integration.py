@@ -167,8 +167,10 @@ def scores(adata: AnnData, embedding: np.ndarray, seed: int) -> dict[str, Any]:
         row[f"purity_{name}"] = purity(truth, embedding, name) if simulated else float("nan")
     adata.obsm["embedding"] = embedding
     for method in ("kmeans", "gmm"):
-        sp.tl.domains(adata, n_domains=truth.nunique(), method=method, use_rep="embedding", random_state=seed)
-        found = adata.obs["spotscape_domain"]
+        sp.tl.domains(
+            adata, n_domains=truth.nunique(), method=method, use_rep="embedding", key_added="found", random_state=seed
+        )
+        found = adata.obs["found"]
         row[f"ari_{method}"] = sp.metrics.ari(truth, found)
         parts = [sp.metrics.ari(truth[slices == name], found[slices == name]) for name in slices.cat.categories]
         row[f"ari_{method}_slices"] = np.mean(parts)

@@ -96,9 +96,11 @@ def joint(method: str, seed: int, models: Path) -> dict[str, float]:
     held_out = (adata.obs["slice"] == HELD_OUT).to_numpy()
     scores = {}
     for clusterer in ("kmeans", "gmm"):
-        sp.tl.domains(adata, n_domains=N_DOMAINS, use_rep=f"X_{method}", method=clusterer, random_state=seed)
+        sp.tl.domains(
+            adata, n_domains=N_DOMAINS, use_rep=f"X_{method}", method=clusterer, key_added="found", random_state=seed
+        )
         found = adata.obs[held_out]
-        scores[f"carried_{clusterer}"] = sp.metrics.ari(found["domain"], found["spotscape_domain"])
+        scores[f"carried_{clusterer}"] = sp.metrics.ari(found["domain"], found["found"])
     return rounded(scores | alone(adata[held_out].copy(), f"X_{method}", seed))
 
 
@@ -128,8 +130,8 @@ def carried_and_alone(trained: AnnData, new: AnnData, key: str, seed: int) -> di
     """Agreement of the fourth slice with its layers, by domains of the other three and by its own."""
     scores = {}
     for clusterer in ("kmeans", "gmm"):
-        sp.tl.domains(trained, n_domains=N_DOMAINS, use_rep=key, method=clusterer, random_state=seed)
-        sp.tl.transfer_domains(new, reference=trained, use_rep=key, key_added="carried")
+        sp.tl.domains(trained, n_domains=N_DOMAINS, use_rep=key, method=clusterer, key_added="found", random_state=seed)
+        sp.tl.transfer_domains(new, reference=trained, use_rep=key, labels_key="found", key_added="carried")
         scores[f"carried_{clusterer}"] = sp.metrics.ari(new.obs["domain"], new.obs["carried"])
     return rounded(scores | alone(new, key, seed))
 
@@ -138,8 +140,8 @@ def alone(new: AnnData, key: str, seed: int) -> dict[str, float]:
     """Agreement of domains that are found in the fourth slice by itself."""
     scores = {}
     for clusterer in ("kmeans", "gmm"):
-        sp.tl.domains(new, n_domains=N_DOMAINS, use_rep=key, method=clusterer, random_state=seed)
-        scores[f"alone_{clusterer}"] = sp.metrics.ari(new.obs["domain"], new.obs["spotscape_domain"])
+        sp.tl.domains(new, n_domains=N_DOMAINS, use_rep=key, method=clusterer, key_added="found", random_state=seed)
+        scores[f"alone_{clusterer}"] = sp.metrics.ari(new.obs["domain"], new.obs["found"])
     return scores
 
 

@@ -2,6 +2,8 @@
 
     python benchmarks/visium_hd.py FOLDER --bins 400000 --threads 2
 
+Options that it does not know are those of `spotscape run`.
+
 A folder in Space Ranger's format is simulated, if it is not there yet: bins of 8 µm on the grid of a 6.5 mm capture
 area, of which those under tissue are in the matrix, 18,000 genes, a median of about 200 counts in a bin, wavy layers.
 Then `spotscape run` reads it, finds domains, and writes an h5ad and a report. Printed are wall time, processor time and
@@ -96,15 +98,14 @@ def main() -> None:
     parser.add_argument("--bins", type=int, default=400_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--method", default="spotscape")
-    parser.add_argument("more", nargs="*", help="further options of spotscape run, after --")
-    options = parser.parse_args()
+    options, more = parser.parse_known_args()
     if not (options.folder / "truth.csv.gz").exists():
         start = time.perf_counter()
         write_folder(options.folder, options.bins)
         print(f"simulated {options.bins:,} bins in {time.perf_counter() - start:.0f} s", flush=True)
     out = options.folder / f"{options.method}.h5ad"
     command = [sys.executable, "-m", "spotscape", "run", str(options.folder), str(out), f"--method={options.method}"]
-    command += [f"--threads={options.threads}", f"--report={out.with_suffix('.html')}", "--overwrite", *options.more]
+    command += [f"--threads={options.threads}", f"--report={out.with_suffix('.html')}", "--overwrite", *more]
     start = time.perf_counter()
     subprocess.run(command, check=True)
     wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)

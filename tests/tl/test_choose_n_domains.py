@@ -37,18 +37,38 @@ def test_the_record(
         assert choose_n_domains(adata, method=method, **QUICK) is None
     entry = adata.uns["n_domains"]
     assert {*adata.uns} == {"n_domains"}
-    assert {*entry} == {"params", "version", "picked", "curve", "checksum"}
+    assert {*entry} == {"params", "version", "picked", "clear", "candidates", "curve", "checksum"}
     assert entry["picked"] == 4
+    assert entry["clear"] is True
+    assert entry["candidates"].tolist() == [4]
     frame = pd.DataFrame(entry["curve"])
-    assert [*frame] == ["k", "mean", "sd", "to_next", "bic", "score"]
+    assert [*frame] == ["k", "mean", "sd", "to_next", "bic", "score", "share"]
     assert frame["k"].tolist() == [2, 3, 4, 5, 6, 7]
-    assert frame.set_index("k")["mean"].round(2).loc[[3, 4, 5]].tolist() == pytest.approx([0.46, 1, 0.9], abs=0.1)
+    assert frame.set_index("k")["mean"].round(2).loc[[3, 4, 5]].tolist() == pytest.approx([0.5, 1, 0.88], abs=0.1)
     params = entry["params"]
     assert (params["method"], params["use_rep"], params["n_resamples"], params["random_state"]) == (
         *(method, "X_spotscape", 3, 0),
     )
     np.testing.assert_array_equal(adata.obsm["X_spotscape"], before.obsm["X_spotscape"])
     assert adata.obs.empty
+
+
+@pytest.mark.filterwarnings("ignore:the number chosen")
+def test_a_cloud_without_groups_has_no_clear_number(caplog: pytest.LogCaptureFixture) -> None:
+    cloud = ad.AnnData(np.zeros((200, 1), dtype=np.float32))
+    cloud.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(200, 6))
+    sp.tl.choose_n_domains(cloud, **QUICK)
+    entry = cloud.uns["n_domains"]
+    assert entry["clear"] is False
+    assert entry["picked"] in entry["candidates"]
+    assert "No clear number of domains: taking" in caplog.text
+    assert entry["curve"]["share"].sum() == pytest.approx(1)
+
+
+def test_every_seed_picks_the_number_of_groups(adata: ad.AnnData) -> None:
+    for seed in range(4):
+        sp.tl.choose_n_domains(adata, random_state=seed, **QUICK)
+        assert (adata.uns["n_domains"]["picked"], adata.uns["n_domains"]["clear"]) == (4, True)
 
 
 def test_copy_and_name(adata: ad.AnnData) -> None:

@@ -92,11 +92,12 @@ def test_no_word_of_a_graph_that_the_tool_could_not_use(stack: AnnData) -> None:
     assert n_crossing(stack, graph) == 0
 
 
-@pytest.mark.parametrize("tool", [sp.tl.spacross, sp.tl.spotscape])
-def test_a_graph_across_slices_wants_to_know_the_slices(stack: AnnData, tool: Tool) -> None:
+def test_a_graph_across_slices_wants_to_know_the_slices(stack: AnnData) -> None:
     with pytest.warns(UserWarning, match="'spatial_3d_neighbors' joins slices, but library_key is None") as caught:
-        tool(stack, neighbors_key=KEY, max_epochs=2)
+        sp.tl.spotscape(stack, neighbors_key=KEY, max_epochs=2)
     assert caught[0].filename == __file__
+    sp.tl.spacross(stack, neighbors_key=KEY, max_epochs=2)
+    assert stack.uns["spacross"]["params"]["library_key"] == "slice"
 
 
 def test_spacross_takes_edges_across_slices(stack: AnnData) -> None:

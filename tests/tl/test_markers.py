@@ -66,7 +66,7 @@ def test_planted_markers_are_found(slices: ad.AnnData, method: Any) -> None:
 
 
 def test_table(one: ad.AnnData) -> None:
-    sp.tl.markers(one, groups="domain")
+    sp.tl.markers(one, groups="domain", min_share=0, min_fold_change=1)
     table = sp.get.markers_df(one)
     assert list(table.columns) == [*COLUMNS, "moran_i"]
     assert list(table["group"].cat.categories) == list(one.obs["domain"].cat.categories)
@@ -80,7 +80,7 @@ def test_table(one: ad.AnnData) -> None:
 
 
 def test_between_spots_it_is_scanpys_test(one: ad.AnnData) -> None:
-    sp.tl.markers(one, groups="domain", method="t-test", n_genes=20)
+    sp.tl.markers(one, groups="domain", method="t-test", n_genes=20, min_share=0, min_fold_change=1.0)
     sc.tl.rank_genes_groups(one, "domain", method="t-test")
     for name in one.obs["domain"].cat.categories:
         theirs = sc.get.rank_genes_groups_df(one, group=name).head(20)
@@ -256,7 +256,7 @@ def test_errors(slices: ad.AnnData, arguments: dict[str, Any], error: type[Excep
 def test_without_expression_or_results(one: ad.AnnData) -> None:
     with pytest.raises(KeyError, match=r"Find markers first: sp.tl.markers"):
         sp.get.markers_df(one)
-    with pytest.raises(KeyError, match=r"'table' not found in adata.uns\['spatial_neighbors'\]"):
+    with pytest.raises(ValueError, match="is not a record of that kind"):
         sp.get.markers_df(one, key="spatial_neighbors")
     one.X = None
     with pytest.raises(ValueError, match=r"adata\.X is None"):
@@ -271,3 +271,135 @@ def test_table_errors(one: ad.AnnData) -> None:
         sp.get.markers_df(one, max_pvalue_adj="small")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_pvalue_adj=2 lies outside"):
         sp.get.markers_df(one, max_pvalue_adj=2)
+
+
+def with_panels(adata: ad.AnnData, lost: list[str], where: list[str]) -> ad.AnnData:
+    """Genes that some slices have not measured are zero there, as concatenation leaves them."""
+    counts = adata.layers["counts"].toarray()
+    counts[np.ix_(adata.obs["slice"].isin(where), adata.var_names.isin(lost))] = 0
+    changed = ad.AnnData(counts, obs=adata.obs.copy(), var=adata.var[[]].copy(), obsm=dict(adata.obsm))
+    sp.pp.prepare(changed, library_key="slice")
+    return changed
+
+
+@pytest.mark.parametrize("method", ["pseudobulk", "wilcoxon"])
+@pytest.mark.parametrize("condition", [None, "age"])
+def test_genes_that_a_slice_did_not_measure_are_left_out(
+    slices: ad.AnnData, method: Any, condition: str | None
+) -> None:
+    seen = np.asarray(slices.layers["counts"].astype(bool).sum(axis=0)).ravel()
+    lost = list(slices.var_names[seen > 100][:80])
+    changed = with_panels(slices, lost, ["slice_1", "slice_2"])
+    arguments: dict[str, Any] = {"groups": "domain", "library_key": "slice", "condition": condition, "method": method}
+    sp.tl.markers(changed, **arguments)
+    without = changed[:, ~changed.var_names.isin(lost)].copy()
+    sp.tl.markers(without, **arguments)
+    tables = [sp.get.markers_df(each) for each in (changed, without)]
+    assert not tables[0]["gene"].isin(lost).any()
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_slices_without_a_common_domain_are_compared_by_spots(slices: ad.AnnData) -> None:
+    slices.obs["own"] = pd.Categorical(slices.obs["slice"].astype(str) + slices.obs["domain"].astype(str))
+    only = slices[(slices.obs["domain"] == "Layer_1") | (slices.obs["slice"] == "slice_2")].copy()
+    sp.tl.markers(only, groups="own", library_key="slice", neighbors_key=None)
+    assert only.uns[KEY]["params"]["method"] == "wilcoxon"
+    with pytest.raises(ValueError, match="no domain has 10 spots in at least 2 slices"):
+        sp.tl.markers(only, groups="own", library_key="slice", method="pseudobulk")
+
+
+@pytest.mark.parametrize("library_key", [None, "slice"])
+def test_a_domain_of_one_spot_does_not_stop_it(slices: ad.AnnData, library_key: str | None) -> None:
+    names = slices.obs["domain"].astype(str).to_numpy()
+    names[5] = "lonely"
+    slices.obs["domain"] = pd.Categorical(names)
+    with pytest.warns(UserWarning, match="'lonely'"):
+        sp.tl.markers(slices, groups="domain", library_key=library_key, neighbors_key=None, min_spots=2)
+    assert set(sp.get.markers_df(slices)["group"]) == {"Layer_1", "Layer_2", "Layer_3"}
+
+
+def test_sections_of_a_donor_are_one_replicate(slices: ad.AnnData) -> None:
+    """Summing by donor is what naming the donors as slices does; twice the sections are no further replicates."""
+    slices.obs["donor"] = pd.Categorical(
+        slices.obs["slice"].map({f"slice_{n}": f"d{(n + 1) // 2}" for n in range(1, 5)})
+    )
+    sp.tl.markers(slices, groups="domain", library_key="slice", donor_key="donor", neighbors_key=None)
+    by_donor = sp.get.markers_df(slices)
+    sp.tl.markers(slices, groups="domain", library_key="donor", neighbors_key=None)
+    pd.testing.assert_frame_equal(by_donor, sp.get.markers_df(slices))
+    sp.tl.markers(slices, groups="domain", library_key="slice", neighbors_key=None)
+    by_slice = sp.get.markers_df(slices)
+    assert (by_slice["pvalue"] < 1e-3).sum() > (by_donor["pvalue"] < 1e-3).sum()
+
+
+def test_donors_with_both_conditions_are_compared_with_themselves(slices: ad.AnnData) -> None:
+    """A donor's own level of a gene does not hide what differs within each; with a donor for each slice it does."""
+    slices.obs["donor"] = pd.Categorical(slices.obs["slice"].map(dict(zip(
+        ["slice_1", "slice_2", "slice_3", "slice_4"], ["a", "b", "a", "b"], strict=True
+    ))))  # fmt: skip
+    gene = slices.var_names[np.asarray(slices.layers["counts"].sum(axis=0)).ravel().argsort()[120]]
+    counts = slices.layers["counts"].toarray()
+    column = slices.var_names.get_loc(gene)
+    counts[(slices.obs["donor"] == "a").to_numpy(), column] *= 8
+    counts[(slices.obs["age"] == "old").to_numpy(), column] *= 8
+    changed = ad.AnnData(counts, obs=slices.obs.copy(), var=slices.var[[]].copy(), obsm=dict(slices.obsm))
+    sp.pp.prepare(changed, library_key="slice")
+    arguments = {"groups": "domain", "library_key": "slice", "condition": "age", "reference": "young"}
+    found = []
+    for donor_key in ("donor", None):
+        sp.tl.markers(changed, **arguments, donor_key=donor_key, neighbors_key=None)
+        table = sp.get.markers_df(changed)
+        found.append(table[table["gene"] == gene]["pvalue"].max())
+    assert found[0] < 0.01 < found[1]
+
+
+def test_a_slice_is_of_one_donor(slices: ad.AnnData) -> None:
+    slices.obs["donor"] = pd.Categorical(np.resize(["a", "b"], slices.n_obs))
+    with pytest.raises(ValueError, match="slice 'slice_1' has spots of several donors"):
+        sp.tl.markers(slices, groups="domain", library_key="slice", donor_key="donor")
+    slices.obs["donor"] = pd.Categorical(["a"] * slices.n_obs)
+    with pytest.raises(ValueError, match="needs replicates: there is one donor"):
+        sp.tl.markers(slices, groups="domain", library_key="slice", donor_key="donor", method="pseudobulk")
+
+
+def test_a_gene_of_few_spots_is_not_the_top_marker(one: ad.AnnData) -> None:
+    """A gene in 1.4 % of a domain's spots, enormous there and absent elsewhere, against one that is in most of them."""
+    counts = one.layers["counts"].toarray()
+    rows = np.flatnonzero(one.obs["domain"] == "Layer_1")
+    counts[:, :2] = 0
+    counts[rows[: max(2, round(0.014 * len(rows)))], 0] = 400
+    counts[rows[::2], 1] = 3
+    changed = ad.AnnData(counts, obs=one.obs.copy(), var=one.var[[]].copy(), obsm=dict(one.obsm))
+    sp.pp.prepare(changed)
+    sp.tl.markers(changed, groups="domain", neighbors_key=None)
+    table = sp.get.markers_df(changed, group="Layer_1").set_index("gene")
+    rare, common = (table.loc[name] for name in changed.var_names[:2])
+    assert rare["share"] < 0.05
+    assert common["share"] == pytest.approx(0.5, abs=0.01)
+    passing = (table["share"] >= 0.1) & (table["log2_fold_change"] >= np.log2(1.5))
+    assert passing.iloc[: passing.sum()].all()
+    for part in (table[passing], table[~passing]):
+        assert (np.diff(part["score"]) <= 0).all()
+    assert rare["rank"] > passing.sum()
+    assert common["rank"] <= passing.sum()
+
+
+@pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
+@pytest.mark.parametrize("condition", [None, "age"])
+def test_scanpy_reads_them(slices: ad.AnnData, condition: str | None, tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    slices.obs["domain"] = slices.obs["domain"].cat.rename_categories({"Layer_1": "a: b/c"})
+    sp.tl.markers(slices, groups="domain", library_key="slice", condition=condition, n_genes=15, neighbors_key=None)
+    slices.write_zarr(tmp_path / "a.zarr")
+    slices.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    ours = sp.get.markers_df(slices, group="Layer_2")
+    theirs = sc.get.rank_genes_groups_df(back, group="Layer_2" if condition is None else "Layer_2 | young", key=KEY)
+    assert theirs["names"].tolist() == ours["gene"].tolist()
+    for mine, other in (("score", "scores"), ("pvalue_adj", "pvals_adj"), ("log2_fold_change", "logfoldchanges")):
+        assert np.allclose(ours[mine], theirs[other])
+    sc.pl.rank_genes_groups(slices, key=KEY, n_genes=5, show=False)
+    if condition is None:
+        sc.pl.rank_genes_groups_dotplot(slices, key=KEY, n_genes=2, dendrogram=False, show=False)
+    plt.close("all")

@@ -29,12 +29,14 @@ def edges_between_adjacent(
     ``slices`` holds the coordinates of each slice in the order of the stack, ``rows`` the row of each of their spots.
     """
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    widths = [tie_width(coords[:, :2]) for coords in slices]
+    # Where slices are flat the gap adds the same to all, and what ties in the plane has to tie whatever it is.
+    flat = all(np.ptp(coords[:, 2]) == 0 for coords in slices)
+    seen = [coords[:, :2] for coords in slices] if flat else slices
+    widths = [tie_width(coords[:, :2]) if flat else 0.0 for coords in slices]
     for below in range(len(slices) - 1):
         for here, there in ((below, below + 1), (below + 1, below)):
-            lengths, found = nearest(
-                slices[here], slices[there], n_neighs, width=widths[there], itself=False, workers=workers
-            )
+            _, found = nearest(seen[here], seen[there], n_neighs, width=widths[there], itself=False, workers=workers)
+            lengths = np.linalg.norm(slices[here][:, None] - slices[there][found], axis=2)
             parts.append((lengths.ravel(), np.repeat(rows[here], found.shape[1]), rows[there][found].ravel()))
     lengths, starts, ends = (np.concatenate(part) for part in zip(*parts, strict=True))
     n_spots = sum(len(index) for index in rows)

@@ -56,8 +56,8 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.anndata: "adata reference",
     kinds.key_name: "key_added",
     kinds.layer_to_write: "decoded_layer",
-    kinds.text: "table_key coordinate_system library_key spatial_key neighbors_key labels_key z_key use_rep layer"
-    " mask_var condition key confidence gene_symbols img_res_key to confidence_key basis",
+    kinds.text: "table_key coordinate_system library_key donor_key spatial_key neighbors_key labels_key z_key use_rep"
+    " layer mask_var condition key confidence gene_symbols img_res_key to confidence_key basis",
     plots.shown: "color",
     plots.groups: "groups",
     kinds.texts: "use_reps genes labelings",
@@ -67,8 +67,8 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.choice: "method policy deform recipe preset layout geometry offset start missing_genes decoder pairing"
     " schedule precision style counts kind normalize standard_scale",
     kinds.flag: "keep_controls copy align allow_flip across_slices mutual return_model inverse invert_y log1p"
-    " scale overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate several_slices"
-    " large_tissue img colorbar frameon show return_fig interactive",
+    " scale overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate"
+    " center_slices several_slices large_tissue img colorbar frameon show return_fig interactive",
     kinds.seed: "random_state",
     kinds.device: "device",
     kinds.threads: "n_jobs",
@@ -91,7 +91,7 @@ _NAMES: Final[dict[Rule, str]] = {
     arrays.labels_of_spots: "labels labels_true labels_pred labels_transferred",
     kinds.integer(0): "min_cells min_counts n_hops n_heldout_genes quorum tears",
     kinds.integer(1): "n_neighs n_neighs_between n_neighbors n_comps n_components n_matches n_passes n_restarts"
-    " n_rounds n_top_genes n_genes n_lines ncols max_rank max_epochs patience n_axes n_encoders hidden_size"
+    " n_top_genes n_genes n_lines ncols max_rank max_epochs patience n_axes n_encoders hidden_size"
     " feature_size latent_size scaling_neighbors scaling_spots contrast_spots n_clusterings n_negatives n_similar"
     " refresh_every n_slices n_spots",
     kinds.integer(2): "n_domains k_range n_dcs n_resamples min_spots max_spots batch_size n_clusters n_prototypes",
@@ -99,13 +99,13 @@ _NAMES: Final[dict[Rule, str]] = {
     " library_size legend_fontsize",
     _NOT_NEGATIVE: "dispersion telescope_weight reconstruction_weight scaling_weight prototype_weight weight_decay"
     " min_delta contrast_weight consistency_weight batch_effect drift",
-    _SHARE: "img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
+    _SHARE: "min_share img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
     " target_momentum difficulty",
     kinds.number(0, 1, below_high=True): "dropout edge_drop feature_drop",
     kinds.number(0, 1, above_low=True): "batch_norm_momentum alpha",
     kinds.number(0, 1, above_low=True, below_high=True): "mask_rate",
     kinds.radius: "radius",
-    kinds.number(1): "perplexity",
+    kinds.number(1): "perplexity min_fold_change",
     kinds.number(): "rotation vcenter img_contrast crop_coord elev azim",
     kinds.number(0, 1000, above_low=True): "figsize",
     kinds.number(1, 2400): "dpi",

@@ -76,7 +76,7 @@ def read_expression(
     require_nonnegative(matrix, source, hint="Expected is normalised expression; name scaled data by use_rep")
     _refuse_counts(matrix, source, explicit=layer is not None)
     if slices is not None:
-        shared = _find_shared(matrix, slices, source)
+        shared = find_shared(matrix, slices, source)
         if not shared.all():
             matrix, genes = _take_columns(matrix, shared), genes[shared]
     filled = _report_empty(matrix, source)
@@ -321,7 +321,7 @@ def _refuse_constant(matrix: Any, source: str) -> None:
         raise ValueError(msg)
 
 
-def _find_shared(matrix: np.ndarray | sparse.csr_array | RowSource, slices: pd.Categorical, source: str) -> np.ndarray:
+def find_shared(matrix: np.ndarray | sparse.csr_array | RowSource, slices: pd.Categorical, source: str) -> np.ndarray:
     """Which genes every slice has measured; says which slices lack how many."""
     if isinstance(matrix, RowSource):
         detected = matrix.summary.detected

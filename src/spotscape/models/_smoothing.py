@@ -37,12 +37,23 @@ class Smoothing:
         """The name that configurations of encoders give to it."""
         return self.n_comps
 
-    def apply(self, matrix: Any, graph: sparse.csr_array, n_hops: int, *, is_expression: bool, seed: int) -> np.ndarray:
-        """Smoothed components, float32 ``(N, n_axes)``; a representation is smoothed as it is."""
+    def apply(
+        self,
+        matrix: Any,
+        graph: sparse.csr_array,
+        n_hops: int,
+        *,
+        is_expression: bool,
+        seed: int,
+        slices: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Smoothed components, float32 ``(N, n_axes)``, centred in each of ``slices``; a representation as it is."""
         if not is_expression:
             return smooth(np.asarray(matrix, dtype=np.float32), graph, n_hops)
         reduction = Reduction.fit(matrix, graph, self, seed=seed)
         values = matrix if reduction is None else reduction.project(matrix)
+        for code in () if slices is None or reduction is None else np.unique(slices):
+            values[slices == code] -= values[slices == code].mean(axis=0)
         smoothed = smooth(np.asarray(values, dtype=np.float32), graph, n_hops)
         if self.n_axes is None and self.whitening == 0:
             return smoothed

@@ -11,6 +11,9 @@ from scipy.special import digamma, polygamma
 # Counts added to a sample of average depth before the logarithm, as the field does.
 _PRIOR_COUNT = 2.0
 _NEWTON_STEPS = 50
+# Knots of the trend of variances, at quantiles of the mean expression; genes that each of them needs.
+_KNOTS = 5
+_GENES_PER_KNOT = 20
 
 
 @dataclass(frozen=True)
@@ -45,54 +48,106 @@ def log_cpm(counts: np.ndarray) -> np.ndarray:
     return np.asarray(np.log2((counts + prior) / (depth + 2 * prior) * 1e6))
 
 
-def paired_test(inside: np.ndarray, outside: np.ndarray) -> Differences:
-    """Whether genes differ between the two samples of the same slices; both ``(n_slices, n_genes)``, log scale."""
-    difference = inside - outside
-    n = len(difference)
-    return moderated_t(difference.mean(axis=0), difference.var(axis=0, ddof=1), n - 1, scale=1 / n)
+def compare(values: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None = None) -> Differences | None:
+    r"""Whether genes differ between samples inside and outside, with variances that borrow strength from all genes.
 
-
-def two_sample_test(one: np.ndarray, other: np.ndarray) -> Differences:
-    """Whether genes differ between two sets of samples ``(n, n_genes)`` on the log scale, with pooled variances."""
-    degrees = len(one) + len(other) - 2
-    squares = sum(((part - part.mean(axis=0)) ** 2).sum(axis=0) for part in (one, other))
-    scale = 1 / len(one) + 1 / len(other)
-    return moderated_t(one.mean(axis=0) - other.mean(axis=0), np.asarray(squares) / degrees, degrees, scale=scale)
-
-
-def moderated_t(effect: np.ndarray, variance: np.ndarray, degrees: int, *, scale: float) -> Differences:
-    r"""t-tests whose variances borrow strength from all genes.
+    A linear model of each gene has a mean for each block, such as a donor, and the difference :math:`\beta`. With the
+    residual variance :math:`s^2` of :math:`d` degrees of freedom,
 
     .. math::
         \tilde s^2 = \frac{d_0 s_0^2 + d s^2}{d_0 + d}, \qquad
-        t = \frac{\text{effect}}{\tilde s \sqrt{\text{scale}}} \sim t_{d_0 + d}
+        t = \frac{\beta}{\tilde s \sqrt{v}} \sim t_{d_0 + d}
 
-    with :math:`d_0` and :math:`s_0^2` estimated from all genes (:func:`prior_variance`). With two or three samples a
-    gene's own variance says little: some are tiny by chance, and plain t-tests would put those genes first.
+    where :math:`v` depends on the design alone, and :math:`s_0^2`, the variance that genes of like mean expression
+    have, and :math:`d_0` come from all genes (:func:`prior_variance`). With two or three samples a gene's own variance
+    says little: some are tiny by chance, and plain t-tests would put those genes first. Genes of few counts vary more,
+    so that a single variance for all would find too many of them and too few of the others.
+
+    Parameters
+    ----------
+    values
+        Expression on the log scale, ``(n_samples, n_genes)``.
+    inside
+        Which samples are inside, bool ``(n_samples,)``.
+    blocks
+        Block of each sample, whole numbers ``(n_samples,)``: samples of a block are compared with each other. ``None``
+        compares all.
+
+    Returns
+    -------
+    The differences, or ``None`` if the design leaves no degree of freedom or cannot tell the difference from blocks.
+
+    References
+    ----------
+    Smyth, Stat. Appl. Genet. Mol. Biol. 2004; with a trend: Law et al., Genome Biology 2014.
     """
+    blocks = np.zeros(len(values), int) if blocks is None else np.unique(blocks, return_inverse=True)[1]
+    # The difference once every block's own mean is taken off: what is left of a block on one side only is nothing.
+    within = inside - _block_means(inside.astype(float)[:, None], blocks)[:, 0]
+    size = float(within @ within)
+    degrees = len(values) - (blocks.max() + 1) - 1
+    if size < 1e-12 or degrees < 1:
+        return None
+    centred = values - _block_means(values, blocks)
+    effect = within @ centred / size
+    variance = (np.square(centred).sum(axis=0) - effect**2 * size).clip(min=0) / degrees
+    return moderated_t(effect, variance, degrees, scale=1 / size, level=values.mean(axis=0))
+
+
+def _block_means(values: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    sums = sum_by_group(values, blocks, blocks.max() + 1)
+    return np.asarray((sums / np.bincount(blocks)[:, None])[blocks])
+
+
+def moderated_t(
+    effect: np.ndarray, variance: np.ndarray, degrees: int, *, scale: float, level: np.ndarray
+) -> Differences:
+    """t-tests with the variances of :func:`compare`; ``level`` is the mean expression of each gene."""
     # A gene that is constant by chance would have an infinite t, and no logarithm.
     floor = 1e-5 * np.median(variance[variance > 0]) if (variance > 0).any() else 1e-12
     variance = np.maximum(variance, floor)
-    prior_degrees, prior = prior_variance(variance, degrees)
+    prior_degrees, prior = prior_variance(variance, degrees, level)
+    most = float(degrees * len(variance))
     if np.isinf(prior_degrees):
-        squeezed, total = np.full_like(variance, prior), float(degrees * len(variance))
+        squeezed, total = prior, most
     else:
         squeezed = (prior_degrees * prior + degrees * variance) / (prior_degrees + degrees)
-        total = min(prior_degrees + degrees, float(degrees * len(variance)))
+        total = min(prior_degrees + degrees, most)
     score = effect / np.sqrt(squeezed * scale)
     return Differences(effect, score, 2 * stats.t.sf(np.abs(score), total))
 
 
-def prior_variance(variance: np.ndarray, degrees: int) -> tuple[float, float]:
-    """Degrees of freedom and scale of the scaled inverse chi-squared prior, by moments of the log variances."""
+def prior_variance(variance: np.ndarray, degrees: int, level: np.ndarray) -> tuple[float, np.ndarray]:
+    """Degrees of freedom and scales, a smooth function of the mean expression, of the variances' prior.
+
+    It is a scaled inverse chi-squared, fitted by the moments of the logarithm of the variances around their trend.
+    """
     half = degrees / 2
     logs = np.log(variance) - digamma(half) + np.log(half)
-    spread = logs.var(ddof=1) - polygamma(1, half) if len(logs) > 1 else 0.0
+    basis = _spline_basis(level)
+    trend = basis @ np.linalg.lstsq(basis, logs, rcond=None)[0]
+    free = len(logs) - np.linalg.matrix_rank(basis)
+    spread = np.square(logs - trend).sum() / free - polygamma(1, half) if free > 0 else 0.0
     if spread <= 0:
-        return np.inf, float(np.exp(logs.mean()))
+        return np.inf, np.exp(trend)
     prior_degrees = 2 * _inverse_trigamma(float(spread))
-    scale = logs.mean() + digamma(prior_degrees / 2) - np.log(prior_degrees / 2)
-    return prior_degrees, float(np.exp(scale))
+    return prior_degrees, np.exp(trend + digamma(prior_degrees / 2) - np.log(prior_degrees / 2))
+
+
+def _spline_basis(level: np.ndarray) -> np.ndarray:
+    """Natural cubic splines with knots at quantiles, ``(n_genes, n)``: linear outside; constant for a few genes."""
+    n_knots = min(_KNOTS, len(level) // _GENES_PER_KNOT)
+    knots = np.unique(np.quantile(level, np.linspace(0.05, 0.95, n_knots))) if n_knots > 1 else level[:0]
+    if len(knots) < 2:
+        return np.ones((len(level), 1))
+    place = (level - knots[0]) / (knots[-1] - knots[0])
+    knots = (knots - knots[0]) / (knots[-1] - knots[0])
+
+    def bend(at: float) -> np.ndarray:
+        return np.asarray((np.maximum(place - at, 0) ** 3 - np.maximum(place - 1, 0) ** 3) / (1 - at))
+
+    last = bend(knots[-2])
+    return np.stack([np.ones_like(place), place, *(bend(knot) - last for knot in knots[:-2])], axis=1)
 
 
 def _inverse_trigamma(value: float) -> float:

@@ -88,7 +88,7 @@ def integrate(
     >>> spots = np.random.default_rng(0).normal(size=(500, 3))
     >>> twice = np.concatenate([spots, spots + [2.0, 0.0, 0.0]])
     >>> integrated = integrate(twice, np.repeat(["a", "b"], 500))
-    >>> np.round(integrated[0] - spots[0], 3).tolist()
+    >>> np.abs(integrated[0] - spots[0]).round(3).tolist()
     [1.0, 0.0, 0.0]
     """
     require_positive_int(n_prototypes, "n_prototypes")

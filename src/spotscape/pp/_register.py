@@ -315,7 +315,7 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
         logger.info(
             "Slice %r on %r: RMSE %.3g (before %.3g), overlap %.0f %%.", name, partner, rmse, before, 100 * overlap
         )
-        if "deform" in entry["params"]:
+        if entry["params"].get("deform"):
             bent, rigid = entry["feature_agreement_deformed"][i], entry["feature_agreement"][i]
             said = "is not bent: it would fold, or agree no better" if np.isnan(bent) else f"agrees by {bent:.3f}, bent"
             logger.info("Slice %r %s. Features of the rigid pose agree by %.3f.", name, said, rigid)

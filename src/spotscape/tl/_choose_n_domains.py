@@ -65,7 +65,8 @@ def choose_n_domains(
         What clusters the samples. ``"gmm"`` (default): the Gaussian mixture of :func:`spotscape.tl.domains`, with
         fewer starts. ``"kmeans"`` finds the number less often, also where its domains are the better ones.
     n_resamples
-        Number of samples, at least 2. Time grows in proportion, and noise of the curve falls with the root.
+        Half of the number of samples, at least 2. As many are added, up to four times as many in all, until nine in ten
+        bootstraps over the samples pick the same number.
     key_added
         Name of the record in ``uns``.
     random_state
@@ -78,13 +79,14 @@ def choose_n_domains(
     -------
     ``None``, or with ``copy=True`` an AnnData, with
 
-    - ``uns[key_added]`` : dict with ``params``, ``version``, ``picked`` (the number, ``int``), ``checksum``
-      (``int``, of the embedding that the choice is for) and ``curve``, a dict of columns with a value for each number
-      tried, which :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the stability over pairs
-      of samples,
+    - ``uns[key_added]`` : dict with ``params``, ``version``, ``picked`` (the number, ``int``), ``clear`` (whether nine
+      in ten bootstraps over the samples pick it and samples agree on its domains by .9; the log names the candidates if
+      not), ``candidates`` (numbers that a tenth of the bootstraps picks), ``checksum`` (``int``, of the embedding that
+      the choice is for) and ``curve``, a dict of columns with a value for each number tried, which
+      :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the stability over pairs of samples,
       ``to_next``, the mean agreement of domains of different samples with ``k`` and ``k + 1`` domains (NaN for the
-      last), ``bic``, the mixture's Bayesian information criterion, a mean over samples, lower is better,
-      and ``score``, stability plus a fifth of the elbow (``float64``).
+      last), ``bic``, the mixture's Bayesian information criterion, a mean over samples, lower is better, ``score``,
+      stability plus a fifth of the elbow, and ``share``, of the bootstraps that pick the number (``float64``).
 
     Raises
     ------
@@ -164,7 +166,17 @@ def _choose(
     found = stability_curve(
         embedding, range(low, high + 1), method=method, n_resamples=n_resamples, seed=source.integer("n_domains")
     )
-    logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
+    if found.is_clear:
+        logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
+    else:
+        others = ", ".join(f"{k} ({found.share[k - low]:.0%})" for k in found.candidates)
+        logger.warning(
+            "No clear number of domains: taking %d, of %s of the resamples, which agree by %.2f on it. Look at "
+            "sp.pl.n_domains(adata), and give n_domains if you know it.",
+            found.picked,
+            others,
+            found.mean[found.picked - low],
+        )
     if found.picked == high:
         warn(f"the number chosen, {high}, is the largest tried; there may be more: widen k_range=({low}, {high}).")
     params = {
@@ -181,8 +193,16 @@ def _choose(
         "to_next": found.to_next,
         "bic": found.bic,
         "score": found.score,
+        "share": found.share,
     }
-    return record(params, picked=found.picked, curve=curve, checksum=_checksum(embedding))
+    return record(
+        params,
+        picked=found.picked,
+        clear=found.is_clear,
+        candidates=np.array(found.candidates),
+        curve=curve,
+        checksum=_checksum(embedding),
+    )
 
 
 def _check_range(k_range: tuple[int, int], n_obs: int) -> tuple[int, int]:

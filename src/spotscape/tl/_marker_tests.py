@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.stats import false_discovery_control
 
-from spotscape.nn.differential import Differences, log_cpm, paired_test, sum_by_group, two_sample_test
+from spotscape.nn.differential import Differences, compare, log_cpm, sum_by_group
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
 # With fewer counts in all that is compared, there is nothing to learn of a gene.
@@ -29,45 +29,68 @@ class Contrast:
     inside: np.ndarray
     outside: np.ndarray
 
+    @property
+    def name(self) -> str:
+        """What scanpy calls it."""
+        return self.group if self.condition is None else f"{self.group} | {self.condition}"
+
 
 @dataclass(frozen=True)
 class PseudoBulk:
-    """Sums of counts ``(n_slices, n_groups, n_genes)`` and numbers of spots ``(n_slices, n_groups)``."""
+    """Sums of counts over the spots of a domain in a sample: a slice, or all slices of a donor, of one condition."""
 
-    counts: np.ndarray
-    n_spots: np.ndarray
+    counts: np.ndarray  # (n_samples, n_groups, n_genes)
+    n_spots: np.ndarray  # (n_samples, n_groups)
+    donors: np.ndarray  # (n_samples,): samples of one number are of one donor
+    conditions: np.ndarray  # (n_samples,)
 
     @classmethod
-    def of(cls, counts: Matrix, slices: pd.Categorical, domains: pd.Categorical) -> PseudoBulk:
-        """Sum the counts of every domain in every slice."""
-        shape = len(slices.categories), len(domains.categories)
-        codes = np.where(domains.codes >= 0, slices.codes.astype(int) * shape[1] + domains.codes, -1)
-        sums = sum_by_group(counts, codes, shape[0] * shape[1])
-        numbers = np.bincount(codes[codes >= 0], minlength=shape[0] * shape[1])
-        return cls(sums.reshape(*shape, -1), numbers.reshape(shape))
+    def of(
+        cls, counts: Matrix, domains: pd.Categorical, donors: pd.Categorical, conditions: pd.Categorical | None
+    ) -> PseudoBulk:
+        """Sum the counts of every domain in every sample."""
+        parts = np.zeros(len(donors), int) if conditions is None else np.asarray(conditions.codes, int)
+        known = (domains.codes >= 0) & (donors.codes >= 0) & (parts >= 0)
+        pairs = np.stack([np.asarray(donors.codes, int), parts], axis=1)
+        samples, of_spot = np.unique(pairs[known], axis=0, return_inverse=True)
+        n_groups = len(domains.categories)
+        codes = np.full(len(donors), -1)
+        codes[known] = of_spot.ravel() * n_groups + domains.codes[known]
+        sums = sum_by_group(counts, codes, len(samples) * n_groups)
+        numbers = np.bincount(codes[known], minlength=len(samples) * n_groups)
+        shape = len(samples), n_groups
+        return cls(sums.reshape(*shape, -1), numbers.reshape(shape), samples[:, 0], samples[:, 1])
+
+    def compare_domain(self, group: int, min_spots: int) -> tuple[np.ndarray, Differences] | None:
+        """A domain against the rest of the same samples; ``None`` if fewer than two have both. Genes come first."""
+        rest = self.n_spots.sum(axis=1) - self.n_spots[:, group]
+        chosen = np.flatnonzero((self.n_spots[:, group] >= min_spots) & (rest >= min_spots))
+        own = self.counts[chosen, group]
+        both = np.concatenate([own, self.counts[chosen].sum(axis=1) - own])
+        return _test(both, np.repeat([True, False], len(chosen)), np.tile(chosen, 2))
+
+    def compare_conditions(
+        self, group: int, one: int, other: int, min_spots: int
+    ) -> tuple[np.ndarray, Differences] | None:
+        """A domain under a condition against that under another; ``None`` without two samples of either.
+
+        Where two donors or more have both conditions, these are compared, each with itself.
+        """
+        chosen = np.flatnonzero((self.n_spots[:, group] >= min_spots) & np.isin(self.conditions, (one, other)))
+        inside, donors = self.conditions[chosen] == one, self.donors[chosen]
+        paired = np.isin(donors, np.intersect1d(donors[inside], donors[~inside]))
+        if paired.sum() >= 4:
+            return _test(self.counts[chosen[paired], group], inside[paired], donors[paired])
+        if min(inside.sum(), (~inside).sum()) < 2:
+            return None
+        return _test(self.counts[chosen, group], inside, None)
 
 
-def compare_domain(bulk: PseudoBulk, group: int, min_spots: int) -> tuple[np.ndarray, Differences] | None:
-    """A domain against the rest of the same slices; ``None`` if fewer than two slices have both. Genes come first."""
-    rest_spots = bulk.n_spots.sum(axis=1) - bulk.n_spots[:, group]
-    slices = np.flatnonzero((bulk.n_spots[:, group] >= min_spots) & (rest_spots >= min_spots))
-    if len(slices) < 2:
-        return None
-    inside = bulk.counts[slices, group]
-    outside = bulk.counts[slices].sum(axis=1) - inside
-    genes, logs = _log_of_tested(np.concatenate([inside, outside]))
-    return genes, paired_test(logs[: len(slices)], logs[len(slices) :])
-
-
-def compare_conditions(
-    bulk: PseudoBulk, group: int, one: np.ndarray, other: np.ndarray, min_spots: int
-) -> tuple[np.ndarray, Differences] | None:
-    """A domain in the slices ``one`` against that in ``other``; ``None`` if fewer than two of either have it."""
-    parts = [slices[bulk.n_spots[slices, group] >= min_spots] for slices in (one, other)]
-    if min(map(len, parts)) < 2:
-        return None
-    genes, logs = _log_of_tested(bulk.counts[np.concatenate(parts), group])
-    return genes, two_sample_test(logs[: len(parts[0])], logs[len(parts[0]) :])
+def _test(counts: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None) -> tuple[np.ndarray, Differences] | None:
+    """The test of the genes that have counts enough, and which these are."""
+    genes = np.flatnonzero(counts.sum(axis=0) >= _MIN_COUNTS)
+    tested = compare(log_cpm(counts)[:, genes], inside, blocks) if len(genes) else None
+    return None if tested is None else (genes, tested)
 
 
 def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
@@ -84,9 +107,16 @@ def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
 
 
 def compare_spots(
-    expression: Matrix, genes: pd.Index, labels: pd.Categorical, *, method: str, reference: str, base: float | None
+    expression: Matrix,
+    genes: pd.Index,
+    labels: pd.Categorical,
+    tested: list[str],
+    *,
+    method: str,
+    reference: str,
+    base: float | None,
 ) -> dict[str, pd.DataFrame]:
-    """Scanpy's test of every label against ``reference``, or ``"rest"``, in the rows that have a label."""
+    """Scanpy's test of some labels against ``reference``, or ``"rest"``, in the rows that have a label."""
     import scanpy as sc
 
     rows = np.flatnonzero(labels.codes >= 0)
@@ -98,14 +128,40 @@ def compare_spots(
         # Its tables grow column by column; and a gene that is constant has no t.
         warnings.filterwarnings("ignore", category=pd.errors.PerformanceWarning)
         warnings.filterwarnings("ignore", category=RuntimeWarning)
-        sc.tl.rank_genes_groups(part, "label", method=method, reference=reference, use_raw=False)
-    names = [str(name) for name in part.uns["rank_genes_groups"]["names"].dtype.names]
+        sc.tl.rank_genes_groups(
+            part,
+            "label",
+            groups=tested,
+            method=method,
+            reference=reference,
+            use_raw=False,
+        )
     columns = {"names": "gene", "scores": "score", "logfoldchanges": "log2_fold_change", "pvals": "pvalue"}
     columns["pvals_adj"] = "pvalue_adj"
     return {
         name: sc.get.rank_genes_groups_df(part, group=name).rename(columns=columns)[list(columns.values())]
-        for name in names
+        for name in tested
     }
+
+
+def for_scanpy(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+    """The fields that scanpy's plots and :func:`scanpy.get.rank_genes_groups_df` read, a column for each contrast.
+
+    They want as many genes of each; where one has fewer that were tested, nameless ones without a score fill up.
+    """
+    columns = {"names": "gene", "scores": "score", "logfoldchanges": "log2_fold_change"}
+    columns |= {"pvals": "pvalue", "pvals_adj": "pvalue_adj"}
+    n = max(map(len, tables.values()))
+    # Names of fields may not have it in zarr.
+    tables = {name.replace(":", " "): table for name, table in tables.items()}
+    found: dict[str, np.ndarray] = {}
+    for field, column in columns.items():
+        filled = {name: table[column].reindex(range(n)) for name, table in tables.items()}
+        if field == "names":
+            filled = {name: column.fillna("").astype(str) for name, column in filled.items()}
+        frame = pd.DataFrame(filled).astype(object if field == "names" else np.float64)
+        found[field] = frame.to_records(index=False)
+    return found
 
 
 def detected_share(expression: Matrix, rows: np.ndarray) -> np.ndarray:
@@ -152,8 +208,3 @@ def _spread(values: Matrix) -> np.ndarray:
     lowest, highest = values.min(axis=0), values.max(axis=0)
     ends = [np.asarray(end.toarray() if sparse.issparse(end) else end).ravel() for end in (lowest, highest)]
     return np.asarray(ends[1] - ends[0])
-
-
-def _log_of_tested(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    genes = np.flatnonzero(counts.sum(axis=0) >= _MIN_COUNTS)
-    return genes, log_cpm(counts)[:, genes]

@@ -14,7 +14,7 @@ from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, expression_values, in_memory, read_graph
+from spotscape._core.reading import domain_column, expression_values, find_shared, in_memory, read_graph
 from spotscape._core.validation import (
     looks_like_counts,
     require_choice,
@@ -29,10 +29,9 @@ from spotscape.tl._marker_tests import (
     Contrast,
     Matrix,
     PseudoBulk,
-    compare_conditions,
-    compare_domain,
     compare_spots,
     detected_share,
+    for_scanpy,
     frame_of,
     morans_i,
 )
@@ -53,10 +52,21 @@ class _Task:
     domains: pd.Categorical
     conditions: pd.Categorical | None
     slices: pd.Categorical | None
+    donors: pd.Categorical | None
     reference: str | None
     layer: str | None
     expression: Matrix
-    min_spots: int
+    genes: np.ndarray
+    bounds: _Bounds
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Least spots to compare, and what a gene that ranks first must reach."""
+
+    spots: int
+    share: float
+    fold_change: float
 
 
 @public
@@ -67,10 +77,13 @@ def markers(
     condition: str | None = None,
     reference: str | None = None,
     library_key: str | None = None,
+    donor_key: str | None = None,
     method: Method = "auto",
     layer: str | None = None,
     n_genes: int | None = None,
     min_spots: int = 10,
+    min_share: float = 0.1,
+    min_fold_change: float = 1.5,
     neighbors_key: str | None = "spatial_neighbors",
     key_added: str = keys.MARKERS,
     copy: bool = False,
@@ -99,12 +112,17 @@ def markers(
     reference
         Condition with which the others are compared. Default: the first category.
     library_key
-        Column of ``adata.obs`` with the slice of each spot.
+        Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out, as the
+        encoders do.
+    donor_key
+        Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are no independent replicates:
+        their counts are added up, and donors are compared. Donors with both conditions are compared each with itself,
+        if there are two of them. ``None`` takes slices for independent.
     method
         ``"pseudobulk"``: moderated t-tests on log2 counts per million; domains are compared with the rest of the same
         slice (paired), conditions over slices; at least 2 slices each. ``"wilcoxon"``, ``"t-test"``,
         ``"t-test_overestim_var"``: scanpy's, between spots. ``"auto"`` (default): pseudo-bulk where there are
-        replicates, else ``"wilcoxon"``, and for conditions you are then warned.
+        replicates that share a domain, else ``"wilcoxon"``, and for conditions you are then warned.
     layer
         Layer with the expression. ``None`` means ``adata.X``. Pseudo-bulk takes its counts from there if these are
         counts, else from ``adata.layers["counts"]``, where :func:`spotscape.pp.prepare` keeps them.
@@ -113,6 +131,10 @@ def markers(
     min_spots
         Least spots of a domain, in a slice for pseudo-bulk, in all else; what has fewer is left out. Default: 10, below
         which sums of counts are mostly noise.
+    min_share, min_fold_change
+        Genes rank first if they are seen in this share of a domain's spots (of either side, between conditions) and up
+        by this factor; a gene of a few spots may have a large statistic and marks nothing. The others follow, each kind
+        ordered by score. With 0 and 1 the score alone decides.
     neighbors_key
         Name of the spatial graph in ``adata.uns`` for Moran's I. ``None`` leaves it out, as does the default if there
         is no such graph.
@@ -127,7 +149,8 @@ def markers(
 
     - ``uns[key_added]`` : dict with ``params`` (``method`` is the one used), ``version``, ``groups`` (names of the
       domains), ``left_out`` (domains not tested) and ``table``, a dict of arrays with an entry for each comparison and
-      gene. :func:`spotscape.get.markers_df` gives it as a table, and says what its columns are.
+      gene. :func:`spotscape.get.markers_df` gives it as a table, and says what its columns are. Scanpy's plots and
+      :func:`scanpy.get.rank_genes_groups_df` read it as well: ``sc.pl.rank_genes_groups(adata, key=key_added)``.
 
     Raises
     ------
@@ -166,7 +189,7 @@ def markers(
     >>> sp.get.markers_df(adata, group="Layer_1", n_genes=2)[["group", "gene", "rank"]]
          group     gene  rank
     0  Layer_1  gene_37     1
-    1  Layer_1  gene_75     2
+    1  Layer_1   gene_1     2
 
     References
     ----------
@@ -180,32 +203,36 @@ def markers(
         require_positive_int(n_genes, "n_genes")
     require_positive_int(min_spots, "min_spots", minimum=2)
     groups = domain_column(adata, groups, "groups")
-    task = _read(adata, groups, condition, reference, library_key, layer=layer, min_spots=min_spots)
+    bounds = _Bounds(min_spots, min_share, min_fold_change)
+    task = _read(
+        adata, groups, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
+    )
     graph = None if neighbors_key is None else _graph(adata, neighbors_key, library_key)
-    used = _resolve(method, task, condition)
     contrasts = _contrasts(task)
-    frames = _pseudobulk(task, contrasts) if used == "pseudobulk" else _spots(task, contrasts, used)
+    used, frames = _test(task, contrasts, method, condition)
     left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
     _report_left_out(left_out, len(contrasts), used, min_spots)
     pairs = zip(contrasts, frames, strict=True)
-    finished = [_finish(task, contrast, frame, n_genes) for contrast, frame in pairs if frame is not None]
-    table = pd.concat(finished, ignore_index=True)
+    finished = {each.name: _finish(task, each, frame, n_genes) for each, frame in pairs if frame is not None}
+    table = pd.concat(list(finished.values()), ignore_index=True)
     if graph is not None:
-        wanted = np.flatnonzero(adata.var_names.isin(table["gene"]))
+        names = adata.var_names[task.genes]
         codes = np.zeros(adata.n_obs) if task.slices is None else np.asarray(task.slices.codes)
-        table["moran_i"] = (
-            morans_i(task.expression, adata.var_names, wanted, graph, codes).loc[table["gene"]].to_numpy()
-        )
+        found = morans_i(task.expression, names, np.flatnonzero(names.isin(table["gene"])), graph, codes)
+        table["moran_i"] = found.loc[table["gene"]].to_numpy()
     params = {
-        "groups": groups, "condition": condition, "reference": task.reference, "library_key": library_key,
-        "method": used, "layer": layer, "n_genes": n_genes, "min_spots": min_spots, "neighbors_key": neighbors_key,
+        "groups": groups, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
+        "donor_key": donor_key, "method": used, "layer": layer, "n_genes": n_genes, "min_spots": min_spots,
+        "min_share": min_share, "min_fold_change": min_fold_change, "neighbors_key": neighbors_key,
+        "groupby": groups, "use_raw": False, "corr_method": "benjamini-hochberg",
     }  # fmt: skip
     extra = {
         "groups": list(task.domains.categories),
         "left_out": sorted({contrast.group for contrast in left_out}),
         "table": {str(name): _array(table[name]) for name in table},
+        **for_scanpy(finished),
     }
-    extra["made_from"] = made_from(adata, obs=[groups, condition, library_key])
+    extra["made_from"] = made_from(adata, obs=[groups, condition, library_key, donor_key])
     target = adata.copy() if copy else adata
     write(target, {"uns": {key_added: record(params, **extra)}})
     return target if copy else None
@@ -216,10 +243,11 @@ def _read(
     groups: str,
     condition: str | None,
     reference: str | None,
-    library_key: str | None,
     *,
+    library_key: str | None,
+    donor_key: str | None,
     layer: str | None,
-    min_spots: int,
+    bounds: _Bounds,
 ) -> _Task:
     domains = read_groups(adata, groups, argument="groups", hint=_HINT)
     conditions = None
@@ -237,8 +265,23 @@ def _read(
         msg = f"adata.obs[{groups!r}] has one domain; there is nothing to compare it with. {_HINT}."
         raise ValueError(msg)
     expression = _expression(adata, layer)
-    slices = slice_labels(adata, library_key)
-    return _Task(adata, domains, conditions, slices, reference, layer, expression, min_spots)
+    donors = None if donor_key is None else read_groups(adata, donor_key, argument="donor_key")
+    slices = donors if library_key is None else slice_labels(adata, library_key)
+    genes = np.arange(adata.n_vars)
+    if slices is not None:
+        if donors is not None:
+            _refuse_several_donors(slices, donors)
+        genes = np.flatnonzero(find_shared(expression, slices, "adata.X" if layer is None else f"layer {layer!r}"))
+        expression = expression[:, genes]
+    return _Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, bounds)
+
+
+def _refuse_several_donors(slices: pd.Categorical, donors: pd.Categorical) -> None:
+    pairs = pd.crosstab(np.asarray(slices), np.asarray(donors)) > 0
+    mixed = pairs.index[pairs.sum(axis=1) > 1]
+    if len(mixed):
+        msg = f"slice {mixed[0]!r} has spots of several donors; a section is of one."
+        raise ValueError(msg)
 
 
 def _expression(adata: AnnData, layer: str | None) -> Matrix:
@@ -259,7 +302,7 @@ def _counts(task: _Task) -> Matrix:
             "sp.pp.prepare(adata) keeps them there. Or compare spots: method='wilcoxon'."
         )
         raise ValueError(msg)
-    return in_memory(stored)
+    return in_memory(stored)[:, task.genes]
 
 
 def _graph(adata: AnnData, neighbors_key: str, library_key: str | None) -> Matrix | None:
@@ -271,37 +314,45 @@ def _graph(adata: AnnData, neighbors_key: str, library_key: str | None) -> Matri
     return graph
 
 
-def _resolve(method: str, task: _Task, condition: str | None) -> str:
-    """The test to use: pseudo-bulk needs replicates."""
-    if method not in {"auto", "pseudobulk"}:
-        return method
-    lacking = _lacks_replicates(task, condition)
-    if lacking is None:
-        return "pseudobulk"
-    if method == "pseudobulk":
-        msg = f"method='pseudobulk' needs replicates: {lacking}. Spots are compared by method='wilcoxon'."
-        raise ValueError(msg)
-    if condition is None:
+def _test(
+    task: _Task, contrasts: list[Contrast], method: str, condition: str | None
+) -> tuple[str, list[pd.DataFrame | None]]:
+    """Which test was used, and its table of each contrast: pseudo-bulk needs replicates, and these a common domain."""
+    lacking = None
+    if method in {"auto", "pseudobulk"}:
+        lacking = _lacks_replicates(task, condition)
+        if lacking is None:
+            frames = _pseudobulk(task, contrasts)
+            if method == "pseudobulk" or any(frame is not None for frame in frames):
+                return "pseudobulk", frames
+            lacking = "no domain has spots enough in two samples on either side"
+        elif method == "pseudobulk":
+            msg = f"method='pseudobulk' needs replicates: {lacking}. Spots are compared by method='wilcoxon'."
+            raise ValueError(msg)
+        method = "wilcoxon"
+    if lacking is not None and condition is None:
         logger.info("Comparing spots by Wilcoxon's test, as there are no replicates: %s.", lacking)
-    else:
+    elif lacking is not None:
         warn(
             f"conditions are compared without replicates: {lacking}. Spots of one slice are no independent samples, so "
             "p-values are far too small, and what differs between slices is taken for an effect of the condition."
         )
-    return "wilcoxon"
+    return method, _spots(task, contrasts, method)
 
 
 def _lacks_replicates(task: _Task, condition: str | None) -> str | None:
     if task.slices is None:
         return "library_key names no slices"
+    units, what = (task.slices, "slice") if task.donors is None else (task.donors, "donor")
     if task.conditions is None:
-        return None if len(task.slices.categories) > 1 else "there is one slice"
+        return None if len(units.categories) > 1 else f"there is one {what}"
     pairs = pd.crosstab(np.asarray(task.slices), np.asarray(task.conditions)) > 0
     mixed = pairs.index[pairs.sum(axis=1) > 1]
     if len(mixed):
         return f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]"
-    few = pairs.columns[pairs.sum(axis=0) < 2]
-    return f"condition {few[0]!r} has one slice, and 2 are the least" if len(few) else None
+    counts = (pd.crosstab(np.asarray(units), np.asarray(task.conditions)) > 0).sum(axis=0)
+    few = counts.index[counts < 2]
+    return f"condition {few[0]!r} has one {what}, and 2 are the least" if len(few) else None
 
 
 def _contrasts(task: _Task) -> list[Contrast]:
@@ -318,24 +369,21 @@ def _contrasts(task: _Task) -> list[Contrast]:
 
 
 def _pseudobulk(task: _Task, contrasts: list[Contrast]) -> list[pd.DataFrame | None]:
-    if task.slices is None:
+    units = task.slices if task.donors is None else task.donors
+    if units is None:
         msg = "pseudo-bulk without slices"
         raise AssertionError(msg)
-    bulk = PseudoBulk.of(_counts(task), task.slices, task.domains)
-    frames: list[pd.DataFrame | None] = []
+    bulk = PseudoBulk.of(_counts(task), task.domains, units, task.conditions)
+    names, frames = task.adata.var_names[task.genes], []
     for contrast in contrasts:
         group = list(task.domains.categories).index(contrast.group)
         if task.conditions is None:
-            tested = compare_domain(bulk, group, task.min_spots)
+            tested = bulk.compare_domain(group, task.bounds.spots)
         else:
-            sides = [_slices_of(task.slices, task.conditions == each) for each in (contrast.condition, task.reference)]
-            tested = compare_conditions(bulk, group, sides[0], sides[1], task.min_spots)
-        frames.append(None if tested is None else frame_of(task.adata.var_names[tested[0]], tested[1]))
+            one, other = (list(task.conditions.categories).index(c) for c in (contrast.condition, task.reference))
+            tested = bulk.compare_conditions(group, one, other, task.bounds.spots)
+        frames.append(None if tested is None else frame_of(names[tested[0]], tested[1]))
     return frames
-
-
-def _slices_of(slices: pd.Categorical, rows: np.ndarray) -> np.ndarray:
-    return np.unique(np.asarray(slices.codes)[np.asarray(rows)])
 
 
 def _spots(task: _Task, contrasts: list[Contrast], method: str) -> list[pd.DataFrame | None]:
@@ -348,39 +396,27 @@ def _spots(task: _Task, contrasts: list[Contrast], method: str) -> list[pd.DataF
         raise ValueError(msg)
     entry = task.adata.uns.get("log1p")
     base = entry.get("base") if isinstance(entry, dict) else None
-    names, genes = [contrast.group for contrast in contrasts], task.adata.var_names
-    large = [min(c.inside.sum(), c.outside.sum()) >= task.min_spots for c in contrasts]
-    if not any(large):
-        return [None] * len(contrasts)
+    genes = task.adata.var_names[task.genes]
+    large = [min(c.inside.sum(), c.outside.sum()) >= task.bounds.spots for c in contrasts]
     if task.conditions is None:
-        tested = compare_spots(
-            task.expression,
-            genes,
-            _without_small(task.domains, names, large),
-            method=method,
-            reference="rest",
-            base=base,
-        )
-        return [tested.get(name) for name in names]
+        names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]
+        tested = {}
+        if names:
+            tested = compare_spots(
+                task.expression, genes, task.domains, names, method=method, reference="rest", base=base
+            )
+        return [tested.get(contrast.group) for contrast in contrasts]
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
         side = np.select([contrast.inside, contrast.outside], ["inside", "outside"], "")
         labels = pd.Categorical(side, categories=["inside", "outside"])
         tested = {}
         if enough:
-            tested = compare_spots(task.expression, genes, labels, method=method, reference="outside", base=base)
+            tested = compare_spots(
+                task.expression, genes, labels, ["inside"], method=method, reference="outside", base=base
+            )
         frames.append(tested.get("inside"))
     return frames
-
-
-def _without_small(domains: pd.Categorical, names: list[str], large: list[bool]) -> pd.Categorical:
-    """Domains with too few spots count among the rest of the others, and are not tested themselves."""
-    small = [name for name, enough in zip(names, large, strict=True) if not enough]
-    kept = [name for name in names if name not in small]
-    values = np.asarray(domains, dtype=object)
-    if small:
-        values = np.where(np.isin(domains, small), "\0small", values)
-    return pd.Categorical(values, categories=[*kept, *(["\0small"] if small else [])])
 
 
 def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, min_spots: int) -> None:
@@ -396,17 +432,23 @@ def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, mi
 
 def _finish(task: _Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int | None) -> pd.DataFrame:
     """Rank: genes that are up in a domain first; between conditions those that differ most, either way."""
-    by = frame["score"] if task.conditions is None else frame["score"].abs()
-    order = np.argsort(-by.to_numpy(dtype=np.float64), kind="stable")
-    table = frame.iloc[order[:n_genes]].reset_index(drop=True)
-    columns = task.adata.var_names.get_indexer(pd.Index(table["gene"]))
+    columns = task.adata.var_names[task.genes].get_indexer(pd.Index(frame["gene"]))
+    table = frame.assign(
+        share=detected_share(task.expression, contrast.inside)[columns],
+        share_rest=detected_share(task.expression, contrast.outside)[columns],
+    )
+    score, change, seen = table["score"], table["log2_fold_change"], table["share"]
+    if task.conditions is not None:
+        score, change, seen = score.abs(), change.abs(), table[["share", "share_rest"]].max(axis=1)
+    bounds = task.bounds
+    first = (seen >= bounds.share) & ((change >= np.log2(bounds.fold_change)) | (bounds.fold_change == 1))
+    order = np.lexsort([-score.to_numpy(dtype=np.float64), ~first.to_numpy()])
+    table = table.iloc[order[:n_genes]].reset_index(drop=True)
     table.insert(0, "group", contrast.group)
     if contrast.condition is not None:
         table.insert(1, "condition", contrast.condition)
         table.insert(2, "reference", contrast.reference)
     table["rank"] = np.arange(1, len(table) + 1)
-    table["share"] = detected_share(task.expression, contrast.inside)[columns]
-    table["share_rest"] = detected_share(task.expression, contrast.outside)[columns]
     return table
 
 

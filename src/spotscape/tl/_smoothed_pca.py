@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
-from spotscape._core.validation import require_data, require_positive_int
+from spotscape._core.validation import require_data, require_positive_int, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
 
 
@@ -32,6 +33,7 @@ def smoothed_pca(
     whitening: float = 0.5,
     neighbors_key: str = "spatial_neighbors",
     library_key: str | None = None,
+    center_slices: bool = True,
     layer: str | None = None,
     use_rep: str | None = None,
     mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
@@ -46,8 +48,8 @@ def smoothed_pca(
     million cells, with sparse expression never made dense and no copy of it taken.
 
     It is most of what an encoder gives: the page *Accuracy: the study* of the documentation says how much more that is
-    on which tissue. It knows nothing of slices and so does not mix them (:func:`spotscape.tl.integrate_slices` does),
-    and it blurs layers as thin as its hops are wide. Compare every encoder with it on your own tissue before you
+    on which tissue. Of several slices it takes off the mean of each and no more (:func:`spotscape.tl.integrate_slices`
+    does), and it blurs layers as thin as its hops are wide. Compare every encoder with it on your own tissue before you
     believe the encoder.
 
     Parameters
@@ -80,6 +82,9 @@ def smoothed_pca(
         is none of the default name.
     library_key
         Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
+    center_slices
+        With several slices, whether components are centred in each, which takes off what slices, donors or patients
+        differ in as a whole. Leave it out where a slice holds another kind of tissue than the others.
     layer
         Layer to use instead of ``adata.X``.
     use_rep
@@ -143,13 +148,19 @@ def smoothed_pca(
         use_rep=use_rep,
         mask_var=mask_var,
     )
+    slices = slice_labels(adata, library_key) if center_slices else None
     source = RandomSource(random_state)
     is_expression = use_rep is None or use_rep == "X"
     linear_scale = undo_logarithm(linear_scale and is_expression, is_logarithm(adata, layer))
     options = Smoothing(n_comps, spatial_components, linear_scale, dispersion, clip, n_axes, whitening)
     smoothed = options.apply(
-        tissue.matrix, tissue.graph, n_hops, is_expression=is_expression, seed=source.integer("pca")
+        tissue.matrix,
+        tissue.graph,
+        n_hops,
+        is_expression=is_expression,
+        seed=source.integer("pca"),
+        slices=None if slices is None else np.asarray(slices.codes),
     )
-    params = {"n_hops": n_hops, **dataclasses.asdict(options), **tissue.params}
+    params = {"n_hops": n_hops, "center_slices": center_slices, **dataclasses.asdict(options), **tissue.params}
     summary = record(params, random_state=source.seed)
     return write_embedding(adata, smoothed, summary, key_added=key_added, built=tissue.built, copy=copy)

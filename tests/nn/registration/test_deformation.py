@@ -7,7 +7,7 @@ import pytest
 
 from spotscape.nn import registration as reg
 from spotscape.nn.registration import Deformation, fit_deformation
-from spotscape.nn.registration._piece import Piece
+from spotscape.nn.registration._section import Section
 
 HALF = 22
 
@@ -33,13 +33,13 @@ def bend(points: np.ndarray, amplitude: float, angle: float = 0.0) -> np.ndarray
     return points + amplitude * wave[:, None] * direction
 
 
-def bent_pair(amplitude: float, angle: float, noise: float = 0.4) -> tuple[Piece, Piece, np.ndarray]:
+def bent_pair(amplitude: float, angle: float, noise: float = 0.4) -> tuple[Section, Section, np.ndarray]:
     """The slice that is bent, rigidly laid on the other; that one; and where the spots of the first belong."""
     one, two = disc(1), disc(2)
     moved = bend(two, amplitude, angle)
     truth = two
     moved = reg.move(reg.fit_rigid(moved, truth), moved)
-    return Piece.of(moved, features(two, noise, 3)), Piece.of(one, features(one, noise, 4)), truth
+    return Section.of(moved, features(two, noise, 3)), Section.of(one, features(one, noise, 4)), truth
 
 
 def rms(one: np.ndarray, other: np.ndarray) -> float:
@@ -61,7 +61,7 @@ def test_a_known_deformation_is_found(amplitude: float, most: float, angle: floa
 def test_noise_alone_hardly_bends() -> None:
     one, two = disc(1), disc(2)
     noise = np.random.default_rng(0).normal(size=(len(one) + len(two), 6))
-    found = fit_deformation(Piece.of(two, noise[: len(two)]), Piece.of(one, noise[len(two) :]))
+    found = fit_deformation(Section.of(two, noise[: len(two)]), Section.of(one, noise[len(two) :]))
     assert found is not None
     assert rms(found.move(two), two) < 1.0
 
@@ -69,7 +69,7 @@ def test_noise_alone_hardly_bends() -> None:
 def test_half_of_a_slice_is_enough() -> None:
     moving, fixed, truth = bent_pair(4.0, 1.0)
     kept = truth[:, 0] < 6
-    part = Piece.of(moving.points[kept], moving.features[kept])  # type: ignore[index]
+    part = Section.of(moving.points[kept], moving.features[kept])  # type: ignore[index]
     found = fit_deformation(part, fixed)
     assert found is not None
     assert rms(found.move(part.points), truth[kept]) < 1.2
@@ -110,6 +110,6 @@ def test_what_would_fold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cut_edge_is_straight_and_a_round_one_is_not() -> None:
     points = disc(1)
-    assert Piece.of(points).longest_straight_edge < 0.25 * Piece.of(points).diameter
-    cut = Piece.of(points[points[:, 0] < 8])
+    assert Section.of(points).longest_straight_edge < 0.25 * Section.of(points).diameter
+    cut = Section.of(points[points[:, 0] < 8])
     assert cut.longest_straight_edge == pytest.approx(2 * np.sqrt(HALF**2 - 8**2), rel=0.35)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotscape.nn import registration as reg
-from spotscape.nn.registration._piece import Piece
+from spotscape.nn.registration._section import Section
 
 degrees = st.floats(-179, 180)
 coordinate = st.floats(-1e4, 1e4)
@@ -75,7 +75,7 @@ class TestPiece:
     def test_a_disc_has_its_area_and_normals(self) -> None:
         points = lattice(20)
         points = points[np.hypot(*points.T) < 12]
-        piece = Piece.of(points)
+        piece = Section.of(points)
         assert piece.area == pytest.approx(np.pi * 12**2, rel=0.08)
         assert np.hypot(*piece.contour.T) == pytest.approx(12, abs=1.0)
         outward = (piece.normals * piece.contour).sum(axis=1) / np.hypot(*piece.contour.T)
@@ -84,11 +84,11 @@ class TestPiece:
     def test_missing_spots_tear_no_holes(self) -> None:
         points = lattice(20)
         kept = points[np.random.default_rng(0).random(len(points)) > 0.3]
-        assert Piece.of(kept).area == pytest.approx(Piece.of(points).area, rel=0.05)
+        assert Section.of(kept).area == pytest.approx(Section.of(points).area, rel=0.05)
 
     def test_a_hole_in_the_tissue_stays(self) -> None:
         points = lattice(20)
-        piece = Piece.of(points[np.hypot(*points.T) > 6])
+        piece = Section.of(points[np.hypot(*points.T) > 6])
         assert piece.covers(np.array([[0.0, 0.0], [10.0, 0.0]])).tolist() == [False, True]
 
 

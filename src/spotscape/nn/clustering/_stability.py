@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from itertools import combinations, pairwise, permutations
+from itertools import combinations, count, islice, pairwise, permutations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -36,11 +36,13 @@ METHODS = ("gmm", "kmeans")
 _SHARE = 0.65
 # More points make a fit slower, not the curve clearer.
 _SAMPLE_POINTS = 3_000
-_COMPARED_POINTS = 10_000
+_COMPARED_POINTS = 3_000
 # The rule: stability and the elbow's weight beside it, steps behind and ahead, and what counts as equal.
 _ELBOW, _BEHIND, _AHEAD, _LEAST_GAIN = 0.2, 2, 3, 0.02
 _TOLERANCE = 0.04
 _ITERATIONS, _TOL, _RIDGE = 100, 1e-5, 1e-8
+# More samples are drawn until the number is the same in this share of bootstraps, at most so many times as many.
+_STABLE, _CLEAR, _FEWEST_ROUNDS, _MOST_ROUNDS, _BOOTSTRAPS = 0.9, 0.9, 2, 4, 200
 _KMEANS_STARTS = 2
 
 
@@ -61,8 +63,12 @@ class StabilityCurve:
         Mean over samples of the Bayesian information criterion of the mixture, ``(K,)``; lower is better.
     score
         Stability plus 0.2 times the :func:`elbow` of the mixture's log-likelihood, ``(K,)``.
+    share
+        Share of bootstraps over the samples in which :func:`pick_number` takes the number, ``(K,)``.
     picked
-        The number that :func:`pick_number` takes.
+        The number that it takes most often.
+    n_samples
+        Number of samples that were drawn.
     """
 
     numbers: np.ndarray
@@ -71,7 +77,19 @@ class StabilityCurve:
     to_next: np.ndarray
     bic: np.ndarray
     score: np.ndarray
+    share: np.ndarray
     picked: int
+    n_samples: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether nine in ten bootstraps pick the same number, and samples agree on its clusters by .9 or more."""
+        return bool(self.share.max() >= _CLEAR and self.mean[self.share.argmax()] >= _STABLE)
+
+    @property
+    def candidates(self) -> list[int]:
+        """The numbers that are taken in a tenth of the bootstraps or more, or else only the one picked."""
+        return [int(k) for k in self.numbers[(self.share >= 0.1) | (self.numbers == self.picked)]]
 
 
 def stability_curve(
@@ -85,7 +103,7 @@ def stability_curve(
     """Cluster samples of the points into each number of clusters and compare the clusterings.
 
     A sample is 65 % of the points, 3,000 at most, drawn without replacement; each is clustered from starts of its own.
-    Its clusters are extended to all points (10,000 of them, if there are more), on which samples are compared. Columns
+    Its clusters are extended to all points (3,000 of them, if there are more), on which samples are compared. Columns
     without variance are left out; for the mixture the others are standardised. It runs on one thread.
 
     Parameters
@@ -98,7 +116,8 @@ def stability_curve(
         ``"gmm"``: a Gaussian mixture with one covariance, started from Ward's trees and k-means of the sample.
         ``"kmeans"``.
     n_resamples
-        Number of samples, at least 2.
+        Half of the number of samples, at least 2. As many are added, up to four times as many in all, until nine in
+        ten bootstraps over the samples pick the same number.
     seed
         Seed of samples and starts.
 
@@ -129,20 +148,60 @@ def stability_curve(
     _check_sample(len(values), numbers[-1])
     centred = _varying(values)
     standardised = centred / centred.std(axis=0)
-    generators = [np.random.default_rng([seed, index]) for index in range(n_resamples + 1)]
-    compared = _draw(len(values), _COMPARED_POINTS, generators.pop())
+    generators = (np.random.default_rng([seed, index]) for index in count())
+    compared = _draw(len(values), _COMPARED_POINTS, next(generators))
+    found: list[tuple[list[np.ndarray], np.ndarray]] = []
+    same = np.empty((len(numbers), 0, 0))
     with threadpool_limits(1):
-        samples = [
-            _Sample(standardised, centred, compared, numbers, generator).cluster(method) for generator in generators
-        ]
-    same, following = _agreement([labels for labels, _ in samples], numbers)
-    log_likelihood = np.mean([found for _, found in samples], axis=0)
-    mean = same.mean(axis=1)
-    score = mean + _ELBOW * elbow(log_likelihood)
-    n_drawn = _n_drawn(len(values))
-    bic = _bic(log_likelihood[1:-_AHEAD], np.array(numbers), n_drawn, centred.shape[1])
-    picked = pick_number(numbers, score)
-    return StabilityCurve(np.array(numbers), mean, same.std(axis=1), following, bic, score, picked)
+        for number in range(_MOST_ROUNDS):
+            for generator in islice(generators, n_resamples):
+                sample = _Sample(standardised, centred, compared, numbers, generator)
+                found.append(sample.cluster(method))
+            if number + 1 < _FEWEST_ROUNDS:
+                continue
+            same = _agreement([labels for labels, _ in found], same)
+            log_likelihood = np.array([each for _, each in found])
+            share = _bootstrap(same, log_likelihood, numbers, np.random.default_rng(seed))
+            if share.max() >= _CLEAR:
+                break
+    following = _agreement_with_next([labels for labels, _ in found[:n_resamples]], numbers)
+    pairs = same[:, *np.triu_indices(len(found), 1)]
+    mean_log_likelihood = log_likelihood.mean(axis=0)
+    bic = _bic(mean_log_likelihood[1:-_AHEAD], np.array(numbers), _n_drawn(len(values)), centred.shape[1])
+    return StabilityCurve(
+        np.array(numbers),
+        pairs.mean(axis=1),
+        pairs.std(axis=1),
+        following,
+        bic,
+        _score(pairs.mean(axis=1), mean_log_likelihood),
+        share,
+        int(numbers[int(share.argmax())]),
+        len(found),
+    )
+
+
+def _score(mean: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
+    score: np.ndarray = mean + _ELBOW * elbow(log_likelihood)
+    return score
+
+
+def _bootstrap(
+    same: np.ndarray, log_likelihood: np.ndarray, numbers: list[int], generator: np.random.Generator
+) -> np.ndarray:
+    """How often each number is picked if samples are drawn anew from those that there are."""
+    picked = np.zeros(len(numbers))
+    for _ in range(_BOOTSTRAPS):
+        drawn = generator.integers(len(log_likelihood), size=len(log_likelihood))
+        # A sample says nothing of its agreement with itself.
+        different = np.not_equal.outer(drawn, drawn)
+        if not different.any():
+            continue
+        mean = same[:, drawn[:, None], drawn][:, different].mean(axis=1)
+        number = pick_number(numbers, _score(mean, log_likelihood[drawn].mean(axis=0)))
+        picked[numbers.index(number)] += 1
+    share: np.ndarray = picked / picked.sum()
+    return share
 
 
 def elbow(log_likelihood: np.ndarray) -> np.ndarray:
@@ -244,16 +303,25 @@ def _n_drawn(n_points: int) -> int:
     return min(_SAMPLE_POINTS, int(_SHARE * n_points))
 
 
-def _agreement(labels: list[list[np.ndarray]], numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Agreement of each pair of samples ``(K, n_pairs)``, and on average with the following number ``(K,)``."""
-    same = [
-        [adjusted_rand_score(a[index], b[index]) for a, b in combinations(labels, 2)] for index in range(len(numbers))
-    ]
+def _agreement(labels: list[list[np.ndarray]], known: np.ndarray) -> np.ndarray:
+    """Agreement of each pair of samples, ``(K, n_samples, n_samples)``, some of which is ``known``."""
+    same = np.ones((len(known), len(labels), len(labels)))
+    n_known = known.shape[1]
+    same[:, :n_known, :n_known] = known
+    for first, second in combinations(range(len(labels)), 2):
+        for index in range(len(known) if second >= n_known else 0):
+            found = adjusted_rand_score(labels[first][index], labels[second][index])
+            same[index, first, second] = same[index, second, first] = found
+    return same
+
+
+def _agreement_with_next(labels: list[list[np.ndarray]], numbers: list[int]) -> np.ndarray:
+    """Mean agreement of different samples with one number and the next, ``(K,)``; NaN for the last."""
     following = [
         np.mean([adjusted_rand_score(a[index], b[index + 1]) for a, b in permutations(labels, 2)])
         for index in range(len(numbers) - 1)
     ]
-    return np.array(same), np.array([*following, np.nan])
+    return np.array([*following, np.nan])
 
 
 def _check_numbers(numbers: Sequence[int]) -> list[int]:

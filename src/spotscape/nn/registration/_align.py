@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spotscape._core.geometry import spot_spacing
-from spotscape.nn.registration._piece import Piece
 from spotscape.nn.registration._refine import Refiner
 from spotscape.nn.registration._rigid import displacement, motion, move
-from spotscape.nn.registration._score import Judge, Score
-from spotscape.nn.registration._search import Search, distinct
+from spotscape.nn.registration._score import PoseScorer, Score
+from spotscape.nn.registration._search import PoseSearch, distinct
+from spotscape.nn.registration._section import Section
 from spotscape.nn.registration._smooth import Deformation, fit_deformation
 
 _ANGLE_STEP = 5.0
@@ -119,8 +119,8 @@ def _align_sized(
     normal = motion(0.0, -size * query.mean(axis=0) / unit, scale=size / unit)
     home = motion(0.0, reference.mean(axis=0), scale=unit)
     here, there = (None, None) if features is None else features
-    moving = Piece.of(size * (query - query.mean(axis=0)) / unit, here)
-    fixed = Piece.of((reference - reference.mean(axis=0)) / unit, there)
+    moving = Section.of(size * (query - query.mean(axis=0)) / unit, here)
+    fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
     poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
     if not poses:
         msg = "no position lays the outlines of two slices over each other; have they more than a few distinct spots?"
@@ -133,24 +133,24 @@ def _align_sized(
     )
     if not deform or features is None:
         return found
-    bent = fit_deformation(Piece.of(move(matrix, moving.points), here), fixed)
-    agreement = -1.0 if bent is None else Judge(moving, fixed).features(bent.move(move(matrix, moving.points)))
+    bent = fit_deformation(Section.of(move(matrix, moving.points), here), fixed)
+    agreement = -1.0 if bent is None else PoseScorer(moving, fixed).features(bent.move(move(matrix, moving.points)))
     if bent is None or agreement <= score.features:
         return found
     return replace(found, deformation=bent.scaled(unit, reference.mean(axis=0)), deformed_features=agreement)
 
 
-def _is_contested(score: Score, far: list[Score], pieces: tuple[Piece, Piece]) -> bool:
+def _is_contested(score: Score, far: list[Score], sections: tuple[Section, Section]) -> bool:
     if not np.isnan(score.features):
         return any(rival.features > score.features for rival in far)
     close = any(rival.total > _CLOSE_OUTLINES * score.total for rival in far)
-    straight = any(piece.longest_straight_edge > _STRAIGHT * piece.diameter for piece in pieces)
+    straight = any(piece.longest_straight_edge > _STRAIGHT * piece.diameter for piece in sections)
     return close or straight or score.outline < _SURE_OUTLINE
 
 
-def _ranked(moving: Piece, fixed: Piece, *, allow_flip: bool, scale: bool) -> list[tuple[Score, np.ndarray]]:
+def _ranked(moving: Section, fixed: Section, *, allow_flip: bool, scale: bool) -> list[tuple[Score, np.ndarray]]:
     size = max(moving.diameter, fixed.diameter)
-    search, refiner, judge = Search(moving, fixed), Refiner(moving, fixed, scale=scale), Judge(moving, fixed)
+    search, refiner, judge = PoseSearch(moving, fixed), Refiner(moving, fixed, scale=scale), PoseScorer(moving, fixed)
     angles = np.arange(0.0, 360.0, _ANGLE_STEP)
     poses = [pose for mirror in (False, True)[: 1 + allow_flip] for pose in search.poses(angles, mirror=mirror)]
     widths = np.geomspace(max(_FIRST_WIDTH[0] * size, _FIRST_WIDTH[1]), _LAST_WIDTH, _N_WIDTHS)
@@ -164,7 +164,7 @@ def _ranked(moving: Piece, fixed: Piece, *, allow_flip: bool, scale: bool) -> li
 def _sizes(query: np.ndarray, reference: np.ndarray) -> list[float]:
     """By how much to magnify the query: as spot spacings say (one technology), or as areas do (two technologies)."""
     spacings = spot_spacing(query), spot_spacing(reference)
-    areas = [Piece.of(points / spacing).area for points, spacing in zip((query, reference), spacings, strict=True)]
+    areas = [Section.of(points / spacing).area for points, spacing in zip((query, reference), spacings, strict=True)]
     by_spacing = spacings[1] / spacings[0]
     by_area = by_spacing * float(np.sqrt(areas[1] / areas[0]))
     return [by_spacing] if abs(np.log(by_area / by_spacing)) < 0.15 else [by_spacing, by_area]

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from spotscape.nn.registration._rigid import about, displacement, motion, move
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._piece import Field, Piece
+    from spotscape.nn.registration._section import Field, Section
 
 _ALIGNED_NORMALS = 0.5
 _ROUNDS_PER_WIDTH = 4
@@ -38,7 +38,7 @@ class Residuals:
 class Refiner:
     """Improves poses of a query on a reference, in units of the spot spacing."""
 
-    def __init__(self, query: Piece, reference: Piece, *, scale: bool) -> None:
+    def __init__(self, query: Section, reference: Section, *, scale: bool) -> None:
         self.query, self.reference, self.scale = query, reference, scale
         self._tree = cKDTree(reference.contour)
         self._guides = _guides(query, reference)
@@ -95,7 +95,7 @@ class Refiner:
         return [_point_to_line(*way, width=width, centre=centre) for way in (forth, back)]
 
 
-def moved_outline(matrix: np.ndarray, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+def moved_outline(matrix: np.ndarray, piece: Section) -> tuple[np.ndarray, np.ndarray]:
     """Outline and unit normals after a motion."""
     normals = piece.normals @ matrix[:2, :2].T
     return move(matrix, piece.contour), normals / np.linalg.norm(normals, axis=1, keepdims=True)
@@ -126,14 +126,14 @@ def _jacobian(slopes: np.ndarray, arms: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Guide:
+class FeatureTerm:
     """Smooth features of the query's spots, and the reference's field that they should agree with."""
 
     points: np.ndarray
     wanted: np.ndarray
     field: Field
     slopes: Field
-    reference: Piece
+    reference: Section
 
     def residuals(self, matrix: np.ndarray, centre: np.ndarray) -> Residuals:
         """Equations for the spots that lie on the reference; their weights are the inverse of what is left over."""
@@ -151,7 +151,7 @@ class Guide:
         return Residuals(np.vstack(rows), values.T.ravel(), weights)
 
 
-def _guides(query: Piece, reference: Piece) -> list[Guide]:
+def _guides(query: Section, reference: Section) -> list[FeatureTerm]:
     if query.features is None or reference.features is None:
         return []
     inner = query.points[query.depth.at(query.points)[:, 0] > _RIM]
@@ -160,5 +160,5 @@ def _guides(query: Piece, reference: Piece) -> list[Guide]:
         drawn = inner[:: max(1, len(inner) // most)]
         field = reference.smooth_features(sigma)
         wanted = query.smooth_features(sigma).at(drawn)
-        guides.append(Guide(drawn, wanted, field, field.gradient(), reference))
+        guides.append(FeatureTerm(drawn, wanted, field, field.gradient(), reference))
     return guides

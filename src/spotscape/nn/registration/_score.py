@@ -12,7 +12,7 @@ from spotscape.nn.registration._refine import moved_outline
 from spotscape.nn.registration._rigid import move
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._piece import Piece
+    from spotscape.nn.registration._section import Section
 
 _AREA_WEIGHT = 0.1
 _FEATURE_WEIGHT = 2.5
@@ -48,10 +48,10 @@ class Score:
         return self.outline + _AREA_WEIGHT * self.overlap + guided
 
 
-class Judge:
+class PoseScorer:
     """Scores poses of a query on a reference."""
 
-    def __init__(self, query: Piece, reference: Piece) -> None:
+    def __init__(self, query: Section, reference: Section) -> None:
         self.query, self.reference = query, reference
         self._tree = cKDTree(reference.contour)
         guided = query.features is not None and reference.features is not None

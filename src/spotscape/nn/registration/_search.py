@@ -11,7 +11,7 @@ from scipy import fft
 from spotscape.nn.registration._rigid import about, displacement, motion
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._piece import Piece
+    from spotscape.nn.registration._section import Section
 
 _PIXELS = 64
 _BLUR = 0.03
@@ -36,7 +36,7 @@ class Images:
         return fft.rfft2(self.tissue, shape), fft.rfft2(self.features, shape), fft.rfft2(energy, shape)
 
 
-class Search:
+class PoseSearch:
     """Scores of all shifts of a query on a reference.
 
     The score adds the correlation of the two outlines (of the gradients of the blurred tissues, so that an edge speaks
@@ -44,7 +44,7 @@ class Search:
     does no harm), the share of the tissue that lies on the other, and the correlation of the features where they do.
     """
 
-    def __init__(self, query: Piece, reference: Piece) -> None:
+    def __init__(self, query: Section, reference: Section) -> None:
         size = max(query.diameter, reference.diameter)
         self.query, self.reference, self.step = query, reference, max(1 / 3, size / _PIXELS)
         self._blur = max(1.5, _BLUR * size)
@@ -84,7 +84,7 @@ class Search:
                 found.append((float(score[row, column]), matrix))
         return found
 
-    def _images(self, piece: Piece, points: np.ndarray, shape: tuple[int, int], *, which: int) -> Images:
+    def _images(self, piece: Section, points: np.ndarray, shape: tuple[int, int], *, which: int) -> Images:
         depth = piece.depth.at(points, outside=-self.step)[:, 0]
         tissue = np.clip(depth / self.step + 0.5, 0, 1)
         if self._fields is None:

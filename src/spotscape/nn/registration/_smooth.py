@@ -20,10 +20,10 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
-from spotscape.nn.registration._piece import Piece
+from spotscape.nn.registration._section import Section
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._piece import Field
+    from spotscape.nn.registration._section import Field
 
 # Distance of control points, at most so many a side.
 _KNOTS, _MOST_KNOTS = 4.0, 60
@@ -137,7 +137,7 @@ def _differences(n: int, order: int) -> sparse.csr_array:
     return sparse.csr_array(matrix)
 
 
-def fit_deformation(moving: Piece, fixed: Piece) -> Deformation | None:
+def fit_deformation(moving: Section, fixed: Section) -> Deformation | None:
     """Deform a slice that lies on the other already, by features of both; ``None`` if it would fold at any stiffness.
 
     Both are in units of the spot spacing, in the frame of ``fixed``. It is done twice, the second time from where the
@@ -146,7 +146,7 @@ def fit_deformation(moving: Piece, fixed: Piece) -> Deformation | None:
     first = _fit_once(moving, fixed)
     if first is None:
         return None
-    second = _fit_once(Piece.of(first.move(moving.points), moving.features), fixed)
+    second = _fit_once(Section.of(first.move(moving.points), moving.features), fixed)
     if second is None:
         return first
     grid = np.stack(np.meshgrid(*first.axes(), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -155,7 +155,7 @@ def fit_deformation(moving: Piece, fixed: Piece) -> Deformation | None:
     return both if both.areas().min() > _LEAST_AREA else first
 
 
-def _fit_once(moving: Piece, fixed: Piece) -> Deformation | None:
+def _fit_once(moving: Section, fixed: Section) -> Deformation | None:
     splines = _Splines(moving.points.min(axis=0) - 2, moving.points.max(axis=0) + 2)
     stiffness = 1.0
     for _ in range(_TRIES):
@@ -166,7 +166,7 @@ def _fit_once(moving: Piece, fixed: Piece) -> Deformation | None:
     return None
 
 
-def _solve(moving: Piece, fixed: Piece, splines: _Splines, stiffness: float) -> np.ndarray:
+def _solve(moving: Section, fixed: Section, splines: _Splines, stiffness: float) -> np.ndarray:
     size = splines.shape[0] * splines.shape[1]
     penalty = stiffness * sparse.block_diag([splines.penalty()] * 2, format="csr") + 1e-6 * sparse.eye_array(2 * size)
     coefficients = np.zeros(2 * size)
@@ -196,7 +196,7 @@ def _displaced(basis: sparse.csr_array, coefficients: np.ndarray) -> np.ndarray:
 
 
 def _features(
-    moved: np.ndarray, wanted: np.ndarray, field: Field, fixed: Piece, share: float
+    moved: np.ndarray, wanted: np.ndarray, field: Field, fixed: Section, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each spot the 2-by-2 curvature and the gradient of its disagreement."""
     inside = fixed.depth.at(moved, outside=-1.0)[:, 0] > 1.0
@@ -211,7 +211,7 @@ def _features(
 
 
 def _outline(
-    moving: Piece, fixed: Piece, basis: sparse.csr_array, coefficients: np.ndarray
+    moving: Section, fixed: Section, basis: sparse.csr_array, coefficients: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same for each point of the outline, to the line through the nearest of the other outline."""
     moved = moving.contour + _displaced(basis, coefficients)

@@ -50,7 +50,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Section:
     """One slice.
 
     Attributes
@@ -72,7 +72,7 @@ class Piece:
     features: np.ndarray | None = None
 
     @classmethod
-    def of(cls, points: np.ndarray, features: np.ndarray | None = None) -> Piece:
+    def of(cls, points: np.ndarray, features: np.ndarray | None = None) -> Section:
         """Find the tissue under the spots and its outline."""
         depth = _depth(points)
         contour, normals = _outline(depth)
