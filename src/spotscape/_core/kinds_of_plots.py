@@ -83,4 +83,4 @@ def title(value: Any, name: str, hint: Hint) -> Any:
     """Text to be shown, or several; an empty one is a title too."""
     if hint.several and is_list(value):
         return [title(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
-    return value if value == "" and isinstance(value, str) else text(value, name, hint)
+    return value if isinstance(value, str) and not value else text(value, name, hint)
