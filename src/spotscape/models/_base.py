@@ -174,7 +174,7 @@ class GraphEncoder(ABC, Generic[C]):
         -------
         The model itself.
         """
-        self.fit_embed(
+        self._fit_embed(
             expression,
             adjacency,
             slices=slices,
@@ -185,7 +185,7 @@ class GraphEncoder(ABC, Generic[C]):
         )
         return self
 
-    def fit_embed(
+    def _fit_embed(
         self, expression: Any, adjacency: Any, *, restarts: tuple[GraphEncoder[C], ...] = (), **training: Any
     ) -> list[np.ndarray]:
         """Train, and return the embedding of :meth:`embed` without computing it twice.
