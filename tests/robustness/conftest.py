@@ -141,6 +141,7 @@ class Attempts:
 
     folder: Path
     faults: list[str]
+    results: int = 0
 
     def try_(self, what: str, function: Callable[..., Any], adata: Any, kwargs: dict[str, Any]) -> None:
         """Call ``function`` and judge what comes of it."""
@@ -161,6 +162,7 @@ class Attempts:
             self.faults.append(f"{what}: {type(error).__name__}: {short(error)} {place(error)}")
         else:
             COUNTS["results"] += 1
+            self.results += 1
             for found in (result, adata):
                 if problem := self._problem(found, before if found is adata else None, function.__doc__ or ""):
                     self.faults.append(f"{what}: {problem}")
@@ -258,7 +260,7 @@ def snapshot(adata: ad.AnnData) -> dict[tuple[str, str], Any]:
     found: dict[tuple[str, str], Any] = {("view", ""): adata.is_view}
     if not adata.isbacked:
         found["X", ""] = copy.copy(adata.X)
-    for slot in SLOTS:
+    for slot in SLOTS if not adata.isbacked else ("obs", "var", "uns"):
         entries = getattr(adata, slot)
         if isinstance(entries, pd.DataFrame):
             found |= {
