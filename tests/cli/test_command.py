@@ -43,6 +43,7 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:the number chosen, 5, is the largest tried")
 def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out.h5ad"
     config = tmp_path / "config.toml"
