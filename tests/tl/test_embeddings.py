@@ -395,7 +395,7 @@ class TestEncoders:
         def stopped(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr("spotscape.nn.trainer.Trainer._step", stopped)
+        monkeypatch.setattr("spotscape.nn.trainer._Run.step", stopped)
         with pytest.raises(error):
             tool(adata, decoded_layer="decoded")
         assert same(adata, before)
@@ -408,7 +408,7 @@ class TestEncoders:
         def failing(*_: object) -> None:
             raise MemoryError
 
-        monkeypatch.setattr("spotscape.models._graph_encoder.GraphEncoder.reconstruct", failing)
+        monkeypatch.setattr("spotscape.models._base.GraphEncoder.reconstruct", failing)
         with pytest.raises(MemoryError):
             tool(adata, decoded_layer="decoded")
         assert same(adata, before)
@@ -519,7 +519,7 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def trained(*_: object) -> None:
         pytest.fail("it trains although it cannot succeed, or need not")
 
-    monkeypatch.setattr("spotscape.nn.trainer.Trainer._step", trained)
+    monkeypatch.setattr("spotscape.nn.trainer._Run.step", trained)
 
 
 @both_encoders

@@ -162,7 +162,10 @@ def check_fields(config: Any) -> None:
 def _checks_of_fields(kind: Any) -> dict[str, Check]:
     import sys
 
-    namespace = vars(sys.modules[kind.__module__])
+    # A field that is inherited is annotated with names of the module that it comes from.
+    namespace = {
+        name: value for one in reversed(kind.__mro__) for name, value in vars(sys.modules[one.__module__]).items()
+    }
     return {field.name: check_of(field.name, Hint.of(str(field.type), namespace)) for field in fields(kind)}
 
 

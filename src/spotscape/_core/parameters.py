@@ -102,7 +102,7 @@ _NAMES: Final[dict[Rule, str]] = {
     _SHARE: "min_share img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
     " target_momentum difficulty",
     kinds.number(0, 1, below_high=True): "dropout edge_drop feature_drop",
-    kinds.number(0, 1, above_low=True): "batch_norm_momentum alpha",
+    kinds.number(0, 1, above_low=True): "alpha",
     kinds.number(0, 1, above_low=True, below_high=True): "mask_rate",
     kinds.radius: "radius",
     kinds.number(1): "perplexity min_fold_change",
