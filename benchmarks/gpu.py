@@ -72,7 +72,7 @@ def main() -> int:
             models = [kind(chosen) for _ in range(2 if n_cells == 4_000 else 1)]
             found: list[np.ndarray] = []
             seconds = [
-                timed(lambda model=model: found.extend(model.fit_embed(expression, graph, device="cuda")))
+                timed(lambda model=model: found.extend(model._fit_embed(expression, graph, device="cuda")))
                 for model in models
             ]
             same = all(np.array_equal(found[0], other) for other in found[1:])

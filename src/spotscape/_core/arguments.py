@@ -11,7 +11,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -153,7 +153,7 @@ def check_of(name: str, hint: Hint) -> Check:
 
 def check_fields(config: Any) -> None:
     """Check the fields of a dataclass as arguments of the same names, and keep them as plain Python objects."""
-    kind: Hashable = type(config)
+    kind: Any = type(config)
     for name, check in _checks_of_fields(kind).items():
         object.__setattr__(config, name, check(getattr(config, name)))
 

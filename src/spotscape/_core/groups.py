@@ -29,7 +29,7 @@ def as_groups(column: pd.Series, where: str, *, unused: bool = False) -> pd.Cate
     cannot be a category, are refused.
     """
     given = isinstance(column.dtype, pd.CategoricalDtype)
-    values = column if given else pd.Series(column.to_numpy(dtype=object, na_value=None), dtype=object)
+    values = column if given else column.astype(object).where(column.notna(), None)
     require_names(values, where)
     if not given and any(isinstance(value, float) for value in values):
         msg = f"{where} names numbers ({column.dtype}), expected groups; call .astype('category') if it is."
@@ -41,7 +41,8 @@ def as_groups(column: pd.Series, where: str, *, unused: bool = False) -> pd.Cate
         twice = next(name for name in names if names.count(name) > 1)
         msg = f"{where} has two groups that are both written {twice!r}; give them different names."
         raise ValueError(msg)
-    return found.rename_categories(names).reorder_categories(names if given else natural_order(names))
+    renamed = found.rename_categories(dict(zip(found.categories, names, strict=True)))
+    return renamed.reorder_categories(names if given else natural_order(names))
 
 
 def _name(value: object) -> str:

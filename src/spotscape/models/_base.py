@@ -174,7 +174,7 @@ class GraphEncoder(ABC, Generic[C]):
         -------
         The model itself.
         """
-        self.fit_embed(
+        self._fit_embed(
             expression,
             adjacency,
             slices=slices,
@@ -185,7 +185,7 @@ class GraphEncoder(ABC, Generic[C]):
         )
         return self
 
-    def fit_embed(
+    def _fit_embed(
         self, expression: Any, adjacency: Any, *, restarts: tuple[GraphEncoder[C], ...] = (), **training: Any
     ) -> list[np.ndarray]:
         """Train, and return the embedding of :meth:`embed` without computing it twice.
@@ -424,7 +424,7 @@ class GraphEncoder(ABC, Generic[C]):
 
     def _identity(self, digest: str) -> str:
         """What a checkpoint belongs to: all that the numbers depend on, the epochs only if they shape the schedule."""
-        told = asdict(self.config)  # type: ignore[call-overload]
+        told = asdict(self.config)
         if self.config.schedule == "constant":
             del told["max_epochs"]
         n_processes = distributed.get_world_size() if in_group() else 1

@@ -173,7 +173,7 @@ class SpotscapeNetwork(Network):
             expanded = batch.features.multiply(first.expand(len(weights), -1, -1, -1))
             wide = self.first_norm(propagate(batch.graph, weights, expanded), batch.n_inside, reduce).relu()
             hidden = product(wide, self.second[None])
-        embedding = self.second_norm(propagate(batch.graph, weights, hidden), batch.n_inside, reduce)
+        embedding: Tensor = self.second_norm(propagate(batch.graph, weights, hidden), batch.n_inside, reduce)
         return embedding.relu() if self.latent_relu else embedding
 
     def decode_hidden(self, embedding: Tensor, n_inside: int, reduce: Reduce | None = None) -> Tensor:

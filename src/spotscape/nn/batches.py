@@ -214,7 +214,7 @@ class RunningMean(Reduce):
         # Memories are made when they are first needed; those of a checkpoint are taken as they are.
         for key in [key for key in state_dict if key.startswith(prefix)]:
             self.register_buffer(key.removeprefix(prefix), state_dict[key].clone())
-        super()._load_from_state_dict(state_dict, prefix, *others)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 class AllReduce(Reduce):
@@ -251,7 +251,7 @@ def join_group(device: torch.device, *, minutes: float = 30.0) -> torch.device:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         return device
-    if device.type == "cuda" and device.index is None:
+    if str(device) == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if not distributed.is_initialized():

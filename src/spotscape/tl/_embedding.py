@@ -135,7 +135,7 @@ def fit_and_write(
     source = model.random_source
     seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
     restarts = tuple(type(model)(model.config, random_state=seed) for seed in seeds[1:])
-    embedding, *further = model.fit_embed(tissue.matrix, tissue.graph, restarts=restarts, slices=slices, **training)
+    embedding, *further = model._fit_embed(tissue.matrix, tissue.graph, restarts=restarts, slices=slices, **training)
     layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue)}
     params = {
         "preset": preset,

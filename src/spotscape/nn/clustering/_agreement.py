@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
 
 from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
 from spotscape.nn.clustering._mixture import gaussian_mixture
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # From any covariance to a sphere, which is k-means but for soft clusters of unequal size.
 SHRINKAGES = (0.0, 0.05, 0.5, 1.0)
+# With more points, single runs of k-means seldom differ, and take long.
+_MANY = 20_000
 
 
 def most_agreed(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> tuple[Clustering, str, dict[str, float]]:
@@ -50,10 +54,10 @@ def most_agreed(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> tuple[
     """
     plain = kmeans(points, n_clusters, seed=seed)
     fits = {"kmeans": replace(plain, posterior=soft_assignment(points, plain.labels))}
+    starts = [plain.labels, *_starts(points, n_clusters, seed)]
     for shrinkage in SHRINKAGES:
-        fits[f"mixture_{shrinkage:g}"] = gaussian_mixture(
-            points, n_clusters, shrinkage=shrinkage, seed=seed, quick=True
-        )
+        mixture = gaussian_mixture(points, n_clusters, shrinkage=shrinkage, starts=starts)
+        fits[f"mixture_{shrinkage:g}"] = mixture
     labels = [fit.labels for fit in fits.values()]
     pairs = np.array([[adjusted_rand_score(one, other) for other in labels] for one in labels])
     agreement = (pairs.sum(axis=1) - 1) / (len(labels) - 1)
@@ -62,3 +66,24 @@ def most_agreed(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> tuple[
     name = [*fits][best]
     chosen = replace(fits[name], criterion="agreement", value=float(agreement[best]))
     return chosen, name, dict(zip(fits, agreement.tolist(), strict=True))
+
+
+def _starts(points: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
+    """Single runs of k-means, in the units of the points and in standard deviations.
+
+    The search of :func:`gaussian_mixture` goes further and finds higher likelihoods, of clusters of a few points that
+    lie far from all others, on which no two seeds agree.
+    """
+    values = np.asarray(points, dtype=np.float64)
+    spread = values.std(axis=0)
+    standardised = values / np.where(spread > 0, spread, 1)
+    few = len(values) > _MANY
+    runs = [(values, 1 if few else 6), (standardised, 1 if few else 4)]
+    found: list[np.ndarray] = []
+    with threadpool_limits(1):
+        for space, n_runs in runs:
+            for _ in range(n_runs):
+                fit = KMeans(n_clusters, n_init=1, random_state=(seed + len(found)) % 2**32).fit(space)
+                if len(np.unique(fit.labels_)) == n_clusters:
+                    found.append(fit.labels_)
+    return found

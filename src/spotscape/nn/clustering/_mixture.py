@@ -15,7 +15,7 @@ from spotscape.nn.clustering._starts import partitions, whiten
 from spotscape.nn.clustering._tied import TiedEM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from spotscape.nn.clustering._tied import TiedMixture
 
@@ -28,7 +28,6 @@ _FULL_FINALISTS = 2
 # k-means runs, and how many of the starts climb to the end, in raw, standardised and whitened coordinates and in those
 # whitened by the best covariance found. All raw ones do: the first steps say little about where a start will end.
 _SEARCH = ((16, 17), (10, 5), (10, 5), (8, 4))
-_QUICK_SEARCH = ((4, 5), (3, 2), (3, 2), (2, 1))
 # Small data get up to four times as many starts: they cost little, and few points have rougher likelihoods.
 _SMALL_ENTRIES = 100_000
 _MOST_REPEATS = 4
@@ -45,7 +44,7 @@ def gaussian_mixture(
     shrinkage: float = 0.0,
     tol: float = 1e-6,
     seed: int = 0,
-    quick: bool = False,
+    starts: Sequence[np.ndarray] | None = None,
 ) -> Clustering:
     r"""Fit a Gaussian mixture with one covariance for all components by maximum likelihood.
 
@@ -74,8 +73,8 @@ def gaussian_mixture(
         EM stops when the mean log-likelihood per point rises by less.
     seed
         Seed of the starts and the subsample.
-    quick
-        Whether a fourth of the starts will do.
+    starts
+        Labels to start from, each int64 ``(n,)`` with ``n_clusters`` clusters, in place of the search.
 
     Returns
     -------
@@ -107,33 +106,31 @@ def gaussian_mixture(
     raw, scale = _centre(values, np.finfo(_float_type(points)).eps)
     em = TiedEM(raw / scale, _RIDGE, shrinkage=shrinkage, scale=scale)
     with threadpool_limits(1):
-        mixture, log_likelihood = _search(raw, em, n_clusters, tol, np.random.default_rng(seed), quick=quick)
+        if starts is None:
+            mixture, log_likelihood = _search(raw, em, n_clusters, tol, np.random.default_rng(seed))
+        else:
+            mixture, log_likelihood = _finish(em, starts, n_clusters, 1, tol)[0]
         labels, posterior = _harden(em.posterior(mixture), values)
     return Clustering(labels, "log_likelihood", log_likelihood - float(np.log(scale).sum()), posterior)
 
 
-def _search(
-    raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator: np.random.Generator, *, quick: bool
-) -> Candidate:
+def _search(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator: np.random.Generator) -> Candidate:
     if len(raw) <= _SEARCH_POINTS:
-        return _climb(raw, em, n_clusters, tol, generator, quick=quick)[0]
+        return _climb(raw, em, n_clusters, tol, generator)[0]
     rows = np.sort(generator.choice(len(raw), _SEARCH_POINTS, replace=False))
     sample = em.points[rows]
     shift = sample.mean(axis=0)
-    candidates = _climb(raw[rows], em.on(sample - shift), n_clusters, tol, generator, quick=quick)
+    candidates = _climb(raw[rows], em.on(sample - shift), n_clusters, tol, generator)
     started = [replace(mixture, means=mixture.means + shift) for mixture, _ in candidates[:_FULL_FINALISTS]]
     return max((em.run(mixture, _FULL_ITERATIONS, tol) for mixture in started), key=lambda candidate: candidate[1])
 
 
-def _climb(
-    raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator: np.random.Generator, *, quick: bool
-) -> list[Candidate]:
+def _climb(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator: np.random.Generator) -> list[Candidate]:
     """Local maxima of the likelihood, the highest first."""
     standardised = em.points
     total = em.total + _RIDGE * np.eye(len(em.total))
-    repeats = 1 if quick else min(_MOST_REPEATS, max(1, _SMALL_ENTRIES // standardised.size))
-    search = _QUICK_SEARCH if quick else _SEARCH
-    *plain, refining = [(repeats * n_runs, repeats * n_kept) for n_runs, n_kept in search]
+    repeats = min(_MOST_REPEATS, max(1, _SMALL_ENTRIES // standardised.size))
+    *plain, refining = [(repeats * n_runs, repeats * n_kept) for n_runs, n_kept in _SEARCH]
     found: list[Candidate] = []
     for space, (n_runs, n_kept) in zip((raw, standardised, whiten(standardised, total)), plain, strict=True):
         found += _finish(em, partitions(space, n_clusters, n_runs, generator), n_clusters, n_kept, tol)

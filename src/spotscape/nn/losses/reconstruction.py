@@ -50,8 +50,10 @@ def reconstruction_errors(features: Features, hidden: Tensor, weight: Tensor, bi
     Shape ``(B,)``, the mean over views; over the number of spots it is the mean squared error of genes.
     """
     if features.structure is None and features.shape[1] <= max(2 * hidden.shape[-1], 64):
-        residual = product(hidden, weight[None], bias[None]).to(features.values.dtype) - features.values
-        errors = torch.linalg.vector_norm(residual, dim=(2, 3)).square().mean(0)
+        residual = (
+            product(hidden.to(weight.dtype), weight[None], bias[None]).to(features.values.dtype) - features.values
+        )
+        errors: Tensor = torch.linalg.vector_norm(residual, dim=(2, 3)).square().mean(0)
         return errors * (features.unit**2 / features.n_genes)
     # Differences of sums over all spots: lower precision would leave little of them.
     with torch.autocast(weight.device.type, enabled=False):
