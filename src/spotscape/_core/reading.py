@@ -182,7 +182,7 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray |
         column = adata.var[mask_var]
         # Concatenation of slices with other genes leaves gaps in a boolean column: those genes were not chosen.
         whole = column.dtype != object or not column.dropna().isin([True, False]).all()
-        mask = np.asarray(column if whole else column.eq(True).to_numpy(dtype=bool))
+        mask = np.asarray(column if whole else column.eq(other=True).to_numpy(dtype=bool))
     else:
         mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
