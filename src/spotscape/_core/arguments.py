@@ -185,7 +185,8 @@ def _choices_of(alias: Any) -> list[str] | None:
 
 def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:
     """What refuses, before any work, a call whose results could not be written."""
-    from spotscape._core.parameters import require_target, require_writable
+    from spotscape._core.parameters import require_target
+    from spotscape._core.validation import require_writable
 
     signature = inspect.signature(function)
     makes_copy = "AnnData" in str(signature.return_annotation)
