@@ -9,7 +9,6 @@ import numpy as np
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.colors import matched_colors
-from spotscape._core.parameters import require_writable
 from spotscape._core.validation import require_data, require_key
 from spotscape.pl._palette import as_categories, category_colors
 
@@ -63,7 +62,6 @@ def match_colors(adata: AnnData, key: str | Sequence[str], *, to: str) -> None:
     (['#0072b2', '#e69f00'], ['#e69f00', '#0072b2'])
     """
     require_data(adata, genes=False)
-    require_writable(adata, copy=False)
     names = [key] if isinstance(key, str) else list(key)
     for name in [*names, to]:
         require_key(adata.obs, name, "adata.obs")
