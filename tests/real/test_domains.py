@@ -43,7 +43,7 @@ def test_mixture_is_no_worse_than_scikit_learns_best_of_10(tissue: ad.AnnData) -
 def test_mixture_finds_the_domains(tissue: ad.AnnData) -> None:
     sp.tl.domains(tissue, n_domains=7, method="gmm", use_rep="smoothed")
     scores = sp.metrics.evaluate(
-        tissue.obs["domain"], tissue.obs["spotscape_domain"], coordinates=tissue.obsm["spatial"]
+        tissue.obs["domain"], tissue.obs["smoothed_domain"], coordinates=tissue.obsm["spatial"]
     )
     assert scores["ari"] > 0.4
     assert scores["pas"] < 0.1
