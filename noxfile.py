@@ -44,6 +44,8 @@ except ConnectionError as error:
     print(error)
 """
 
+_LOWEST = ("--extra", "leiden", "--group", "test", "--resolution", "lowest-direct", "--python-version", "3.11")
+
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
@@ -88,18 +90,43 @@ def tests_all(session: nox.Session) -> None:
 @nox.session(default=False)
 def tests_lowest(session: nox.Session) -> None:
     """Test with the lowest version of every direct dependency (torch too if PIP_CONSTRAINT is set to nothing)."""
-    floors = Path(session.create_tmp()) / "lowest.txt"
-    floors.write_text("\n".join(_lowest_versions(keep_torch=bool(os.environ["PIP_CONSTRAINT"]))) + "\n")
-    session.install("--editable", ".[leiden]", *_groups("test"), "--constraint", str(floors))
+    session.install("uv")
+    lowest = Path(session.create_tmp()) / "lowest.txt"
+    session.run("uv", "pip", "compile", "pyproject.toml", *_LOWEST, "--output-file", str(lowest), "--quiet")
+    pins = lowest.read_text(encoding="utf-8").splitlines()
+    if os.environ["PIP_CONSTRAINT"]:
+        pins = [line for line in pins if not line.startswith(("torch==", "triton==", "nvidia"))]
+    lowest.write_text("\n".join(pins) + "\n", encoding="utf-8")
+    session.install("--editable", ".[leiden]", *_groups("test"), "--constraint", str(lowest))
     _run_tests(session, "-n", "auto", "-W", "default")
 
 
-def _lowest_versions(*, keep_torch: bool) -> list[str]:
-    """``name==lowest`` for each dependency that the project declares with ``name>=lowest``."""
-    extras = PYPROJECT["project"]["optional-dependencies"]
-    declared = PYPROJECT["project"]["dependencies"] + extras["leiden"]
-    pairs = [match.groups() for entry in declared if (match := re.match(r"([\w.-]+)\s*>=\s*([\w.]+)", entry))]
-    return [f"{name}=={version}" for name, version in pairs if not (keep_torch and name == "torch")]
+@nox.session(default=False)
+def tests_newest(session: nox.Session) -> None:
+    """Test with pre-releases of all dependencies: what breaks here will break for users next."""
+    session.install("--pre", "--upgrade", "--editable", ".[leiden]", *_groups("test"))
+    _run_tests(session, "-n", "auto", "-W", "default")
+
+
+@nox.session(default=False)
+@nox.parametrize("extra", ["none", *sorted(set(PYPROJECT["project"]["optional-dependencies"]) - {"all", "gpu"})])
+def tests_extra(session: nox.Session, extra: str) -> None:
+    """Test with one extra at a time, and with none; tests that need another skip and say so."""
+    session.install("--editable", "." if extra == "none" else f".[{extra}]", *_groups("test"))
+    _run_tests(session, "-n", "auto")
+
+
+@nox.session(default=False)
+def tests_wheel(session: nox.Session) -> None:
+    """Build the wheel, install it into an empty environment, and test what it installed from another folder."""
+    session.install(*_groups("build"))
+    wheels = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels))
+    session.install("--force-reinstall", str(next(wheels.glob("*.whl"))), *_groups("test"))
+    suite = str(ROOT / "tests")
+    with session.chdir(wheels):
+        _run_tests(session, "-n", "auto", "--rootdir", str(ROOT), "--config-file", str(ROOT / "pyproject.toml"), suite)
 
 
 @nox.session
@@ -205,6 +232,13 @@ def gallery(session: nox.Session) -> None:
     """Draw every plot on the real tissue in the folder that SPOTSCAPE_DATA names, for the documentation."""
     session.install("--editable", ".[leiden]")
     session.run("python", "benchmarks/gallery.py", *session.posargs)
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """See which changes of a module its tests miss; after ``--`` the module below src/ and its test files."""
+    session.install("--editable", ".[leiden]", *_groups("test"))
+    session.run("python", "benchmarks/mutation.py", *session.posargs, env=THREADS | QUIET)
 
 
 @nox.session(default=False)

@@ -31,9 +31,7 @@ def main() -> None:
     write("registration_real", registration_real(pd.read_csv(RESULTS / "registration_real.csv")))
     for tissue, rows in pd.read_csv(RESULTS / "integration.csv").groupby("tissue"):
         write(f"integration_{tissue}", integration(rows))
-    write("speed", speed(pd.read_csv(RESULTS / "speed.csv")))
     write("speed_slices", speed_slices(pd.read_csv(RESULTS / "speed_slices.csv")))
-    write("speed_spacross", speed_spacross(pd.read_csv(RESULTS / "speed_spacross.csv")))
     write("speed_smoothed_pca", speed_smoothed_pca(pd.read_csv(RESULTS / "speed_smoothed_pca.csv")))
     write("batch_effects", batch_effects(pd.read_csv(RESULTS / "batch_effects.csv")))
     for task, rows in pd.read_csv(RESULTS / "imputation.csv").groupby("task"):
@@ -83,24 +81,6 @@ def integration(results: pd.DataFrame) -> pd.DataFrame:
     left_out = {"f1_lisi"} if "purity_Private_3" in shown else set()
     order = [name for name in names if name in shown and name not in left_out]
     return shown[order].rename(columns=names).rename_axis("")
-
-
-def speed(results: pd.DataFrame) -> pd.DataFrame:
-    """Seconds, agreement and ratio, a row for each setting."""
-    shown = results.set_index("setting")
-    columns = {
-        "epochs": "epochs",
-        "s_per_epoch": "s per epoch",
-        "seconds": "seconds",
-        "times_faster": "times faster",
-        "ari_kmeans": "ARI, k-means",
-        "ari_gmm": "ARI, mixture",
-    }
-    digits = {"s per epoch": 3, "seconds": 0, "times faster": 1, "ARI, k-means": 3, "ARI, mixture": 3}
-    text = shown[list(columns)].rename(columns=columns)
-    for column, number in digits.items():
-        text[column] = text[column].map(lambda value, n=number: "–" if pd.isna(value) else f"{value:.{n}f}")
-    return text
 
 
 def speed_slices(results: pd.DataFrame) -> pd.DataFrame:
@@ -163,18 +143,6 @@ def consensus(results: pd.DataFrame) -> pd.DataFrame:
 def _spread(values: pd.Series) -> str:
     """Mean ± SD (number)."""
     return f"{values.mean():.3f} ± {values.std():.3f} ({len(values)})"
-
-
-def speed_spacross(results: pd.DataFrame) -> pd.DataFrame:
-    """Seconds of the largest tissue on the fewest threads, and ratios by size and threads; a row for each setting."""
-    threads = sorted(results["threads"].unique())
-    largest = results[(results["spots"] == results["spots"].max()) & (results["threads"] == threads[0])]
-    columns = {"s_step": "s per step", "s_search": "s per search", "s_per_epoch": "s per epoch"}
-    shown = largest.set_index("setting")[list(columns)].map("{:.2f}".format).rename(columns=columns)
-    for spots, rows in results.groupby("spots"):
-        ratios = rows.pivot_table("times_faster", "setting", "threads").loc[shown.index, threads].map("{:.1f}".format)
-        shown[f"times faster, {spots:,} spots"] = ratios.agg(" / ".join, axis=1)
-    return shown
 
 
 def speed_smoothed_pca(results: pd.DataFrame) -> pd.DataFrame:

@@ -67,6 +67,7 @@ def _collect_notebooks() -> None:
 _collect_notebooks()
 suppress_warnings = [
     "ref.footnote",  # numbered references at the end of a docstring need not be cited in it
+    "sphinx_autodoc_typehints.forward_reference",
     "sphinx_autodoc_typehints.guarded_import",  # modules that are imported for type checking only
 ]
 
@@ -91,10 +92,14 @@ nitpicky = True
 # Every name of our own has to lead somewhere; those of others do so with a network only.
 _OTHERS = (
     "anndata|collections|leidenalg|logging|matplotlib|networkx|np|numpy|pandas|pathlib|pd|scanpy|scipy|sklearn|sparse|"
-    "squidpy|torch|torch_geometric|torch_sparse|typing|tqdm"
+    "jscatter|plotly|squidpy|torch|torch_geometric|torch_sparse|typing|tqdm"
 )
 nitpick_ignore_regex = [
     ("py:.*", rf"({_OTHERS})(\..*)?"),
+    (
+        "py:class",
+        r"spotscape\.(pl\._options\.\w+|nn\.batches\.Known|nn\.checkpoints\.Checkpoint|nn\.losses(\.scaling)?\.(Masking|Meeting))",
+    ),
     ("py:attr", r"spotscape\.settings\..*"),  # described on the page of the object
     ("py:.*", r"[A-Z]\w*|[a-z]\w*"),  # built-ins and names without a module, as short annotations show them
 ]

@@ -25,8 +25,7 @@ MAY_IMPORT = {
     "pp": {"_core", "nn", "models"},
     "tl": {"_core", "nn", "models", "metrics", "pp"},
     "pl": {"_core", "nn", "models", "metrics", "get"},
-    "distributed": {"_core", "nn", "models", "tl"},
-    "cli": {"_core", "datasets", "get", "models", "pl", "pp", "tl"},
+    "cli": {"_core", "datasets", "get", "models", "nn", "pl", "pp", "tl"},
 }
 WITHOUT_ANNDATA = {"nn", "models", "metrics"}
 ANNDATA_SIDE = {"anndata", "scanpy", "squidpy", "spatialdata"}

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import spotscape as sp
-from spotscape._core.keys import domain_of
 from spotscape.models import SpaCrossConfig
 
 if TYPE_CHECKING:
@@ -33,6 +32,11 @@ TRAINED = {
 }
 
 
+def domain_key(key: str) -> str:
+    """Return the column that the domains of an embedding are written to."""
+    return f"{key.removeprefix('X_')}_domain"
+
+
 @pytest.fixture(scope="module", params=list(TRAINED))
 def key(request: pytest.FixtureRequest) -> str:
     """Return where the encoder writes that is under test."""
@@ -49,12 +53,12 @@ def adata(_tissue: AnnData, key: str) -> AnnData:
 
 
 def test_five_lines_find_the_domains(adata: AnnData, key: str) -> None:
-    assert adata.uns[domain_of(key)]["params"]["use_rep"] == key
-    assert sp.metrics.ari(adata.obs["domain"], adata.obs[domain_of(key)]) > 0.6
+    assert adata.uns[domain_key(key)]["params"]["use_rep"] == key
+    assert sp.metrics.ari(adata.obs["domain"], adata.obs[domain_key(key)]) > 0.6
 
 
 def test_pictures(adata: AnnData, key: str) -> None:
-    assert len(sp.pl.domains(adata, domain_of(key), return_fig=True).axes) == 1
+    assert len(sp.pl.domains(adata, domain_key(key), return_fig=True).axes) == 1
     assert len(sp.pl.history(adata, return_fig=True).axes) == len(adata.uns[key.removeprefix("X_")]["history"])
 
 
@@ -65,7 +69,7 @@ def test_scanpy(adata: AnnData, key: str) -> None:
     assert adata.uns["neighbors"]["params"]["use_rep"] == key
     sc.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False)
     sc.tl.umap(adata)
-    sc.tl.rank_genes_groups(adata, domain_of(key))
+    sc.tl.rank_genes_groups(adata, domain_key(key))
     assert adata.obs["leiden"].nunique() > 1
     assert adata.obsm["X_umap"].shape == (300, 2)
 
@@ -84,15 +88,15 @@ def test_leiden_on_our_spatial_graph(adata: AnnData) -> None:
     assert adata.obs["spatial_leiden"].nunique() > 1
 
 
-def test_squidpy(adata: AnnData) -> None:
+def test_squidpy(adata: AnnData, key: str) -> None:
     import squidpy as sq
 
-    sq.gr.nhood_enrichment(adata, cluster_key=domain_of(key), n_perms=20, show_progress_bar=False, seed=0)
-    enrichment = adata.uns[f"{domain_of(key)}_nhood_enrichment"]["zscore"]
+    sq.gr.nhood_enrichment(adata, cluster_key=domain_key(key), n_perms=20, show_progress_bar=False, seed=0)
+    enrichment = adata.uns[f"{domain_key(key)}_nhood_enrichment"]["zscore"]
     assert (np.diag(enrichment) > 0).all()
     sq.gr.spatial_autocorr(adata, mode="moran", n_perms=None, genes=adata.var_names[:5])
     assert len(adata.uns["moranI"]) == 5
-    sq.pl.spatial_scatter(adata, color=domain_of(key), shape=None)
+    sq.pl.spatial_scatter(adata, color=domain_key(key), shape=None)
 
 
 def test_our_tools_on_squidpys_graph(adata: AnnData, key: str) -> None:
@@ -151,4 +155,4 @@ def test_several_slices_from_registration_to_matches(key: str, across: bool) -> 
     right = query["spotscape_match_label"].astype(str) == query["domain"].astype(str)
     # A third would be right by chance.
     assert right.mean() > 0.7
-    assert len(sp.pl.domains(stack, domain_of(key), library_key="slice", return_fig=True).axes) == 2
+    assert len(sp.pl.domains(stack, domain_key(key), library_key="slice", return_fig=True).axes) == 2

@@ -13,13 +13,12 @@ import spotscape as sp
 HEAVY = ("faiss", "matplotlib", "scanpy", "spatialdata", "squidpy", "torch_geometric", "igraph", "leidenalg")
 ANNDATA_SIDE = ("anndata", "scanpy", "squidpy", "spatialdata")
 
-# Those who ask for graph convolution get torch_geometric with it; clustering and metrics do without.
 FORBIDDEN = {
     "import spotscape": (*HEAVY, "anndata", "pandas", "torch"),
     "import spotscape.datasets": HEAVY,
     "import spotscape.get": HEAVY,
     "import spotscape.metrics": (*HEAVY, "anndata"),
-    "import spotscape.models": tuple({*HEAVY, *ANNDATA_SIDE} - {"torch_geometric"}),
+    "import spotscape.models": tuple({*HEAVY, *ANNDATA_SIDE}),
     "import spotscape.nn": (*HEAVY, "anndata"),
     "import spotscape.pl": HEAVY,
     "import spotscape.pp": HEAVY,

@@ -190,7 +190,7 @@ ONE_JOINTLY = {
 RATES = {"edge_drop", "feature_drop", "dropout", "mask_rate", "replace_rate", "prototype_warmup", "target_momentum"}
 LOWEST = {"n_prototypes": 2, "n_clusters": 2}
 # The first is without effect unless training may stop early, the second as statistics are set anew after training.
-WITHOUT_EFFECT = {"min_delta", "batch_norm_momentum"}
+WITHOUT_EFFECT = {"min_delta"}
 # Fields that the objectives between slices read, or that nothing reads on tissue of a few thousand spots.
 SEVERAL_ONLY = {
     "scaling_weight",

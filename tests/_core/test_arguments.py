@@ -242,7 +242,6 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_first(adata: AnnData, tm
         ({"linear_scale": "False"}, TypeError),
         ({"integrate": float("nan")}, TypeError),
         ({"lr": 1e300}, ValueError),
-        ({"batch_norm_momentum": 2.0}, ValueError),
         ({"dispersion": float("inf")}, ValueError),
         ({"schedule": ["constant"]}, TypeError),
     ],

@@ -142,3 +142,41 @@ def test_streams_are_independent_and_repeatable() -> None:
     assert draws[0] == draws[1] != draws[2]
     assert first.integer("weights 0") != first.integer("weights 1")
     np.testing.assert_array_equal(first.numpy("a").random(3), again.numpy("a").random(3))
+
+
+@pytest.mark.parametrize(
+    ("slot", "value"),
+    [
+        ("obsm", np.array([[1.0], [np.nan]])),
+        ("obs", np.array([1.0, np.inf])),
+        ("obsp", np.array([[0, np.nan], [1, 0]])),
+    ],
+)
+def test_results_that_are_not_finite_are_not_written(slot: str, value: np.ndarray) -> None:
+    adata = ad.AnnData(np.ones((2, 1)))
+    with pytest.raises(ValueError, match=r"the result for adata\..*'new'.* is not finite, so nothing was written"):
+        write(adata, {"uns": {"new": {"a": 1}}, slot: {"new": value}})
+    assert "new" not in adata.uns
+
+
+def test_missing_values_that_have_a_meaning_are_written() -> None:
+    adata = ad.AnnData(np.ones((2, 1)))
+    write(adata, {"obs": {"time": np.array([0.0, np.nan])}})
+    assert np.isnan(adata.obs["time"].iloc[1])
+
+
+def test_the_matrix_is_put_back_when_the_writing_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    adata = ad.AnnData(np.zeros((2, 1), np.float32))
+
+    matrix = ad.AnnData.X
+
+    def stop(self: ad.AnnData, value: np.ndarray) -> None:
+        matrix.fset(self, value)
+        if value.any():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ad.AnnData, "X", property(matrix.fget, stop))
+    with pytest.raises(KeyboardInterrupt):
+        write(adata, {"var": {"new": [1.0]}, "X": {"": np.ones((2, 1), np.float32)}})
+    assert "new" not in adata.var
+    assert not adata.X.any()

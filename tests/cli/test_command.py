@@ -43,6 +43,7 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:the number chosen")
 def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out.h5ad"
     config = tmp_path / "config.toml"
@@ -151,7 +152,7 @@ def test_markers_of_many_spots_are_not_ranked() -> None:
     options = read_options(["info", "a.h5ad"])
     known = dict.fromkeys(Description.__annotations__) | {"n_spots": 400_000}
     (markers,) = [step for step in plan(options, Tissue(None, "h5ad"), Description(**known)) if step.name == "markers"]
-    assert str(markers) == "sp.tl.markers(adata, groups='spotscape_domain', method='t-test')"
+    assert str(markers) == "sp.tl.markers(adata, groups='spotscape_domain', method='t-test', neighbors_key=None)"
 
 
 def test_a_dry_run_writes_nothing(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +192,7 @@ def test_a_configuration_file_says_the_same_and_the_command_line_has_the_last_wo
         (["out.h5ad", "--config=no.toml"], 1, "No such file"),
         (["out.h5ad", "--config=function.toml"], 2, "there is no function 'cluster'"),
         (["out.h5ad", "--config=argument.toml"], 2, "pp.prepare takes no argument 'genes'; it takes ["),
-        (["out.h5ad", "--config=option.toml"], 2, "unrecognized arguments: --metod"),
+        (["out.h5ad", "--config=option.toml"], 2, "unrecognized arguments: --methods"),
         (["out.h5ad", "--slices=donor"], 1, "obs has no column 'donor' for --slices; it has slice, domain"),
         (["out.h5ad", "--layer=counts"], 1, "there is no layer 'counts' for --layer"),
         (["out.h5ad", "--register"], 2, "--register needs several slices; name their column by --slices"),
@@ -213,7 +214,7 @@ def test_what_goes_wrong_is_one_line_and_a_status(  # noqa: PLR0917
         adata.write_h5ad(name)
     (tmp_path / "function.toml").write_text("[cluster]\na = 1\n", encoding="utf-8")
     (tmp_path / "argument.toml").write_text("[prepare]\ngenes = 1\n", encoding="utf-8")
-    (tmp_path / "option.toml").write_text("metod = 'spacross'\n", encoding="utf-8")
+    (tmp_path / "option.toml").write_text("methods = 'spacross'\n", encoding="utf-8")
     before = (tmp_path / "there.h5ad").read_bytes()
     assert main(["run", "in.h5ad", *words, "--quiet"]) == status
     lines = capsys.readouterr().err.splitlines()

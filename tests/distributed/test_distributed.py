@@ -1,21 +1,14 @@
-"""Several processes compute what one computes, and a lost one ends the run with what to do."""
+"""Several processes compute the loss and the gradients that one computes."""
 
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
 import pytest
-
-import spotscape as sp
-from spotscape.distributed import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +24,15 @@ from scipy import sparse
 from sklearn.neighbors import kneighbors_graph
 from torch import distributed
 from spotscape.models import SpaCross, SpaCrossConfig, Spotscape, SpotscapeConfig
-from spotscape.models._graph_encoder import Tissue, slice_rows
-from spotscape.models._shared import SharedSpaCross, SharedSpotscape
-from spotscape.nn import SpotGraph
-from spotscape.nn.features import DenseFeatures, LowRankFeatures
-from spotscape.nn.layers import build_seeded
+from spotscape.models._base import Tissue
+from spotscape.models._input import slice_rows
+from spotscape.models._spacross import CrossMasks
+from spotscape.models._spotscape import Views
+from spotscape.models._steps import Steps
+from spotscape.nn import Batch, Features, SpotGraph, draw_meetings
+from spotscape.nn.blocks import WeightSource
+from spotscape.nn.losses import Masking
+from spotscape.nn.trainer import _average_gradients
 
 rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
@@ -43,46 +40,76 @@ if size > 1:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store{size}", rank=rank, world_size=size)
 rng = np.random.default_rng(0)
 graph = sparse.block_diag([kneighbors_graph(rng.random((150, 2)), 6) for _ in range(2)], format="csr")
-parts = rng.normal(size=(300, 10)), np.linalg.qr(rng.normal(size=(40, 10)))[0]
-METHODS = {"spotscape": (SpotscapeConfig(scaling_spots=100), 199), "spacross": (SpaCrossConfig(), 0)}
-# Three masked spots are none in some of four processes; in epoch 1 no neighbourhoods have been found yet.
-few = SpaCrossConfig(mask_rate=0.01, decoder="graph", target_momentum=0.9, contrast_spots=120)
-alone = SpaCrossConfig(reconstruction_weight=0, contrast_weight=0)
-CORNERS = {"few masked": (few, 0), "no neighbourhoods": (SpaCrossConfig(), 1), "consistency alone": (alone, 0)}
+scores, loadings = rng.normal(size=(300, 10)), np.linalg.qr(rng.normal(size=(40, 10)))[0]
+genes = rng.poisson(0.5, (300, 40)).astype(float)
+whole_keep = torch.from_numpy(rng.random((2, 6 * 300 + 300)) < 0.8)
+kept_genes = torch.from_numpy(rng.random((2, 40)) < 0.8)
+masked = torch.from_numpy(rng.random(300) < 0.6)
+few = torch.zeros(300, dtype=torch.bool)
+few[[3, 70, 200]] = True
+few_config = dict(decoder="graph", target_momentum=0.9, contrast_spots=120, dropout=0, n_encoders=2)
+alone = dict(reconstruction_weight=0, contrast_weight=0, dropout=0)
+METHODS = {
+    "spotscape": (Spotscape, SpotscapeConfig(scaling_spots=100, n_encoders=2), 99, None),
+    "all genes": (Spotscape, SpotscapeConfig.paper(hidden_size=32, latent_size=8), 999, None),
+    "spacross": (SpaCross, SpaCrossConfig(dropout=0, n_encoders=2), 0, masked),
+}
+# Three masked spots are none in some of four processes.
+CORNERS = {
+    "few masked": (SpaCross, SpaCrossConfig(**few_config), 0, few),
+    "consistency alone": (SpaCross, SpaCrossConfig(**alone), 0, masked),
+}
 
 
-def step(config, epoch, slices):
-    scores, loadings = (torch.tensor(part, dtype=torch.get_default_dtype()) for part in parts)
-    if isinstance(config, SpotscapeConfig):
-        kind, features = Spotscape if size == 1 else SharedSpotscape, LowRankFeatures(scores, loadings)
+def step(kind, config, epoch, hidden, slices):
+    dtype = torch.get_default_dtype()
+    if kind is SpaCross:
+        features = Features.of(scores, dtype=dtype)
+    elif config.n_components is None:
+        features = Features.of(sparse.csr_array(genes), dtype=dtype)
     else:
-        kind, features = SpaCross if size == 1 else SharedSpaCross, DenseFeatures(scores)
-    tissue = Tissue(features, SpotGraph.from_adjacency(graph), slice_rows(slices, 300, torch.device("cpu")))
+        features = Features.of(scores, loadings=loadings, unit=None, dtype=dtype)
+    whole = Batch.whole(features, SpotGraph.from_adjacency(graph))
+    tissue = Tissue(whole, slice_rows(slices, 300, torch.device("cpu")), None, 40)
     model = kind(config)
-    model._plan(graph, slices)
-    objective = build_seeded(lambda: model._objective(tissue, torch.Generator().manual_seed(1)), 0)
-    loss = model._loss(objective)
-    loss(epoch).total.backward()
-    # Again, since DistributedDataParallel learns here that a parameter had no gradient in the step before.
-    objective.zero_grad()
-    output = loss(epoch)
-    output.total.backward()
-    found = {f"loss {name}": part.item() for name, part in output.parts.items()}
+    network = model._network(features.shape[1], WeightSource(range(config.n_encoders))).to(dtype)
+    steps = Steps(whole, graph, model.random_source, n_hops=network.n_hops, batch_size=None, slices=tissue.slices)
+    objective = model._objective(network, tissue, steps.reduce, config.max_epochs).to(dtype).train()
+    batch = steps.batch(0)
+    if kind is Spotscape:
+        # Edges are dropped alike in all processes, which has each know the thinned degrees of its outermost spots.
+        degrees = whole.graph.structure.row_sums(whole_keep | whole.graph.is_loop)
+        weights = batch.graph.weights(whole_keep[:, batch.places], degrees[:, batch.spots])
+        meetings = draw_meetings(tissue.slices, config.scaling_spots, 0) if tissue.slices else []
+        drawn = Views(weights, features.mask(kept_genes), meetings, 0)
+    else:
+        here, none = hidden[batch.spots], torch.empty(0, dtype=torch.int64)
+        rows = here[: batch.n_inside].nonzero()[:, 0]
+        # Without negatives, which each process draws among its own spots.
+        online, target = (Masking(view, view.nonzero()[:, 0], none, none) for view in (here, ~here))
+        common = torch.Generator().manual_seed(0)
+        drawn = CrossMasks(online, target, rows, torch.empty(len(rows), 0, dtype=torch.int64), common, common, 0)
+    output = objective(batch, drawn, epoch)
+    output.total.sum().backward()
+    parameters = [one for one in objective.parameters() if one.requires_grad]
+    if size > 1:
+        _average_gradients(parameters)
+    found = {f"loss {name}": part.detach().numpy() for name, part in output.parts.items()}
     for name, value in objective.named_parameters():
         if value.requires_grad:
             found[f"gradient {name}"] = (torch.zeros_like(value) if value.grad is None else value.grad).numpy()
     if hasattr(objective, "neighborhoods"):
-        found["neighbourhoods"] = objective.neighborhoods.current.indices.numpy()
+        found["neighbourhoods"] = objective.neighborhoods.current[0].indices.numpy()
     return found
 
 
 found = {}
-for precision, steps in ((torch.float32, METHODS), (torch.float64, METHODS | CORNERS)):
+for precision, cases in ((torch.float32, METHODS), (torch.float64, METHODS | CORNERS)):
     torch.set_default_dtype(precision)
-    for name, (config, epoch) in steps.items():
+    for name, case in cases.items():
         for slices in (None, np.repeat([0, 1], 150)):
-            case = f"{str(precision)[6:]}|{name}|{1 if slices is None else 2}"
-            found |= {f"{case}|{key}": value for key, value in step(config, epoch, slices).items()}
+            title = f"{str(precision)[6:]}|{name}|{1 if slices is None else 2}"
+            found |= {f"{title}|{key}": value for key, value in step(*case, slices).items()}
 np.savez(f"{folder}/{size}.{rank}.npz", **found)
 if size > 1:
     distributed.barrier()
@@ -182,105 +209,4 @@ def test_there_is_something_to_compare(alone: dict[str, dict[str, np.ndarray]]) 
         assert {f"{precision}|{name}" for name in parts} <= found
         for case in ("spotscape|2", "spacross|2"):
             own = gradients(alone[f"{precision}|{case}"])
-            assert all(np.abs(value).max() > 1e-4 for name, value in own.items() if "bias" not in name)
-
-
-@pytest.fixture
-def tissue(tmp_path: Path) -> Path:
-    adata = sp.datasets.simulate_tissue(n_spots=200, n_genes=60, n_domains=3)
-    sp.pp.prepare(adata)
-    sp.pp.spatial_neighbors_knn(adata)
-    adata.write_h5ad(tmp_path / "tissue.h5ad")
-    return tmp_path / "tissue.h5ad"
-
-
-def start(tissue: Path, *options: str, size: int = 2) -> list[subprocess.Popen[bytes]]:
-    """Start the command in every process of a group, as torchrun does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
-    command = [sys.executable, "-m", "spotscape.distributed", str(tissue), "--device", "cpu", *options]
-    return [
-        subprocess.Popen(
-            command, env=os.environ | ONE_THREAD | SAID | group | {"RANK": str(rank)}, stdout=-1, stderr=-1
-        )
-        for rank in range(size)
-    ]
-
-
-def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    message = process.communicate(timeout=120)[1].decode()
-    return process.returncode, message
-
-
-def stop(group: list[subprocess.Popen[bytes]]) -> None:
-    for process in group:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.timeout(420)
-@pytest.mark.parametrize("method", ["spotscape", "spacross"])
-def test_a_killed_process_ends_the_run_with_what_to_do(method: str, tissue: Path, tmp_path: Path) -> None:
-    """That what is resumed ends with the same numbers is shown with the trainer, which is the same."""
-    checkpoint = tmp_path / "training.pt"
-    options = ("--out", str(tmp_path / "out.h5ad"), "--checkpoint", str(checkpoint), "--max-epochs", "3000")
-    first, second = group = start(tissue, "--method", method, *options)
-    try:
-        deadline = time.monotonic() + 180
-        while not checkpoint.exists() and time.monotonic() < deadline and second.poll() is None:
-            time.sleep(0.05)
-        second.send_signal(signal.SIGKILL)
-        second.communicate()
-        status, message = end(first)
-    finally:
-        stop(group)
-    assert checkpoint.exists(), message
-    assert status == 1
-    assert "another process of the group has ended or cannot be reached" in message
-    assert f"start the same command again to go on from {checkpoint}" in message
-    assert not (tmp_path / "out.h5ad").exists()
-
-
-def test_a_run_is_that_of_one_process(tissue: Path, tmp_path: Path) -> None:
-    run(tissue, "--out", str(tmp_path / "out.h5ad"), "--max-epochs", "6", "--key-added", "X_shared")
-    adata = ad.read_h5ad(tmp_path / "out.h5ad")
-    sp.tl.spotscape(adata, max_epochs=6)
-    assert_same(adata, "shared", "spotscape")
-
-
-def test_a_resumed_run_is_that_of_one_process(tissue: Path, tmp_path: Path) -> None:
-    """With SpaCross, whose checkpoint holds the neighbourhoods that were found in the first epoch."""
-    options = ("--method", "spacross", "--checkpoint", str(tmp_path / "training.pt"))
-    run(tissue, *options, "--out", str(tmp_path / "first.h5ad"), "--max-epochs", "4")
-    message = run(tissue, *options, "--out", str(tmp_path / "out.h5ad"), "--max-epochs", "8")
-    assert "Resuming" in message
-    adata = ad.read_h5ad(tmp_path / "out.h5ad")
-    sp.tl.spacross(adata, max_epochs=8, key_added="X_alone")
-    assert_same(adata, "spacross", "alone")
-
-
-def run(tissue: Path, *options: str) -> str:
-    """Run the command in two processes to its end, and return what the first says."""
-    ends = [end(process) for process in start(tissue, *options)]
-    assert [status for status, _ in ends] == [0, 0], ends
-    return ends[0][1]
-
-
-def assert_same(adata: ad.AnnData, shared: str, alone: str) -> None:
-    found, expected = adata.obsm[f"X_{shared}"], adata.obsm[f"X_{alone}"]
-    assert np.abs(found - expected).max() < 1e-2 * np.abs(expected).max()
-    losses = (adata.uns[name]["history"]["loss"] for name in (shared, alone))
-    np.testing.assert_allclose(*losses, rtol=1e-4)
-
-
-def test_without_a_group_it_says_how_to_start(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    assert main([str(tmp_path / "a.h5ad"), "--out", str(tmp_path / "b.h5ad")]) == 1
-    assert "start it with torchrun" in caplog.text
-
-
-def test_presets_are_those_of_the_method(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "a.h5ad"), "--out", str(tmp_path / "b.h5ad"), "--preset", "released"])
-    assert "--method spotscape has the presets default, paper" in capsys.readouterr().err
+            assert all(np.abs(value).max() > 1e-5 for name, value in own.items() if "bias" not in name)

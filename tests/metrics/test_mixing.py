@@ -210,7 +210,7 @@ def test_errors_of_slices(metric: Any) -> None:
         metric([None, *library[1:]], points)
     with pytest.raises(ValueError, match=f"{metric.__name__} looks at how slices mix, but all 160 spots are of"):
         metric(["s"] * 160, points)
-    with pytest.raises(ValueError, match=r"library has shape \(160, 1\)"):
+    with pytest.raises(ValueError, match="library must have one label for each spot"):
         metric(library[:, None], points)
     with pytest.raises(ValueError, match="NaN or infinite"):
         metric(library, np.full((160, 2), np.inf))
@@ -225,7 +225,7 @@ def test_errors_of_slices(metric: Any) -> None:
 def test_errors() -> None:
     domain, library, points = cloud(0)
     for alpha in (0, 1):
-        with pytest.raises(ValueError, match=rf"alpha={alpha} lies outside"):
+        with pytest.raises(ValueError, match=rf"alpha={alpha}(\.0)? lies outside"):
             sp.metrics.kbet(library, points, alpha=alpha)
     with pytest.raises(TypeError, match="alpha must be a number"):
         sp.metrics.kbet(library, points, alpha="5 %")  # type: ignore[arg-type]

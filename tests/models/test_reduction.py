@@ -23,7 +23,7 @@ STORAGES = pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, spa
 
 
 def fit(expression: Any, adjacency: Any, **changes: Any) -> Reduction:
-    reduction = Reduction.fit(expression, adjacency, dataclasses.replace(CONFIG, **changes), seed=3)
+    reduction = Reduction.fit(expression, adjacency, dataclasses.replace(CONFIG, **changes))
     assert reduction is not None
     return reduction
 
@@ -44,7 +44,7 @@ def test_components_are_those_of_the_configuration(
     assert found.is_log
     graph = adjacency if spatial else None
     linear = storage(expression).expm1() if storage is not np.asarray else np.expm1(expression)
-    expected = PrincipalComponents.fit(linear, 8, graph=graph, dispersion=0.5, clip=3.0, seed=3)
+    expected = PrincipalComponents.fit(linear, 8, graph=graph, dispersion=0.5, clip=3.0)
     same(found.components, expected)
     scores = found.project(storage(expression))
     assert scores.dtype == np.float32
@@ -61,14 +61,14 @@ def test_each_field_is_heard(tissue: Callable[..., Any]) -> None:
 def test_without_a_dispersion_genes_are_not_scaled(tissue: Callable[..., Any]) -> None:
     expression, adjacency, _ = tissue()
     found = fit(expression, adjacency, dispersion=None).components
-    same(found, PrincipalComponents.fit(np.expm1(expression), 8, graph=adjacency, scale=False, clip=3.0, seed=3))
+    same(found, PrincipalComponents.fit(np.expm1(expression), 8, graph=adjacency, scale=False, clip=3.0))
     np.testing.assert_array_equal(found.scale, 1)
 
 
 @pytest.mark.parametrize("config", [SpotscapeConfig(n_components=None), SpaCrossConfig(n_components=None)])
 def test_none_leaves_expression_as_it_is(config: Any, tissue: Callable[..., Any]) -> None:
     expression, adjacency, _ = tissue()
-    assert Reduction.fit(expression, adjacency, config, seed=0) is None
+    assert Reduction.fit(expression, adjacency, config) is None
 
 
 @pytest.mark.parametrize("case", ["large", "whole", "integers"])
@@ -78,7 +78,7 @@ def test_what_is_no_logarithm_is_not_exponentiated(case: str, tissue: Callable[.
     values = {"large": linear * 30, "whole": linear.round(), "integers": linear.round().astype(np.int64)}[case]
     found = fit(values, adjacency)
     assert not found.is_log
-    same(found.components, PrincipalComponents.fit(values, 8, graph=adjacency, dispersion=0.5, clip=3.0, seed=3))
+    same(found.components, PrincipalComponents.fit(values, 8, graph=adjacency, dispersion=0.5, clip=3.0))
 
 
 @STORAGES
@@ -92,7 +92,7 @@ def test_a_representation_is_centred_and_rotated(
     assert not found.is_log
     assert found.components.ceiling is None
     np.testing.assert_array_equal(found.components.scale, 1)
-    same(found.components, PrincipalComponents.fit(storage(scores), 8, graph=adjacency, scale=False, seed=3))
+    same(found.components, PrincipalComponents.fit(storage(scores), 8, graph=adjacency, scale=False))
     whole = fit(storage(scores), adjacency, n_components=12).project(storage(scores))
     distances, expected = (np.square(z[:, None] - z[None]).sum(2) for z in (whole, scores))
     np.testing.assert_allclose(distances, expected, rtol=1e-3, atol=1e-2)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from spotscape.models import Reference, SpaCross, SpaCrossConfig, Spotscape, SpotscapeConfig, TrainingRecord, load
-from spotscape.models import _storage as storage
+from spotscape.models import _saving as storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +80,11 @@ def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -
     with safe_open(folder / "weights.safetensors", framework="pt") as file:
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     change(tensors)
-    digest = storage.fingerprint((folder / "config.json").read_bytes())
+    described = json.loads((folder / "config.json").read_text())
+    if described.get("tensors_sha256"):
+        described["tensors_sha256"] = storage._digest(tensors)
+        (folder / "config.json").write_text(json.dumps(described))
+    digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
     save_file(tensors, folder / "weights.safetensors", metadata={storage.FINGERPRINT: digest})
 
 
@@ -97,7 +103,8 @@ def test_everything_comes_back(case: str, tissue: Callable[..., Any], tmp_path: 
         ours, theirs = (each.embed(expression, adjacency, align=align) for each in (model, loaded))
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(loaded.reconstruct(expression, adjacency), model.reconstruct(expression, adjacency))
-    assert not any(network.training for network in loaded.networks)
+    assert loaded.network is not None
+    assert not loaded.network.training
     assert loaded.training is not None
     assert model.training is not None
     assert loaded.training.genes == model.training.genes
@@ -176,9 +183,9 @@ class TestSaving:
         with pytest.raises(FileExistsError, match=r"not empty \(it holds 'notes.txt'\).*overwrite=True"):
             trained.save(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-        trained.save(tmp_path, overwrite=True)
-        assert (tmp_path / "notes.txt").read_text() == "mine"
-        load(tmp_path)
+        with pytest.raises(FileExistsError, match=r"'notes\.txt', which is no part of a model"):
+            trained.save(tmp_path, overwrite=True)
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
     def test_an_older_model_is_replaced(self, saved: Path, tissue: Callable[..., Any]) -> None:
         expression, adjacency, _ = tissue()
@@ -194,21 +201,40 @@ class TestSaving:
         with pytest.raises(FileExistsError, match="is a file"):
             trained.save(tmp_path / "model", overwrite=True)
 
-    def test_a_pickle_in_the_way(self, trained: Spotscape, tmp_path: Path) -> None:
-        (tmp_path / "model.pt").write_bytes(b"")
-        with pytest.raises(FileExistsError, match=r"'model.pt', a pickle"):
-            trained.save(tmp_path, overwrite=True)
-
-    def test_an_interruption_leaves_nothing(
-        self, trained: Spotscape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("at", ["save_file", "_swap"])
+    def test_an_interruption_leaves_what_was_there(
+        self, at: str, saved: Path, trained: Spotscape, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(storage, "_move", fail)
-        with pytest.raises(KeyboardInterrupt):
-            trained.save(tmp_path / "model")
-        assert list(tmp_path.iterdir()) == []
+        monkeypatch.setattr(f"{'safetensors.torch' if at == 'save_file' else storage.__name__}.{at}", fail)
+        before = {path.name: path.read_bytes() for path in saved.iterdir()}
+        for target in (saved, saved.parent / "new"):
+            with pytest.raises(KeyboardInterrupt):
+                trained.save(target, overwrite=True)
+        assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+        assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+    def test_two_writers_leave_the_model_of_one(self, saved: Path, tissue: Callable[..., Any]) -> None:
+        """Each replaces the whole directory at once, so that a reader finds both files of one of them."""
+        expression, adjacency, _ = tissue()
+        models = [train(case, expression, adjacency) for case in ("spotscape", "spacross")]
+        with ThreadPoolExecutor(3) as pool:
+            writers = [pool.submit(model.save, saved, overwrite=True) for _ in range(8) for model in models]
+            for writer in writers:
+                writer.result()
+        assert isinstance(load(saved), Spotscape | SpaCross)
+        assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+    def test_where_names_cannot_be_exchanged(
+        self, saved: Path, tissue: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expression, adjacency, _ = tissue()
+        monkeypatch.setattr(storage.ctypes, "CDLL", lambda *_, **__: object())
+        train("spacross", expression, adjacency).save(saved, overwrite=True)
+        assert isinstance(load(saved), SpaCross)
+        assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
 class TestRefusals:
@@ -291,9 +317,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="lacks the fields"):
             load(saved)
 
-    @pytest.mark.parametrize(
-        ("field", "value"), [("n_genes", "60"), ("n_genes", True), ("config", []), ("transposed", 1)]
-    )
+    @pytest.mark.parametrize(("field", "value"), [("n_genes", "60"), ("n_genes", True), ("config", []), ("unit", "1")])
     def test_a_field_of_another_type(self, saved: Path, field: str, value: object) -> None:
         edit(saved, lambda found: found.update({field: value}))
         with pytest.raises(ValueError, match=f"has {field}=.*; expected is"):
@@ -318,11 +342,11 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         "name",
-        ["network.0.output.weight", "reduction.loadings", "leading.axes", "training.means", "reference.embedding"],
+        ["network.output", "reduction.loadings", "pca.axes", "training.means", "reference.embedding"],
     )
     def test_wrong_shapes(self, saved: Path, name: str) -> None:
-        rewrite(saved, lambda tensors: tensors.update({name: torch.zeros(3, 2, 2)}))
-        with pytest.raises(ValueError, match=rf"has '{name}' of shape \(3, 2, 2\); config.json says"):
+        rewrite(saved, lambda tensors: tensors.update({name: torch.zeros(3, 2, 2, 2)}))
+        with pytest.raises(ValueError, match=rf"has '{name}' of shape \(3, 2, 2, 2\); config.json says"):
             load(saved)
 
     def test_sizes_are_those_of_the_configuration(self, saved: Path) -> None:
@@ -335,14 +359,27 @@ class TestRefusals:
         rewrite(saved, lambda tensors: tensors.update(surprise=torch.zeros(1)))
         with pytest.raises(ValueError, match=r"does not know: \['surprise'\]"):
             load(saved)
-        rewrite(saved, lambda tensors: tensors.pop("network.1.output.bias"))
-        with pytest.raises(ValueError, match=r"lacks 'network.1.output.bias'"):
+        rewrite(saved, lambda tensors: tensors.pop("network.output_shift"))
+        with pytest.raises(ValueError, match=r"lacks 'network.output_shift'"):
             load(saved)
 
     def test_values_that_are_none(self, saved: Path) -> None:
-        rewrite(saved, lambda tensors: tensors["network.0.output.bias"].fill_(torch.nan))
-        with pytest.raises(ValueError, match=r"NaN or infinite values in 'network.0.output.bias'"):
+        rewrite(saved, lambda tensors: tensors["network.output_shift"].fill_(torch.nan))
+        with pytest.raises(ValueError, match=r"NaN or infinite values in 'network.output_shift'"):
             load(saved)
+
+
+def test_a_bit_that_has_turned_is_noticed(saved: Path) -> None:
+    """Wherever it is in the file: in the numbers or in what describes them."""
+    content = (saved / "weights.safetensors").read_bytes()
+    for place in np.random.default_rng(0).integers(8, len(content), 60):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(place) % 8
+        (saved / "weights.safetensors").write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"damaged|truncated|belong to different|does not know|lacks|shape"):
+            load(saved)
+    (saved / "weights.safetensors").write_bytes(content)
+    load(saved)
 
 
 def test_a_reference_is_thinned() -> None:

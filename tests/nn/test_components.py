@@ -351,8 +351,9 @@ def test_nothing_varies() -> None:
     for value, power in ((0, 0.5), (2.5, 0.5), (2.5, 0.0)):
         matrix = np.full((9, 6), value, dtype=np.float32)
         found = PrincipalComponents.fit(matrix, 3, graph=grid(3), dispersion=power, clip=5.0)
-        np.testing.assert_array_equal(found.project(matrix), 0)
-        np.testing.assert_array_equal(found.restore(np.zeros((2, 3))), matrix[:2])
+        # Sums in another order leave what rounds in float32; which order is taken depends on the processor.
+        np.testing.assert_allclose(found.project(matrix), 0, atol=1e-6)
+        np.testing.assert_allclose(found.restore(np.zeros((2, 3))), matrix[:2], rtol=1e-6)
 
 
 class TestDispersion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse, stats
+from scipy.special import digamma
 
 from spotscape.nn.differential import compare, log_cpm, moderated_t, prior_variance, sum_by_group
 
@@ -50,7 +51,7 @@ def test_few_genes_have_one_prior() -> None:
 def test_a_prior_of_one_gene() -> None:
     degrees, scale = prior_variance(np.array([2.0]), 3, np.array([1.0]))
     assert np.isinf(degrees)
-    assert scale[0] == pytest.approx(2 * np.exp(np.log(1.5) - 0.03648997), rel=1e-6)  # digamma(1.5)
+    assert scale[0] == pytest.approx(2 * np.exp(np.log(1.5) - digamma(1.5)))
 
 
 def test_with_many_samples_it_is_an_ordinary_t_test() -> None:
@@ -98,6 +99,17 @@ def test_blocks_are_a_linear_model() -> None:
 def test_designs_that_tell_nothing(inside: list[int], blocks: list[int] | None) -> None:
     values = np.random.default_rng(0).normal(size=(len(inside), 5))
     assert compare(values, np.array(inside, bool), None if blocks is None else np.array(blocks)) is None
+
+
+def test_one_degree_of_freedom_is_enough() -> None:
+    """Two samples against one: the variance of the two, and as effect the difference of the means."""
+    values = np.array([[1.0], [3.0], [7.0]])
+    found = compare(values, np.array([True, True, False]))
+    assert found is not None
+    assert found.log2_fold_change[0] == pytest.approx(-5)
+    # The prior of one gene is its own variance, 2, made up for what the logarithm of a chi-squared is too low by.
+    prior = 2 * np.exp(np.log(0.5) - digamma(0.5))
+    assert found.score[0] == pytest.approx(-5 / np.sqrt(prior * (1 / 2 + 1)))
 
 
 def test_a_gene_that_varies_by_chance_little_is_not_first() -> None:

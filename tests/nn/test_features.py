@@ -1,4 +1,4 @@
-"""Every storage of the expression gives the products of the matrix it stands for, and their gradients."""
+"""Components and genes: products, masks and sums of what they stand for."""
 
 from __future__ import annotations
 
@@ -7,95 +7,57 @@ import pytest
 import torch
 from scipy import sparse
 
-from spotscape.nn import FeatureMatrix, LowRankFeatures, MaskedFeatures, as_features, random_view
-from spotscape.nn.graph import SpotGraph
+from spotscape.nn import Features
+from spotscape.nn.features import apply_mask
 
 RNG = np.random.default_rng(0)
-VALUES = np.where(RNG.random((30, 12)) < 0.4, RNG.gamma(2.0, size=(30, 12)), 0.0)
+DENSE = RNG.poisson(0.7, (40, 12)).astype(np.float64)
+LOADINGS = np.linalg.qr(RNG.normal(size=(50, 12)))[0]
 
 
-def storages() -> dict[str, tuple[FeatureMatrix, np.ndarray]]:
-    left, singular, right = np.linalg.svd(VALUES, full_matrices=False)
-    scores, loadings = left[:, :5] * singular[:5], right[:5].T
-    low_rank = LowRankFeatures(torch.from_numpy(scores), torch.from_numpy(loadings.copy()))
-    return {
-        "dense": (as_features(VALUES, dtype=torch.float64), VALUES),
-        "csr": (as_features(sparse.csr_matrix(VALUES), dtype=torch.float64), VALUES),
-        "csc": (as_features(sparse.csc_array(VALUES), dtype=torch.float64), VALUES),
-        "low rank": (low_rank, scores @ loadings.T),
-    }
+def features(kind: str, device: torch.device) -> tuple[Features, torch.Tensor]:
+    """Features, and the dense matrix that is multiplied with weights."""
+    matrix = sparse.csr_array(DENSE) if kind == "sparse" else DENSE
+    options = {"loadings": LOADINGS, "unit": None} if kind == "components" else {}
+    found = Features.of(matrix, device=device, dtype=torch.float64, **options)
+    return found, torch.tensor(DENSE, device=device) / found.unit
 
 
-@pytest.mark.parametrize("name", ["dense", "csr", "csc", "low rank"])
-class TestStorage:
-    def test_products_and_gradients(self, name: str) -> None:
-        features, matrix = storages()[name]
-        dense = torch.from_numpy(matrix)
-        for product, factor, rows in (
-            (features.matmul, dense, 12),
-            (features.transposed_matmul, dense.T, 30),
-        ):
-            ours = torch.randn(rows, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-            theirs = ours.clone().requires_grad_()
-            ours.requires_grad_()
-            torch.testing.assert_close(product(ours), factor @ theirs)
-            product(ours).square().sum().backward()
-            (factor @ theirs).square().sum().backward()
-            torch.testing.assert_close(ours.grad, theirs.grad)
-
-    def test_moments(self, name: str) -> None:
-        features, matrix = storages()[name]
-        assert features.shape == matrix.shape
-        np.testing.assert_allclose(features.column_means().numpy(), matrix.mean(0), rtol=1e-12, atol=1e-14)
-        expected = np.square(matrix - matrix.mean(0)).sum()
-        assert features.squared_norm().item() == pytest.approx(expected, rel=1e-12)
-
-    def test_dropped_genes(self, name: str) -> None:
-        """A mask in the weight is a mask in the data."""
-        features, matrix = storages()[name]
-        keep = torch.arange(12) % 3 > 0
-        weight = torch.randn(12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-        expected = torch.from_numpy(matrix * keep.numpy()) @ weight
-        torch.testing.assert_close(MaskedFeatures(features, keep).matmul(weight), expected)
+@pytest.mark.parametrize("kind", ["dense", "sparse", "components"])
+def test_products_and_sums(kind: str, device: torch.device) -> None:
+    found, dense = features(kind, device)
+    weight = torch.rand(2, 3, 12, 5, dtype=torch.float64, device=device)
+    torch.testing.assert_close(found.multiply(weight), dense @ weight)
+    hidden = torch.rand(40, 5, dtype=torch.float64, device=device)
+    torch.testing.assert_close(found.multiply_transposed(hidden), dense.T @ hidden)
+    torch.testing.assert_close(found.column_means, dense.mean(0))
+    torch.testing.assert_close(found.spread, (dense - dense.mean(0)).square().sum())
+    rows = torch.tensor([7, 0, 31], device=device)
+    torch.testing.assert_close(found.take(rows).multiply(weight), dense[rows] @ weight)
+    torch.testing.assert_close(found.first(9).multiply(weight), dense[:9] @ weight)
 
 
-def test_moments_of_large_float32_sums() -> None:
-    """Column sums must not be taken in float32: at a million entries that costs three digits."""
-    column = np.full((200_000, 1), 0.1, dtype=np.float32)
-    features = as_features(sparse.csr_array(column))
-    assert features.column_means().item() == pytest.approx(float(np.float32(0.1)), rel=1e-12)
-    assert features.squared_norm().item() == pytest.approx(0, abs=1e-8)
+def test_dropping_genes_is_exact_in_components(device: torch.device) -> None:
+    """The matrix between scores and weights is what dropping genes from the expression comes to."""
+    found, scores = features("components", device)
+    loadings = torch.tensor(LOADINGS, device=device)
+    kept = found.draw_kept(2, 0.3, torch.Generator(device).manual_seed(0))
+    assert kept.shape == (2, 50)
+    weight = torch.rand(3, 12, 4, dtype=torch.float64, device=device)
+    seen = found.multiply(apply_mask(found.mask(kept), weight))
+    for view in range(2):
+        genes = (scores @ loadings.T) * kept[view]
+        torch.testing.assert_close(seen[view], genes @ (loadings @ weight))
 
 
-def test_views_are_random_but_repeatable() -> None:
-    features = as_features(RNG.random((200, 500)).astype(np.float32))
-    graph = SpotGraph.from_adjacency(sparse.random_array((200, 200), density=0.1, rng=RNG))
-    first, second, again = (
-        random_view(features, graph, edge_drop=0.2, feature_drop=0.3, generator=torch.Generator().manual_seed(seed))
-        for seed in (0, 1, 0)
-    )
-    assert torch.equal(first[0].keep, again[0].keep)
-    assert torch.equal(first[1].values(), again[1].values())
-    assert not torch.equal(first[0].keep, second[0].keep)
-    assert first[0].keep.float().mean() == pytest.approx(0.7, abs=0.07)
-    edges = first[1].values()[~graph.is_loop]
-    assert (edges > 0).float().mean() == pytest.approx(0.8, abs=0.03)
-    assert (first[1].values()[graph.is_loop] > 0).all()
+def test_dropping_columns_without_loadings() -> None:
+    found, dense = features("sparse", torch.device("cpu"))
+    kept = torch.arange(12)[None] % 3 > 0
+    weight = torch.rand(1, 12, 4, dtype=torch.float64)
+    torch.testing.assert_close(found.multiply(apply_mask(found.mask(kept), weight))[0, 0], (dense * kept) @ weight[0])
 
 
-def test_nothing_dropped_is_the_whole() -> None:
-    features = as_features(VALUES)
-    graph = SpotGraph.from_adjacency(sparse.eye_array(30, k=1))
-    view, adjacency = random_view(
-        features, graph, edge_drop=0.0, feature_drop=0.0, generator=torch.Generator().manual_seed(0)
-    )
-    assert view.keep.all()
-    assert torch.equal(adjacency.to_dense(), graph.normalized().to_dense())
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_array_that_may_not_be_written_to(dtype: type) -> None:
-    """As a memory map gives it: torch would warn, and warnings are errors here."""
-    values = np.ones((4, 3), dtype=dtype)
-    values.flags.writeable = False
-    assert as_features(values).column_means().tolist() == [1, 1, 1]
+def test_the_unit_is_the_root_mean_square() -> None:
+    found = Features.of(DENSE.astype(np.float32) * 8, unit=None)
+    assert float(found.values.square().mean()) == pytest.approx(1, abs=1e-6)
+    assert Features.of(np.zeros((3, 2), np.float32), unit=None).unit == 1

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.neighbors import kneighbors_graph
 
-from spotscape.nn import Region, SpotGraph, graph_tiles
+from spotscape.nn import graph_tiles
 
 
 def tissue(n_spots: int = 400, seed: int = 0) -> sparse.csr_array:
@@ -46,78 +45,3 @@ def test_small_pieces_are_put_together() -> None:
 def test_a_tile_has_spots(size: int) -> None:
     with pytest.raises(ValueError, match=f"size={size} must be at least 1"):
         graph_tiles(tissue(), size)
-
-
-@pytest.mark.parametrize("n_hops", [0, 1, 2, 3])
-def test_the_inside_has_the_bits_of_the_whole(n_hops: int, device: torch.device) -> None:
-    graph = SpotGraph.from_adjacency(tissue(), device)
-    values = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)).to(device)
-    whole = values
-    for _ in range(n_hops):
-        whole = graph.normalized() @ whole
-    for tile in graph_tiles(tissue(), 60):
-        region = Region.around(graph, tile, n_hops)
-        part = values[region.spots]
-        for _ in range(n_hops):
-            part = region.normalized() @ part
-        np.testing.assert_array_equal(region.inside.cpu(), tile)
-        torch.testing.assert_close(part[: region.n_inside], whole[region.inside], rtol=0, atol=0)
-
-
-def test_fewer_hops_are_not_enough() -> None:
-    graph = SpotGraph.from_adjacency(tissue())
-    values = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
-    region = Region.around(graph, np.arange(50), 1)
-    adjacency = region.normalized()
-    part = adjacency @ (adjacency @ values[region.spots])
-    whole = graph.normalized() @ (graph.normalized() @ values)
-    assert not torch.allclose(part[:50], whole[region.inside], atol=1e-3)
-
-
-def test_a_region_by_hand() -> None:
-    chain = SpotGraph.from_adjacency(sparse.eye_array(5, k=1) + sparse.eye_array(5, k=-1))
-    region = Region.around(chain, np.array([0]), 2)
-    assert region.spots.tolist() == [0, 1, 2]
-    assert region.degrees.tolist() == [2, 3, 3]
-    assert region.rows.tolist() == [0, 0, 1, 1, 1]
-    assert region.indices.tolist() == [0, 1, 0, 1, 2]
-    assert chain.rows[region.edges].tolist() == [0, 0, 1, 1, 1]
-
-
-def test_edges_dropped_in_the_whole_are_dropped_in_the_region() -> None:
-    graph = SpotGraph.from_adjacency(tissue())
-    keep = torch.rand(graph.n_edges, generator=torch.Generator().manual_seed(0)) > 0.3
-    degrees = torch.zeros(400).index_add_(0, graph.rows, (keep | graph.is_loop).float())
-    values = torch.randn(400, 3, generator=torch.Generator().manual_seed(1))
-    thinned = graph.normalized(keep)
-    whole = thinned @ (thinned @ values)
-    region = Region.around(graph, np.arange(0, 400, 9), 2)
-    adjacency = region.normalized(keep[region.edges], degrees[region.spots])
-    part = adjacency @ (adjacency @ values[region.spots])
-    torch.testing.assert_close(part[: region.n_inside], whole[region.inside], rtol=0, atol=0)
-
-
-def test_thinned_regions_have_the_mean_of_thinned_tissue() -> None:
-    graph = SpotGraph.from_adjacency(tissue(60))
-    region = Region.around(graph, np.arange(10), 2)
-    generator = torch.Generator().manual_seed(0)
-    values = torch.ones(60, 1)
-    ours, theirs = torch.zeros(10, 1), torch.zeros(10, 1)
-    for _ in range(400):
-        part = region.thinned(0.4, generator)
-        ours += (part @ (part @ values[region.spots]))[:10]
-        keep = torch.rand(graph.n_edges, generator=generator) >= 0.4
-        whole = graph.normalized(keep)
-        theirs += (whole @ (whole @ values))[:10]
-    torch.testing.assert_close(ours / 400, theirs / 400, atol=0.04, rtol=0)
-
-
-def test_nothing_dropped_is_the_full_graph() -> None:
-    region = Region.around(SpotGraph.from_adjacency(tissue()), np.arange(40), 2)
-    thinned = region.thinned(0.0, torch.Generator().manual_seed(0))
-    assert torch.equal(thinned.values(), region.normalized().values())
-
-
-def test_a_region_moves(device: torch.device) -> None:
-    region = Region.around(SpotGraph.from_adjacency(tissue()), np.arange(40), 2).to(device)
-    assert {part.device.type for part in (region.spots, region.indptr, region.degrees)} == {device.type}

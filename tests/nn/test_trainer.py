@@ -1,8 +1,10 @@
-"""The training loop: schedule, history, stopping, checkpoints."""
+"""The loop: Adam and schedules as in torch, resuming to the same bits, early stopping, checkpoints that are whole."""
 
 from __future__ import annotations
 
-import dataclasses
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,151 +12,199 @@ import pytest
 import torch
 from torch import nn
 
-from spotscape.nn import LossOutput, Trainer, TrainingPlan
+from spotscape.nn import LossOutput, Trainer, TrainingPlan, ema_update
+from spotscape.nn.adam import Adam, rate
+from spotscape.nn.blocks import WeightSource, clip_gradients, drop_out
+from spotscape.nn.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-class Problem:
-    """Least squares with noise drawn from a generator whose state must survive a checkpoint."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-        data = torch.Generator().manual_seed(99)
-        self.module = nn.Linear(3, 1)
-        with torch.no_grad():
-            self.module.weight.copy_(torch.tensor([[1.0, -1.0, 0.5]]))
-            self.module.bias.zero_()
-        self.x = torch.randn(50, 3, generator=data)
-        self.y = self.x @ torch.tensor([[2.0], [0.0], [-1.0]]) + 3
-        self.fail_at: int | None = None
-        self.calls = 0
-        self.epochs: list[int] = []
-
-    def __call__(self, epoch: int) -> LossOutput:
-        self.epochs.append(epoch)
-        self.calls += 1
-        if self.calls == self.fail_at:
-            raise KeyboardInterrupt
-        noise = 0.1 * torch.randn(50, 1, generator=self.generator)
-        error = (self.module(self.x) - self.y + noise).square().mean()
-        return LossOutput(error, {"error": error})
-
-    def fit(self, **plan: object) -> dict[str, np.ndarray]:
-        trainer = {name: plan.pop(name) for name in ("checkpoint", "checkpoint_every", "identity") if name in plan}
-        settings = TrainingPlan(**{"max_epochs": 60, "lr": 0.1, "weight_decay": 0.0, **plan})
-        return Trainer(settings, progress_bar=False, **trainer).fit(self.module, self, generator=self.generator)
+PLAN = TrainingPlan(max_epochs=60, lr=0.1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Hyper:
-    """A configuration with every field of a plan, none at its default, and others beside."""
+class Bowl(nn.Module):
+    """A noisy bowl for each encoder; what is random depends on the step only."""
 
-    latent_size: int = 3
-    max_epochs: int = 7
-    lr: float = 0.25
-    weight_decay: float = 0.5
-    schedule: str = "constant"
-    max_grad_norm: float = 2.0
-    patience: int = 11
-    min_delta: float = 0.125
-    precision: str = "bfloat16"
+    def __init__(self, n_encoders: int = 2) -> None:
+        super().__init__()
+        self.x = nn.Parameter(torch.ones(n_encoders, 3))
+
+    def loss(self, step: int) -> LossOutput:
+        noise = torch.randn(3, generator=torch.Generator().manual_seed(step))
+        return LossOutput.weighted({"bowl": (2.0, (self.x - 0.1 * noise).square().sum(1))})
 
 
-def test_a_plan_is_read_from_a_configuration() -> None:
-    plan = TrainingPlan.of(Hyper())
-    assert dataclasses.asdict(plan) == {k: v for k, v in dataclasses.asdict(Hyper()).items() if k != "latent_size"}
-    defaults = TrainingPlan(max_epochs=1, lr=1)
-    assert not any(getattr(plan, field.name) == getattr(defaults, field.name) for field in dataclasses.fields(plan))
-    assert TrainingPlan.of(plan) == plan
+def fit(plan: TrainingPlan = PLAN, checkpoint: Checkpoint | None = None, n_encoders: int = 2) -> tuple[Bowl, dict]:
+    module = Bowl(n_encoders)
+    return module, Trainer(plan, progress_bar=False, checkpoint=checkpoint, save_every=5).fit(module, module.loss)
 
 
-def test_a_configuration_without_a_field_of_the_plan() -> None:
-    with pytest.raises(AttributeError, match="lr"):
-        TrainingPlan.of(object.__new__(type("Config", (), {"max_epochs": 3})))
+@pytest.mark.parametrize("n_steps", [2, 7, 60])
+def test_steps_and_rates_are_those_of_torch(n_steps: int) -> None:
+    mine, theirs = (nn.Parameter(torch.linspace(-1, 2, 12).view(3, 4)) for _ in range(2))
+    other = torch.optim.Adam([theirs], lr=0.05, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(other, 0.05, total_steps=n_steps, cycle_momentum=False)
+    adam = Adam([mine], 0.01)
+    for step in range(n_steps):
+        lr = 0.05 * rate("one_cycle", step, n_steps)
+        assert lr == pytest.approx(other.param_groups[0]["lr"], rel=1e-9)
+        for one in (mine, theirs):
+            one.grad = None
+            (one**4).sum().backward()
+        adam.step(lr)
+        other.step()
+        if step + 1 < n_steps:
+            schedule.step()
+    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert rate("constant", 3, 10) == 1
+
+
+def test_history_has_a_mean_for_each_epoch() -> None:
+    plan = TrainingPlan(max_epochs=6, lr=0.1, schedule="constant", steps_per_epoch=4)
+    module, history = fit(plan)
+    assert {name: values.shape for name, values in history.items()} == dict.fromkeys(("loss", "bowl", "lr"), (6,))
+    np.testing.assert_allclose(history["loss"], 2 * history["bowl"])
+    assert history["loss"][-1] < history["loss"][0]
+    assert not module.training
+
+
+def test_an_encoder_does_not_know_its_companions() -> None:
+    plan = TrainingPlan(max_epochs=60, lr=0.1, max_grad_norm=0.5)
+    alone, together = (fit(plan, n_encoders=n)[0].x for n in (1, 3))
+    assert torch.equal(alone[0], together[0])
+    drawn = [WeightSource([5, 6][:n]).uniform(4, 3, bound=1.0) for n in (1, 2)]
+    assert torch.equal(drawn[0][0], drawn[1][0])
+
+
+def test_gradients_are_clipped_encoder_by_encoder() -> None:
+    one, other = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2))
+    one.grad, other.grad = torch.tensor([[3.0, 0, 0], [0.1, 0, 0]]), torch.tensor([4.0, 0.1])
+    clip_gradients([one, other], 1.0)
+    torch.testing.assert_close(one.grad, torch.tensor([[0.6, 0, 0], [0.1, 0, 0]]))
+    torch.testing.assert_close(other.grad, torch.tensor([0.8, 0.1]))
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
-def test_it_learns(schedule: str) -> None:
-    problem = Problem()
-    history = problem.fit(schedule=schedule, max_epochs=300)
-    torch.testing.assert_close(problem.module.weight.detach(), torch.tensor([[2.0, 0.0, -1.0]]), atol=0.05, rtol=0)
-    assert set(history) == {"loss", "error", "lr"}
-    assert all(values.shape == (300,) and values.dtype == np.float64 for values in history.values())
-    assert not problem.module.training
+def test_it_resumes_to_the_same_bits(schedule: str, tmp_path: Path) -> None:
+    plan = TrainingPlan(max_epochs=60, lr=0.1, schedule=schedule)
+    expected, history = fit(plan)
+    for stop_at in (7, 23, 59):
+        module = Bowl()
+
+        def loss(step: int, module: Bowl = module, stop_at: int = stop_at) -> LossOutput:
+            if step == stop_at:
+                raise KeyboardInterrupt
+            return module.loss(step)
+
+        file = tmp_path / f"{stop_at}.pt"
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(plan, progress_bar=False, checkpoint=Checkpoint(file, "same"), save_every=5).fit(module, loss)
+        assert [path.name for path in tmp_path.glob(f"*{stop_at}.pt*")] == [file.name]
+        found, again = fit(plan, Checkpoint(file, "same"))
+        assert torch.equal(found.x, expected.x)
+        assert {name: values.tolist() for name, values in again.items()} == {
+            name: values.tolist() for name, values in history.items()
+        }
 
 
-def test_one_cycle_warms_up_and_anneals() -> None:
-    rates = Problem().fit(max_epochs=100)["lr"]
-    assert rates.argmax() == pytest.approx(29, abs=1)
-    assert rates.max() == pytest.approx(0.1)
-    assert rates[0] < 0.01
-    assert rates[-1] < 1e-4
-    np.testing.assert_allclose(Problem().fit(schedule="constant")["lr"], 0.1)
+def test_patience_counts_epochs_and_a_resumed_run_stays_stopped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = TrainingPlan(max_epochs=400, lr=0.05, schedule="constant", patience=20, min_delta=0.01, steps_per_epoch=3)
+    module, history = fit(plan, Checkpoint(tmp_path / "a.pt", "same"))
+    n_epochs = len(history["loss"])
+    assert 30 < n_epochs < 400
+    assert n_epochs % 10 == 0
+    assert f"Stopped after {n_epochs} epochs" in caplog.text
+    again, other = fit(plan, Checkpoint(tmp_path / "a.pt", "same"))
+    assert len(other["loss"]) == n_epochs
+    assert torch.equal(again.x, module.x)
 
 
-def test_early_stopping() -> None:
-    stopped = Problem().fit(schedule="constant", max_epochs=2000, patience=50)["loss"]
-    assert 60 < len(stopped) < 1000
-    assert len(Problem().fit(max_epochs=100)["loss"]) == 100
+def test_fewer_epochs_than_were_trained_are_refused(tmp_path: Path) -> None:
+    constant = TrainingPlan(max_epochs=30, lr=0.1, schedule="constant")
+    fit(constant, Checkpoint(tmp_path / "a.pt", "same"))
+    with pytest.raises(ValueError, match="has trained 30 epochs, more than max_epochs=20"):
+        fit(TrainingPlan(max_epochs=20, lr=0.1, schedule="constant"), Checkpoint(tmp_path / "a.pt", "same"))
+    _, longer = fit(TrainingPlan(max_epochs=50, lr=0.1, schedule="constant"), Checkpoint(tmp_path / "a.pt", "same"))
+    assert len(longer["loss"]) == 50
 
 
-def test_gradient_norm_is_bounded() -> None:
-    problem = Problem()
-    problem.fit(max_epochs=1, max_grad_norm=1e-3)
-    norm = torch.cat([parameter.grad.ravel() for parameter in problem.module.parameters()]).norm()
-    assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+@pytest.mark.parametrize("damage", ["empty", "cut", "garbage", "pickle", "foreign", "other"])
+def test_a_checkpoint_that_is_none_is_refused(damage: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    fit(checkpoint=Checkpoint(file, "same"))
+    content = file.read_bytes()
+    if damage == "foreign":
+        torch.save({"x": torch.ones(2)}, file)
+    elif damage != "other":
+        changed = {
+            "empty": b"",
+            "cut": content[: len(content) // 2],
+            "garbage": b"?" * 500,
+            "pickle": b"cos\nsystem\n.",
+        }
+        file.write_bytes(changed[damage])
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match="remove it or name another file") as raised:
+        fit(checkpoint=Checkpoint(file, "other" if damage == "other" else "same"))
+    assert "weights_only" not in str(raised.value)
+    assert file.read_bytes() == before
 
 
-def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
-    whole = Problem()
-    expected = whole.fit()
-    file = tmp_path / "training.ckpt"
-    first = Problem()
-    first.fail_at = 38
-    with pytest.raises(KeyboardInterrupt):
-        first.fit(checkpoint=file, checkpoint_every=10)
-    assert [path.name for path in tmp_path.iterdir()] == ["training.ckpt"]
-    second = Problem(seed=5)
-    found = second.fit(checkpoint=file, checkpoint_every=10)
-    assert second.epochs == list(range(30, 60))
-    assert torch.equal(second.module.weight, whole.module.weight)
-    for name in expected:
-        np.testing.assert_array_equal(found[name], expected[name])
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "a.pt", "same")
+    fit(checkpoint=checkpoint)
+    before = (tmp_path / "a.pt").read_bytes()
+
+    def full(_content: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        message = "PytorchStreamWriter failed writing file data/0: file write failed"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="is the disk full"):
+        checkpoint.write({})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+    assert (tmp_path / "a.pt").read_bytes() == before
 
 
-def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
-    file = tmp_path / "training.ckpt"
-    expected = Problem().fit(checkpoint=file)
-    again = Problem()
-    found = again.fit(checkpoint=file)
-    assert again.calls == 0
-    np.testing.assert_array_equal(found["loss"], expected["loss"])
+@pytest.mark.skipif(os.name != "posix", reason="files are locked on POSIX systems")
+def test_two_trainings_do_not_write_one_file(tmp_path: Path) -> None:
+    with Checkpoint(tmp_path / "a.pt", "same"):
+        code = "import sys; from spotscape.nn.checkpoints import Checkpoint\nwith Checkpoint(sys.argv[1], 'same'): pass"
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "a.pt")], capture_output=True, text=True, check=False
+        )
+        assert "another training writes the checkpoint" in other.stderr
+        with pytest.raises(ValueError, match="another training"), Checkpoint(tmp_path / "a.pt", "same"):
+            pass
+    with Checkpoint(tmp_path / "a.pt", "same"):
+        pass
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "training.ckpt"
-    Problem().fit(checkpoint=file)
-    other = Problem()
-    other.module = nn.Linear(4, 1)
-    with pytest.raises(ValueError, match="belongs to another model or data set"):
-        other.fit(checkpoint=file)
+def test_a_loss_that_is_not_finite_is_said() -> None:
+    module = Bowl()
+    with pytest.raises(FloatingPointError, match="not finite after 10 steps"):
+        Trainer(PLAN, progress_bar=False).fit(module, lambda step: LossOutput(module.loss(step).total * torch.nan))
 
 
-def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
-    """Although all shapes fit, as those of two tissues do that are reduced to as many components."""
-    file = tmp_path / "training.ckpt"
-    Problem().fit(checkpoint=file, identity="one")
-    again = Problem()
-    again.fit(checkpoint=file, identity="one")
-    assert again.calls == 0
-    with pytest.raises(ValueError, match="another model or data set, or to another configuration or seed; remove it"):
-        Problem().fit(checkpoint=file, identity="two")
+def test_drop_out_is_shared_by_encoders_and_keeps_the_mean() -> None:
+    x = torch.ones(1, 2, 500, 7, requires_grad=True)
+    found = drop_out(x, 0.2, torch.Generator().manual_seed(0))
+    assert torch.equal(found[0, 0], found[0, 1])
+    assert set(found.unique().tolist()) == {0.0, 1.25}
+    assert abs(float(found.detach().mean()) - 1) < 5 * (0.25 / 3500) ** 0.5
+    assert drop_out(x, 0.2, None) is x
 
 
-def test_divergence_is_an_error() -> None:
-    problem = Problem()
-    problem.x = problem.x * float("inf")
-    with pytest.raises(FloatingPointError, match="not finite after 10 epochs"):
-        problem.fit()
+def test_a_target_follows() -> None:
+    target, online = (nn.Linear(2, 2) for _ in range(2))
+    start = target.weight.clone()
+    ema_update(target, online, 0.75)
+    torch.testing.assert_close(target.weight, 0.75 * start + 0.25 * online.weight)
+    ema_update(target, online, 0.0)
+    assert torch.equal(target.weight, online.weight)

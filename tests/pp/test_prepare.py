@@ -93,7 +93,7 @@ def test_genes_are_scanpys_on_counts_with_the_slice_as_batch(library_key: str | 
         assert np.allclose(adata.var[name], expected[name], rtol=1e-9, atol=0)
     assert ("highly_variable_nbatches" in adata.var) == (library_key is not None)
     assert adata.var["highly_variable"].sum() == 30
-    assert adata.uns["prepare"]["params"]["library_key"] == library_key
+    assert adata.uns["prepare"]["params"].get("library_key") == library_key
     assert adata.uns["prepare"]["flavor"] == "seurat_v3"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def ari(adata: AnnData, use_rep: str, truth: str) -> float:
     sp.tl.domains(adata, n_domains=7, use_rep=use_rep, method="gmm")
-    return float(sp.metrics.ari(adata.obs[truth], adata.obs["spacross_domain"]))
+    return float(sp.metrics.ari(adata.obs[truth], adata.obs[f"{use_rep.removeprefix('X_')}_domain"]))
 
 
 def test_starmap(real_data: Callable[[str], Path]) -> None:

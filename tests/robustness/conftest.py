@@ -113,6 +113,15 @@ def calls(good: ad.AnnData, model: sp.models.Spotscape) -> dict[str, dict[str, A
         "tl.spotscape": {"config": small(sp.models.SpotscapeConfig), **slices},
         "tl.trajectory": {"root": "Layer_1", "groups": "domain", "n_dcs": 4, **rep},
         "tl.transfer_domains": {"reference": good, "labels_key": "domain", **rep},
+        "pl.composition": {"key": "domain", **slices},
+        "pl.confidence": {"key": "agreed"},
+        "pl.crosstab": {"key": "found", "to": "domain"},
+        "pl.disagreement": {"labelings": ["found", "domain"]},
+        "pl.embedding": {"color": "domain", "basis": "X_spotscape"},
+        "pl.explore": {"color": "domain", **slices},
+        "pl.markers": {},
+        "pl.similarity": {"anchors": 3, **rep},
+        "pl.stack_3d": {"color": "domain", **slices},
         "pl.domains": {"color": "domain", **slices},
         "pl.history": {"key": "spotscape"},
         "pl.match_colors": {"key": "found", "to": "domain"},
@@ -132,6 +141,7 @@ class Attempts:
 
     folder: Path
     faults: list[str]
+    results: int = 0
 
     def try_(self, what: str, function: Callable[..., Any], adata: Any, kwargs: dict[str, Any]) -> None:
         """Call ``function`` and judge what comes of it."""
@@ -152,6 +162,7 @@ class Attempts:
             self.faults.append(f"{what}: {type(error).__name__}: {short(error)} {place(error)}")
         else:
             COUNTS["results"] += 1
+            self.results += 1
             for found in (result, adata):
                 if problem := self._problem(found, before if found is adata else None, function.__doc__ or ""):
                     self.faults.append(f"{what}: {problem}")
@@ -177,10 +188,13 @@ class Attempts:
 
     def _unwritable(self, adata: ad.AnnData, new: dict[str, Any]) -> str | None:
         """Why a file cannot hold the new entries, put by themselves into an AnnData of the same spots."""
-        bare = ad.AnnData(obs=pd.DataFrame(index=[f"s{i}" for i in range(adata.n_obs)]))
+        names = adata.obs_names.astype(str) if adata.obs_names.is_unique else map(str, range(adata.n_obs))
+        bare = ad.AnnData(obs=pd.DataFrame(index=pd.Index(list(names), dtype=object)))
         for (slot, key), value in new.items():
             if slot in {"obs", "obsm", "obsp", "uns"} and key:
-                getattr(bare, slot)[key] = value.to_numpy() if slot == "obs" and not has_categories(value) else value
+                indexed = slot == "obsm" and isinstance(value, pd.DataFrame)
+                here = value.set_axis(bare.obs_names) if indexed else value
+                getattr(bare, slot)[key] = value.array if slot == "obs" else here
         try:
             bare.write_h5ad(self.folder / "result.h5ad")
         except Exception as error:  # noqa: BLE001 - whatever the reason is
@@ -241,16 +255,12 @@ def short(value: object) -> str:
     return " ".join(str(value).split())[:160]
 
 
-def has_categories(value: Any) -> bool:
-    return isinstance(getattr(value, "dtype", None), pd.CategoricalDtype)
-
-
 def snapshot(adata: ad.AnnData) -> dict[tuple[str, str], Any]:
     """All that an AnnData holds, by slot and key; what is in a file stays there."""
     found: dict[tuple[str, str], Any] = {("view", ""): adata.is_view}
     if not adata.isbacked:
         found["X", ""] = copy.copy(adata.X)
-    for slot in SLOTS:
+    for slot in SLOTS if not adata.isbacked else ("obs", "var", "uns"):
         entries = getattr(adata, slot)
         if isinstance(entries, pd.DataFrame):
             found |= {

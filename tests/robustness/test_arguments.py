@@ -154,14 +154,16 @@ def test_every_function_has_a_call(calls: dict[str, dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_call_itself_succeeds(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
-    FUNCTIONS[name](good.copy(), **calls[name])
+    if name == "pl.explore":
+        pytest.importorskip("jscatter")
     attempts.try_(f"sp.{name}", FUNCTIONS[name], good.copy(), calls[name])
     attempts.conclude()
+    assert attempts.results == 1
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_some_wrong_values(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
-    drawn = random.Random(name).sample(cases(name), 40)
+    drawn = random.Random(name).sample(cases(name), 25)
     tried(name, drawn, good, calls, attempts)
 
 

@@ -256,7 +256,7 @@ def test_round_trip(pair: tuple[ad.AnnData, ad.AnnData], tmp_path: Path, suffix:
 
 ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "gene": ({"genes": ["Gapdh"]}, KeyError, "1 of 1 genes are not in adata.var_names .*'Gapdh'.*reference="),
-    "string": ({"genes": "Gapdh"}, TypeError, "must be a sequence of names"),
+    "string": ({"genes": "Gapdh"}, TypeError, "must be a list of names"),
     "nothing": ({"genes": []}, ValueError, "genes names no gene"),
     "twice": ({"genes": ["a", "a"]}, ValueError, "names a gene twice"),
     "method": ({"method": "magic"}, ValueError, "method='magic' is not one of"),

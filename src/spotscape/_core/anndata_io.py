@@ -12,6 +12,7 @@ from scipy import sparse
 
 from spotscape._core.colors import following_colors
 from spotscape._core.logging import logger
+from spotscape._core.validation import require_writable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,6 +70,7 @@ def write(
     call that are taken out, lest they be read as belonging to the new result; colours of categories follow them.
     ``log=False`` leaves the saying to a caller that sums up many keys in one line.
     """
+    require_writable(adata)
     for slot, entries in results.items():
         if slot not in _SLOTS:
             msg = f"{slot!r} is not a slot of AnnData"

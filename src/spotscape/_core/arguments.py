@@ -11,7 +11,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -153,7 +153,7 @@ def check_of(name: str, hint: Hint) -> Check:
 
 def check_fields(config: Any) -> None:
     """Check the fields of a dataclass as arguments of the same names, and keep them as plain Python objects."""
-    kind: Hashable = type(config)
+    kind: Any = type(config)
     for name, check in _checks_of_fields(kind).items():
         object.__setattr__(config, name, check(getattr(config, name)))
 
@@ -162,7 +162,10 @@ def check_fields(config: Any) -> None:
 def _checks_of_fields(kind: Any) -> dict[str, Check]:
     import sys
 
-    namespace = vars(sys.modules[kind.__module__])
+    # A field that is inherited is annotated with names of the module that it comes from.
+    namespace = {
+        name: value for one in reversed(kind.__mro__) for name, value in vars(sys.modules[one.__module__]).items()
+    }
     return {field.name: check_of(field.name, Hint.of(str(field.type), namespace)) for field in fields(kind)}
 
 
@@ -182,7 +185,8 @@ def _choices_of(alias: Any) -> list[str] | None:
 
 def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:
     """What refuses, before any work, a call whose results could not be written."""
-    from spotscape._core.parameters import require_target, require_writable
+    from spotscape._core.parameters import require_target
+    from spotscape._core.validation import require_writable
 
     signature = inspect.signature(function)
     makes_copy = "AnnData" in str(signature.return_annotation)

@@ -59,7 +59,7 @@ def axes(value: Any, name: str, hint: Hint) -> Any:
 
 def shown(value: Any, name: str, hint: Hint) -> Any:
     """What colours show: columns or genes; ``None`` stands for a panel without."""
-    if is_list(value):
+    if hint.several and is_list(value):
         return [None if one is None else text(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
     return text(value, name, hint)
 
@@ -83,4 +83,4 @@ def title(value: Any, name: str, hint: Hint) -> Any:
     """Text to be shown, or several; an empty one is a title too."""
     if hint.several and is_list(value):
         return [title(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
-    return value if value == "" and isinstance(value, str) else text(value, name, hint)
+    return value if isinstance(value, str) and not value else text(value, name, hint)

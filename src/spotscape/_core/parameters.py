@@ -21,16 +21,6 @@ _TAKEN = {keys.SPATIAL, keys.COUNTS, keys.PREPARE, "log1p", "hvg", "neighbors", 
 _INPUTS = ("library_key", "layer", "z_key", "condition", "groups")
 
 
-def require_writable(adata: AnnData, *, copy: bool) -> None:
-    """Refuse an AnnData that could not take the results, or not be copied."""
-    if not adata.isbacked or not (copy or adata.is_view):
-        return
-    what = "is a view of" if adata.is_view else "is backed by"
-    cannot = "cannot be copied in memory as it is" if copy else "cannot take results"
-    msg = f"adata {what} the file {str(adata.filename)!r} and {cannot}; load it first: adata = adata.to_memory()."
-    raise ValueError(msg)
-
-
 def require_target(adata: AnnData, values: Mapping[str, Any]) -> None:
     """Refuse a ``key_added`` that would write over data."""
     key = values["key_added"]
@@ -102,7 +92,7 @@ _NAMES: Final[dict[Rule, str]] = {
     _SHARE: "min_share img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
     " target_momentum difficulty",
     kinds.number(0, 1, below_high=True): "dropout edge_drop feature_drop",
-    kinds.number(0, 1, above_low=True): "batch_norm_momentum alpha",
+    kinds.number(0, 1, above_low=True): "alpha",
     kinds.number(0, 1, above_low=True, below_high=True): "mask_rate",
     kinds.radius: "radius",
     kinds.number(1): "perplexity min_fold_change",

@@ -33,9 +33,9 @@ def digest(values: Any, names: pd.Index) -> str:
     arrays are taken to be the same if either half agrees, see :func:`same`.
 
     >>> names = pd.Index(["a", "b"])
-    >>> same(digest([1, 2], names), digest(np.float32([2, 1]), names[::-1]))
+    >>> same(digest(np.float64([1, 2]), names), digest(np.float32([2, 1]), names[::-1]))
     True
-    >>> same(digest([1, 2], names), digest([2, 1], names))
+    >>> same(digest(np.float64([1, 2]), names), digest(np.float64([2, 1]), names))
     False
     """
     rows = _hash_rows(values)

@@ -160,6 +160,16 @@ def require_data(adata: AnnData, *, genes: bool = True, unique: bool = True) -> 
             raise ValueError(msg)
 
 
+def require_writable(adata: AnnData, *, copy: bool = False) -> None:
+    """Refuse an AnnData that could not take the results, or not be copied."""
+    if not adata.isbacked or not (copy or adata.is_view):
+        return
+    what = "is a view of" if adata.is_view else "is backed by"
+    cannot = "cannot be copied in memory as it is" if copy else "cannot take results"
+    msg = f"adata {what} the file {str(adata.filename)!r} and {cannot}; load it first: adata = adata.to_memory()."
+    raise ValueError(msg)
+
+
 def category_column(adata: AnnData, key: str, *, hint: str = "") -> pd.Series:
     """A column of ``obs`` of dtype category, as it is."""
     require_key(adata.obs, key, "adata.obs", hint=hint)

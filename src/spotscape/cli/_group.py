@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from spotscape.cli._read import Tissue
@@ -39,20 +39,25 @@ def joined(options: argparse.Namespace) -> Iterator[None]:
     if size() == 1:
         yield
         return
-    import torch
     from torch import distributed
 
-    on_gpu = options.device != "cpu" and torch.cuda.is_available()
-    if on_gpu:
-        options.device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        torch.cuda.set_device(options.device)
-    # A process that is gone is noticed at once; the limit is for one that hangs.
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(minutes=options.timeout))
+    from spotscape._core.device import resolve_device
+    from spotscape.nn.batches import join_group
+
+    _end_with_parent()
+    join_group(resolve_device(options.device), minutes=options.timeout)
     try:
         yield
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """Let the system end this process when the one that started it is gone, as a killed torchrun is."""
+    if sys.platform == "linux":
+        request_signal, terminate = 1, 15
+        ctypes.CDLL(None).prctl(request_signal, terminate)
 
 
 def lead(step: Step, tissue: Tissue, options: argparse.Namespace) -> None:
@@ -64,7 +69,7 @@ def lead(step: Step, tissue: Tissue, options: argparse.Namespace) -> None:
     tissue.adata.write_h5ad(path)
     distributed.broadcast_object_list([path, step])
     try:
-        stored = _train(path, step, options)
+        stored = _train(path, step)
         step.seconds = stored[1]
         for slot in ("obsm", "uns"):
             getattr(tissue.adata, slot).update(getattr(stored[0], slot))
@@ -73,25 +78,22 @@ def lead(step: Step, tissue: Tissue, options: argparse.Namespace) -> None:
         path.unlink()
 
 
-def follow(options: argparse.Namespace) -> None:
+def follow() -> None:
     """In the other processes: train as the first one says."""
     from torch import distributed
 
     said: list[Any] = [None, None]
     distributed.broadcast_object_list(said)
     path, step = said
-    _train(path, step, options)
+    _train(path, step)
     distributed.barrier()
 
 
-def _train(path: Path, step: Step, options: argparse.Namespace) -> tuple[Any, float]:
+def _train(path: Path, step: Step) -> tuple[Any, float]:
     import anndata
 
-    # The table of a SpatialData is an AnnData here, and every process has its own device.
-    own = {name: value for name, value in step.arguments.items() if name != "table_key"}
-    if options.device.startswith("cuda:"):
-        own["device"] = options.device
-    mine = replace(step, arguments=own)
+    # The table of a SpatialData is an AnnData here.
+    mine = replace(step, arguments={name: value for name, value in step.arguments.items() if name != "table_key"})
     adata = anndata.read_h5ad(path, backed="r")
     mine.do(Tissue(adata, "h5ad"))
     return adata, mine.seconds

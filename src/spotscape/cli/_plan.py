@@ -80,8 +80,8 @@ def plan(options: argparse.Namespace, tissue: Tissue, found: Description) -> lis
         steps.append(Step("pp", "register_slices", {**slices, **place, "use_rep": embedding}))
     steps += _domains(options, {"use_rep": embedding}, seed)
     if not options.no_markers:
-        # Ranks of all spots for every gene take longer than the rest of the analysis.
-        test = {"method": "t-test"} if not slices and found.n_spots > _MANY_SPOTS else {}
+        # Ranks and Moran's I of every gene take longer than the rest of the analysis, and copies of all expression.
+        test = {"method": "t-test", "neighbors_key": None} if not slices and found.n_spots > _MANY_SPOTS else {}
         steps.append(Step("tl", "markers", {"groups": domain_key(options), **test, **slices}))
     for step in steps:
         if tissue.container is not None:

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
     from spotscape.cli._inspect import Description
 
-# Seconds for a thousand spots on 2 cores, as `benchmarks/command_line.py` measures them.
-_SECONDS = {"spotscape": 9.0, "spacross": 14.0, "smoothed-pca": 0.15}
-_OTHER_STEPS, _START = 1.5, 8.0
+# Seconds of processor time for a thousand spots: `benchmarks/visium_hd.py --bins 5000`.
+_SECONDS = {"spotscape": 1.0, "spacross": 4.2, "smoothed-pca": 0.1}
+# Choosing the number of domains and finding markers; reading and importing.
+_OTHER_STEPS, _START = 0.5, 8.0
 
 
 def estimate(found: Description, options: argparse.Namespace) -> tuple[float, float]:

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
         if group.is_first():
             return _run(options, notes)
         _limit_threads(options.threads)
-        group.follow(options)
+        group.follow()
         return 0
 
 

@@ -1,10 +1,71 @@
 """The methods as models: configuration, network, objective; arrays and sparse matrices in, arrays out."""
 
-from spotscape.models._load import load
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spotscape._core.arguments import public
+from spotscape._core.device import resolve_device
 from spotscape.models._record import Reference, TrainingRecord
-from spotscape.models._spacross import SpaCross
-from spotscape.models._spacross_config import SpaCrossConfig
-from spotscape.models._spotscape import Spotscape
-from spotscape.models._spotscape_config import SpotscapeConfig
+from spotscape.models._saving import read_model
+from spotscape.models._spacross import SpaCross, SpaCrossConfig
+from spotscape.models._spotscape import Spotscape, SpotscapeConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
 
 __all__ = ["Reference", "SpaCross", "SpaCrossConfig", "Spotscape", "SpotscapeConfig", "TrainingRecord", "load"]
+
+METHODS: dict[str, tuple[Any, Any]] = {
+    "Spotscape": (Spotscape, SpotscapeConfig),
+    "SpaCross": (SpaCross, SpaCrossConfig),
+}
+
+
+@public
+def load(directory: str | Path, *, device: str | torch.device | None = None) -> Spotscape | SpaCross:
+    """Read a model that :meth:`~spotscape.models.Spotscape.save` has written.
+
+    Nothing is unpickled and no code is run: ``config.json`` is text, ``weights.safetensors`` holds numbers.
+
+    Parameters
+    ----------
+    directory
+        The directory that was saved to.
+    device
+        Where the model is to run: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes
+        ``spotscape.settings.device``. It need not be that of the training.
+
+    Returns
+    -------
+    The trained model. On the same machine it embeds to the same bits as before it was saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such directory, or one of the two files is missing.
+    ValueError
+        If the directory holds a pickle; if the configuration was written by a newer version, is no model's, has fields
+        that are unknown or lacks some, or has been changed since; if the weights are truncated, or do not have the
+        names and shapes that the configuration says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> from scipy import sparse
+    >>> from spotscape.models import SpaCross, SpaCrossConfig, load
+    >>> expression = np.random.default_rng(0).random((50, 20), dtype=np.float32)
+    >>> ring = sparse.eye_array(50, k=1) + sparse.eye_array(50, k=-1)
+    >>> model = SpaCross(SpaCrossConfig(max_epochs=5)).fit(expression, ring, progress_bar=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(Path(folder) / "model")
+    ...     loaded = load(Path(folder) / "model", device="cpu")
+    >>> bool((loaded.embed(expression, ring) == model.embed(expression, ring)).all())
+    True
+    """
+    model: Spotscape | SpaCross = read_model(directory, METHODS, resolve_device(device))
+    return model

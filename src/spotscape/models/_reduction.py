@@ -41,7 +41,7 @@ class Reduction:
     is_log: bool
 
     @classmethod
-    def fit(cls, expression: Any, adjacency: Any, config: ReductionConfig, *, seed: int) -> Self | None:
+    def fit(cls, expression: Any, adjacency: Any, config: ReductionConfig) -> Self | None:
         """Learn it; ``None`` if the configuration wants all of the expression.
 
         Negative values show a representation that is centred already: nothing is exponentiated, scaled or cut off.
@@ -57,7 +57,6 @@ class Reduction:
             scale=is_expression and config.dispersion is not None,
             dispersion=(config.dispersion or 0.0) if is_expression else 0.0,
             clip=config.clip if is_expression else None,
-            seed=seed,
         )
         return cls(components, is_log)
 

@@ -10,7 +10,7 @@ import torch
 
 from spotscape._core.arguments import check_fields
 from spotscape.models._reduction import Reduction
-from spotscape.nn.ensemble import LeadingAxes
+from spotscape.nn.pca import PCA
 from spotscape.nn.smoothing import smooth
 
 if TYPE_CHECKING:
@@ -44,13 +44,12 @@ class Smoothing:
         n_hops: int,
         *,
         is_expression: bool,
-        seed: int,
         slices: np.ndarray | None = None,
     ) -> np.ndarray:
         """Smoothed components, float32 ``(N, n_axes)``, centred in each of ``slices``; a representation as it is."""
         if not is_expression:
             return smooth(np.asarray(matrix, dtype=np.float32), graph, n_hops)
-        reduction = Reduction.fit(matrix, graph, self, seed=seed)
+        reduction = Reduction.fit(matrix, graph, self)
         values = matrix if reduction is None else reduction.project(matrix)
         for code in () if slices is None or reduction is None else np.unique(slices):
             values[slices == code] -= values[slices == code].mean(axis=0)
@@ -58,5 +57,5 @@ class Smoothing:
         if self.n_axes is None and self.whitening == 0:
             return smoothed
         tensors = [torch.from_numpy(smoothed)]
-        axes = LeadingAxes.of(tensors, self.n_axes or self.n_comps, whitening=self.whitening)
+        axes = PCA.of(tensors, self.n_axes or self.n_comps, whitening=self.whitening)
         return axes.project(tensors).numpy()

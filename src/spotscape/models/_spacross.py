@@ -1,30 +1,415 @@
-"""SpaCross: a graph autoencoder that is shown half of the spots and learns the rest from their surroundings."""
+"""SpaCross: a graph autoencoder that is shown a part of the spots and learns the rest from their surroundings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor, nn
+from torch.nn.functional import elu
 
 from spotscape._core.arguments import public
 from spotscape._core.rows import RowSource
-from spotscape.models._graph_encoder import GraphEncoder, Tissue
-from spotscape.models._reduction import Reduction, to_units
-from spotscape.models._spacross_config import SpaCrossConfig
-from spotscape.models._spacross_network import SpaCrossNetwork, SpaCrossObjective
-from spotscape.models._spacross_tiles import TiledSpaCrossObjective
-from spotscape.nn.features import DenseFeatures
+from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
+from spotscape.models._config import EncoderConfig, tells_shared_fields
+from spotscape.models._reduction import to_units
+from spotscape.nn.adam import Schedule  # noqa: TC001
+from spotscape.nn.batches import Batch, Reduce
+from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product
+from spotscape.nn.clustering import consensus_clusterings
+from spotscape.nn.graph import propagate
+from spotscape.nn.hybrid import HybridMemory, hybrid_neighborhoods, within_batch
+from spotscape.nn.losses import (
+    consistency_loss,
+    contrast_loss,
+    cosine_reconstruction_loss,
+    draw_masked,
+    draw_masking,
+    sample_negatives,
+)
+from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
+from spotscape.nn.losses.cosine import at_least_float32
+from spotscape.nn.normalization import SpotNorm
+from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Mapping
+
+    import numpy as np
 
     from spotscape._core.randomness import Seed
-    from spotscape.models._tiling import TilePlan
+    from spotscape.models._reduction import Reduction
+    from spotscape.models._steps import Draw
+    from spotscape.nn.features import Features
+    from spotscape.nn.losses import Masking
+
+Decoder = Literal["linear", "graph"]
+SpaCrossPreset = Literal["default", "paper", "released"]
 
 
-class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
+@tells_shared_fields
+@dataclass(frozen=True, kw_only=True)
+class SpaCrossConfig(EncoderConfig):
+    """Hyper-parameters of :class:`SpaCross`; one set of defaults for all data, meant to need no tuning.
+
+    Attributes
+    ----------
+    hidden_size, feature_size, latent_size
+        Widths: features → hidden → feature (linear layers) → hidden → latent (graph convolutions); 64, 32 and 16 in the
+        paper.
+    dropout
+        Share of the activations left out after each layer.
+    mask_rate
+        Share of the spots that the online view masks (0.5 in the paper); the target view masks the others.
+    replace_rate
+        Share of the masked spots that take another spot's features instead of the learned token.
+    target_momentum
+        Share of itself that the target encoder keeps in each step; 0, as in the released code, is a copy.
+    decoder
+        ``"linear"``, or ``"graph"`` for a graph convolution.
+    reconstruction_weight, consistency_weight, contrast_weight
+        Weights of the three objectives.
+    n_negatives
+        Other spots that each masked spot is told apart from.
+    n_similar
+        Size of the candidate neighbourhood: the most similar spots in the current embedding; with several slices as
+        many within the slice as between slices.
+    n_clusters, n_clusterings, quorum
+        A candidate counts as a semantic neighbour if it shares the cluster in at least ``quorum`` of ``n_clusterings``
+        runs of k-means with ``n_clusters`` clusters. The number of domains need not be known. A quorum of 1 ("any") is
+        what the released code does for one slice, 0 (no filter) what it does for several.
+    refresh_every
+        Epochs after which the neighbourhoods are found anew in the current embedding.
+    contrast_spots
+        With more spots than this, the neighbourhoods of as many are found, drawn anew each time, so that time stays
+        linear in the number of spots. ``None`` takes all.
+    pairing
+        ``"row"`` scores each spot with its own summary; ``"all"`` with every summary, as the released code does, in
+        quadratic time.
+    {shared}
+
+    Examples
+    --------
+    >>> from spotscape.models import SpaCrossConfig
+    >>> SpaCrossConfig(latent_size=32).mask_rate
+    0.7
+    """
+
+    SEVERAL: ClassVar[Mapping[str, Any]] = {"max_epochs": 100}
+
+    hidden_size: int = 64
+    feature_size: int = 32
+    latent_size: int = 16
+    dispersion: float | None = 0.0
+    whitening: float = 0.0
+    dropout: float = 0.2
+    mask_rate: float = 0.7
+    replace_rate: float = 0.05
+    target_momentum: float = 0.0
+    decoder: Decoder = "linear"
+    reconstruction_weight: float = 0.6
+    consistency_weight: float = 0.5
+    n_negatives: int = 2
+    contrast_weight: float = 0.3
+    n_similar: int = 20
+    n_clusters: int = 10
+    n_clusterings: int = 5
+    quorum: int = 3
+    refresh_every: int = 50
+    contrast_spots: int | None = 2048
+    pairing: Pairing = "row"
+    max_epochs: int = 300
+    schedule: Schedule = "constant"
+    weight_decay: float = 3e-4
+    max_grad_norm: float | None = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quorum > self.n_clusterings:
+            msg = f"quorum={self.quorum} is more than n_clusterings={self.n_clusterings}; no pair could ever meet it."
+            raise ValueError(msg)
+        if self.reconstruction_weight == 0 and self.consistency_weight == 0:
+            msg = "reconstruction_weight and consistency_weight are both 0; there is nothing to train for."
+            raise ValueError(msg)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """The published setting: logarithms, 200 components, half of the spots masked."""
+        published = {
+            "n_encoders": 1,
+            "n_components": 200,
+            "spatial_components": False,
+            "n_axes": None,
+            "whitening": 0.0,
+            "linear_scale": False,
+            "clip": None,
+            "mask_rate": 0.5,
+            "contrast_spots": None,
+            "integrate": False,
+            "max_epochs": 300,
+            "lr": 1e-3,
+            "schedule": "constant",
+        }
+        return cls(**{**published, **changes})
+
+    @classmethod
+    def released(cls, **changes: Any) -> Self:
+        """The published setting with what the released code does where it differs from the text.
+
+        No logarithm is taken, all pairs of spots and summaries are scored, and one of the clusterings is enough for a
+        semantic neighbour; for several slices pass ``quorum=0``, since there it filters nothing.
+        """
+        return cls.paper(**{"linear_scale": True, "pairing": "all", "quorum": 1, **changes})
+
+    @classmethod
+    @public
+    def of_preset(cls, preset: SpaCrossPreset, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
+        """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
+        return cls._choose(preset, several_slices=several_slices, large_tissue=large_tissue)
+
+    @classmethod
+    def presets(cls, *, several_slices: bool = False) -> dict[str, Self]:
+        """The published setting, and that of the released code."""
+        return {"paper": cls.paper(), "released": cls.released(**({"quorum": 0} if several_slices else {}))}
+
+
+class SpaCrossNetwork(Network):
+    """Encoders of two linear layers and two graph convolutions, a projector that looks past masked spots, a decoder.
+
+    Shapes: features ``(N, p)`` → hidden → feature → hidden → embedding ``(N, d)`` → projection ``(N, d)`` → features.
+    """
+
+    def __init__(self, n_features: int, config: SpaCrossConfig, source: WeightSource) -> None:
+        super().__init__(n_features)
+        hidden, feature, latent = config.hidden_size, config.feature_size, config.latent_size
+        self.dropout, self.graph_decoder = config.dropout, config.decoder == "graph"
+        self.n_hops = 4 if self.graph_decoder else 3
+        # It starts at zero, which for centred features is the average spot: there is no symmetry to break.
+        self.token = source.constant(0.0, 1, n_features)
+        self.linear_1, self.linear_2 = source.linear(n_features, hidden), source.linear(hidden, feature)
+        self.graph_1, self.graph_2 = source.glorot(feature, hidden), source.glorot(hidden, latent)
+        self.norms = nn.ModuleList(SpotNorm(len(source), size) for size in (hidden, feature, hidden, latent))
+        self.widen, self.gather = source.linear(latent, 2 * latent), source.glorot(2 * latent, latent)
+        start = source.glorot if self.graph_decoder else source.linear
+        self.output, self.output_shift = start(latent, n_features), source.constant(0.0, 1, n_features)
+
+    def encode(
+        self,
+        batch: Batch,
+        weights: Tensor,
+        mask: Tensor | None = None,
+        reduce: Reduce | None = None,
+        *,
+        masking: Masking | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Embeddings, ``(1, B, n, latent)``, of what ``masking`` leaves; a generator switches dropout on."""
+        del mask
+        reduce, values = reduce or Reduce(), batch.features.values
+        shown = values[None] if masking is None else masking.apply(values, self.token)
+        x = self._first(shown[None], batch, reduce, generator)
+        x = drop_out(elu(self.norms[1](x, batch.n_inside, reduce)), self.dropout, generator)
+        x = propagate(batch.graph, weights, x)
+        weight, shift = self.norms[2].folded(self.graph_1[None], x, batch.n_inside, reduce)  # type: ignore[operator]
+        x = in_rows(
+            lambda rows: product(
+                drop_out(product(rows, weight, shift).relu_(), self.dropout, generator), self.graph_2[None]
+            ),
+            x,
+        )
+        x = self.norms[3](propagate(batch.graph, weights, x), batch.n_inside, reduce)
+        return drop_out(x, self.dropout, generator)
+
+    def _first(self, shown: Tensor, batch: Batch, reduce: Reduce, generator: torch.Generator | None) -> Tensor:
+        """The two linear layers, before the second is normalised."""
+        if batch.features.is_narrow:
+            weight, shift = self.norms[0].folded(self.linear_1[None], shown, batch.n_inside, reduce)  # type: ignore[operator]
+            return in_rows(
+                lambda rows: product(
+                    drop_out(elu(product(rows, weight, shift), inplace=True), self.dropout, generator),
+                    self.linear_2[None],
+                ),
+                shown,
+            )
+        x = self.norms[0](product(shown, self.linear_1[None]), batch.n_inside, reduce)
+        return product(drop_out(elu(x), self.dropout, generator), self.linear_2[None])
+
+    def project(self, embedding: Tensor, batch: Batch, weights: Tensor, masked: Tensor | None = None) -> Tensor:
+        """What a spot's neighbours say of it, ``(1, B, n, latent)``; masked ones, bool ``(n,)``, say nothing."""
+        # The two linear layers between which rows are masked are one: masking rows commutes with them.
+        said = product(embedding, (self.widen @ self.gather)[None])
+        if masked is not None:
+            said = said.masked_fill(masked[:, None], 0)
+        return propagate(batch.graph, weights, said)
+
+    def decode_rows(self, projection: Tensor, batch: Batch, weights: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Decoded features of some spots, or of all, ``(1, B, n, p)``."""
+        if self.graph_decoder:
+            decoded = propagate(batch.graph, weights, product(projection, self.output[None])) + self.output_shift
+            return decoded if rows is None else decoded[..., rows, :]
+        chosen = projection if rows is None else projection[..., rows, :]
+        return product(chosen, self.output[None], self.output_shift[None])
+
+    def decode(self, embedding: Tensor, batch: Batch, reduce: Reduce | None = None) -> Tensor:
+        """Decoded features, ``(1, B, n, p)``."""
+        del reduce
+        weights = batch.graph.whole_weights
+        return self.decode_rows(self.project(embedding, batch, weights), batch, weights)
+
+
+class CrossMasks(NamedTuple):
+    """What is random in a step.
+
+    Attributes
+    ----------
+    online, target
+        What each view masks.
+    rows
+        Rows of the masked spots that count, int64 ``(M,)``.
+    negatives
+        Places in ``rows`` of other spots for each, int64 ``(M, K)``.
+    own, common, seed
+        For what is drawn on the way: see :class:`~spotscape.models._steps.Draw`.
+    """
+
+    online: Masking
+    target: Masking
+    rows: Tensor
+    negatives: Tensor
+    own: torch.Generator
+    common: torch.Generator
+    seed: int
+
+
+class SpaCrossObjective(Objective):
+    r"""What is masked is decoded, agrees with a view that sees it, and knows its kind.
+
+    .. math:: L = \lambda_r L_{reconstruction} + \lambda_c L_{consistency} + \lambda_n L_{contrast} .
+
+    Beside the network it has what only training needs: the target encoder, the discriminator, and the neighbourhoods
+    as they were last found, which belong into a checkpoint.
+    """
+
+    network: SpaCrossNetwork
+
+    def __init__(
+        self, network: SpaCrossNetwork, tissue: Tissue, config: SpaCrossConfig, reduce: Reduce, source: WeightSource
+    ) -> None:
+        super().__init__(network, tissue, reduce)
+        self.config = config
+        self.discriminator = source.glorot(config.latent_size, config.latent_size)
+        self.discriminator_bias = source.constant(0.0)
+        self.neighborhoods = HybridMemory(config.n_encoders)
+        # Without momentum the target is the encoder itself.
+        self.target = copy.deepcopy(network).requires_grad_(False) if config.target_momentum else None  # noqa: FBT003
+        # Epochs between two searches for neighbourhoods, of which steps over tiles have fewer.
+        self.refresh_every = float(config.refresh_every)
+
+    def draw(self, batch: Batch, draw: Draw) -> CrossMasks:
+        """What to mask: with a single spot, nothing."""
+        n_spots, rate = batch.graph.n_spots, self.config.mask_rate
+        masked, n_masked = torch.zeros(n_spots, dtype=torch.bool, device=batch.spots.device), 0
+        if n_spots > 1:
+            masked, n_masked = draw_masked(n_spots, rate, draw.own)
+        online = draw_masking(masked, n_masked, self.config.replace_rate, draw.own)
+        target = draw_masking(~masked, n_spots - n_masked, self.config.replace_rate, draw.own)
+        rows = online.rows if batch.n_inside == n_spots else online.rows[online.rows < batch.n_inside]
+        negatives = sample_negatives(len(rows), self.config.n_negatives, draw.own)
+        return CrossMasks(online, target, rows, negatives, draw.own, draw.common, draw.seed)
+
+    def forward(self, batch: Batch, drawn: CrossMasks, epoch: float) -> LossOutput:
+        config, network, weights = self.config, self.network, batch.graph.whole_weights
+        with torch.autocast(batch.spots.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            embedding = network.encode(batch, weights, reduce=self.reduce, masking=drawn.online, generator=drawn.own)
+            projection = network.project(embedding, batch, weights, drawn.online.masked)
+        rows, weighted = drawn.rows, {}
+        if config.reconstruction_weight:
+            decoded = network.decode_rows(projection, batch, weights, rows)[0]
+            losses = cosine_reconstruction_loss(decoded, batch.features.values[rows])
+            weighted["reconstruction"] = (config.reconstruction_weight, self.mean(losses.sum(1), len(rows)))
+        if config.consistency_weight:
+            losses = self._consistency(projection[0][:, rows], batch, drawn)
+            weighted["consistency"] = (config.consistency_weight, self.mean(losses.sum(1), len(rows)))
+        if config.contrast_weight:
+            weighted["contrast"] = (config.contrast_weight, self._contrast(embedding[0], batch, drawn, epoch))
+        return LossOutput.weighted(weighted)
+
+    def _consistency(self, projection: Tensor, batch: Batch, drawn: CrossMasks) -> Tensor:
+        """How far masked spots agree with the target encoder, to which exactly these are shown."""
+        target = self.network
+        if self.target is not None:
+            ema_update(self.target, self.network, self.config.target_momentum)
+            target = self.target
+        with torch.no_grad():
+            seen = target.encode(
+                batch, batch.graph.whole_weights, reduce=self.reduce, masking=drawn.target, generator=drawn.own
+            )
+        return consistency_loss(projection, seen[0][:, drawn.rows], drawn.negatives)
+
+    def _contrast(self, embedding: Tensor, batch: Batch, drawn: CrossMasks, epoch: float) -> Tensor:
+        if self.neighborhoods.is_due(epoch, self.refresh_every):
+            self._refresh(drawn)
+        known = self.reduce.share("contrast", at_least_float32(embedding), batch, update=False)
+        losses = []
+        for number, found in enumerate(self.neighborhoods.current):
+            rows, local = within_batch(found, batch, known)
+            everything = known.rows[number] if rows is None else known.take(rows)[number]
+            n_spots = len(everything) if rows is None else batch.n_inside
+            if local.n_anchors == 0 or n_spots < 2:
+                losses.append(everything.sum() * 0 + 0 * self.discriminator[number].sum())
+                continue
+            if self.config.pairing == "all":
+                order = torch.randperm(local.n_anchors, generator=drawn.common, device=local.anchors.device)
+                negatives = local.anchors[order]
+            else:
+                negatives = sample_negatives(n_spots, 1, _like(drawn), rows=local.anchors)[:, 0]
+            weight, bias = self.discriminator[number], self.discriminator_bias[number]
+            losses.append(contrast_loss(everything, local, negatives, weight, bias, pairing=self.config.pairing).mean())
+        return torch.stack(losses)
+
+    @torch.no_grad()
+    def _refresh(self, drawn: CrossMasks) -> None:
+        """Find the neighbourhoods anew, in an embedding of the whole, unmasked tissue."""
+        config, whole = self.config, self.tissue.whole
+        embeddings = self.network.encode(whole, whole.graph.whole_weights)[0]
+        embeddings = at_least_float32(embeddings)
+        self.reduce.remember("contrast", embeddings)
+        slices = None
+        if self.tissue.slices:
+            slices = torch.empty_like(whole.spots)
+            for number, rows in enumerate(self.tissue.slices):
+                slices[rows] = number
+        found = []
+        for embedding in embeddings:
+            generator = torch.Generator(embedding.device).manual_seed(drawn.seed)
+            queries = None
+            if config.contrast_spots is not None and config.contrast_spots < whole.n_total:
+                order = torch.randperm(whole.n_total, generator=generator, device=embedding.device)
+                queries = order[: config.contrast_spots]
+            clusterings = consensus_clusterings(embedding, config.n_clusters, config.n_clusterings, generator)
+            found.append(
+                hybrid_neighborhoods(
+                    embedding,
+                    whole.graph,
+                    clusterings,
+                    n_similar=config.n_similar,
+                    quorum=config.quorum,
+                    slices=slices,
+                    queries=queries,
+                )
+            )
+        self.neighborhoods.current = found
+
+
+def _like(drawn: CrossMasks) -> torch.Generator:
+    """A generator in the same state for every encoder and process."""
+    return torch.Generator(drawn.common.device).manual_seed(drawn.seed)
+
+
+class SpaCross(GraphEncoder[SpaCrossConfig]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
     The graph may join slices (:func:`spotscape.pp.spatial_neighbors_3d`). With several slices, similar spots are sought
@@ -39,8 +424,8 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
 
     Attributes
     ----------
-    networks
-        The trained encoders with their decoders, each a :class:`torch.nn.Module`; empty before :meth:`fit`.
+    network
+        The trained encoders with their decoders, a :class:`torch.nn.Module`; ``None`` before :meth:`fit`.
     history
         Losses and learning rate, one float64 array per name, one value per epoch: the mean over encoders.
     training, reference
@@ -68,49 +453,40 @@ class SpaCross(GraphEncoder[SpaCrossConfig, SpaCrossNetwork, DenseFeatures]):
 
     @public
     def __init__(self, config: SpaCrossConfig | None = None, *, random_state: Seed = 0) -> None:
-        super().__init__(config or SpaCrossConfig(), random_state)
+        super().__init__(SpaCrossConfig() if config is None else config, random_state)
 
-    def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> DenseFeatures:
-        if reduction is not None:
-            values = reduction.project(expression)
-        else:
-            expression = expression.in_memory() if isinstance(expression, RowSource) else expression
-            values = expression.toarray() if sparse.issparse(expression) else expression
-        # Torch takes no array that may not be written to, such as a memory map.
-        return DenseFeatures(torch.as_tensor(np.require(values, np.float32, ["C", "W"]), device=device))
+    def _features(
+        self, expression: Any, reduction: Reduction | None, unit: float | None, device: torch.device
+    ) -> Features:
+        if reduction is None and sparse.issparse(expression):
+            expression = expression.toarray()
+        elif reduction is None and isinstance(expression, RowSource):
+            whole = expression.in_memory()
+            expression = whole.toarray() if sparse.issparse(whole) else whole
+        return super()._features(expression, reduction, 1.0, device)
 
-    def _network(self, n_features: int) -> SpaCrossNetwork:
-        return SpaCrossNetwork(n_features, self.config)
+    def _network(self, n_features: int, source: WeightSource) -> SpaCrossNetwork:
+        return SpaCrossNetwork(n_features, self.config, source)
 
-    def _objective(self, tissue: Tissue[DenseFeatures], generator: torch.Generator) -> SpaCrossObjective:
-        network = self._network(tissue.features.shape[1])
-        return SpaCrossObjective(network, tissue, self.config, generator)
-
-    def _tiled_objective(
-        self, tissue: Tissue[DenseFeatures], generator: torch.Generator, plan: TilePlan
-    ) -> TiledSpaCrossObjective:
-        network = SpaCrossNetwork(tissue.features.shape[1], self.config)
-        return TiledSpaCrossObjective(network, tissue, self.config, generator, plan)
+    def _objective(self, network: Network, tissue: Tissue, reduce: Reduce, max_epochs: int) -> SpaCrossObjective:
+        names = (f"discriminator {number}" for number in range(self.config.n_encoders))
+        source = WeightSource([self.random_source.integer(name) for name in names])
+        objective = SpaCrossObjective(network, tissue, self.config, reduce, source)  # type: ignore[arg-type]
+        objective.refresh_every *= max_epochs / self.config.max_epochs
+        return objective
 
     def _bytes_per_spot(self) -> int:
         config = self.config
         # The online view and what its gradients need, and a target view without them.
-        return 4 * (16 * config.hidden_size + 8 * config.feature_size + 30 * config.latent_size)
+        return 4 * (12 * config.hidden_size + 8 * config.feature_size + 30 * config.latent_size)
 
-    def _forward(self, network: SpaCrossNetwork, features: DenseFeatures, adjacency: Tensor) -> Tensor:
-        return network.encode(features, adjacency)
+    def _to_scale(self, decoded: Tensor, features: Features) -> Tensor:
+        """Times the one factor that brings them closest to the features.
 
-    def _decode(self, expression: Any, features: DenseFeatures, adjacency: Tensor) -> np.ndarray:
-        scaled = [_to_scale(network(features, adjacency), features.values) for network in self.networks]
-        decoded: np.ndarray = torch.stack(scaled).mean(0).float().cpu().numpy()
-        return (
-            to_units(decoded, expression) if self._reduction is None else self._reduction.restore(decoded, expression)
-        )
+        A cosine teaches the decoder directions and leaves lengths open.
+        """
+        products, squares = ((decoded * other).sum((1, 2), keepdim=True) for other in (features.values, decoded))
+        return decoded * (products / squares.clamp(min=torch.finfo(squares.dtype).tiny))
 
-
-def _to_scale(decoded: Tensor, values: Tensor) -> Tensor:
-    """Decoded features ``(N, p)``, times the one factor that brings them closest to the given ones.
-
-    A cosine teaches the decoder directions and leaves lengths open.
-    """
-    return decoded * ((decoded * values).sum() / (decoded * decoded).sum())
+    def _to_genes(self, decoded: np.ndarray, expression: Any) -> np.ndarray:
+        return to_units(decoded, expression) if self._reduction is None else super()._to_genes(decoded, expression)

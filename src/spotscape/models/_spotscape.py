@@ -2,28 +2,269 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
+from torch import Tensor
 
 from spotscape._core.arguments import public
-from spotscape._core.rows import RowSource
-from spotscape.models._graph_encoder import GraphEncoder, Tissue
-from spotscape.models._spotscape_config import SpotscapeConfig
-from spotscape.models._spotscape_network import SpotscapeNetwork, SpotscapeObjective
-from spotscape.models._spotscape_tiles import TiledSpotscapeObjective
-from spotscape.nn.features import FeatureMatrix, LowRankFeatures, as_features
+from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
+from spotscape.models._config import EncoderConfig, tells_shared_fields
+from spotscape.nn.batches import Batch, Reduce
+from spotscape.nn.blocks import WeightSource, in_rows, product
+from spotscape.nn.features import apply_mask
+from spotscape.nn.graph import propagate
+from spotscape.nn.losses import (
+    PrototypeBank,
+    draw_meetings,
+    l2_normalize,
+    prototype_loss,
+    reconstruction_errors,
+    scaling_loss,
+)
+from spotscape.nn.losses.telescope import telescope_of_batch
+from spotscape.nn.normalization import SpotNorm
+from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
+    from collections.abc import Mapping
 
     from spotscape._core.randomness import Seed
-    from spotscape.models._reduction import Reduction
-    from spotscape.models._tiling import TilePlan
+    from spotscape.models._steps import Draw
+    from spotscape.nn.losses.scaling import Meeting
+
+SpotscapePreset = Literal["default", "paper"]
 
 
-class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
+@tells_shared_fields
+@dataclass(frozen=True, kw_only=True)
+class SpotscapeConfig(EncoderConfig):
+    """Hyper-parameters of :class:`Spotscape`; the defaults are meant to need no tuning.
+
+    Attributes
+    ----------
+    hidden_size, latent_size
+        Widths of the two graph convolutions (256 and 64 in the paper).
+    latent_relu
+        Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
+        axis, no dimension can die, and the decoder loses nothing.
+    edge_drop, feature_drop
+        Share of directed edges and of genes left out of each view (0.2 in the paper). Genes are left out one by one,
+        also where the encoder sees components of them.
+    telescope_weight, reconstruction_weight
+        Weights of the two objectives (1 and 0.1 in the paper).
+    scaling_weight, scaling_neighbors
+        Weight of similarity scaling and the number of best matches it looks at (1 and 5 in the paper). For several
+        slices only.
+    scaling_spots
+        Similarity scaling is averaged over this many spots in each step, drawn evenly from the slices, each of which
+        meets one other: the expectation is that over all spots and pairs of slices, at a cost that does not grow with
+        the pairs. ``None`` takes all, as the paper does.
+    prototype_weight, prototype_temperature
+        Weight and temperature of prototypical contrast (0.01 and 0.75 in the paper). For several slices only.
+    n_prototypes
+        The smallest of three granularities; the others are 1.5 and 2 times as many. The paper takes the number of
+        annotated domains; here it need not be known, and no label is looked at.
+    prototype_warmup
+        Share of the epochs before prototypical contrast sets in (half in the paper): prototypes of an untrained
+        embedding mean nothing.
+    {shared}
+
+    Examples
+    --------
+    >>> from spotscape.models import SpotscapeConfig
+    >>> SpotscapeConfig(latent_size=16).edge_drop
+    0.2
+    """
+
+    SEVERAL: ClassVar[Mapping[str, Any]] = {"max_epochs": 50}
+
+    lr: float = 4e-3
+    latent_relu: bool = False
+    edge_drop: float = 0.2
+    feature_drop: float = 0.2
+    telescope_weight: float = 1.0
+    scaling_weight: float = 1.0
+    scaling_neighbors: int = 5
+    scaling_spots: int | None = 1024
+    prototype_weight: float = 0.01
+    prototype_temperature: float = 0.75
+    n_prototypes: int = 10
+    prototype_warmup: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.telescope_weight == 0 and self.reconstruction_weight == 0:
+            msg = "telescope_weight and reconstruction_weight are both 0; there is nothing to train for."
+            raise ValueError(msg)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """The published setting: all genes, 1,000 epochs at a constant rate of 1e-4 (5e-4 for several slices)."""
+        published = {
+            "hidden_size": 256,
+            "latent_size": 64,
+            "n_encoders": 1,
+            "latent_relu": True,
+            "n_components": None,
+            "linear_scale": False,
+            "spatial_components": False,
+            "dispersion": 0.0,
+            "clip": None,
+            "n_axes": None,
+            "whitening": 0.0,
+            "reconstruction_weight": 0.1,
+            "scaling_spots": None,
+            "integrate": False,
+            "max_epochs": 1000,
+            "lr": 1e-4,
+            "schedule": "constant",
+            "weight_decay": 1e-4,
+        }
+        return cls(**{**published, **changes})
+
+    @classmethod
+    @public
+    def of_preset(cls, preset: SpotscapePreset, *, several_slices: bool = False, large_tissue: bool = False) -> Self:
+        """The configuration of that name for one slice, for several, or for one of more than 10,000 spots."""
+        return cls._choose(preset, several_slices=several_slices, large_tissue=large_tissue)
+
+    @classmethod
+    def presets(cls, *, several_slices: bool = False) -> dict[str, Self]:
+        """The published setting, with the learning rate of the released runs."""
+        return {"paper": cls.paper(lr=5e-4) if several_slices else cls.paper()}
+
+    @property
+    def granularities(self) -> tuple[int, ...]:
+        """Numbers of prototypes: K, 1.5 K and 2 K, rounded up."""
+        return tuple(-(-self.n_prototypes * factor // 2) for factor in (2, 3, 4))
+
+
+class SpotscapeNetwork(Network):
+    """Encoders of two graph convolutions and decoders of two linear layers, with batch normalisation between them.
+
+    Shapes: features ``(N, p)`` → hidden ``(N, h)`` → embedding ``(N, d)`` → hidden ``(N, h)`` → features ``(N, p)``.
+    """
+
+    n_hops = 2
+
+    def __init__(self, n_features: int, config: SpotscapeConfig, source: WeightSource) -> None:
+        super().__init__(n_features)
+        hidden, latent = config.hidden_size, config.latent_size
+        self.latent_relu = config.latent_relu
+        self.first, self.second = source.glorot(n_features, hidden), source.glorot(hidden, latent)
+        self.expand, self.output = source.linear(latent, hidden), source.linear(hidden, n_features)
+        self.output_shift = source.constant(0.0, 1, n_features)
+        self.first_norm, self.second_norm, self.expand_norm = (
+            SpotNorm(len(source), size) for size in (hidden, latent, hidden)
+        )
+
+    def encode(self, batch: Batch, weights: Tensor, mask: Tensor | None = None, reduce: Reduce | None = None) -> Tensor:
+        """Embeddings of each view, ``(V, B, n, latent)``."""
+        reduce = reduce or Reduce()
+        first = apply_mask(mask, self.first)
+        if batch.features.is_narrow:
+            # Neighbours are averaged before the weights: what is averaged is data, and needs no gradient.
+            seen = propagate(batch.graph, weights, batch.features.values.expand(len(weights), 1, -1, -1))
+            weight, shift = self.first_norm.folded(first, seen, batch.n_inside, reduce)
+            hidden = in_rows(lambda rows: product(product(rows, weight, shift).relu_(), self.second[None]), seen)
+        else:
+            expanded = batch.features.multiply(first.expand(len(weights), -1, -1, -1))
+            wide = self.first_norm(propagate(batch.graph, weights, expanded), batch.n_inside, reduce).relu()
+            hidden = product(wide, self.second[None])
+        embedding: Tensor = self.second_norm(propagate(batch.graph, weights, hidden), batch.n_inside, reduce)
+        return embedding.relu() if self.latent_relu else embedding
+
+    def decode_hidden(self, embedding: Tensor, n_inside: int, reduce: Reduce | None = None) -> Tensor:
+        """Input of the decoder's last layer for the spots inside, ``(V, B, n, hidden)``."""
+        inside = embedding[..., :n_inside, :]
+        weight, shift = self.expand_norm.folded(self.expand[None], inside, n_inside, reduce or Reduce())
+        return product(inside, weight, shift).relu_()
+
+    def decode(self, embedding: Tensor, batch: Batch, reduce: Reduce | None = None) -> Tensor:
+        """Decoded features, ``(V, B, n, p)``."""
+        hidden = self.decode_hidden(embedding, batch.n_inside, reduce)
+        return product(hidden, self.output[None], self.output_shift[None])
+
+
+class Views(NamedTuple):
+    """What is random in a step: the weights of both views' graphs ``(2, E)``, their masks, and which slices meet."""
+
+    weights: Tensor
+    mask: Tensor | None
+    meetings: list[Meeting]
+    seed: int
+
+
+class SpotscapeObjective(Objective):
+    r"""Two random views, how they agree (telescope), and how well both explain the expression (reconstruction).
+
+    With several slices, also whether similarities have one scale across them, and whether views share prototypes:
+
+    .. math:: L = L_{telescope} + \lambda_r L_{reconstruction} + \lambda_s L_{scaling} + \lambda_p L_{prototypes} .
+    """
+
+    network: SpotscapeNetwork
+
+    def __init__(
+        self, network: SpotscapeNetwork, tissue: Tissue, config: SpotscapeConfig, reduce: Reduce, max_epochs: int
+    ) -> None:
+        super().__init__(network, tissue, reduce)
+        self.config, self.max_epochs = config, max_epochs
+        self.prototypes = PrototypeBank(config.granularities, config.n_encoders, config.latent_size)
+
+    def draw(self, batch: Batch, draw: Draw) -> Views:
+        """Edges and genes to leave out of each view."""
+        config, slices = self.config, self.tissue.slices
+        mask = None
+        if config.feature_drop:
+            mask = batch.features.mask(batch.features.draw_kept(2, config.feature_drop, draw.common))
+        weights = batch.graph.draw_weights(2, config.edge_drop, draw.own)
+        meetings: list[Meeting] = []
+        if slices and config.scaling_weight:
+            inside = None
+            if not self.reduce.is_exact:
+                inside = torch.zeros(batch.n_total, dtype=torch.bool, device=batch.spots.device)
+                inside[batch.inside] = True
+            meetings = draw_meetings(slices, config.scaling_spots, draw.seed, inside=inside)
+        return Views(weights, mask, meetings, draw.seed)
+
+    def forward(self, batch: Batch, drawn: Views, epoch: float) -> LossOutput:
+        config, inside = self.config, slice(batch.n_inside)
+        with torch.autocast(batch.spots.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            views = self.network.encode(batch, drawn.weights, drawn.mask, self.reduce)
+            hidden = self.network.decode_hidden(views, batch.n_inside, self.reduce)
+        first, second = l2_normalize(views[..., inside, :])
+        weighted = {"telescope": (config.telescope_weight, telescope_of_batch(first, second, batch, self.reduce))}
+        errors = reconstruction_errors(
+            batch.features.first(batch.n_inside), hidden, self.network.output, self.network.output_shift
+        )
+        weighted["reconstruction"] = (config.reconstruction_weight, self.mean(errors, batch.n_inside))
+        if self.tissue.slices:
+            weighted["scaling"] = (config.scaling_weight, self._scaling(first, second, batch, drawn, epoch))
+            weighted["prototypes"] = (config.prototype_weight, self._prototypes(first, second, batch, drawn, epoch))
+        return LossOutput.weighted(weighted)
+
+    def _scaling(self, first: Tensor, second: Tensor, batch: Batch, drawn: Views, epoch: float) -> Tensor:
+        nothing = first.new_zeros(len(first))
+        if not self.config.scaling_weight:
+            return nothing
+        one, other = (self.reduce.share(name, rows, batch) for name, rows in (("first", first), ("second", second)))
+        if not self.reduce.knows_all(epoch) or not drawn.meetings:
+            return nothing
+        return scaling_loss(one, other, drawn.meetings, n_neighbors=self.config.scaling_neighbors)
+
+    def _prototypes(self, first: Tensor, second: Tensor, batch: Batch, drawn: Views, epoch: float) -> Tensor:
+        config = self.config
+        if not config.prototype_weight or epoch < config.prototype_warmup * self.max_epochs:
+            return first.new_zeros(len(first))
+        labels = self.prototypes.update(second.detach(), batch, self.reduce, drawn.seed)
+        sums = prototype_loss(first, self.prototypes.centres, labels, temperature=config.prototype_temperature)
+        return self.mean(sums, batch.n_inside)
+
+
+class Spotscape(GraphEncoder[SpotscapeConfig]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
     With several slices, similarity scaling and prototypical contrast join the objective.
@@ -37,8 +278,8 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
 
     Attributes
     ----------
-    networks
-        The trained encoders with their decoders, each a :class:`torch.nn.Module`; empty before :meth:`fit`.
+    network
+        The trained encoders with their decoders, a :class:`torch.nn.Module`; ``None`` before :meth:`fit`.
     history
         Losses and learning rate, one float64 array per name, one value per epoch: the mean over encoders.
     training, reference
@@ -66,43 +307,14 @@ class Spotscape(GraphEncoder[SpotscapeConfig, SpotscapeNetwork, FeatureMatrix]):
 
     @public
     def __init__(self, config: SpotscapeConfig | None = None, *, random_state: Seed = 0) -> None:
-        super().__init__(config or SpotscapeConfig(), random_state)
+        super().__init__(SpotscapeConfig() if config is None else config, random_state)
 
-    def _features(self, expression: Any, reduction: Reduction | None, device: torch.device) -> FeatureMatrix:
-        if reduction is None:
-            whole = expression.in_memory() if isinstance(expression, RowSource) else expression
-            return as_features(whole, device=device)
-        scores, loadings = reduction.project(expression), reduction.components.loadings
-        return LowRankFeatures(torch.from_numpy(scores).to(device), torch.from_numpy(loadings).to(device))
+    def _network(self, n_features: int, source: WeightSource) -> SpotscapeNetwork:
+        return SpotscapeNetwork(n_features, self.config, source)
 
-    def _network(self, n_features: int) -> SpotscapeNetwork:
-        return SpotscapeNetwork(n_features, self.config)
-
-    def _objective(self, tissue: Tissue[FeatureMatrix], generator: torch.Generator) -> SpotscapeObjective:
-        network = self._network(tissue.features.shape[1])
-        return SpotscapeObjective(network, tissue, self.config, generator)
-
-    def _tiled_objective(
-        self, tissue: Tissue[FeatureMatrix], generator: torch.Generator, plan: TilePlan
-    ) -> TiledSpotscapeObjective:
-        network = SpotscapeNetwork(tissue.features.shape[1], self.config)
-        return TiledSpotscapeObjective(network, tissue, self.config, generator, plan)
+    def _objective(self, network: Network, tissue: Tissue, reduce: Reduce, max_epochs: int) -> SpotscapeObjective:
+        return SpotscapeObjective(network, tissue, self.config, reduce, max_epochs)  # type: ignore[arg-type]
 
     def _bytes_per_spot(self) -> int:
         # Two views and what their gradients need.
-        return 8 * (10 * self.config.hidden_size + 10 * self.config.latent_size)
-
-    def _forward(self, network: SpotscapeNetwork, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
-        return network.decode_hidden(network.encode(features, adjacency))
-
-    def _decode(self, expression: Any, features: FeatureMatrix, adjacency: Tensor) -> np.ndarray:
-        decoded = self._read_decoder(self.networks[0], features, adjacency)
-        for network in self.networks[1:]:
-            decoded += self._read_decoder(network, features, adjacency)
-        mean: np.ndarray = (decoded / len(self.networks)).float().cpu().numpy()
-        return mean if self._reduction is None else self._reduction.restore(mean, expression)
-
-    def _read_decoder(self, network: SpotscapeNetwork, features: FeatureMatrix, adjacency: Tensor) -> Tensor:
-        """Decoded genes ``(N, G)``, or components ``(N, p)``: beside them, the decoder was shown nothing."""
-        decoded: Tensor = network(features, adjacency)
-        return decoded @ features.loadings if isinstance(features, LowRankFeatures) else decoded
+        return 8 * (4 * self.config.hidden_size + 12 * self.config.latent_size)

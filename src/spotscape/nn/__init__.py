@@ -1,4 +1,4 @@
-"""Building blocks: graph, features, layers, objectives, trainer. Tensors and arrays only, no AnnData."""
+"""Building blocks: graph, features, batches, losses, trainer. Tensors and arrays only, no AnnData."""
 
 from __future__ import annotations
 
@@ -6,141 +6,121 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spotscape.nn.augment import random_view
-    from spotscape.nn.averaging import follow
+    from spotscape.nn.batches import Batch, Reduce
+    from spotscape.nn.blocks import ema_update
     from spotscape.nn.clustering import consensus_clusterings
     from spotscape.nn.components import PrincipalComponents
-    from spotscape.nn.ensemble import LeadingAxes
-    from spotscape.nn.features import (
-        DenseFeatures,
-        FeatureMatrix,
-        LowRankFeatures,
-        MaskedFeatures,
-        SparseFeatures,
-        as_features,
-    )
-    from spotscape.nn.graph import SpotGraph
-    from spotscape.nn.hybrid import hybrid_neighborhoods
+    from spotscape.nn.features import Features
+    from spotscape.nn.graph import SpotGraph, propagate
+    from spotscape.nn.hybrid import Neighborhoods, hybrid_neighborhoods
     from spotscape.nn.imputation import SpotRegression
     from spotscape.nn.integration import integrate, place
-    from spotscape.nn.layers import FeatureProjection, GraphBlock, GraphConvolution
-    from spotscape.nn.matching import Matches, Votes, batch_offset, match, nearest, vote
-    from spotscape.nn.neighborhoods import Neighborhoods
-    from spotscape.nn.objectives import (
-        MaskedSpots,
-        MaskToken,
-        NeighborhoodContrast,
+    from spotscape.nn.losses import (
         PrototypeBank,
-        TelescopeGrams,
         consistency_loss,
+        contrast_loss,
         cosine_reconstruction_loss,
         draw_masked,
-        draw_others,
+        draw_masking,
+        draw_meetings,
+        l2_normalize,
         prototype_loss,
-        reconstruction_loss,
+        reconstruction_errors,
+        sample_negatives,
         scaling_loss,
         telescope_loss,
     )
+    from spotscape.nn.matching import Matches, Votes, batch_offset, match, nearest, vote
+    from spotscape.nn.normalization import SpotNorm
+    from spotscape.nn.pca import PCA
     from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.smoothing import smooth
-    from spotscape.nn.tiles import Region, graph_tiles
+    from spotscape.nn.tiles import graph_tiles
     from spotscape.nn.trainer import LossOutput, Trainer, TrainingPlan
 
-# Lazily, because layers bring torch_geometric, and clustering or smoothing should not have to wait for it.
+# Lazily, so that clustering or smoothing need not wait for what they do not use.
 _HOME = {
-    "DenseFeatures": "features",
-    "FeatureMatrix": "features",
-    "FeatureProjection": "layers",
-    "GraphBlock": "layers",
-    "GraphConvolution": "layers",
-    "LeadingAxes": "ensemble",
+    "Batch": "batches",
+    "Features": "features",
     "LossOutput": "trainer",
-    "LowRankFeatures": "features",
-    "MaskToken": "objectives",
-    "MaskedFeatures": "features",
-    "MaskedSpots": "objectives",
     "Matches": "matching",
     "MostSimilar": "similarity",
-    "NeighborhoodContrast": "objectives",
-    "Neighborhoods": "neighborhoods",
+    "Neighborhoods": "hybrid",
+    "PCA": "pca",
     "PrincipalComponents": "components",
-    "PrototypeBank": "objectives",
-    "Region": "tiles",
-    "SparseFeatures": "features",
+    "PrototypeBank": "losses",
+    "Reduce": "batches",
     "SpotGraph": "graph",
+    "SpotNorm": "normalization",
     "SpotRegression": "imputation",
-    "TelescopeGrams": "objectives",
     "Trainer": "trainer",
     "TrainingPlan": "trainer",
     "Votes": "matching",
-    "as_features": "features",
     "batch_offset": "matching",
     "consensus_clusterings": "clustering",
-    "consistency_loss": "objectives",
-    "cosine_reconstruction_loss": "objectives",
-    "draw_masked": "objectives",
-    "draw_others": "objectives",
-    "follow": "averaging",
+    "consistency_loss": "losses",
+    "contrast_loss": "losses",
+    "cosine_reconstruction_loss": "losses",
+    "draw_masked": "losses",
+    "draw_masking": "losses",
+    "draw_meetings": "losses",
+    "ema_update": "blocks",
     "graph_tiles": "tiles",
     "hybrid_neighborhoods": "hybrid",
     "integrate": "integration",
+    "l2_normalize": "losses",
     "match": "matching",
     "most_similar": "similarity",
     "nearest": "matching",
     "place": "integration",
-    "prototype_loss": "objectives",
-    "random_view": "augment",
-    "reconstruction_loss": "objectives",
-    "scaling_loss": "objectives",
+    "propagate": "graph",
+    "prototype_loss": "losses",
+    "reconstruction_errors": "losses",
+    "sample_negatives": "losses",
+    "scaling_loss": "losses",
     "smooth": "smoothing",
-    "telescope_loss": "objectives",
+    "telescope_loss": "losses",
     "vote": "matching",
 }
 
 __all__ = [
-    "DenseFeatures",
-    "FeatureMatrix",
-    "FeatureProjection",
-    "GraphBlock",
-    "GraphConvolution",
-    "LeadingAxes",
+    "PCA",
+    "Batch",
+    "Features",
     "LossOutput",
-    "LowRankFeatures",
-    "MaskToken",
-    "MaskedFeatures",
-    "MaskedSpots",
     "Matches",
     "MostSimilar",
-    "NeighborhoodContrast",
     "Neighborhoods",
     "PrincipalComponents",
     "PrototypeBank",
-    "Region",
-    "SparseFeatures",
+    "Reduce",
     "SpotGraph",
+    "SpotNorm",
     "SpotRegression",
-    "TelescopeGrams",
     "Trainer",
     "TrainingPlan",
     "Votes",
-    "as_features",
     "batch_offset",
     "consensus_clusterings",
     "consistency_loss",
+    "contrast_loss",
     "cosine_reconstruction_loss",
     "draw_masked",
-    "draw_others",
-    "follow",
+    "draw_masking",
+    "draw_meetings",
+    "ema_update",
     "graph_tiles",
     "hybrid_neighborhoods",
     "integrate",
+    "l2_normalize",
     "match",
     "most_similar",
     "nearest",
     "place",
+    "propagate",
     "prototype_loss",
-    "random_view",
-    "reconstruction_loss",
+    "reconstruction_errors",
+    "sample_negatives",
     "scaling_loss",
     "smooth",
     "telescope_loss",

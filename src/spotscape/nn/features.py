@@ -1,229 +1,169 @@
-"""Expression as models see it: something to multiply, held once, whatever its storage."""
+r"""Expression as encoders see it: components of it, or all of its genes.
+
+Components are scores :math:`S` (N×r) of loadings :math:`V` (G×r) with orthonormal columns, and stand for
+:math:`X = S V^\top`. In their span everything about the genes is exact and small. A view without some genes is
+
+.. math:: X\,\mathrm{diag}(m)\,W = S\,(V^\top \mathrm{diag}(m)\,V)\,W' \qquad\text{for } W = V W',
+
+an r×r matrix between scores and weights, and the squared error of genes is that of components. Scores are divided by
+their root mean square, so that weights and learning rates need not know the unit of the expression; errors are
+multiplied back.
+
+All genes (``n_components=None``, as in the papers) may be sparse. They are multiplied with weights, never made dense.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from spotscape.nn.graph import csr_tensor
+from spotscape.nn.sparse import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Self
+
+# Moments of the features cost the square of this many columns for each spot, which pays against wide hidden layers.
+_MOST_NARROW = 256
 
 
-class FeatureMatrix(ABC):
-    """The matrix X of N spots by G genes, read-only, on one device.
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of N spots on one device, read-only.
 
-    Models never index it. They need three products and two sums, and each storage gives them in its cheapest way.
-    """
-
-    shape: tuple[int, int]
-    device: torch.device
-
-    @abstractmethod
-    def matmul(self, weight: Tensor) -> Tensor:
-        """``X @ weight``: ``(G, h)`` to ``(N, h)``."""
-
-    @abstractmethod
-    def transposed_matmul(self, hidden: Tensor) -> Tensor:
-        """``X.T @ hidden``: ``(N, h)`` to ``(G, h)``."""
-
-    @abstractmethod
-    def column_means(self) -> Tensor:
-        """Mean of every gene, float64 ``(G,)``."""
-
-    @abstractmethod
-    def squared_norm(self) -> Tensor:
-        """Sum of squares of all entries after the column means are taken off, a float64 scalar."""
-
-    @abstractmethod
-    def take(self, rows: Tensor) -> FeatureMatrix:
-        """Some of the spots, int64 ``(n,)``, as a matrix of their own."""
-
-    def masked_matmul(self, keep: Tensor, weight: Tensor) -> Tensor:
-        """``(X diag(keep)) @ weight`` for a bool ``(G,)``."""
-        return self.matmul(weight * keep[:, None])
-
-    def averaged(self, average: Callable[[Tensor], Tensor]) -> FeatureMatrix | None:
-        """``Â X`` from a function that does so for a dense matrix; ``None`` where ``Â (X W)`` is cheaper."""
-        del average
-        return None
-
-
-class DenseFeatures(FeatureMatrix):
-    """A dense tensor ``(N, G)``."""
-
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
-        self.shape = (values.shape[0], values.shape[1])
-        self.device = values.device
-        self._means = values.mean(0, dtype=torch.float64)
-        # In chunks, so that the float64 copy of the whole is never there.
-        self._squares = torch.stack([(rows - self._means).square().sum() for rows in values.split(4096)]).sum()
-
-    def matmul(self, weight: Tensor) -> Tensor:
-        return self.values @ weight
-
-    def transposed_matmul(self, hidden: Tensor) -> Tensor:
-        product: Tensor = self.values.T @ hidden
-        return product
-
-    def column_means(self) -> Tensor:
-        return self._means
-
-    def squared_norm(self) -> Tensor:
-        return self._squares
-
-    def take(self, rows: Tensor) -> DenseFeatures:
-        return DenseFeatures(self.values[rows])
-
-
-class SparseFeatures(FeatureMatrix):
-    """A CSR matrix ``(N, G)``, kept together with its transpose so that gradients need no conversion in each step."""
-
-    def __init__(self, matrix: sparse.csr_array, device: torch.device | str = "cpu") -> None:
-        self.shape = (matrix.shape[0], matrix.shape[1])
-        self.device = torch.device(device)
-        self._rows = _to_torch(matrix, self.device)
-        self._columns = _to_torch(sparse.csr_array(matrix.T), self.device)
-        # scipy would add up float32 entries in float32, whatever dtype the sum is asked for.
-        means = np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1]) / matrix.shape[0]
-        squares = np.square(matrix.data, dtype=np.float64).sum() - matrix.shape[0] * np.square(means).sum()
-        self._means = torch.from_numpy(means).to(self.device)
-        self._squares = torch.tensor(squares, dtype=torch.float64, device=self.device)
-
-    def matmul(self, weight: Tensor) -> Tensor:
-        return _sparse_product(self._rows, self._columns, weight)
-
-    def transposed_matmul(self, hidden: Tensor) -> Tensor:
-        return _sparse_product(self._columns, self._rows, hidden)
-
-    def column_means(self) -> Tensor:
-        return self._means
-
-    def squared_norm(self) -> Tensor:
-        return self._squares
-
-    def take(self, rows: Tensor) -> SparseFeatures:
-        indptr, indices, values = (
-            part.cpu().numpy() for part in (self._rows.crow_indices(), self._rows.col_indices(), self._rows.values())
-        )
-        matrix = sparse.csr_array((values, indices, indptr), shape=self.shape)
-        return SparseFeatures(matrix[rows.cpu().numpy()], self.device)
-
-
-class LowRankFeatures(FeatureMatrix):
-    r"""The matrix :math:`X = S V^\top` of rank r, held as scores ``(N, r)`` and loadings ``(G, r)``.
-
-    Principal components stand for such a matrix. Products cost :math:`O((N + G)\,r\,h)` instead of
-    :math:`O(N\,G\,h)`, and dropping a gene is exact:
-    :math:`S V^\top \mathrm{diag}(m) W = S\,(V^\top (\mathrm{diag}(m) W))`.
-    """
-
-    def __init__(self, scores: Tensor, loadings: Tensor) -> None:
-        self.scores, self.loadings = scores, loadings
-        self.shape = (scores.shape[0], loadings.shape[0])
-        self.device = scores.device
-
-    def matmul(self, weight: Tensor) -> Tensor:
-        return self.scores @ (self.loadings.T @ weight)
-
-    def masked_matmul(self, keep: Tensor, weight: Tensor) -> Tensor:
-        return self.scores @ ((self.loadings * keep[:, None]).T @ weight)
-
-    def transposed_matmul(self, hidden: Tensor) -> Tensor:
-        return self.loadings @ (self.scores.T @ hidden)
-
-    def column_means(self) -> Tensor:
-        return self._means
-
-    def squared_norm(self) -> Tensor:
-        return self._squares
-
-    def take(self, rows: Tensor) -> LowRankFeatures:
-        return LowRankFeatures(self.scores[rows], self.loadings)
-
-    def averaged(self, average: Callable[[Tensor], Tensor]) -> LowRankFeatures:
-        return LowRankFeatures(average(self.scores), self.loadings)
-
-    # Found when they are asked for, which many parts and views of a tissue are not.
-    @cached_property
-    def _means(self) -> Tensor:
-        return self.loadings.double() @ self.scores.mean(0, dtype=torch.float64)
-
-    @cached_property
-    def _squares(self) -> Tensor:
-        centered = self.scores.double() - self.scores.mean(0, dtype=torch.float64)
-        gram = self.loadings.double().T @ self.loadings.double()
-        return ((centered.T @ centered) * gram).sum()
-
-
-class MaskedFeatures:
-    """A view of X with some genes set to zero for all spots: ``(X diag(m)) W = X (diag(m) W)``, so X is not copied."""
-
-    def __init__(self, features: FeatureMatrix, keep: Tensor) -> None:
-        self.features = features
-        self.keep = keep.to(features.device)
-
-    def matmul(self, weight: Tensor) -> Tensor:
-        """``(X diag(m)) @ weight``: ``(G, h)`` to ``(N, h)``."""
-        return self.features.masked_matmul(self.keep, weight)
-
-    def averaged(self, average: Callable[[Tensor], Tensor]) -> MaskedFeatures | None:
-        """``Â (X diag(m))``; see :meth:`FeatureMatrix.averaged`."""
-        seen = self.features.averaged(average)
-        return None if seen is None else MaskedFeatures(seen, self.keep)
-
-
-def as_features(
-    matrix: Any, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> DenseFeatures | SparseFeatures:
-    """Wrap expression for the models without changing its storage.
-
-    Parameters
+    Attributes
     ----------
-    matrix
-        Dense array or scipy sparse matrix ``(N, G)``.
-    device
-        Where it is to live.
-    dtype
-        float32 or float64.
-
-    Returns
-    -------
-    Dense or sparse features.
+    values
+        A dense matrix ``(N, p)``, or the stored values of a sparse one, ``(E,)``.
+    structure
+        Where the values of a sparse matrix stand; ``None`` for a dense one.
+    loadings
+        Loadings V of the genes, ``(G, p)``; ``None`` if the columns themselves are what may be dropped.
+    unit
+        What the values were divided by.
     """
-    if sparse.issparse(matrix):
-        numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
-        return SparseFeatures(sparse.csr_array(matrix, dtype=numpy_dtype), device)
-    # Torch takes no array that may not be written to, such as a memory map.
-    return DenseFeatures(torch.as_tensor(np.require(matrix, requirements=["C", "W"]), dtype=dtype, device=device))
+
+    values: Tensor
+    structure: Structure | None = None
+    loadings: Tensor | None = None
+    unit: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        matrix: Any,
+        *,
+        loadings: np.ndarray | None = None,
+        unit: float | None = 1.0,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Self:
+        """Wrap a dense array or a scipy sparse matrix ``(N, p)``; ``unit=None`` takes the root mean square."""
+        if sparse.issparse(matrix):
+            csr = sparse.csr_array(matrix)
+            csr.sort_indices()
+            indptr, indices = (torch.from_numpy(part.astype(np.int64)).to(device) for part in (csr.indptr, csr.indices))
+            values = torch.from_numpy(np.array(csr.data)).to(device, dtype)
+            return cls(values, Structure(indptr, indices, csr.shape[1]))
+        # Torch takes no array that may not be written to, such as a memory map.
+        values = torch.as_tensor(np.require(matrix, requirements=["C", "W"])).to(device, dtype)
+        if unit is None:
+            squares = sum(
+                (part.double().square().sum() for part in values.split(65_536)), torch.zeros((), device=device)
+            )
+            unit = float(squares / max(values.numel(), 1)) ** 0.5 or 1.0
+        held = None if loadings is None else torch.from_numpy(loadings).to(device, dtype)
+        return cls(values if unit == 1 else values / unit, None, held, unit)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Spots and columns, ``(N, p)``."""
+        if self.structure is not None:
+            return self.structure.n_rows, self.structure.n_columns
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def n_genes(self) -> int:
+        """Number of genes that the columns stand for, and that may be dropped."""
+        return self.shape[1] if self.loadings is None else len(self.loadings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the values live."""
+        return self.values.device
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the matrix is dense and has few columns, so that moments of it are cheap."""
+        return self.structure is None and self.shape[1] <= _MOST_NARROW
+
+    def draw_kept(self, n_views: int, drop: float, generator: torch.Generator) -> Tensor:
+        """Draw which genes each view keeps, bool ``(V, G)``."""
+        return torch.rand(n_views, self.n_genes, generator=generator, device=self.device) >= drop
+
+    def mask(self, kept: Tensor | None) -> Tensor | None:
+        r"""What stands between values and weights in a view: :math:`V^\top \mathrm{diag}(m) V`, or :math:`m` itself.
+
+        Shape ``(V, p, p)`` or ``(V, p, 1)``, for a bool ``(V, G)``; ``None`` stays ``None`` and stands for all genes.
+        """
+        if kept is None:
+            return None
+        seen = kept.to(self.values.dtype)[..., None]
+        return seen if self.loadings is None else (self.loadings * seen).mT @ self.loadings
+
+    def multiply(self, weight: Tensor) -> Tensor:
+        """The product with weights ``(V, B, p, h)``, ``(V, B, N, h)``."""
+        if self.structure is None:
+            return torch.matmul(self.values, weight)
+        values = self.values.expand(len(weight), -1)
+        return self.structure.product(values, weight)
+
+    def multiply_transposed(self, hidden: Tensor) -> Tensor:
+        """The transpose times a matrix ``(N, h)``, ``(p, h)``, without a gradient."""
+        if self.structure is None:
+            return self.values.T @ hidden
+        return self.structure.transposed.multiply(self.values[self.structure.order], hidden)
+
+    @cached_property
+    def column_means(self) -> Tensor:
+        """Mean of every column, float64 ``(p,)``."""
+        if self.structure is None:
+            return self.values.mean(0, dtype=torch.float64)
+        sums = torch.zeros(self.shape[1], dtype=torch.float64, device=self.device)
+        return sums.index_add_(0, self.structure.indices, self.values.double()) / self.shape[0]
+
+    @cached_property
+    def spread(self) -> Tensor:
+        """Sum of squares of all entries after the column means are taken off, a float64 scalar."""
+        if self.structure is None:
+            # In chunks, so that the float64 copy of the whole is never there.
+            return torch.stack([(part - self.column_means).square().sum() for part in self.values.split(4096)]).sum()
+        return self.values.double().square().sum() - self.shape[0] * self.column_means.square().sum()
+
+    def first(self, n_rows: int) -> Self:
+        """The first spots."""
+        if n_rows == self.shape[0]:
+            return self
+        if self.structure is None:
+            return replace(self, values=self.values[:n_rows])
+        return self.take(torch.arange(n_rows, device=self.device))
+
+    def take(self, rows: Tensor) -> Self:
+        """Some of the spots, int64 ``(n,)``."""
+        if self.structure is None:
+            return replace(self, values=self.values[rows])
+        structure, entries = self.structure.take(rows)
+        return replace(self, values=self.values[entries], structure=structure)
 
 
-class _SparseProduct(torch.autograd.Function):
-    """Sparse times dense with the transpose at hand for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
-        ctx.transposed = transposed
-        return matrix @ dense
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, ctx.transposed @ gradient.contiguous()
-
-
-def _sparse_product(matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
-    return cast("Tensor", _SparseProduct.apply(matrix, transposed, dense))  # type: ignore[no-untyped-call]
-
-
-def _to_torch(matrix: sparse.csr_array, device: torch.device) -> Tensor:
-    matrix.sort_indices()
-    indptr, indices = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
-    return csr_tensor(indptr, indices, torch.from_numpy(matrix.data.copy()), matrix.shape[1]).to(device)
+def apply_mask(mask: Tensor | None, weight: Tensor) -> Tensor:
+    """Weights ``(B, p, h)`` as a view meets them, ``(V, B, p, h)``; V is 1 without a mask."""
+    if mask is None:
+        return weight[None]
+    mask = mask[:, None]
+    return mask * weight if mask.shape[-1] == 1 else mask @ weight

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,31 +11,30 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from spotscape.nn.sparse import Structure
+
 if TYPE_CHECKING:
     from typing import Self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpotGraph:
     r"""A directed graph of spots with a self-loop on each, in compressed rows of fixed structure.
 
-    Row :math:`u` lists the spots that :math:`u` hears. Edges are dropped by giving them weight zero, never by changing
-    the structure, so that every view of the graph has tensors of the same shape.
+    Row :math:`u` lists the spots that :math:`u` hears. Dropped edges have weight zero; the structure never changes, so
+    that every view of the graph has tensors of the same shape.
 
     Attributes
     ----------
-    indptr, indices
-        Row pointers ``(N + 1,)`` and columns ``(E,)`` of the adjacency with self-loops, int64.
-    rows
-        The row of each edge, ``(E,)``, int64.
-    is_loop
-        Which edges are self-loops, ``(E,)``, bool.
+    structure
+        Rows and columns of the adjacency with self-loops.
+    degrees
+        Row sums with self-loops, int64 ``(n,)``. For a part of a tissue they are those of the whole, also for the spots
+        of the outermost ring, whose rows are empty: they are only listened to.
     """
 
-    indptr: Tensor
-    indices: Tensor
-    rows: Tensor
-    is_loop: Tensor
+    structure: Structure
+    degrees: Tensor
 
     @classmethod
     def from_adjacency(cls, adjacency: Any, device: torch.device | str = "cpu") -> Self:
@@ -57,46 +56,106 @@ class SpotGraph:
         # Two plus one on the diagonal would be a weight; the structure alone is kept, so any value serves.
         matrix = sparse.csr_array(matrix + sparse.eye_array(matrix.shape[0], dtype=np.float32, format="csr"))
         matrix.sort_indices()
-        indptr = torch.from_numpy(matrix.indptr.astype(np.int64))
-        indices = torch.from_numpy(matrix.indices.astype(np.int64))
-        rows = torch.repeat_interleave(torch.arange(matrix.shape[0]), indptr.diff())
-        return cls(indptr, indices, rows, rows == indices).to(device)
+        indptr, indices = (
+            torch.from_numpy(part.astype(np.int64)).to(device) for part in (matrix.indptr, matrix.indices)
+        )
+        return cls(Structure(indptr, indices, matrix.shape[0]), indptr.diff())
 
     @property
     def n_spots(self) -> int:
-        """Number of spots N."""
-        return len(self.indptr) - 1
+        """Number of spots n."""
+        return self.structure.n_rows
 
     @property
     def n_edges(self) -> int:
         """Number of directed edges E, self-loops included."""
-        return len(self.indices)
+        return len(self.structure.indices)
 
-    def to(self, device: torch.device | str) -> Self:
-        """The same graph on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("indptr", "indices", "rows", "is_loop")}
-        return replace(self, **moved)
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.structure.indices.device
 
-    def normalized(self, keep: Tensor | None = None) -> Tensor:
-        r"""The propagation matrix :math:`\hat A = D^{-1/2}(A + I)D^{-1/2}` as a sparse CSR tensor ``(N, N)``.
+    @cached_property
+    def is_loop(self) -> Tensor:
+        """Which edges are self-loops, bool ``(E,)``."""
+        return self.structure.rows == self.structure.indices
 
-        Its entries have torch's default dtype, which is float32.
+    @cached_property
+    def _outermost(self) -> Tensor | None:
+        """Which spots have no row here, bool ``(n,)``; ``None`` if all have one."""
+        empty = self.structure.indptr.diff() == 0
+        return empty if bool(empty.any()) else None
+
+    @cached_property
+    def whole_weights(self) -> Tensor:
+        """Values of the propagation matrix of the full graph, ``(1, E)``."""
+        return self.weights(torch.ones_like(self.is_loop)[None])
+
+    def weights(self, keep: Tensor, degrees: Tensor | None = None) -> Tensor:
+        r"""Values of the propagation matrices :math:`\hat A = D^{-1/2}(A + I)D^{-1/2}` of thinned graphs, ``(V, E)``.
 
         Parameters
         ----------
         keep
-            Which edges count, bool ``(E,)``; self-loops always do. ``None`` keeps all.
+            Which edges count in each of V views, bool ``(V, E)``; self-loops always do.
+        degrees
+            Row sums of the thinned graphs, ``(V, n)``. ``None`` counts them; spots of the outermost ring of a part,
+            whose rows are elsewhere, then have all of their edges.
         """
-        weight = torch.ones(self.n_edges, device=self.indices.device)
-        if keep is not None:
-            weight = (keep | self.is_loop).to(weight.dtype)
-        degree = torch.zeros(self.n_spots, device=weight.device).index_add_(0, self.rows, weight)
-        scale = degree.rsqrt()
-        return csr_tensor(self.indptr, self.indices, weight * scale[self.rows] * scale[self.indices], self.n_spots)
+        keep = keep | self.is_loop
+        if degrees is None:
+            degrees = self.structure.row_sums(keep)
+            degrees = degrees if self._outermost is None else torch.where(self._outermost, self.degrees, degrees)
+        scale = degrees.to(torch.get_default_dtype()).rsqrt()
+        return keep.to(scale.dtype) * scale[:, self.structure.rows] * scale[:, self.structure.indices]
+
+    def draw_weights(self, n_views: int, edge_drop: float, generator: torch.Generator) -> Tensor:
+        """:meth:`weights` of views that each leave out a share ``edge_drop`` of the directed edges, ``(V, E)``.
+
+        How many edges the spots of an outermost ring have left is drawn from the binomial distribution.
+        """
+        keep = torch.rand(n_views, self.n_edges, generator=generator, device=self.device) >= edge_drop
+        if self._outermost is None:
+            return self.weights(keep)
+        others = (self.degrees - 1).to(torch.float32).expand(n_views, -1).contiguous()
+        left = 1 + torch.binomial(others, torch.full_like(others, 1 - edge_drop), generator=generator).long()
+        return self.weights(keep, torch.where(self._outermost, left, self.structure.row_sums(keep | self.is_loop)))
+
+    def to_torch_geometric(self, features: Tensor | None = None) -> Any:
+        """The tissue as a :class:`torch_geometric.data.Data`, to train any model of that library on it.
+
+        Parameters
+        ----------
+        features
+            Features of the spots, ``(n, p)``, to be its ``x``.
+
+        Returns
+        -------
+        The data with ``edge_index`` from neighbours to spots, self-loops among them, and ``edge_weight``, the entries
+        of the propagation matrix. A ``GCNConv(..., normalize=False)`` on it is the convolution of this package.
+        """
+        from torch_geometric.data import Data
+
+        edge_index = torch.stack([self.structure.indices, self.structure.rows])
+        return Data(x=features, edge_index=edge_index, edge_weight=self.whole_weights[0], num_nodes=self.n_spots)
 
 
-def csr_tensor(indptr: Tensor, indices: Tensor, values: Tensor, n_columns: int) -> Tensor:
-    """A torch CSR tensor, without the notice on the format's beta state."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(indptr, indices, values, (len(indptr) - 1, n_columns), check_invariants=False)
+def propagate(graph: SpotGraph, weights: Tensor, x: Tensor) -> Tensor:
+    r"""Sums over neighbours, :math:`\hat A X`: the graph convolution without its weights (Kipf & Welling 2017).
+
+    Parameters
+    ----------
+    graph
+        Of n spots.
+    weights
+        Values of the propagation matrix in each view, ``(V, E)``.
+    x
+        One matrix for each view and each of B encoders, ``(V, B, n, d)``.
+
+    Returns
+    -------
+    Shape ``(V, B, n, d)``; rows of an outermost ring are zero. Sums are in the precision of the weights, also under
+    autocast: they are bound by memory, and rounding them gains nothing.
+    """
+    return graph.structure.product(weights, x)

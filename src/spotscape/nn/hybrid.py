@@ -23,22 +23,109 @@ at them for several (``quorum=0``).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
+from torch import Tensor, nn
 
 from spotscape._core.validation import require_positive_int
-from spotscape.nn.neighborhoods import Neighborhoods
-from spotscape.nn.precision import at_least_float32
+from spotscape.nn.losses.cosine import l2_normalize
 from spotscape.nn.similarity import most_similar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spotscape.nn.batches import Batch, Known
     from spotscape.nn.graph import SpotGraph
+
+
+@dataclass(frozen=True)
+class Neighborhoods:
+    """The positives of every spot that has any, in compressed rows.
+
+    Attributes
+    ----------
+    anchors
+        Rows of the spots that have positives, int64 ``(M,)``, ascending.
+    indptr
+        Where the positives of each anchor begin and end in ``indices``, int64 ``(M + 1,)``.
+    indices
+        Rows of the positives of each anchor, int64 ``(P,)``, ascending within an anchor.
+    """
+
+    anchors: Tensor
+    indptr: Tensor
+    indices: Tensor
+
+    @property
+    def n_anchors(self) -> int:
+        """Number of spots M that have positives."""
+        return len(self.anchors)
+
+
+class HybridMemory(nn.Module):
+    """The neighbourhoods last found by each of B encoders; a module so that a checkpoint holds them, however many.
+
+    Parameters
+    ----------
+    n_encoders
+        B.
+    """
+
+    def __init__(self, n_encoders: int) -> None:
+        super().__init__()
+        none = torch.empty(0, dtype=torch.int64)
+        self.current = [Neighborhoods(none, torch.zeros(1, dtype=torch.int64), none)] * n_encoders
+        self.n_searches = 0
+
+    def is_due(self, epoch: float, every: float) -> bool:
+        """Whether they are to be found anew, as they are once in so many epochs; asked once in a step."""
+        is_due = epoch >= self.n_searches * every
+        self.n_searches += is_due
+        return is_due
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {"n_searches": self.n_searches, "current": [vars(one) for one in self.current]}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take them from a checkpoint."""
+        self.n_searches = state["n_searches"]
+        self.current = [Neighborhoods(**one) for one in state["current"]]
+
+
+def within_batch(whole: Neighborhoods, batch: Batch, known: Known) -> tuple[Tensor | None, Neighborhoods]:
+    """The neighbourhoods of the anchors inside a batch, in rows of their own.
+
+    Parameters
+    ----------
+    whole
+        Neighbourhoods of all anchors.
+    batch
+        The batch.
+    known
+        What is known of its spots and others.
+
+    Returns
+    -------
+    The rows of the tissue that take part, those inside first, and the neighbourhoods in places among these; ``None``
+    and the neighbourhoods as they are, where all rows are at hand.
+    """
+    if known.memory is None:
+        return None, whole
+    inside = batch.inside
+    chosen = torch.isin(whole.anchors, inside)
+    counts = whole.indptr.diff()
+    positives = whole.indices[torch.repeat_interleave(chosen, counts)]
+    others = positives.unique()
+    others = others[~torch.isin(others, inside)]
+    rows = torch.cat([inside, others])
+    order = rows.argsort()
+    anchors, indices = (order[torch.searchsorted(rows[order], wanted)] for wanted in (whole.anchors[chosen], positives))
+    indptr = torch.cat([counts.new_zeros(1), counts[chosen].cumsum(0)])
+    return rows, Neighborhoods(anchors, indptr, indices)
 
 
 @torch.no_grad()
@@ -95,7 +182,7 @@ def hybrid_neighborhoods(
     require_positive_int(n_similar, "n_similar")
     _check_quorum(quorum, len(clusterings))
     n_spots = graph.n_spots
-    directions = normalize(at_least_float32(embeddings), dim=1)
+    directions = l2_normalize(embeddings)
     if slices is None:
         slices = torch.zeros(n_spots, dtype=torch.int64, device=embeddings.device)
     spots = torch.arange(n_spots, device=embeddings.device) if queries is None else queries.unique()
@@ -135,7 +222,7 @@ def _is_mutual(
 
 def _is_local(pairs: Tensor, graph: SpotGraph) -> Tensor:
     """Which pairs ``(P,)`` are edges of the spatial graph; no pair is a self-loop."""
-    return _contains((graph.rows * graph.n_spots + graph.indices).sort().values, pairs)
+    return _contains((graph.structure.rows * graph.n_spots + graph.structure.indices).sort().values, pairs)
 
 
 def _is_global(pairs: Tensor, clusterings: Tensor, quorum: int) -> Tensor:

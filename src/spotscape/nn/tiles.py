@@ -1,8 +1,4 @@
-r"""Tiles: compact parts of a tissue, and regions, which are parts together with the halo that they depend on.
-
-After :math:`h` graph convolutions a spot depends on the spots within :math:`h` hops and on nothing else. A region holds
-some spots (*inside*) and these hops around them (*halo*), with degrees counted in the whole graph, so the inside spots
-get the values that they have in the whole tissue. Rows of the outermost ring are left empty: they are only listened to.
+"""Tiles: compact parts of a tissue.
 
 Tiles come from the graph alone. Hop distances from a few spots that lie far apart serve as coordinates, along which the
 tissue is cut in two at the median of the longest one, until every part is small enough.
@@ -10,25 +6,32 @@ tissue is cut in two at the median of the longest one, until every part is small
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
-from torch import Tensor
 
+from spotscape._core.logging import logger
 from spotscape._core.validation import require_positive_int
-from spotscape.nn.graph import csr_tensor
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from spotscape.nn.graph import SpotGraph
-
 # Two far ends and two spots far from both tell any place of a planar tissue apart.
 _LANDMARKS = 4
+# A fixed limit, not one of this machine, so that the same data train in the same way everywhere. Beyond it the blocks
+# of a step are so large that a CPU asks the system for each anew.
+_MOST_BYTES = 8 * 10**8
+_BATCH_SIZE = 16_384
+# Several tiles from all over the tissue stand for all of it; a single one would stand for its surroundings.
+_TILES_IN_BATCH = 8
+# Fewer visits of each spot cost accuracy.
+_LEAST_SWEEPS = 20
+# Parts of nearly equal size; each process gets neighbouring ones.
+_TILES_OF_PROCESS = 8
 
 
 def graph_tiles(adjacency: Any, size: int, *, slices: np.ndarray | None = None) -> list[np.ndarray]:
@@ -74,123 +77,75 @@ def graph_tiles(adjacency: Any, size: int, *, slices: np.ndarray | None = None) 
     return tiles
 
 
-@dataclass(frozen=True)
-class Region:
-    """Some spots of a tissue with their halo, as a graph of its own.
+def choose_batch_size(batch_size: int | None, n_spots: int, bytes_per_spot: int) -> int | None:
+    """Spots of a step, or ``None`` if a step sees all; unless it is given, what a full step would take decides."""
+    estimate = n_spots * bytes_per_spot
+    if batch_size is not None:
+        chosen = require_positive_int(batch_size, "batch_size", minimum=2)
+    else:
+        chosen = n_spots if estimate <= _MOST_BYTES else _BATCH_SIZE
+    if chosen >= n_spots:
+        logger.info("A step takes about %.2g GB: every step sees all spots.", estimate / 1e9)
+        return None
+    taken = chosen * bytes_per_spot
+    logger.info(
+        "A step on all spots would take about %.2g GB; steps on tiles of %s spots in all take about %.2g GB.",
+        estimate / 1e9,
+        f"{chosen:,}",
+        taken / 1e9,
+    )
+    return chosen
 
-    Attributes
-    ----------
-    spots
-        Rows in the whole tissue, int64 ``(n,)``: the inside ones first, ascending, then ring by ring.
-    n_inside
-        How many are inside.
-    indptr, indices
-        Row pointers ``(n + 1,)`` and columns ``(E,)`` within the region, self-loops among them, int64; the rows of the
-        outermost ring are empty.
-    rows
-        The row of each edge, ``(E,)``, int64.
-    edges
-        The place of each edge among those of the whole graph, ``(E,)``, int64.
-    degrees
-        Row sums of the whole graph with self-loops, float32 ``(n,)``.
+
+@dataclass(frozen=True)
+class TilePlan:
+    """Tiles, and how they are dealt into batches.
+
+    A batch consists of several tiles drawn from all over the tissue, from each slice in its share, and each tile is in
+    one batch of a sweep. Batches are dealt anew for each sweep.
     """
 
-    spots: Tensor
-    n_inside: int
-    indptr: Tensor
-    indices: Tensor
-    rows: Tensor
-    edges: Tensor
-    degrees: Tensor
+    tiles: tuple[np.ndarray, ...]
+    slice_of_tile: np.ndarray
+    n_batches: int
+    seed: int
 
     @classmethod
-    def around(cls, graph: SpotGraph, inside: Tensor | np.ndarray, n_hops: int) -> Self:
-        """The region of some spots of a graph.
+    def of(cls, adjacency: Any, batch_size: int, *, slices: np.ndarray | None, seed: int) -> Self:
+        """Cut a tissue so that batches have about ``batch_size`` spots."""
+        tiles = graph_tiles(adjacency, max(batch_size // _TILES_IN_BATCH, 1), slices=slices)
+        owners = np.zeros(len(tiles), np.int64)
+        if slices is not None:
+            owners = np.unique(slices, return_inverse=True)[1][[tile[0] for tile in tiles]]
+        n_batches = min(math.ceil(adjacency.shape[0] / batch_size), len(tiles))
+        return cls(tuple(tiles), owners, n_batches, seed)
 
-        Parameters
-        ----------
-        graph
-            Of the whole tissue.
-        inside
-            Rows of distinct spots, int64.
-        n_hops
-            Width of the halo: as many as there are graph convolutions.
-        """
-        device = graph.indices.device
-        rings = [torch.as_tensor(inside, dtype=torch.int64, device=device).sort().values]
-        place = torch.full((graph.n_spots,), -1, dtype=torch.int64, device=device)
-        place[rings[0]] = 0
-        edges = [_edges_of(graph.indptr, rings[0])]
-        for hop in range(n_hops):
-            heard = graph.indices[edges[-1]]
-            new = heard[place[heard] < 0].unique()
-            place[new] = 0
-            rings.append(new)
-            if hop < n_hops - 1:
-                edges.append(_edges_of(graph.indptr, new))
-        spots, joined = torch.cat(rings), torch.cat(edges)
-        place[spots] = torch.arange(len(spots), device=device)
-        whole = graph.indptr.diff()[spots]
-        counts = whole.clone()
-        counts[len(spots) - len(rings[-1]) :] = 0
-        if n_hops == 0:
-            counts = whole.clone()
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        rows = torch.repeat_interleave(torch.arange(len(spots), device=device), counts)
-        return cls(spots, len(rings[0]), indptr, place[graph.indices[joined]], rows, joined, whole.float())
+    def n_sweeps(self, max_epochs: int) -> int:
+        """As many steps as in full batches, in whole sweeps; more only where there would be fewer than 20 sweeps."""
+        return max(math.ceil(max_epochs / self.n_batches), min(_LEAST_SWEEPS, max_epochs))
 
-    @property
-    def n_spots(self) -> int:
-        """Number of spots n, those of the halo among them."""
-        return len(self.spots)
-
-    @property
-    def inside(self) -> Tensor:
-        """Rows in the whole tissue of the spots inside."""
-        return self.spots[: self.n_inside]
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same region on another device."""
-        names = ("spots", "indptr", "indices", "rows", "edges", "degrees")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
-
-    def normalized(self, keep: Tensor | None = None, degrees: Tensor | None = None) -> Tensor:
-        """The rows and columns of the whole graph's propagation matrix, a sparse CSR tensor ``(n, n)``.
-
-        Parameters
-        ----------
-        keep
-            Which of the region's edges count, bool ``(E,)``; self-loops always do. ``None`` keeps all.
-        degrees
-            Row sums of the whole, thinned graph at the region's spots, ``(n,)``; ``None`` takes those of the full one.
-        """
-        weight = torch.ones(len(self.indices), device=self.indices.device)
-        if keep is not None:
-            weight = (keep | (self.rows == self.indices)).to(weight.dtype)
-        scale = (self.degrees if degrees is None else degrees).to(weight.dtype).rsqrt()
-        values = weight * scale[self.rows] * scale[self.indices]
-        return csr_tensor(self.indptr, self.indices, values, self.n_spots)
-
-    def thinned(self, edge_drop: float, generator: torch.Generator) -> Tensor:
-        """A propagation matrix with edges dropped at random, distributed as one of the whole graph restricted to this.
-
-        The outermost ring has no rows here; how many of its edges are left is drawn from the binomial distribution.
-        """
-        device = self.indices.device
-        keep = torch.rand(len(self.indices), generator=generator, device=device) >= edge_drop
-        keep |= self.rows == self.indices
-        degrees = torch.zeros(self.n_spots, device=device).index_add_(0, self.rows, keep.to(torch.float32))
-        outermost = degrees == 0
-        others = self.degrees[outermost] - 1
-        degrees[outermost] = 1 + torch.binomial(others, torch.full_like(others, 1 - edge_drop), generator=generator)
-        return self.normalized(keep, degrees)
+    def batch(self, step: int) -> np.ndarray:
+        """Rows of the spots of a step, int64, ascending."""
+        sweep, number = divmod(step, self.n_batches)
+        rng = np.random.default_rng([self.seed, sweep])
+        # The tiles of each slice, in random order, are spread evenly over the sweep.
+        places = np.empty(len(self.tiles))
+        for owner in np.unique(self.slice_of_tile):
+            own = np.flatnonzero(self.slice_of_tile == owner)
+            places[own] = (rng.permutation(len(own)) + rng.random()) / len(own)
+        chosen = np.array_split(np.argsort(places, kind="stable"), self.n_batches)[number]
+        return np.sort(np.concatenate([self.tiles[tile] for tile in chosen]))
 
 
-def _edges_of(indptr: Tensor, rows: Tensor) -> Tensor:
-    """Places of the edges of some rows among all edges, row by row."""
-    counts = indptr.diff()[rows]
-    starts = torch.repeat_interleave(indptr[rows] - (counts.cumsum(0) - counts), counts)
-    return starts + torch.arange(len(starts), device=indptr.device)
+def tiles_of_process(adjacency: Any, rank: int, n_processes: int) -> np.ndarray:
+    """Rows of the spots that one of several processes holds, int64: neighbouring tiles, nearly as many in each."""
+    tiles = graph_tiles(adjacency, -(-adjacency.shape[0] // (n_processes * _TILES_OF_PROCESS)))
+    bounds = [len(tiles) * number // n_processes for number in range(n_processes + 1)]
+    own = tiles[bounds[rank] : bounds[rank + 1]]
+    if not own:
+        msg = f"{adjacency.shape[0]} spots are too few for {n_processes} processes; start fewer."
+        raise ValueError(msg)
+    return np.concatenate(own)
 
 
 def _tiles_of_slice(graph: sparse.csr_array, size: int) -> list[np.ndarray]:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from tqdm.auto import tqdm
 
 from spotscape._core.logging import logger
+from spotscape.nn.adam import Adam, Schedule, rate
+from spotscape.nn.batches import in_group
+from spotscape.nn.blocks import clip_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from spotscape.nn.checkpoints import Checkpoint
+
 # How often the host looks at the loss: rarely enough that a GPU never waits for it.
 _CHECK_EVERY = 10
-
-Schedule = Literal["one_cycle", "constant"]
 
 
 @dataclass(frozen=True)
 class LossOutput:
-    """What an objective returns: the scalar to minimise and its named, unweighted parts."""
+    """What an objective returns: the loss of each encoder, ``(B,)``, and its named, unweighted parts."""
 
     total: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
@@ -32,7 +35,7 @@ class LossOutput:
     @classmethod
     def weighted(cls, parts: Mapping[str, tuple[float, Tensor]]) -> Self:
         """The sum of named parts, each given with its weight."""
-        total = torch.stack([weight * part for weight, part in parts.values()]).sum()
+        total = torch.stack([weight * part for weight, part in parts.values()]).sum(0)
         return cls(total, {name: part for name, (_, part) in parts.items()})
 
 
@@ -43,22 +46,24 @@ class TrainingPlan:
     Attributes
     ----------
     max_epochs
-        Number of steps; each sees the whole tissue.
+        How often every spot is seen.
     lr
         Learning rate of Adam, the peak of the schedule.
     weight_decay
         L2 penalty in Adam.
     schedule
-        ``"one_cycle"`` warms up over 30 % of the epochs and anneals to zero; ``"constant"`` keeps the rate.
+        ``"one_cycle"`` warms up over 30 % of the steps and anneals to zero; ``"constant"`` keeps the rate.
     max_grad_norm
-        Gradients are scaled down to this norm; ``None`` leaves them.
+        Gradients of an encoder are scaled down to this norm; ``None`` leaves them.
     patience
-        Stop once the loss, averaged over 10 epochs, has not improved by ``min_delta`` (relative) for this many epochs;
-        ``None`` trains all of them.
+        Stop once the loss of the first encoder, averaged over 10 epochs, has not improved by ``min_delta`` (relative)
+        for this many epochs; ``None`` trains all of them.
     min_delta
         Smallest relative improvement that counts.
     precision
         ``"float32"``, or ``"bfloat16"`` for the dense layers.
+    steps_per_epoch
+        Steps in which every spot is seen once.
     """
 
     max_epochs: int
@@ -69,15 +74,23 @@ class TrainingPlan:
     patience: int | None = None
     min_delta: float = 1e-3
     precision: Literal["float32", "bfloat16"] = "float32"
+    steps_per_epoch: int = 1
 
     @classmethod
-    def of(cls, config: object) -> Self:
+    def of(cls, config: object, steps_per_epoch: int = 1, max_epochs: int | None = None) -> Self:
         """The plan in a model's configuration, whose fields have the same names."""
-        return cls(**{item.name: getattr(config, item.name) for item in fields(cls)})
+        named = {item.name: getattr(config, item.name) for item in fields(cls) if item.name != "steps_per_epoch"}
+        named["max_epochs"] = named["max_epochs"] if max_epochs is None else max_epochs
+        return cls(**named, steps_per_epoch=steps_per_epoch)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return self.max_epochs * self.steps_per_epoch
 
 
 class Trainer:
-    """Minimise a loss over a module's parameters.
+    """Minimise a loss over a module's parameters, all of which are ``(B, ...)`` for B encoders.
 
     Parameters
     ----------
@@ -86,17 +99,12 @@ class Trainer:
     progress_bar
         Show epochs, loss and remaining time.
     checkpoint
-        File that is rewritten every ``checkpoint_every`` epochs. If it exists, training resumes from it and ends with
-        the same numbers as if it had never stopped.
-    checkpoint_every
-        Epochs between two checkpoints.
+        Where the state is saved regularly. If there is one already, training resumes from it and ends with the same
+        numbers as if it had never stopped.
+    save_every
+        Steps between two checkpoints.
     description
         What the progress bar says.
-    identity
-        What the training belongs to; a checkpoint of anything else is refused. Parameters of the same shapes do not
-        tell: they fit any tissue that is reduced to as many components.
-    writes
-        Whether the checkpoint is written, which one of several processes does; all read it.
     """
 
     def __init__(
@@ -104,37 +112,27 @@ class Trainer:
         plan: TrainingPlan,
         *,
         progress_bar: bool = True,
-        checkpoint: str | Path | None = None,
-        checkpoint_every: int = 25,
+        checkpoint: Checkpoint | None = None,
+        save_every: int = 25,
         description: str = "training",
-        identity: str = "",
-        writes: bool = True,
     ) -> None:
-        self.plan = plan
-        self.progress_bar = progress_bar
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.checkpoint_every = checkpoint_every
-        self.description = description
-        self.identity = identity
-        self.writes = writes
+        self.plan, self.progress_bar, self.description = plan, progress_bar, description
+        self.checkpoint, self.save_every = checkpoint, save_every
 
-    def fit(
-        self, module: nn.Module, loss: Callable[[int], LossOutput], *, generator: torch.Generator
-    ) -> dict[str, np.ndarray]:
+    def fit(self, module: nn.Module, loss: Callable[[int], LossOutput]) -> dict[str, np.ndarray]:
         """Train ``module`` in place and return the history.
 
         Parameters
         ----------
         module
-            What is trained.
+            What is trained; in a group of processes the same in all of them.
         loss
-            One evaluation of the objective in the epoch of that number; draws its randomness from ``generator``.
-        generator
-            Source of randomness whose state belongs into a checkpoint.
+            The objective in the step of that number. What is random in it depends on the number only.
 
         Returns
         -------
-        One float64 array per part of the loss, and ``"loss"`` and ``"lr"``, each of length of the epochs trained.
+        One float64 array per part of the loss, and ``"loss"`` and ``"lr"``, each of length of the epochs trained: the
+        mean over encoders and steps.
 
         Raises
         ------
@@ -143,109 +141,122 @@ class Trainer:
         ValueError
             If the checkpoint belongs to another training.
         """
-        optimizer, scheduler = self._optimizer(module)
-        state = _State(module, optimizer, scheduler, generator, self.identity)
-        history = state.load(self.checkpoint) if self.checkpoint and self.checkpoint.exists() else []
-        epochs = range(len(history), self.plan.max_epochs)
-        device = next(module.parameters()).device
-        module.train()
-        with tqdm(epochs, desc=self.description, unit="epoch", disable=not self.progress_bar) as bar:
-            for epoch in bar:
-                rate = optimizer.param_groups[0]["lr"]
-                with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.precision == "bfloat16"):
-                    output = loss(epoch)
-                self._step(module, optimizer, scheduler, output.total)
-                parts = {"loss": output.total, **output.parts}
-                history.append({**{name: part.detach() for name, part in parts.items()}, "lr": rate})
-                last = epoch + 1 == self.plan.max_epochs
-                if last or (epoch + 1) % _CHECK_EVERY == 0:
-                    _require_finite(history, epoch)
-                    bar.set_postfix(loss=f"{float(history[-1]['loss']):.3g}")
-                if self.checkpoint and self.writes and (last or (epoch + 1) % self.checkpoint_every == 0):
-                    state.save(self.checkpoint, history)
-                if self._has_converged(history):
-                    logger.info("Stopped after %d epochs: the loss no longer improves.", epoch + 1)
-                    break
-        module.eval()
-        return {name: np.array([float(entry[name]) for entry in history]) for name in history[0]}
+        with self.checkpoint or nullcontext():
+            return self._fit(module, loss)
 
-    def _optimizer(self, module: nn.Module) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    def _fit(self, module: nn.Module, loss: Callable[[int], LossOutput]) -> dict[str, np.ndarray]:
         plan = self.plan
-        optimizer = torch.optim.Adam(module.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
-        if plan.schedule == "constant":
-            return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-        return optimizer, torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, plan.lr, total_steps=max(plan.max_epochs, 2), cycle_momentum=False
-        )
-
-    def _step(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        scheduler: torch.optim.lr_scheduler.LRScheduler,
-        total: Tensor,
-    ) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        if self.plan.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(module.parameters(), self.plan.max_grad_norm)
-        optimizer.step()
-        scheduler.step()
-
-    def _has_converged(self, history: list[dict[str, Any]]) -> bool:
-        patience = self.plan.patience
-        if patience is None or len(history) % _CHECK_EVERY or len(history) <= patience + _CHECK_EVERY:
-            return False
-        losses = np.array([float(entry["loss"]) for entry in history])
-        smooth = np.convolve(losses, np.full(_CHECK_EVERY, 1 / _CHECK_EVERY), mode="valid")
-        return bool(smooth[-patience:].min() > (1 - self.plan.min_delta) * smooth[:-patience].min())
+        run = _Run(module, plan, self.checkpoint)
+        module.train()
+        start = run.resume()
+        with tqdm(range(start, plan.n_steps), desc=self.description, unit="step", disable=not self.progress_bar) as bar:
+            for step in bar:
+                if run.has_converged():
+                    logger.info("Stopped after %d epochs: the loss no longer improves.", step // plan.steps_per_epoch)
+                    run.save()
+                    break
+                run.step(loss, step)
+                last = step + 1 == plan.n_steps
+                if last or (step + 1) % _CHECK_EVERY == 0:
+                    bar.set_postfix(loss=f"{run.require_finite():.3g}")
+                if last or (step + 1) % self.save_every == 0:
+                    run.save()
+        module.eval()
+        return run.history_by_epoch()
 
 
-@dataclass(frozen=True)
-class _State:
+class _Run:
     """All that a resumed run needs to go on with the same numbers."""
 
-    module: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    generator: torch.Generator
-    identity: str
+    def __init__(self, module: nn.Module, plan: TrainingPlan, checkpoint: Checkpoint | None) -> None:
+        self.module, self.plan, self.checkpoint = module, plan, checkpoint
+        self.device = next(module.parameters()).device
+        self.parameters = [one for one in module.parameters() if one.requires_grad]
+        self.optimizer = Adam(self.parameters, plan.weight_decay)
+        self.history: list[dict[str, Any]] = []
 
-    def save(self, path: Path, history: list[dict[str, Any]]) -> None:
-        content = {
-            "identity": self.identity,
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "generator": self.generator.get_state(),
-            "history": [{name: float(value) for name, value in entry.items()} for entry in history],
-        }
-        partial = path.with_name(path.name + ".partial")
-        torch.save(content, partial)
-        partial.replace(path)
+    def step(self, loss: Callable[[int], LossOutput], number: int) -> None:
+        """One step of the optimizer."""
+        lr = self.plan.lr * rate(self.plan.schedule, number, self.plan.n_steps)
+        output = loss(number)
+        # Encoders share no weight, so the gradient of the sum is that of each.
+        output.total.sum().backward()
+        if in_group():
+            _average_gradients(self.parameters)
+        if self.plan.max_grad_norm is not None:
+            clip_gradients(self.parameters, self.plan.max_grad_norm)
+        self.optimizer.step(lr)
+        parts = {"loss": output.total, **output.parts}
+        self.history.append({**{name: part.detach() for name, part in parts.items()}, "lr": lr})
 
-    def load(self, path: Path) -> list[dict[str, Any]]:
-        device = next(self.module.parameters()).device
-        content = torch.load(path, weights_only=True, map_location=device)
-        msg = (
-            f"the checkpoint {path} belongs to another model or data set, or to another configuration or seed; remove "
-            "it or name another file."
+    def require_finite(self) -> float:
+        """The loss of the last step, the mean over encoders."""
+        value = float(self.history[-1]["loss"].mean())
+        if not np.isfinite(value):
+            n_steps = len(self.history)
+            msg = f"the loss is not finite after {n_steps} steps; check the input for extreme values or lower lr."
+            raise FloatingPointError(msg)
+        return value
+
+    def has_converged(self) -> bool:
+        """Whether the first encoder's loss has not improved for some time; it decides, whoever is trained beside it."""
+        plan, unit = self.plan, self.plan.steps_per_epoch
+        epochs, rest = divmod(len(self.history), unit)
+        if plan.patience is None or rest or epochs % _CHECK_EVERY or epochs <= plan.patience + _CHECK_EVERY:
+            return False
+        losses = torch.stack([entry["loss"][0] for entry in self.history]).double().cpu().numpy()
+        smooth = np.convolve(losses.reshape(-1, unit).mean(1), np.full(_CHECK_EVERY, 1 / _CHECK_EVERY), mode="valid")
+        return bool(smooth[-plan.patience :].min() > (1 - plan.min_delta) * smooth[: -plan.patience].min())
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is to be one."""
+        if self.checkpoint is None:
+            return
+        history = {name: self._stacked(name) for name in self.history[0]}
+        self.checkpoint.write(
+            {
+                "module": self.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "history": history,
+            }
         )
-        if content.get("identity") != self.identity:
+
+    def resume(self) -> int:
+        """Take over what was saved, and return the number of steps that it is of."""
+        state = None if self.checkpoint is None else self.checkpoint.read(self.device)
+        if state is None or self.checkpoint is None:
+            return 0
+        n_steps = len(state["history"]["lr"])
+        if n_steps > self.plan.n_steps:
+            msg = (
+                f"the checkpoint {self.checkpoint.path} has trained {n_steps // self.plan.steps_per_epoch} epochs, "
+                f"more than max_epochs={self.plan.max_epochs}; raise that, remove the file or name another one."
+            )
             raise ValueError(msg)
-        try:
-            self.module.load_state_dict(content["module"])
-        except RuntimeError as error:
-            raise ValueError(msg) from error
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scheduler.load_state_dict(content["scheduler"])
-        self.generator.set_state(content["generator"].cpu())
-        history: list[dict[str, Any]] = content["history"]
-        logger.info("Resuming from %s after %d epochs.", path, len(history))
-        return history
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        values = {name: list(parts) for name, parts in state["history"].items()}
+        self.history = [{name: parts[number] for name, parts in values.items()} for number in range(n_steps)]
+        logger.info("Resuming from %s after %d steps.", self.checkpoint.path, n_steps)
+        return n_steps
+
+    def history_by_epoch(self) -> dict[str, np.ndarray]:
+        """Mean over encoders and over the steps of each epoch."""
+        unit = self.plan.steps_per_epoch
+        found = {name: self._stacked(name).double().cpu().numpy() for name in self.history[0]}
+        return {
+            name: values.reshape(len(values), -1).mean(1).reshape(-1, unit).mean(1) for name, values in found.items()
+        }
+
+    def _stacked(self, name: str) -> Tensor:
+        return torch.stack([torch.as_tensor(entry[name]) for entry in self.history])
 
 
-def _require_finite(history: list[dict[str, Any]], epoch: int) -> None:
-    if not np.isfinite(float(history[-1]["loss"])):
-        msg = f"the loss is not finite after {epoch + 1} epochs; check the input for extreme values or lower lr."
-        raise FloatingPointError(msg)
+def _average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Give every process the mean gradient: see :class:`spotscape.nn.batches.AllReduce`."""
+    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    for one, part in zip(parameters, together.split([one.numel() for one in parameters]), strict=True):
+        one.grad = part.view_as(one).clone()

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from spotscape._core.colors import default_colors
+from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 # A name, a list, a mapping from category to colour, or a Colormap or Cycler object.
@@ -23,9 +24,7 @@ READABLE = 12
 
 def as_categories(column: pd.Series) -> pd.Categorical:
     """A column as categories named by strings, unused ones kept: their colours have places in ``uns``."""
-    categorical = isinstance(column.dtype, pd.CategoricalDtype)
-    values = pd.Categorical(column if categorical else column.astype("string"))
-    return values.rename_categories(str)
+    return as_groups(column, f"adata.obs[{str(column.name)!r}]", unused=True)
 
 
 def category_colors(adata: AnnData, key: str, values: pd.Categorical, palette: Palette | None) -> tuple[list[str], str]:

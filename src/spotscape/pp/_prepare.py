@@ -335,7 +335,7 @@ def _write(
     uns: dict[str, Any] = {keys.PREPARE: {**summary, "on_reading": backed}}
     if normalisation.log1p and not backed:
         uns["log1p"] = {}
-    if "flavor" in summary:
+    if summary.get("flavor") is not None:
         uns["hvg"] = {"flavor": summary["flavor"]}
     outdated = [("uns", key) for key in ("log1p", "hvg") if key not in uns]
     if keys.PREPARE in adata.uns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,14 +19,12 @@ from spotscape.tl._graph import graph_or_default
 from spotscape.tl._remember import remember_training
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
     from scipy import sparse
 
     from spotscape._core.rows import RowSource
     from spotscape.models import SpaCrossConfig, SpotscapeConfig
-    from spotscape.models._graph_encoder import GraphEncoder
+    from spotscape.models._base import GraphEncoder
 
 # From here on one encoder is trained, for time.
 LARGE_TISSUE = 10_000
@@ -111,7 +110,7 @@ def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
 
 
 def fit_and_write(
-    model: GraphEncoder[Any, Any, Any],
+    model: GraphEncoder[Any],
     adata: AnnData,
     tissue: EmbeddingInput,
     slices: np.ndarray | None,
@@ -128,56 +127,41 @@ def fit_and_write(
 
     ``n_restarts`` trains as many in all, each from another seed; all but the embedding is of the first.
     """
-    layers = {}
     require_positive_int(n_restarts, "n_restarts")
     if copy and return_model:
         msg = "copy=True and return_model=True exclude each other: there is one result. Copy first: adata.copy()."
         raise ValueError(msg)
     _refuse_results(adata, tissue, decoded_layer, copy=copy)
-    model.fit(tissue.matrix, tissue.graph, slices=slices, **training)
-    if decoded_layer is not None:
-        layers[decoded_layer] = _decode(model, adata, tissue)
+    source = model.random_source
+    seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
+    restarts = tuple(type(model)(model.config, random_state=seed) for seed in seeds[1:])
+    embedding, *further = model._fit_embed(tissue.matrix, tissue.graph, restarts=restarts, slices=slices, **training)
+    layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue)}
     params = {
         "preset": preset,
         **dataclasses.asdict(model.config),
         **tissue.params,
         "n_features": tissue.matrix.shape[1],
     }
-    summary = record(params, history=model.history, random_state=model.random_source.seed)
-    batch_size = training.get("batch_size")
-    embedding = model.embed(tissue.matrix, tissue.graph, slices=slices, batch_size=batch_size)
+    summary = record(params, history=model.history, random_state=source.seed)
     if return_model:
         remember_training(model, adata, tissue, embedding, slices)
-    further, seeds = fit_restarts(model, tissue, slices, n_restarts, **training)
     keys_further = {f"{key_added}_{number}": found for number, found in enumerate(further, start=1)}
     if further:
         summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
+    leftover = _earlier_restarts(adata, key_added) - keys_further.keys()
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
-    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, copy=copy)
+    outdated = [("obsm", key) for key in sorted(leftover)]
+    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
     return model if return_model else written
 
 
-def fit_restarts(
-    model: GraphEncoder[Any, Any, Any],
-    tissue: EmbeddingInput,
-    slices: np.ndarray | None,
-    n_restarts: int,
-    *,
-    checkpoint: str | Path | None = None,
-    **training: Any,
-) -> tuple[list[np.ndarray], list[int]]:
-    """Embeddings of all restarts but the first, which is ``model``, and the seeds of all."""
-    source = model.random_source
-    seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
-    embeddings = []
-    for number, seed in enumerate(seeds[1:], start=1):
-        logger.info("Restart %d of %d.", number + 1, n_restarts)
-        other = type(model)(model.config, random_state=seed)
-        file = None if checkpoint is None else f"{checkpoint}.restart{number}"
-        other.fit(tissue.matrix, tissue.graph, slices=slices, checkpoint=file, **training)
-        batch_size = training.get("batch_size")
-        embeddings.append(other.embed(tissue.matrix, tissue.graph, slices=slices, batch_size=batch_size))
-    return embeddings, seeds
+def _earlier_restarts(adata: AnnData, key_added: str) -> set[str]:
+    """Embeddings of the further trainings of an earlier call, which belong to no new result."""
+    entry = adata.uns.get(key_added.removeprefix("X_"))
+    restarts = entry.get("restarts") if isinstance(entry, Mapping) else None
+    known = restarts.get("use_reps", ()) if isinstance(restarts, Mapping) else ()
+    return {str(key) for key in known} - {key_added}
 
 
 def _refuse_results(adata: AnnData, tissue: EmbeddingInput, decoded_layer: object, *, copy: bool) -> None:
@@ -198,7 +182,7 @@ def _refuse_results(adata: AnnData, tissue: EmbeddingInput, decoded_layer: objec
         raise ValueError(msg)
 
 
-def _decode(model: GraphEncoder[Any, Any, Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
+def _decode(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
     """Decoded expression in all columns of the AnnData, NaN for genes that the model has not seen."""
     decoded: np.ndarray = np.maximum(model.reconstruct(tissue.matrix, tissue.graph), 0)
     if decoded.shape[1] == adata.n_vars:
@@ -216,6 +200,7 @@ def write_embedding(
     *,
     key_added: str,
     built: dict[str, dict[str, Any]],
+    outdated: Sequence[tuple[str, str]] = (),
     copy: bool,
 ) -> AnnData | None:
     """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned."""
@@ -223,5 +208,5 @@ def write_embedding(
     embeddings = {key_added: embedding, **built.get("obsm", {})}
     written = signature(adata.obs_names, {("obsm", key): values for key, values in embeddings.items()})
     uns = {**built.get("uns", {}), key_added.removeprefix("X_"): {**summary, "written": written}}
-    write(target, {**built, "obsm": embeddings, "uns": uns})
+    write(target, {**built, "obsm": embeddings, "uns": uns}, outdated=outdated)
     return target if copy else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from spotscape.models._graph_encoder import GraphEncoder
+    from spotscape.models._base import GraphEncoder
     from spotscape.tl._embedding import EmbeddingInput
 
 # Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
@@ -25,7 +25,7 @@ _LARGEST_LOGARITHM = 20
 
 
 def remember_training(
-    model: GraphEncoder[Any, Any, Any],
+    model: GraphEncoder[Any],
     adata: AnnData,
     tissue: EmbeddingInput,
     embedding: np.ndarray,

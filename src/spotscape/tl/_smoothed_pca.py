@@ -158,7 +158,6 @@ def smoothed_pca(
         tissue.graph,
         n_hops,
         is_expression=is_expression,
-        seed=source.integer("pca"),
         slices=None if slices is None else np.asarray(slices.codes),
     )
     params = {"n_hops": n_hops, "center_slices": center_slices, **dataclasses.asdict(options), **tissue.params}

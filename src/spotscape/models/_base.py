@@ -1,0 +1,445 @@
+"""What every model is: encoders of a spatial graph, trained side by side, read as one embedding.
+
+A method adds a configuration, a network and an objective, side by side in one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+
+from spotscape._core.arguments import public
+from spotscape._core.device import resolve_device
+from spotscape._core.logging import logger
+from spotscape._core.randomness import RandomSource, Seed
+from spotscape._core.rows import RowSource
+from spotscape._core.settings import settings
+from spotscape.models._input import check_input, digest_of, slice_rows
+from spotscape.models._reduction import Reduction
+from spotscape.models._saving import save_model
+from spotscape.models._steps import Draw, Steps
+from spotscape.nn.batches import Batch, Reduce, in_group, join_group
+from spotscape.nn.blocks import WeightSource
+from spotscape.nn.checkpoints import Checkpoint
+from spotscape.nn.features import Features
+from spotscape.nn.graph import SpotGraph
+from spotscape.nn.integration import integrate, place
+from spotscape.nn.normalization import keeping
+from spotscape.nn.pca import PCA
+from spotscape.nn.tiles import choose_batch_size
+from spotscape.nn.trainer import Trainer, TrainingPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scipy import sparse
+
+    from spotscape.models._config import EncoderConfig
+    from spotscape.models._record import Reference, TrainingRecord
+    from spotscape.nn.trainer import LossOutput
+
+C = TypeVar("C", bound="EncoderConfig")
+
+
+@dataclass(frozen=True, eq=False)
+class Tissue:
+    """What is trained on: all spots, the rows of each slice (none for a single one), and how expression was reduced."""
+
+    whole: Batch
+    slices: tuple[Tensor, ...]
+    reduction: Reduction | None
+    n_genes: int
+
+
+class Network(nn.Module):
+    """B encoders with their decoders; all parameters are ``(B, ...)``.
+
+    A view of a batch has weights of its graph, ``(V, E)``, and a mask of its features; ``None`` stands for all genes.
+    """
+
+    n_hops: int
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.n_features = n_features
+
+    @abstractmethod
+    def encode(self, batch: Batch, weights: Tensor, mask: Tensor | None = None, reduce: Reduce | None = None) -> Tensor:
+        """Embeddings of each view, ``(V, B, n, latent)``."""
+
+    @abstractmethod
+    def decode(self, embedding: Tensor, batch: Batch, reduce: Reduce | None = None) -> Tensor:
+        """Decoded features ``(V, B, n, p)`` of a full graph, in the unit of the features."""
+
+
+class Objective(nn.Module):
+    """The loss of a step; holds the network, and what only training needs.
+
+    What is random is drawn apart from the loss, so that a loss is a function of a batch and a draw.
+    """
+
+    def __init__(self, network: Network, tissue: Tissue, reduce: Reduce) -> None:
+        super().__init__()
+        self.network, self.tissue, self.reduce = network, tissue, reduce
+
+    @abstractmethod
+    def draw(self, batch: Batch, draw: Draw) -> Any:
+        """What is random in a step."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, drawn: Any, epoch: float) -> LossOutput:
+        """The loss of each encoder and its parts; ``epoch`` is the number of times that spots were seen."""
+
+    def mean(self, sums: Tensor, count: int) -> Tensor:
+        """The mean over spots of the step, in all processes, of what was summed over ``count`` of them here."""
+        counted = torch.full((), float(count), dtype=torch.float64, device=sums.device)
+        return self.reduce.total(sums) / self.reduce.total(counted).clamp(min=1).to(sums.dtype)
+
+
+class GraphEncoder(ABC, Generic[C]):
+    """Fit, embed and reconstruct; the type variable is the configuration."""
+
+    name: str
+    config: C
+
+    def __init__(self, config: C, random_state: Seed) -> None:
+        self.config = config
+        self.random_source = RandomSource(random_state)
+        self.network: Network | None = None
+        self.history: dict[str, np.ndarray] = {}
+        self.training: TrainingRecord | None = None
+        self.reference: Reference | None = None
+        self._n_genes = 0
+        self._unit = 1.0
+        self._reduction: Reduction | None = None
+        self._pca: PCA | None = None
+
+    @abstractmethod
+    def _network(self, n_features: int, source: WeightSource) -> Network:
+        """Networks of random weights."""
+
+    @abstractmethod
+    def _objective(self, network: Network, tissue: Tissue, reduce: Reduce, max_epochs: int) -> Objective:
+        """The loss of a step."""
+
+    @abstractmethod
+    def _bytes_per_spot(self) -> int:
+        """About what a step holds for each spot that it sees."""
+
+    @public
+    def fit(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+        *,
+        slices: np.ndarray | None = None,
+        batch_size: int | None = None,
+        device: str | torch.device | None = None,
+        progress_bar: bool | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
+        """Train on one slice, or on several together.
+
+        Called in every process of a group, as torchrun starts them, with the same arguments, each process trains on its
+        part of the tissue, and all end with the same model.
+
+        Parameters
+        ----------
+        expression
+            Log-normalised expression, dense or sparse, ``(N, G)``.
+        adjacency
+            Spatial graph, sparse ``(N, N)``; row i holds the neighbours of spot i.
+        slices
+            Slice of each spot, any labels, ``(N,)``; at least two spots of each. Two slices or more switch on what the
+            method does across slices. ``None`` for a single slice.
+        batch_size
+            Spots of a step, which are then tiles drawn from all over the tissue, each with its exact halo. ``None``
+            takes all spots in every step if that needs less than about 0.8 GB, else 16,384; the log says which. In a
+            group of processes every step sees all spots.
+        device
+            ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
+        progress_bar
+            ``None`` takes ``spotscape.settings.progress_bar``.
+        checkpoint
+            File to write the state of training to, and to resume from if it exists; one of other data, another
+            configuration or another seed is refused.
+
+        Returns
+        -------
+        The model itself.
+        """
+        self._fit_embed(
+            expression,
+            adjacency,
+            slices=slices,
+            batch_size=batch_size,
+            device=device,
+            progress_bar=progress_bar,
+            checkpoint=checkpoint,
+        )
+        return self
+
+    def _fit_embed(
+        self, expression: Any, adjacency: Any, *, restarts: tuple[GraphEncoder[C], ...] = (), **training: Any
+    ) -> list[np.ndarray]:
+        """Train, and return the embedding of :meth:`embed` without computing it twice.
+
+        Parameters
+        ----------
+        expression, adjacency
+            As for :meth:`fit`.
+        restarts
+            Further models of the same configuration and other seeds to train on the same tissue, which is read and
+            reduced once. Each ends as if it had been trained alone; its checkpoint has ``.restart1`` and so on behind
+            the name.
+        **training
+            The keyword arguments of :meth:`fit`.
+
+        Returns
+        -------
+        The embedding of this model and of each restart, float32 ``(N, n_axes)``.
+        """
+        slices, batch_size = training.get("slices"), training.get("batch_size")
+        device = join_group(resolve_device(training.get("device")))
+        tissue = self._read(expression, adjacency, slices, device)
+        digest = ""
+        if (checkpoint := training.get("checkpoint")) is not None:
+            digest = digest_of(expression, adjacency, slices, batch_size)
+        found = []
+        for number, model in enumerate((self, *restarts)):
+            if number:
+                logger.info("Restart %d of %d.", number + 1, len(restarts) + 1)
+            file = None
+            if checkpoint is not None:
+                name = f"{checkpoint}.restart{number}" if number else checkpoint
+                file = Checkpoint(name, model._identity(digest), writes=not in_group() or distributed.get_rank() == 0)
+            bar = training.get("progress_bar")
+            model._train(
+                tissue, adjacency, batch_size, file, progress_bar=settings.progress_bar if bar is None else bar
+            )
+            found.append(model._integrated(model._finish(tissue), slices))
+        return found
+
+    @public
+    def embed(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+        *,
+        slices: np.ndarray | None = None,
+        align: bool = False,
+    ) -> np.ndarray:
+        """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, n_axes)``.
+
+        With the slice of each spot in ``slices``, offsets between the slices that are embedded here are taken off
+        (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings. With
+        ``align`` it is the offset of each slice to the training, :attr:`reference`, that is taken off, slice by slice
+        (:func:`spotscape.nn.place`).
+        """
+        network, batch = self._inputs(expression, adjacency)
+        with torch.no_grad():
+            embedding = network.encode(batch, batch.graph.whole_weights)[0]
+        joined = self._joined(embedding)
+        return self._align(joined, slices) if align else self._integrated(joined, slices)
+
+    @public
+    def reconstruct(
+        self,
+        expression: np.ndarray | sparse.spmatrix | sparse.sparray,
+        adjacency: sparse.spmatrix | sparse.sparray,
+    ) -> np.ndarray:
+        """Decoded expression in the units of the input, float32 ``(N, G)``; a dense array as large as that says."""
+        network, batch = self._inputs(expression, adjacency)
+        if self.config.reconstruction_weight == 0:
+            msg = "the decoder was not trained, because reconstruction_weight is 0; give it a weight and fit again."
+            raise ValueError(msg)
+        whole = expression.in_memory() if isinstance(expression, RowSource) else expression
+        with torch.no_grad():
+            embedding = network.encode(batch, batch.graph.whole_weights)
+            decoded = self._to_scale(network.decode(embedding, batch)[0], batch.features)
+        mean = (decoded.mean(0) * self._unit).float().cpu().numpy()
+        return self._to_genes(mean, whole)
+
+    @public
+    def neutral_values(self, expression: Any) -> np.ndarray:
+        """For each gene the value that tells the encoder nothing, in the units of the input, float32 ``(G,)``.
+
+        It is the mean of the training, where means are taken: on the linear scale, if logarithms are undone.
+        """
+        if self._reduction is None:
+            return np.asarray(expression.sum(axis=0) / expression.shape[0], dtype=np.float32).ravel()
+        mean = self._reduction.components.mean
+        return np.log1p(mean) if self._reduction.is_log else mean
+
+    @public
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the trained model into a directory: ``config.json`` and ``weights.safetensors``, nothing pickled.
+
+        Parameters
+        ----------
+        directory
+            A new or empty directory. It appears once it is complete, so an interruption leaves no half of a model.
+        overwrite
+            Also replace a directory that is not empty, if it holds nothing but a model.
+
+        Raises
+        ------
+        FileExistsError
+            If the directory is not empty and ``overwrite`` is off, is a file, or holds anything but a model.
+        ValueError
+            If the model is not trained.
+
+        See Also
+        --------
+        spotscape.models.load : The way back.
+        """
+        save_model(self, directory, overwrite=overwrite)
+
+    def _to_scale(self, decoded: Tensor, features: Features) -> Tensor:
+        """Decoded features ``(B, N, p)`` in the scale of the features."""
+        del features
+        return decoded
+
+    def _to_genes(self, decoded: np.ndarray, expression: Any) -> np.ndarray:
+        return decoded if self._reduction is None else self._reduction.restore(decoded, expression)
+
+    def _read(self, expression: Any, adjacency: Any, slices: np.ndarray | None, device: torch.device) -> Tissue:
+        check_input(expression, adjacency)
+        rows = slice_rows(slices, expression.shape[0], device)
+        reduction = Reduction.fit(expression, adjacency, self.config)
+        features = self._features(expression, reduction, None, device)
+        whole = Batch.whole(features, SpotGraph.from_adjacency(adjacency, device))
+        return Tissue(whole, rows, reduction, expression.shape[1])
+
+    def _features(
+        self, expression: Any, reduction: Reduction | None, unit: float | None, device: torch.device
+    ) -> Features:
+        """What the encoders see; a ``unit`` of ``None`` is found."""
+        if reduction is not None:
+            loadings = reduction.components.loadings
+            return Features.of(reduction.project(expression), loadings=loadings, unit=unit, device=device)
+        whole = expression.in_memory() if isinstance(expression, RowSource) else expression
+        return Features.of(whole, device=device)
+
+    def _train(
+        self,
+        tissue: Tissue,
+        adjacency: Any,
+        batch_size: int | None,
+        checkpoint: Checkpoint | None,
+        *,
+        progress_bar: bool,
+    ) -> None:
+        config, features = self.config, tissue.whole.features
+        seeds = [self.random_source.integer(f"weights {number}") for number in range(config.n_encoders)]
+        network = self._network(features.shape[1], WeightSource(seeds)).to(features.device)
+        n_spots = choose_batch_size(batch_size, tissue.whole.n_total, config.n_encoders * self._bytes_per_spot())
+        steps = Steps(
+            tissue.whole,
+            adjacency,
+            self.random_source,
+            n_hops=network.n_hops,
+            batch_size=n_spots,
+            slices=tissue.slices,
+        )
+        n_epochs = steps.n_epochs(config.max_epochs)
+        objective = self._objective(network, tissue, steps.reduce, n_epochs).to(features.device)
+        self._announce(tissue)
+
+        def loss(step: int) -> LossOutput:
+            batch = steps.batch(step)
+            output: LossOutput = objective(batch, objective.draw(batch, steps.draw(step)), step / steps.per_epoch)
+            return output
+
+        plan = TrainingPlan.of(config, steps.per_epoch, n_epochs)
+        trainer = Trainer(plan, progress_bar=progress_bar, checkpoint=checkpoint, description=f"Training {self.name}")
+        self.history = trainer.fit(objective, loss)
+        self.network, self.training, self.reference = network, None, None
+
+    def _finish(self, tissue: Tissue) -> np.ndarray:
+        """Keep the statistics and axes of the whole tissue, and return its embedding."""
+        if self.network is None:
+            raise AssertionError
+        whole = tissue.whole
+        self._n_genes, self._reduction, self._unit = tissue.n_genes, tissue.reduction, whole.features.unit
+        with torch.no_grad(), keeping(self.network):
+            views = self.network.encode(whole, whole.graph.whole_weights)
+            self.network.decode(views, whole)
+        embedding = views[0]
+        n_axes, whitening = self.config.n_axes, self.config.whitening
+        self._pca = None
+        if len(embedding) > 1 or n_axes is not None or whitening != 0:
+            self._pca = PCA.of(embedding, n_axes or self.config.latent_size, whitening=whitening)
+        return self._joined(embedding)
+
+    def _joined(self, embedding: Tensor) -> np.ndarray:
+        """One embedding ``(N, d)`` of those of all encoders, ``(B, N, latent)``."""
+        joined = embedding[0] if self._pca is None else self._pca.project(embedding)
+        found: np.ndarray = joined.float().cpu().numpy()
+        return found
+
+    def _integrated(self, joined: np.ndarray, slices: np.ndarray | None) -> np.ndarray:
+        if slices is None or not self.config.integrate:
+            return joined
+        device = self._device()
+        slice_rows(slices, len(joined), device)
+        return integrate(joined, np.asarray(slices), device=device)
+
+    def _align(self, joined: np.ndarray, slices: np.ndarray | None) -> np.ndarray:
+        if self.reference is None:
+            msg = "the model does not know where its training lies; set model.reference, or embed with align=False."
+            raise ValueError(msg)
+        return place(
+            joined,
+            self.reference.embedding,
+            slices=slices,
+            reference_slices=self.reference.slices,
+            device=self._device(),
+        )
+
+    def _device(self) -> torch.device:
+        return next(self.require_trained().parameters()).device
+
+    def require_trained(self) -> Network:
+        """The trained network, or an error that says what to call."""
+        if self.network is None:
+            msg = "the model is not trained yet; call fit(expression, adjacency) first."
+            raise ValueError(msg)
+        return self.network
+
+    def _inputs(self, expression: Any, adjacency: Any) -> tuple[Network, Batch]:
+        network = self.require_trained()
+        check_input(expression, adjacency)
+        if expression.shape[1] != self._n_genes:
+            msg = f"the model was trained on {self._n_genes} genes, this expression has {expression.shape[1]}."
+            raise ValueError(msg)
+        features = self._features(expression, self._reduction, self._unit, self._device())
+        return network, Batch.whole(features, SpotGraph.from_adjacency(adjacency, self._device()))
+
+    def _identity(self, digest: str) -> str:
+        """What a checkpoint belongs to: all that the numbers depend on, the epochs only if they shape the schedule."""
+        told = asdict(self.config)
+        if self.config.schedule == "constant":
+            del told["max_epochs"]
+        n_processes = distributed.get_world_size() if in_group() else 1
+        return hashlib.sha256(
+            repr((self.name, told, self.random_source.seed, n_processes, digest)).encode()
+        ).hexdigest()
+
+    def _announce(self, tissue: Tissue) -> None:
+        logger.info(
+            "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs, on %s.",
+            self.name,
+            f"{tissue.whole.n_total:,}",
+            f" in {len(tissue.slices)} slices" if tissue.slices else "",
+            f"{tissue.n_genes:,}",
+            self.config.n_encoders,
+            self.config.max_epochs,
+            tissue.whole.features.device,
+        )

@@ -1,0 +1,109 @@
+"""The steps of a training: which batch each sees, and what is drawn in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import distributed
+
+from spotscape._core.logging import logger
+from spotscape.nn.batches import AllReduce, Batch, Reduce, RunningMean, in_group
+from spotscape.nn.tiles import TilePlan, tiles_of_process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from spotscape._core.randomness import RandomSource
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Randomness of one step, which depends on seed and number of the step only.
+
+    Attributes
+    ----------
+    common
+        Draws that all processes of a group make alike.
+    own
+        Draws for the spots of this process.
+    seed
+        For what draws by itself, the same in all processes.
+    """
+
+    common: torch.Generator
+    own: torch.Generator
+    seed: int
+
+
+class Steps:
+    """Batches and draws of a training: every step sees all spots, or those of some tiles, or this process's part.
+
+    Parameters
+    ----------
+    whole
+        All spots.
+    adjacency
+        Their graph, sparse.
+    source
+        Of all randomness.
+    n_hops
+        Graph convolutions between a spot and what it is decoded to.
+    batch_size
+        Spots of a step; ``None`` for all.
+    slices
+        Rows of each slice.
+    """
+
+    def __init__(
+        self,
+        whole: Batch,
+        adjacency: Any,
+        source: RandomSource,
+        *,
+        n_hops: int,
+        batch_size: int | None,
+        slices: Sequence[Tensor],
+    ) -> None:
+        self.whole, self.source, self.n_hops = whole, source, n_hops
+        self.rank = distributed.get_rank() if in_group() else 0
+        self.plan: TilePlan | None = None
+        self.reduce: Reduce = Reduce()
+        self._batch = whole
+        if in_group():
+            if batch_size is not None:
+                logger.info("In a group of processes every step sees all spots, each process those of its part.")
+            own = tiles_of_process(adjacency, self.rank, distributed.get_world_size())
+            self._batch = Batch.around(whole.features, whole.graph, own, n_hops)
+            self.reduce = AllReduce()
+        elif batch_size is not None:
+            codes = np.zeros(whole.n_total, np.int64)
+            for number, rows in enumerate(slices):
+                codes[rows.cpu().numpy()] = number
+            self.plan = TilePlan.of(adjacency, batch_size, slices=codes, seed=source.integer("tiles"))
+            self.reduce = RunningMean()
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in which every spot is seen once."""
+        return 1 if self.plan is None else self.plan.n_batches
+
+    def n_epochs(self, max_epochs: int) -> int:
+        """How often spots are to be seen."""
+        return max_epochs if self.plan is None else self.plan.n_sweeps(max_epochs)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        if self.plan is None:
+            return self._batch
+        return Batch.around(self.whole.features, self.whole.graph, self.plan.batch(step), self.n_hops)
+
+    def draw(self, step: int) -> Draw:
+        """The randomness of a step."""
+        device, seed = self.whole.features.device, self.source.integer(f"step {step}")
+        own = self.source.integer(f"step {step} of process {self.rank}")
+        return Draw(torch.Generator(device).manual_seed(seed), torch.Generator(device).manual_seed(own), seed)

@@ -1,0 +1,122 @@
+r"""Neighbourhood contrast: a spot should be told to belong to its own surroundings, and another spot not.
+
+The summary of a spot (an *anchor*) is made of the embeddings of its positives :math:`P_u`, and a bilinear
+discriminator scores an embedding against it,
+
+.. math:: s_u = \sigma\Bigl(\operatorname*{mean}_{v \in P_u} z_v\Bigr), \qquad
+          D(z, s) = z^\top W s + b .
+
+With another spot :math:`v(u)` drawn at random for each anchor, the loss is binary cross-entropy on logits, positives
+and negatives averaged apart and added up:
+
+.. math:: L = \operatorname*{mean}_u \bigl[-\log \sigma(D(z_u, s_u))\bigr]
+            + \operatorname*{mean}_u \bigl[-\log (1 - \sigma(D(z_{v(u)}, s_u)))\bigr] .
+
+A discriminator that knows nothing scores 0 everywhere and has :math:`L = 2 \ln 2`. Row by row this takes
+:math:`O(M d^2)` for M anchors.
+
+The released code scores *every* anchor with *every* summary: all M² pairs are positives, and all M² pairs of shuffled
+anchors with summaries are negatives. Those are the same pairs in another order, so each has both labels, and no
+discriminator does better than 0 everywhere: :math:`2 \ln 2` is the minimum. ``pairing="all"`` does this, to trace
+published numbers; its time is quadratic, its memory is not.
+
+Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag, softplus
+
+from spotscape._core.validation import require_choice
+
+if TYPE_CHECKING:
+    from spotscape.nn.hybrid import Neighborhoods
+
+Pairing = Literal["row", "all"]
+
+# Scores in one tile of all pairs: 16 MB in float32.
+_TILE_ENTRIES = 2**22
+
+
+def contrast_loss(
+    embeddings: Tensor,
+    neighborhoods: Neighborhoods,
+    negatives: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    pairing: Pairing = "row",
+) -> Tensor:
+    """Contrast of spots with summaries of neighbourhoods by a bilinear discriminator.
+
+    Parameters
+    ----------
+    embeddings
+        Of all spots, ``(N, d)``.
+    neighborhoods
+        The M anchors and the positives of each.
+    negatives
+        For each anchor the row of another spot, int64 ``(M,)``: see :func:`sample_negatives`. The released code takes
+        the anchors themselves, shuffled.
+    weight, bias
+        Of the discriminator, ``(d, d)`` and a scalar.
+    pairing
+        ``"row"`` scores each anchor with its own summary; ``"all"`` each with every summary, as the released code
+        does and with its result, in quadratic time.
+
+    Returns
+    -------
+    The loss of each anchor, ``(M,)``; the objective is its mean. With ``pairing="all"`` they are all that mean.
+    """
+    require_choice(pairing, "pairing", ("row", "all"))
+    # h W s = h · (W s): all summaries meet the weights once.
+    projected = summaries(embeddings, neighborhoods) @ weight.T
+    anchors, others = embeddings[neighborhoods.anchors], embeddings[negatives]
+    if pairing == "all" and len(anchors):
+        level = _mean_over_pairs(anchors, projected, bias, -1) + _mean_over_pairs(others, projected, bias, 1)
+        return level.expand(len(anchors))
+    positive, negative = ((rows * projected).sum(1) + bias for rows in (anchors, others))
+    return softplus(-positive) + softplus(negative)
+
+
+def summaries(embeddings: Tensor, neighborhoods: Neighborhoods) -> Tensor:
+    """The sigmoid of the mean embedding of each anchor's positives, ``(M, d)``."""
+    means: Tensor = embedding_bag(
+        neighborhoods.indices, embeddings, neighborhoods.indptr, mode="mean", include_last_offset=True
+    )
+    return means.sigmoid()
+
+
+def _mean_over_pairs(rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -> Tensor:
+    """Mean of ``softplus(sign * score)`` over all pairs of a row ``(M, d)`` and a projected summary ``(M, d)``."""
+    return cast("Tensor", _AllPairs.apply(rows, projected, bias, sign))  # type: ignore[no-untyped-call]
+
+
+class _AllPairs(torch.autograd.Function):
+    """The mean over all pairs, and its gradients on the way, in two tiles of memory that serve all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -> Tensor:
+        n_rows, n_pairs = max(1, _TILE_ENTRIES // len(projected)), len(rows) * len(projected)
+        scores, losses = (rows.new_empty(min(n_rows, len(rows)), len(projected)) for _ in range(2))
+        gradients = torch.empty_like(rows), torch.zeros_like(projected), torch.zeros_like(bias)
+        total = torch.zeros((), dtype=torch.float64, device=rows.device)
+        for start in range(0, len(rows), n_rows):
+            tile = rows[start : start + n_rows]
+            score, loss = scores[: len(tile)], losses[: len(tile)]
+            torch.mm(tile, projected.T, out=score).add_(bias).mul_(sign)
+            total += torch.logaddexp(score, score.new_zeros(()), out=loss).sum(dtype=torch.float64)
+            slope = torch.sigmoid(score, out=score).mul_(sign / n_pairs)
+            torch.mm(slope, projected, out=gradients[0][start : start + n_rows])
+            gradients[1].addmm_(slope.T, tile)
+            gradients[2].add_(slope.sum())
+        ctx.save_for_backward(*gradients)
+        return (total / n_pairs).to(rows.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return *(part * gradient for part in ctx.saved_tensors), None

@@ -1,0 +1,109 @@
+r"""Prototypical contrast: a spot in one view should point to the prototype that its other view belongs to.
+
+Prototypes :math:`c_1 \dots c_K` are centres of spherical k-means on the second view's embeddings, at several
+granularities. With :math:`y(u)` the prototype of spot :math:`u` in the second view and temperature :math:`\tau`,
+
+.. math:: L = -\operatorname*{mean}_K \operatorname*{mean}_u
+          \log \frac{\exp(\hat a_u \cdot c_{y(u)} / \tau)}{\sum_{m=1}^K \exp(\hat a_u \cdot c_m / \tau)} .
+
+Spots of all slices share the prototypes, so the same region is drawn to the same place. Each step moves the centres
+by one Lloyd iteration from where they were, in :math:`O(NKd)`: they never go stale, and are never searched for anew.
+
+Source: Oh et al., ICML 2025 (arXiv 2506.15698), which runs k-means from scratch in every step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize, one_hot
+
+from spotscape.nn.clustering._spherical import lloyd_step, seeded_centres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from spotscape.nn.batches import Batch, Reduce
+
+_FIRST_STEPS = 10
+
+
+def prototype_loss(
+    rows: Tensor, prototypes: Iterable[Tensor], labels: Iterable[Tensor], *, temperature: float = 0.75
+) -> Tensor:
+    """Prototypical contrast of embeddings with prototypes of one or several granularities.
+
+    Parameters
+    ----------
+    rows
+        Embeddings of the first view, ``(B, n, d)``, rows of length 1.
+    prototypes
+        For each granularity the unit prototypes, ``(B, K, d)``.
+    labels
+        For each granularity the prototype of each spot, int64 ``(B, n)``.
+    temperature
+        The τ of the formula; 0.75 in the paper.
+
+    Returns
+    -------
+    Sum over spots, ``(B,)``, the mean over granularities.
+    """
+    terms = []
+    for centres, own in zip(prototypes, labels, strict=True):
+        logits = rows @ centres.mT / temperature
+        terms.append(cross_entropy(logits.flatten(0, 1), own.flatten(), reduction="none").view(own.shape).sum(1))
+    return torch.stack(terms).mean(0)
+
+
+class PrototypeBank(nn.Module):
+    """Prototypes at several granularities that follow the embedding; buffers, so that a checkpoint holds them.
+
+    Parameters
+    ----------
+    granularities
+        Number of prototypes at each granularity.
+    n_encoders, size
+        Number B of encoders, and width d of their embeddings.
+    """
+
+    def __init__(self, granularities: Sequence[int], n_encoders: int, size: int) -> None:
+        super().__init__()
+        self.granularities = tuple(granularities)
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        for number, k in enumerate(self.granularities):
+            self.register_buffer(f"centres_{number}", torch.zeros(n_encoders, k, size))
+
+    @property
+    def centres(self) -> list[Tensor]:
+        """The unit prototypes of each granularity, ``(B, K, d)``; zero before the first :meth:`update`."""
+        return [self.get_buffer(f"centres_{number}") for number in range(len(self.granularities))]
+
+    @torch.no_grad()
+    def update(self, rows: Tensor, batch: Batch, reduce: Reduce, seed: int) -> list[Tensor]:
+        """Move the prototypes towards unit rows ``(B, n, d)``, and return each granularity's labels, int64 ``(B, n)``.
+
+        The first call looks for them, among the spots of the step, from a start that ``seed`` draws.
+        """
+        if not self.get_buffer("started"):
+            known = reduce.share("prototypes", rows, batch).rows
+            for centres in self.centres:
+                for own, seen in zip(centres, known, strict=True):
+                    found = seeded_centres(seen, len(own), torch.Generator(rows.device).manual_seed(seed))
+                    for _ in range(_FIRST_STEPS):
+                        found = lloyd_step(seen, found)
+                    own.copy_(found)
+            self.get_buffer("started").fill_(True)  # noqa: FBT003
+        inside = rows[:, : batch.n_inside]
+        for centres in self.centres:
+            centres.copy_(_moved(inside, centres, reduce))
+        return [(inside @ centres.mT).argmax(2) for centres in self.centres]
+
+
+def _moved(rows: Tensor, centres: Tensor, reduce: Reduce) -> Tensor:
+    """One Lloyd iteration of spherical k-means; a centre without spots stays."""
+    labels = (rows @ centres.mT).argmax(2)
+    # A product with indicators instead of a scattered sum: the order of additions is fixed, also on CUDA.
+    total = reduce.total(one_hot(labels, centres.shape[1]).to(rows.dtype).mT @ rows)
+    return torch.where(total.any(2, keepdim=True), normalize(total, dim=2), centres)
