@@ -19,7 +19,8 @@ def estimate(found: Description, options: argparse.Namespace) -> tuple[float, fl
     """Seconds and gigabytes."""
     thousands = found.n_spots / 1000
     training = _SECONDS[options.method] * thousands * (1 if options.method == "smoothed-pca" else options.restarts)
-    gigabytes = 0.6 + 12e-9 * found.n_spots * min(found.n_genes, 2_000)
+    # Libraries, and some six arrays of 8 bytes for every count that is not zero.
+    gigabytes = 0.9 + 48e-9 * found.n_spots * min(found.n_genes, found.median_counts)
     return _START + training + _OTHER_STEPS * thousands, gigabytes
 
 
