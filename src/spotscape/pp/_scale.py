@@ -165,7 +165,7 @@ def _choose(
     rng = np.random.default_rng(source.integer("windows"))
     windows = _windows(tissue, rng)
     if tissue.n_spots < _FEWEST_SPOTS or len(possible) < 2:
-        reason = "too few spots to tell"
+        reason = "there are too few spots to choose"
     elif isinstance(values := _components(adata, windows, **expression), str):
         reason = values
     else:
@@ -175,20 +175,20 @@ def _choose(
         by_chance, _ = predicted_share(rng.permutation(values), parts, possible)
         # NaN where neighbours are alike in no direction.
         told = np.nanmax(np.append(share, 0)) > 2 * np.nanmax(np.append(by_chance, 0))
-        reason = "" if told else "neighbours tell nothing of each other"
+        reason = "" if told else "neighbours do not predict each other"
     chosen = usual
     if reason:
-        reason = f"usual for {_CALLED[kind]}: {reason}"
+        reason = f"the default for {_CALLED[kind]}, because {reason}"
     else:
         flat = [size for size, value in zip(possible, share, strict=True) if value >= _FLAT * share.max()]
         chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
-        reason = f"flat from {flat[0]} to {flat[-1]}, usual for {_CALLED[kind]} are {usual}"
+        reason = f"{flat[0]} to {flat[-1]} predict about equally well; the default for {_CALLED[kind]} is {usual}"
     at = possible.index(chosen) if chosen in possible and len(reach) else None
     radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]) if at is None else reach[at])
     scale, unit = radius, " in the unit of the coordinates"
     if layout.um_per_unit is not None:
         scale, unit = radius * layout.um_per_unit, " µm"
-    logger.info("Domains are read at %.3g%s (%d neighbours; %s).", scale, unit, chosen, reason)
+    logger.info("Chose %d neighbours, within %.3g%s (%s).", chosen, scale, unit, reason)
     params = {
         "spatial_key": tissue.spatial_key,
         "library_key": tissue.library_key,
@@ -200,7 +200,7 @@ def _choose(
     return record(params, **extra, made_from=made_from(adata, obs=[tissue.library_key], obsm=[tissue.spatial_key]))
 
 
-_CALLED = {"hexagonal": "a hexagon of spots", "square": "a square lattice", "irregular": "cells"}
+_CALLED = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "cells"}
 
 
 def _windows(tissue: Tissue, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
