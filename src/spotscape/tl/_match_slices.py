@@ -61,7 +61,7 @@ def match_slices(
     device: str | torch.device | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find for each spot of a slice the most similar spots of a reference slice, and transfer labels from them.
+    """Match spots between slices: find the most similar spots of a reference slice, and transfer labels from them.
 
     The search is exact: every spot is compared with every spot of the reference, by the cosine of their embeddings,
     without a matrix of all similarities.
@@ -85,15 +85,13 @@ def match_slices(
     labels_key
         Column of ``adata.obs`` whose values are transferred; read in the reference only, where it may have gaps.
     offset
-        What is taken out between a slice and the reference before they are compared, because even a joint embedding
-        keeps something of the batch. ``"mutual"``: the mean difference over pairs of spots that are among each other's
-        nearest, so that a region which only one slice has does not count. ``"mean"``: each slice's own mean; somewhat
-        better where both slices show the same regions in the same shares, worse where they do not. ``"none"``: the
-        plain cosine, for embeddings without a batch effect.
+        Offset between slices that is subtracted before they are compared, because a joint embedding may still contain a
+        batch effect. ``"mutual"`` (default): the mean difference over pairs of spots that are among each other's
+        nearest, so that a region of only one slice does not count. ``"mean"``: the mean of each slice; slightly better
+        if both slices contain the same regions in the same shares, worse otherwise. ``"none"``: nothing.
     mutual
-        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots that
-        are left without a match get none of the results. For anchors between slices; labels are transferred to more
-        spots without it.
+        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots without
+        such a match get no results. Use it to find anchors between slices; leave it off to transfer labels.
     spatial_key
         Coordinates in ``adata.obsm`` in which all slices lie over each other, such as ``"spatial_aligned"``. Matches
         then lie within ``radius`` of the spot, and their similarity is lowered by ``(distance / radius)²``. Use it
@@ -101,9 +99,8 @@ def match_slices(
     radius
         For ``spatial_key``, in the unit of its coordinates. Default: 5 spot spacings of the reference.
     n_hops
-        How often each embedding is averaged over the spot and its neighbours in its own slice before the search, which
-        is the average of similarities over the neighbours. Useful (1 or 2) for an embedding that knows nothing of
-        space, such as ``"X_pca"``.
+        How often each embedding is averaged over the spot and its neighbours before the search. Use 1 or 2 for an
+        embedding without spatial information, such as ``"X_pca"``.
     neighbors_key
         For ``n_hops``, record of the spatial graph in ``adata.uns``; built by
         :func:`spotscape.pp.spatial_neighbors_knn` if there is none of the default name.
