@@ -188,7 +188,7 @@ def domains(
     options = dict(locals())
     from spotscape.pl._sheet import show_spots
 
-    require_data(adata, genes=False, unique=False)
+    require_data(adata, genes=False)
     names = [color] if color is None or isinstance(color, str) else list(color)
     if not names:
         msg = "color is empty; name at least one column of adata.obs or gene."

@@ -84,7 +84,7 @@ def markers(
     >>> len(figure.axes)
     3
     """
-    require_data(adata)
+    require_data(adata, unique=["var"])
     require_known(panels, Panels, "markers")
     require_choice(kind, "kind", ("dots", "matrix", "tissue"))
     if n_genes is not None:

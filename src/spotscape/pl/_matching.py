@@ -119,7 +119,7 @@ def matching(
     from spotscape.pl._pair import draw_pair, pair_size
     from spotscape.pl._sheet import Look, hand_out, open_axes
 
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=["obs"])
     require_known(looks, Looks, "matching")
     require_positive_int(n_lines, "n_lines")
     require_choice(layout, "layout", ("above", "beside"))

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from spotscape._core.colors import default_colors
 from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
 # A name, a list, a mapping from category to colour, or a Colormap or Cycler object.
@@ -51,7 +51,8 @@ def _from_kin(adata: AnnData, key: str, values: pd.Categorical) -> list[str] | N
     """Colours of another column with the same names on most of the same spots, such as domains before refinement."""
     for other in adata.obs:
         stored = adata.uns.get(f"{other}_colors")
-        if other == key or stored is None or isinstance(stored, Mapping):
+        named = isinstance(adata.obs[other].dtype, pd.CategoricalDtype)
+        if other == key or not named or stored is None or isinstance(stored, Mapping):
             continue
         kin = as_categories(adata.obs[other])
         same = set(kin.categories) == set(values.categories) and len(stored) == len(values.categories)

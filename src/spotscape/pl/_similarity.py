@@ -50,6 +50,7 @@ def similarity(
         it.
     use_rep
         Key of the embedding in ``obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
+        Without them: ``"X_smoothed_pca"``.
     vmin, vmax
         Ends of the scale. ``None`` means the first percentile, and 1.
     **panels
@@ -82,7 +83,7 @@ def similarity(
     """
     from spotscape.pl._sheet import show_spots
 
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=["obs"])
     require_known(panels, Panels, "similarity")
     key = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)").astype(np.float64)

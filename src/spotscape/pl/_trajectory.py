@@ -13,7 +13,7 @@ from spotscape._core.arguments import public
 from spotscape._core.provenance import require_unchanged
 from spotscape._core.validation import require_data, require_in_range, require_key
 from spotscape.pl._options import Panels, require_known
-from spotscape.pl._values import Categories, read_values, store_colors
+from spotscape.pl._values import Categories, read_categories, read_values, store_colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -127,13 +127,9 @@ def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
 
 
 def _domains(adata: AnnData, entry: Mapping[str, Any], groups: str, palette: Palette | None) -> Categories:
-    require_key(adata.obs, groups, "adata.obs", hint="The trajectory was made of these domains")
-    values = read_values(adata, groups, palette=palette)
+    values = read_categories(adata, groups, palette)
     known = [str(name) for name in entry["groups"]]
-    fits = isinstance(values, Categories) and {
-        name for code, name in enumerate(values.names) if (values.codes == code).any()
-    } <= set(known)
-    if not isinstance(values, Categories) or not fits:
+    if not {name for code, name in enumerate(values.names) if (values.codes == code).any()} <= set(known):
         msg = (
             f"adata.obs[{groups!r}] has other domains than the trajectory, which was made of {known}; make it anew: "
             "sp.tl.trajectory(adata, root=...)."

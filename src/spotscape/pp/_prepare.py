@@ -177,7 +177,7 @@ def prepare(
     ----------
     Stuart et al., *Comprehensive integration of single-cell data*, Cell 2019, for the ranking.
     """
-    require_data(adata, unique=False)
+    require_data(adata)
     _refuse_unwritable(adata, layer, copy=copy)
     given = _Counts.find(adata, layer)
     labels = slice_labels(adata, library_key)

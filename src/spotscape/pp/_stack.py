@@ -44,7 +44,7 @@ class Stack:
         library_order: Sequence[str] | None,
     ) -> Stack:
         """Read the coordinates in the plane and put every slice at its height."""
-        require_data(adata, genes=False, unique=False)
+        require_data(adata, genes=False)
         if library_key is None:
             msg = "library_key must be the column of adata.obs with the slice of each spot, not None."
             raise TypeError(msg)

@@ -128,7 +128,7 @@ def embed(
     ----------
     New samples moved onto a reference that stays: Kang et al., *Symphony*, Nature Communications 2021.
     """
-    require_data(adata)
+    require_data(adata, unique=["var"])
     training = _training_of(model)
     require_choice(missing_genes, "missing_genes", ("refuse", "fill"))
     require_in_range(max_missing, "max_missing", low=0, high=1)

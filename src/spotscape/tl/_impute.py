@@ -75,7 +75,7 @@ def impute(
         spot itself. The regression was the better one on all tissues in ``benchmarks/imputation.py``.
     use_rep
         Key of the embedding in ``adata.obsm``, and that of ``reference``. Default: ``"X_spotscape"`` or
-        ``"X_spacross"``, whichever is there; if both are, name one.
+        ``"X_spacross"``, whichever is there; if both are, name one. Without them: ``"X_smoothed_pca"``.
     n_components
         Number of principal components of the other genes. More than needed cost little, because of the penalty.
     n_neighbors
@@ -139,7 +139,7 @@ def impute(
     >>> sorted(adata.uns["imputed"]["scores"].columns)
     ['imputed', 'n_fitted', 'r2', 'spearman', 'spearman_carried']
     """
-    require_data(adata)
+    require_data(adata, unique=["var"])
     require_choice(method, "method", ("regression", "neighbors"))
     require_positive_int(n_components, "n_components")
     require_positive_int(n_neighbors, "n_neighbors")

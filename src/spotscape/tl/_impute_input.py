@@ -106,7 +106,7 @@ def read_pair(
     seed: int,
 ) -> ImputeInput:
     """Read an AnnData, and another one that genes are carried over from; a part of the shared genes tests that."""
-    require_data(other)
+    require_data(other, unique=["var"])
     expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, library_key=library_key)
     values: Any = expression.matrix
     shared, own = _shared(adata, other, expression.genes, layer)
@@ -159,9 +159,9 @@ def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
     if isinstance(genes, str):
         msg = f"genes={genes!r} must be a sequence of names: genes=[{genes!r}]."
         raise TypeError(msg)
-    asked = pd.Index(genes).astype(str)
-    if asked.empty or not asked.is_unique:
-        msg = "genes names no gene; leave it out for all." if asked.empty else "genes names a gene twice."
+    asked = pd.Index(genes).astype(str).unique()
+    if asked.empty:
+        msg = "genes names no gene; leave it out for all."
         raise ValueError(msg)
     unknown = asked.difference(known, sort=False)
     if len(unknown):

@@ -78,7 +78,7 @@ def match_slices(
         Slices whose spots are matched, each by itself. ``None`` takes all but the reference.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
-        both are, name one.
+        both are, name one. Without them: ``"X_smoothed_pca"``.
     n_matches
         Number of matches of each spot, fewer if the reference has fewer spots. On four slices of human cortex the
         transfer of layers improved up to about 10.
@@ -167,7 +167,7 @@ def match_slices(
     >>> bool((query["spotscape_match_label"].astype(str) == query["domain"].astype(str)).mean() > 0.9)
     True
     """
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=["obs"])
     require_positive_int(n_matches, "n_matches")
     require_choice(offset, "offset", ("mutual", "mean", "none"))
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)

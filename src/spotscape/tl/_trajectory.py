@@ -77,7 +77,7 @@ def trajectory(
         are several, name one.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
-        both are, name one.
+        both are, name one. Without them: ``"X_smoothed_pca"``.
     n_neighbors
         Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's, because the
         nearest spots in an embedding of a spatial graph are those next to the spot in the tissue (18 within two steps
@@ -150,7 +150,7 @@ def trajectory(
     Haghverdi et al., *Diffusion pseudotime robustly reconstructs lineage branching*, Nature Methods 2016; Wolf et al.,
     *PAGA*, Genome Biology 2019.
     """
-    require_data(adata, genes=False, unique=False)
+    require_data(adata, genes=False)
     require_choice(start, "start", ("center", "tip"))
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     require_positive_int(n_dcs, "n_dcs", minimum=2)
