@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from spotscape.pl._colors import match_colors
 from spotscape.pl._composition import composition, crosstab
 from spotscape.pl._confidence import confidence, disagreement
-from spotscape.pl._domains import domains
-from spotscape.pl._embedding import embedding
-from spotscape.pl._explore import explore
-from spotscape.pl._history import history
+from spotscape.pl._curves import history, n_domains, scale
+from spotscape.pl._domains import domains, similarity
+from spotscape.pl._embedding import embedding, explore
 from spotscape.pl._markers import markers
-from spotscape.pl._match_colors import match_colors
 from spotscape.pl._matching import matching
-from spotscape.pl._n_domains import n_domains
 from spotscape.pl._registration import registration
-from spotscape.pl._scale import scale
-from spotscape.pl._similarity import similarity
 from spotscape.pl._stack_3d import stack_3d
 from spotscape.pl._trajectory import trajectory
 

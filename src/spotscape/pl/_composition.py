@@ -13,16 +13,16 @@ from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_choice, require_data, slice_labels
-from spotscape.pl._options import Output, require_known
-from spotscape.pl._slices import find_slices
-from spotscape.pl._values import Categories, read_values, store_colors
+from spotscape.pl._colors import Categories, read_values, store_colors
+from spotscape.pl._panel import find_slices
+from spotscape.pl._sheet import Output, require_known
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
+    from spotscape.pl._colors import Palette
+    from spotscape.pl._sheet import Shown
 
 Normalize = Literal["rows", "columns", "none"]
 

@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, require_key, the_one_present
-from spotscape.pl._options import Panels, require_known
-from spotscape.pl._values import Categories, Numbers, read_confidence, read_values, scale
+from spotscape.pl._colors import Categories, Numbers, read_confidence, read_values, scale
+from spotscape.pl._sheet import Panels, require_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
+    from spotscape.pl._colors import Palette
+    from spotscape.pl._sheet import Shown
 
 _BESIDE = 2.6
 

@@ -10,16 +10,15 @@ from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.validation import require_choice, require_data, require_key, require_positive_int
 from spotscape.get import markers_df
-from spotscape.pl._options import Panels, require_known
-from spotscape.pl._palette import as_categories
-from spotscape.pl._values import read_values
+from spotscape.pl._colors import as_categories, read_values
+from spotscape.pl._sheet import Panels, require_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from spotscape.pl._options import Shown
+    from spotscape.pl._sheet import Shown
 
 Kind = Literal["dots", "matrix", "tissue"]
 

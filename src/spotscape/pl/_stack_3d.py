@@ -13,19 +13,17 @@ from spotscape._core.coordinates import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, require_in_range, slice_labels
-from spotscape.pl._options import Looks, require_known
-from spotscape.pl._slices import find_slices, rows_by_slice
-from spotscape.pl._values import Categories, Numbers, read_values, store_colors
+from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
+from spotscape.pl._panel import find_slices, rows_by_slice
+from spotscape.pl._sheet import Looks, require_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
-    from spotscape.pl._sheet import Look
-    from spotscape.pl._values import Bound
+    from spotscape.pl._colors import Bound, Palette
+    from spotscape.pl._sheet import Look, Shown
 
 # Matplotlib draws every point; beyond this many an even part of them shows the same.
 _MOST = 60_000
