@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm, is_color_like, to_hex
 from scipy import sparse
 
 from spotscape._core.anndata_io import write
@@ -20,7 +22,6 @@ from spotscape._core.validation import require_data, require_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.colors import Normalize
 
 # Without these limits a few spots would decide the colours of all others.
 _PERCENTILES = ("p1", "p99")
@@ -180,8 +181,6 @@ def _near(key: str, names: pd.Index) -> str:
 
 def scale(values: np.ndarray, vmin: Bound, vmax: Bound, vcenter: float | None = None) -> Normalize:
     """The scale of numbers, between their 1st and 99th percentile unless told otherwise."""
-    from matplotlib.colors import Normalize, TwoSlopeNorm
-
     finite = values[np.isfinite(values)]
     low, high = (_bound(finite, bound) for bound in _PERCENTILES)
     if low == high and finite.size:
@@ -256,9 +255,6 @@ def _from_kin(adata: AnnData, key: str, values: pd.Categorical) -> list[str] | N
 
 
 def _from_palette(palette: Palette, names: list[str]) -> list[Any]:
-    from matplotlib import colormaps
-    from matplotlib.colors import Colormap
-
     if isinstance(palette, str):
         if palette not in colormaps:
             msg = f"palette={palette!r} is not a colormap of matplotlib; give its name, a list of colours or a dict."
@@ -287,8 +283,6 @@ def _from_palette(palette: Palette, names: list[str]) -> list[Any]:
 
 
 def _hex(colors: list[Any], where: str) -> list[str]:
-    from matplotlib.colors import is_color_like, to_hex
-
     wrong = [color for color in colors if not is_color_like(color)]
     if wrong:
         msg = f"{where} has {wrong[0]!r}, which is not a colour of matplotlib."

@@ -15,7 +15,7 @@ from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_choice, require_data, slice_labels
 from spotscape.pl._colors import Categories, read_values, store_colors
 from spotscape.pl._panel import find_slices
-from spotscape.pl._sheet import Output, require_known
+from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,8 +76,6 @@ def composition(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['slice_1', 'slice_2', 'slice_3']
     """
-    from spotscape.pl._sheet import Look, add_legend, hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(output, Output, "composition")
     key = domain_column(adata, key, "key")
@@ -153,8 +151,6 @@ def crosstab(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['2', '0', '1']
     """
-    from spotscape.pl._sheet import hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(output, Output, "crosstab")
     require_choice(normalize, "normalize", ("rows", "columns", "none"))

@@ -12,7 +12,7 @@ from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, require_key, the_one_present
 from spotscape.pl._colors import Categories, Numbers, read_confidence, read_values, scale
-from spotscape.pl._sheet import Panels, require_known
+from spotscape.pl._sheet import Look, Panels, hand_out, open_axes, read_pieces, require_known, sheet_size, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,8 +182,6 @@ def _with_bars(
     options: Any,
 ) -> Shown:
     """The tissue, and a bar for each domain in a last panel."""
-    from spotscape.pl._sheet import Look, hand_out, open_axes, read_pieces, sheet_size, show_spots
-
     pieces = read_pieces(adata, options)
     look = Look.of(options, adata.n_obs)
     across = min(look.ncols, len(pieces) + 1)

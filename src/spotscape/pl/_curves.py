@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, require_key, the_one_present
-from spotscape.pl._sheet import Output, require_known
+from spotscape.pl._sheet import Output, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,8 +75,6 @@ def history(
     >>> [ax.get_title() for ax in figure.axes]
     ['loss', 'learning rate']
     """
-    from spotscape.pl._sheet import hand_out, open_axes
-
     require_known(output, Output, "history")
     curves = _curves(adata, key)
     across = len(curves) if len(curves) <= _ONE_ROW else _NCOLS
@@ -107,8 +106,6 @@ def _curves(source: AnnData | Mapping[str, Any], key: str | None) -> dict[str, n
 
 
 def _draw_history(ax: Axes, name: str, values: np.ndarray) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     ax.plot(np.arange(1, len(values) + 1), values, color="#0072B2", linewidth=1.6)
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() > 0 and finite.max() > _LOG_ABOVE * finite.min():
@@ -176,8 +173,6 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
     >>> [ax.get_ylabel() for ax in figure.axes]
     ['score', 'stability (ARI)', 'BIC above its lowest']
     """
-    from spotscape.pl._sheet import hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(output, Output, "n_domains")
     entry = _read(adata, key)
@@ -204,8 +199,6 @@ def _read(adata: AnnData, key: str) -> Any:
 
 
 def _draw_n_domains(ax: Axes, name: str, curve: dict[str, np.ndarray], picked: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     numbers, values = curve["k"], curve[name] - (curve[name].min() if name == "bic" else 0)
     ax.axvline(picked, color=_PICKED, linewidth=1, linestyle=(0, (4, 3)))
     ax.plot(numbers, values, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
@@ -273,8 +266,6 @@ def scale(
     >>> sp.pl.scale(adata, show=False).get_ylabel()
     'share predicted by neighbours'
     """
-    from spotscape.pl._sheet import hand_out, open_axes
-
     require_known(output, Output, "scale")
     hint = "It is made by sp.pp.choose_scale(adata)"
     require_key(adata.uns, key, "adata.uns", hint=hint)

@@ -11,7 +11,7 @@ from spotscape._core.arguments import public
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data
 from spotscape.pl._colors import Categories, Numbers, matched, plain, read_confidence, read_values, scale
-from spotscape.pl._sheet import Panels, require_known
+from spotscape.pl._sheet import Panels, require_known, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,8 +190,6 @@ def domains(
     1
     """
     options = dict(locals())
-    from spotscape.pl._sheet import show_spots
-
     require_data(adata, genes=False, unique=False)
     names = [color] if color is None or isinstance(color, str) else list(color)
     if not names:
@@ -270,8 +268,6 @@ def similarity(
     >>> sp.tl.smoothed_pca(adata, n_comps=10)
     >>> figure = sp.pl.similarity(adata, 0, use_rep="X_smoothed_pca", return_fig=True)
     """
-    from spotscape.pl._sheet import show_spots
-
     require_data(adata, genes=False)
     require_known(panels, Panels, "similarity")
     key = encoder_embedding(adata, use_rep)

@@ -15,7 +15,7 @@ from spotscape._core.reading import domain_column, encoder_embedding, read_embed
 from spotscape._core.validation import require_data, require_key
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import Slice, find_slices, read_slices
-from spotscape.pl._sheet import Looks, require_known
+from spotscape.pl._sheet import Looks, require_known, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +96,6 @@ def embedding(
     >>> [ax.get_title() for ax in figure.axes]
     ['domain', 'slice']
     """
-    from spotscape.pl._sheet import show_spots
-
     require_data(adata, genes=False)
     require_known(looks, Looks, "embedding")
     library_key = library_key or find_slices(adata)

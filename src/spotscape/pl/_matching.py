@@ -17,16 +17,15 @@ from spotscape._core.coordinates import coordinates
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_choice, require_data, require_key, require_positive_int, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
-from spotscape.pl._panel import add_tiles, face_colors
-from spotscape.pl._sheet import Looks, add_legend, require_known
+from spotscape.pl._panel import Slice, add_tiles, face_colors
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
     from spotscape.pl._colors import Bound, Palette
-    from spotscape.pl._panel import Slice
-    from spotscape.pl._sheet import Look, Shown
+    from spotscape.pl._sheet import Shown
 
 Layout = Literal["beside", "above"]
 
@@ -113,8 +112,6 @@ def matching(
     >>> [ax.get_title() for ax in figure.axes]
     ['slice_2 → slice_1']
     """
-    from spotscape.pl._sheet import Look, hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(looks, Looks, "matching")
     require_positive_int(n_lines, "n_lines")
@@ -153,8 +150,6 @@ def _pairs(
     spatial_key: str,
     n_lines: int,
 ) -> list[Pair]:
-    from spotscape.pl._panel import Slice
-
     coords = coordinates(adata, spatial_key)[:, :2]
     slices = np.asarray(slice_labels(adata, str(params["library_key"]))).astype(str)
     best = adata.obs_names.get_indexer(pd.Index(adata.obs[key].astype("string").fillna("")))

@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Affine2D
+from matplotlib_scalebar.scalebar import ScaleBar
 from scipy.spatial import cKDTree
 
 from spotscape._core import geometry
@@ -418,8 +419,6 @@ def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.nda
 
 
 def _add_scale_bar(ax: Axes, unit: float) -> None:
-    from matplotlib_scalebar.scalebar import ScaleBar
-
     bar = ScaleBar(
         unit, "um", length_fraction=0.25, location="lower left", box_alpha=0.6, pad=0.2, border_pad=0.3, sep=2,
         width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",

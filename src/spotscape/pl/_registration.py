@@ -16,14 +16,14 @@ from spotscape._core.coordinates import coordinates
 from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import Slice, add_tiles
-from spotscape.pl._sheet import Looks, require_known
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
     from spotscape.pl._colors import Numbers, Palette
-    from spotscape.pl._sheet import Look, Shown
+    from spotscape.pl._sheet import Shown
 
 Style = Literal["auto", "spots", "density", "outline"]
 _PANEL = 4.2
@@ -90,8 +90,6 @@ def registration(
     >>> [ax.get_title() for ax in figure.axes]
     ['before', 'after', 'domain']
     """
-    from spotscape.pl._sheet import Look, add_legend, hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(looks, Looks, "registration")
     require_choice(style, "style", ("auto", "spots", "density", "outline"))

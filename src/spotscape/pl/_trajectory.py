@@ -17,7 +17,7 @@ from spotscape._core.provenance import require_unchanged
 from spotscape._core.validation import require_data, require_in_range, require_key
 from spotscape.pl._colors import Categories, read_values, store_colors
 from spotscape.pl._panel import clear_place, inner_spots
-from spotscape.pl._sheet import Panels, require_known
+from spotscape.pl._sheet import Panels, require_known, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +96,6 @@ def trajectory(
     >>> [ax.get_title() for ax in figure.axes]
     ['pseudotime', 'domain']
     """
-    from spotscape.pl._sheet import show_spots
-
     require_data(adata, genes=False)
     require_known(panels, Panels, "trajectory")
     require_in_range(min_connectivity, "min_connectivity", low=0, high=1)
