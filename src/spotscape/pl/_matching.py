@@ -13,7 +13,7 @@ from matplotlib.transforms import Affine2D
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_choice, require_data, require_key, require_positive_int, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors

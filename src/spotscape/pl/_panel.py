@@ -19,7 +19,7 @@ from matplotlib_scalebar.scalebar import ScaleBar
 from scipy.spatial import cKDTree
 
 from spotscape._core import geometry
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.validation import slice_labels
 from spotscape.pl._colors import Categories

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import Slice, add_tiles

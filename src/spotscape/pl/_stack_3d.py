@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, require_in_range, slice_labels

@@ -13,9 +13,8 @@ import pandas as pd
 
 from spotscape._core import geometry
 from spotscape._core.arguments import public
-from spotscape._core.edges import nearest_edges
+from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
 from spotscape._core.logging import logger, warn
-from spotscape._core.neighbors import edges_between_adjacent, union
 from spotscape._core.validation import (
     require_choice,
     require_data,

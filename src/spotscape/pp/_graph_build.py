@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import write
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels

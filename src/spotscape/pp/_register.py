@@ -10,8 +10,7 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
-from spotscape._core.geometry import spacing_by_slice
+from spotscape._core.geometry import coordinates, spacing_by_slice
 from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import joint_embedding, made_from, warn_if_changed

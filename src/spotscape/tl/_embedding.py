@@ -12,8 +12,8 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
-from spotscape._core.coordinates import coordinates
 from spotscape._core.counts import n_detected
+from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import signature
 from spotscape._core.reading import crosses_on_purpose, is_logarithm, read_expression, read_graph

@@ -14,9 +14,8 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
 from spotscape._core.device import resolve_device
-from spotscape._core.geometry import spot_spacing
+from spotscape._core.geometry import coordinates, spot_spacing
 from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
