@@ -246,7 +246,7 @@ def test_arguments_that_nobody_reads_are_refused(adata: ad.AnnData, name: str) -
 def test_output_arguments_are_those_of_domains() -> None:
     import inspect
 
-    from spotscape.pl._options import Panels
+    from spotscape.pl._sheet import Panels
 
     assert set(Panels.__annotations__) <= set(inspect.signature(sp.pl.domains).parameters)
 

@@ -13,16 +13,16 @@ from spotscape._core.arguments import public
 from spotscape._core.groups import read_groups
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_choice, require_data, slice_labels
-from spotscape.pl._options import Output, require_known
-from spotscape.pl._slices import find_slices
-from spotscape.pl._values import Categories, read_categories, store_colors
+from spotscape.pl._colors import Categories, read_categories, store_colors
+from spotscape.pl._panel import find_slices
+from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
+    from spotscape.pl._colors import Palette
+    from spotscape.pl._sheet import Shown
 
 Normalize = Literal["rows", "columns", "none"]
 
@@ -76,8 +76,6 @@ def composition(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['slice_1', 'slice_2', 'slice_3']
     """
-    from spotscape.pl._sheet import Look, add_legend, hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(output, Output, "composition")
     key = domain_column(adata, key, "key")
@@ -153,8 +151,6 @@ def crosstab(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['2', '0', '1']
     """
-    from spotscape.pl._sheet import hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(output, Output, "crosstab")
     require_choice(normalize, "normalize", ("rows", "columns", "none"))

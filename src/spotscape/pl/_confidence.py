@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, the_one_present
-from spotscape.pl._options import Panels, require_known
-from spotscape.pl._values import Categories, Numbers, read_categories, read_confidence, scale
+from spotscape.pl._colors import Categories, Numbers, read_categories, read_confidence, scale
+from spotscape.pl._sheet import Look, Panels, hand_out, open_axes, read_pieces, require_known, sheet_size, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
+    from spotscape.pl._colors import Palette
+    from spotscape.pl._sheet import Shown
 
 _BESIDE = 2.6
 
@@ -173,8 +173,6 @@ def _with_bars(
     options: Any,
 ) -> Shown:
     """The tissue, and a bar for each domain in a last panel."""
-    from spotscape.pl._sheet import Look, hand_out, open_axes, read_pieces, sheet_size, show_spots
-
     pieces = read_pieces(adata, options)
     look = Look.of(options, adata.n_obs)
     across = min(look.ncols, len(pieces) + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,10 +13,8 @@ from matplotlib.lines import Line2D
 
 from spotscape._core.colors import UNLABELLED
 from spotscape._core.validation import require_positive_int
-from spotscape.pl._palette import READABLE
-from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice
-from spotscape.pl._slices import read_slices
-from spotscape.pl._values import Categories, Numbers, store_colors
+from spotscape.pl._colors import READABLE, Categories, Numbers, store_colors
+from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice, read_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +23,58 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._slices import Slice
+    from spotscape.pl._panel import Slice
+
+    Shown = Figure | Axes | list[Axes] | None
+
+
+class Output(TypedDict, total=False):
+    """Where a plot goes, see :func:`spotscape.pl.domains`."""
+
+    figsize: tuple[float, float] | None
+    dpi: float | None
+    ax: Axes | Sequence[Axes] | None
+    show: bool | None
+    return_fig: bool
+
+
+class Looks(Output, total=False):
+    """How spots look, see :func:`spotscape.pl.domains`."""
+
+    size: float | None
+    alpha: float
+    cmap: Any
+    na_color: Any
+    invert_y: bool
+    legend_loc: str | None
+    legend_fontsize: float | None
+    colorbar: bool
+
+
+class Panels(Looks, total=False):
+    """How slices are laid out, see :func:`spotscape.pl.domains`."""
+
+    library_key: str | None
+    spatial_key: str
+    ncols: int
+    img: bool
+    img_res_key: str | None
+    img_alpha: float
+    img_contrast: tuple[float, float] | None
+    crop_coord: tuple[float, float, float, float] | None
+    scalebar: float | None
+    frameon: bool
+    title: str | Sequence[str] | None
+
+
+def require_known(options: Mapping[str, Any], known: type, function: str) -> None:
+    """Refuse arguments that a plot would leave unread, as Python does."""
+    names = sorted(known.__annotations__)
+    unknown = [name for name in options if name not in names]
+    if unknown:
+        msg = f"sp.pl.{function}() got an unexpected argument {unknown[0]!r}; beside its own it takes {names}."
+        raise TypeError(msg)
+
 
 # Inches; one panel alone fills a slide's half, as scanpy's does.
 _PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
