@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spotscape._core import keys
 from spotscape._core.logging import logger
-from spotscape._core.spatial_elements import add_coordinates
+from spotscape._core.spatial_data import add_coordinates
 from spotscape.cli._folders import recognise
 
 if TYPE_CHECKING:

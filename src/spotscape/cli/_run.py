@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from spotscape._core.logging import logger
 from spotscape._core.settings import settings
-from spotscape._core.spatial_elements import to_spatialdata
+from spotscape._core.spatial_data import to_spatialdata
 from spotscape.cli import _group as group
 from spotscape.cli._info import text_of
 from spotscape.cli._inspect import describe

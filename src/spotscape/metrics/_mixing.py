@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import chdtrc, rel_entr
 
 from spotscape._core.arguments import public
-from spotscape._core.neighbors import nearest_others
+from spotscape._core.edges import nearest_others
 from spotscape._core.validation import require_in_range, require_positive_int
 from spotscape.metrics._arrays import (
     encode_library,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from spotscape.models._config import EncoderConfig
-    from spotscape.models._record import Reference, TrainingRecord
+    from spotscape.models._saving import Reference, TrainingRecord
     from spotscape.nn.trainer import LossOutput
 
 C = TypeVar("C", bound="EncoderConfig")

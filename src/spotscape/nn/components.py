@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core.validation import require_in_range, require_positive_int
-from spotscape.nn.covariance import Blocks, covariance_product, moments, smoothed_covariance_product
-from spotscape.nn.lanczos import leading_eigenvectors
+from spotscape.nn.covariance import (
+    Blocks,
+    covariance_product,
+    leading_eigenvectors,
+    moments,
+    smoothed_covariance_product,
+)
 from spotscape.nn.smoothing import mean_operator
 
 if TYPE_CHECKING:

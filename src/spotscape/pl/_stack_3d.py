@@ -6,26 +6,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from matplotlib.colors import to_hex
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, require_in_range, slice_labels
-from spotscape.pl._options import Looks, require_known
-from spotscape.pl._slices import find_slices, rows_by_slice
-from spotscape.pl._values import Categories, Numbers, read_values, store_colors
+from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
+from spotscape.pl._panel import face_colors, find_slices, rows_by_slice
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
-    from spotscape.pl._sheet import Look
-    from spotscape.pl._values import Bound
+    from spotscape.pl._colors import Bound, Palette
+    from spotscape.pl._sheet import Shown
 
 # Matplotlib draws every point; beyond this many an even part of them shows the same.
 _MOST = 60_000
@@ -102,8 +101,6 @@ def stack_3d(
     >>> len(figure.axes[0].collections)
     3
     """
-    from spotscape.pl._sheet import Look, add_legend, hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(looks, Looks, "stack_3d")
     spatial_key = spatial_key or (keys.SPATIAL_ALIGNED if keys.SPATIAL_ALIGNED in adata.obsm else keys.SPATIAL)
@@ -148,8 +145,6 @@ def _draw(
     *,
     view: tuple[float, float],
 ) -> None:
-    from spotscape.pl._panel import face_colors
-
     n_shown = sum(len(rows) for _, rows in pieces)
     if len(coords) > _MOST:
         logger.info("Drawing %s of %s spots.", f"{n_shown:,}", f"{len(coords):,}")
@@ -180,10 +175,6 @@ def _in_plotly(
     except ImportError as error:
         msg = "interactive=True needs plotly, which is not installed: pip install 'spotscape[interactive]'."
         raise ImportError(msg) from error
-    from matplotlib.colors import to_hex
-
-    from spotscape.pl._panel import face_colors
-
     marker: dict[str, Any] = {"size": 2.5 * (look.size or 1.0), "opacity": look.alpha}
     traces = []
     shown = np.concatenate([rows for _, rows in pieces])

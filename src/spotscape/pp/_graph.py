@@ -11,8 +11,21 @@ from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.validation import require_positive_int
-from spotscape.pp import _graph_checks as checks
-from spotscape.pp._graph_build import Tissue, build, store
+from spotscape.pp._graph_build import (
+    Tissue,
+    build,
+    check_pruning,
+    check_radius,
+    report_graph,
+    report_layout,
+    require_feasible_radius,
+    require_radius,
+    require_triangulable,
+    store,
+    warn_of_overlaid_slices,
+    warn_of_small_slices,
+    warn_of_strays,
+)
 from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
@@ -126,9 +139,9 @@ def spatial_neighbors_knn(
     if n_neighs is None:
         n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
     n_neighs = require_positive_int(n_neighs, "n_neighs")
-    checks.warn_of_small_slices(tissue, n_neighs + 1)
+    warn_of_small_slices(tissue, n_neighs + 1)
     graph = SpatialGraph(*build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
-    checks.warn_of_strays(tissue, graph.distances)
+    warn_of_strays(tissue, graph.distances)
     params = {"mode": "knn", "n_neighbors": n_neighs}
     result = _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
     if not copy:
@@ -206,12 +219,12 @@ def spatial_neighbors_radius(
     >>> sp.pp.spatial_neighbors_radius(adata, radius=1.5, copy=True).connectivities.nnz
     684
     """
-    interval = checks.require_radius(radius)
+    interval = require_radius(radius)
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
-    checks.require_feasible_radius(tissue, interval[1])
+    require_feasible_radius(tissue, interval[1])
     low, high = interval
     graph = SpatialGraph(*build(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
-    checks.check_radius(tissue, graph.connectivities, radius=high)
+    check_radius(tissue, graph.connectivities, radius=high)
     params: dict[str, object] = {"mode": "radius", "radius": high if low == 0 else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
@@ -292,13 +305,13 @@ def spatial_neighbors_delaunay(
     >>> round(graph.connectivities.nnz / adata.n_obs)
     6
     """
-    interval = None if radius is None else checks.require_radius(radius)
+    interval = None if radius is None else require_radius(radius)
     tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
-    checks.require_triangulable(tissue)
+    require_triangulable(tissue)
     low, high = (0.0, np.inf) if interval is None else interval
     graph = SpatialGraph(*build(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
     if interval is not None:
-        checks.check_pruning(tissue, graph.connectivities, radius=high)
+        check_pruning(tissue, graph.connectivities, radius=high)
     params: dict[str, object] = {"mode": "delaunay", "radius": None if interval is None else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
@@ -306,9 +319,9 @@ def spatial_neighbors_delaunay(
 def _finish(
     adata: AnnData, tissue: Tissue, graph: SpatialGraph, *, params: dict[str, object], key_added: str, copy: bool
 ) -> SpatialGraph | None:
-    checks.warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
-    checks.report(tissue, graph.connectivities, graph.distances)
-    checks.report_layout(tissue.layout(adata), params)
+    warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
+    report_graph(tissue, graph.connectivities, graph.distances)
+    report_layout(tissue.layout(adata), params)
     if copy:
         return graph
     store(adata, tissue, *graph, params=params, key_added=key_added)

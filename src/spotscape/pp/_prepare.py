@@ -13,8 +13,8 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import off_tissue
 from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, kind_of
+from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
 from spotscape._core.rows import Normalisation, RowSource, blocks_of, is_stored, summarise
 from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
@@ -177,7 +177,7 @@ def prepare(
     ----------
     Stuart et al., *Comprehensive integration of single-cell data*, Cell 2019, for the ranking.
     """
-    require_data(adata, unique=False)
+    require_data(adata)
     _refuse_unwritable(adata, layer, copy=copy)
     given = _Counts.find(adata, layer)
     labels = slice_labels(adata, library_key)

@@ -56,7 +56,7 @@ def choose_n_domains(
         Annotated data with an embedding in ``obsm``.
     use_rep
         Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
-        are, name one.
+        are, name one. Without them: ``"X_smoothed_pca"``.
     k_range
         Smallest and largest number of domains to try, both included. Leave room above what you expect.
     method
@@ -119,7 +119,7 @@ def choose_n_domains(
     stability based method for discovering structure in clustered data*, PSB 2002. Agreement with the next number is
     what CellCharter looks at: Varrone et al., Nature Genetics 2024.
     """
-    require_data(adata, unique=False)
+    require_data(adata)
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)

@@ -59,7 +59,7 @@ def domains(
         clusters are merged, or the widest are split.
     use_rep
         Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
-        are, name one.
+        are, name one. Without them: ``"X_smoothed_pca"``.
     resolution
         For ``method="leiden"``: the resolution, or with ``n_domains`` the first one tried. Default: 1, as in scanpy.
     n_neighbors
@@ -123,7 +123,7 @@ def domains(
     ----------
     Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports 2019.
     """
-    require_data(adata, unique=False)
+    require_data(adata)
     require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)

@@ -103,7 +103,7 @@ def integrate_slices(
     """
     from spotscape.nn.integration import integrate
 
-    require_data(adata, unique=False)
+    require_data(adata)
     slices = several_slices(adata, library_key)
     hint = "use_rep names an embedding of all slices together"
     values = read_embedding(adata, use_rep, hint=hint, library_key=library_key)

@@ -197,7 +197,7 @@ def markers(
     Biol. 2004; Squair et al., *Confronting false discoveries in single-cell differential expression*, Nature
     Communications 2021.
     """
-    require_data(adata)
+    require_data(adata, unique=["var"])
     require_choice(method, "method", _METHODS)
     if n_genes is not None:
         require_positive_int(n_genes, "n_genes")

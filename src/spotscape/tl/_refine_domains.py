@@ -96,7 +96,7 @@ def refine_domains(
     >>> adata.uns["domain_refined"]["n_changed"] > 0
     True
     """
-    require_data(adata, genes=False, unique=False)
+    require_data(adata, genes=False)
     require_positive_int(n_passes, "n_passes")
     hint = "Make domains first: sp.tl.domains(adata, n_domains=...)"
     key = domain_column(adata, key, "key")

@@ -136,7 +136,7 @@ def smoothed_pca(
     """
     from spotscape.models._smoothing import Smoothing
 
-    require_data(adata, unique=False)
+    require_data(adata)
     require_positive_int(n_hops, "n_hops", minimum=0)
     library_key = library_of_graph(adata, neighbors_key, library_key)
     tissue = read_input(

@@ -171,7 +171,7 @@ def spacross(
     """
     from spotscape.models import SpaCross, SpaCrossConfig
 
-    require_data(adata, unique=False)
+    require_data(adata)
     library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=True)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1

@@ -168,7 +168,7 @@ def spotscape(
     """
     from spotscape.models import Spotscape, SpotscapeConfig
 
-    require_data(adata, unique=False)
+    require_data(adata)
     library_key = library_of_graph(adata, neighbors_key, library_key)
     slices = slice_labels(adata, library_key)
     several = slices is not None and len(slices.categories) > 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 from scipy import sparse
 
 from spotscape._core import keys
@@ -20,17 +22,18 @@ from spotscape.nn.pseudotime import (
     Start,
     ascending,
     crossing_fraction,
+    diffusion_components,
+    diffusion_pseudotime,
     group_connectivities,
     group_means,
+    reached_from,
+    resolved,
+    root_spot,
     strongest_tree,
 )
-from spotscape.tl._diffusion import diffuse, embed_neighbors, stored_graph
 
 if TYPE_CHECKING:
     import pandas as pd
-    from anndata import AnnData
-
-    from spotscape.tl._diffusion import Pseudotime
 
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _GROUPS_HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
@@ -76,7 +79,7 @@ def trajectory(
         domains of the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
-        both are, name one.
+        both are, name one. Without them: ``"X_smoothed_pca"``.
     n_neighbors
         Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's default,
         because in an embedding of a spatial graph the nearest spots are often adjacent in the tissue, and a graph of
@@ -149,7 +152,7 @@ def trajectory(
     Haghverdi et al., *Diffusion pseudotime robustly reconstructs lineage branching*, Nature Methods 2016; Wolf et al.,
     *PAGA*, Genome Biology 2019.
     """
-    require_data(adata, genes=False, unique=False)
+    require_data(adata, genes=False)
     require_choice(start, "start", ("center", "tip"))
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     require_positive_int(n_dcs, "n_dcs", minimum=2)
@@ -232,4 +235,59 @@ def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices
         "slices": [str(name) for name in slices.categories],
         "mean_by_slice": np.stack([group_means(found.time, each, len(domains.categories)) for each in own]),
         "crossing": crossing,
+    }
+
+
+# Up to here neighbours are exact: as quick as an approximation that has to be compiled first.
+_EXACT = 100_000
+
+
+@dataclass(frozen=True)
+class Pseudotime:
+    """Pseudotime of every spot (NaN where the root does not reach), the root, and how many parts the graph has."""
+
+    time: np.ndarray
+    root: int
+    n_components: int
+
+
+def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnData:
+    """The neighbour graph of an embedding, in an AnnData that holds nothing else: the user's stays as it is."""
+    import scanpy as sc
+
+    graph = AnnData(np.asarray(embedding, dtype=np.float32))
+    sc.pp.neighbors(
+        graph,
+        n_neighbors=min(n_neighbors, graph.n_obs - 1),
+        use_rep="X",
+        transformer="sklearn" if graph.n_obs <= _EXACT else "pynndescent",
+        random_state=seed,
+    )
+    return graph
+
+
+def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, seed: int) -> Pseudotime:
+    """Diffusion pseudotime from a spot of the root, in the part of the graph that holds most of it."""
+    weights = sparse.csr_array(graph.obsp["connectivities"])
+    reached, n_components = reached_from(weights, in_root)
+    rows = np.flatnonzero(reached)
+    # The stationary component does not count as one of n_dcs.
+    components, eigenvalues = diffusion_components(weights[rows][:, rows], n_dcs + 1, seed)
+    kept = np.flatnonzero(resolved(eigenvalues) & (np.arange(len(eigenvalues)) > 0))
+    local = root_spot(components[:, kept], in_root[rows], start)
+    values = np.full(graph.n_obs, np.nan)
+    values[rows] = diffusion_pseudotime(components[:, kept], eigenvalues[kept], local)
+    return Pseudotime(values, int(rows[local]), n_components)
+
+
+def stored_graph(graph: AnnData, key_added: str, use_rep: str) -> dict[str, dict[str, Any]]:
+    """What to write so that scanpy finds the graph by ``neighbors_key``."""
+    record, connectivities, distances = keys.graph_keys(key_added)
+    params = {**graph.uns["neighbors"]["params"], "use_rep": use_rep}
+    return {
+        "uns": {record: {"connectivities_key": connectivities, "distances_key": distances, "params": params}},
+        "obsp": {
+            connectivities: sparse.csr_matrix(graph.obsp["connectivities"]),
+            distances: sparse.csr_matrix(graph.obsp["distances"]),
+        },
     }

@@ -50,6 +50,7 @@ def transfer_domains(
         one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     use_rep
         Key of the embedding in ``obsm`` of both. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
+        Without them: ``"X_smoothed_pca"``.
     n_neighbors
         Nearest spots of the reference, by Euclidean distance, that vote.
     key_added

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from spotscape.nn.registration._align import Alignment, align
 from spotscape.nn.registration._chain import (
+    Alignment,
     Registration,
+    align,
     measures,
     n_mutual_pairs,
     nearest_rmse,
@@ -12,9 +13,18 @@ from spotscape.nn.registration._chain import (
     register,
     unit_ratios,
 )
-from spotscape.nn.registration._features import guiding_features, one_hot
-from spotscape.nn.registration._rigid import about, angle_of, displacement, fit_rigid, mirrors, motion, move
-from spotscape.nn.registration._score import Score
+from spotscape.nn.registration._search import Score
+from spotscape.nn.registration._section import (
+    about,
+    angle_of,
+    displacement,
+    fit_rigid,
+    guiding_features,
+    mirrors,
+    motion,
+    move,
+    one_hot,
+)
 from spotscape.nn.registration._smooth import Deformation, fit_deformation
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The global search: every shift at once by Fourier transform, for each of many rotations, mirrored or not."""
+"""Poses: searched on images, refined by residuals, and scored."""
 
 from __future__ import annotations
 
@@ -7,18 +7,245 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft
+from scipy.spatial import cKDTree
 
-from spotscape.nn.registration._rigid import about, displacement, motion
+from spotscape.nn.registration._section import about, displacement, motion, move
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._section import Section
+    from spotscape.nn.registration._section import Field, Section
+
+_ALIGNED_NORMALS = 0.5
+_ROUNDS_PER_WIDTH = 4
+_FINAL_ROUNDS = 40
+_TOLERANCE = 0.005
+_MAX_FEATURE_SPOTS = (500, 2000)
+_SCALE_LIMIT = 1.25
+# This near to its border, in spacings, a slice's smoothed features lean to the inside.
+_RIM = 1.0
+_FEATURE_SIGMAS = (3.0, 0.8)
+# Features decide along the outline, where it says little, and it decides across; both then have about equal say.
+_FEATURE_SHARE = 1.5
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Weighted linear equations for a small motion: ``rows @ (shift, turn, growth) + values`` should vanish."""
+
+    rows: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+
+class Refiner:
+    """Improves poses of a query on a reference, in units of the spot spacing."""
+
+    def __init__(self, query: Section, reference: Section, *, scale: bool) -> None:
+        self.query, self.reference, self.scale = query, reference, scale
+        self._tree = cKDTree(reference.contour)
+        self._guides = _guides(query, reference)
+
+    def refine(self, matrix: np.ndarray, *, widths: np.ndarray, finish: bool) -> np.ndarray:
+        """Follow the outlines from coarse to fine: ``widths`` are the distances that pairs may be apart, falling.
+
+        ``finish`` goes on at the last of them until nothing moves any more.
+        """
+        start = matrix
+        for index, width in enumerate(widths):
+            last = finish and index == len(widths) - 1
+            for _ in range(_FINAL_ROUNDS if last else _ROUNDS_PER_WIDTH):
+                moved = self._step(matrix, width, finest=finish)
+                if not self._acceptable(moved, start):
+                    return matrix
+                change = displacement(moved, matrix, self.query.contour)
+                matrix = moved
+                if change < _TOLERANCE:
+                    break
+        return matrix
+
+    def _acceptable(self, matrix: np.ndarray, start: np.ndarray) -> bool:
+        growth = np.sqrt(abs(np.linalg.det(matrix[:2, :2]) / np.linalg.det(start[:2, :2])))
+        return bool(np.isfinite(matrix).all() and 1 / _SCALE_LIMIT < growth < _SCALE_LIMIT)
+
+    def _step(self, matrix: np.ndarray, width: float, *, finest: bool) -> np.ndarray:
+        centre = move(matrix, self.query.centre[None])[0]
+        systems = self._outlines(matrix, width, centre)
+        if self._guides:
+            systems.append(self._guides[-1 if finest else 0].residuals(matrix, centre))
+        unknowns = 4 if self.scale else 3
+        # A weak pull to stay keeps the equations solvable where the outline does not decide, as along a straight edge.
+        normal, right = 1e-6 * np.diag([1.0, 1.0, len(self.query.contour), len(self.query.contour)]), np.zeros(4)
+        for system in systems:
+            weighted = system.rows * system.weights[:, None]
+            normal = normal + weighted.T @ system.rows
+            right = right - weighted.T @ system.values
+        solution = np.zeros(4)
+        solution[:unknowns] = np.linalg.solve(normal[:unknowns, :unknowns], right[:unknowns])
+        turn = motion(
+            float(np.rad2deg(np.clip(solution[2], -0.3, 0.3))), scale=1 + float(np.clip(solution[3], -0.1, 0.1))
+        )
+        small = about(turn, centre)
+        small[:2, 2] += solution[:2]
+        return np.asarray(small @ matrix)
+
+    def _outlines(self, matrix: np.ndarray, width: float, centre: np.ndarray) -> list[Residuals]:
+        contour, normals = moved_outline(matrix, self.query)
+        theirs = self.reference
+        pairs = self._tree.query(contour)[1], cKDTree(contour).query(theirs.contour)[1]
+        forth = contour, theirs.contour[pairs[0]], theirs.normals[pairs[0]], normals
+        back = contour[pairs[1]], theirs.contour, normals[pairs[1]], theirs.normals
+        return [_point_to_line(*way, width=width, centre=centre) for way in (forth, back)]
+
+
+def moved_outline(matrix: np.ndarray, piece: Section) -> tuple[np.ndarray, np.ndarray]:
+    """Outline and unit normals after a motion."""
+    normals = piece.normals @ matrix[:2, :2].T
+    return move(matrix, piece.contour), normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+def _point_to_line(
+    moving: np.ndarray,
+    fixed: np.ndarray,
+    normals: np.ndarray,
+    other_normals: np.ndarray,
+    *,
+    width: float,
+    centre: np.ndarray,
+) -> Residuals:
+    gap = moving - fixed
+    values = (normals * gap).sum(axis=1)
+    distance = np.sqrt((gap**2).sum(axis=1))
+    agreement = (normals * other_normals).sum(axis=1)
+    tukey = np.clip(1 - (distance / width) ** 2, 0, None) ** 2
+    weights = tukey * np.clip(agreement - _ALIGNED_NORMALS, 0, None)
+    return Residuals(_jacobian(normals, moving - centre), values, weights)
+
+
+def _jacobian(slopes: np.ndarray, arms: np.ndarray) -> np.ndarray:
+    """How a quantity with the given slopes changes as points at ``arms`` from the centre shift, turn, and grow."""
+    turning = slopes[:, 1] * arms[:, 0] - slopes[:, 0] * arms[:, 1]
+    return np.column_stack([slopes, turning, (slopes * arms).sum(axis=1)])
+
+
+@dataclass(frozen=True)
+class FeatureTerm:
+    """Smooth features of the query's spots, and the reference's field that they should agree with."""
+
+    points: np.ndarray
+    wanted: np.ndarray
+    field: Field
+    slopes: Field
+    reference: Section
+
+    def residuals(self, matrix: np.ndarray, centre: np.ndarray) -> Residuals:
+        """Equations for the spots that lie on the reference; their weights are the inverse of what is left over."""
+        moved = move(matrix, self.points)
+        inside = self.reference.depth.at(moved, outside=-1.0)[:, 0] > _RIM
+        moved = moved[inside]
+        values = self.field.at(moved) - self.wanted[inside]
+        slopes = self.slopes.at(moved).reshape(len(moved), values.shape[1], 2)
+        rows = [_jacobian(slopes[:, channel], moved - centre) for channel in range(values.shape[1])]
+        squared = (values**2).sum(axis=1)
+        typical = max(float(np.median(squared)) if len(squared) else 1.0, 1e-12)
+        robust = 1 / (1 + squared / (3 * typical))
+        share = _FEATURE_SHARE * len(self.reference.contour) / max(len(self.points) * values.shape[1], 1)
+        weights = np.tile(share * robust * values.shape[1] / typical, values.shape[1])
+        return Residuals(np.vstack(rows), values.T.ravel(), weights)
+
+
+def _guides(query: Section, reference: Section) -> list[FeatureTerm]:
+    if query.features is None or reference.features is None:
+        return []
+    inner = query.points[query.depth.at(query.points)[:, 0] > _RIM]
+    guides = []
+    for sigma, most in zip(_FEATURE_SIGMAS, _MAX_FEATURE_SPOTS, strict=True):
+        drawn = inner[:: max(1, len(inner) // most)]
+        field = reference.smooth_features(sigma)
+        wanted = query.smooth_features(sigma).at(drawn)
+        guides.append(FeatureTerm(drawn, wanted, field, field.gradient(), reference))
+    return guides
+
+
+_AREA_WEIGHT = 0.1
+_FEATURE_WEIGHT = 2.5
+_FEATURE_SIGMA = 2.0
+_OUTLINE_WIDTH = 0.7
+# Outlines that run beside each other at this distance, in spacings, contradict a pose.
+_BESIDE = (2.0, 5.0)
+_ALIGNED = 0.5
+
+
+@dataclass(frozen=True)
+class Score:
+    """Parts of a pose's score, each at most 1.
+
+    Attributes
+    ----------
+    outline
+        Share of both outlines that lies on the other one, facing the same way, less the share that runs beside it.
+    overlap
+        Share of the smaller tissue that lies on the other one.
+    features
+        Correlation of the features there; ``nan`` without guidance.
+    """
+
+    outline: float
+    overlap: float
+    features: float
+
+    @property
+    def total(self) -> float:
+        """What poses are ranked by."""
+        guided = 0.0 if np.isnan(self.features) else _FEATURE_WEIGHT * self.features
+        return self.outline + _AREA_WEIGHT * self.overlap + guided
+
+
+class PoseScorer:
+    """Scores poses of a query on a reference."""
+
+    def __init__(self, query: Section, reference: Section) -> None:
+        self.query, self.reference = query, reference
+        self._tree = cKDTree(reference.contour)
+        guided = query.features is not None and reference.features is not None
+        self._wanted = query.smooth_features(_FEATURE_SIGMA).at(query.points) if guided else None
+        self._field = reference.smooth_features(_FEATURE_SIGMA) if guided else None
+
+    def score(self, matrix: np.ndarray) -> Score:
+        """Score a pose."""
+        moved = move(matrix, self.query.points)
+        back = move(np.linalg.inv(matrix), self.reference.points)
+        inside = self.reference.covers(moved)
+        overlap = max(float(inside.mean()), float(self.query.covers(back).mean()))
+        return Score(self._outline(matrix), overlap, self.features(moved))
+
+    def _outline(self, matrix: np.ndarray) -> float:
+        contour, normals = moved_outline(matrix, self.query)
+        theirs = self.reference
+        forth, pair = self._tree.query(contour)
+        back, reverse = cKDTree(contour).query(theirs.contour)
+        agreement = (normals * theirs.normals[pair]).sum(axis=1), (normals[reverse] * theirs.normals).sum(axis=1)
+        distance, same = np.concatenate([forth, back]), np.concatenate(agreement)
+        on = np.exp(-((distance / _OUTLINE_WIDTH) ** 2) / 2) * np.clip(same, 0, None)
+        beside = (distance > _BESIDE[0]) & (distance < _BESIDE[1]) & (same > _ALIGNED)
+        return float((on - beside).mean())
+
+    def features(self, moved: np.ndarray) -> float:
+        """Correlation of the features of the query's spots with the reference's where they come to lie."""
+        inside = self.reference.covers(moved)
+        if self._wanted is None or self._field is None:
+            return float("nan")
+        if inside.sum() < 3:
+            return 0.0
+        here, there = self._wanted[inside], self._field.at(moved[inside])
+        norm = np.sqrt((here**2).sum() * (there**2).sum())
+        return float((here * there).sum() / norm) if norm > 0 else 0.0
+
 
 _PIXELS = 64
 _BLUR = 0.03
 _FEATURE_BLUR = 0.05
 _LEAST_OVERLAP = 0.45
-_AREA_WEIGHT = 0.2
-_FEATURE_WEIGHT = 1.5
+_IMAGE_AREA_WEIGHT = 0.2
+_IMAGE_FEATURE_WEIGHT = 1.5
 _PEAKS_PER_ANGLE = 3
 _DISTINCT = 0.06
 
@@ -101,12 +328,12 @@ class PoseSearch:
         cross = fixed_tissue * tissue.conj()
         overlap = self._back(cross) / min(self._area, images.tissue.sum())
         moving = self._outline_energy(tissue)
-        score = self._back(cross * self._filter) / np.sqrt(moving * self._fixed_outline) + _AREA_WEIGHT * overlap
+        score = self._back(cross * self._filter) / np.sqrt(moving * self._fixed_outline) + _IMAGE_AREA_WEIGHT * overlap
         if len(features):
             together = self._back((fixed_features * features.conj()).sum(axis=0))
             here, there = self._back(fixed_energy * tissue.conj()), self._back(fixed_tissue * energy.conj())
             least = 1e-3 * max(float(here.max()), float(there.max()), 1e-12)
-            score += _FEATURE_WEIGHT * together / np.sqrt(np.maximum(here, least) * np.maximum(there, least))
+            score += _IMAGE_FEATURE_WEIGHT * together / np.sqrt(np.maximum(here, least) * np.maximum(there, least))
         score[overlap < _LEAST_OVERLAP] = -np.inf
         return np.asarray(score)
 
