@@ -10,9 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.reading import domain_column
-from spotscape._core.validation import require_choice, require_data, slice_labels
+from spotscape._core.validation import read_groups, require_choice, require_data, slice_labels
 from spotscape.pl._colors import Categories, read_values, store_colors
 from spotscape.pl._panel import find_slices
 from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known

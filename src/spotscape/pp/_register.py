@@ -11,11 +11,11 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates, spacing_by_slice
-from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import joint_embedding, made_from, warn_if_changed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import (
+    as_groups,
     as_numbers,
     require_choice,
     require_data,

@@ -11,12 +11,12 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, expression_values, find_shared, in_memory, read_graph
 from spotscape._core.validation import (
     looks_like_counts,
+    read_groups,
     require_choice,
     require_data,
     require_finite,

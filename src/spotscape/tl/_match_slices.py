@@ -16,11 +16,11 @@ from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import coordinates, spot_spacing
-from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
+    as_groups,
     require_choice,
     require_data,
     require_in_range,
@@ -28,8 +28,8 @@ from spotscape._core.validation import (
     require_positive_int,
     several_slices,
 )
+from spotscape.nn.graph import smooth
 from spotscape.nn.matching import Matches, Offset, match, vote
-from spotscape.nn.smoothing import smooth
 from spotscape.tl._embedding import graph_or_default
 
 if TYPE_CHECKING:

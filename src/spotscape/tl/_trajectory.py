@@ -12,12 +12,11 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
+from spotscape._core.validation import read_groups, require_choice, require_data, require_positive_int, slice_labels
 from spotscape.nn.pseudotime import (
     Start,
     ascending,

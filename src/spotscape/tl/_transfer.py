@@ -10,10 +10,9 @@ import torch
 
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import as_groups
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import require_data, require_key, require_positive_int
+from spotscape._core.validation import as_groups, require_data, require_key, require_positive_int
 from spotscape.nn.matching import nearest, vote
 
 if TYPE_CHECKING:
