@@ -25,7 +25,8 @@ from spotscape._core.validation import (
     slice_labels,
     slices_in_order,
 )
-from spotscape.nn.registration import (
+from spotscape.pp._graph_build import n_threads
+from spotscape.registration import (
     Deformation,
     Registration,
     guiding_features,
@@ -35,7 +36,6 @@ from spotscape.nn.registration import (
     register,
     unit_ratios,
 )
-from spotscape.pp._graph_build import n_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

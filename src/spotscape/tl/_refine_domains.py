@@ -15,7 +15,7 @@ from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, library_of_graph, read_graph
 from spotscape._core.validation import read_groups, require_data, require_key, require_positive_int, slice_labels
-from spotscape.nn.refinement import majority_passes
+from spotscape._stats.refinement import majority_passes
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -17,7 +17,7 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import read_groups, require_choice, require_data, require_positive_int, slice_labels
-from spotscape.nn.pseudotime import (
+from spotscape._stats.pseudotime import (
     Start,
     ascending,
     crossing_fraction,
