@@ -21,7 +21,6 @@ from spotscape._core.provenance import made_from
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
     as_groups,
-    require_choice,
     require_data,
     require_in_range,
     require_key,
@@ -172,8 +171,6 @@ def match_slices(
     True
     """
     require_data(adata, genes=False)
-    require_positive_int(n_matches, "n_matches")
-    require_choice(offset, "offset", ("mutual", "mean", "none"))
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = encoder_embedding(adata, use_rep)
