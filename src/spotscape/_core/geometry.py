@@ -152,7 +152,8 @@ class Lattice:
     kind
         ``"hexagonal"``, ``"square"`` or ``"irregular"``.
     spacing
-        Median distance of a spot to its nearest neighbour, in the unit of the coordinates.
+        Median distance of neighbours on the lattice, in the unit of the coordinates; if irregular, of a spot to its
+        nearest neighbour.
     angle
         Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular.
     """
@@ -208,11 +209,17 @@ def lattice(coords: np.ndarray) -> Lattice:
     second, fourth, fifth, sixth = np.median(distances, axis=0)[[1, 3, 4, 5]] / spacing
     even = np.mean(np.abs(distances[:, 0] / spacing - 1) < 0.1) > 0.8
     if (even and sixth < 1.25) or _on_rings(distances / spacing, _HEXAGON) > _ON_RINGS:
-        return Lattice("hexagonal", spacing, _angle(plane, spacing, symmetry=6))
+        return Lattice("hexagonal", _pitch(distances, 6), _angle(plane, spacing, symmetry=6))
     touching = even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55
     if touching or _on_rings(distances / spacing, _SQUARE) > _ON_RINGS:
-        return Lattice("square", spacing, _angle(plane, spacing, symmetry=4))
+        return Lattice("square", _pitch(distances, 4), _angle(plane, spacing, symmetry=4))
     return Lattice("irregular", spacing, 0.0)
+
+
+def _pitch(distances: np.ndarray, n_neighs: int) -> float:
+    """Median distance of neighbours on a lattice: where spots stray from it, the nearest one is too near."""
+    nearest = distances[:, :n_neighs]
+    return float(np.median(nearest[nearest < 1.25 * np.median(nearest[:, 0])]))
 
 
 def _on_rings(distances: np.ndarray, rings: np.ndarray) -> float:

@@ -90,11 +90,20 @@ def read_values(
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
             return Numbers(key, values, scale(values, vmin, vmax, vcenter))
-        categories = as_categories(column)
-        colors, origin = category_colors(adata, key, categories, palette)
-        return Categories(key, np.asarray(categories.codes), list(categories.categories), colors, origin=origin)
+        return read_categories(adata, key, palette, empty=True)
     values = _gene(adata, key, layer, gene_symbols)
     return Numbers(key, values, scale(values, vmin, vmax, vcenter))
+
+
+def read_categories(adata: AnnData, key: str, palette: Palette | None = None, *, empty: bool = False) -> Categories:
+    """Read domains or other groups in a column of ``obs``; ``empty`` allows one without any."""
+    require_key(adata.obs, key, "adata.obs", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
+    categories = as_categories(adata.obs[key])
+    if not empty and (categories.codes < 0).all():
+        msg = f"adata.obs[{key!r}] is missing for all spots."
+        raise ValueError(msg)
+    colors, origin = category_colors(adata, key, categories, palette)
+    return Categories(key, np.asarray(categories.codes), list(categories.categories), colors, origin=origin)
 
 
 def matched(columns: Sequence[Categories | Numbers]) -> list[Categories | Numbers]:
@@ -244,7 +253,8 @@ def _from_kin(adata: AnnData, key: str, values: pd.Categorical) -> list[str] | N
     """Colours of another column with the same names on most of the same spots, such as domains before refinement."""
     for other in adata.obs:
         stored = adata.uns.get(f"{other}_colors")
-        if other == key or stored is None or isinstance(stored, Mapping):
+        named = isinstance(adata.obs[other].dtype, pd.CategoricalDtype)
+        if other == key or not named or stored is None or isinstance(stored, Mapping):
             continue
         kin = as_categories(adata.obs[other])
         same = set(kin.categories) == set(values.categories) and len(stored) == len(values.categories)

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from spotscape._core.arguments import public
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import read_groups, require_data, slice_labels
-from spotscape.pl._colors import Categories, read_values, store_colors
+from spotscape.pl._colors import Categories, read_categories, store_colors
 from spotscape.pl._panel import find_slices
 from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known
 
@@ -63,7 +63,7 @@ def composition(
     KeyError
         If there is no such column.
     TypeError
-        If ``key`` names numbers.
+        If ``key`` holds fractions.
     ValueError
         If a slice has spots of several conditions.
 
@@ -78,7 +78,7 @@ def composition(
     require_data(adata, genes=False)
     require_known(output, Output, "composition")
     key = domain_column(adata, key, "key")
-    values = _domains(adata, key, palette)
+    values = read_categories(adata, key, palette)
     slices = slice_labels(adata, library_key or find_slices(adata))
     names = ["all spots"] if slices is None else [str(name) for name in slices.categories]
     codes = np.zeros(adata.n_obs, dtype=int) if slices is None else np.asarray(slices.codes)
@@ -135,7 +135,7 @@ def crosstab(
     KeyError
         If there is no such column.
     TypeError
-        If a column holds numbers.
+        If a column holds fractions.
 
     See Also
     --------
@@ -153,7 +153,7 @@ def crosstab(
     require_data(adata, genes=False)
     require_known(output, Output, "crosstab")
     key = domain_column(adata, key, "key")
-    found, known = _domains(adata, key, None), _domains(adata, to, None)
+    found, known = read_categories(adata, key), read_categories(adata, to)
     both = (found.codes >= 0) & (known.codes >= 0)
     table = _table(np.where(both, found.codes, -1), len(found.names), known)
     rows, columns = table.sum(axis=1) > 0, table.sum(axis=0) > 0
@@ -170,15 +170,6 @@ def crosstab(
         _draw_table(axes[0], shown, names, cmap, as_share=axis is not None)
         axes[0].set(xlabel=to, ylabel=key)
     return hand_out(axes, output)
-
-
-def _domains(adata: AnnData, key: str, palette: Palette | None) -> Categories:
-    read_groups(adata, key, argument="key", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
-    values = read_values(adata, key, palette=palette)
-    if isinstance(values, Categories):
-        return values
-    msg = f"adata.obs[{key!r}] holds numbers, expected domains; call .astype('category') on it."
-    raise TypeError(msg)
 
 
 def _table(codes: np.ndarray, n: int, values: Categories) -> np.ndarray:

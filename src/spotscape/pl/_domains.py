@@ -190,7 +190,7 @@ def domains(
     1
     """
     options = dict(locals())
-    require_data(adata, genes=False, unique=False)
+    require_data(adata, genes=False)
     names = [color] if color is None or isinstance(color, str) else list(color)
     if not names:
         msg = "color is empty; name at least one column of adata.obs or gene."
@@ -238,6 +238,7 @@ def similarity(
         it.
     use_rep
         Key of the embedding in ``obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
+        Without them: ``"X_smoothed_pca"``.
     vmin, vmax
         Ends of the scale. ``None`` means the first percentile, and 1.
     **panels
@@ -268,7 +269,7 @@ def similarity(
     >>> sp.tl.smoothed_pca(adata, n_comps=10)
     >>> figure = sp.pl.similarity(adata, 0, use_rep="X_smoothed_pca", return_fig=True)
     """
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=["obs"])
     require_known(panels, Panels, "similarity")
     key = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)").astype(np.float64)

@@ -60,7 +60,7 @@ def embedding(
         UMAP of ``use_rep`` for this plot alone, of an even part of 30,000 spots where there are more.
     use_rep
         Key of the embedding in ``adata.obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is
-        there.
+        there. Without them: ``"X_smoothed_pca"``.
     library_key
         Column of ``adata.obs`` with the slice of every spot. ``None`` takes the one by which the data were processed.
     layer, palette, vmin, vmax

@@ -83,7 +83,7 @@ def markers(
     >>> len(figure.axes)
     3
     """
-    require_data(adata)
+    require_data(adata, unique=["var"])
     require_known(panels, Panels, "markers")
     chosen = _chosen(adata, key, group, n_genes or (1 if kind == "tissue" else 3))
     if kind == "tissue":

@@ -112,7 +112,7 @@ def matching(
     >>> [ax.get_title() for ax in figure.axes]
     ['slice_2 → slice_1']
     """
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=["obs"])
     require_known(looks, Looks, "matching")
     look = Look.of(looks, adata.n_obs)
     params = _params(adata, key)

@@ -249,6 +249,8 @@ _SIZE_OVER_IMAGE = 0.7
 # What spots without confidence fade to, and the share of their colour that they keep: it still says which domain.
 _PALE = "#F7F7F7"
 _FAINTEST = 0.08
+# Room for a scale bar in a corner, in widths and heights of the axes.
+_BAR = (0.33, 0.13)
 # Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
 _SAMPLE, _AROUND = 20_000, 12
 # A category is a place on the tissue if its innermost spots have this share of their own around them.
@@ -287,7 +289,7 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
         ax.set_axis_off()
     unit = piece.unit if look.scalebar is None else look.scalebar
     if unit:
-        _add_scale_bar(ax, float(unit))
+        _add_scale_bar(ax, float(unit), piece.coords)
     if look.labels_on_tissue(values):
         write_names(ax, piece, values, look)
 
@@ -418,9 +420,21 @@ def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.nda
     return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
 
 
-def _add_scale_bar(ax: Axes, unit: float) -> None:
+def _add_scale_bar(ax: Axes, unit: float, coords: np.ndarray) -> None:
     bar = ScaleBar(
-        unit, "um", length_fraction=0.25, location="lower left", box_alpha=0.6, pad=0.2, border_pad=0.3, sep=2,
-        width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",
+        unit, "um", length_fraction=0.25, location=_emptiest_corner(ax, coords), box_alpha=0.6, pad=0.2,
+        border_pad=0.3, sep=2, width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",
     )  # fmt: skip
     ax.add_artist(bar)
+
+
+def _emptiest_corner(ax: Axes, coords: np.ndarray) -> str:
+    """The corner of the axes in which a scale bar hides the fewest spots."""
+    places = (ax.transData + ax.transAxes.inverted()).transform(coords)
+    hidden = {}
+    for vertical in ("lower", "upper"):
+        for side in ("left", "right"):
+            x = places[:, 0] if side == "left" else 1 - places[:, 0]
+            y = places[:, 1] if vertical == "lower" else 1 - places[:, 1]
+            hidden[f"{vertical} {side}"] = int(((x < _BAR[0]) & (y < _BAR[1])).sum())
+    return min(hidden, key=hidden.__getitem__)

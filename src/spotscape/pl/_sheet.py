@@ -76,7 +76,8 @@ def require_known(options: Mapping[str, Any], known: type, function: str) -> Non
         raise TypeError(msg)
 
 
-_PANEL_WIDTH = 3.2
+# Inches; one panel alone fills a slide's half, as scanpy's does.
+_PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
 _LEGEND_ROWS = 14
 # Longer names take too much room on the tissue.
 _SHORT = 4
@@ -133,12 +134,12 @@ class Look:
         many = self.legend_loc not in ("on data", *_NOWHERE) and len(values.names) > READABLE
         return many and max(map(len, values.names)) > _SHORT
 
-    def margin(self, values: Categories | Numbers) -> float:
-        """Width in inches of the legend or colour bar beside the panels."""
+    def margin(self, values: Categories | Numbers, *, headed: bool = True) -> float:
+        """Width in inches of the legend, which may have the key as its heading, or colour bar beside the panels."""
         if isinstance(values, Numbers):
             return 0.8 if self.colorbar else 0.0
         names = legend_entries(values, self)[0] if self.legend_loc == "right margin" else []
-        longest = max(map(len, [*names, values.key]), default=0)
+        longest = max(map(len, [*names, values.key] if headed else names), default=0)
         return -(-len(names) // _LEGEND_ROWS) * (0.45 + 0.085 * longest)
 
 
@@ -234,7 +235,9 @@ def show_spots(
             _decorate(axes, pieces, decorate)
     else:
         across, blocks_across, down, blocks_down = _layout(len(pieces), len(shown), look.ncols)
-        size = sheet_size(pieces, across, down, max(map(look.margin, shown)))
+        headed = len(pieces) > 1 and len(shown) == 1
+        beside = max(look.margin(one, headed=headed) for one in shown)
+        size = sheet_size(pieces, across, down, beside, alone=len(titles) == 1)
         figsize = options.get("figsize") or (blocks_across * size[0], blocks_down * size[1])
         with new_figure(figsize, options.get("dpi")) as figure:
             grid = figure.add_gridspec(blocks_down * down, blocks_across * across)
@@ -354,9 +357,12 @@ def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:
     return [np.stack([centre - frame / 2, centre + frame / 2]) for centre, frame in zip(centres, frames, strict=True)]
 
 
-def sheet_size(pieces: Sequence[Slice], across: int, down: int, beside: float) -> tuple[float, float]:
-    """Width and height in inches of panels of these slices with a legend beside them."""
+def sheet_size(
+    pieces: Sequence[Slice], across: int, down: int, beside: float, *, alone: bool = False
+) -> tuple[float, float]:
+    """Width and height in inches of panels of these slices with a legend beside them; larger if there is only one."""
     extents = np.array([box[1] - box[0] for box in _boxes(pieces)])
     aspect = float(np.clip(np.max(extents[:, 1] / extents[:, 0]), 0.4, 2.0))
+    width = _ONLY_PANEL_WIDTH / max(1.0, aspect) ** 0.5 if alone else _PANEL_WIDTH
     # 0.3 inch for the title above each panel.
-    return across * _PANEL_WIDTH + beside, down * (_PANEL_WIDTH * aspect + 0.3)
+    return across * width + beside, down * (width * aspect + 0.3)

@@ -15,7 +15,7 @@ from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.provenance import require_unchanged
 from spotscape._core.validation import require_data, require_key
-from spotscape.pl._colors import Categories, read_values, store_colors
+from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
 from spotscape.pl._panel import clear_place, inner_spots
 from spotscape.pl._sheet import Panels, require_known, show_spots
 
@@ -129,13 +129,9 @@ def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
 
 
 def _domains(adata: AnnData, entry: Mapping[str, Any], groups: str, palette: Palette | None) -> Categories:
-    require_key(adata.obs, groups, "adata.obs", hint="The trajectory was made of these domains")
-    values = read_values(adata, groups, palette=palette)
+    values = read_categories(adata, groups, palette)
     known = [str(name) for name in entry["groups"]]
-    fits = isinstance(values, Categories) and {
-        name for code, name in enumerate(values.names) if (values.codes == code).any()
-    } <= set(known)
-    if not isinstance(values, Categories) or not fits:
+    if not {name for code, name in enumerate(values.names) if (values.codes == code).any()} <= set(known):
         msg = (
             f"adata.obs[{groups!r}] has other domains than the trajectory, which was made of {known}; make it anew: "
             "sp.tl.trajectory(adata, root=...)."

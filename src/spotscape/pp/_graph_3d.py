@@ -56,16 +56,16 @@ def spatial_neighbors_3d(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> SpatialGraph | None:
-    """Join every spot of a stack of slices to its nearest spots in its own slice and in the adjacent ones.
+    """Build a graph in 3-D: connect every spot with its nearest spots in its own slice and in adjacent slices.
 
-    Slices are cut much closer or much wider apart than their spots lie, so by distance alone nearly all neighbours are
-    in other slices, or none. Hence the two numbers are set apart, and the share of edges that cross slices is logged
-    and stored.
+    Slices often lie much closer together or much farther apart than their spots. By distance alone, nearly all
+    neighbours would then be in other slices, or none. The two numbers of neighbours are therefore set separately, and
+    the share of edges between slices is logged and stored.
 
     Parameters
     ----------
     adata
-        Spots of all slices, registered to one frame; neither genes nor ``X`` are looked at.
+        Spots of all slices, registered to one coordinate system. Expression is not used.
     library_key
         Column of ``adata.obs`` with the slice of every spot.
     spatial_key
@@ -82,8 +82,8 @@ def spatial_neighbors_3d(
         Neighbours of every spot in its own slice, itself not counted; 6 is the first ring of a Visium slide. With
         ``method="euclidean"``, its neighbours in all.
     n_neighs_between
-        Neighbours of every spot in *each* adjacent slice, so that both sides count alike and adding a slice changes
-        nothing between the others. ``None`` means 2, which leaves most neighbours in the spot's own slice.
+        Neighbours of every spot in *each* adjacent slice. ``None`` means 2, so that most neighbours are in the spot's
+        own slice.
     method
         ``"separate"``, or ``"euclidean"``: the ``n_neighs`` nearest in 3-D whatever their slice, as SpaCross does (with
         8 to 12).
@@ -260,7 +260,7 @@ class Stack:
         library_order: Sequence[str] | None,
     ) -> Stack:
         """Read the coordinates in the plane and put every slice at its height."""
-        require_data(adata, genes=False, unique=False)
+        require_data(adata, genes=False)
         if library_key is None:
             msg = "library_key must be the column of adata.obs with the slice of each spot, not None."
             raise TypeError(msg)

@@ -40,7 +40,7 @@ class Tissue:
     @classmethod
     def read(cls, adata: AnnData, *, spatial_key: str, library_key: str | None) -> Tissue:
         """Read and check the coordinates and the slice of every spot."""
-        require_data(adata, genes=False, unique=False)
+        require_data(adata, genes=False)
         coords = coordinates(adata, spatial_key)
         labels = slice_labels(adata, library_key)
         if labels is None:

@@ -1,4 +1,4 @@
-"""Markers: genes that tell a domain from the rest, or a condition from another within a domain."""
+"""Marker genes of domains, and of conditions within a domain."""
 
 from __future__ import annotations
 
@@ -86,15 +86,15 @@ def markers(
     key_added: str = keys.MARKERS,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find genes that mark each domain, or that differ between conditions within a domain.
+    """Find marker genes of each domain, or genes that differ between conditions within a domain.
 
-    With several slices, they are the replicates: counts are summed over the spots of a domain in a slice, and these
-    sums are compared (pseudo-bulk). With one slice there is no replicate, and scanpy's tests compare spots.
+    With several slices, slices are replicates: counts are summed over the spots of a domain in a slice, and these sums
+    are compared (pseudo-bulk). With one slice there are no replicates, and scanpy's tests compare spots.
 
     **P-values are too small where the domains were found from the same genes**, as they are by
-    :func:`spotscape.tl.domains`: clustering makes differences where there are none, and the test finds them. Between
-    spots it is worse, because neighbouring spots are no independent observations. Read such p-values as a ranking.
-    They hold for domains from elsewhere (an annotation, an image) or, with caution, for conditions compared over
+    :func:`spotscape.tl.domains`: clustering creates differences even in noise, and the test finds them. Tests between
+    spots are also too optimistic because neighbouring spots are not independent. Use such p-values as a ranking. They
+    are valid for domains from another source (an annotation, an image) and, with caution, for conditions compared over
     replicates.
 
     Parameters
@@ -195,7 +195,7 @@ def markers(
     Biol. 2004; Squair et al., *Confronting false discoveries in single-cell differential expression*, Nature
     Communications 2021.
     """
-    require_data(adata)
+    require_data(adata, unique=["var"])
     groups = domain_column(adata, groups, "groups")
     bounds = _Bounds(min_spots, min_share, min_fold_change)
     task = _read(

@@ -64,7 +64,7 @@ def match_slices(
     device: str | torch.device | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find for each spot of a slice the most similar spots of a reference slice, and transfer labels from them.
+    """Match spots between slices: find the most similar spots of a reference slice, and transfer labels from them.
 
     The search is exact: every spot is compared with every spot of the reference, by the cosine of their embeddings,
     without a matrix of all similarities.
@@ -81,22 +81,20 @@ def match_slices(
         Slices whose spots are matched, each by itself. ``None`` takes all but the reference.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
-        both are, name one.
+        both are, name one. Without them: ``"X_smoothed_pca"``.
     n_matches
         Number of matches of each spot, fewer if the reference has fewer spots. On four slices of human cortex the
         transfer of layers improved up to about 10.
     labels_key
         Column of ``adata.obs`` whose values are transferred; read in the reference only, where it may have gaps.
     offset
-        What is taken out between a slice and the reference before they are compared, because even a joint embedding
-        keeps something of the batch. ``"mutual"``: the mean difference over pairs of spots that are among each other's
-        nearest, so that a region which only one slice has does not count. ``"mean"``: each slice's own mean; somewhat
-        better where both slices show the same regions in the same shares, worse where they do not. ``"none"``: the
-        plain cosine, for embeddings without a batch effect.
+        Offset between slices that is subtracted before they are compared, because a joint embedding may still contain a
+        batch effect. ``"mutual"`` (default): the mean difference over pairs of spots that are among each other's
+        nearest, so that a region of only one slice does not count. ``"mean"``: the mean of each slice; slightly better
+        if both slices contain the same regions in the same shares, worse otherwise. ``"none"``: nothing.
     mutual
-        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots that
-        are left without a match get none of the results. For anchors between slices; labels are transferred to more
-        spots without it.
+        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots without
+        such a match get no results. Use it to find anchors between slices; leave it off to transfer labels.
     spatial_key
         Coordinates in ``adata.obsm`` in which all slices lie over each other, such as ``"spatial_aligned"``. Matches
         then lie within ``radius`` of the spot, and their similarity is lowered by ``(distance / radius)²``. Use it
@@ -104,9 +102,8 @@ def match_slices(
     radius
         For ``spatial_key``, in the unit of its coordinates. Default: 5 spot spacings of the reference.
     n_hops
-        How often each embedding is averaged over the spot and its neighbours in its own slice before the search, which
-        is the average of similarities over the neighbours. Useful (1 or 2) for an embedding that knows nothing of
-        space, such as ``"X_pca"``.
+        How often each embedding is averaged over the spot and its neighbours before the search. Use 1 or 2 for an
+        embedding without spatial information, such as ``"X_pca"``.
     neighbors_key
         For ``n_hops``, record of the spatial graph in ``adata.uns``; built by
         :func:`spotscape.pp.spatial_neighbors_knn` if there is none of the default name.
@@ -170,7 +167,7 @@ def match_slices(
     >>> bool((query["spotscape_match_label"].astype(str) == query["domain"].astype(str)).mean() > 0.9)
     True
     """
-    require_data(adata, genes=False)
+    require_data(adata, genes=False, unique=["obs"])
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = encoder_embedding(adata, use_rep)
