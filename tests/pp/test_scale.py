@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 import spotscape as sp
 from spotscape._core.geometry import lattice
-from spotscape.nn.scale import predicted_share
+from spotscape._stats.scale import predicted_share
 
 
 def cells(n: int, *, noise: float, stripe: float, seed: int = 0, genes: int = 12) -> ad.AnnData:

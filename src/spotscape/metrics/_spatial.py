@@ -11,7 +11,6 @@ from scipy.spatial import KDTree
 from sklearn.metrics import precision_recall_fscore_support
 
 from spotscape._core.arguments import public
-from spotscape._core.validation import require_positive_int
 from spotscape.metrics._agreement import matched
 from spotscape.metrics._arrays import MAX_SPOTS, encode, encode_points, require_shared_labels, require_two_labels
 from spotscape.metrics._silhouettes import mean_width, rows_by
@@ -61,7 +60,6 @@ def silhouette(labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_
     ----------
     Rousseeuw, *Silhouettes*, Journal of Computational and Applied Mathematics 1987.
     """
-    require_positive_int(max_spots, "max_spots", minimum=2)
     codes, points, _ = encode_points(labels, embedding, "embedding")
     require_two_labels(codes, "silhouette")
     require_shared_labels(codes, "silhouette")
@@ -111,7 +109,6 @@ def spatial_asw(
     >>> round(sp.metrics.spatial_asw(["a", "a", "b", "b"], [[0, 0], [0, 1], [0, 9], [0, 10]]), 3)
     0.889
     """
-    require_positive_int(max_spots, "max_spots", minimum=2)
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
     require_two_labels(codes, "spatial_asw")
     scored = [rows for rows in rows_by(slices) if 1 < len(np.unique(codes[rows])) < len(rows)]
@@ -212,7 +209,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
     Shang & Zhou, *Spatially aware dimension reduction*, Nature Communications 2022;
     Yuan et al., *Benchmarking spatial clustering methods*, Nature Methods 2024.
     """
-    require_positive_int(n_neighs, "n_neighs")
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
     abnormal = sum(_count_abnormal(codes[rows], points[rows], n_neighs) for rows in rows_by(slices) if len(rows) > 1)
     return float(abnormal / len(codes))

@@ -16,9 +16,8 @@ from scipy import sparse
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.colors import default_colors, matched_colors
-from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
-from spotscape._core.validation import require_data, require_key
+from spotscape._core.validation import as_groups, require_data, require_key
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -10,9 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.reading import domain_column
-from spotscape._core.validation import require_choice, require_data, slice_labels
+from spotscape._core.validation import read_groups, require_data, slice_labels
 from spotscape.pl._colors import Categories, read_categories, store_colors
 from spotscape.pl._panel import find_slices
 from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known
@@ -153,7 +152,6 @@ def crosstab(
     """
     require_data(adata, genes=False)
     require_known(output, Output, "crosstab")
-    require_choice(normalize, "normalize", ("rows", "columns", "none"))
     key = domain_column(adata, key, "key")
     found, known = read_categories(adata, key), read_categories(adata, to)
     both = (found.codes >= 0) & (known.codes >= 0)

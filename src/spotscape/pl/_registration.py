@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
-from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
+from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import Slice, add_tiles
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
@@ -92,7 +92,6 @@ def registration(
     """
     require_data(adata, genes=False)
     require_known(looks, Looks, "registration")
-    require_choice(style, "style", ("auto", "spots", "density", "outline"))
     entry = _record(adata, key)
     library_key = str(entry["params"].get("library_key")) if library_key is None else library_key
     before = coordinates(adata, spatial_key or str(entry["params"]["spatial_key"]))[:, :2]

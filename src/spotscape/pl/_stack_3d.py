@@ -13,7 +13,7 @@ from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
-from spotscape._core.validation import require_data, require_in_range, slice_labels
+from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import face_colors, find_slices, rows_by_slice
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
@@ -108,8 +108,6 @@ def stack_3d(
     coords = coordinates(adata, spatial_key)
     is_block = coords.shape[1] == 3
     slices = None if is_block else slice_labels(adata, library_key or find_slices(adata, coords))
-    if slice_gap is not None:
-        require_in_range(slice_gap, "slice_gap", low=0, above_low=True)
     color = domain_column(adata, None, "color") if color is None else color
     values = read_values(adata, color, palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values

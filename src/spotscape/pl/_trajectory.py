@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.provenance import require_unchanged
-from spotscape._core.validation import require_data, require_in_range, require_key
+from spotscape._core.validation import require_data, require_key
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
 from spotscape.pl._panel import clear_place, inner_spots
 from spotscape.pl._sheet import Panels, require_known, show_spots
@@ -97,7 +97,6 @@ def trajectory(
     """
     require_data(adata, genes=False)
     require_known(panels, Panels, "trajectory")
-    require_in_range(min_connectivity, "min_connectivity", low=0, high=1)
     entry = _record(adata, key)
     groups = str(entry["params"]["groups"])
     mend = f"sp.tl.trajectory(adata, root={entry['params'].get('root')!r}, ...)"

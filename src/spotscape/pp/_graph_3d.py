@@ -16,7 +16,6 @@ from spotscape._core.arguments import public
 from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import (
-    require_choice,
     require_data,
     require_in_range,
     require_key,
@@ -154,7 +153,6 @@ def spatial_neighbors_3d(
     ----------
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
-    require_choice(method, "method", ("separate", "euclidean"))
     n_neighs = require_positive_int(n_neighs, "n_neighs")
     between = _number_between(n_neighs_between, method)
     stack = Stack.read(

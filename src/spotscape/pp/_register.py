@@ -11,13 +11,12 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates, spacing_by_slice
-from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import joint_embedding, made_from, warn_if_changed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import (
+    as_groups,
     as_numbers,
-    require_choice,
     require_data,
     require_finite,
     require_key,
@@ -25,7 +24,8 @@ from spotscape._core.validation import (
     slice_labels,
     slices_in_order,
 )
-from spotscape.nn.registration import (
+from spotscape.pp._graph_build import n_threads
+from spotscape.registration import (
     Deformation,
     Registration,
     guiding_features,
@@ -35,7 +35,6 @@ from spotscape.nn.registration import (
     register,
     unit_ratios,
 )
-from spotscape.pp._graph_build import n_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,8 +190,6 @@ def register_slices(
     >>> abs(round(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) / 5) * 5)
     130
     """
-    require_choice(method, "method", ("icp",))
-    require_choice(policy, "policy", ("sequential", "star"))
     slices = Slices.read(adata, library_key=library_key, spatial_key=spatial_key, library_order=library_order)
     index = slices.position(reference)
     use_rep, features = read_features(adata, slices, use_rep=use_rep, labels_key=labels_key)
@@ -217,7 +214,6 @@ def register_slices(
     aligned = np.empty((slices.n_obs, 2))
     for number, (rows, coords) in enumerate(zip(slices.rows, slices.coords, strict=True)):
         aligned[rows] = found.place(number, coords)
-    quality = measures(slices.coords, found)
     params = {
         "method": method,
         "library_key": library_key,
@@ -237,7 +233,7 @@ def register_slices(
         policy=policy,
         spacing=spacing_by_slice(slices.coords),
         made_from=made_from(adata, obs=[library_key], obsm=[spatial_key]),
-        **quality,
+        **measures(slices.coords, found),
         **_stored(found),
     )
     target = adata.copy() if copy else adata

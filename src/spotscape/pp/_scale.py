@@ -18,8 +18,8 @@ from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
 from spotscape._core.rows import is_stored
 from spotscape._core.validation import looks_like_counts, require_key
+from spotscape._stats.scale import predicted_share
 from spotscape.nn.components import PrincipalComponents
-from spotscape.nn.scale import predicted_share
 from spotscape.pp._graph_build import Tissue
 
 if TYPE_CHECKING:

@@ -14,13 +14,12 @@ from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
-from spotscape._core.validation import require_choice, require_data, require_positive_int
+from spotscape._core.validation import require_data, require_positive_int
 from spotscape.nn.clustering import stability_curve
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_METHODS = ("gmm", "kmeans")
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _K_RANGE = (2, 20)
 # Fewest spots per domain at the upper end of a range that nobody asked for.
@@ -120,11 +119,9 @@ def choose_n_domains(
     what CellCharter looks at: Varrone et al., Nature Genetics 2024.
     """
     require_data(adata)
-    require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
     low, high = _check_range(k_range, adata.n_obs)
-    require_positive_int(n_resamples, "n_resamples", minimum=2)
     source = RandomSource(random_state)
     entry = _choose(embedding, low, high, use_rep, source, method=method, n_resamples=n_resamples)
     target = adata.copy() if copy else adata

@@ -16,10 +16,8 @@ from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values, library_of_graph, read_graph
 from spotscape._core.rows import without_logarithm
 from spotscape._core.validation import (
-    require_choice,
     require_data,
     require_finite,
-    require_in_range,
     require_nonnegative,
     slice_labels,
 )
@@ -141,8 +139,6 @@ def embed(
     """
     require_data(adata, unique=["var"])
     training = _training_of(model)
-    require_choice(missing_genes, "missing_genes", ("refuse", "fill"))
-    require_in_range(max_missing, "max_missing", low=0, high=1)
     library_key = library_of_graph(
         adata, neighbors_key, library_key, across_slices=getattr(model, "name", None) == "SpaCross"
     )

@@ -23,11 +23,9 @@ from spotscape._core.reading import (
     read_expression,
 )
 from spotscape._core.validation import (
-    require_choice,
     require_data,
     require_finite,
     require_key,
-    require_positive_int,
     slice_labels,
 )
 
@@ -153,9 +151,6 @@ def impute(
     ['imputed', 'n_fitted', 'r2', 'spearman', 'spearman_carried']
     """
     require_data(adata, unique=["var"])
-    require_choice(method, "method", ("regression", "neighbors"))
-    require_positive_int(n_components, "n_components")
-    require_positive_int(n_neighbors, "n_neighbors")
     source = RandomSource(random_state)
     use_rep = encoder_embedding(adata, use_rep)
     is_pair = hasattr(reference, "obsm")

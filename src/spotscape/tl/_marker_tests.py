@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.stats import false_discovery_control
 
-from spotscape.nn.differential import Differences, compare, log_cpm, sum_by_group
+from spotscape._stats.differential import Differences, compare, log_cpm, sum_by_group
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
 # With fewer counts in all that is compared, there is nothing to learn of a gene.

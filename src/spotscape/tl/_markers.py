@@ -11,18 +11,17 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, expression_values, find_shared, in_memory, read_graph
 from spotscape._core.validation import (
     looks_like_counts,
+    read_groups,
     require_choice,
     require_data,
     require_finite,
     require_key,
     require_nonnegative,
-    require_positive_int,
     slice_labels,
 )
 from spotscape.tl._marker_tests import (
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
-_METHODS = ("auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var")
 _HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 
 
@@ -198,10 +196,6 @@ def markers(
     Communications 2021.
     """
     require_data(adata, unique=["var"])
-    require_choice(method, "method", _METHODS)
-    if n_genes is not None:
-        require_positive_int(n_genes, "n_genes")
-    require_positive_int(min_spots, "min_spots", minimum=2)
     groups = domain_column(adata, groups, "groups")
     bounds = _Bounds(min_spots, min_share, min_fold_change)
     task = _read(

@@ -16,20 +16,19 @@ from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import coordinates, spot_spacing
-from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
-    require_choice,
+    as_groups,
     require_data,
     require_in_range,
     require_key,
     require_positive_int,
     several_slices,
 )
+from spotscape.nn.graph import smooth
 from spotscape.nn.matching import Matches, Offset, match, vote
-from spotscape.nn.smoothing import smooth
 from spotscape.tl._embedding import graph_or_default
 
 if TYPE_CHECKING:
@@ -169,8 +168,6 @@ def match_slices(
     True
     """
     require_data(adata, genes=False, unique=["obs"])
-    require_positive_int(n_matches, "n_matches")
-    require_choice(offset, "offset", ("mutual", "mean", "none"))
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = encoder_embedding(adata, use_rep)

@@ -11,12 +11,11 @@ from scipy import sparse
 
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, library_of_graph, read_graph
-from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
-from spotscape.nn.refinement import majority_passes
+from spotscape._core.validation import read_groups, require_data, require_key, slice_labels
+from spotscape._stats.refinement import majority_passes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -97,7 +96,6 @@ def refine_domains(
     True
     """
     require_data(adata, genes=False)
-    require_positive_int(n_passes, "n_passes")
     hint = "Make domains first: sp.tl.domains(adata, n_domains=...)"
     key = domain_column(adata, key, "key")
     labels = read_groups(adata, key, argument="key", hint=hint)

@@ -12,7 +12,7 @@ from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
-from spotscape._core.validation import require_data, require_positive_int, slice_labels
+from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
@@ -137,7 +137,6 @@ def smoothed_pca(
     from spotscape.models._smoothing import Smoothing
 
     require_data(adata)
-    require_positive_int(n_hops, "n_hops", minimum=0)
     library_key = library_of_graph(adata, neighbors_key, library_key)
     tissue = read_input(
         adata,

@@ -12,13 +12,12 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
-from spotscape.nn.pseudotime import (
+from spotscape._core.validation import read_groups, require_data, require_positive_int, slice_labels
+from spotscape._stats.pseudotime import (
     Start,
     ascending,
     crossing_fraction,
@@ -153,9 +152,7 @@ def trajectory(
     *PAGA*, Genome Biology 2019.
     """
     require_data(adata, genes=False)
-    require_choice(start, "start", ("center", "tip"))
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
-    require_positive_int(n_dcs, "n_dcs", minimum=2)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
     groups = domain_column(adata, groups, "groups")

@@ -10,10 +10,9 @@ import torch
 
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import as_groups
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import require_data, require_key, require_positive_int
+from spotscape._core.validation import as_groups, require_data, require_key
 from spotscape.nn.matching import nearest, vote
 
 if TYPE_CHECKING:
@@ -95,7 +94,6 @@ def transfer_domains(
     """
     require_data(adata)
     require_data(reference)
-    require_positive_int(n_neighbors, "n_neighbors")
     use_rep = encoder_embedding(adata, use_rep)
     here = read_embedding(adata, use_rep, hint=_HINT)
     there = read_embedding(reference, use_rep, hint="It must be the one that the model was trained with")

@@ -9,10 +9,10 @@ import numpy as np
 from scipy import fft
 from scipy.spatial import cKDTree
 
-from spotscape.nn.registration._section import about, displacement, motion, move
+from spotscape.registration._section import about, displacement, motion, move
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._section import Field, Section
+    from spotscape.registration._section import Field, Section
 
 _ALIGNED_NORMALS = 0.5
 _ROUNDS_PER_WIDTH = 4
