@@ -187,3 +187,17 @@ def _own_words(path: Path) -> str:
     if path.suffix != ".ipynb":
         return text
     return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+
+
+WANTED = (
+    "Visium HD, Xenium, MERSCOPE, MERFISH, CosMx, Stereo-seq, Slide-seq, conda, CUDA, Apple silicon, GPU, FAQ, "
+    "number of domains, clustering, batch correction, registration, marker, trajectories, imputation, "
+    "reproducibility, new slices, citing, large data, which method, confidence"
+)
+
+
+@pytest.mark.parametrize("wanted", WANTED.split(", "))
+def test_headings_have_the_words_that_users_search_for(wanted: str) -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in CALLING)
+    headings = re.findall(r"^#{1,3} (.+)$", text, flags=re.MULTILINE)
+    assert any(wanted.lower() in heading.lower() for heading in headings)
