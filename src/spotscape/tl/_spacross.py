@@ -151,9 +151,12 @@ def spacross(
 
     See Also
     --------
-    spotscape.pp.prepare : Counts to log-normalised expression. spotscape.pp.spatial_neighbors_knn : The spatial graph.
-    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices. spotscape.tl.spotscape : The other
-    encoder. spotscape.tl.smoothed_pca : The linear baseline. spotscape.models.SpaCross : The same without AnnData.
+    spotscape.pp.prepare : Counts to log-normalised expression.
+    spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices.
+    spotscape.tl.spotscape : The other encoder.
+    spotscape.tl.smoothed_pca : The linear baseline.
+    spotscape.models.SpaCross : The same without AnnData.
 
     Examples
     --------

@@ -147,9 +147,11 @@ def spotscape(
 
     See Also
     --------
-    spotscape.pp.prepare : Counts to log-normalised expression. spotscape.pp.spatial_neighbors_knn : The spatial graph.
-    spotscape.tl.spacross : The other encoder. Its graph may connect slices. spotscape.tl.smoothed_pca : The linear
-    baseline. spotscape.models.Spotscape : The same without AnnData.
+    spotscape.pp.prepare : Counts to log-normalised expression.
+    spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.tl.spacross : The other encoder. Its graph may connect slices.
+    spotscape.tl.smoothed_pca : The linear baseline.
+    spotscape.models.Spotscape : The same without AnnData.
 
     Examples
     --------
