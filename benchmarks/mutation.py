@@ -46,6 +46,7 @@ class Mutant:
     """One change of a file."""
 
     path: Path
+    source: str
     line: int
     what: str
     change: Callable[[ast.Module], None]
@@ -55,7 +56,7 @@ class Mutant:
 
     def apply(self) -> None:
         """Put the changed code in the place of what is loaded."""
-        tree = ast.parse(self.path.read_text(encoding="utf-8"))
+        tree = ast.parse(self.source)
         self.change(tree)
         name = _module_name(self.path)
         loaded, changed = sys.modules[name], types.ModuleType(name)
@@ -73,9 +74,10 @@ def main() -> None:
     with _EQUIVALENT.open(encoding="utf-8") as file:
         equivalent = {(row["module"], row["change"]) for row in csv.DictReader(file)}
     mutants = [
-        Mutant(file, *found)
+        Mutant(file, source, *found)
         for file in files
-        for found in changes(ast.parse(file.read_text(encoding="utf-8")))
+        for source in [file.read_text(encoding="utf-8")]
+        for found in changes(ast.parse(source))
         if (file.as_posix(), found[1]) not in equivalent
     ]
     if arguments.sample and arguments.sample < len(mutants):
