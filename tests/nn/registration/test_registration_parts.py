@@ -185,6 +185,15 @@ class TestChain:
         assert reg.unit_ratios([cells, 1.6 * cells])[1] == pytest.approx(1.6)
 
 
+def test_features_say_nothing_where_the_tissues_do_not_meet(slices: tuple[np.ndarray, np.ndarray]) -> None:
+    from spotscape.nn.registration._refine import _guides
+
+    one, two = (Section.of(points, points) for points in slices)
+    (first, *_) = _guides(one, two)
+    found = first.residuals(reg.motion(0, (1e3, 0)), np.zeros(2))
+    assert found.values.shape == found.weights.shape == (0,)
+
+
 class TestFeatures:
     def test_shift_of_a_slice_goes(self) -> None:
         values = np.random.default_rng(0).normal(size=(50, 12))
