@@ -193,7 +193,6 @@ class TestGuidance:
         with pytest.warns(UserWarning, match=r"is poor: of their outlines .*allow_flip=True"):
             sp.pp.register_slices(adata, library_key="sample")
 
-
     @pytest.mark.filterwarnings("ignore::UserWarning")
     @pytest.mark.parametrize("guide", [{"labels_key": "part"}, {"use_rep": "X_map"}])
     def test_slices_too_narrow_for_a_spot_inside(self, guide: dict[str, str]) -> None:
