@@ -1,6 +1,6 @@
 r"""Do the tests notice when the code is changed? Mutants of modules, one change each, against their tests.
 
-    nox -s mutation -- src/spotscape/nn/differential.py --tests tests/nn/test_differential.py
+    nox -s mutation -- src/spotscape/_stats/differential.py --tests tests/_stats/test_differential.py
     python benchmarks/mutation.py src/spotscape/metrics --tests tests/metrics --sample 60
 
 Comparisons, arithmetic, logic and constants are changed, messages and annotations left alone. Tests are collected once.

@@ -144,11 +144,14 @@ def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
 
 
 def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
-    """The key of an embedding: the one named, else that of the one encoder that was run."""
+    """The key of an embedding: the one named, else that of the one encoder that was run, else the baseline's."""
     if use_rep is not None:
         return use_rep
     key = the_one_present(adata.obsm, keys.X_ENCODERS, "adata.obsm", "use_rep")
-    logger.info("Using `adata.obsm['%s']`.", key)
+    if key not in adata.obsm and keys.X_SMOOTHED_PCA in adata.obsm:
+        key = keys.X_SMOOTHED_PCA
+    if key in adata.obsm:
+        logger.info("Using `adata.obsm['%s']`.", key)
     return key
 
 
@@ -357,7 +360,7 @@ def _count_crossing(graph: sparse.csr_array, adata: AnnData, library_key: str | 
 def library_of_graph(
     adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
 ) -> str | None:
-    """The column of slices: the one that is named, else that of the graph, said aloud.
+    """The column of slices: the one that is named, else that of the graph, with a line in the log.
 
     A graph that joins slices has one for methods only whose neighbours may lie in another slice (``across_slices``).
     """
