@@ -186,7 +186,7 @@ class TestChain:
 
 
 def test_features_say_nothing_where_the_tissues_do_not_meet(slices: tuple[np.ndarray, np.ndarray]) -> None:
-    from spotscape.nn.registration._refine import _guides
+    from spotscape.registration._search import _guides
 
     one, two = (Section.of(points, points) for points in slices)
     (first, *_) = _guides(one, two)
