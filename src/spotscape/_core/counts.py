@@ -126,7 +126,7 @@ def n_detected(values: Any) -> np.ndarray:
 
 
 def absent_genes(detected: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which genes are zero throughout a slice although the other slices let expect them there, ``(n_slices, G)``.
+    """Which genes are zero in all spots of a slice although other slices have them, ``(n_slices, G)``.
 
     That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
     ``detected`` holds the spots that have each gene by slice, ``sizes`` the spots of each slice.

@@ -360,7 +360,7 @@ def _count_crossing(graph: sparse.csr_array, adata: AnnData, library_key: str | 
 def library_of_graph(
     adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
 ) -> str | None:
-    """The column of slices: the one that is named, else that of the graph, said aloud.
+    """The column of slices: the one that is named, else that of the graph, with a line in the log.
 
     A graph that joins slices has one for methods only whose neighbours may lie in another slice (``across_slices``).
     """

@@ -236,9 +236,9 @@ class GraphEncoder(ABC, Generic[C]):
     ) -> np.ndarray:
         """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, n_axes)``.
 
-        With the slice of each spot in ``slices``, offsets between the slices that are embedded here are taken off
+        With the slice of each spot in ``slices``, offsets between the slices that are embedded here are subtracted
         (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings. With
-        ``align`` it is the offset of each slice to the training, :attr:`reference`, that is taken off, slice by slice
+        ``align`` the offset of each slice to the training, :attr:`reference`, is subtracted instead, slice by slice
         (:func:`spotscape.nn.place`).
         """
         network, batch = self._inputs(expression, adjacency)

@@ -111,7 +111,7 @@ def smoothed_covariance_product(
 ) -> Callable[[np.ndarray], np.ndarray]:
     r"""The covariance of means over neighbours, :math:`V \mapsto W (X - \mu)^\top M^\top H M (X - \mu) W V / N`.
 
-    :math:`M` is the sparse ``smoother``, :math:`H` takes off the mean. Scores of all spots are held at a time, smoothed
+    :math:`M` is the sparse ``smoother``, :math:`H` subtracts the mean. Scores of all spots are held at a time, smoothed
     expression never is.
     """
 

@@ -80,8 +80,8 @@ def match(
     n_matches
         Number of matches of each query; fewer come back if there are fewer references.
     offset
-        What is taken off before the cosine: ``"mutual"``, see :func:`batch_offset`; ``"mean"``, the mean of either set;
-        or ``"none"``.
+        What is subtracted before the cosine: ``"mutual"``, see :func:`batch_offset`; ``"mean"``, the mean of either
+        set; or ``"none"``.
     mutual
         Keep a match only if the query is also among the ``n_matches`` best queries of that reference.
     positions

@@ -131,7 +131,7 @@ _TELLING = re.compile(
     r"(?i)(?:^|[^a-z])(?:slices?|sections?|slides?|librar(?:y|ies)|samples?|batch(?:es)?|fovs?|fields?|cores?|punch(?:es)?|"
     r"tma|rois?|pucks?|captures?)(?:$|[^a-z])"
 )
-# Neighbours of the own group, compared with chance; the pairs that chance must let expect; spots of a group; and gaps.
+# Neighbours of the own group, compared with chance; the pairs expected by chance at least; spots of a group; and gaps.
 _LESS_THAN_CHANCE, _ENOUGH, _FEWEST_IN_GROUP, _MISSING = 0.6, 50, 5, 0.5
 # On real tissue (Visium, ST, STARmap, seqFISH) the farthest spot lies 8 spacings from its neighbour.
 _STRAY = 20

@@ -270,7 +270,7 @@ def _total(matrix: Any, scale: str) -> float:
 
 
 def _silent(found: Any, slices: np.ndarray | None, share: np.ndarray) -> np.ndarray:
-    """Which genes are zero throughout a slice although the training lets expect spots with them."""
+    """Which genes are zero in all spots of a slice although spots with them are expected from the training."""
     codes = np.zeros(found.shape[0], dtype=int) if slices is None else np.asarray(slices)
     none = np.zeros(found.shape[1], dtype=bool)
     for code in np.unique(codes):
