@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import spotscape as sp
-from spotscape.nn import registration as reg
+from spotscape import registration as reg
 
 if TYPE_CHECKING:
     from collections.abc import Callable

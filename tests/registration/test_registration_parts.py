@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotscape.nn import registration as reg
+from spotscape import registration as reg
 from spotscape.registration._section import Section
 
 degrees = st.floats(-179, 180)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from spotscape._core.arguments import public
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import ChunkedMatrix
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.models._reduction import to_units
@@ -463,7 +463,7 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
     ) -> Features:
         if reduction is None and sparse.issparse(expression):
             expression = expression.toarray()
-        elif reduction is None and isinstance(expression, RowSource):
+        elif reduction is None and isinstance(expression, ChunkedMatrix):
             whole = expression.in_memory()
             expression = whole.toarray() if sparse.issparse(whole) else whole
         return super()._features(expression, reduction, 1.0, device)
