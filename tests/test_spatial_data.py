@@ -11,7 +11,7 @@ import pytest
 import spatialdata as sd
 
 import spotscape as sp
-from spotscape._core.spatial_elements import to_spatialdata
+from spotscape._core.spatial_data import to_spatialdata
 
 if TYPE_CHECKING:
     from collections.abc import Callable

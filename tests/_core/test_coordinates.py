@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.validation import slice_labels
 
 if TYPE_CHECKING:

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotscape.datasets._deformation import Tear, apply, rigid
 from spotscape.datasets._expression import draw_cell_types, draw_counts, draw_programs, row_chunks
-from spotscape.datasets._fields import SmoothField
-from spotscape.datasets._geometry import Outline
-from spotscape.datasets._regions import draw_regions
+from spotscape.datasets._regions import Outline, SmoothField, draw_regions
+from spotscape.datasets._tissue import Tear, apply, rigid
 
 TEAR = Tear(tip=np.zeros(2), direction=np.array([1.0, 0.0]), length=10.0, width=4.0)
 

@@ -246,6 +246,35 @@ def test_arguments_that_nobody_reads_are_refused(adata: ad.AnnData, name: str) -
 def test_output_arguments_are_those_of_domains() -> None:
     import inspect
 
-    from spotscape.pl._options import Panels
+    from spotscape.pl._sheet import Panels
 
     assert set(Panels.__annotations__) <= set(inspect.signature(sp.pl.domains).parameters)
+
+
+def test_domains_named_by_whole_numbers_are_domains(adata: ad.AnnData) -> None:
+    adata.obs["number"] = adata.obs["spotscape_domain"].astype(int)
+    colors = adata.uns["number_colors"] = adata.uns["spotscape_domain_colors"]
+    for make in (
+        lambda key: sp.pl.composition(adata, key, library_key="slice", return_fig=True),
+        lambda key: sp.pl.crosstab(adata, key, to="annotation", return_fig=True),
+        lambda key: sp.pl.confidence(adata, key, confidence_key="spotscape_domain_confidence", return_fig=True),
+        lambda key: sp.pl.disagreement(adata, [key, "annotation"], return_fig=True),
+    ):
+        drawn = [Picture.of(make(key)) for key in ("number", "spotscape_domain")]
+        # The heading of the legend is of another length, and makes the figure wider.
+        by_number, by_name = ([one.share(color) * one.pixels.shape[1] for color in colors] for one in drawn)
+        assert by_number == pytest.approx(by_name, rel=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.*names are not unique")
+def test_spots_of_one_name_are_drawn(adata: ad.AnnData) -> None:
+    adata.obs_names = ["spot"] * adata.n_obs
+    for figure in (
+        sp.pl.composition(adata, "spotscape_domain", return_fig=True),
+        sp.pl.embedding(adata, "spotscape_domain", basis="X_spotscape", return_fig=True),
+        sp.pl.confidence(adata, "spotscape_domain", return_fig=True),
+        sp.pl.stack_3d(adata, "spotscape_domain", library_key="slice", return_fig=True),
+    ):
+        assert Picture.of(figure).share("#ff0000") > 0.001
+    with pytest.raises(ValueError, match="obs_names are not unique"):
+        sp.pl.similarity(adata, 0)

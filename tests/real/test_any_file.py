@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(FOLDER is None, reason="SPOTSCAPE_DATA does not 
 
 # What the log says of each, beside how many genes were chosen.
 FILES = {
-    "dlpfc_151673": ["39 genes without a count", "a hexagonal grid (Visium), spots 137 apart (100 µm)"],
+    "dlpfc_151673": ["39 genes without a count", "a hexagonal grid (Visium), spots 138 apart (100 µm)"],
     "her2st_4patients": [
         "within the 4 slices of obs['slice']",
         "a square grid",

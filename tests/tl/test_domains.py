@@ -104,15 +104,18 @@ def test_leiden_without_a_number_uses_the_resolution(adata: ad.AnnData) -> None:
 class TestWhichEmbedding:
     """Whoever has run one encoder need not name it."""
 
-    def test_that_of_spacross_if_it_is_the_only_one(self, adata: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize("method", ["spacross", "smoothed_pca"])
+    def test_that_of_another_method_if_it_is_the_only_one(
+        self, adata: ad.AnnData, method: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         expected = sp.tl.domains(adata, n_domains=4, copy=True).obs["spotscape_domain"]
-        adata.obsm["X_spacross"] = adata.obsm.pop("X_spotscape")
+        adata.obsm[f"X_{method}"] = adata.obsm.pop("X_spotscape")
         adata.obsm["X_pca"] = np.zeros((180, 2))
         with caplog.at_level("INFO"):
             sp.tl.domains(adata, n_domains=4)
-        pd.testing.assert_series_equal(adata.obs["spacross_domain"], expected, check_names=False)
-        assert adata.uns["spacross_domain"]["params"]["use_rep"] == "X_spacross"
-        assert "Using `adata.obsm['X_spacross']`." in caplog.text
+        pd.testing.assert_series_equal(adata.obs[f"{method}_domain"], expected, check_names=False)
+        assert adata.uns[f"{method}_domain"]["params"]["use_rep"] == f"X_{method}"
+        assert f"Using `adata.obsm['X_{method}']`." in caplog.text
 
     def test_two_are_an_error_unless_one_is_named(self, adata: ad.AnnData) -> None:
         adata.obsm["X_spacross"] = adata.obsm["X_spotscape"][:, ::-1].copy()

@@ -10,8 +10,7 @@ import pytest
 
 import spotscape as sp
 from spotscape._core.reading import read_graph
-from spotscape.tl._embedding import read_input
-from spotscape.tl._graph import graph_or_default
+from spotscape.tl._embedding import graph_or_default, read_input
 
 if TYPE_CHECKING:
     from anndata import AnnData

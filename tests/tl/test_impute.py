@@ -258,7 +258,6 @@ ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "gene": ({"genes": ["Gapdh"]}, KeyError, "1 of 1 genes are not in adata.var_names .*'Gapdh'.*reference="),
     "string": ({"genes": "Gapdh"}, TypeError, "must be a list of names"),
     "nothing": ({"genes": []}, ValueError, "genes names no gene"),
-    "twice": ({"genes": ["a", "a"]}, ValueError, "names a gene twice"),
     "method": ({"method": "magic"}, ValueError, "method='magic' is not one of"),
     "components": ({"n_components": 0}, ValueError, "n_components=0 must be at least 1"),
     "neighbors": ({"n_neighbors": 2.5}, TypeError, "n_neighbors must be an integer"),

@@ -11,8 +11,8 @@ from scipy import sparse
 from scipy.stats import spearmanr
 
 import spotscape as sp
-from spotscape.nn.pseudotime import diffusion_components, group_connectivities, strongest_tree
-from spotscape.tl import _diffusion
+from spotscape._stats.pseudotime import diffusion_components, group_connectivities, strongest_tree
+from spotscape.tl._trajectory import diffuse, embed_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,11 +106,11 @@ def test_spots_that_hang_on_by_next_to_nothing_do_not_spoil_the_order() -> None:
     x = np.arange(300.0)
     embedding = np.column_stack([x, np.zeros(300)])
     embedding[280:, 1] = 1e4
-    graph = _diffusion.embed_neighbors(embedding, 15, 0)
+    graph = embed_neighbors(embedding, 15, 0)
     weak = graph.obsp["connectivities"].tolil()
     weak[150, 290] = weak[290, 150] = 1e-7
     graph.obsp["connectivities"] = weak.tocsr()
-    found = _diffusion.diffuse(graph, x < 20, start="tip", n_dcs=10, seed=0)
+    found = diffuse(graph, x < 20, start="tip", n_dcs=10, seed=0)
     assert found.n_components == 1
     assert spearmanr(x[:280], found.time[:280])[0] > 0.999
 
@@ -226,7 +226,7 @@ def test_connections_by_hand() -> None:
 @pytest.mark.parametrize("n", [40, 900])
 def test_diffusion_components_are_eigenvectors(n: int) -> None:
     points = np.random.default_rng(0).normal(size=(n, 2))
-    graph = _diffusion.embed_neighbors(points, 12, 0).obsp["connectivities"]
+    graph = embed_neighbors(points, 12, 0).obsp["connectivities"]
     vectors, values = diffusion_components(graph, 6, 0)
     dense = graph.toarray().astype(float)
     dense /= np.outer(dense.sum(1), dense.sum(1))

@@ -9,11 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.arguments import Hint
 from spotscape._core.randomness import seed_of
-from spotscape._core.validation import described, require_choice, require_in_range, require_positive_int
+from spotscape._core.rows import RowSource
+from spotscape._core.validation import (
+    as_numbers,
+    described,
+    require_choice,
+    require_in_range,
+    require_names,
+    require_positive_int,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -257,3 +267,161 @@ def _require_length(value: Any, name: str, hint: Hint) -> None:
 
 def _with_article(kind: str) -> str:
     return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+
+
+def array(value: Any, name: str, hint: Hint) -> np.ndarray:
+    """Numbers in any container, as a dense array; what they mean is looked at by who reads them."""
+    if not sparse.issparse(value) and not _is_ordered(value):
+        msg = f"{name} must be an array, not {described(value)}."
+        raise TypeError(msg)
+    return as_numbers(value, name)
+
+
+def points(value: Any, name: str, hint: Hint) -> np.ndarray:
+    """A point for each spot, as a dense array."""
+    found = array(value, name, hint)
+    if found.ndim != 2 or found.shape[1] == 0:
+        msg = f"{name} has shape {found.shape}; expected one row per spot, shape (n_spots, n_dims)."
+        raise ValueError(msg)
+    return found
+
+
+def graph(value: Any, name: str, hint: Hint) -> Any:
+    """A graph as a sparse or dense matrix."""
+    found = value if sparse.issparse(value) and value.dtype.kind in "fiub" else array(value, name, hint)
+    if found.ndim != 2:
+        msg = f"{name} has shape {found.shape}; expected a row and a column for each spot."
+        raise ValueError(msg)
+    return found
+
+
+def labels_of_spots(value: Any, name: str, hint: Hint) -> Any:
+    """One label for each spot, in any container; NaN and ``None`` stand for none."""
+    if not _is_ordered(value) or getattr(value, "ndim", 1) != 1:
+        msg = f"{name} must have one label for each spot, shape (n_spots,), not {described(value)}."
+        raise (ValueError if hasattr(value, "shape") else TypeError)(msg)
+    require_names(value, name)
+    return value
+
+
+def slices(value: Any, name: str, hint: Hint) -> np.ndarray:
+    """The slice of each spot, none missing; names of different types as text."""
+    array = np.asarray(labels_of_spots(value, name, hint))
+    if array.dtype == object or array.dtype.kind not in "iubUS":
+        if pd.isna(array).any():
+            msg = (
+                f"{name} is missing for {int(pd.isna(array).sum())} of {len(array)} spots; every spot needs its slice."
+            )
+            raise ValueError(msg)
+        array = array.astype(str)
+    return array
+
+
+def adjacency(value: Any, name: str, hint: Hint) -> Any:
+    """A spatial graph, sparse, with finite weights."""
+    if not sparse.issparse(value) or value.dtype.kind not in "fiub":
+        msg = f"{name} must be a sparse matrix of numbers, spots by spots, not {described(value)}."
+        raise TypeError(msg)
+    if value.ndim != 2 or value.shape[0] != value.shape[1]:
+        msg = f"{name} has shape {value.shape}; expected a row and a column for each spot."
+        raise ValueError(msg)
+    if not np.isfinite(value.tocsr().data).all():
+        msg = f"{name} has NaN or infinite weights; build the graph anew."
+        raise ValueError(msg)
+    return value
+
+
+def expression(value: Any, name: str, hint: Hint) -> Any:
+    """Spots by genes, some of each, in floats if it is in memory."""
+    is_kept = isinstance(value, RowSource) or (sparse.issparse(value) and value.dtype.kind in "fiub")
+    matrix = value if is_kept else array(value, name, hint)
+    if len(matrix.shape) != 2 or 0 in matrix.shape:
+        msg = f"{name} has shape {matrix.shape}; expected spots by genes, some of each."
+        raise ValueError(msg)
+    # NumPy takes functions of small integers and bools in half precision.
+    is_whole = not isinstance(matrix, RowSource) and matrix.dtype.kind in "iub"
+    return matrix.astype(np.float32) if is_whole else matrix
+
+
+def library(value: Any, name: str, hint: Hint) -> Any:
+    """The name of a slice, or the slice of each spot."""
+    return labels_of_spots(value, name, hint) if "ArrayLike" in hint.classes else label(value, name, hint)
+
+
+def _is_ordered(value: Any) -> bool:
+    is_array = hasattr(value, "__array__") and not inspect.isclass(value) and getattr(value, "ndim", 1) > 0
+    return is_array or isinstance(value, (list, tuple, range))
+
+
+def colormap(value: Any, name: str, hint: Hint) -> Any:
+    """A colormap of matplotlib, by name or as an object."""
+    from matplotlib import colormaps
+    from matplotlib.colors import Colormap
+
+    if isinstance(value, Colormap) or (isinstance(value, str) and value in colormaps):
+        return value
+    msg = f"{name}={described(value)} is not a colormap of matplotlib."
+    raise ValueError(msg) if isinstance(value, str) else TypeError(msg)
+
+
+def palette(value: Any, name: str, hint: Hint) -> Any:
+    """Colours of categories; which of them are colours is looked at where the categories are known."""
+    from matplotlib.colors import Colormap
+
+    if isinstance(value, (str, Mapping, Colormap)):
+        return value
+    if is_list(value):
+        return list(value)
+    msg = f"{name} must be the name of a colormap, a list of colours or a dict, not {described(value)}."
+    raise TypeError(msg)
+
+
+def color(value: Any, name: str, hint: Hint) -> Any:
+    """A colour of matplotlib."""
+    from matplotlib.colors import is_color_like
+
+    if not is_color_like(value):
+        msg = f"{name}={described(value)} is not a colour of matplotlib."
+        raise ValueError(msg)
+    return value
+
+
+def axes(value: Any, name: str, hint: Hint) -> Any:
+    """Axes of matplotlib, or several."""
+    from matplotlib.axes import Axes
+
+    if hint.several and is_list(value):
+        return [axes(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
+    if not isinstance(value, Axes):
+        msg = f"{name} must be an Axes of matplotlib, not {described(value)}."
+        raise TypeError(msg)
+    return value
+
+
+def shown(value: Any, name: str, hint: Hint) -> Any:
+    """What colours show: columns or genes; ``None`` stands for a panel without."""
+    if hint.several and is_list(value):
+        return [None if one is None else text(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
+    return text(value, name, hint)
+
+
+def groups(value: Any, name: str, hint: Hint) -> Any:
+    """A column with groups, or, where several may be given, the names of the groups."""
+    return label(value, name, hint) if hint.several else text(value, name, hint)
+
+
+def scalebar(value: Any, name: str, hint: Hint) -> Any:
+    """A length in micrometres, or ``False`` for none."""
+    return value if value is False else number(0, above_low=True)(value, name, hint)
+
+
+def bound(value: Any, name: str, hint: Hint) -> Any:
+    """An end of a scale: a number, or a percentile as text."""
+    return value if isinstance(value, str) else number()(value, name, hint)
+
+
+def title(value: Any, name: str, hint: Hint) -> Any:
+    """Text to be shown, or several; an empty one is a title too."""
+    if hint.several and is_list(value):
+        return [title(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
+    return value if isinstance(value, str) and not value else text(value, name, hint)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from spotscape._core import keys, kinds
-from spotscape._core import kinds_of_arrays as arrays
-from spotscape._core import kinds_of_plots as plots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,11 +46,11 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.layer_to_write: "decoded_layer",
     kinds.text: "table_key coordinate_system library_key donor_key spatial_key neighbors_key labels_key z_key use_rep"
     " layer mask_var condition key confidence gene_symbols img_res_key to confidence_key basis",
-    plots.shown: "color",
-    plots.groups: "groups",
+    kinds.shown: "color",
+    kinds.groups: "groups",
     kinds.texts: "use_reps genes labelings",
     kinds.label: "root query group sample checkerboard",
-    arrays.library: "library",
+    kinds.library: "library",
     kinds.labels: "library_order",
     kinds.choice: "method policy deform recipe preset layout geometry offset start missing_genes decoder pairing"
     " schedule precision style counts kind normalize standard_scale",
@@ -65,20 +63,20 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.path: "directory",
     kinds.file_to_write: "checkpoint",
     kinds.instance: "config model",
-    plots.colormap: "cmap",
-    plots.palette: "palette",
-    plots.axes: "ax",
-    plots.title: "title legend_loc",
-    plots.color: "na_color",
-    plots.scalebar: "scalebar",
-    plots.bound: "vmin vmax",
-    arrays.array: "truth imputed mask points",
-    arrays.points: "coordinates embedding",
-    arrays.graph: "graph",
-    arrays.expression: "expression",
-    arrays.adjacency: "adjacency",
-    arrays.slices: "slices",
-    arrays.labels_of_spots: "labels labels_true labels_pred labels_transferred",
+    kinds.colormap: "cmap",
+    kinds.palette: "palette",
+    kinds.axes: "ax",
+    kinds.title: "title legend_loc",
+    kinds.color: "na_color",
+    kinds.scalebar: "scalebar",
+    kinds.bound: "vmin vmax",
+    kinds.array: "truth imputed mask points",
+    kinds.points: "coordinates embedding",
+    kinds.graph: "graph",
+    kinds.expression: "expression",
+    kinds.adjacency: "adjacency",
+    kinds.slices: "slices",
+    kinds.labels_of_spots: "labels labels_true labels_pred labels_transferred",
     kinds.integer(0): "min_cells min_counts n_hops n_heldout_genes quorum tears",
     kinds.integer(1): "n_neighs n_neighs_between n_neighbors n_comps n_components n_matches n_passes n_restarts"
     " n_top_genes n_genes n_lines ncols max_rank max_epochs patience n_axes n_encoders hidden_size"

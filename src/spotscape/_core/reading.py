@@ -144,11 +144,14 @@ def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
 
 
 def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
-    """The key of an embedding: the one named, else that of the one encoder that was run."""
+    """The key of an embedding: the one named, else that of the one encoder that was run, else the baseline's."""
     if use_rep is not None:
         return use_rep
     key = the_one_present(adata.obsm, keys.X_ENCODERS, "adata.obsm", "use_rep")
-    logger.info("Using `adata.obsm['%s']`.", key)
+    if key not in adata.obsm and keys.X_SMOOTHED_PCA in adata.obsm:
+        key = keys.X_SMOOTHED_PCA
+    if key in adata.obsm:
+        logger.info("Using `adata.obsm['%s']`.", key)
     return key
 
 

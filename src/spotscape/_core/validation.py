@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -141,11 +141,11 @@ def require_in_range(
     return float(value)
 
 
-def require_data(adata: AnnData, *, genes: bool = True, unique: bool = True) -> None:
-    """Refuse what is no AnnData, holds nothing, or has names that do not identify spots and genes.
+def require_data(adata: AnnData, *, genes: bool = True, unique: Sequence[Literal["obs", "var"]] = ()) -> None:
+    """Refuse what is no AnnData or holds nothing, and names that do not tell spots or genes apart where they have to.
 
-    ``genes=False`` is for work on coordinates alone, which an AnnData without genes can do; ``unique=False`` for work
-    that never looks a spot or a gene up by its name.
+    ``genes=False`` is for work on coordinates alone, which an AnnData without genes can do. ``unique`` says what is
+    looked up by its name: ``"obs"`` for spots, ``"var"`` for genes.
     """
     if not hasattr(adata, "obsm") or not hasattr(adata, "obs_names"):
         msg = f"adata must be an AnnData, not {type(adata).__name__}."
@@ -153,8 +153,9 @@ def require_data(adata: AnnData, *, genes: bool = True, unique: bool = True) -> 
     if adata.n_obs == 0 or (genes and adata.n_vars == 0):
         msg = f"adata has {adata.n_obs} spots and {adata.n_vars} genes; there is nothing to work on."
         raise ValueError(msg)
-    for names, axis in ((adata.obs_names, "obs"), (adata.var_names, "var"))[: 2 if genes else 1]:
-        if unique and not names.is_unique:
+    for axis in unique:
+        names = getattr(adata, f"{axis}_names")
+        if not names.is_unique:
             first = names[names.duplicated()][0]
             msg = f"adata.{axis}_names are not unique (for example {first!r}); call adata.{axis}_names_make_unique()."
             raise ValueError(msg)
@@ -168,19 +169,6 @@ def require_writable(adata: AnnData, *, copy: bool = False) -> None:
     cannot = "cannot be copied in memory as it is" if copy else "cannot take results"
     msg = f"adata {what} the file {str(adata.filename)!r} and {cannot}; load it first: adata = adata.to_memory()."
     raise ValueError(msg)
-
-
-def category_column(adata: AnnData, key: str, *, hint: str = "") -> pd.Series:
-    """A column of ``obs`` of dtype category, as it is."""
-    require_key(adata.obs, key, "adata.obs", hint=hint)
-    column: pd.Series = adata.obs[key]
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        msg = (
-            f"adata.obs[{key!r}] has dtype {column.dtype}, expected category; call "
-            f"adata.obs[{key!r}] = adata.obs[{key!r}].astype('category')."
-        )
-        raise TypeError(msg)
-    return column
 
 
 def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | None:
@@ -311,3 +299,40 @@ def _stored(values: Any) -> np.ndarray:
 
 def _sentence(text: str) -> str:
     return f" {text.rstrip('.')}." if text else ""
+
+
+def read_groups(adata: AnnData, key: str, *, argument: str, hint: str = "") -> pd.Categorical:
+    """A column of ``obs`` as :func:`as_groups` makes it; refuses one without any value."""
+    require_key(adata.obs, key, "adata.obs", hint=hint)
+    found = as_groups(adata.obs[key], f"{argument}={key!r}")
+    if not len(found.categories):
+        msg = f"adata.obs[{key!r}] is missing for all spots."
+        raise ValueError(msg)
+    return found
+
+
+def as_groups(column: pd.Series, where: str, *, unused: bool = False) -> pd.Categorical:
+    """A column as categories that are texts, those that occur or all; missing values stay missing.
+
+    The order is the one that is given, else the natural one. Whole numbers and bools are names too; fractions, and what
+    cannot be a category, are refused.
+    """
+    given = isinstance(column.dtype, pd.CategoricalDtype)
+    values = column if given else column.astype(object).where(column.notna(), None)
+    require_names(values, where)
+    if not given and any(isinstance(value, float) for value in values):
+        msg = f"{where} names numbers ({column.dtype}), expected groups; call .astype('category') if it is."
+        raise TypeError(msg)
+    found = pd.Categorical(values if given else values.map(_name, na_action="ignore"))
+    found = found if unused else found.remove_unused_categories()
+    names = [_name(name) for name in found.categories]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"{where} has two groups that are both written {twice!r}; give them different names."
+        raise ValueError(msg)
+    renamed = found.rename_categories(dict(zip(found.categories, names, strict=True)))
+    return renamed.reorder_categories(names if given else natural_order(names))
+
+
+def _name(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

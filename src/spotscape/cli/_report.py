@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
-from spotscape.cli._info import rows_of
+from spotscape.cli._inspect import duration, rows_of
 from spotscape.cli._plan import domain_key
-from spotscape.cli._resources import duration
 
 if TYPE_CHECKING:
     import argparse

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from spotscape.datasets._fields import SmoothField
+from spotscape.datasets._regions import SmoothField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

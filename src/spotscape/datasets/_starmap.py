@@ -12,7 +12,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape.datasets._download import fetch, local_file, read_local
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape.datasets._deformation import Tear, apply, placements
+from spotscape._core.validation import require_positive_int
 from spotscape.datasets._expression import (
     Programs,
     draw_cell_types,
@@ -19,14 +20,200 @@ from spotscape.datasets._expression import (
     expected_share,
     row_chunks,
 )
-from spotscape.datasets._geometry import Outline, lay_spots
-from spotscape.datasets._regions import Regions, draw_regions
+from spotscape.datasets._regions import Outline, Regions, domain_names, draw_regions, lay_spots
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
     from numpy.typing import NDArray
 
-    from spotscape._core.randomness import RandomSource
-    from spotscape.datasets._parameters import Parameters
+    from spotscape._core.randomness import RandomSource, Seed
+
+_MIN_SPOTS_PER_DOMAIN = 10
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the user asked for; see :func:`spotscape.datasets.simulate_tissue`."""
+
+    n_domains: int
+    n_slices: int
+    n_spots: int | Sequence[int]
+    n_genes: int
+    geometry: str
+    layout: str
+    difficulty: float
+    library_size: float
+    dropout: float
+    batch_effect: float
+    rotation: float | Sequence[float]
+    shift: float | Sequence[Sequence[float]]
+    flip: Collection[int]
+    tears: int | Sequence[int]
+    drift: float
+    missing_domains: Mapping[int, Collection[str]]
+    private_domains: Collection[int]
+    n_heldout_genes: int
+    random_state: Seed
+
+    def __post_init__(self) -> None:
+        require_positive_int(self.n_genes, "n_genes", minimum=10)
+        self._check_sizes()
+        self._check_placement()
+        self._check_slices_and_domains()
+
+    @property
+    def spots_per_slice(self) -> list[int]:
+        """``n_spots``, one number for each slice."""
+        return _per_slice(self.n_spots, self.n_slices)
+
+    @property
+    def tears_per_slice(self) -> list[int]:
+        """``tears``, one number for each slice."""
+        return _per_slice(self.tears, self.n_slices)
+
+    @property
+    def total_genes(self) -> int:
+        """Genes to simulate: the measured and the held-out ones."""
+        return self.n_genes + self.n_heldout_genes
+
+    def as_record(self) -> dict[str, Any]:
+        """The parameters in types that ``uns`` can hold."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "random_state"}
+        values["missing_domains"] = {str(key): sorted(names) for key, names in self.missing_domains.items()}
+        for name in ("n_spots", "tears", "rotation", "shift", "flip", "private_domains"):
+            if not np.isscalar(values[name]):
+                values[name] = np.asarray(list(values[name]))
+        return values
+
+    def _check_sizes(self) -> None:
+        for name, minimum in (("n_spots", self.n_domains * _MIN_SPOTS_PER_DOMAIN), ("tears", 0)):
+            value = getattr(self, name)
+            if np.ndim(value) > 0:
+                self._check_length(name, value)
+            for number in _per_slice(value, self.n_slices):
+                require_positive_int(number, name, minimum=minimum)
+
+    def _check_placement(self) -> None:
+        if np.ndim(self.rotation) > 0:
+            self._check_length("rotation", self.rotation)
+        if np.ndim(self.shift) > 0:
+            self._check_length("shift", self.shift)
+            if np.shape(self.shift) != (self.n_slices, 2):
+                msg = f"shift has shape {np.shape(self.shift)}; expected a number or one (x, y) for each slice."
+                raise ValueError(msg)
+        if not np.isfinite(self.shift).all():
+            msg = "shift must be finite numbers."
+            raise ValueError(msg)
+
+    def _check_length(self, name: str, values: Any) -> None:
+        if len(values) != self.n_slices:
+            msg = f"{name} has {len(values)} entries for n_slices={self.n_slices}; give one for each slice."
+            raise ValueError(msg)
+
+    def _check_slices_and_domains(self) -> None:
+        for name in ("flip", "private_domains", "missing_domains"):
+            unknown = sorted(set(getattr(self, name)) - set(range(self.n_slices)), key=str)
+            if unknown:
+                msg = (
+                    f"{name} names slices {unknown}; with n_slices={self.n_slices} there are 0 to {self.n_slices - 1}."
+                )
+                raise ValueError(msg)
+        names, _ = domain_names(self.layout, self.n_domains)
+        for index, missing in self.missing_domains.items():
+            unknown = sorted({missing} if isinstance(missing, str) else set(missing) - set(names))
+            if unknown or set(missing) == set(names):
+                msg = f"missing_domains[{index}]={missing!r} must be a list of some, but not all, of {names}."
+                raise ValueError(msg)
+
+
+def _per_slice(value: int | Sequence[int], n_slices: int) -> list[int]:
+    return list(value) if isinstance(value, Iterable) else [value] * n_slices
+
+
+_TEAR_WIDTH = (2.5, 5.0)
+# How far beside the crack the tissue is pushed, as a multiple of the opening; above 0.5 nothing folds over.
+_TEAR_REACH = 4.0
+
+
+@dataclass(frozen=True)
+class Tear:
+    """A crack from inside the tissue to its rim that opens like a wedge (slide frame before turning, spacings).
+
+    Attributes
+    ----------
+    tip
+        Where the crack ends, shape ``(2,)``.
+    direction
+        Unit vector from the tip to the rim, shape ``(2,)``.
+    length
+        From the tip to the rim.
+    width
+        Opening at the rim.
+    """
+
+    tip: NDArray[np.float64]
+    direction: NDArray[np.float64]
+    length: float
+    width: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, radius: float) -> Tear:
+        """Draw a crack that reaches from somewhere between centre and rim outwards."""
+        angle = rng.uniform(0, 2 * np.pi)
+        outwards = np.array([np.cos(angle), np.sin(angle)])
+        tip = outwards * radius * rng.uniform(0.15, 0.4)
+        skewed = angle + rng.uniform(-0.4, 0.4)
+        direction = np.array([np.cos(skewed), np.sin(skewed)])
+        return cls(tip, direction, radius, rng.uniform(*_TEAR_WIDTH))
+
+    def close(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Where torn ``points`` lay before, and which of them are on tissue and not in the crack."""
+        normal = np.array([-self.direction[1], self.direction[0]])
+        offset = points - self.tip
+        along, across = offset @ self.direction, offset @ normal
+        opening = self.width / 2 * np.clip(along / self.length, 0, None)
+        beside = np.abs(across) - opening
+        push = np.sign(across) * opening * np.exp(-np.clip(beside, 0, None) / (_TEAR_REACH * self.width))
+        return points - push[:, None] * normal, (beside >= 0) | (opening == 0)
+
+
+def rigid(angle: float, shift: Sequence[float] | NDArray[np.float64], *, mirrored: bool) -> NDArray[np.float64]:
+    """The homogeneous 3-by-3 matrix that mirrors x, then turns by ``angle`` degrees, then shifts."""
+    radians = np.deg2rad(angle)
+    turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    matrix = np.eye(3)
+    matrix[:2, :2] = turn @ np.diag([-1.0 if mirrored else 1.0, 1.0])
+    matrix[:2, 2] = shift
+    return matrix
+
+
+def apply(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move ``points`` of shape ``(n, 2)`` by a homogeneous matrix of shape ``(3, 3)``."""
+    return points @ matrix[:2, :2].T + matrix[:2, 2]
+
+
+def placements(
+    rng: np.random.Generator,
+    n_slices: int,
+    *,
+    rotation: float | Sequence[float],
+    shift: float | Sequence[Sequence[float]],
+    flip: Collection[int],
+) -> NDArray[np.float64]:
+    """How each slice lies on its slide: matrices from the tissue's frame to the slide's, ``(n_slices, 3, 3)``.
+
+    A number is the largest rotation (degrees) or shift (spacings) to draw, with the first slice left in place; a
+    sequence gives the values of all slices.
+    """
+    moved = np.arange(n_slices) > 0
+    angles = rng.uniform(-1, 1, n_slices) * moved
+    headings = rng.uniform(0, 2 * np.pi, n_slices)
+    distances = np.sqrt(rng.random(n_slices)) * moved
+    offsets = distances[:, None] * np.column_stack([np.cos(headings), np.sin(headings)])
+    angles = angles * rotation if np.ndim(rotation) == 0 else np.asarray(rotation, dtype=float)
+    offsets = offsets * shift if np.ndim(shift) == 0 else np.asarray(shift, dtype=float)
+    return np.stack([rigid(angles[i], offsets[i], mirrored=i in flip) for i in range(n_slices)])
 
 
 @dataclass(frozen=True)

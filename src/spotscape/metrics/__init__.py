@@ -11,14 +11,20 @@ from spotscape.metrics._agreement import (
     homogeneity,
     nmi,
 )
-from spotscape.metrics._asw import batch_asw, label_asw
-from spotscape.metrics._boundary import boundary_accuracy, domain_scores, interior_accuracy
-from spotscape.metrics._coherence import chaos, pas, silhouette, spatial_asw
 from spotscape.metrics._evaluate import evaluate
-from spotscape.metrics._imputation import imputation_scores
 from spotscape.metrics._lisi import clisi, f1_lisi, ilisi, lisi
 from spotscape.metrics._mixing import graph_connectivity, js_divergence, kbet
-from spotscape.metrics._transfer import label_transfer_accuracy, label_transfer_ari
+from spotscape.metrics._silhouettes import batch_asw, label_asw
+from spotscape.metrics._spatial import (
+    boundary_accuracy,
+    chaos,
+    domain_scores,
+    interior_accuracy,
+    pas,
+    silhouette,
+    spatial_asw,
+)
+from spotscape.metrics._transfer import imputation_scores, label_transfer_accuracy, label_transfer_ari
 
 __all__ = [
     "ari",

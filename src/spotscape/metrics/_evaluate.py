@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core.arguments import public
-from spotscape.metrics import _agreement, _asw, _coherence, _lisi, _mixing
+from spotscape.metrics import _agreement, _lisi, _mixing, _silhouettes, _spatial
 from spotscape.metrics._arrays import MAX_SPOTS, encode, encode_points
 
 if TYPE_CHECKING:
@@ -78,13 +78,13 @@ def evaluate(
     if labels_true is not None:
         scores |= {name: getattr(_agreement, name)(labels_true, labels_pred) for name in _AGREEMENT}
     if coordinates is not None:
-        scores["chaos"] = _coherence.chaos(labels_pred, coordinates, library=library)
-        scores["pas"] = _coherence.pas(labels_pred, coordinates, library=library)
-        scores["spatial_asw"] = _coherence.spatial_asw(
+        scores["chaos"] = _spatial.chaos(labels_pred, coordinates, library=library)
+        scores["pas"] = _spatial.pas(labels_pred, coordinates, library=library)
+        scores["spatial_asw"] = _spatial.spatial_asw(
             labels_pred, coordinates, library=library, max_spots=max_spots, random_state=random_state
         )
     if embedding is not None:
-        scores["silhouette"] = _coherence.silhouette(
+        scores["silhouette"] = _spatial.silhouette(
             labels_pred, embedding, max_spots=max_spots, random_state=random_state
         )
         scores |= _integration(labels_true, embedding, library, max_spots, random_state)
@@ -115,7 +115,7 @@ def _integration(
         return scores
     scores["clisi"] = _lisi.clisi_of(codes, distances, indices, _lisi.PERPLEXITY)
     scores["f1_lisi"] = _lisi.harmonic(scores["ilisi"], scores["clisi"])
-    scores["label_asw"] = _asw.label_asw(codes, points, max_spots=max_spots, random_state=random_state)
-    scores["batch_asw"] = _asw.batch_asw_of(codes, slices, points, max_spots, random_state)
+    scores["label_asw"] = _silhouettes.label_asw(codes, points, max_spots=max_spots, random_state=random_state)
+    scores["batch_asw"] = _silhouettes.batch_asw_of(codes, slices, points, max_spots, random_state)
     scores["graph_connectivity"] = _mixing.graph_connectivity_of(codes, indices[:, : _mixing.N_JOINED])
     return scores

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spotscape._core.arguments import public
-from spotscape._core.neighbors import nearest_others
+from spotscape._core.edges import nearest_others
 from spotscape._core.validation import require_in_range
 from spotscape.metrics._arrays import encode, encode_library, encode_points, require_two_labels, require_two_slices
 

@@ -1,17 +1,21 @@
-"""How well labels carried from a reference slice to a query agree with the known ones."""
+"""Labels and genes that were carried over, against the measured ones."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.stats import rankdata
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape._core.arguments import public
 from spotscape.metrics._arrays import encode, require_same_length
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike
 
 
@@ -114,3 +118,94 @@ def _scored(
         )
         raise ValueError(msg)
     return true[kept], transferred[kept]
+
+
+@public
+def imputation_scores(
+    truth: ArrayLike | sparse.spmatrix | sparse.sparray,
+    imputed: ArrayLike | sparse.spmatrix | sparse.sparray,
+    mask: ArrayLike | None = None,
+    *,
+    genes: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Error and rank correlation of imputed expression, a row for each gene.
+
+    Three numbers, because each can be had cheaply. RMSE is least for the expected value; L1 for the median, so that in
+    sparse expression nothing beats a prediction of zero throughout; Spearman asks for the order of spots alone and is
+    blind to scale. Compare with the mean of each gene, with zero, and with a mean over neighbours.
+
+    Parameters
+    ----------
+    truth
+        Expression that the imputation has not seen, ``(n_spots, n_genes)``, dense or sparse; one gene may be a vector.
+    imputed
+        Imputed expression of the same shape, in the same unit.
+    mask
+        Which entries were held out, bool ``(n_spots, n_genes)``, or ``(n_spots,)`` for whole spots. ``None``: all.
+    genes
+        Names of the genes, for the index; numbers by default.
+
+    Returns
+    -------
+    Frame with a row for each gene and the columns ``n`` (scored entries), ``rmse`` and ``l1`` (in the unit of the
+    expression) and ``spearman``: 0 where the imputed values are all the same, NaN where the truth is. All three are NaN
+    for a gene without scored entries.
+
+    Raises
+    ------
+    ValueError
+        If shapes or the number of names differ, or scored entries are NaN or infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> truth = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]])
+    >>> scores = sp.metrics.imputation_scores(truth, truth + [0.0, 1.0], genes=["a", "b"])
+    >>> scores["rmse"].tolist(), scores["spearman"].round(6).tolist()
+    ([0.0, 1.0], [1.0, 1.0])
+    """
+    true, found = _dense(truth), _dense(imputed)
+    if true.shape != found.shape:
+        msg = f"truth has shape {true.shape} and imputed {found.shape}; give the same spots and genes."
+        raise ValueError(msg)
+    names = range(true.shape[1]) if genes is None else list(genes)
+    if len(names) != true.shape[1]:
+        msg = f"{len(names)} names in genes for {true.shape[1]} genes."
+        raise ValueError(msg)
+    scored = _counted(mask, true.shape)
+    if not (np.isfinite(true[scored]).all() and np.isfinite(found[scored]).all()):
+        msg = "entries to be scored are NaN or infinite; leave them out by mask, or impute them."
+        raise ValueError(msg)
+    rows = [_score(true[kept, gene], found[kept, gene]) for gene, kept in enumerate(scored.T)]
+    return pd.DataFrame(rows, index=pd.Index(names, name="gene"), columns=["n", "rmse", "l1", "spearman"])
+
+
+def _dense(values: Any) -> np.ndarray:
+    dense = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float64)
+    return dense[:, None] if dense.ndim == 1 else dense
+
+
+def _counted(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray:
+    if mask is None:
+        return np.ones(shape, dtype=bool)
+    chosen = np.asarray(mask)
+    if chosen.dtype != bool or chosen.shape not in (shape, shape[:1]):
+        msg = f"mask is {chosen.dtype} {chosen.shape}; expected bool {shape} or {shape[:1]}."
+        raise ValueError(msg)
+    return chosen if chosen.shape == shape else np.broadcast_to(chosen[:, None], shape)
+
+
+def _score(true: np.ndarray, found: np.ndarray) -> tuple[int, float, float, float]:
+    if not len(true):
+        return 0, np.nan, np.nan, np.nan
+    missed = true - found
+    return len(true), float(np.sqrt(np.mean(missed**2))), float(np.abs(missed).mean()), _spearman(true, found)
+
+
+def _spearman(true: np.ndarray, found: np.ndarray) -> float:
+    if np.ptp(true) == 0:
+        return float("nan")
+    if np.ptp(found) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(true), rankdata(found))[0, 1])

@@ -20,18 +20,17 @@ from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import RowSource
 from spotscape._core.settings import settings
-from spotscape.models._input import check_input, digest_of, slice_rows
 from spotscape.models._reduction import Reduction
 from spotscape.models._saving import save_model
-from spotscape.models._steps import Draw, Steps
+from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
 from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
 from spotscape.nn.checkpoints import Checkpoint
+from spotscape.nn.components import PCA
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
 from spotscape.nn.normalization import keeping
-from spotscape.nn.pca import PCA
 from spotscape.nn.tiles import choose_batch_size
 from spotscape.nn.trainer import Trainer, TrainingPlan
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from spotscape.models._config import EncoderConfig
-    from spotscape.models._record import Reference, TrainingRecord
+    from spotscape.models._saving import Reference, TrainingRecord
     from spotscape.nn.trainer import LossOutput
 
 C = TypeVar("C", bound="EncoderConfig")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from spotscape._core.arguments import check_fields
 from spotscape._core.validation import require_choice
-from spotscape.nn.adam import Schedule  # noqa: TC001 - its choices are read
+from spotscape.nn.trainer import Schedule  # noqa: TC001 - its choices are read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,6 @@ from spotscape._core.rows import RowSource
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.models._reduction import to_units
-from spotscape.nn.adam import Schedule  # noqa: TC001
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product
 from spotscape.nn.clustering import consensus_clusterings
@@ -33,7 +32,10 @@ from spotscape.nn.losses import (
 from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
 from spotscape.nn.losses.cosine import at_least_float32
 from spotscape.nn.normalization import SpotNorm
-from spotscape.nn.trainer import LossOutput
+from spotscape.nn.trainer import (
+    LossOutput,
+    Schedule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

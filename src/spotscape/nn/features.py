@@ -23,7 +23,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from spotscape.nn.sparse import Structure
+from spotscape.nn.graph import Structure
 
 if TYPE_CHECKING:
     from typing import Self

@@ -99,7 +99,7 @@ def most_similar(
     if backend == "faiss":
         return _search_faiss(queries, candidates, k, exclude, between)
     if backend == "triton":
-        from spotscape.nn.kernels.top_k import top_k
+        from spotscape.nn.kernel import top_k
 
         return MostSimilar(*top_k(queries, candidates, k, exclude=exclude, between=between))
     return _search_tiles(queries, candidates, k, exclude, between)

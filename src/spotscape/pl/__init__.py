@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from spotscape.pl._composition import composition, crosstab
-from spotscape.pl._confidence import confidence, disagreement
-from spotscape.pl._domains import domains
-from spotscape.pl._embedding import embedding
-from spotscape.pl._explore import explore
-from spotscape.pl._history import history
-from spotscape.pl._markers import markers
-from spotscape.pl._match_colors import match_colors
-from spotscape.pl._matching import matching
-from spotscape.pl._n_domains import n_domains
-from spotscape.pl._registration import registration
-from spotscape.pl._scale import scale
-from spotscape.pl._similarity import similarity
-from spotscape.pl._stack_3d import stack_3d
-from spotscape.pl._trajectory import trajectory
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spotscape.pl._colors import match_colors
+    from spotscape.pl._composition import composition, crosstab
+    from spotscape.pl._confidence import confidence, disagreement
+    from spotscape.pl._curves import history, n_domains, scale
+    from spotscape.pl._domains import domains, similarity
+    from spotscape.pl._embedding import embedding, explore
+    from spotscape.pl._markers import markers
+    from spotscape.pl._matching import matching
+    from spotscape.pl._registration import registration
+    from spotscape.pl._stack_3d import stack_3d
+    from spotscape.pl._trajectory import trajectory
+
+# Lazily, so that matplotlib is loaded by the first plot.
+_HOME = {
+    "composition": "_composition",
+    "confidence": "_confidence",
+    "crosstab": "_composition",
+    "disagreement": "_confidence",
+    "domains": "_domains",
+    "embedding": "_embedding",
+    "explore": "_embedding",
+    "history": "_curves",
+    "markers": "_markers",
+    "match_colors": "_colors",
+    "matching": "_matching",
+    "n_domains": "_curves",
+    "registration": "_registration",
+    "scale": "_curves",
+    "similarity": "_domains",
+    "stack_3d": "_stack_3d",
+    "trajectory": "_trajectory",
+}
 
 __all__ = [
     "composition",
@@ -37,3 +58,10 @@ __all__ = [
     "stack_3d",
     "trajectory",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"spotscape.pl.{_HOME[name]}"), name)
+    msg = f"module 'spotscape.pl' has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -10,19 +10,18 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.reading import domain_column
-from spotscape._core.validation import require_choice, require_data, slice_labels
-from spotscape.pl._options import Output, require_known
-from spotscape.pl._slices import find_slices
-from spotscape.pl._values import Categories, read_values, store_colors
+from spotscape._core.validation import read_groups, require_data, slice_labels
+from spotscape.pl._colors import Categories, read_categories, store_colors
+from spotscape.pl._panel import find_slices
+from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
+    from spotscape.pl._colors import Palette
+    from spotscape.pl._sheet import Shown
 
 Normalize = Literal["rows", "columns", "none"]
 
@@ -64,7 +63,7 @@ def composition(
     KeyError
         If there is no such column.
     TypeError
-        If ``key`` names numbers.
+        If ``key`` holds fractions.
     ValueError
         If a slice has spots of several conditions.
 
@@ -76,12 +75,10 @@ def composition(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['slice_1', 'slice_2', 'slice_3']
     """
-    from spotscape.pl._sheet import Look, add_legend, hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(output, Output, "composition")
     key = domain_column(adata, key, "key")
-    values = _domains(adata, key, palette)
+    values = read_categories(adata, key, palette)
     slices = slice_labels(adata, library_key or find_slices(adata))
     names = ["all spots"] if slices is None else [str(name) for name in slices.categories]
     codes = np.zeros(adata.n_obs, dtype=int) if slices is None else np.asarray(slices.codes)
@@ -138,7 +135,7 @@ def crosstab(
     KeyError
         If there is no such column.
     TypeError
-        If a column holds numbers.
+        If a column holds fractions.
 
     See Also
     --------
@@ -153,13 +150,10 @@ def crosstab(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['2', '0', '1']
     """
-    from spotscape.pl._sheet import hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(output, Output, "crosstab")
-    require_choice(normalize, "normalize", ("rows", "columns", "none"))
     key = domain_column(adata, key, "key")
-    found, known = _domains(adata, key, None), _domains(adata, to, None)
+    found, known = read_categories(adata, key), read_categories(adata, to)
     both = (found.codes >= 0) & (known.codes >= 0)
     table = _table(np.where(both, found.codes, -1), len(found.names), known)
     rows, columns = table.sum(axis=1) > 0, table.sum(axis=0) > 0
@@ -176,15 +170,6 @@ def crosstab(
         _draw_table(axes[0], shown, names, cmap, as_share=axis is not None)
         axes[0].set(xlabel=to, ylabel=key)
     return hand_out(axes, output)
-
-
-def _domains(adata: AnnData, key: str, palette: Palette | None) -> Categories:
-    read_groups(adata, key, argument="key", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
-    values = read_values(adata, key, palette=palette)
-    if isinstance(values, Categories):
-        return values
-    msg = f"adata.obs[{key!r}] holds numbers, expected domains; call .astype('category') on it."
-    raise TypeError(msg)
 
 
 def _table(codes: np.ndarray, n: int, values: Categories) -> np.ndarray:

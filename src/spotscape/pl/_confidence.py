@@ -10,9 +10,9 @@ from scipy.optimize import linear_sum_assignment
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.validation import require_data, require_key, the_one_present
-from spotscape.pl._options import Panels, require_known
-from spotscape.pl._values import Categories, Numbers, read_confidence, read_values, scale
+from spotscape._core.validation import require_data, the_one_present
+from spotscape.pl._colors import Categories, Numbers, read_categories, read_confidence, scale
+from spotscape.pl._sheet import Look, Panels, hand_out, open_axes, read_pieces, require_known, sheet_size, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
+    from spotscape.pl._colors import Palette
+    from spotscape.pl._sheet import Shown
 
 _BESIDE = 2.6
 
@@ -80,7 +80,7 @@ def confidence(
         known = [name for name in keys.DOMAINS if keys.confidence_of(name) in adata.obs]
         key = the_one_present(dict.fromkeys(known), known or keys.DOMAINS, "adata.obs", "key")
     sure = read_confidence(adata, confidence_key or keys.confidence_of(key))
-    values = _categories(adata, key, palette)
+    values = read_categories(adata, key, palette)
     return _with_bars(adata, replace(values, confidence=sure), values, sure, title="confidence", options=panels)
 
 
@@ -139,7 +139,7 @@ def disagreement(
     if isinstance(labelings, str) or len(labelings) < 2:
         msg = f"labelings={labelings!r} must name two or more columns of adata.obs."
         raise ValueError(msg)
-    first, *others = (_categories(adata, name, palette if name == labelings[0] else None) for name in labelings)
+    first, *others = (read_categories(adata, name, palette if name == labelings[0] else None) for name in labelings)
     differ, known = np.zeros(adata.n_obs), np.zeros(adata.n_obs)
     for other in others:
         both = (first.codes >= 0) & (other.codes >= 0)
@@ -163,15 +163,6 @@ def _renamed(other: Categories, first: Categories) -> np.ndarray:
     return np.asarray(partner[other.codes])
 
 
-def _categories(adata: AnnData, key: str, palette: Palette | None) -> Categories:
-    require_key(adata.obs, key, "adata.obs", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
-    values = read_values(adata, key, palette=palette)
-    if not isinstance(values, Categories):
-        msg = f"adata.obs[{key!r}] holds numbers, expected domains; call .astype('category') on it."
-        raise TypeError(msg)
-    return values
-
-
 def _with_bars(
     adata: AnnData,
     shown: Categories | Numbers,
@@ -182,8 +173,6 @@ def _with_bars(
     options: Any,
 ) -> Shown:
     """The tissue, and a bar for each domain in a last panel."""
-    from spotscape.pl._sheet import Look, hand_out, open_axes, read_pieces, sheet_size, show_spots
-
     pieces = read_pieces(adata, options)
     look = Look.of(options, adata.n_obs)
     across = min(look.ncols, len(pieces) + 1)

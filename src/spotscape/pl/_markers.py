@@ -8,18 +8,17 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.validation import require_choice, require_data, require_key, require_positive_int
+from spotscape._core.validation import require_data, require_key
 from spotscape.get import markers_df
-from spotscape.pl._options import Panels, require_known
-from spotscape.pl._palette import as_categories
-from spotscape.pl._values import read_values
+from spotscape.pl._colors import as_categories, read_values
+from spotscape.pl._sheet import Panels, given_axes, hand_out, require_known, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from spotscape.pl._options import Shown
+    from spotscape.pl._sheet import Shown
 
 Kind = Literal["dots", "matrix", "tissue"]
 
@@ -84,11 +83,8 @@ def markers(
     >>> len(figure.axes)
     3
     """
-    require_data(adata)
+    require_data(adata, unique=["var"])
     require_known(panels, Panels, "markers")
-    require_choice(kind, "kind", ("dots", "matrix", "tissue"))
-    if n_genes is not None:
-        require_positive_int(n_genes, "n_genes")
     chosen = _chosen(adata, key, group, n_genes or (1 if kind == "tissue" else 3))
     if kind == "tissue":
         return _on_tissue(adata, chosen, layer, dict(panels))
@@ -114,8 +110,6 @@ def _chosen(adata: AnnData, key: str, group: str | Sequence[str] | None, n_genes
 def _on_tissue(adata: AnnData, chosen: dict[str, list[str]], layer: str | None, options: dict[str, Any]) -> Shown:
     from dataclasses import replace
 
-    from spotscape.pl._sheet import show_spots
-
     columns = []
     for name, genes in chosen.items():
         for gene in genes:
@@ -134,8 +128,6 @@ def _in_scanpy(
     options: dict[str, Any],
 ) -> Shown:
     import scanpy as sc
-
-    from spotscape.pl._sheet import given_axes, hand_out
 
     require_key(adata.obs, groups, "adata.obs", hint="The markers were found for these domains")
     axes = given_axes(options, 1)

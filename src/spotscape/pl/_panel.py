@@ -1,10 +1,13 @@
-"""One slice on one pair of axes: spots as tiles in data units, over the tissue image where there is one."""
+"""Slices as they are read, and one slice drawn on its axes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.artist import allow_rasterization
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
@@ -12,19 +15,231 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Affine2D
+from matplotlib_scalebar.scalebar import ScaleBar
 from scipy.spatial import cKDTree
 
-from spotscape.pl._slices import stretch
-from spotscape.pl._values import Categories
+from spotscape._core import geometry
+from spotscape._core.geometry import coordinates
+from spotscape._core.logging import logger
+from spotscape._core.validation import slice_labels
+from spotscape.pl._colors import Categories
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import RendererBase
 
-    from spotscape._core import geometry
+    from spotscape.pl._colors import Numbers
     from spotscape.pl._sheet import Look
-    from spotscape.pl._slices import Slice
-    from spotscape.pl._values import Numbers
+
+# Columns that, by the habits of the field, hold the slice of a spot.
+_SLICE_COLUMNS = ("slice", "slice_id", "library_id", "section", "slide", "sample", "sample_id", "batch")
+_MAX_SLICES = 200
+# Frames that cover more of each other than this lie on each other: what is drawn together would hide itself.
+_OVERLAP = 0.2
+# Centre to centre on a Visium slide.
+_VISIUM_SPACING = 100.0
+_CONTRAST = (1.0, 99.8)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image, and how many of its pixels make one unit of the coordinates."""
+
+    pixels: np.ndarray
+    scale: float
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top in the unit of the coordinates."""
+        height, width = self.pixels.shape[:2]
+        return 0, width / self.scale, height / self.scale, 0
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Spots of one slice; ``unit`` is the number of micrometres in one unit of the coordinates, if known."""
+
+    name: str
+    rows: np.ndarray
+    coords: np.ndarray
+    lattice: geometry.Lattice
+    image: Image | None = None
+    unit: float | None = None
+    crop: np.ndarray | None = field(default=None)
+
+    @property
+    def box(self) -> np.ndarray:
+        """Corners ``[[x0, y0], [x1, y1]]`` of what is shown: the crop, or the spots with a margin."""
+        if self.crop is not None:
+            return self.crop
+        low, high = self.coords.min(axis=0), self.coords.max(axis=0)
+        margin = self.lattice.spacing + 0.01 * (high - low).max()
+        return np.stack([low - margin, high + margin])
+
+
+def read_slices(
+    adata: AnnData,
+    *,
+    spatial_key: str,
+    library_key: str | None,
+    img: bool = False,
+    img_res_key: str | None = None,
+    crop_coord: tuple[float, float, float, float] | None = None,
+) -> list[Slice]:
+    """The slices of ``library_key``; without one, of the column that the data were processed by."""
+    coords = coordinates(adata, spatial_key)[:, :2]
+    if library_key is None:
+        library_key = find_slices(adata, coords)
+    labels = slice_labels(adata, library_key)
+    layout = geometry.describe_layout(adata, spatial_key=spatial_key, library_key=library_key)
+    stored = adata.uns.get("spatial", {})
+    entries = {str(name): entry for name, entry in stored.items()} if isinstance(stored, Mapping) else {}
+    entries = {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}
+    crop = _crop(crop_coord)
+    pieces = []
+    for name, rows in rows_by_slice(adata.n_obs, labels):
+        # Without slices an entry is taken only where there is no choice.
+        entry = entries.get(name) if labels is not None else next(iter(entries.values())) if len(entries) == 1 else None
+        own = coords[rows]
+        lattice = geometry.lattice(own)
+        image = _image(entry or {}, name, img_res_key) if img else None
+        pieces.append(Slice(name, rows, own, lattice, image, _unit(entry or {}, lattice, layout), crop))
+    if img:
+        _report_images(entries, [piece.name for piece in pieces], library_key)
+    return pieces
+
+
+def rows_by_slice(n_obs: int, labels: pd.Categorical | None) -> list[tuple[str, np.ndarray]]:
+    """Name and rows of every slice; a single one has no name."""
+    if labels is None:
+        return [("", np.arange(n_obs))]
+    return [(str(name), np.flatnonzero(labels.codes == code)) for code, name in enumerate(labels.categories)]
+
+
+def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
+    """The column that holds the slices, if there are several: the one that the graph or a method was given.
+
+    Without a record of it, a column whose name is that of slices by habit, if its groups lie on each other.
+    """
+    recorded = []
+    for key, entry in adata.uns.items():
+        params = entry.get("params") if isinstance(entry, Mapping) else None
+        name = params.get("library_key") if isinstance(params, Mapping) else None
+        if isinstance(name, str) and name in adata.obs and 1 < adata.obs[name].nunique() <= _MAX_SLICES:
+            recorded.append((not str(key).endswith("_neighbors"), name))
+    if recorded:
+        name = min(recorded)[1]
+        logger.info("Drawing the slices of `adata.obs['%s']` apart, by which the data were processed.", name)
+        return name
+    for name in _SLICE_COLUMNS if coords is not None else ():
+        if name not in adata.obs or adata.obs[name].isna().any() or not 1 < adata.obs[name].nunique() <= _MAX_SLICES:
+            continue
+        if _lie_on_each_other(coords, pd.factorize(adata.obs[name])[0]):
+            logger.info("The groups of `adata.obs['%s']` lie on each other: drawing them apart.", name)
+            return name
+    return None
+
+
+def _lie_on_each_other(coords: Any, codes: np.ndarray) -> bool:
+    boxes = [(coords[codes == code].min(axis=0), coords[codes == code].max(axis=0)) for code in np.unique(codes)[:20]]
+    for index, (low, high) in enumerate(boxes):
+        for other_low, other_high in boxes[:index]:
+            shared = np.clip(np.minimum(high, other_high) - np.maximum(low, other_low), 0, None).prod()
+            if shared > _OVERLAP * min((high - low).prod(), (other_high - other_low).prod()) > 0:
+                return True
+    return False
+
+
+def _crop(crop_coord: tuple[float, float, float, float] | None) -> np.ndarray | None:
+    if crop_coord is None:
+        return None
+    left, right, top, bottom = (float(value) for value in crop_coord)
+    box = np.array([[min(left, right), min(top, bottom)], [max(left, right), max(top, bottom)]])
+    if not (np.isfinite(box).all() and (box[1] > box[0]).all()):
+        msg = f"crop_coord={crop_coord} must be (left, right, top, bottom) in the unit of the coordinates."
+        raise ValueError(msg)
+    return box
+
+
+def _unit(entry: Mapping[str, Any], lattice: geometry.Lattice, layout: geometry.Layout) -> float | None:
+    """Micrometres in one unit of the coordinates, where the file says it; images of one study differ in scale."""
+    factors = entry.get("scalefactors")
+    given = _number(factors.get("microns_per_pixel")) if isinstance(factors, Mapping) else None
+    if given is None and layout.platform == "Visium" and lattice.kind == "hexagonal":
+        return _VISIUM_SPACING / lattice.spacing
+    return layout.um_per_unit if given is None else given
+
+
+def _image(entry: Mapping[str, Any], name: str, img_res_key: str | None) -> Image | None:
+    """The image of an entry of ``uns["spatial"]`` with the best resolution, or the one that was asked for."""
+    images, factors = entry.get("images"), entry.get("scalefactors")
+    images = images if isinstance(images, Mapping) else {}
+    factors = factors if isinstance(factors, Mapping) else {}
+    for resolution in ("hires", "lowres") if img_res_key is None else (img_res_key,):
+        if (pixels := images.get(resolution)) is None:
+            continue
+        scale = _number(factors.get(f"tissue_{resolution}_scalef"))
+        if scale is None:
+            logger.info("The %s image of %r has no scale factor, so it is not shown.", resolution, name)
+            continue
+        array = _as_picture(np.asarray(pixels))
+        if array is not None:
+            return Image(array, scale)
+        logger.info("The %s image of %r has shape %s and is not shown.", resolution, name, np.shape(pixels))
+    if img_res_key is not None and images:
+        msg = f"there is no image img_res_key={img_res_key!r} of {name!r}; there are {list(images)}."
+        raise KeyError(msg)
+    return None
+
+
+def _number(value: Any) -> float | None:
+    """A scale factor: some writers store it as an array of one."""
+    try:
+        number = float(np.asarray(value, dtype=np.float64).ravel()[0])
+    except (TypeError, ValueError, IndexError):
+        return None
+    return number if np.isfinite(number) and number > 0 else None
+
+
+def _as_picture(array: np.ndarray) -> np.ndarray | None:
+    """Height × width (× colours): the axis of channels last, channels of length one dropped."""
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    return array if fits and array.dtype.kind in "uifb" and array.size else None
+
+
+def stretch(pixels: np.ndarray, contrast: tuple[float, float] | None) -> np.ndarray:
+    """Values between 0 and 1, from one percentile to another.
+
+    Colours that are in a range a screen can show stay as they are, unless ``contrast`` is given.
+    """
+    if contrast is None and pixels.ndim == 3:
+        if pixels.dtype == np.uint8:
+            return pixels
+        if pixels.dtype.kind == "f" and np.nanmax(pixels) <= 1 and np.nanmin(pixels) >= 0:
+            return pixels
+        if np.nanmax(pixels) <= 255 and np.nanmin(pixels) >= 0:
+            return np.nan_to_num(pixels / 255)
+    low, high = np.nanpercentile(pixels[..., :3], contrast or _CONTRAST)
+    out: np.ndarray = np.clip((np.nan_to_num(pixels, nan=low) - low) / max(high - low, 1e-12), 0, 1)
+    return out
+
+
+def _report_images(entries: Mapping[str, Mapping[str, Any]], names: list[str], library_key: str | None) -> None:
+    """Say why there is no image where a user would expect one."""
+    ids = [name for name, entry in entries.items() if entry.get("images")]
+    if library_key is None and len(ids) > 1:
+        logger.info("There are images of %s; name the column with these ids by library_key to see them.", ids)
+    elif library_key is not None and ids and not set(ids) & set(names):
+        logger.info(
+            "No image is shown: `adata.uns['spatial']` has images of %s, and `adata.obs['%s']` the slices %s.",
+            ids, library_key, names,
+        )  # fmt: skip
+
 
 # Above this many spots a vector file would take longer to open than to look at.
 RASTER_ABOVE = 50_000
@@ -34,6 +249,8 @@ _SIZE_OVER_IMAGE = 0.7
 # What spots without confidence fade to, and the share of their colour that they keep: it still says which domain.
 _PALE = "#F7F7F7"
 _FAINTEST = 0.08
+# Room for a scale bar in a corner, in widths and heights of the axes.
+_BAR = (0.33, 0.13)
 # Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
 _SAMPLE, _AROUND = 20_000, 12
 # A category is a place on the tissue if its innermost spots have this share of their own around them.
@@ -72,7 +289,7 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
         ax.set_axis_off()
     unit = piece.unit if look.scalebar is None else look.scalebar
     if unit:
-        _add_scale_bar(ax, float(unit))
+        _add_scale_bar(ax, float(unit), piece.coords)
     if look.labels_on_tissue(values):
         write_names(ax, piece, values, look)
 
@@ -203,11 +420,21 @@ def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.nda
     return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
 
 
-def _add_scale_bar(ax: Axes, unit: float) -> None:
-    from matplotlib_scalebar.scalebar import ScaleBar
-
+def _add_scale_bar(ax: Axes, unit: float, coords: np.ndarray) -> None:
     bar = ScaleBar(
-        unit, "um", length_fraction=0.25, location="lower left", box_alpha=0.6, pad=0.2, border_pad=0.3, sep=2,
-        width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",
+        unit, "um", length_fraction=0.25, location=_emptiest_corner(ax, coords), box_alpha=0.6, pad=0.2,
+        border_pad=0.3, sep=2, width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",
     )  # fmt: skip
     ax.add_artist(bar)
+
+
+def _emptiest_corner(ax: Axes, coords: np.ndarray) -> str:
+    """The corner of the axes in which a scale bar hides the fewest spots."""
+    places = (ax.transData + ax.transAxes.inverted()).transform(coords)
+    hidden = {}
+    for vertical in ("lower", "upper"):
+        for side in ("left", "right"):
+            x = places[:, 0] if side == "left" else 1 - places[:, 0]
+            y = places[:, 1] if vertical == "lower" else 1 - places[:, 1]
+            hidden[f"{vertical} {side}"] = int(((x < _BAR[0]) & (y < _BAR[1])).sum())
+    return min(hidden, key=hidden.__getitem__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,10 +13,8 @@ from matplotlib.lines import Line2D
 
 from spotscape._core.colors import UNLABELLED
 from spotscape._core.validation import require_positive_int
-from spotscape.pl._palette import READABLE
-from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice
-from spotscape.pl._slices import read_slices
-from spotscape.pl._values import Categories, Numbers, store_colors
+from spotscape.pl._colors import READABLE, Categories, Numbers, store_colors
+from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice, read_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,10 +23,61 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._slices import Slice
+    from spotscape.pl._panel import Slice
 
-_PANEL_WIDTH = 3.2
+    Shown = Figure | Axes | list[Axes] | None
+
+
+class Output(TypedDict, total=False):
+    """Where a plot goes, see :func:`spotscape.pl.domains`."""
+
+    figsize: tuple[float, float] | None
+    dpi: float | None
+    ax: Axes | Sequence[Axes] | None
+    show: bool | None
+    return_fig: bool
+
+
+class Looks(Output, total=False):
+    """How spots look, see :func:`spotscape.pl.domains`."""
+
+    size: float | None
+    alpha: float
+    cmap: Any
+    na_color: Any
+    invert_y: bool
+    legend_loc: str | None
+    legend_fontsize: float | None
+    colorbar: bool
+
+
+class Panels(Looks, total=False):
+    """How slices are laid out, see :func:`spotscape.pl.domains`."""
+
+    library_key: str | None
+    spatial_key: str
+    ncols: int
+    img: bool
+    img_res_key: str | None
+    img_alpha: float
+    img_contrast: tuple[float, float] | None
+    crop_coord: tuple[float, float, float, float] | None
+    scalebar: float | None
+    frameon: bool
+    title: str | Sequence[str] | None
+
+
+def require_known(options: Mapping[str, Any], known: type, function: str) -> None:
+    """Refuse arguments that a plot would leave unread, as Python does."""
+    names = sorted(known.__annotations__)
+    unknown = [name for name in options if name not in names]
+    if unknown:
+        msg = f"sp.pl.{function}() got an unexpected argument {unknown[0]!r}; beside its own it takes {names}."
+        raise TypeError(msg)
+
+
+# Inches; one panel alone fills a slide's half, as scanpy's does.
+_PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
 _LEGEND_ROWS = 14
 # Longer names take too much room on the tissue.
 _SHORT = 4
@@ -85,12 +134,12 @@ class Look:
         many = self.legend_loc not in ("on data", *_NOWHERE) and len(values.names) > READABLE
         return many and max(map(len, values.names)) > _SHORT
 
-    def margin(self, values: Categories | Numbers) -> float:
-        """Width in inches of the legend or colour bar beside the panels."""
+    def margin(self, values: Categories | Numbers, *, headed: bool = True) -> float:
+        """Width in inches of the legend, which may have the key as its heading, or colour bar beside the panels."""
         if isinstance(values, Numbers):
             return 0.8 if self.colorbar else 0.0
         names = legend_entries(values, self)[0] if self.legend_loc == "right margin" else []
-        longest = max(map(len, [*names, values.key]), default=0)
+        longest = max(map(len, [*names, values.key] if headed else names), default=0)
         return -(-len(names) // _LEGEND_ROWS) * (0.45 + 0.085 * longest)
 
 
@@ -186,7 +235,9 @@ def show_spots(
             _decorate(axes, pieces, decorate)
     else:
         across, blocks_across, down, blocks_down = _layout(len(pieces), len(shown), look.ncols)
-        size = sheet_size(pieces, across, down, max(map(look.margin, shown)))
+        headed = len(pieces) > 1 and len(shown) == 1
+        beside = max(look.margin(one, headed=headed) for one in shown)
+        size = sheet_size(pieces, across, down, beside, alone=len(titles) == 1)
         figsize = options.get("figsize") or (blocks_across * size[0], blocks_down * size[1])
         with new_figure(figsize, options.get("dpi")) as figure:
             grid = figure.add_gridspec(blocks_down * down, blocks_across * across)
@@ -306,9 +357,12 @@ def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:
     return [np.stack([centre - frame / 2, centre + frame / 2]) for centre, frame in zip(centres, frames, strict=True)]
 
 
-def sheet_size(pieces: Sequence[Slice], across: int, down: int, beside: float) -> tuple[float, float]:
-    """Width and height in inches of panels of these slices with a legend beside them."""
+def sheet_size(
+    pieces: Sequence[Slice], across: int, down: int, beside: float, *, alone: bool = False
+) -> tuple[float, float]:
+    """Width and height in inches of panels of these slices with a legend beside them; larger if there is only one."""
     extents = np.array([box[1] - box[0] for box in _boxes(pieces)])
     aspect = float(np.clip(np.max(extents[:, 1] / extents[:, 0]), 0.4, 2.0))
+    width = _ONLY_PANEL_WIDTH / max(1.0, aspect) ** 0.5 if alone else _PANEL_WIDTH
     # 0.3 inch for the title above each panel.
-    return across * _PANEL_WIDTH + beside, down * (_PANEL_WIDTH * aspect + 0.3)
+    return across * width + beside, down * (width * aspect + 0.3)

@@ -6,26 +6,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from matplotlib.colors import to_hex
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
-from spotscape._core.validation import require_data, require_in_range, slice_labels
-from spotscape.pl._options import Looks, require_known
-from spotscape.pl._slices import find_slices, rows_by_slice
-from spotscape.pl._values import Categories, Numbers, read_values, store_colors
+from spotscape._core.validation import require_data, slice_labels
+from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
+from spotscape.pl._panel import face_colors, find_slices, rows_by_slice
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from spotscape.pl._options import Shown
-    from spotscape.pl._palette import Palette
-    from spotscape.pl._sheet import Look
-    from spotscape.pl._values import Bound
+    from spotscape.pl._colors import Bound, Palette
+    from spotscape.pl._sheet import Shown
 
 # Matplotlib draws every point; beyond this many an even part of them shows the same.
 _MOST = 60_000
@@ -102,16 +101,12 @@ def stack_3d(
     >>> len(figure.axes[0].collections)
     3
     """
-    from spotscape.pl._sheet import Look, add_legend, hand_out, open_axes
-
     require_data(adata, genes=False)
     require_known(looks, Looks, "stack_3d")
     spatial_key = spatial_key or (keys.SPATIAL_ALIGNED if keys.SPATIAL_ALIGNED in adata.obsm else keys.SPATIAL)
     coords = coordinates(adata, spatial_key)
     is_block = coords.shape[1] == 3
     slices = None if is_block else slice_labels(adata, library_key or find_slices(adata, coords))
-    if slice_gap is not None:
-        require_in_range(slice_gap, "slice_gap", low=0, above_low=True)
     color = domain_column(adata, None, "color") if color is None else color
     values = read_values(adata, color, palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values
@@ -148,8 +143,6 @@ def _draw(
     *,
     view: tuple[float, float],
 ) -> None:
-    from spotscape.pl._panel import face_colors
-
     n_shown = sum(len(rows) for _, rows in pieces)
     if len(coords) > _MOST:
         logger.info("Drawing %s of %s spots.", f"{n_shown:,}", f"{len(coords):,}")
@@ -180,10 +173,6 @@ def _in_plotly(
     except ImportError as error:
         msg = "interactive=True needs plotly, which is not installed: pip install 'spotscape[interactive]'."
         raise ImportError(msg) from error
-    from matplotlib.colors import to_hex
-
-    from spotscape.pl._panel import face_colors
-
     marker: dict[str, Any] = {"size": 2.5 * (look.size or 1.0), "opacity": look.alpha}
     traces = []
     shown = np.concatenate([rows for _, rows in pieces])

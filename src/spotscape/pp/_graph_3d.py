@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 
+from spotscape._core import geometry
 from spotscape._core.arguments import public
-from spotscape._core.edges import nearest_edges
+from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
 from spotscape._core.logging import logger, warn
-from spotscape._core.neighbors import edges_between_adjacent, union
-from spotscape._core.validation import require_choice, require_positive_int
-from spotscape.pp import _graph_checks as checks
+from spotscape._core.validation import (
+    require_data,
+    require_in_range,
+    require_key,
+    require_positive_int,
+    slices_in_order,
+)
 from spotscape.pp._graph import SpatialGraph
-from spotscape.pp._graph_build import build, n_threads, store
-from spotscape.pp._stack import Stack, warn_of_unregistered
+from spotscape.pp._graph_build import (
+    Tissue,
+    build,
+    n_threads,
+    report_graph,
+    store,
+    warn_of_small_slices,
+    warn_of_strays,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
 
 _BETWEEN = 2
@@ -42,16 +56,16 @@ def spatial_neighbors_3d(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> SpatialGraph | None:
-    """Join every spot of a stack of slices to its nearest spots in its own slice and in the adjacent ones.
+    """Build a graph in 3-D: connect every spot with its nearest spots in its own slice and in adjacent slices.
 
-    Slices are cut much closer or much wider apart than their spots lie, so by distance alone nearly all neighbours are
-    in other slices, or none. Hence the two numbers are set apart, and the share of edges that cross slices is logged
-    and stored.
+    Slices often lie much closer together or much farther apart than their spots. By distance alone, nearly all
+    neighbours would then be in other slices, or none. The two numbers of neighbours are therefore set separately, and
+    the share of edges between slices is logged and stored.
 
     Parameters
     ----------
     adata
-        Spots of all slices, registered to one frame; neither genes nor ``X`` are looked at.
+        Spots of all slices, registered to one coordinate system. Expression is not used.
     library_key
         Column of ``adata.obs`` with the slice of every spot.
     spatial_key
@@ -68,8 +82,8 @@ def spatial_neighbors_3d(
         Neighbours of every spot in its own slice, itself not counted; 6 is the first ring of a Visium slide. With
         ``method="euclidean"``, its neighbours in all.
     n_neighs_between
-        Neighbours of every spot in *each* adjacent slice, so that both sides count alike and adding a slice changes
-        nothing between the others. ``None`` means 2, which leaves most neighbours in the spot's own slice.
+        Neighbours of every spot in *each* adjacent slice. ``None`` means 2, so that most neighbours are in the spot's
+        own slice.
     method
         ``"separate"``, or ``"euclidean"``: the ``n_neighs`` nearest in 3-D whatever their slice, as SpaCross does (with
         8 to 12).
@@ -139,7 +153,6 @@ def spatial_neighbors_3d(
     ----------
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
-    require_choice(method, "method", ("separate", "euclidean"))
     n_neighs = require_positive_int(n_neighs, "n_neighs")
     between = _number_between(n_neighs_between, method)
     stack = Stack.read(
@@ -192,12 +205,12 @@ def _refuse_overwriting(adata: AnnData, spatial_key: str, key_added: str) -> Non
 
 def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
     tissue = stack.tissue
-    checks.warn_of_small_slices(tissue, max(n_neighs + 1, between))
+    warn_of_small_slices(tissue, max(n_neighs + 1, between))
     stack.require_distinct_levels()
     _, within = build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
     slices, rows = ([parts[index] for index in stack.order] for parts in (tissue.slices, tissue.rows))
     across = edges_between_adjacent(slices, rows, between, workers=n_threads(n_jobs))
-    checks.warn_of_strays(tissue, within)
+    warn_of_strays(tissue, within)
     warn_of_unregistered(stack, across.row, across.col)
     return SpatialGraph(*union(within, across))
 
@@ -208,7 +221,7 @@ def _euclidean(stack: Stack, n_neighs: int, n_jobs: int | None) -> SpatialGraph:
 
 def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:
     """Log the graph and the share of its edges that cross slices, which is returned; warn if it is extreme."""
-    checks.report(stack.tissue, graph.connectivities, graph.distances)
+    report_graph(stack.tissue, graph.connectivities, graph.distances)
     codes, edges = stack.codes, graph.connectivities.tocoo()
     crossing = int(np.count_nonzero(codes[edges.row] != codes[edges.col]))
     share = float(crossing / edges.nnz)
@@ -219,3 +232,230 @@ def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:
     elif crossing == 0:
         warn(f"no edge joins different slices: they lie farther apart than n_neighs reaches. Raise it, or: {remedy}.")
     return share
+
+
+# A gap is believed between a hundredth of the spot spacing and the diameter of the largest slice.
+_LEAST_GAP_IN_SPACINGS = 0.01
+# Cells of one tissue differ in density by less; pixels and micrometres, or two platforms, by more.
+_SPACING_RATIO = 3.0
+_UNREGISTERED_IN_SPACINGS = 3.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices in three dimensions and their order from bottom to top."""
+
+    tissue: Tissue
+    order: tuple[int, ...]
+
+    @classmethod
+    def read(
+        cls,
+        adata: AnnData,
+        *,
+        library_key: str | None,
+        spatial_key: str,
+        z_key: str | None,
+        slice_gap: float | Sequence[float] | None,
+        library_order: Sequence[str] | None,
+    ) -> Stack:
+        """Read the coordinates in the plane and put every slice at its height."""
+        require_data(adata, genes=False)
+        if library_key is None:
+            msg = "library_key must be the column of adata.obs with the slice of each spot, not None."
+            raise TypeError(msg)
+        _require_aligned(adata, spatial_key)
+        plane = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+        if len(plane.slices) < 2:
+            msg = (
+                f"adata.obs[{library_key!r}] holds one slice ({plane.names[0]!r}); a graph in 3-D joins two or more. "
+                f"Use sp.pp.spatial_neighbors_knn for a single one."
+            )
+            raise ValueError(msg)
+        warn_of_units(plane)
+        if slice_gap is None:
+            _refuse_order(library_order)
+            heights = _given_heights(adata, plane, z_key)
+        else:
+            heights = _stacked_heights(plane, z_key, slice_gap, _bottom_to_top(plane, library_order))
+        return cls._of(plane, heights)
+
+    @classmethod
+    def _of(cls, plane: Tissue, heights: list[np.ndarray]) -> Stack:
+        levels = np.array([z.mean() for z in heights])
+        order = tuple(int(index) for index in np.argsort(levels, kind="stable"))
+        _warn_of_gap(plane, np.diff(levels[list(order)]))
+        slices = tuple(np.column_stack([xy[:, :2], z]) for xy, z in zip(plane.slices, heights, strict=True))
+        logger.info("Slices from the lowest z up: %s.", ", ".join(str(plane.names[index]) for index in order))
+        return cls(replace(plane, slices=slices), order)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the slices from bottom to top."""
+        return [str(self.tissue.names[index]) for index in self.order]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Slice of every spot as its number in ``tissue``, shape ``(n_obs,)``."""
+        codes = np.empty(self.tissue.n_spots, dtype=np.intp)
+        for code, rows in enumerate(self.tissue.rows):
+            codes[rows] = code
+        return codes
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """Coordinates of all spots in the order of the AnnData, float64 ``(n_obs, 3)``."""
+        coords = np.empty((self.tissue.n_spots, 3))
+        for xyz, rows in zip(self.tissue.slices, self.tissue.rows, strict=True):
+            coords[rows] = xyz
+        return coords
+
+    def whole(self) -> Tissue:
+        """The stack as a single tissue, in which slices do not count."""
+        rows = np.arange(self.tissue.n_spots)
+        return replace(self.tissue, slices=(self.coordinates,), rows=(rows,), names=(None,), library_key=None)
+
+    def require_distinct_levels(self) -> None:
+        """Refuse two slices at one height, of which none is above the other."""
+        levels = [self.tissue.slices[index][:, 2].mean() for index in self.order]
+        for below, (low, high) in enumerate(pairwise(levels)):
+            if np.isclose(low, high, rtol=1e-12, atol=0):
+                first, second = self.names[below : below + 2]
+                msg = (
+                    f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is open which slices are "
+                    f"adjacent; give each slice its own z, or use method='euclidean'."
+                )
+                raise ValueError(msg)
+
+
+def warn_of_units(tissue: Tissue) -> None:
+    """Warn if the spots of one slice lie much farther apart than those of another."""
+    spacings = geometry.spacing_by_slice(tissue.slices)
+    finite = np.where(np.isfinite(spacings) & (spacings > 0), spacings, np.nan)
+    if np.isnan(finite).all() or np.nanmax(finite) <= _SPACING_RATIO * np.nanmin(finite):
+        return
+    low, high = int(np.nanargmin(finite)), int(np.nanargmax(finite))
+    warn(
+        f"the spots of {tissue.called(tissue.names[high])} lie {finite[high]:.4g} apart and those of "
+        f"{tissue.called(tissue.names[low])} {finite[low]:.4g}; unless the platforms differ, adata.obsm"
+        f"[{tissue.spatial_key!r}] holds different units (pixels and micrometres?). Bring all slices to one unit."
+    )
+
+
+def warn_of_unregistered(stack: Stack, starts: np.ndarray, ends: np.ndarray) -> None:
+    """Warn if neighbours in adjacent slices are far from each other in the plane."""
+    coords = stack.coordinates[:, :2]
+    apart = float(np.median(np.linalg.norm(coords[starts] - coords[ends], axis=1)))
+    spacing = _widest_spacing(stack.tissue)
+    if apart > _UNREGISTERED_IN_SPACINGS * spacing:
+        warn(
+            f"the nearest spots of adjacent slices lie {apart:.4g} apart in the plane (median), but spots of a slice "
+            f"only {spacing:.4g}: the slices do not lie over each other in adata.obsm[{stack.tissue.spatial_key!r}]. "
+            f"Register them first: sp.pp.register_slices(adata, library_key={stack.tissue.library_key!r})."
+        )
+
+
+def _require_aligned(adata: AnnData, spatial_key: str) -> None:
+    hint = ""
+    if "spatial" in adata.obsm:
+        hint = (
+            "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each other "
+            "as they are, pass spatial_key='spatial'"
+        )
+    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
+
+
+def _given_heights(adata: AnnData, plane: Tissue, z_key: str | None) -> list[np.ndarray]:
+    """Heights from a column of ``obs`` or from the third coordinate."""
+    own = plane.slices[0].shape[1] == 3
+    if z_key is None and not own:
+        msg = (
+            f"neither slice_gap nor z_key is given, and without them all slices would lie on one plane. Give "
+            f"slice_gap=..., the distance from one slice to the next in the unit of adata.obsm[{plane.spatial_key!r}] "
+            f"(where spots lie {_widest_spacing(plane):.4g} apart), or z_key=..., a column of adata.obs with the z of "
+            f"each spot."
+        )
+        raise ValueError(msg)
+    if z_key is not None and own:
+        msg = f"adata.obsm[{plane.spatial_key!r}] has a third coordinate already; leave z_key={z_key!r} out."
+        raise ValueError(msg)
+    z = None if z_key is None else _column(adata, z_key)
+    heights = [xyz[:, 2] for xyz in plane.slices] if z is None else [z[rows] for rows in plane.rows]
+    low, high = min(part.min() for part in heights), max(part.max() for part in heights)
+    if low == high:
+        where = f"adata.obsm[{plane.spatial_key!r}][:, 2]" if z_key is None else f"adata.obs[{z_key!r}]"
+        msg = f"{where} is {low:g} for all spots, so all slices lie on one plane; give each its z, or slice_gap=..."
+        raise ValueError(msg)
+    return heights
+
+
+def _column(adata: AnnData, z_key: str) -> np.ndarray:
+    require_key(adata.obs, z_key, "adata.obs", hint="z_key names the column with the z of each spot")
+    column = adata.obs[z_key]
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        msg = (
+            f"adata.obs[{z_key!r}] has dtype {column.dtype}, expected numbers; call "
+            f"adata.obs[{z_key!r}] = adata.obs[{z_key!r}].astype(float)."
+        )
+        raise TypeError(msg)
+    z: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isfinite(z).all():
+        msg = (
+            f"adata.obs[{z_key!r}] is NaN or infinite for {np.count_nonzero(~np.isfinite(z))} of {len(z)} spots; give "
+            f"every spot its z, or remove those spots."
+        )
+        raise ValueError(msg)
+    return z
+
+
+def _stacked_heights(
+    plane: Tissue, z_key: str | None, slice_gap: float | Sequence[float], order: list[int]
+) -> list[np.ndarray]:
+    """One height per slice, the lowest at zero."""
+    if z_key is not None or plane.slices[0].shape[1] == 3:
+        source = f"z_key={z_key!r}" if z_key is not None else f"the third coordinate of {plane.spatial_key!r}"
+        msg = f"slice_gap={slice_gap!r} and {source} both say where the slices lie; give one of them."
+        raise ValueError(msg)
+    levels = np.zeros(len(order))
+    levels[order] = np.concatenate([[0.0], np.cumsum(_gaps(slice_gap, plane.names))])
+    return [np.full(len(xy), level) for xy, level in zip(plane.slices, levels, strict=True)]
+
+
+def _gaps(slice_gap: float | Sequence[float], names: tuple[str | None, ...]) -> list[float]:
+    expected = len(names) - 1
+    given = list(slice_gap) if isinstance(slice_gap, (Sequence, np.ndarray)) else [slice_gap] * expected
+    if len(given) != expected:
+        msg = (
+            f"slice_gap has {len(given)} values for {len(names)} slices; give one number, or {expected}: from each "
+            f"slice to the next."
+        )
+        raise ValueError(msg)
+    return [require_in_range(gap, "slice_gap", low=0, above_low=True, below_high=True) for gap in given]
+
+
+def _refuse_order(library_order: Sequence[str] | None) -> None:
+    if library_order is not None:
+        msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
+        raise ValueError(msg)
+
+
+def _bottom_to_top(plane: Tissue, library_order: Sequence[str] | None) -> list[int]:
+    names = [str(name) for name in plane.names]
+    return [names.index(name) for name in slices_in_order(names, library_order, plane.library_key)]
+
+
+def _warn_of_gap(plane: Tissue, gaps: np.ndarray) -> None:
+    across = max(float(np.linalg.norm(np.ptp(xy[:, :2], axis=0))) for xy in plane.slices)
+    spacing = _widest_spacing(plane)
+    if gaps.max() > across:
+        compared = f"up to {gaps.max():.4g} apart in z, but the largest is only {across:.4g} across"
+    elif gaps.max() < _LEAST_GAP_IN_SPACINGS * spacing:
+        compared = f"at most {gaps.max():.4g} apart in z, but their spots {spacing:.4g}"
+    else:
+        return
+    warn(f"the slices lie {compared}; is z in the unit of adata.obsm[{plane.spatial_key!r}]?")
+
+
+def _widest_spacing(plane: Tissue) -> float:
+    spacings = geometry.spacing_by_slice(xy[:, :2] for xy in plane.slices)
+    return float(np.max(spacings[np.isfinite(spacings)], initial=0.0))

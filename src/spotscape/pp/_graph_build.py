@@ -1,26 +1,28 @@
-"""From an AnnData to slices of coordinates, and from their graphs back to it."""
+"""Building a spatial graph: its input, its checks, its record."""
 
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_matrix
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import write
-from spotscape._core.coordinates import coordinates
+from spotscape._core.geometry import coordinates
+from spotscape._core.logging import logger, warn
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from anndata import AnnData
-
 
 Matrices = tuple[csr_matrix, csr_matrix]
 
@@ -38,7 +40,7 @@ class Tissue:
     @classmethod
     def read(cls, adata: AnnData, *, spatial_key: str, library_key: str | None) -> Tissue:
         """Read and check the coordinates and the slice of every spot."""
-        require_data(adata, genes=False, unique=False)
+        require_data(adata, genes=False)
         coords = coordinates(adata, spatial_key)
         labels = slice_labels(adata, library_key)
         if labels is None:
@@ -122,3 +124,249 @@ def n_threads(n_jobs: int | None) -> int:
         msg = f"n_jobs={wanted} is neither a positive number of threads nor -1 (all cores)."
         raise ValueError(msg)
     return (os.cpu_count() or 1) if wanted == -1 else wanted
+
+
+# Words that, by the habits of the field, name columns with the slice, field or sample of a spot.
+_TELLING = re.compile(
+    r"(?i)(?:^|[^a-z])(?:slices?|sections?|slides?|librar(?:y|ies)|samples?|batch(?:es)?|fovs?|fields?|cores?|punch(?:es)?|"
+    r"tma|rois?|pucks?|captures?)(?:$|[^a-z])"
+)
+# Neighbours of the own group, compared with chance; the pairs that chance must let expect; spots of a group; and gaps.
+_LESS_THAN_CHANCE, _ENOUGH, _FEWEST_IN_GROUP, _MISSING = 0.6, 50, 5, 0.5
+# On real tissue (Visium, ST, STARmap, seqFISH) the farthest spot lies 8 spacings from its neighbour.
+_STRAY = 20
+_RADIUS_IN_SPACINGS = (1.0, 20.0)
+_MEAN_DEGREE = (3, 50)
+_MAX_EDGES = 300_000_000
+_MIXED_EDGES = 0.01
+_SHARED_POSITIONS = 0.05
+_RINGS_OF_SQUARES = {4, 8, 12, 20, 24}
+
+
+def warn_of_small_slices(tissue: Tissue, minimum: int) -> None:
+    """Warn of slices with fewer than ``minimum`` spots, whose spots all become neighbours of each other."""
+    sizes = [len(coords) for coords in tissue.slices]
+    small = [index for index, size in enumerate(sizes) if size < minimum]
+    if small:
+        others = f" ({len(small) - 1} other slices have too few as well)" if len(small) > 1 else ""
+        warn(
+            f"{tissue.called(tissue.names[small[0]])} has {sizes[small[0]]} spots, too few for n_neighs={minimum - 1}: "
+            f"all of them become neighbours of each other{others}."
+        )
+
+
+def require_triangulable(tissue: Tissue) -> None:
+    """Refuse slices whose spots do not span a plane (or space)."""
+    for name, coords in zip(tissue.names, tissue.slices, strict=True):
+        centred = coords - coords.mean(axis=0)
+        rank = np.linalg.matrix_rank(centred / max(np.abs(centred).max(initial=0.0), np.finfo(float).tiny))
+        if rank < min(coords.shape[1], 2):
+            msg = (
+                f"{tissue.called(name)} has {len(coords)} spots that lie on one line (or plane, or point), so there is "
+                f"no triangulation; use sp.pp.spatial_neighbors_knn."
+            )
+            raise ValueError(msg)
+
+
+def require_radius(radius: float | tuple[float, float]) -> tuple[float, float]:
+    """Return ``(smallest, largest)`` edge length; ValueError unless ``0 <= smallest < largest < inf``."""
+    pair: tuple[Any, ...] = tuple(radius) if isinstance(radius, (tuple, list, np.ndarray)) else (0.0, radius)
+    numeric = len(pair) == 2 and all(isinstance(r, (int, float, np.number)) and np.isfinite(r) for r in pair)
+    if not numeric or min(pair) < 0 or min(pair) == max(pair):
+        msg = f"radius={radius!r} must be a positive number in the unit of the coordinates, or (smallest, largest)."
+        raise ValueError(msg)
+    return float(min(pair)), float(max(pair))
+
+
+def require_feasible_radius(tissue: Tissue, radius: float) -> None:
+    """Refuse a radius whose graph would not fit into memory, before it is tried."""
+    edges = sum(len(coords) * geometry.expected_degree(coords, radius) for coords in tissue.slices)
+    if edges > _MAX_EDGES:
+        msg = (
+            f"radius={radius:g} would join every spot to about {edges / tissue.n_spots:,.0f} others ({edges:.1e} edges "
+            f"in all); {_spacing_of(tissue)}. {_advice(tissue)}"
+        )
+        raise ValueError(msg)
+
+
+def check_radius(tissue: Tissue, connectivities: csr_matrix, *, radius: float) -> None:
+    """Raise if ``radius`` joins nothing; warn if it looks wrong for the spacing, or leaves spots alone."""
+    if connectivities.nnz == 0:
+        msg = f"radius={radius:g} joins no spots at all: {_spacing_of(tissue)}. {_advice(tissue)}"
+        raise ValueError(msg)
+    low, high = _RADIUS_IN_SPACINGS
+    spacings = [geometry.spot_spacing(coords) for coords in tissue.slices]
+    other_unit = [
+        index for index, spacing in enumerate(spacings) if np.isfinite(spacing) and not low <= radius / spacing <= high
+    ]
+    if other_unit:
+        times = radius / spacings[other_unit[0]]
+        warn(
+            f"radius={radius:g} is {times:.2g} times the spacing of the spots; is it in another unit than "
+            f"adata.obsm[{tissue.spatial_key!r}]? There {_spacing_of(tissue, other_unit[0])}. "
+            f"{_advice(tissue, other_unit[0])}"
+        )
+    else:
+        _warn_of_degree(tissue, connectivities, radius)
+    _warn_of_isolated(tissue, connectivities, radius)
+
+
+def check_pruning(tissue: Tissue, connectivities: csr_matrix, *, radius: float) -> None:
+    """Raise if ``radius`` removed every edge of a triangulation; warn if it removed too many."""
+    if connectivities.nnz == 0:
+        msg = f"radius={radius:g} removes every edge of the triangulation: {_spacing_of(tissue)}. {_advice(tissue)}"
+        raise ValueError(msg)
+    _warn_of_degree(tissue, connectivities, radius)
+    _warn_of_isolated(tissue, connectivities, radius)
+
+
+def warn_of_strays(tissue: Tissue, distances: csr_matrix) -> None:
+    """Warn of spots whose nearest neighbour is very far, compared with all others."""
+    filled = np.flatnonzero(np.diff(distances.indptr))
+    nearest = np.minimum.reduceat(distances.data, distances.indptr[filled])
+    typical = float(np.median(nearest))
+    far = np.count_nonzero(nearest > _STRAY * typical) if typical > 0 else 0
+    if far:
+        warn(
+            f"{far} of {tissue.n_spots} spots lie more than {_STRAY} times the usual {typical:g} from their nearest "
+            f"neighbour (farthest: {nearest.max():g}); n_neighs joins them all the same. Remove them if they are "
+            f"debris, or use sp.pp.spatial_neighbors_radius."
+        )
+
+
+def warn_of_overlaid_slices(adata: AnnData, tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix) -> None:
+    """Warn if several slices, fields or samples seem to lie in one frame of coordinates with nothing between them.
+
+    Cells of one tissue keep a distance from each other, so those of two tissues laid over each other have strangers
+    for their nearest neighbours more often than chance has it. That is how any column of ``obs`` gives itself away;
+    columns whose names say that they hold slices need less.
+    """
+    found = _overlaid_column(adata, tissue, connectivities, distances)
+    if found is not None:
+        column, mixed = found
+        also = "" if tissue.library_key is None else f" as well as adata.obs[{tissue.library_key!r}]"
+        warn(
+            f"{mixed:.0%} of the edges join spots with different adata.obs[{column!r}], which lie over each other; if "
+            f"that column holds slices, fields or samples{also}, keep them apart with library_key={column!r}."
+        )
+        return
+    shared = _n_sharing_position(distances)
+    if tissue.library_key is None and shared > _SHARED_POSITIONS * tissue.n_spots:
+        warn(
+            f"{shared} of {tissue.n_spots} spots share their position with another one; if several slices lie over "
+            f"each other, name the column that tells them apart: library_key=..."
+        )
+
+
+def _overlaid_column(
+    adata: AnnData, tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix
+) -> tuple[str, float] | None:
+    rows = np.repeat(np.arange(connectivities.shape[0]), np.diff(connectivities.indptr))
+    if not len(rows):
+        return None
+    filled = np.flatnonzero(np.diff(distances.indptr))
+    nearest = connectivities.indices[
+        [start + int(distances.data[start:stop].argmin()) for start, stop in _bounds(distances, filled)]
+    ]
+    for column in adata.obs.columns.drop(tissue.library_key or [], errors="ignore"):
+        telling = _TELLING.search(str(column)) is not None
+        codes = _groups(adata.obs[column], telling=telling)
+        if codes is None:
+            continue
+        mixed = float(np.mean(codes[rows] != codes[connectivities.indices]))
+        share = np.bincount(codes) / len(codes)
+        by_chance = float(np.sum(share**2))
+        own = float(np.mean(codes[filled] == codes[nearest]))
+        fewer = own < _LESS_THAN_CHANCE * by_chance and by_chance * len(filled) > _ENOUGH
+        if fewer or (telling and tissue.library_key is None and mixed > _MIXED_EDGES):
+            return str(column), mixed
+    return None
+
+
+def _bounds(distances: csr_matrix, rows: np.ndarray) -> Iterable[tuple[int, int]]:
+    return zip(distances.indptr[rows], distances.indptr[rows + 1], strict=True)
+
+
+def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:
+    """Codes of a column that may hold samples: text, categories or bools, or whole numbers under a telling name."""
+    values = column.dtype
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if numeric and not telling:
+        return None
+    if pd.api.types.is_object_dtype(values):
+        column = column.map(str, na_action="ignore")
+    codes = pd.factorize(column)[0]
+    n_groups = codes.max(initial=-1) + 1
+    if not 1 < n_groups <= len(codes) / _FEWEST_IN_GROUP or (codes < 0).mean() > _MISSING:
+        return None
+    return np.where(codes < 0, n_groups, codes)
+
+
+def report_graph(tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix) -> None:
+    """Log the degree and the edge lengths of a graph in one line."""
+    if not distances.nnz:
+        msg = "no spot has a neighbour: every slice has a single spot, or is one by mistake of library_key."
+        raise ValueError(msg)
+    degree = np.diff(connectivities.indptr)
+    slices = "" if tissue.library_key is None else f" in {len(tissue.slices)} slices"
+    shared = _n_sharing_position(distances)
+    logger.info(
+        "%s spots%s, %s edges: %.1f neighbours per spot (%d to %d), %d isolated; "
+        "edge length median %.4g, longest %.4g.%s",
+        f"{tissue.n_spots:,}",
+        slices,
+        f"{connectivities.nnz:,}",
+        degree.mean(),
+        degree.min(),
+        degree.max(),
+        np.count_nonzero(degree == 0),
+        np.median(distances.data),
+        distances.data.max(),
+        f" {shared} spots share their position with another." if shared else "",
+    )
+
+
+def _warn_of_degree(tissue: Tissue, connectivities: csr_matrix, radius: float) -> None:
+    mean = connectivities.nnz / tissue.n_spots
+    fewest, most = _MEAN_DEGREE
+    if not fewest <= mean <= most:
+        warn(f"radius={radius:g} gives {mean:.1f} neighbours per spot on average. {_advice(tissue)}")
+
+
+def _warn_of_isolated(tissue: Tissue, connectivities: csr_matrix, radius: float) -> None:
+    isolated = np.diff(connectivities.indptr) == 0
+    if not isolated.any():
+        return
+    per_slice = [np.count_nonzero(isolated[rows]) for rows in tissue.rows]
+    worst = int(np.argmax(per_slice))
+    where = "" if tissue.library_key is None else f" (most in {tissue.called(tissue.names[worst])}: {per_slice[worst]})"
+    warn(
+        f"{isolated.sum()} of {tissue.n_spots} spots have no neighbour within radius={radius:g}{where}; they learn "
+        f"from nothing but themselves. Raise radius, or remove those spots."
+    )
+
+
+def _spacing_of(tissue: Tissue, index: int = 0) -> str:
+    spacing = geometry.spot_spacing(tissue.slices[index])
+    whose = "" if tissue.library_key is None else f" of {tissue.called(tissue.names[index])}"
+    return f"the spots{whose} lie {spacing:.4g} apart (median distance to the nearest)"
+
+
+def _advice(tissue: Tissue, index: int = 0) -> str:
+    return f"For about 6 neighbours take radius={geometry.radius_for(tissue.slices[index]):.4g}."
+
+
+def _n_sharing_position(distances: csr_matrix) -> int:
+    zero = np.flatnonzero(distances.data == 0)
+    return len(np.unique(np.searchsorted(distances.indptr, zero, side="right")))
+
+
+def report_layout(layout: geometry.Layout, params: dict[str, Any]) -> None:
+    """Log the arrangement of the spots and their spacing, and what a square grid makes of six neighbours."""
+    logger.info("The spots lie in %s.", layout)
+    if layout.kind == "square" and params["mode"] == "knn" and params["n_neighbors"] not in _RINGS_OF_SQUARES:
+        logger.info(
+            "On a square grid the nearest neighbours come as 4, 8 or 12; of %d, those of the last ring are taken "
+            "by a fixed draw. n_neighs=4 or 8 takes whole rings.",
+            params["n_neighbors"],
+        )

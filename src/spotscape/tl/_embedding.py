@@ -8,21 +8,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
-from spotscape._core.logging import logger
+from spotscape._core.counts import n_detected
+from spotscape._core.geometry import coordinates
+from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import signature
-from spotscape._core.reading import read_expression
-from spotscape._core.validation import require_positive_int
-from spotscape.tl._graph import graph_or_default
-from spotscape.tl._remember import remember_training
+from spotscape._core.reading import crosses_on_purpose, is_logarithm, read_expression, read_graph
+from spotscape._core.rows import RowSource
+from spotscape._core.validation import looks_like_counts, require_positive_int
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-    from scipy import sparse
+    from collections.abc import Callable
 
-    from spotscape._core.rows import RowSource
+    from anndata import AnnData
+
     from spotscape.models import SpaCrossConfig, SpotscapeConfig
     from spotscape.models._base import GraphEncoder
 
@@ -210,3 +212,113 @@ def write_embedding(
     uns = {**built.get("uns", {}), key_added.removeprefix("X_"): {**summary, "written": written}}
     write(target, {**built, "obsm": embeddings, "uns": uns}, outdated=outdated)
     return target if copy else None
+
+
+_DEFAULT, _CONNECTIVITIES, _DISTANCES = keys.graph_keys(keys.SPATIAL)
+
+
+def graph_or_default(
+    adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
+) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
+    """Connectivities of the named graph, and what to write if the default graph had to be built (else nothing).
+
+    ``across_slices`` lets a stored graph join slices; the default graph never does.
+    """
+    graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
+    if graph is not None:
+        if library_key is None and crosses_on_purpose(adata.uns[neighbors_key]):
+            warn(
+                f"the graph {neighbors_key!r} joins slices, but library_key is None: all spots are taken to be of one "
+                "slice. Name the column with the slice of each spot: library_key=..."
+            )
+        return graph, {}
+    if neighbors_key != _DEFAULT:
+        known = [key for key in adata.uns if key.endswith("neighbors")]
+        build = "spatial_neighbors_knn(adata"
+        if across_slices and library_key is not None:
+            build = f"spatial_neighbors_3d(adata, library_key={library_key!r}, slice_gap=..."
+        msg = (
+            f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}. Build it with "
+            f"sp.pp.{build}, key_added={neighbors_key.removesuffix('_neighbors')!r})."
+        )
+        raise KeyError(msg)
+    across = [key for key, entry in adata.uns.items() if crosses_on_purpose(entry)] if across_slices else []
+    if across:
+        warn(f"the graph across slices is not used; to use it, name it: neighbors_key={across[0]!r}.")
+    return _build_default(adata, library_key)
+
+
+def _build_default(adata: AnnData, library_key: str | None) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
+    from spotscape.pp import spatial_neighbors_knn
+    from spotscape.pp._scale import stored_or_chosen_scale
+
+    n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=keys.SPATIAL, library_key=library_key)
+    logger.info("No spatial graph yet: building the default, the %d nearest neighbours of each spot.", n_neighs)
+    graph, built = build_aside(adata, spatial_neighbors_knn, library_key=library_key, n_neighs=n_neighs)
+    built["uns"] |= chosen
+    return graph, built
+
+
+def build_aside(
+    adata: AnnData, builder: Callable[..., Any], *, spatial_key: str = keys.SPATIAL, **arguments: Any
+) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
+    """Connectivities by one of ``pp.spatial_neighbors_*``, and what to write later, under the default names."""
+    from anndata import AnnData as NewAnnData
+
+    coords = coordinates(adata, spatial_key)
+    # On a stand-in without expression, so that the user's AnnData stays as it is until everything has succeeded.
+    scratch = NewAnnData(obs=adata.obs, obsm={spatial_key: coords})
+    builder(scratch, spatial_key=spatial_key, **arguments)
+    built = {
+        "obsp": {_CONNECTIVITIES: scratch.obsp[_CONNECTIVITIES], _DISTANCES: scratch.obsp[_DISTANCES]},
+        "uns": {_DEFAULT: scratch.uns[_DEFAULT]},
+    }
+    return sparse.csr_array(scratch.obsp[_CONNECTIVITIES]), built
+
+
+# Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
+_LARGEST_LOGARITHM = 20
+
+
+def remember_training(
+    model: GraphEncoder[Any],
+    adata: AnnData,
+    tissue: EmbeddingInput,
+    embedding: np.ndarray,
+    slices: np.ndarray | None,
+) -> None:
+    """Put the record of the training and the place of its spots into the model."""
+    from spotscape.models import Reference, TrainingRecord
+
+    seed = model.random_source.integer("reference")
+    model.reference = Reference.of(embedding, slices, seed=seed)
+    if tissue.genes is None:
+        return
+    entry = {**dict(adata.uns), **tissue.built.get("uns", {})}[tissue.params["neighbors_key"]]
+    model.training = TrainingRecord(
+        genes=tuple(map(str, adata.var_names[tissue.genes])),
+        scale=scale_of(tissue.matrix, adata, tissue.params["source"]),
+        prepare=prepare_params(adata, tissue.params["source"]),
+        graph=dict(entry.get("params", {})),
+        mean_degree=tissue.graph.nnz / tissue.graph.shape[0],
+        means=model.neutral_values(tissue.matrix),
+        detected=(_n_detected(tissue.matrix) / tissue.matrix.shape[0]).astype(np.float32),
+    )
+
+
+def _n_detected(matrix: Any) -> np.ndarray:
+    return matrix.summary.detected.sum(axis=0) if isinstance(matrix, RowSource) else n_detected(matrix)
+
+
+def scale_of(matrix: Any, adata: AnnData, source: str) -> str:
+    """``"counts"``, ``"logarithm"`` or ``"linear"``: as the record of ``adata.X`` says, else as the values look."""
+    if looks_like_counts(matrix):
+        return "counts"
+    is_log = is_logarithm(adata, None) if source == "adata.X" else None
+    return "logarithm" if (matrix.max() <= _LARGEST_LOGARITHM if is_log is None else is_log) else "linear"
+
+
+def prepare_params(adata: AnnData, source: str) -> Mapping[str, Any] | None:
+    """How ``pp.prepare`` made ``adata.X``; ``None`` if it did not, or if another matrix was read."""
+    record = adata.uns.get(keys.PREPARE) if source == "adata.X" else None
+    return None if record is None else dict(record["params"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from spotscape._core.logging import logger
 from spotscape.nn.clustering import Clustering, by_size, check_points, make_exactly, search_resolution
-from spotscape.tl._diffusion import embed_neighbors
+from spotscape.tl._trajectory import embed_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.coordinates import coordinates
 from spotscape._core.device import resolve_device
-from spotscape._core.geometry import spot_spacing
+from spotscape._core.geometry import coordinates, spot_spacing
+from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
-    require_choice,
+    as_groups,
     require_data,
     require_in_range,
     require_key,
     require_positive_int,
+    several_slices,
 )
-from spotscape.nn.matching import Matches, Offset, match
-from spotscape.nn.smoothing import smooth
-from spotscape.tl._graph import graph_or_default
-from spotscape.tl._match_results import Pairing, best_matches, pair_matrix, report, transferred_labels
+from spotscape.nn.graph import smooth
+from spotscape.nn.matching import Matches, Offset, match, vote
+from spotscape.tl._embedding import graph_or_default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,7 +64,7 @@ def match_slices(
     device: str | torch.device | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find for each spot of a slice the most similar spots of a reference slice, and transfer labels from them.
+    """Match spots between slices: find the most similar spots of a reference slice, and transfer labels from them.
 
     The search is exact: every spot is compared with every spot of the reference, by the cosine of their embeddings,
     without a matrix of all similarities.
@@ -78,22 +81,20 @@ def match_slices(
         Slices whose spots are matched, each by itself. ``None`` takes all but the reference.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
-        both are, name one.
+        both are, name one. Without them: ``"X_smoothed_pca"``.
     n_matches
         Number of matches of each spot, fewer if the reference has fewer spots. On four slices of human cortex the
         transfer of layers improved up to about 10.
     labels_key
         Column of ``adata.obs`` whose values are transferred; read in the reference only, where it may have gaps.
     offset
-        What is taken out between a slice and the reference before they are compared, because even a joint embedding
-        keeps something of the batch. ``"mutual"``: the mean difference over pairs of spots that are among each other's
-        nearest, so that a region which only one slice has does not count. ``"mean"``: each slice's own mean; somewhat
-        better where both slices show the same regions in the same shares, worse where they do not. ``"none"``: the
-        plain cosine, for embeddings without a batch effect.
+        Offset between slices that is subtracted before they are compared, because a joint embedding may still contain a
+        batch effect. ``"mutual"`` (default): the mean difference over pairs of spots that are among each other's
+        nearest, so that a region of only one slice does not count. ``"mean"``: the mean of each slice; slightly better
+        if both slices contain the same regions in the same shares, worse otherwise. ``"none"``: nothing.
     mutual
-        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots that
-        are left without a match get none of the results. For anchors between slices; labels are transferred to more
-        spots without it.
+        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots without
+        such a match get no results. Use it to find anchors between slices; leave it off to transfer labels.
     spatial_key
         Coordinates in ``adata.obsm`` in which all slices lie over each other, such as ``"spatial_aligned"``. Matches
         then lie within ``radius`` of the spot, and their similarity is lowered by ``(distance / radius)²``. Use it
@@ -101,9 +102,8 @@ def match_slices(
     radius
         For ``spatial_key``, in the unit of its coordinates. Default: 5 spot spacings of the reference.
     n_hops
-        How often each embedding is averaged over the spot and its neighbours in its own slice before the search, which
-        is the average of similarities over the neighbours. Useful (1 or 2) for an embedding that knows nothing of
-        space, such as ``"X_pca"``.
+        How often each embedding is averaged over the spot and its neighbours before the search. Use 1 or 2 for an
+        embedding without spatial information, such as ``"X_pca"``.
     neighbors_key
         For ``n_hops``, record of the spatial graph in ``adata.uns``; built by
         :func:`spotscape.pp.spatial_neighbors_knn` if there is none of the default name.
@@ -167,9 +167,7 @@ def match_slices(
     >>> bool((query["spotscape_match_label"].astype(str) == query["domain"].astype(str)).mean() > 0.9)
     True
     """
-    require_data(adata, genes=False)
-    require_positive_int(n_matches, "n_matches")
-    require_choice(offset, "offset", ("mutual", "mean", "none"))
+    require_data(adata, genes=False, unique=["obs"])
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = encoder_embedding(adata, use_rep)
@@ -251,3 +249,124 @@ def _space(
         msg = f"adata.obsm[{spatial_key!r}] has one position for the whole reference slice; give radius."
         raise ValueError(msg)
     return coords, _RADIUS_IN_SPACINGS * spacing
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Rows of the reference and of each query slice, and the labels of the reference."""
+
+    n_obs: int
+    reference: str
+    reference_rows: np.ndarray
+    queries: list[str]
+    query_rows: list[np.ndarray]
+    labels: pd.Categorical | None
+
+    @classmethod
+    def read(
+        cls, adata: AnnData, library_key: str, reference: str, query: str | Sequence[str] | None, labels_key: str | None
+    ) -> Pairing:
+        """Look the slices up by name and refuse what cannot be matched."""
+        slices = _slices(adata, library_key)
+        reference, queries = _names(list(slices), reference, query, library_key)
+        rows = slices[reference]
+        labels = None if labels_key is None else _labels(adata, labels_key, rows, reference)
+        return cls(adata.n_obs, reference, rows, queries, [slices[name] for name in queries], labels)
+
+
+def best_matches(
+    obs_names: pd.Index, pairing: Pairing, found: Sequence[Matches], key_added: str
+) -> dict[str, pd.Categorical | np.ndarray]:
+    """Make the columns with the first match of each spot and its similarity."""
+    best = np.full(pairing.n_obs, -1, dtype=np.int64)
+    similarity = np.full(pairing.n_obs, np.nan, dtype=np.float32)
+    for rows, one in zip(pairing.query_rows, found, strict=True):
+        best[rows] = one.indices[:, 0].cpu().numpy()
+        similarity[rows] = one.similarities[:, 0].cpu().numpy()
+    used, codes = np.unique(best[best >= 0], return_inverse=True)
+    names = np.full(pairing.n_obs, -1, dtype=np.int64)
+    names[best >= 0] = codes
+    categories = pd.Index(obs_names[pairing.reference_rows[used]].astype(str))
+    return {key_added: pd.Categorical.from_codes(names, categories), f"{key_added}_similarity": similarity}
+
+
+def transferred_labels(
+    pairing: Pairing, found: Sequence[Matches], key_added: str
+) -> dict[str, pd.Categorical | np.ndarray]:
+    """Make the columns with the label that the matches of each spot agree on, and how much they do."""
+    if pairing.labels is None:
+        return {}
+    codes = np.full(pairing.n_obs, -1, dtype=np.int64)
+    confidence = np.full(pairing.n_obs, np.nan, dtype=np.float32)
+    given = torch.from_numpy(pairing.labels.codes[pairing.reference_rows].astype(np.int64))
+    for rows, one in zip(pairing.query_rows, found, strict=True):
+        votes = vote(one, given.to(one.indices.device), len(pairing.labels.categories))
+        codes[rows], confidence[rows] = votes.labels.cpu().numpy(), votes.confidence.cpu().numpy()
+    labels = pd.Categorical.from_codes(codes, dtype=pairing.labels.dtype)
+    return {f"{key_added}_label": labels, f"{key_added}_confidence": confidence}
+
+
+def pair_matrix(pairing: Pairing, found: Sequence[Matches]) -> sparse.csr_matrix:
+    """All matches: row of the query, column of the reference, value of the similarity."""
+    rows, columns, values = [], [], []
+    for query_rows, one in zip(pairing.query_rows, found, strict=True):
+        indices = one.indices.cpu().numpy()
+        row, rank = np.nonzero(indices >= 0)
+        rows.append(query_rows[row])
+        columns.append(pairing.reference_rows[indices[row, rank]])
+        values.append(one.similarities.cpu().numpy()[row, rank].astype(np.float32))
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.csr_matrix(entries, shape=(pairing.n_obs, pairing.n_obs))
+
+
+def report(pairing: Pairing, n_query: np.ndarray, n_matched: np.ndarray) -> None:
+    """Log how many spots of each slice were matched; warn of slices without a single match."""
+    for name, total, matched in zip(pairing.queries, n_query, n_matched, strict=True):
+        logger.info("Slice %r: %d of %d spots matched in %r.", name, matched, total, pairing.reference)
+    empty = [name for name, matched in zip(pairing.queries, n_matched, strict=True) if matched == 0]
+    if empty:
+        warn(
+            f"no spot of {empty} has a match in {pairing.reference!r}; with spatial_key the slices may not lie over "
+            f"each other (compare their coordinates), with mutual=True a larger n_matches may help."
+        )
+
+
+def _slices(adata: AnnData, library_key: str) -> dict[str, np.ndarray]:
+    labels = several_slices(adata, library_key)
+    return {str(name): np.flatnonzero(labels.codes == code) for code, name in enumerate(labels.categories)}
+
+
+def _names(
+    known: list[str], reference: str, query: str | Sequence[str] | None, library_key: str
+) -> tuple[str, list[str]]:
+    reference = str(reference)
+    if query is None:
+        queries = [name for name in known if name != reference]
+    else:
+        queries = [query] if isinstance(query, str) or np.isscalar(query) else list(query)
+        queries = list(dict.fromkeys(str(name) for name in queries))
+    unknown = [name for name in (reference, *queries) if name not in known]
+    if unknown:
+        msg = f"{unknown[0]!r} is no slice of adata.obs[{library_key!r}], which has: {', '.join(map(repr, known))}."
+        raise ValueError(msg)
+    if not queries:
+        msg = f"query is empty; name slices out of {known}, or leave it out for all but the reference."
+        raise ValueError(msg)
+    if reference in queries:
+        msg = f"reference={reference!r} is also among the queries; a slice is matched with another one."
+        raise ValueError(msg)
+    return reference, queries
+
+
+def _labels(adata: AnnData, labels_key: str, rows: np.ndarray, reference: str) -> pd.Categorical:
+    require_key(adata.obs, labels_key, "adata.obs", hint="labels_key names the column whose values are transferred")
+    labels = as_groups(adata.obs[labels_key], f"labels_key={labels_key!r}")
+    missing = int((labels.codes[rows] < 0).sum())
+    if missing == len(rows):
+        msg = (
+            f"no spot of the reference {reference!r} has a label in adata.obs[{labels_key!r}]; take another reference."
+        )
+        raise ValueError(msg)
+    if missing:
+        logger.info("%d of %d spots of %r have no label and do not vote.", missing, len(rows), reference)
+    return labels

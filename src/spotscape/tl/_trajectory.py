@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
-from spotscape.nn.pseudotime import (
+from spotscape._core.validation import read_groups, require_data, require_positive_int, slice_labels
+from spotscape._stats.pseudotime import (
     Start,
     ascending,
     crossing_fraction,
+    diffusion_components,
+    diffusion_pseudotime,
     group_connectivities,
     group_means,
+    reached_from,
+    resolved,
+    root_spot,
     strongest_tree,
 )
-from spotscape.tl._diffusion import diffuse, embed_neighbors, stored_graph
 
 if TYPE_CHECKING:
     import pandas as pd
-    from anndata import AnnData
-
-    from spotscape.tl._diffusion import Pseudotime
 
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _GROUPS_HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
@@ -53,44 +55,43 @@ def trajectory(
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Order domains, and the spots in them, by how far they lie from a root domain in an embedding.
+    """Order domains and spots along a trajectory: compute their distance from a root domain in an embedding.
 
-    Neighbours in the embedding are scanpy's. On their graph, PAGA says how domains are connected, and pseudotime is the
-    distance from a spot of the root domain in diffusion components. A neighbour graph that you have made stays as it
-    is.
+    The neighbour graph of the embedding is built with scanpy. PAGA computes how domains are connected, and pseudotime
+    is the distance from a spot of the root domain in diffusion components. A neighbour graph that exists already is not
+    changed.
 
-    The distance is that of :func:`scanpy.tl.dpt` with every component in it. Scanpy drops those with an eigenvalue
-    above 0.9994, which in an embedding of a spatial graph are the slowest gradients of the tissue.
+    The distance is that of :func:`scanpy.tl.dpt`, but with all components. scanpy drops components with an eigenvalue
+    above 0.9994, which in an embedding of a spatial graph are the main gradients of the tissue.
 
-    Pseudotime says how far apart things are in the embedding, not in time. A gradient, such as that of the layers
-    of cortex, is found; that anything moves along it is for you to argue.
+    Pseudotime is a distance in the embedding, not time. It finds gradients, such as the layers of the cortex; whether
+    cells move along them needs other evidence.
 
     Parameters
     ----------
     adata
         Annotated data with an embedding in ``obsm``.
     root
-        Where to begin: a domain, by its name, or the number that is its name.
+        Domain to begin at, by name or number.
     groups
-        Column of ``adata.obs`` with the domain of each spot. Spots without one get a pseudotime too, and count in no
-        mean. Default: the domains of the one method that :func:`spotscape.tl.domains` was run on; if there
-        are several, name one.
+        Column of ``adata.obs`` with the domain of each spot. Spots without one also get a pseudotime. Default: the
+        domains of the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
-        both are, name one.
+        both are, name one. Without them: ``"X_smoothed_pca"``.
     n_neighbors
-        Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's, because the
-        nearest spots in an embedding of a spatial graph are those next to the spot in the tissue (18 within two steps
-        on a hexagonal lattice), and a graph of these alone hangs together by a few edges.
+        Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's default,
+        because in an embedding of a spatial graph the nearest spots are often adjacent in the tissue, and a graph of
+        only these is barely connected.
     n_dcs
         Number of diffusion components. Default: 10, as in scanpy.
     start
         Which spot of the root domain has pseudotime 0: ``"center"``, the one nearest to the median of the domain in
-        diffusion space (default; no single odd spot decides), or ``"tip"``, the one farthest out on the first diffusion
-        component, for spots of the root domain to be ordered as well.
+        diffusion space (default), or ``"tip"``, the one farthest out on the first diffusion component, for spots of the
+        root domain to be ordered as well.
     library_key
-        Column of ``adata.obs`` with the slice of each spot. The embedding, made of all slices together,
-        is still ordered as one; that of each slice is told beside it, and you are warned if slices hardly meet.
+        Column of ``adata.obs`` with the slice of each spot. All slices are ordered together. The means of each slice
+        are stored, and a warning appears if slices hardly meet in the graph.
     key_added
         Name of the results in ``obs``, ``uns`` and, with the endings of a graph, in ``obsp``.
     random_state
@@ -150,10 +151,8 @@ def trajectory(
     Haghverdi et al., *Diffusion pseudotime robustly reconstructs lineage branching*, Nature Methods 2016; Wolf et al.,
     *PAGA*, Genome Biology 2019.
     """
-    require_data(adata, genes=False, unique=False)
-    require_choice(start, "start", ("center", "tip"))
+    require_data(adata, genes=False)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
-    require_positive_int(n_dcs, "n_dcs", minimum=2)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
     groups = domain_column(adata, groups, "groups")
@@ -233,4 +232,59 @@ def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices
         "slices": [str(name) for name in slices.categories],
         "mean_by_slice": np.stack([group_means(found.time, each, len(domains.categories)) for each in own]),
         "crossing": crossing,
+    }
+
+
+# Up to here neighbours are exact: as quick as an approximation that has to be compiled first.
+_EXACT = 100_000
+
+
+@dataclass(frozen=True)
+class Pseudotime:
+    """Pseudotime of every spot (NaN where the root does not reach), the root, and how many parts the graph has."""
+
+    time: np.ndarray
+    root: int
+    n_components: int
+
+
+def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnData:
+    """The neighbour graph of an embedding, in an AnnData that holds nothing else: the user's stays as it is."""
+    import scanpy as sc
+
+    graph = AnnData(np.asarray(embedding, dtype=np.float32))
+    sc.pp.neighbors(
+        graph,
+        n_neighbors=min(n_neighbors, graph.n_obs - 1),
+        use_rep="X",
+        transformer="sklearn" if graph.n_obs <= _EXACT else "pynndescent",
+        random_state=seed,
+    )
+    return graph
+
+
+def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, seed: int) -> Pseudotime:
+    """Diffusion pseudotime from a spot of the root, in the part of the graph that holds most of it."""
+    weights = sparse.csr_array(graph.obsp["connectivities"])
+    reached, n_components = reached_from(weights, in_root)
+    rows = np.flatnonzero(reached)
+    # The stationary component does not count as one of n_dcs.
+    components, eigenvalues = diffusion_components(weights[rows][:, rows], n_dcs + 1, seed)
+    kept = np.flatnonzero(resolved(eigenvalues) & (np.arange(len(eigenvalues)) > 0))
+    local = root_spot(components[:, kept], in_root[rows], start)
+    values = np.full(graph.n_obs, np.nan)
+    values[rows] = diffusion_pseudotime(components[:, kept], eigenvalues[kept], local)
+    return Pseudotime(values, int(rows[local]), n_components)
+
+
+def stored_graph(graph: AnnData, key_added: str, use_rep: str) -> dict[str, dict[str, Any]]:
+    """What to write so that scanpy finds the graph by ``neighbors_key``."""
+    record, connectivities, distances = keys.graph_keys(key_added)
+    params = {**graph.uns["neighbors"]["params"], "use_rep": use_rep}
+    return {
+        "uns": {record: {"connectivities_key": connectivities, "distances_key": distances, "params": params}},
+        "obsp": {
+            connectivities: sparse.csr_matrix(graph.obsp["connectivities"]),
+            distances: sparse.csr_matrix(graph.obsp["distances"]),
+        },
     }

@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from spotscape.nn.clustering import _mixture, gaussian_mixture
-from spotscape.nn.clustering._tied import TiedEM, TiedMixture
+from spotscape.nn.clustering._mixture import TiedEM, TiedMixture
 
 RIDGE = 1e-6
 
@@ -70,7 +70,7 @@ def test_blocks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = TiedEM(points, RIDGE)
     start = whole.start(np.arange(300) % 4, 4)
     expected, score = whole.run(start, 10, -np.inf)
-    monkeypatch.setattr("spotscape.nn.clustering._tied._BLOCK", 37)
+    monkeypatch.setattr("spotscape.nn.clustering._mixture._BLOCK", 37)
     found, block_score = TiedEM(points, RIDGE).run(start, 10, -np.inf)
     np.testing.assert_allclose(found.means, expected.means, rtol=1e-10)
     assert block_score == pytest.approx(score, rel=1e-12)

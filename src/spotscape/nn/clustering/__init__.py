@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from spotscape.nn.clustering._agreement import most_agreed
-from spotscape.nn.clustering._consensus import consensus_clusterings
-from spotscape.nn.clustering._ensemble import Consensus, combine_clusterings
-from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
+from spotscape.nn.clustering._consensus import Consensus, combine_clusterings, consensus_clusterings
+from spotscape.nn.clustering._kmeans import Clustering, by_size, check_points, kmeans, make_exactly, soft_assignment
 from spotscape.nn.clustering._mixture import gaussian_mixture
-from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
 from spotscape.nn.clustering._resolution import search_resolution
 from spotscape.nn.clustering._stability import StabilityCurve, pick_number, stability_curve
 

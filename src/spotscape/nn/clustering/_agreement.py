@@ -18,7 +18,7 @@ from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
 from spotscape.nn.clustering._mixture import gaussian_mixture
 
 if TYPE_CHECKING:
-    from spotscape.nn.clustering._partition import Clustering
+    from spotscape.nn.clustering._kmeans import Clustering
 
 # From any covariance to a sphere, which is k-means but for soft clusters of unequal size.
 SHRINKAGES = (0.0, 0.05, 0.5, 1.0)

@@ -1,24 +1,150 @@
-r"""Several k-means runs of the same points: what most runs put together belongs together.
-
-One k-means run ends in the local optimum that its start leads to, and cuts groups that belong together where another
-run does not. Two spots that share a cluster in :math:`q` of :math:`R` runs are alike whatever the start.
-
-The runs are spherical: on row-normalised embeddings, from different k-means++ starts, each of a fixed number of Lloyd
-iterations, so :math:`O(RNKd)` in all, with nothing to wait for on a GPU but empty clusters. They need not converge:
-iterations move borders between clusters ever less, and a quorum passes over what single runs say near a border.
-After twenty, the pairs that three of five runs put together differ less from those of converged runs than two sets of
-converged runs from other starts differ from each other. So more iterations would buy nothing that the choice of starts
-does not lose, and another run says more.
-"""
+"""One consensus of many clusterings."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from spotscape._core.validation import require_positive_int
-from spotscape.nn.clustering._spherical import lloyd_step, seeded_centres
+from spotscape.nn.clustering._kmeans import by_size, lloyd_step, seeded_centres
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """A clustering on which several agree.
+
+    Attributes
+    ----------
+    labels
+        Cluster of each point, shape ``(n,)``: 0 is the largest; of equal sizes, the one whose first point comes first.
+    confidence
+        Share of the runs that agree on each point, shape ``(n,)``, above 0 and at most 1.
+    run_agreement
+        Share of the points on which each run agrees, shape ``(n_runs,)``.
+    entropy
+        How far the runs are spread over clusters at each point, shape ``(n,)``: the entropy of their votes as a share
+        of the highest that there can be; 0 where all agree.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    run_agreement: np.ndarray
+    entropy: np.ndarray
+
+
+def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
+    """Find the clustering on which most runs agree for most points.
+
+    Parameters
+    ----------
+    runs
+        Cluster of every point in each run, integers from 0, shape ``(n_runs, n)``; all runs with as many non-empty
+        clusters.
+
+    Returns
+    -------
+    The consensus, with as many non-empty clusters as each run.
+
+    Raises
+    ------
+    ValueError
+        If ``runs`` is no such matrix.
+
+    Examples
+    --------
+    >>> from spotscape.nn.clustering import combine_clusterings
+    >>> found = combine_clusterings([[0, 0, 0, 1, 1], [1, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
+    >>> found.labels.tolist(), found.confidence.round(2).tolist()
+    ([0, 0, 0, 1, 1], [1.0, 1.0, 0.67, 1.0, 1.0])
+    """
+    checked, n_clusters = _check(runs)
+    patterns, pattern_of, counts = np.unique(checked, axis=1, return_inverse=True, return_counts=True)
+    fits = [_climb(patterns, counts, start, n_clusters) for start in _distinct(patterns)]
+    reference, matched = max(fits, key=lambda fit: _agreement(fit[0], fit[1], counts))
+    agreeing = matched == reference
+    labels, _ = by_size(reference[pattern_of.ravel()])
+    confidence = agreeing.mean(axis=0)[pattern_of.ravel()]
+    votes = np.stack([(matched == cluster).mean(axis=0) for cluster in range(n_clusters)])
+    spread = entr(votes).sum(axis=0) / np.log(max(2, min(len(checked), n_clusters)))
+    return Consensus(labels, confidence, agreeing @ counts / counts.sum(), spread[pattern_of.ravel()])
+
+
+def _check(runs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+    labels = np.asarray(runs)
+    if labels.ndim != 2 or 0 in labels.shape or labels.dtype.kind not in "iu":
+        msg = f"runs has shape {labels.shape} and dtype {labels.dtype}; expected integers (n_runs, n_points)."
+        raise ValueError(msg)
+    coded = np.stack([np.unique(run, return_inverse=True)[1] for run in labels])
+    found = coded.max(axis=1) + 1
+    if found.min() != found.max():
+        msg = f"the runs have {found.tolist()} clusters; all need as many."
+        raise ValueError(msg)
+    return coded, int(found[0])
+
+
+def _distinct(patterns: np.ndarray) -> list[np.ndarray]:
+    """The runs without those that are an earlier one under other numbers."""
+    seen: dict[bytes, np.ndarray] = {}
+    for run in patterns:
+        seen.setdefault(_by_first(run).tobytes(), run)
+    return list(seen.values())
+
+
+def _by_first(labels: np.ndarray) -> np.ndarray:
+    """Number clusters in the order in which they appear."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def _climb(
+    patterns: np.ndarray, counts: np.ndarray, start: np.ndarray, n_clusters: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The consensus that a start leads to, and all runs in its numbers."""
+    reference = start
+    matched = _match(patterns, counts, reference, n_clusters)
+    for _ in range(_MOST_ROUNDS):
+        voted = _vote(matched, reference, n_clusters)
+        if np.array_equal(voted, reference) or len(np.unique(voted)) < n_clusters:
+            break
+        reference, matched = voted, _match(patterns, counts, voted, n_clusters)
+    return reference, matched
+
+
+def _match(patterns: np.ndarray, counts: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
+    """All runs, their clusters renamed to those of the reference with which they share the most points."""
+    matched = np.empty_like(patterns)
+    for row, run in enumerate(patterns):
+        shared = np.bincount(run * n_clusters + reference, weights=counts, minlength=n_clusters**2)
+        _, name = linear_sum_assignment(-shared.reshape(n_clusters, n_clusters))
+        matched[row] = name[run]
+    return matched
+
+
+def _vote(matched: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
+    """The cluster that most runs give each pattern; the present one if it is among the first."""
+    points = np.arange(len(reference))
+    votes = np.stack([(matched == cluster).sum(axis=0) for cluster in range(n_clusters)])
+    best = votes.argmax(axis=0)
+    return np.where(votes[reference, points] == votes[best, points], reference, best)
+
+
+def _agreement(reference: np.ndarray, matched: np.ndarray, counts: np.ndarray) -> tuple[int, int]:
+    """How often runs and points agree; of equal ends the one that some runs repeat, not the one between all."""
+    by_run = (matched == reference) @ counts
+    return int(by_run.sum()), int((by_run**2).sum())
+
 
 _STEPS = 20
 

@@ -1,13 +1,218 @@
-"""k-means by scikit-learn, with the same labels on any number of threads."""
+"""Partitions with exactly as many clusters as asked for: k-means, Ward, and how a partition is mended."""
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.special import softmax
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from spotscape.nn.clustering._partition import Clustering, by_size, check_points, make_exactly
+import numpy as np
+import torch
+from scipy.linalg import solve_triangular
+from scipy.special import softmax
+from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+
+from spotscape._core.validation import require_finite, require_positive_int
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Clusters of points and how good they are.
+
+    Attributes
+    ----------
+    labels
+        Cluster of each point, shape ``(n,)``: 0 is the largest cluster; clusters of equal size are in the order of
+        their first points.
+    criterion
+        What ``value`` is: ``"inertia"``, ``"log_likelihood"`` or ``"resolution"``.
+    value
+        Sum of squared distances to the centres; mean log-likelihood per point; or the resolution of the graph
+        clustering.
+    posterior
+        Probability of each cluster for each point, shape ``(n, n_clusters)``, columns in the order of ``labels``;
+        ``None`` where the method has none.
+    """
+
+    labels: np.ndarray
+    criterion: str
+    value: float
+    posterior: np.ndarray | None = None
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return int(self.labels.max()) + 1
+
+
+def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Return float64 points that can be cut into ``n_clusters`` non-empty clusters.
+
+    Raises
+    ------
+    TypeError
+        If ``n_clusters`` is not an integer.
+    ValueError
+        If the points are not a finite matrix, or ``n_clusters`` is below 2 or above the number of distinct points.
+    """
+    values = np.asarray(points, dtype=np.float64)
+    if values.ndim != 2:
+        msg = f"points have shape {values.shape}; expected (n_points, n_dims)."
+        raise ValueError(msg)
+    require_finite(values, "points")
+    require_positive_int(n_clusters, "n_clusters", minimum=2)
+    n_distinct = _count_distinct(values, n_clusters)
+    if n_distinct < n_clusters:
+        msg = f"the {len(values)} points have {n_distinct} distinct positions, too few for {n_clusters} clusters."
+        raise ValueError(msg)
+    return values
+
+
+def by_size(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number clusters by decreasing size, ties by first point.
+
+    Returns
+    -------
+    The new labels, and the old label of each new one.
+    """
+    old, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    order = np.lexsort((first, -counts))
+    rank = np.empty(len(order), dtype=np.intp)
+    rank[order] = np.arange(len(order))
+    return rank[inverse], old[order]
+
+
+def make_exactly(labels: np.ndarray, points: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Merge or split until there are exactly ``n_clusters`` non-empty clusters.
+
+    Too many clusters: the two whose union adds least to the within-cluster sum of squares (Ward's criterion) become
+    one, again and again. Too few: the cluster with the largest sum of squares is cut in two by 2-means. ``points`` must
+    have at least ``n_clusters`` distinct rows.
+    """
+    labels = np.unique(labels, return_inverse=True)[1]
+    for count in range(labels.max() + 1, n_clusters, -1):
+        labels = _merge_closest(labels, points, count)
+    for count in range(labels.max() + 1, n_clusters):
+        labels = _split_widest(labels, points, count)
+    return labels
+
+
+def _count_distinct(points: np.ndarray, enough: int) -> int:
+    """Count distinct rows, no further than needed: a single column often shows that there are ``enough``."""
+    for column in points.T:
+        if len(np.unique(column)) >= enough:
+            return enough
+    return len(np.unique(points, axis=0))
+
+
+def _merge_closest(labels: np.ndarray, points: np.ndarray, count: int) -> np.ndarray:
+    sizes = np.bincount(labels, minlength=count)
+    centres = np.stack([points[labels == label].mean(axis=0) for label in range(count)])
+    squared = ((centres[:, None] - centres[None]) ** 2).sum(axis=2)
+    cost = squared * np.outer(sizes, sizes) / np.add.outer(sizes, sizes)
+    cost[np.tril_indices(count)] = np.inf
+    kept, gone = np.unravel_index(np.argmin(cost), cost.shape)
+    merged = np.where(labels == gone, kept, labels)
+    return np.where(merged > gone, merged - 1, merged)
+
+
+def _split_widest(labels: np.ndarray, points: np.ndarray, count: int) -> np.ndarray:
+    members = [np.flatnonzero(labels == label) for label in range(count)]
+    rows = max(
+        (rows for rows in members if np.ptp(points[rows], axis=0).any()), key=lambda rows: _scatter(points[rows])
+    )
+    split = labels.copy()
+    split[rows[_halve(points[rows])]] = count
+    return split
+
+
+def _scatter(points: np.ndarray) -> float:
+    return float(((points - points.mean(axis=0)) ** 2).sum())
+
+
+def _halve(points: np.ndarray) -> np.ndarray:
+    """Mask of one of two non-empty halves: 2-means, started from a cut across the widest axis."""
+    axis = points[:, np.argmax(np.ptp(points, axis=0))]
+    upper = axis > (axis.min() + axis.max()) / 2
+    if not upper.any():
+        upper = axis == axis.max()
+    centres = np.stack([points[~upper].mean(axis=0), points[upper].mean(axis=0)])
+    halves: np.ndarray = KMeans(2, init=centres, n_init=1).fit_predict(points).astype(bool)
+    return halves if halves.any() and not halves.all() else upper
+
+
+# Ward's tree needs all pairwise distances.
+_WARD_POINTS = 2_000
+
+
+def whiten(points: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Points in coordinates in which ``covariance`` is the identity."""
+    lower = np.linalg.cholesky(covariance)
+    whitened: np.ndarray = solve_triangular(lower, points.T, lower=True, check_finite=False).T
+    return np.ascontiguousarray(whitened)
+
+
+def partitions(
+    points: np.ndarray, n_clusters: int, n_runs: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Labels by Ward's tree and by ``n_runs`` single k-means++ runs."""
+    yield ward(points, n_clusters, generator)
+    for seed in generator.integers(2**31, size=n_runs):
+        with warnings.catch_warnings():
+            # A subsample may have fewer distinct points than clusters; EM then starts with fewer components.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            labels = KMeans(n_clusters, n_init=1, random_state=int(seed)).fit(points).labels_
+        yield labels
+
+
+def ward(points: np.ndarray, n_clusters: int, generator: np.random.Generator) -> np.ndarray:
+    """Ward's hierarchical clusters of a subsample, every point then going to the nearest centre."""
+    rows = np.arange(len(points))
+    if len(points) > _WARD_POINTS:
+        rows = np.sort(generator.choice(len(points), _WARD_POINTS, replace=False))
+    tree = AgglomerativeClustering(n_clusters, linkage="ward").fit(points[rows])
+    centres = np.stack([points[rows[tree.labels_ == label]].mean(axis=0) for label in range(n_clusters)])
+    nearest: np.ndarray = np.argmin((centres**2).sum(axis=1) - 2 * points @ centres.T, axis=1)
+    return nearest
+
+
+def seeded_centres(points: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
+    """Draw starting centres among unit points ``(N, d)`` by k-means++ (Arthur & Vassilvitskii 2007): ``(K, d)``."""
+    draws = torch.rand(n_clusters, generator=generator, device=points.device)
+    nearest = torch.ones(len(points), device=points.device)
+    chosen = []
+    for draw in draws:
+        # In double precision, because the sum of a million small terms is compared with one draw.
+        cumulated = nearest.double().cumsum(0)
+        row = torch.searchsorted(cumulated, draw.double() * cumulated[-1]).clamp_max(len(points) - 1)
+        chosen.append(points[row])
+        # For unit vectors 1 - cos is half the squared distance.
+        nearest = torch.minimum(nearest, (1 - points @ points[row]).clamp_min(0))
+    return torch.stack(chosen)
+
+
+def lloyd_step(points: Tensor, centres: Tensor) -> Tensor:
+    """One iteration: unit points ``(N, d)`` go to the closest centre ``(K, d)``, which moves to their direction.
+
+    A centre without points moves to a point that is worst represented, so that no prototype dies.
+    """
+    closeness, labels = (points @ centres.T).max(1)
+    # A product with indicators instead of a scattered sum: the order of additions is fixed, also on CUDA.
+    indicators = one_hot(labels, len(centres)).to(points.dtype)
+    moved = normalize(indicators.T @ points, dim=1)
+    empty = indicators.sum(0) == 0
+    n_empty = min(int(empty.sum()), len(points))
+    if n_empty:
+        moved[empty.nonzero()[:n_empty, 0]] = points[closeness.topk(n_empty, largest=False).indices]
+    return moved
+
 
 _FEWEST_STARTS, _MOST_STARTS, _STARTED_POINTS = 10, 100, 200_000
 

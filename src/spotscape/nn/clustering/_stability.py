@@ -22,14 +22,13 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from spotscape._core.validation import require_choice, require_positive_int
-from spotscape.nn.clustering._partition import check_points
-from spotscape.nn.clustering._starts import whiten
-from spotscape.nn.clustering._tied import TiedEM
+from spotscape.nn.clustering._kmeans import check_points, whiten
+from spotscape.nn.clustering._mixture import TiedEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from spotscape.nn.clustering._tied import TiedMixture
+    from spotscape.nn.clustering._mixture import TiedMixture
 
 METHODS = ("gmm", "kmeans")
 # Halves lose small clusters; of samples that overlap too far, stability hardly falls above the right number.

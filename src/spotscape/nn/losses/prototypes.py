@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
-from spotscape.nn.clustering._spherical import lloyd_step, seeded_centres
+from spotscape.nn.clustering._kmeans import lloyd_step, seeded_centres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,0 +1,99 @@
+r"""How far tissue is alike: how well the neighbours of a spot, without the spot, predict what it expresses.
+
+Few neighbours predict badly because each is noise, many because they lie in other domains; between lies a range of
+sizes that predict about as well. With the components :math:`y` of single spots, whitened, and the mean :math:`P_k y`
+over two steps of the graph of the :math:`k` nearest neighbours, from which the spot itself is taken out,
+
+.. math:: R^2_a(k) = 1 - \frac{\sum_i (y_{ia} - (P_k y)_{ia})^2}{\sum_i y_{ia}^2}
+
+is counted for each direction :math:`a` in which neighbours are alike: the eigenvectors of the covariance of spots and
+neighbours, averaged over all :math:`k`, with the positive eigenvalues as weights. Unweighted, a hundred neighbours
+would be best wherever most components are noise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def predicted_share(
+    values: np.ndarray, slices: Sequence[tuple[np.ndarray, np.ndarray]], sizes: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """How well neighbourhoods of each size predict spots, and how far they reach.
+
+    Parameters
+    ----------
+    values
+        Components of the spots, ``(N, d)``.
+    slices
+        Rows of ``values`` and coordinates ``(n, 2)`` or ``(n, 3)`` of each slice, or of parts of them.
+    sizes
+        Numbers of nearest neighbours, ascending; each slice has more spots than the largest.
+
+    Returns
+    -------
+    The weighted mean of :math:`R^2` for each size, NaN throughout if neighbours are alike in no direction; and the
+    median distance of the last of the neighbours, both float64 ``(n_sizes,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape._stats.scale import predicted_share
+    >>> rng = np.random.default_rng(0)
+    >>> grid = np.array([[x, y] for x in range(30) for y in range(30)], dtype=float)
+    >>> halves = (grid[:, :1] < 15) + rng.normal(size=(900, 1))
+    >>> share, reach = predicted_share(halves, [(np.arange(900), grid)], [4, 12, 100])
+    >>> bool(share[0] < share[1]), reach[:2].tolist()
+    (True, [1.0, 2.0])
+    """
+    whitened = _whiten(values, [rows for rows, _ in slices])
+    nearest = [cKDTree(coords).query(coords, sizes[-1] + 1) for _, coords in slices]
+    reach = np.median(np.concatenate([distances for distances, _ in nearest]), axis=0)[list(sizes)]
+    predictions = []
+    for size in sizes:
+        predicted = np.zeros_like(whitened)
+        for (rows, _), (_, neighbors) in zip(slices, nearest, strict=True):
+            predicted[rows] = _leave_out(whitened[rows], neighbors, size)
+        predictions.append(predicted)
+    shared = [whitened.T @ predicted / len(whitened) for predicted in predictions]
+    weights, directions = np.linalg.eigh(sum(each + each.T for each in shared) / (2 * len(sizes)))
+    if not (weights > 0).any():
+        return np.full(len(sizes), np.nan), reach
+    weights = np.maximum(weights, 0) / np.maximum(weights, 0).sum()
+    share = [
+        weights @ (2 * np.einsum("ia,ij,ja->a", directions, each, directions) - ((p @ directions) ** 2).mean(axis=0))
+        for each, p in zip(shared, predictions, strict=True)
+    ]
+    return np.array(share), reach
+
+
+def _whiten(values: np.ndarray, slices: Sequence[np.ndarray]) -> np.ndarray:
+    """Components centred in each slice, uncorrelated, of variance 1."""
+    centred = np.asarray(values, dtype=np.float64).copy()
+    for rows in slices:
+        centred[rows] -= centred[rows].mean(axis=0)
+    left, spread, _ = np.linalg.svd(centred, full_matrices=False)
+    kept = spread > 1e-6 * spread.max(initial=0)
+    whitened: np.ndarray = left[:, kept] * np.sqrt(len(centred))
+    return whitened
+
+
+def _leave_out(values: np.ndarray, neighbors: np.ndarray, size: int) -> np.ndarray:
+    """The mean over two steps of the graph of the nearest, without what comes back to the spot itself."""
+    n = len(values)
+    columns = neighbors[:, : size + 1].copy()
+    # Among many spots at one place a spot may not be found itself.
+    lost = np.flatnonzero((columns != np.arange(n)[:, None]).all(axis=1))
+    columns[lost, -1] = lost
+    indices = np.arange(0, n * (size + 1) + 1, size + 1)
+    mean = sparse.csr_array((np.full(columns.size, 1 / (size + 1)), columns.ravel(), indices), shape=(n, n))
+    back = np.asarray(mean.multiply(mean.T).sum(axis=1)).ravel()[:, None]
+    predicted: np.ndarray = (mean @ (mean @ values) - back * values) / (1 - back)
+    return predicted

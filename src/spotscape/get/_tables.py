@@ -1,0 +1,187 @@
+"""Results of an AnnData as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spotscape._core import keys
+from spotscape._core.arguments import public
+from spotscape._core.provenance import warn_if_changed
+from spotscape._core.validation import require_in_range, require_key, require_positive_int, require_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+@public
+def markers_df(
+    adata: AnnData,
+    *,
+    key: str = keys.MARKERS,
+    group: str | Sequence[str] | None = None,
+    n_genes: int | None = None,
+    max_pvalue_adj: float | None = None,
+) -> pd.DataFrame:
+    """Markers as a table, one row for each comparison and gene.
+
+    Parameters
+    ----------
+    adata
+        With the results of :func:`spotscape.tl.markers`.
+    key
+        Their name, ``key_added`` there.
+    group
+        Domain, or several, to show. ``None`` shows all.
+    n_genes
+        Show the best genes of each comparison up to this rank only. ``None`` shows all.
+    max_pvalue_adj
+        Show genes up to this adjusted p-value only. ``None`` shows all.
+
+    Returns
+    -------
+    Table with the columns
+
+    - ``group``: the domain, a category; with conditions also ``condition`` and the ``reference`` it is compared with;
+    - ``gene`` and ``rank``, 1 for the best of a comparison;
+    - ``score``: the test's statistic (t, or z of Wilcoxon's test), positive for genes that are up;
+    - ``log2_fold_change``, ``pvalue`` and ``pvalue_adj`` (Benjamini–Hochberg, within a comparison);
+    - ``share`` and ``share_rest``: share of the spots in which the gene is seen, on either side;
+    - ``moran_i``, if there was a spatial graph: Moran's I of the gene within slices, 1 for a pattern as smooth as can
+      be, about 0 for none.
+
+    Raises
+    ------
+    KeyError
+        If there are no such results.
+    TypeError
+        If ``n_genes`` is not an integer, or ``max_pvalue_adj`` not a number.
+    ValueError
+        If a ``group`` has no results, ``n_genes`` is below 1 or ``max_pvalue_adj`` is not between 0 and 1.
+
+    See Also
+    --------
+    spotscape.tl.markers : Finds markers, and says what p-values are worth.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=100, difficulty=0.2)
+    >>> with sp.settings.override(verbosity="warning"):
+    ...     sp.pp.prepare(adata)
+    ...     sp.tl.markers(adata, groups="domain")
+    >>> sp.get.markers_df(adata, n_genes=1)[["group", "rank"]]
+         group  rank
+    0  Layer_1     1
+    1  Layer_2     1
+    2  Layer_3     1
+    """
+    hint = "Find markers first: sp.tl.markers(adata, ...)"
+    entry = require_record(adata, key, ("table", "groups"), hint)
+    warn_if_changed(adata, entry, f"the table {key!r}", "sp.tl.markers(adata, ...)")
+    names = [str(name) for name in entry["groups"]]
+    table = pd.DataFrame({name: _column(values) for name, values in entry["table"].items()})
+    table = table[[*(name for name in _ORDER if name in table), *(name for name in table if name not in _ORDER)]]
+    kept = np.ones(len(table), dtype=bool)
+    if group is not None:
+        wanted = [group] if isinstance(group, str) else list(group)
+        tested = set(table["group"])
+        unknown = [name for name in wanted if name not in tested]
+        if unknown:
+            msg = (
+                f"group={unknown[0]!r} has no markers; there are some of {[name for name in names if name in tested]}."
+            )
+            raise ValueError(msg)
+        kept &= table["group"].isin(wanted).to_numpy()
+    if n_genes is not None:
+        kept &= (table["rank"] <= require_positive_int(n_genes, "n_genes")).to_numpy()
+    if max_pvalue_adj is not None:
+        limit = require_in_range(max_pvalue_adj, "max_pvalue_adj", low=0, high=1)
+        kept &= (table["pvalue_adj"] <= limit).to_numpy()
+    table["group"] = pd.Categorical(table["group"], categories=names)
+    return table[kept].reset_index(drop=True)
+
+
+# Stored by name, and a file gives them back in the order of the alphabet.
+_ORDER = (
+    "group", "condition", "reference", "gene", "rank", "score", "log2_fold_change", "pvalue", "pvalue_adj", "share",
+    "share_rest", "moran_i",
+)  # fmt: skip
+
+
+def _column(values: np.ndarray) -> np.ndarray:
+    array = np.asarray(values)
+    return array if array.dtype.kind in "fiu" else np.array([str(value) for value in array], dtype=object)
+
+
+@public
+def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = None) -> pd.DataFrame:
+    """Matches between slices as a table, one row for each pair of spots.
+
+    Parameters
+    ----------
+    adata
+        With the results of :func:`spotscape.tl.match_slices`; a subset shows the pairs of which it has both spots.
+    key
+        Their name, ``key_added`` there.
+    max_rank
+        Give the best matches of each spot up to this one only, such as 1. ``None`` gives all.
+
+    Returns
+    -------
+    Table with the columns ``query`` and ``reference`` (names of the spots), ``rank`` (1 for the best match of the
+    query) and ``similarity``; in the order of the spots, best matches first.
+
+    Raises
+    ------
+    KeyError
+        If there are no such results.
+    TypeError
+        If ``max_rank`` is not an integer.
+    ValueError
+        If ``max_rank`` is below 1.
+
+    See Also
+    --------
+    spotscape.tl.match_slices : Makes the matches.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, pandas as pd, spotscape as sp
+    >>> adata = ad.AnnData(np.zeros((4, 1), dtype="float32"), obs=pd.DataFrame(index=["a", "b", "c", "d"]))
+    >>> adata.obs["slice"] = pd.Categorical(["s1", "s1", "s2", "s2"])
+    >>> adata.obsm["X_example"] = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [1.0, 0.0]])
+    >>> sp.tl.match_slices(adata, library_key="slice", reference="s1", use_rep="X_example", offset="none")
+    >>> sp.get.matches_df(adata).round(2)
+      query reference  rank  similarity
+    0     c         b     1         0.8
+    1     c         a     2         0.6
+    2     d         a     1         1.0
+    3     d         b     2         0.0
+    """
+    stored = f"{key}_similarity"
+    require_key(adata.obsp, stored, "adata.obsp", hint="Make matches first: sp.tl.match_slices(adata, ...)")
+    warn_if_changed(adata, adata.uns.get(key), f"the match {key!r}", "sp.tl.match_slices(adata, ...)")
+    pairs = sparse.coo_matrix(adata.obsp[stored])
+    # Of equals the one that comes first in adata.
+    order = np.lexsort((pairs.col, -pairs.data, pairs.row))
+    rows, columns = pairs.row[order], pairs.col[order]
+    starts = np.searchsorted(rows, rows)
+    names = adata.obs_names.to_numpy()
+    table = pd.DataFrame(
+        {
+            "query": names[rows],
+            "reference": names[columns],
+            "rank": np.arange(len(rows)) - starts + 1,
+            "similarity": pairs.data[order],
+        }
+    )
+    if max_rank is None:
+        return table
+    limit = require_positive_int(max_rank, "max_rank")
+    return table[table["rank"] <= limit].reset_index(drop=True)

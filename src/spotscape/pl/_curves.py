@@ -1,0 +1,299 @@
+"""Curves of a training, of the number of domains, and of the scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from spotscape._core import keys
+from spotscape._core.arguments import public
+from spotscape._core.validation import require_data, require_key, the_one_present
+from spotscape.pl._sheet import Output, hand_out, open_axes, require_known
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+    from spotscape.pl._sheet import Shown
+
+# A curve that falls by more than this is read on a logarithmic scale.
+_LOG_ABOVE = 10
+_NCOLS = 4
+# One panel alone in a second row would look like an afterthought.
+_ONE_ROW = 5
+_TITLES = {"lr": "learning rate"}
+
+
+@public
+def history(
+    adata: AnnData | Mapping[str, Any],
+    *,
+    key: str | None = None,
+    **output: Unpack[Output],
+) -> Shown:
+    """Show how a training went: one small panel for every curve of its history.
+
+    ``loss`` is what was minimised, the weighted sum; its parts are shown without their weights.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the record of a method in ``adata.uns[key]``, or that record, or its ``history`` itself (a dict
+        from name to values, one per epoch).
+    key
+        Where the record is in ``adata.uns``. Default: ``"spotscape"`` or ``"spacross"``, whichever is there; if both
+        are, name one.
+    **output
+        ``figsize``, ``dpi``, ``ax`` (one for each curve), ``show`` and ``return_fig``, as in
+        :func:`spotscape.pl.domains`.
+
+    Returns
+    -------
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. Positive curves that span more than a
+    factor of 10 have a logarithmic axis.
+
+    Raises
+    ------
+    KeyError
+        If there is no such record, or it has no history.
+    ValueError
+        If the history is empty or a curve is not one-dimensional; if there are records of both encoders and ``key``
+        names none.
+
+    See Also
+    --------
+    spotscape.tl.spotscape, spotscape.tl.spacross : Whose training it shows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> figure = sp.pl.history({"loss": np.geomspace(1.0, 0.01, 50), "lr": np.linspace(1e-3, 0.0, 50)}, return_fig=True)
+    >>> [ax.get_title() for ax in figure.axes]
+    ['loss', 'learning rate']
+    """
+    require_known(output, Output, "history")
+    curves = _curves(adata, key)
+    across = len(curves) if len(curves) <= _ONE_ROW else _NCOLS
+    down = -(-len(curves) // across)
+    with open_axes(output, len(curves), (3 * across, 2.4 * down), across=across) as axes:
+        for ax, (name, values) in zip(axes, curves.items(), strict=True):
+            _draw_history(ax, name, values)
+    return hand_out(axes, output)
+
+
+def _curves(source: AnnData | Mapping[str, Any], key: str | None) -> dict[str, np.ndarray]:
+    if not isinstance(source, Mapping):
+        if key is None:
+            key = the_one_present(source.uns, keys.ENCODERS, "adata.uns", "key")
+        hint = "An encoder leaves its record there: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
+        require_key(source.uns, key, "adata.uns", hint=hint)
+        source = source.uns[key]
+        require_key(source, "history", f"adata.uns[{key!r}]")
+    stored = source.get("history", source)
+    if not isinstance(stored, Mapping) or not stored:
+        msg = "the history holds no curves; expected a dict from name to one value per epoch."
+        raise ValueError(msg)
+    curves = {str(name): np.asarray(values, dtype=np.float64) for name, values in stored.items()}
+    for name, values in curves.items():
+        if values.ndim != 1:
+            msg = f"the curve {name!r} of the history has shape {values.shape}; expected one value per epoch."
+            raise ValueError(msg)
+    return curves
+
+
+def _draw_history(ax: Axes, name: str, values: np.ndarray) -> None:
+    ax.plot(np.arange(1, len(values) + 1), values, color="#0072B2", linewidth=1.6)
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() > 0 and finite.max() > _LOG_ABOVE * finite.min():
+        ax.set_yscale("log")
+    elif finite.size and finite.min() == finite.max():
+        # A constant has no range of its own; matplotlib's would show digits that are not there.
+        ax.set_yticks(finite[:1], [f"{finite[0]:g}"])
+    ax.set_title(_TITLES.get(name, name))
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", alpha=0.3, linewidth=0.6)
+
+
+_COLOR, _PICKED = "#0072B2", "#CC3311"
+# What a curve may have, and how its panel is called.
+_PANELS = {
+    "score": ("score", "Score that decides"),
+    "mean": ("stability (ARI)", "Agreement between samples"),
+    "bic": ("BIC above its lowest", "Gaussian mixture"),
+}
+
+
+@public
+def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Output]) -> Shown:
+    """Show the score of each number of domains, what it is made of, and the number chosen.
+
+    The score decides: stability, and a share of the elbow of the mixture's likelihood. Stability is the agreement of
+    domains of different samples of the spots, mean and standard deviation over pairs of samples. The mixture's Bayesian
+    information criterion is shown as the difference from its lowest value; on smoothed data it seldom turns, and what
+    counts is where it stops falling steeply.
+
+    Parameters
+    ----------
+    adata
+        AnnData that :func:`spotscape.tl.choose_n_domains` has been applied to.
+    key
+        Where its record is in ``adata.uns``.
+    **output
+        ``figsize``, ``dpi``, ``ax`` (one for each panel), ``show`` and ``return_fig``, as in
+        :func:`spotscape.pl.domains`.
+
+    Returns
+    -------
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
+
+    Raises
+    ------
+    KeyError
+        If there is no such record, or it has no curve.
+
+    See Also
+    --------
+    spotscape.tl.choose_n_domains : Which leaves the record.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, spotscape as sp
+    >>> rng = np.random.default_rng(0)
+    >>> adata = ad.AnnData(np.zeros((90, 1), dtype="float32"))
+    >>> adata.obsm["X_spotscape"] = rng.normal(size=(90, 3)) + 9 * np.eye(3)[np.arange(90) % 3]
+    >>> with sp.settings.override(verbosity="warning"):
+    ...     sp.tl.choose_n_domains(adata, k_range=(2, 6))
+    >>> figure = sp.pl.n_domains(adata, return_fig=True)
+    >>> [ax.get_ylabel() for ax in figure.axes]
+    ['score', 'stability (ARI)', 'BIC above its lowest']
+    """
+    require_data(adata, genes=False)
+    require_known(output, Output, "n_domains")
+    entry = _read(adata, key)
+    curve = {str(name): np.asarray(values, dtype=np.float64) for name, values in entry["curve"].items()}
+    panels = [name for name in _PANELS if name in curve]
+    with open_axes(output, len(panels), (4 * len(panels), 3)) as axes:
+        for ax, name in zip(axes, panels, strict=True):
+            _draw_n_domains(ax, name, curve, int(entry["picked"]))
+    return hand_out(axes, output)
+
+
+def _read(adata: AnnData, key: str) -> Any:
+    hint = "It is made by sp.tl.choose_n_domains(adata)"
+    require_key(adata.uns, key, "adata.uns", hint=hint)
+    entry = adata.uns[key]
+    if not isinstance(entry, Mapping):
+        msg = f"adata.uns[{key!r}] is not a record of a number of domains. {hint}."
+        raise KeyError(msg)
+    for name in ("curve", "picked"):
+        require_key(entry, name, f"adata.uns[{key!r}]", hint=hint)
+    for name in ("k", "mean"):
+        require_key(entry["curve"], name, f"adata.uns[{key!r}]['curve']", hint=hint)
+    return entry
+
+
+def _draw_n_domains(ax: Axes, name: str, curve: dict[str, np.ndarray], picked: int) -> None:
+    numbers, values = curve["k"], curve[name] - (curve[name].min() if name == "bic" else 0)
+    ax.axvline(picked, color=_PICKED, linewidth=1, linestyle=(0, (4, 3)))
+    ax.plot(numbers, values, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
+    ax.plot(
+        [picked], values[numbers == picked], color=_PICKED, marker="o", markersize=7, linestyle="",
+        label=f"chosen: {picked}",
+    )  # fmt: skip
+    if name == "mean" and "sd" in curve:
+        low, high = values - curve["sd"], np.minimum(values + curve["sd"], 1)
+        ax.fill_between(numbers, low, high, color=_COLOR, alpha=0.18, linewidth=0)
+        ax.set_ylim(min(0.0, float(low.min())), 1.03)
+    ylabel, title = _PANELS[name]
+    ax.set(xlabel="number of domains", ylabel=ylabel, title=title)
+    ax.legend(frameon=False, loc="best", handletextpad=0.2)
+    ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", alpha=0.3, linewidth=0.6)
+
+
+_COLOR, _CHOSEN = "#0072B2", "#CC3311"
+
+
+@public
+def scale(
+    adata: AnnData,
+    *,
+    key: str = keys.SCALE,
+    **output: Unpack[Output],
+) -> Shown:
+    """Show how well neighbourhoods of each size predict their spots, and the size chosen.
+
+    The lower axis is the distance of the last neighbour, in the unit of the coordinates, the upper one the number of
+    neighbours. Sizes in the shaded range reach 0.9 of the highest prediction and are as good as each other.
+
+    Parameters
+    ----------
+    adata
+        AnnData that :func:`spotscape.pp.choose_scale` has been applied to.
+    key
+        Where its record is in ``adata.uns``.
+    **output
+        ``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
+
+    Returns
+    -------
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
+
+    Raises
+    ------
+    KeyError
+        If there is no such record.
+    ValueError
+        If the record has no curve, because there was nothing to compare; the message says why.
+
+    See Also
+    --------
+    spotscape.pp.choose_scale : Which leaves the record.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_spots=500, n_genes=100, n_domains=3, geometry="irregular")
+    >>> sp.pp.prepare(adata)
+    >>> sp.pp.choose_scale(adata)
+    >>> sp.pl.scale(adata, show=False).get_ylabel()
+    'share predicted by neighbours'
+    """
+    require_known(output, Output, "scale")
+    hint = "It is made by sp.pp.choose_scale(adata)"
+    require_key(adata.uns, key, "adata.uns", hint=hint)
+    entry = adata.uns[key]
+    for name in ("curve", "n_neighs"):
+        require_key(entry, name, f"adata.uns[{key!r}]", hint=hint)
+    curve = {str(name): np.asarray(values) for name, values in entry["curve"].items()}
+    if not np.isfinite(curve["predicted"]).any():
+        msg = f"adata.uns[{key!r}] has no curve: {entry['reason']}."
+        raise ValueError(msg)
+    with open_axes(output, 1, (4.6, 3.2)) as axes:
+        _draw_scale(axes[0], curve, int(entry["n_neighs"]), float(entry["radius"]))
+    return hand_out(axes, output)
+
+
+def _draw_scale(ax: Axes, curve: dict[str, np.ndarray], chosen: int, chosen_radius: float) -> None:
+    numbers, radius, share = (curve[name] for name in ("n_neighs", "radius", "predicted"))
+    flat = radius[share >= 0.9 * share.max()]
+    ax.axvspan(flat[0], flat[-1], color=_COLOR, alpha=0.1, linewidth=0)
+    ax.plot(radius, share, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
+    at = np.flatnonzero(numbers == chosen)
+    ax.plot(radius[at], share[at], color=_CHOSEN, marker="o", markersize=7, linestyle="", label=f"chosen: {chosen}")
+    ax.axvline(chosen_radius, color=_CHOSEN, linewidth=1, linestyle=(0, (4, 3)))
+    ax.set_ylim(min(0.0, 1.1 * share.min()), 1.15 * share.max())
+    ax.set_xlabel("distance of the last neighbour")
+    ax.set_ylabel("share predicted by neighbours")
+    ax.legend(frameon=False, loc="lower right", handletextpad=0.2)
+    ax.spines["right"].set_visible(False)
+    upper = ax.secondary_xaxis("top")
+    upper.set_xticks(radius, [str(number) for number in numbers], fontsize="small")
+    upper.set_xlabel("neighbours")

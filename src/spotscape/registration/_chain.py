@@ -1,0 +1,352 @@
+"""Registration of two slices, and of a stack one after another."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from spotscape._core.geometry import lattice, spacing_by_slice, spot_spacing
+from spotscape.registration._search import PoseScorer, PoseSearch, Refiner, Score, distinct
+from spotscape.registration._section import Section, displacement, motion, move
+from spotscape.registration._smooth import Deformation, fit_deformation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ANGLE_STEP = 5.0
+_CANDIDATES, _FINALISTS = 20, 8
+# Poses nearer to each other than this share of the tissue's size, or these spacings, are the same.
+_SAME_SHARE, _SAME_SPACINGS = 0.06, 2.0
+# A pose explains the slices "about as well" if its score is within this share of the best.
+_AMBIGUOUS = 0.06
+# What outlines without features must show before they are believed.
+_SURE_OUTLINE, _CLOSE_OUTLINES, _STRAIGHT = 0.6, 0.75, 0.34
+_POOR_OUTLINE, _POOR_FEATURES = 0.15, 0.4
+_FIRST_WIDTH, _LAST_WIDTH, _N_WIDTHS = (0.06, 4.0), 1.3, 5
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a query is moved onto its reference.
+
+    Attributes
+    ----------
+    matrix
+        Homogeneous ``(3, 3)``, in the unit of the coordinates.
+    score
+        Of the pose.
+    runner_up
+        The score of the best pose that moves the query elsewhere; ``None`` if there is none.
+    contested
+        Whether the pose may be wrong although it scores best: features alone prefer another one; or there are none, and
+        the outlines agree in part only, agree nearly as well elsewhere, or were cut straight, which looks the same on
+        either side of the cut.
+    deformation
+        What follows the motion, in the frame and unit of the reference; ``None`` where nothing is bent.
+    deformed_features
+        Correlation of the features after it.
+    """
+
+    matrix: np.ndarray
+    score: Score
+    runner_up: Score | None
+    contested: bool = False
+    deformation: Deformation | None = None
+    deformed_features: float = float("nan")
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether another pose explains the slices about as well, or could."""
+        close = self.runner_up is not None and self.runner_up.total > (1 - _AMBIGUOUS) * self.score.total
+        return close or self.contested
+
+    @property
+    def poor(self) -> bool:
+        """Whether neither outlines nor features agree."""
+        by_features = not np.isnan(self.score.features) and self.score.features > _POOR_FEATURES
+        return self.score.outline < _POOR_OUTLINE and not by_features
+
+
+def align(
+    query: np.ndarray,
+    reference: np.ndarray,
+    *,
+    features: tuple[np.ndarray, np.ndarray] | None = None,
+    allow_flip: bool = False,
+    scale: bool = False,
+    deform: bool = False,
+) -> Alignment:
+    """Find the rigid motion, or similarity, that lays a slice on another, and how to bend it then.
+
+    Parameters
+    ----------
+    query, reference
+        Coordinates, shape ``(n, 2)`` each, at least three positions that are not on a line.
+    features
+        Of the query's and the reference's spots, shape ``(n, n_features)`` each, comparable and centred; see
+        :func:`guiding_features`.
+    allow_flip
+        Whether the query may be turned over.
+    scale
+        Whether its size may change.
+    deform
+        Whether it may be bent smoothly by the features, so as not to fold; where features agree no better then, it is
+        not bent.
+
+    Returns
+    -------
+    The best pose and how sure it is.
+    """
+    sizes = _sizes(query, reference) if scale else [1.0]
+    options = {"allow_flip": allow_flip, "scale": scale, "deform": deform}
+    found = [_align_sized(query, reference, size, features, **options) for size in sizes]
+    return max(found, key=lambda alignment: alignment.score.total)
+
+
+def _align_sized(
+    query: np.ndarray,
+    reference: np.ndarray,
+    size: float,
+    features: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    allow_flip: bool,
+    scale: bool,
+    deform: bool,
+) -> Alignment:
+    unit = max(size * spot_spacing(query), spot_spacing(reference))
+    # Centred and in spot spacings, so that neither the place nor the unit of the coordinates matters.
+    normal = motion(0.0, -size * query.mean(axis=0) / unit, scale=size / unit)
+    home = motion(0.0, reference.mean(axis=0), scale=unit)
+    here, there = (None, None) if features is None else features
+    moving = Section.of(size * (query - query.mean(axis=0)) / unit, here)
+    fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
+    poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
+    if not poses:
+        msg = "no position lays the outlines of two slices over each other; have they more than a few distinct spots?"
+        raise ValueError(msg)
+    (score, matrix), *others = poses
+    apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))
+    far = [rival for rival, other in others if displacement(other, matrix, moving.contour) > apart]
+    found = Alignment(
+        home @ matrix @ normal, score, far[0] if far else None, _is_contested(score, far, (moving, fixed))
+    )
+    if not deform or features is None:
+        return found
+    bent = fit_deformation(Section.of(move(matrix, moving.points), here), fixed)
+    agreement = -1.0 if bent is None else PoseScorer(moving, fixed).features(bent.move(move(matrix, moving.points)))
+    if bent is None or agreement <= score.features:
+        return found
+    return replace(found, deformation=bent.scaled(unit, reference.mean(axis=0)), deformed_features=agreement)
+
+
+def _is_contested(score: Score, far: list[Score], sections: tuple[Section, Section]) -> bool:
+    if not np.isnan(score.features):
+        return any(rival.features > score.features for rival in far)
+    close = any(rival.total > _CLOSE_OUTLINES * score.total for rival in far)
+    straight = any(piece.longest_straight_edge > _STRAIGHT * piece.diameter for piece in sections)
+    return close or straight or score.outline < _SURE_OUTLINE
+
+
+def _ranked(moving: Section, fixed: Section, *, allow_flip: bool, scale: bool) -> list[tuple[Score, np.ndarray]]:
+    size = max(moving.diameter, fixed.diameter)
+    search, refiner, judge = PoseSearch(moving, fixed), Refiner(moving, fixed, scale=scale), PoseScorer(moving, fixed)
+    angles = np.arange(0.0, 360.0, _ANGLE_STEP)
+    poses = [pose for mirror in (False, True)[: 1 + allow_flip] for pose in search.poses(angles, mirror=mirror)]
+    widths = np.geomspace(max(_FIRST_WIDTH[0] * size, _FIRST_WIDTH[1]), _LAST_WIDTH, _N_WIDTHS)
+    starts = distinct(poses, moving.contour, size, most=_CANDIDATES)
+    rough = [refiner.refine(start, widths=widths[:-2], finish=False) for _, start in starts]
+    hopeful = distinct([(judge.score(matrix).total, matrix) for matrix in rough], moving.contour, size, most=_FINALISTS)
+    refined = [refiner.refine(matrix, widths=widths[-2:], finish=True) for _, matrix in hopeful]
+    return sorted(((judge.score(matrix), matrix) for matrix in refined), key=lambda pose: -pose[0].total)
+
+
+def _sizes(query: np.ndarray, reference: np.ndarray) -> list[float]:
+    """By how much to magnify the query: as spot spacings say (one technology), or as areas do (two technologies)."""
+    spacings = spot_spacing(query), spot_spacing(reference)
+    areas = [Section.of(points / spacing).area for points, spacing in zip((query, reference), spacings, strict=True)]
+    by_spacing = spacings[1] / spacings[0]
+    by_area = by_spacing * float(np.sqrt(areas[1] / areas[0]))
+    return [by_spacing] if abs(np.log(by_area / by_spacing)) < 0.15 else [by_spacing, by_area]
+
+
+# The grid of displacements, in spacings, at most so many points a side.
+_GRID_STEP, _MOST_STEPS, _MARGIN = 2.0, 120, 4.0
+# Ratios of spot spacings, on a lattice and elsewhere, from which on another unit is believed.
+_OTHER_UNIT = (1.08, 1.4)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """All slices in one frame.
+
+    Attributes
+    ----------
+    transforms
+        From each slice to the frame of the reference, shape ``(n_slices, 3, 3)``.
+    partners
+        The slice that each was registered to, shape ``(n_slices,)``; the reference its own.
+    alignments
+        What was found for each pair; ``None`` for the reference.
+    deformations
+        What follows the motion of each slice, in the frame of the reference; ``None`` where nothing is bent.
+    """
+
+    transforms: np.ndarray
+    partners: np.ndarray
+    alignments: tuple[Alignment | None, ...]
+    deformations: tuple[Deformation | None, ...]
+
+    def place(self, index: int, points: np.ndarray) -> np.ndarray:
+        """Move points of a slice into the frame of the reference."""
+        moved, bent = move(self.transforms[index], points), self.deformations[index]
+        return moved if bent is None else bent.move(moved)
+
+
+def register(
+    slices: Sequence[np.ndarray],
+    *,
+    features: Sequence[np.ndarray] | None = None,
+    reference: int = 0,
+    policy: str = "sequential",
+    allow_flip: bool = False,
+    scale: bool = False,
+    deform: bool = False,
+    n_threads: int = 1,
+) -> Registration:
+    """Bring slices into the frame of one of them.
+
+    Parameters
+    ----------
+    slices
+        Coordinates of every slice in the order of the tissue, each ``(n_spots, 2)``.
+    features
+        Of the spots of every slice, comparable between slices; see :func:`guiding_features`.
+    reference
+        The slice that stays in place.
+    policy
+        ``"sequential"`` registers every slice to its neighbour on the side of the reference, ``"star"`` to the
+        reference itself.
+    allow_flip, scale
+        Whether slices may lie mirrored, and may have another size.
+    deform
+        Whether slices may be bent smoothly, by features, after they are moved.
+    n_threads
+        Pairs that are worked on at the same time.
+
+    Returns
+    -------
+    The motions, and what is known about each.
+    """
+    partners = partners_of(len(slices), reference, policy)
+
+    def one(index: int) -> Alignment | None:
+        if index == reference:
+            return None
+        pair = None if features is None else (features[index], features[partners[index]])
+        options = {"allow_flip": allow_flip, "scale": scale, "deform": deform}
+        return align(slices[index], slices[partners[index]], features=pair, **options)
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        alignments = tuple(pool.map(one, range(len(slices))))
+    transforms = np.tile(np.eye(3), (len(slices), 1, 1))
+    # From the reference outwards, so that a slice's partner is in its final place before the slice is.
+    for index in sorted(range(len(slices)), key=lambda i: abs(i - reference)):
+        found = alignments[index]
+        if found is not None:
+            transforms[index] = transforms[partners[index]] @ found.matrix
+    return Registration(transforms, partners, alignments, _combined(slices, transforms, partners, alignments))
+
+
+def _combined(
+    slices: Sequence[np.ndarray],
+    transforms: np.ndarray,
+    partners: np.ndarray,
+    alignments: tuple[Alignment | None, ...],
+) -> tuple[Deformation | None, ...]:
+    """The deformation of each slice onto its partner, and all that follow up to the reference, on one grid."""
+    moved = np.vstack([move(matrix, points) for matrix, points in zip(transforms, slices, strict=True)])
+    spacing = float(np.median(spacing_by_slice(slices)))
+    low, high = moved.min(axis=0) - _MARGIN * spacing, moved.max(axis=0) + _MARGIN * spacing
+    step = max(_GRID_STEP * spacing, float((high - low).max()) / _MOST_STEPS)
+    axes = [np.arange(low[i], high[i] + step, step) for i in range(2)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def combined(index: int) -> Deformation | None:
+        points, bent = move(np.linalg.inv(transforms[index]), grid), False
+        while (found := alignments[index]) is not None:
+            points = move(found.matrix, points)
+            if found.deformation is not None:
+                points, bent = found.deformation.move(points), True
+            index = partners[index]
+        values = (points - grid).T.reshape(2, len(axes[0]), len(axes[1]))
+        return Deformation(low, step, values) if bent else None
+
+    return tuple(map(combined, range(len(slices))))
+
+
+def partners_of(n_slices: int, reference: int, policy: str) -> np.ndarray:
+    """The slice that each is registered to.
+
+    >>> partners_of(4, 1, "sequential").tolist()
+    [1, 1, 1, 2]
+    >>> partners_of(4, 1, "star").tolist()
+    [1, 1, 1, 1]
+    """
+    indices = np.arange(n_slices)
+    return np.full(n_slices, reference) if policy == "star" else indices - np.sign(indices - reference)
+
+
+def nearest_rmse(one: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square distance of a spot to the nearest of the other slice, over all spots of both.
+
+    >>> nearest_rmse(np.array([[0.0, 0.0], [4.0, 0.0]]), np.array([[0.0, 3.0], [4.0, 3.0]]))
+    3.0
+    """
+    distances = np.concatenate([cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]])
+    return float(np.sqrt((distances**2).mean()))
+
+
+def n_mutual_pairs(one: np.ndarray, other: np.ndarray) -> int:
+    """Number of pairs of spots that are each other's nearest and at most one spacing apart."""
+    reach = max(spot_spacing(one), spot_spacing(other))
+    distance, forth = cKDTree(other).query(one)
+    back = cKDTree(one).query(other)[1]
+    return int(np.count_nonzero((back[forth] == np.arange(len(one))) & (distance <= reach)))
+
+
+def measures(slices: Sequence[np.ndarray], found: Registration) -> dict[str, np.ndarray]:
+    """What is known about the fit of every slice to its partner, before and after."""
+    moved = [found.place(index, points) for index, points in enumerate(slices)]
+    pairs = [(i, int(partner)) for i, partner in enumerate(found.partners)]
+    known = found.alignments
+    return {
+        "rmse": np.array([nearest_rmse(moved[i], moved[j]) for i, j in pairs]),
+        "rmse_before": np.array([nearest_rmse(slices[i], slices[j]) for i, j in pairs]),
+        "overlap": np.array([1.0 if k is None else k.score.overlap for k in known]),
+        "outline_agreement": np.array([1.0 if k is None else k.score.outline for k in known]),
+        "feature_agreement": np.array([np.nan if k is None else k.score.features for k in known]),
+        "feature_agreement_deformed": np.array([np.nan if k is None else k.deformed_features for k in known]),
+        "n_pairs": np.array([n_mutual_pairs(moved[i], moved[j]) for i, j in pairs]),
+        "ambiguous": np.array([k is not None and k.ambiguous for k in known]),
+        "poor": np.array([k is not None and k.poor for k in known]),
+    }
+
+
+def unit_ratios(slices: Sequence[np.ndarray]) -> np.ndarray:
+    """How much larger each slice's unit seems to be than the first's: by spacing and extent alike, else 1.
+
+    A finer technology changes the spacing alone, a smaller piece of tissue the extent alone; another unit changes both
+    by the same factor. On one kind of lattice the spacing is exact; among cells it depends on their density.
+    """
+    spacing = spacing_by_slice(slices)
+    kinds = np.array([lattice(points).kind for points in slices])
+    extent = np.array([np.sqrt(points.var(axis=0).sum()) for points in slices])
+    by_spacing, by_extent = spacing / spacing[0], extent / extent[0]
+    alike = np.abs(np.log(by_spacing / by_extent)) < 0.5 * np.abs(np.log(by_spacing))
+    exact = (kinds == kinds[0]) & (kinds != "irregular")
+    clear = np.abs(np.log(by_spacing)) > np.log(np.where(exact, *_OTHER_UNIT))
+    return np.asarray(np.where(alike & clear, by_spacing, 1.0))

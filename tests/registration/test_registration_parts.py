@@ -1,0 +1,198 @@
+"""The mathematics of registration on shapes whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spotscape.nn import registration as reg
+from spotscape.registration._section import Section
+
+degrees = st.floats(-179, 180)
+coordinate = st.floats(-1e4, 1e4)
+
+
+def lattice(half: int = 16) -> np.ndarray:
+    row, column = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1)
+    return np.column_stack([column + 0.5 * (row % 2), row * np.sqrt(0.75)])
+
+
+def comma(points: np.ndarray) -> np.ndarray:
+    """Which points lie in a shape that no rotation or mirror image maps to itself."""
+    x, y = points.T
+    head, tail = np.hypot(x + 3, y - 2) < 8, (np.abs(x - 2) < 4) & (y < 0) & (y > -13)
+    return head | tail | ((np.abs(y - 6) < 2.5) & (x > 0) & (x < 12))
+
+
+@pytest.fixture(scope="module")
+def slices() -> tuple[np.ndarray, np.ndarray]:
+    """Two slices of one tissue whose spots do not coincide; a fifth of the second's are lost."""
+    rng = np.random.default_rng(0)
+    other = reg.move(reg.motion(17.0, (0.3, 0.4)), lattice(24))
+    other = other[comma(other)]
+    return lattice()[comma(lattice())], other[rng.random(len(other)) > 0.2]
+
+
+class TestRigid:
+    @given(degrees, coordinate, coordinate, st.booleans(), st.floats(0.1, 10))
+    def test_a_motion_is_found_from_its_points(
+        self, angle: float, x: float, y: float, mirror: bool, scale: float
+    ) -> None:
+        source = np.random.default_rng(1).normal(size=(6, 2))
+        matrix = reg.motion(angle, (x, y), mirror=mirror, scale=scale)
+        found = reg.fit_rigid(source, reg.move(matrix, source), scale=True, mirror=None)
+        np.testing.assert_allclose(found, matrix, atol=1e-7)
+        assert reg.mirrors(found) is mirror
+
+    @given(degrees, st.booleans())
+    def test_the_angle_is_read_back(self, angle: float, mirror: bool) -> None:
+        turned = reg.angle_of(reg.motion(angle, (3, 4), mirror=mirror, scale=2.5))
+        assert abs((turned - angle + 180) % 360 - 180) < 1e-9
+
+    def test_no_mirror_unless_allowed(self) -> None:
+        source = np.array([[0.0, 0], [2, 0], [0, 1], [2, 1.5]])
+        assert not reg.mirrors(reg.fit_rigid(source, source * [1, -1]))
+        assert reg.mirrors(reg.fit_rigid(source, source * [1, -1], mirror=None))
+
+    def test_weights_leave_an_outlier_out(self) -> None:
+        source = np.array([[0.0, 0], [1, 0], [0, 1], [5, 5]])
+        target = source + np.array([2, 3])
+        target[3] = [90, -40]
+        found = reg.fit_rigid(source, target, np.array([1.0, 1, 1, 0]))
+        np.testing.assert_allclose(found, reg.motion(0, (2, 3)), atol=1e-12)
+
+    def test_about_keeps_the_centre_in_place(self) -> None:
+        centre = np.array([3.0, -2.0])
+        np.testing.assert_allclose(reg.move(reg.about(reg.motion(70), centre), centre[None])[0], centre)
+
+    def test_displacement_of_a_shift(self) -> None:
+        assert reg.displacement(np.eye(3), reg.motion(0, (3, 4)), np.zeros((2, 2))) == pytest.approx(5)
+
+
+class TestPiece:
+    def test_a_disc_has_its_area_and_normals(self) -> None:
+        points = lattice(20)
+        points = points[np.hypot(*points.T) < 12]
+        piece = Section.of(points)
+        assert piece.area == pytest.approx(np.pi * 12**2, rel=0.08)
+        assert np.hypot(*piece.contour.T) == pytest.approx(12, abs=1.0)
+        outward = (piece.normals * piece.contour).sum(axis=1) / np.hypot(*piece.contour.T)
+        assert outward.min() > 0.9
+
+    def test_missing_spots_tear_no_holes(self) -> None:
+        points = lattice(20)
+        kept = points[np.random.default_rng(0).random(len(points)) > 0.3]
+        assert Section.of(kept).area == pytest.approx(Section.of(points).area, rel=0.05)
+
+    def test_a_hole_in_the_tissue_stays(self) -> None:
+        points = lattice(20)
+        piece = Section.of(points[np.hypot(*points.T) > 6])
+        assert piece.covers(np.array([[0.0, 0.0], [10.0, 0.0]])).tolist() == [False, True]
+
+
+class TestAlign:
+    @settings(max_examples=8, deadline=None)
+    @given(degrees, coordinate, coordinate, st.booleans())
+    def test_a_known_motion_is_undone(
+        self, slices: tuple[np.ndarray, np.ndarray], angle: float, x: float, y: float, mirror: bool
+    ) -> None:
+        reference, query = slices
+        away = reg.motion(angle, (x, y), mirror=mirror)
+        found = reg.align(reg.move(away, query), reference, allow_flip=True)
+        assert reg.displacement(found.matrix @ away, np.eye(3), query) < 0.5
+        assert found.runner_up is None or found.runner_up.total < 0.9 * found.score.total
+        assert not found.poor
+
+    @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+    def test_the_unit_does_not_matter(self, slices: tuple[np.ndarray, np.ndarray], unit: float) -> None:
+        reference, query = slices
+        away = reg.motion(100)
+        found = reg.align(unit * reg.move(away, query), unit * reference)
+        assert reg.displacement(found.matrix @ away, np.eye(3), unit * query) < 0.5 * unit
+
+    def test_the_order_of_spots_does_not_matter(self, slices: tuple[np.ndarray, np.ndarray]) -> None:
+        reference, query = slices
+        rng = np.random.default_rng(3)
+        one = reg.align(query, reference)
+        other = reg.align(rng.permutation(query), rng.permutation(reference))
+        np.testing.assert_allclose(one.matrix, other.matrix, atol=1e-6)
+
+    def test_the_scale_is_found_if_asked(self, slices: tuple[np.ndarray, np.ndarray]) -> None:
+        reference, query = slices
+        found = reg.align(7.0 * reg.move(reg.motion(60), query), reference, scale=True)
+        assert np.sqrt(np.linalg.det(found.matrix[:2, :2])) == pytest.approx(1 / 7, rel=0.03)
+
+    def test_a_part_finds_its_place(self, slices: tuple[np.ndarray, np.ndarray]) -> None:
+        reference, query = slices
+        part = query[query[:, 1] > -6]
+        away = reg.motion(-150, (5, 5))
+        found = reg.align(reg.move(away, part), reference)
+        assert reg.displacement(found.matrix @ away, np.eye(3), part) < 0.7
+
+    def test_a_disc_is_ambiguous_until_features_guide(self) -> None:
+        disc = lattice(20)
+        disc = disc[np.hypot(*disc.T) < 13]
+        assert reg.align(reg.move(reg.motion(40), disc), disc).ambiguous
+        values = np.column_stack([disc[:, 0] > 4, np.hypot(*(disc - [3, 5]).T) < 4]).astype(float)
+        features = reg.guiding_features([values, values])
+        found = reg.align(reg.move(reg.motion(40), disc), disc, features=(features[0], features[1]))
+        assert reg.displacement(found.matrix @ reg.motion(40), np.eye(3), disc) < 0.2
+        assert not found.ambiguous
+
+    def test_unlike_shapes_fit_poorly(self) -> None:
+        points = lattice(30)
+        cross = points[(np.abs(points[:, 0]) < 3) | (np.abs(points[:, 1]) < 3)]
+        ring = points[(np.hypot(*points.T) < 22) & (np.hypot(*points.T) > 14)]
+        assert reg.align(cross, ring).poor
+
+
+class TestChain:
+    def test_neighbours_pass_on_their_motions(self, slices: tuple[np.ndarray, np.ndarray]) -> None:
+        reference, query = slices
+        away = [reg.motion(angle, (angle, 0)) for angle in (0, 50, -120)]
+        placed = [reg.move(m, s) for m, s in zip(away, (reference, query, reference), strict=True)]
+        for policy, partners in (("sequential", [0, 0, 1]), ("star", [0, 0, 0])):
+            found = reg.register(placed, policy=policy)
+            assert found.partners.tolist() == partners
+            for matrix, m, points in zip(found.transforms, away, (reference, query, reference), strict=True):
+                assert reg.displacement(matrix @ m, np.eye(3), points) < 0.7
+
+    def test_the_reference_may_stand_in_the_middle(self) -> None:
+        assert reg.partners_of(5, 2, "sequential").tolist() == [1, 2, 2, 2, 3]
+
+    def test_threads_change_nothing(self, slices: tuple[np.ndarray, np.ndarray]) -> None:
+        one, two = (reg.register([*slices], n_threads=n).transforms for n in (1, 2))
+        np.testing.assert_array_equal(one, two)
+
+    def test_pairs_are_mutual_and_near(self) -> None:
+        one = np.array([[0.0, 0], [1, 0], [2, 0], [9, 9]])
+        assert reg.n_mutual_pairs(one, one + np.array([0.2, 0])) == 4
+        assert reg.n_mutual_pairs(one[:3], np.array([[0.1, 0], [1.4, 0], [8.0, 0], [9.0, 0]])) == 2
+
+    def test_units_are_told_from_technology_and_size(self) -> None:
+        wide = lattice(16)
+        fine = lattice(32) / 2
+        assert reg.unit_ratios([wide, 137 * wide])[1] == pytest.approx(137)
+        assert reg.unit_ratios([wide, fine])[1] == 1
+        assert reg.unit_ratios([wide, wide[:200]])[1] == 1
+        assert reg.unit_ratios([wide, 1.2 * wide])[1] == pytest.approx(1.2)
+
+    def test_among_cells_a_spacing_may_differ(self) -> None:
+        cells = np.random.default_rng(0).random((2000, 2))
+        assert reg.unit_ratios([cells, 1.2 * cells])[1] == 1
+        assert reg.unit_ratios([cells, 1.6 * cells])[1] == pytest.approx(1.6)
+
+
+class TestFeatures:
+    def test_shift_of_a_slice_goes(self) -> None:
+        values = np.random.default_rng(0).normal(size=(50, 12))
+        one, other = reg.guiding_features([values, values + 5])
+        np.testing.assert_allclose(one, other, atol=1e-10)
+        assert one.shape == (50, 8)
+        assert one[:, 0].std() == pytest.approx(1)
+
+    def test_unlabelled_spots_say_nothing(self) -> None:
+        found = reg.one_hot(np.array([0, 1, -1, 1]), 2)
+        np.testing.assert_allclose(found, [[1, 0], [0, 1], [1 / 3, 2 / 3], [0, 1]])
