@@ -14,7 +14,7 @@ import pytest
 
 import spotscape as sp
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
-from spotscape.pl import _options
+from spotscape.pl import _sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,8 @@ def accepted(function: Any) -> set[str]:
     names = set(parameters)
     for parameter in parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
-            options = getattr(_options, re.sub(r"Unpack\[(\w+)\]", r"\1", str(parameter.annotation)))
+            kind = re.sub(r"Unpack\[(\w+)\]", r"\1", str(parameter.annotation))
+            options = getattr(_sheet, kind)
             names |= set(options.__annotations__)
     return names
 
@@ -142,3 +143,47 @@ def test_keys_that_pages_name_are_parameters(path: Path) -> None:
     known = set().union(*(accepted(function) for function in functions if not inspect.isclass(function)))
     text = path.read_text(encoding="utf-8")
     assert set(re.findall(r"`(\w+_key)`", text)) <= known | OF_OTHERS
+
+
+# The language of pages, notebooks, docstrings, log lines and errors.
+
+BANNED = (
+    r"tak(?:es?|en|ing) off",
+    r"\bhears?\b",
+    r"\bvoices?\b",
+    r"\bsaid aloud\b",
+    r"\b(?:no|the same) say\b",
+    r"let(?:s|ting)? (?:them )?expect",
+    r"logarithmised",
+    r"the genes decide",
+    r"nothing of each other",
+    r"\byardsticks?\b",
+    r"smoothing floor",
+    r"are no trouble",
+)
+REGENERATED = {"accuracy_study.md"}  # its text is that of benchmarks/accuracy/page.md
+SPOKEN = [
+    *(path for path in CALLING if path.name not in REGENERATED),
+    *NOTEBOOKS,
+    *sorted((ROOT / "src").rglob("*.py")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+]
+
+
+def test_no_private_idioms() -> None:
+    """The style page of CONTRIBUTING.md: words of the field, no riddles."""
+    phrases = re.compile("|".join(BANNED), flags=re.IGNORECASE)
+    hits = [
+        f"{path.relative_to(ROOT)}: {found[0]!r}"
+        for path in SPOKEN
+        for found in phrases.finditer(" ".join(_own_words(path).split()))
+    ]
+    assert hits == []
+
+
+def _own_words(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])

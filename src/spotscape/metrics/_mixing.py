@@ -29,7 +29,7 @@ N_JOINED = 15
 
 @public
 def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, alpha: float = 0.05) -> float:
-    """Acceptance rate of kBET: share of spots around which slices are as frequent as they are overall.
+    """Compute the acceptance rate of kBET: the share of spots around which slices are as frequent as overall.
 
     For every spot the slices of its nearest spots are compared with those of all spots by Pearson's χ² test.
 
@@ -78,7 +78,7 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
 
 @public
 def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED) -> float:
-    """Mean Jensen–Shannon divergence of the slices around a spot from the slices of all spots, in bits.
+    """Compute the mean Jensen–Shannon divergence between the slices around a spot and those of all spots, in bits.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
 
 @public
 def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_JOINED) -> float:
-    """Mean over domains of the share of a domain's spots that hang together in the neighbour graph of the embedding.
+    """Compute the graph connectivity: the share of a domain's spots that are connected in the embedding.
 
     Parameters
     ----------

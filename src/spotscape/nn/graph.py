@@ -116,7 +116,7 @@ class _Product(torch.autograd.Function):
 class SpotGraph:
     r"""A directed graph of spots with a self-loop on each, in compressed rows of fixed structure.
 
-    Row :math:`u` lists the spots that :math:`u` hears. Dropped edges have weight zero; the structure never changes, so
+    Row :math:`u` lists the neighbours of :math:`u`. Dropped edges have weight zero; the structure never changes, so
     that every view of the graph has tensors of the same shape.
 
     Attributes

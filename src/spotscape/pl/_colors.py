@@ -301,7 +301,7 @@ def _hex(colors: list[Any], where: str) -> list[str]:
 
 @public
 def match_colors(adata: AnnData, key: str | Sequence[str], *, to: str) -> None:
-    """Give domains the colours of the annotation that they match.
+    """Give domains the colours of an annotation that they match.
 
     Each category of ``key`` is paired with the category of ``to`` that it shares most spots with, one to one, so that
     as many spots as possible have the same colour in both. A category without a partner gets a colour that ``to``

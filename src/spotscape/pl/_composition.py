@@ -36,7 +36,7 @@ def composition(
     palette: Palette | None = None,
     **output: Unpack[Output],
 ) -> Shown:
-    """Show which share of each slice every domain has, slices of one condition together.
+    """Show the shares of the domains in each slice, with slices grouped by condition.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def crosstab(
 ) -> Shown:
     """Show how many spots of each domain lie in each region of an annotation.
 
-    Rows are domains, in the order of the regions that they match best, one to one; so a good match is a diagonal.
+    Rows are domains, in the order of the regions that they match best, so a good match shows as a diagonal.
 
     Parameters
     ----------
@@ -119,8 +119,8 @@ def crosstab(
     to
         Column of ``adata.obs`` with the annotation, or other domains. Spots that either does not label are left out.
     normalize
-        What the colours and numbers are: ``"rows"``, the share of the domain that lies in the region; ``"columns"``,
-        the share of the region that has the domain; ``"none"``, the number of spots.
+        Meaning of colours and numbers: ``"rows"``, the share of the domain that lies in the region; ``"columns"``, the
+        share of the region that has the domain; ``"none"``, the number of spots.
     cmap
         Colormap.
     **output

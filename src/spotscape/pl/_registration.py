@@ -41,11 +41,11 @@ def registration(
     palette: Palette | None = None,
     **looks: Unpack[Looks],
 ) -> Shown:
-    """Show all slices on each other, before registration on the left and after it on the right.
+    """Show all slices on top of each other, before and after registration.
 
     Under each panel stands the mean distance of the slices to their partners: the root mean square distance of a spot
-    to the nearest of the other slice. It says how well lattices of spots cover each other; whether the tissue
-    continues across slices, the checkerboard shows.
+    to the nearest of the other slice. It says how well the grids of spots coincide. The checkerboard shows whether the
+    tissue continues across slices.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def registration(
         ``"outline"``: outlines alone. ``"auto"``: density for up to three slices, outlines for more.
     checkerboard
         Column of ``adata.obs`` or gene for a third panel, in which the fields of a checkerboard show one slice after
-        the other: where slices fit, patterns run on across fields.
+        the other: if slices fit, patterns continue across fields.
     palette
         Colours of the slices, as in :func:`spotscape.pl.domains`. Nothing is written.
     **looks

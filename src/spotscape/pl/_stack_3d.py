@@ -49,7 +49,7 @@ def stack_3d(
     interactive: bool = False,
     **looks: Unpack[Looks],
 ) -> Shown | Any:
-    """Show registered slices above each other in space, or spots with three coordinates where they are.
+    """Show registered slices stacked in 3-D, or spots with three coordinates.
 
     Parameters
     ----------
@@ -63,15 +63,16 @@ def stack_3d(
         Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.register_slices`, or else
         ``"spatial"``. Three columns are taken as they are, without slices.
     slice_gap
-        Distance between slices in the unit of the coordinates. ``None`` takes what is easy to read, half the extent.
+        Distance between slices in the unit of the coordinates. ``None`` takes half the extent of the tissue.
     groups
         Categories to show; all other spots are left out, so that one sees through the stack.
     palette, vmin, vmax
         As in :func:`spotscape.pl.domains`.
     elev, azim
-        From where one looks: height above the plane and direction, in degrees.
+        View: height above the plane and direction, in degrees.
     interactive
-        Return a figure of plotly's to turn with the mouse. It needs plotly: ``pip install 'spotscape[interactive]'``.
+        Return a plotly figure that can be rotated with the mouse. It needs plotly: ``pip install
+        'spotscape[interactive]'``.
     **looks
         ``size`` (of the points, 1 by default), ``alpha``, ``cmap``, ``na_color``, ``invert_y``, ``legend_loc``,
         ``legend_fontsize``, ``colorbar``, ``figsize``, ``dpi``, ``ax`` (with ``projection="3d"``), ``show`` and

@@ -41,13 +41,12 @@ def trajectory(
     palette: Palette | None = None,
     **panels: Unpack[Panels],
 ) -> Shown:
-    """Show pseudotime on the tissue, and beside it the graph of domains, each where it lies.
+    """Show pseudotime on the tissue and the graph of domains next to it.
 
-    Nodes have the names of their domains, the legend their order, and the root a dark ring. Lines join domains that
-    PAGA finds connected in the embedding, the wider the more; those of its spanning tree are dark, others light. Of
-    those the strongest are drawn, at most one for each domain. With several slices there is a row for each of the two,
-    and the graph, one for all, is laid over every slice; a domain has a node where it makes up at least 0.5 % of the
-    slice.
+    Nodes are domains, the legend has their order, and the root has a dark ring. Lines join domains that PAGA finds
+    connected in the embedding; wider lines are stronger connections. Lines of the spanning tree are dark. Of the
+    others, the strongest are drawn in light grey, at most one for each domain. With several slices, the graph of all is
+    drawn over each slice; a domain has a node where it makes up at least 0.5 % of the slice.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from spotscape._core.arguments import public
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values, library_of_graph, read_graph
-from spotscape._core.rows import without_logarithm
+from spotscape._core.rows import expm1
 from spotscape._core.validation import (
     require_data,
     require_finite,
@@ -265,12 +265,12 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
 
 def _total(matrix: Any, scale: str) -> float:
     if scale == "logarithm":
-        matrix = without_logarithm(matrix)
+        matrix = expm1(matrix)
     return float(matrix.sum(dtype=np.float64) / matrix.shape[0])
 
 
 def _silent(found: Any, slices: np.ndarray | None, share: np.ndarray) -> np.ndarray:
-    """Which genes are zero throughout a slice although the training lets expect spots with them."""
+    """Which genes are zero in all spots of a slice although spots with them are expected from the training."""
     codes = np.zeros(found.shape[0], dtype=int) if slices is None else np.asarray(slices)
     none = np.zeros(found.shape[1], dtype=bool)
     for code in np.unique(codes):
