@@ -186,10 +186,10 @@ class TestChain:
 
 
 def test_features_say_nothing_where_the_tissues_do_not_meet(slices: tuple[np.ndarray, np.ndarray]) -> None:
-    from spotscape.registration._search import _guides
+    from spotscape.registration._search import _feature_terms
 
     one, two = (Section.of(points, points) for points in slices)
-    (first, *_) = _guides(one, two)
+    (first, *_) = _feature_terms(one, two)
     found = first.residuals(reg.motion(0, (1e3, 0)), np.zeros(2))
     assert found.values.shape == found.weights.shape == (0,)
 
