@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape._core.rows import RowSource, is_stored
+from spotscape._core.rows import ChunkedMatrix, is_stored
 from spotscape._core.validation import looks_like_counts
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def kind_of(matrix: Any) -> Kind:
 def _sample(matrix: Any) -> sparse.csr_matrix:
     """Some of the rows, evenly drawn."""
     step = max(1, matrix.shape[0] // _SAMPLE)
-    if isinstance(matrix, RowSource):
+    if isinstance(matrix, ChunkedMatrix):
         # Slices of a file are read whole; rows far apart would each cost a read.
         part = matrix.rows(0, min(_SAMPLE, matrix.shape[0]))
     else:
@@ -101,8 +101,8 @@ def counts_elsewhere(adata: AnnData, but: str | None) -> str | None:
 
 
 def _hold_counts(values: Any) -> bool:
-    source = RowSource(values) if is_stored(values) else values
-    if not isinstance(source, RowSource) and not sparse.issparse(source) and not isinstance(source, np.ndarray):
+    source = ChunkedMatrix(values) if is_stored(values) else values
+    if not isinstance(source, ChunkedMatrix) and not sparse.issparse(source) and not isinstance(source, np.ndarray):
         return False
     return looks_like_counts(_sample(source))
 

@@ -18,7 +18,7 @@ from spotscape.cli import _group as group
 from spotscape.cli._inspect import describe, duration, text_of
 from spotscape.cli._options import UsageError, read_options
 from spotscape.cli._plan import plan
-from spotscape.cli._read import Tissue, read
+from spotscape.cli._read import Input, read
 
 if TYPE_CHECKING:
     import argparse
@@ -211,7 +211,7 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
     return 0
 
 
-def _find_markers(step: Step, tissue: Tissue) -> None:
+def _find_markers(step: Step, tissue: Input) -> None:
     """Find markers where the domains allow it: those without are a result as well."""
     try:
         step.do(tissue)
@@ -247,7 +247,7 @@ def _limit_threads(number: int | None) -> None:
     settings.n_jobs = number
 
 
-def _in_memory(tissue: Tissue, found: Description) -> AnnData:
+def _in_memory(tissue: Input, found: Description) -> AnnData:
     adata = tissue.adata
     if not adata.var_names.is_unique:
         adata.var_names_make_unique()
@@ -260,7 +260,7 @@ def _in_memory(tissue: Tissue, found: Description) -> AnnData:
     return adata
 
 
-def _write(tissue: Tissue, adata: AnnData, output: Path, found: Description) -> None:
+def _write(tissue: Input, adata: AnnData, output: Path, found: Description) -> None:
     """Write under another name first, so that what has the name is whole."""
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial{output.suffix}")

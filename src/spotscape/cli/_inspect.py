@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape.cli._plan import Step
-    from spotscape.cli._read import Tissue
+    from spotscape.cli._read import Input
 
 # Columns that name slices in files of the field, the likeliest first.
 _SLICE_COLUMNS = (
@@ -73,7 +73,7 @@ class Description:
         return dataclasses.asdict(self)
 
 
-def describe(tissue: Tissue, options: argparse.Namespace) -> Description:
+def describe(tissue: Input, options: argparse.Namespace) -> Description:
     """Look at a tissue without changing it."""
     adata = tissue.adata
     problems: list[str] = []
@@ -255,7 +255,7 @@ def info(options: argparse.Namespace) -> int:
     return 1 if found.problems else 0
 
 
-def text_of(options: argparse.Namespace, tissue: Tissue, found: Description, steps: list[Step]) -> str:
+def text_of(options: argparse.Namespace, tissue: Input, found: Description, steps: list[Step]) -> str:
     """All of it as lines for people."""
     seconds, gigabytes = estimate(found, options)
     rows = [

@@ -26,7 +26,7 @@ SLICE = "slice"
 
 
 @dataclass
-class Tissue:
+class Input:
     """What was read.
 
     Attributes
@@ -53,7 +53,7 @@ class Tissue:
         return self.adata if self.container is None else self.container
 
 
-def read(options: argparse.Namespace) -> Tissue:
+def read(options: argparse.Namespace) -> Input:
     """Read the inputs; several of them become the slices of one AnnData."""
     tissues = [_read_one(path, options) for path in options.inputs]
     if len(tissues) == 1:
@@ -62,14 +62,14 @@ def read(options: argparse.Namespace) -> Tissue:
     for path, name, tissue in zip(options.inputs, names, tissues, strict=True):
         logger.info("Slice %s: %s, %d spots.", name, path, tissue.adata.n_obs)
     platforms = {tissue.platform for tissue in tissues}
-    return Tissue(
+    return Input(
         _join(names, [tissue.adata for tissue in tissues]),
         f"{len(tissues)} inputs, {tissues[0].kind}",
         platforms.pop() if len(platforms) == 1 else None,
     )
 
 
-def _read_one(path: Path, options: argparse.Namespace) -> Tissue:
+def _read_one(path: Path, options: argparse.Namespace) -> Input:
     if not path.exists():
         msg = f"{path} does not exist"
         raise FileNotFoundError(msg)
@@ -86,16 +86,16 @@ def _read_one(path: Path, options: argparse.Namespace) -> Tissue:
         )
         raise ValueError(msg)
     platform, place = known
-    return Tissue(platform.read(place, options.bin_size), f"folder of {platform.name}", platform.name)
+    return Input(platform.read(place, options.bin_size), f"folder of {platform.name}", platform.name)
 
 
-def _read_file(path: Path, table: str | None) -> Tissue:
+def _read_file(path: Path, table: str | None) -> Input:
     import anndata
 
     if path.suffix == ".h5ad":
-        return Tissue(anndata.read_h5ad(path), "h5ad")
+        return Input(anndata.read_h5ad(path), "h5ad")
     if path.suffix == ".h5mu":
-        return Tissue(_read_modality(path, table), "h5mu")
+        return Input(_read_modality(path, table), "h5mu")
     msg = f"{path} ends in {path.suffix!r}; known are .h5ad, .h5mu, .zarr and folders of instruments"
     raise ValueError(msg)
 
@@ -122,13 +122,13 @@ def _read_modality(path: Path, name: str | None) -> AnnData:
     return adata
 
 
-def _read_zarr(path: Path, table: str | None) -> Tissue:
+def _read_zarr(path: Path, table: str | None) -> Input:
     import anndata
     import zarr
 
     attributes = dict(zarr.open_group(path, mode="r").attrs)
     if attributes.get("encoding-type") == "anndata":
-        return Tissue(anndata.read_zarr(path), "zarr of AnnData")
+        return Input(anndata.read_zarr(path), "zarr of AnnData")
     import spatialdata
 
     container = spatialdata.read_zarr(path)
@@ -136,7 +136,7 @@ def _read_zarr(path: Path, table: str | None) -> Tissue:
     adata = container.tables[chosen]
     if keys.SPATIAL not in adata.obsm:
         add_coordinates(container, adata, keys.SPATIAL, None)
-    return Tissue(adata, "SpatialData", container=container, table=chosen)
+    return Input(adata, "SpatialData", container=container, table=chosen)
 
 
 def _the_one(name: str | None, held: Sequence[str], found: str) -> str:

@@ -18,7 +18,7 @@ from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.settings import settings
 from spotscape.models._reduction import Reduction
 from spotscape.models._saving import save_model
@@ -257,7 +257,7 @@ class GraphEncoder(ABC, Generic[C]):
         if self.config.reconstruction_weight == 0:
             msg = "the decoder was not trained, because reconstruction_weight is 0; give it a weight and fit again."
             raise ValueError(msg)
-        whole = expression.in_memory() if isinstance(expression, RowSource) else expression
+        whole = expression.in_memory() if isinstance(expression, ChunkedMatrix) else expression
         with torch.no_grad():
             embedding = network.encode(batch, batch.graph.whole_weights)
             decoded = self._to_scale(network.decode(embedding, batch)[0], batch.features)
@@ -322,7 +322,7 @@ class GraphEncoder(ABC, Generic[C]):
         if reduction is not None:
             loadings = reduction.components.loadings
             return Features.of(reduction.project(expression), loadings=loadings, unit=unit, device=device)
-        whole = expression.in_memory() if isinstance(expression, RowSource) else expression
+        whole = expression.in_memory() if isinstance(expression, ChunkedMatrix) else expression
         return Features.of(whole, device=device)
 
     def _train(

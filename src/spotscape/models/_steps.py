@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor, distributed
 
 from spotscape._core.logging import logger
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.validation import require_finite
 from spotscape.nn.batches import AllReduce, Batch, Reduce, RunningMean, in_group
 from spotscape.nn.tiles import TilePlan, tiles_of_process
@@ -41,7 +41,7 @@ def slice_rows(slices: np.ndarray | None, n_spots: int, device: torch.device) ->
 
 def check_input(expression: Any, adjacency: Any) -> None:
     """Refuse what is no matrix of numbers, a graph of other spots, and expression that is not finite."""
-    if not sparse.issparse(expression) and not isinstance(expression, RowSource | np.ndarray):
+    if not sparse.issparse(expression) and not isinstance(expression, ChunkedMatrix | np.ndarray):
         msg = f"expression is a {type(expression).__name__}; expected is a NumPy array or a scipy sparse matrix."
         raise TypeError(msg)
     if not sparse.issparse(adjacency):
@@ -62,7 +62,7 @@ def check_input(expression: Any, adjacency: Any) -> None:
 def digest_of(expression: Any, adjacency: Any, slices: np.ndarray | None, batch_size: int | None) -> str:
     """A hash of all data that a training depends on."""
     digest = hashlib.sha256(repr((expression.shape, batch_size)).encode())
-    blocks = expression.blocks() if isinstance(expression, RowSource) else (expression,)
+    blocks = expression.blocks() if isinstance(expression, ChunkedMatrix) else (expression,)
     matrices = (*blocks, adjacency, np.empty(0) if slices is None else np.unique(slices, return_inverse=True)[1])
     for matrix in matrices:
         csr = matrix.tocsr() if sparse.issparse(matrix) else None

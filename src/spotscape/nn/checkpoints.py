@@ -40,16 +40,21 @@ class Checkpoint:
 
     def __enter__(self) -> Self:
         """Take the file for this training; it is free again when the process ends, however it ends."""
-        if self.writes and os.name == "posix":
+        while self.writes and os.name == "posix" and self._handle is None:
             import fcntl
 
-            self._handle = self._lock.open("w")
+            handle = self._lock.open("w")
             try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                self._handle.close()
+                handle.close()
                 msg = f"another training writes the checkpoint {self.path}; wait for it, or name another file."
                 raise ValueError(msg) from error
+            # The training before this one may have removed the file after we had opened it.
+            if self._lock.exists() and os.path.samestat(self._lock.stat(), os.fstat(handle.fileno())):
+                self._handle = handle
+            else:
+                handle.close()
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -12,7 +12,7 @@ from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.validation import require_positive_int
 from spotscape.pp._graph_build import (
-    Tissue,
+    SlicePositions,
     build,
     check_pruning,
     check_radius,
@@ -134,7 +134,7 @@ def spatial_neighbors_knn(
     >>> adata.obsp["spatial_connectivities"].nnz
     400
     """
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     chosen: dict[str, Any] = {}
     if n_neighs is None:
         n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
@@ -220,7 +220,7 @@ def spatial_neighbors_radius(
     684
     """
     interval = require_radius(radius)
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_feasible_radius(tissue, interval[1])
     low, high = interval
     graph = SpatialGraph(*build(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
@@ -306,7 +306,7 @@ def spatial_neighbors_delaunay(
     6
     """
     interval = None if radius is None else require_radius(radius)
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_triangulable(tissue)
     low, high = (0.0, np.inf) if interval is None else interval
     graph = SpatialGraph(*build(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
@@ -317,7 +317,13 @@ def spatial_neighbors_delaunay(
 
 
 def _finish(
-    adata: AnnData, tissue: Tissue, graph: SpatialGraph, *, params: dict[str, object], key_added: str, copy: bool
+    adata: AnnData,
+    tissue: SlicePositions,
+    graph: SpatialGraph,
+    *,
+    params: dict[str, object],
+    key_added: str,
+    copy: bool,
 ) -> SpatialGraph | None:
     warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
     report_graph(tissue, graph.connectivities, graph.distances)

@@ -16,7 +16,7 @@ from spotscape._core.arguments import public
 from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, kind_of
 from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
-from spotscape._core.rows import Normalisation, RowSource, blocks_of, is_stored, summarise
+from spotscape._core.rows import ChunkedMatrix, Normalisation, blocks_of, is_stored, summarise
 from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
 from spotscape.pp._genes import Recipe, candidate_genes, select_genes, selection_of
 
@@ -246,7 +246,7 @@ class _Counts:
             raise TypeError(msg)
         matrix = values
         if is_stored(values):
-            matrix = RowSource(values)
+            matrix = ChunkedMatrix(values)
         elif not sparse.issparse(values):
             matrix = values.to_memory() if hasattr(values, "to_memory") else np.asarray(values)
             # scipy has no sparse matrix of half precision.
@@ -299,7 +299,7 @@ def _check_kept_counts(adata: AnnData, given: _Counts) -> None:
         return
     kept = adata.layers[keys.COUNTS]
     pairs = zip(blocks_of(kept), blocks_of(given.matrix), strict=False)
-    comparable = not is_stored(kept) and not isinstance(given.matrix, RowSource)
+    comparable = not is_stored(kept) and not isinstance(given.matrix, ChunkedMatrix)
     if comparable and all((sparse.csr_array(a) != sparse.csr_array(b)).nnz == 0 for a, b in pairs):
         return
     msg = (
@@ -352,7 +352,7 @@ def _kept(counts: Any, *, owned: bool) -> Any:
 
 def _normalised(given: _Counts, normalisation: Normalisation) -> Any:
     """Expression in memory, or a dask array that is computed as it is read."""
-    if not isinstance(given.matrix, RowSource):
+    if not isinstance(given.matrix, ChunkedMatrix):
         return normalisation.apply(given.matrix)
     stored = given.stored.rechunk({1: -1})
     stored = stored if stored.dtype == np.float64 else stored.astype(np.float32)

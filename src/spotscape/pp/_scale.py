@@ -20,7 +20,7 @@ from spotscape._core.rows import is_stored
 from spotscape._core.validation import looks_like_counts, require_key
 from spotscape._stats.scale import predicted_share
 from spotscape.nn.components import PrincipalComponents
-from spotscape.pp._graph_build import Tissue
+from spotscape.pp._graph_build import SlicePositions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ def choose_scale(
     >>> adata.uns["scale"]["n_neighs"]
     12
     """
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     sizes = None if n_neighs is None else sorted(set(n_neighs))
     source = RandomSource(random_state)
     entry = _choose(adata, tissue, sizes, source, layer=layer, use_rep=use_rep, mask_var=mask_var)
@@ -140,13 +140,13 @@ def stored_or_chosen_scale(
         if (params["spatial_key"], params.get("library_key")) == (spatial_key, library_key):
             logger.info("Using n_neighs=%d from `adata.uns['%s']`.", entry["n_neighs"], keys.SCALE)
             return int(entry["n_neighs"]), {}
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     chosen = _choose(adata, tissue, None, RandomSource(0), layer=None, use_rep=None, mask_var=HIGHLY_VARIABLE)
     return int(chosen["n_neighs"]), {keys.SCALE: chosen}
 
 
 def _choose(
-    adata: AnnData, tissue: Tissue, sizes: list[int] | None, source: RandomSource, **expression: Any
+    adata: AnnData, tissue: SlicePositions, sizes: list[int] | None, source: RandomSource, **expression: Any
 ) -> dict[str, Any]:
     # A slice of few spots beside others does not tell how many neighbours these should have.
     enough = [index for index, coords in enumerate(tissue.slices) if len(coords) >= _FEWEST_SPOTS]
@@ -201,7 +201,7 @@ def _choose(
 _CALLED = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "cells"}
 
 
-def _windows(tissue: Tissue, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+def _windows(tissue: SlicePositions, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows and coordinates of whole slices, or of windows of large tissue."""
     if tissue.n_spots <= _WINDOWS * _WINDOW_SPOTS:
         return list(zip(tissue.rows, tissue.slices, strict=True))

@@ -14,7 +14,7 @@ from spotscape._core.arguments import public
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values, library_of_graph, read_graph
-from spotscape._core.rows import without_logarithm
+from spotscape._core.rows import expm1
 from spotscape._core.validation import (
     require_data,
     require_finite,
@@ -265,7 +265,7 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
 
 def _total(matrix: Any, scale: str) -> float:
     if scale == "logarithm":
-        matrix = without_logarithm(matrix)
+        matrix = expm1(matrix)
     return float(matrix.sum(dtype=np.float64) / matrix.shape[0])
 
 
