@@ -159,7 +159,7 @@ class GraphEncoder(ABC, Generic[C]):
             method does across slices. ``None`` for a single slice.
         batch_size
             Spots of a step, which are then tiles drawn from all over the tissue, each with its exact halo. ``None``
-            takes all spots in every step if that needs less than about 0.8 GB, else 16,384; the log says which. In a
+            takes all spots in every step if that needs less than about 0.3 GB, else 16,384; the log says which. In a
             group of processes every step sees all spots.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
