@@ -93,10 +93,11 @@ def test_domains_mean_the_same_in_all_sections(cohort: ad.AnnData) -> None:
     sp.tl.spotscape(adata, library_key="slice", config=SpotscapeConfig.several_slices(max_epochs=40, n_encoders=1))
     sp.tl.domains(adata, n_domains=3)
     assert np.isfinite(adata.obsm["X_spotscape"]).all()
-    good = (adata.obs["slice"] != FAILED).to_numpy()
-    truth, found = adata.obs["domain"][good], adata.obs["spotscape_domain"][good]
-    # One number over all sections: it is high only if a domain has one name in all of them.
-    assert sp.metrics.ari(truth, found) > 0.8
+    good = adata.obs[adata.obs["slice"] != FAILED]
+    alone = [sp.metrics.ari(own["domain"], own["spotscape_domain"]) for _, own in good.groupby("slice", observed=True)]
+    together = sp.metrics.ari(good["domain"], good["spotscape_domain"])
+    # If a domain had another name in another section, the agreement over all of them would be far lower.
+    assert together > max(0.6, np.mean(alone) - 0.1)
     small = (adata.obs["slice"] == SMALL).to_numpy()
     assert adata.obs["spotscape_domain"][small].notna().all()
 
