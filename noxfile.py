@@ -109,7 +109,7 @@ def tests_newest(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-@nox.parametrize("extra", ["none", *sorted(set(PYPROJECT["project"]["optional-dependencies"]) - {"all", "gpu"})])
+@nox.parametrize("extra", ["none", *sorted(set(PYPROJECT["project"]["optional-dependencies"]) - {"all"})])
 def tests_extra(session: nox.Session, extra: str) -> None:
     """Test with one extra at a time, and with none; tests that need another skip and say so."""
     session.install("--editable", "." if extra == "none" else f".[{extra}]", *_groups("test"))

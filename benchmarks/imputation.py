@@ -28,7 +28,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import spotscape as sp
 from spotscape.models import SpotscapeConfig
-from spotscape.nn.smoothing import smooth
+from spotscape.nn.graph import smooth
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -1,6 +1,6 @@
 """Do the tests notice when the code is changed? Mutants of a module, one change each, against its tests.
 
-    nox -s mutation -- src/spotscape/nn/differential.py tests/nn/test_differential.py
+    nox -s mutation -- src/spotscape/_stats/differential.py tests/_stats/test_differential.py
     python benchmarks/mutation.py src/spotscape/nn/integration.py tests/nn/test_integration.py --sample 100
 
 Comparisons, arithmetic, logic and constants are changed, messages and annotations left alone. Each mutant runs the

@@ -28,7 +28,7 @@ from scipy.spatial import cKDTree
 from simulated_pairs import SYMMETRIC_FROM, draw_pair, embedding
 
 import spotscape as sp
-from spotscape.nn.registration import displacement, fit_rigid, motion, move, nearest_rmse
+from spotscape.registration import displacement, fit_rigid, motion, move, nearest_rmse
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -118,8 +118,13 @@ html_theme_options = {
 
 
 def _mend_literals(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep ``adata.obs["key"]`` readable as an entry of Returns: napoleon makes bold of it, which does not nest."""
+    """Keep two kinds of entries readable that napoleon passes on.
+
+    ``adata.obs["key"]`` as an entry of Returns becomes bold, which does not nest, and of fields that share a
+    description, ``:ivar a, b:``, Sphinx takes the first for the type of the last.
+    """
     lines[:] = [re.sub(r"\*\*(``.+?``)\*\*", r"\1", line) for line in lines]
+    lines[:] = [re.sub(r"^:ivar ([\w, ]+):", lambda found: found[0].replace(", ", ","), line) for line in lines]
 
 
 def setup(app: Sphinx) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import json
+import operator
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import spotscape as sp
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
+from spotscape.pl import _sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAGES = Path(__file__).parents[1] / "docs" / "how_it_works"
 CONFIGS = {"spotscape": SpotscapeConfig, "spacross": SpaCrossConfig}
@@ -62,3 +71,119 @@ def test_fields_that_a_page_names_exist(page: str) -> None:
     first_cells = re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
     assert first_cells
     assert set(first_cells) <= set(vars(CONFIGS[page]()))
+
+
+# What pages and notebooks call exists, with these arguments.
+
+ROOT = Path(__file__).parents[1]
+CALLING = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "how_it_works").glob("*.md")),
+]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def snippets(path: Path) -> list[str]:
+    """Code of a page, its blocks and what stands between backticks, or of the cells of a notebook."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        marked = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"] + snippets_of_text(marked)
+    return snippets_of_text(text)
+
+
+def snippets_of_text(text: str) -> list[str]:
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return blocks + [code for code in re.findall(r"`([^`\n]+)`", prose) if code.startswith("sp.") and "..." not in code]
+
+
+def calls(code: str) -> Iterator[tuple[str, ast.Call]]:
+    """Calls of the public interface, such as ``("tl.domains", ...)``."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:  # a piece of prose that is no code
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)).startswith("sp.") and "(" not in name:
+            yield name.removeprefix("sp."), node
+
+
+def accepted(function: Any) -> set[str]:
+    """Names of arguments, those of a plot's common options included."""
+    parameters = inspect.signature(function).parameters
+    names = set(parameters)
+    for parameter in parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            kind = re.sub(r"Unpack\[(\w+)\]", r"\1", str(parameter.annotation))
+            options = getattr(_sheet, kind)
+            names |= set(options.__annotations__)
+    return names
+
+
+@pytest.mark.parametrize("path", [*CALLING, *NOTEBOOKS], ids=lambda path: path.name)
+def test_calls_in_pages_and_notebooks_have_arguments_that_exist(path: Path) -> None:
+    for code in snippets(path):
+        for name, call in calls(code):
+            function = operator.attrgetter(name)(sp)
+            if not name.startswith(("pp.", "tl.", "pl.", "get.", "datasets.", "metrics.")):
+                continue
+            unknown = {keyword.arg for keyword in call.keywords if keyword.arg} - accepted(function)
+            assert not unknown, f"sp.{name} has no {sorted(unknown)}"
+
+
+OF_OTHERS = {"img_key", "connectivity_key"}  # scanpy's and squidpy's, in a comparison
+
+
+@pytest.mark.parametrize("path", [*CALLING, *NOTEBOOKS], ids=lambda path: path.name)
+def test_keys_that_pages_name_are_parameters(path: Path) -> None:
+    functions = [getattr(module, name) for module in (sp.pp, sp.tl, sp.pl, sp.get) for name in module.__all__]
+    known = set().union(*(accepted(function) for function in functions if not inspect.isclass(function)))
+    text = path.read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\w+_key)`", text)) <= known | OF_OTHERS
+
+
+# The language of pages, notebooks, docstrings, log lines and errors.
+
+BANNED = (
+    r"tak(?:es?|en|ing) off",
+    r"\bhears?\b",
+    r"\bvoices?\b",
+    r"\bsaid aloud\b",
+    r"\b(?:no|the same) say\b",
+    r"let(?:s|ting)? (?:them )?expect",
+    r"logarithmised",
+    r"the genes decide",
+    r"nothing of each other",
+    r"\byardsticks?\b",
+    r"smoothing floor",
+    r"are no trouble",
+)
+REGENERATED = {"accuracy_study.md"}  # its text is that of benchmarks/accuracy/page.md
+SPOKEN = [
+    *(path for path in CALLING if path.name not in REGENERATED),
+    *NOTEBOOKS,
+    *sorted((ROOT / "src").rglob("*.py")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+]
+
+
+def test_no_private_idioms() -> None:
+    """The style page of CONTRIBUTING.md: words of the field, no riddles."""
+    phrases = re.compile("|".join(BANNED), flags=re.IGNORECASE)
+    hits = [
+        f"{path.relative_to(ROOT)}: {found[0]!r}"
+        for path in SPOKEN
+        for found in phrases.finditer(" ".join(_own_words(path).split()))
+    ]
+    assert hits == []
+
+
+def _own_words(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])

@@ -15,7 +15,7 @@ from scipy import sparse
 
 import spotscape as sp
 from spotscape._core import reading, rows
-from spotscape._core.rows import RowSource, is_stored
+from spotscape._core.rows import ChunkedMatrix, is_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def dense(part: Any) -> np.ndarray:
 @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, dask.from_array])
 class TestRowSource:
     def test_blocks_put_together(self, storage: Any, matrix: np.ndarray) -> None:
-        source = RowSource(storage(matrix))
+        source = ChunkedMatrix(storage(matrix))
         assert source.shape == matrix.shape
         blocks = [dense(block) for block in source.blocks()]
         assert [len(block) for block in blocks] == [16, 16, 16, 2]
@@ -51,17 +51,17 @@ class TestRowSource:
 
     @pytest.mark.parametrize("step", [1, 3, 7, 20])
     def test_every_so_many_rows(self, step: int, storage: Any, matrix: np.ndarray) -> None:
-        np.testing.assert_array_equal(dense(RowSource(storage(matrix)).every(step)), matrix[::step])
+        np.testing.assert_array_equal(dense(ChunkedMatrix(storage(matrix)).every(step)), matrix[::step])
 
     def test_columns_and_changes(self, storage: Any, matrix: np.ndarray) -> None:
         kept = np.arange(8) % 2 == 0
-        source = RowSource(storage(matrix), columns=np.arange(1, 8)).with_columns(kept[:7]).changed(np.expm1)
+        source = ChunkedMatrix(storage(matrix), columns=np.arange(1, 8)).with_columns(kept[:7]).changed(np.expm1)
         np.testing.assert_array_equal(dense(source.in_memory()), np.expm1(matrix[:, 1::2]))
 
     def test_summary(self, storage: Any, matrix: np.ndarray) -> None:
         matrix[3, 2] = -2
         groups = np.arange(N_SPOTS) % 3
-        summary = RowSource(storage(matrix), groups=groups).summary
+        summary = ChunkedMatrix(storage(matrix), groups=groups).summary
         assert (summary.least, summary.largest, summary.n_broken, summary.whole) == (-2, matrix.max(), 0, False)
         np.testing.assert_allclose(summary.row_sums, matrix.sum(1), rtol=1e-5)
         np.testing.assert_allclose(summary.column_sums, matrix.sum(0), rtol=1e-5)
@@ -69,10 +69,10 @@ class TestRowSource:
             np.testing.assert_array_equal(summary.detected[group], (matrix[groups == group] > 0).sum(0))
 
     def test_broken_and_whole_values_are_seen(self, storage: Any, matrix: np.ndarray) -> None:
-        assert RowSource(storage(np.ceil(3 * matrix))).summary.whole
+        assert ChunkedMatrix(storage(np.ceil(3 * matrix))).summary.whole
         matrix[5, 5] = np.nan
         matrix[40, 1] = np.inf
-        assert RowSource(storage(matrix)).summary.n_broken == 2
+        assert ChunkedMatrix(storage(matrix)).summary.n_broken == 2
 
 
 def stored_copies(adata: ad.AnnData, folder: Path) -> dict[str, ad.AnnData]:

@@ -147,11 +147,11 @@ def sp_version(package: str) -> str:
 def test_markers_of_many_spots_are_not_ranked() -> None:
     from spotscape.cli._inspect import Description
     from spotscape.cli._plan import plan
-    from spotscape.cli._read import Tissue
+    from spotscape.cli._read import Input
 
     options = read_options(["info", "a.h5ad"])
     known = dict.fromkeys(Description.__annotations__) | {"n_spots": 400_000}
-    (markers,) = [step for step in plan(options, Tissue(None, "h5ad"), Description(**known)) if step.name == "markers"]
+    (markers,) = [step for step in plan(options, Input(None, "h5ad"), Description(**known)) if step.name == "markers"]
     assert str(markers) == "sp.tl.markers(adata, groups='spotscape_domain', method='t-test', neighbors_key=None)"
 
 

@@ -25,7 +25,7 @@ from sklearn.neighbors import kneighbors_graph
 from torch import distributed
 from spotscape.models import SpaCross, SpaCrossConfig, Spotscape, SpotscapeConfig
 from spotscape.models._base import Tissue
-from spotscape.models._input import slice_rows
+from spotscape.models._steps import slice_rows
 from spotscape.models._spacross import CrossMasks
 from spotscape.models._spotscape import Views
 from spotscape.models._steps import Steps

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from spotscape.nn import PrincipalComponents, covariance
 from spotscape.nn.covariance import Blocks, covariance_product, moments, smoothed_covariance_product
-from spotscape.nn.smoothing import mean_operator
+from spotscape.nn.graph import mean_operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.neighbors import kneighbors_graph
 
 from spotscape.nn import SpotGraph, propagate
-from spotscape.nn.sparse import Structure
+from spotscape.nn.graph import Structure
 
 
 def neighbours(n_spots: int = 60, seed: int = 0) -> sparse.csr_array:

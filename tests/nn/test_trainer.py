@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from spotscape.nn import LossOutput, Trainer, TrainingPlan, ema_update
-from spotscape.nn.adam import Adam, rate
 from spotscape.nn.blocks import WeightSource, clip_gradients, drop_out
 from spotscape.nn.checkpoints import Checkpoint
+from spotscape.nn.trainer import Adam, rate
 
 if TYPE_CHECKING:
     from pathlib import Path

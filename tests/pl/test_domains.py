@@ -696,3 +696,14 @@ plt.savefig({str(tmp_path / "shown.png")!r})
     pixels = plt.imread(tmp_path / "shown.png")[..., :3]
     for color in ("#0072B2", "#E69F00"):
         assert (np.abs(pixels - to_rgba(color)[:3]).max(axis=2) < 0.02).mean() > 0.1
+
+
+def test_a_high_legend_does_not_shrink_panels_of_wide_tissue() -> None:
+    rng = np.random.default_rng(0)
+    adata = ad.AnnData(np.zeros((300, 1), np.float32), obsm={"spatial": rng.random((300, 2)) * [3.0, 1.0]})
+    for key in ("one", "other"):
+        adata.obs[key] = pd.Categorical([str(number) for number in range(12)] * 25)
+    figure = sp.pl.domains(adata, ["one", "other"], return_fig=True)
+    figure.draw_without_rendering()
+    widths = [ax.get_window_extent().width / figure.dpi for ax in figure.axes]
+    assert min(widths) > 2.5

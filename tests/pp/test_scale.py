@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 import spotscape as sp
 from spotscape._core.geometry import lattice
-from spotscape.nn.scale import predicted_share
+from spotscape._stats.scale import predicted_share
 
 
 def cells(n: int, *, noise: float, stripe: float, seed: int = 0, genes: int = 12) -> ad.AnnData:
@@ -108,7 +108,7 @@ def test_without_expression_geometry_decides(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level("INFO"):
         sp.pp.spatial_neighbors_knn(adata)
     assert adata.uns["scale"]["n_neighs"] == 12
-    assert "12 neighbours; usual for cells: there is no expression" in caplog.text
+    assert "the default for cells, because there is no expression" in caplog.text
 
 
 def test_noise_alone_says_so() -> None:
@@ -116,7 +116,7 @@ def test_noise_alone_says_so() -> None:
     adata = ad.AnnData(rng.random((500, 20)).astype(np.float32), obsm={"spatial": rng.random((500, 2))})
     sp.pp.choose_scale(adata)
     assert adata.uns["scale"]["n_neighs"] == 12
-    assert "neighbours tell nothing of each other" in adata.uns["scale"]["reason"]
+    assert "neighbours do not predict each other" in adata.uns["scale"]["reason"]
 
 
 def test_few_spots_get_as_many_neighbours_as_there_are() -> None:

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.stats import spearmanr
 
 import spotscape as sp
-from spotscape.nn.pseudotime import diffusion_components, group_connectivities, strongest_tree
+from spotscape._stats.pseudotime import diffusion_components, group_connectivities, strongest_tree
 from spotscape.tl._trajectory import diffuse, embed_neighbors
 
 if TYPE_CHECKING:

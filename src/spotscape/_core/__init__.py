@@ -1,1 +1,1 @@
-"""The ground floor: keys, settings, validation, randomness, devices, logging, and AnnData in and out."""
+"""The foundation: keys, settings, validation, randomness, devices, logging, and AnnData in and out."""

@@ -48,13 +48,6 @@ def record(params: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
     return {key: to_uns(value) for key, value in entries.items()}
 
 
-def params_of(adata: AnnData, key: str) -> Mapping[str, Any]:
-    """The parameters of the record ``key`` in ``uns``; none if it is missing or no record of this package."""
-    entry = adata.uns.get(key)
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    return params if isinstance(params, Mapping) else {}
-
-
 def write(
     adata: AnnData,
     results: Mapping[str, Mapping[str, Any]],

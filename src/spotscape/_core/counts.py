@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape._core.rows import RowSource, is_stored
+from spotscape._core.rows import ChunkedMatrix, is_stored
 from spotscape._core.validation import looks_like_counts
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def kind_of(matrix: Any) -> Kind:
 def _sample(matrix: Any) -> sparse.csr_matrix:
     """Some of the rows, evenly drawn."""
     step = max(1, matrix.shape[0] // _SAMPLE)
-    if isinstance(matrix, RowSource):
+    if isinstance(matrix, ChunkedMatrix):
         # Slices of a file are read whole; rows far apart would each cost a read.
         part = matrix.rows(0, min(_SAMPLE, matrix.shape[0]))
     else:
@@ -101,8 +101,8 @@ def counts_elsewhere(adata: AnnData, but: str | None) -> str | None:
 
 
 def _hold_counts(values: Any) -> bool:
-    source = RowSource(values) if is_stored(values) else values
-    if not isinstance(source, RowSource) and not sparse.issparse(source) and not isinstance(source, np.ndarray):
+    source = ChunkedMatrix(values) if is_stored(values) else values
+    if not isinstance(source, ChunkedMatrix) and not sparse.issparse(source) and not isinstance(source, np.ndarray):
         return False
     return looks_like_counts(_sample(source))
 
@@ -126,7 +126,7 @@ def n_detected(values: Any) -> np.ndarray:
 
 
 def absent_genes(detected: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which genes are zero throughout a slice although the other slices let expect them there, ``(n_slices, G)``.
+    """Which genes are zero in all spots of a slice although other slices have them, ``(n_slices, G)``.
 
     That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
     ``detected`` holds the spots that have each gene by slice, ``sizes`` the spots of each slice. Of a slice with few

@@ -1,4 +1,4 @@
-"""Choice of the device, said aloud once; an explicit wish is never silently ignored."""
+"""Choice of the device, logged once; an explicit choice is never silently ignored."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.arguments import Hint
 from spotscape._core.randomness import seed_of
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.validation import (
     as_numbers,
     described,
@@ -333,13 +333,13 @@ def adjacency(value: Any, name: str, hint: Hint) -> Any:
 
 def expression(value: Any, name: str, hint: Hint) -> Any:
     """Spots by genes, some of each, in floats if it is in memory."""
-    is_kept = isinstance(value, RowSource) or (sparse.issparse(value) and value.dtype.kind in "fiub")
+    is_kept = isinstance(value, ChunkedMatrix) or (sparse.issparse(value) and value.dtype.kind in "fiub")
     matrix = value if is_kept else array(value, name, hint)
     if len(matrix.shape) != 2 or 0 in matrix.shape:
         msg = f"{name} has shape {matrix.shape}; expected spots by genes, some of each."
         raise ValueError(msg)
     # NumPy takes functions of small integers and bools in half precision.
-    is_whole = not isinstance(matrix, RowSource) and matrix.dtype.kind in "iub"
+    is_whole = not isinstance(matrix, ChunkedMatrix) and matrix.dtype.kind in "iub"
     return matrix.astype(np.float32) if is_whole else matrix
 
 

@@ -13,7 +13,7 @@ from spotscape._core import keys
 from spotscape._core.counts import absent_genes, n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign
-from spotscape._core.rows import Normalisation, RowSource, is_stored
+from spotscape._core.rows import ChunkedMatrix, Normalisation, is_stored
 from spotscape._core.validation import (
     as_numbers,
     looks_like_counts,
@@ -43,7 +43,7 @@ class Expression:
     ``genes`` holds the columns of the AnnData that the features are, ``None`` for those of a representation.
     """
 
-    matrix: np.ndarray | sparse.csr_array | RowSource
+    matrix: np.ndarray | sparse.csr_array | ChunkedMatrix
     source: str
     genes: np.ndarray | None = None
 
@@ -93,7 +93,7 @@ def expression_values(
     columns: np.ndarray | None = None,
     slices: pd.Categorical | None = None,
     stream: bool = False,
-) -> np.ndarray | sparse.csr_array | RowSource:
+) -> np.ndarray | sparse.csr_array | ChunkedMatrix:
     """``X`` or a layer in memory, or by blocks where it lies in a file or is a dask array and ``stream`` allows.
 
     Counts of a file that :func:`spotscape.pp.prepare` could not change are normalised as they are read.
@@ -107,7 +107,7 @@ def expression_values(
     normalisation = _on_reading(adata) if layer is None else None
     if is_stored(values) and (stream or normalisation is not None or columns is not None):
         codes = None if slices is None else slices.codes
-        source = RowSource(values, columns=columns, groups=codes, normalisation=normalisation)
+        source = ChunkedMatrix(values, columns=columns, groups=codes, normalisation=normalisation)
         return source if stream else source.in_memory()
     matrix = in_memory(values)
     matrix = matrix if normalisation is None else in_memory(normalisation.apply(matrix))
@@ -280,11 +280,11 @@ def _read_representation(adata: AnnData, use_rep: str) -> Expression:
     return Expression(matrix, source)
 
 
-def _take_columns(matrix: Any, kept: np.ndarray) -> np.ndarray | sparse.csr_array | RowSource:
-    return matrix.with_columns(kept) if isinstance(matrix, RowSource) else matrix[:, kept]
+def _take_columns(matrix: Any, kept: np.ndarray) -> np.ndarray | sparse.csr_array | ChunkedMatrix:
+    return matrix.with_columns(kept) if isinstance(matrix, ChunkedMatrix) else matrix[:, kept]
 
 
-def _refuse_counts(matrix: np.ndarray | sparse.csr_array | RowSource, source: str, *, explicit: bool) -> None:
+def _refuse_counts(matrix: np.ndarray | sparse.csr_array | ChunkedMatrix, source: str, *, explicit: bool) -> None:
     if not looks_like_counts(matrix):
         return
     msg = f"{source} looks like raw counts; call sp.pp.prepare(adata) first, which normalises and keeps the counts."
@@ -293,7 +293,7 @@ def _refuse_counts(matrix: np.ndarray | sparse.csr_array | RowSource, source: st
     warn(msg)
 
 
-def _report_empty(matrix: np.ndarray | sparse.csr_array | RowSource, source: str) -> np.ndarray:
+def _report_empty(matrix: np.ndarray | sparse.csr_array | ChunkedMatrix, source: str) -> np.ndarray:
     """Which genes are anywhere above zero; says how many are not, and how many spots."""
     filled: np.ndarray = np.asarray(matrix.sum(axis=0)).ravel() > 0
     if not filled.any():
@@ -313,7 +313,7 @@ def _report_empty(matrix: np.ndarray | sparse.csr_array | RowSource, source: str
 
 def _refuse_constant(matrix: Any, source: str) -> None:
     varies: bool
-    if isinstance(matrix, RowSource):
+    if isinstance(matrix, ChunkedMatrix):
         summary = matrix.summary
         varies = bool((len(summary.row_sums) * summary.squares.sum(axis=0) - summary.column_sums**2).max() > 0)
     elif sparse.issparse(matrix):
@@ -327,9 +327,11 @@ def _refuse_constant(matrix: Any, source: str) -> None:
         raise ValueError(msg)
 
 
-def find_shared(matrix: np.ndarray | sparse.csr_array | RowSource, slices: pd.Categorical, source: str) -> np.ndarray:
+def find_shared(
+    matrix: np.ndarray | sparse.csr_array | ChunkedMatrix, slices: pd.Categorical, source: str
+) -> np.ndarray:
     """Which genes every slice has measured; says which slices lack how many."""
-    if isinstance(matrix, RowSource):
+    if isinstance(matrix, ChunkedMatrix):
         detected = matrix.summary.detected
     else:
         detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
@@ -360,7 +362,7 @@ def _count_crossing(graph: sparse.csr_array, adata: AnnData, library_key: str | 
 def library_of_graph(
     adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
 ) -> str | None:
-    """The column of slices: the one that is named, else that of the graph, said aloud.
+    """The column of slices: the one that is named, else that of the graph, with a line in the log.
 
     A graph that joins slices has one for methods only whose neighbours may lie in another slice (``across_slices``).
     """

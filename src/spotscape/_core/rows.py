@@ -57,7 +57,7 @@ class Summary:
 
 
 def summarise(matrix: Any, *, groups: np.ndarray | None = None, counted: np.ndarray | None = None) -> Summary:
-    """What one pass over the rows of a matrix or :class:`RowSource` tells.
+    """What one pass over the rows of a matrix or :class:`ChunkedMatrix` tells.
 
     ``groups`` holds the group of each row, codes from 0; ``counted``, bool ``(G,)``, the genes that enter
     ``row_sums``.
@@ -98,7 +98,7 @@ def summarise(matrix: Any, *, groups: np.ndarray | None = None, counted: np.ndar
 
 def blocks_of(matrix: Any) -> Iterator[Any]:
     """The rows of any matrix by blocks, CSR or dense."""
-    if isinstance(matrix, RowSource):
+    if isinstance(matrix, ChunkedMatrix):
         yield from matrix.blocks()
         return
     rows = matrix.tocsr() if sparse.issparse(matrix) else matrix
@@ -128,7 +128,7 @@ class Normalisation:
         return matrix
 
 
-class RowSource:
+class ChunkedMatrix:
     """A matrix ``(N, G)`` of float32 that is read by rows: backed by HDF5 or zarr, dense or sparse, or of dask.
 
     Parameters
@@ -182,18 +182,18 @@ class RowSource:
         for start in range(0, self.shape[0], BLOCK_ROWS):
             yield self.rows(start, min(start + BLOCK_ROWS, self.shape[0]))
 
-    def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> RowSource:
+    def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> ChunkedMatrix:
         """The same with an elementwise function that leaves zero as it is."""
         return self._with(change=change)
 
-    def with_columns(self, kept: np.ndarray) -> RowSource:
+    def with_columns(self, kept: np.ndarray) -> ChunkedMatrix:
         """The same with some of its columns, bool ``(G,)``."""
         columns = np.arange(self.shape[1]) if self.columns is None else self.columns
         return self._with(columns=columns[kept])
 
-    def _with(self, **changes: Any) -> RowSource:
+    def _with(self, **changes: Any) -> ChunkedMatrix:
         kept = {name: getattr(self, name) for name in ("columns", "change", "groups", "normalisation")}
-        return RowSource(self.stored, **{**kept, **changes})
+        return ChunkedMatrix(self.stored, **{**kept, **changes})
 
     def every(self, step: int) -> Any:
         """Every so many-th row, in memory."""
@@ -224,9 +224,9 @@ class RowSource:
         return summarise(self, groups=self.groups)
 
 
-def without_logarithm(matrix: Any) -> Any:
-    """``expm1`` of expression in memory, of an array of dask, or of a :class:`RowSource` as it is read."""
-    if isinstance(matrix, RowSource):
+def expm1(matrix: Any) -> Any:
+    """``expm1`` of expression in memory, of an array of dask, or of a :class:`ChunkedMatrix` as it is read."""
+    if isinstance(matrix, ChunkedMatrix):
         return matrix.changed(np.expm1)
     # scipy's expm1 leaves zeros out, as it may.
     return matrix.expm1() if sparse.issparse(matrix) else np.expm1(matrix)

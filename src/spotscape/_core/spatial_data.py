@@ -23,10 +23,10 @@ JOINED = "joined"
 # What every function that takes an AnnData takes beside its own parameters.
 ANNOTATIONS = {"table_key": "str | Sequence[str] | None", "coordinate_system": "str | None"}
 _DESCRIPTIONS = {
-    "table_key": """Table of a SpatialData, which may be given as ``adata``; the only one needs no name. Several are
-        joined as the slices of ``library_key``: ``table_key=["a", "b"]``. Results are written into the table.""",
-    "coordinate_system": """Coordinate system of a SpatialData: centroids of what the table annotates are taken in it
-        and kept as ``obsm["spatial_<system>"]``. ``None`` takes ``obsm["spatial"]``, or centroids if there is none.""",
+    "table_key": """Name of the table if ``adata`` is a SpatialData; not needed if it has one table. A list,
+        ``table_key=["a", "b"]``, joins tables as the slices of ``library_key``. Results are written into the table.""",
+    "coordinate_system": """Coordinate system of a SpatialData. Centroids of the elements that the table annotates are
+        taken in it and kept in ``obsm["spatial_<system>"]``. ``None`` takes ``obsm["spatial"]`` if it exists.""",
 }
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.logging import logger
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import ChunkedMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -254,7 +254,7 @@ def slices_in_order(names: Sequence[str], library_order: Sequence[str] | None, l
 
 def require_finite(values: Any, where: str) -> None:
     """Refuse NaN, infinite and enormous values in a dense or sparse matrix named ``where``."""
-    if isinstance(values, RowSource):
+    if isinstance(values, ChunkedMatrix):
         least, largest, n_broken = values.summary.least, values.summary.largest, values.summary.n_broken
     else:
         data = _stored(values)
@@ -276,7 +276,7 @@ def require_finite(values: Any, where: str) -> None:
 
 def require_nonnegative(values: Any, where: str, *, hint: str = "") -> None:
     """Refuse negative values in a dense or sparse matrix named ``where``."""
-    least = values.summary.least if isinstance(values, RowSource) else _stored(values).min(initial=0)
+    least = values.summary.least if isinstance(values, ChunkedMatrix) else _stored(values).min(initial=0)
     if least < 0:
         msg = f"{where} has negative values (minimum {least:g}); expression cannot be negative.{_sentence(hint)}"
         raise ValueError(msg)
@@ -284,7 +284,7 @@ def require_nonnegative(values: Any, where: str, *, hint: str = "") -> None:
 
 def looks_like_counts(values: Any) -> bool:
     """Whether a matrix holds whole, non-negative numbers with some above one, as raw counts do."""
-    if isinstance(values, RowSource):
+    if isinstance(values, ChunkedMatrix):
         return values.summary.whole and values.summary.least >= 0 and values.summary.largest > 1
     data = _stored(values).ravel()
     sample = data[:: max(1, data.size // _SAMPLE)]
@@ -299,3 +299,40 @@ def _stored(values: Any) -> np.ndarray:
 
 def _sentence(text: str) -> str:
     return f" {text.rstrip('.')}." if text else ""
+
+
+def read_groups(adata: AnnData, key: str, *, argument: str, hint: str = "") -> pd.Categorical:
+    """A column of ``obs`` as :func:`as_groups` makes it; refuses one without any value."""
+    require_key(adata.obs, key, "adata.obs", hint=hint)
+    found = as_groups(adata.obs[key], f"{argument}={key!r}")
+    if not len(found.categories):
+        msg = f"adata.obs[{key!r}] is missing for all spots."
+        raise ValueError(msg)
+    return found
+
+
+def as_groups(column: pd.Series, where: str, *, unused: bool = False) -> pd.Categorical:
+    """A column as categories that are texts, those that occur or all; missing values stay missing.
+
+    The order is the one that is given, else the natural one. Whole numbers and bools are names too; fractions, and what
+    cannot be a category, are refused.
+    """
+    given = isinstance(column.dtype, pd.CategoricalDtype)
+    values = column if given else column.astype(object).where(column.notna(), None)
+    require_names(values, where)
+    if not given and any(isinstance(value, float) for value in values):
+        msg = f"{where} names numbers ({column.dtype}), expected groups; call .astype('category') if it is."
+        raise TypeError(msg)
+    found = pd.Categorical(values if given else values.map(_name, na_action="ignore"))
+    found = found if unused else found.remove_unused_categories()
+    names = [_name(name) for name in found.categories]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"{where} has two groups that are both written {twice!r}; give them different names."
+        raise ValueError(msg)
+    renamed = found.rename_categories(dict(zip(found.categories, names, strict=True)))
+    return renamed.reorder_categories(names if given else natural_order(names))
+
+
+def _name(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

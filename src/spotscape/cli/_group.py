@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from spotscape.cli._read import Tissue
+from spotscape.cli._read import Input
 
 if TYPE_CHECKING:
     import argparse
@@ -60,7 +60,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(request_signal, terminate)
 
 
-def lead(step: Step, tissue: Tissue, options: argparse.Namespace) -> None:
+def lead(step: Step, tissue: Input, options: argparse.Namespace) -> None:
     """In the first process: train together with the others, on a file of the prepared tissue that all can read."""
     from torch import distributed
 
@@ -95,7 +95,7 @@ def _train(path: Path, step: Step) -> tuple[Any, float]:
     # The table of a SpatialData is an AnnData here.
     mine = replace(step, arguments={name: value for name, value in step.arguments.items() if name != "table_key"})
     adata = anndata.read_h5ad(path, backed="r")
-    mine.do(Tissue(adata, "h5ad"))
+    mine.do(Input(adata, "h5ad"))
     return adata, mine.seconds
 
 

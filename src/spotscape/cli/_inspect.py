@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,16 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.geometry import lattice
+from spotscape.cli._plan import plan
+from spotscape.cli._read import read
 
 if TYPE_CHECKING:
     import argparse
 
     from anndata import AnnData
 
-    from spotscape.cli._read import Tissue
+    from spotscape.cli._plan import Step
+    from spotscape.cli._read import Input
 
 # Columns that name slices in files of the field, the likeliest first.
 _SLICE_COLUMNS = (
@@ -68,7 +73,7 @@ class Description:
         return dataclasses.asdict(self)
 
 
-def describe(tissue: Tissue, options: argparse.Namespace) -> Description:
+def describe(tissue: Input, options: argparse.Namespace) -> Description:
     """Look at a tissue without changing it."""
     adata = tissue.adata
     problems: list[str] = []
@@ -228,3 +233,93 @@ def _unit(adata: AnnData, platform: str) -> str:
     if "spot_diameter_fullres" in factors and platform == "Visium":
         return f"pixels of {_SPOT / float(factors['spot_diameter_fullres']):.3g} µm"
     return "unit not stated in the file"
+
+
+def info(options: argparse.Namespace) -> int:
+    """Print what the inputs are; the exit status is 1 if they could not be analysed."""
+    tissue = read(options)
+    found = describe(tissue, options)
+    steps = plan(options, tissue, found)
+    if options.json:
+        seconds, gigabytes = estimate(found, options)
+        content = found.as_dict() | {
+            "input": [str(path) for path in options.inputs],
+            "kind": tissue.kind,
+            "steps": [str(step) for step in steps],
+            "estimated_seconds": round(seconds),
+            "estimated_gigabytes": round(gigabytes, 1),
+        }
+        sys.stdout.write(json.dumps(_without_nan(content), indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(text_of(options, tissue, found, steps))
+    return 1 if found.problems else 0
+
+
+def text_of(options: argparse.Namespace, tissue: Input, found: Description, steps: list[Step]) -> str:
+    """All of it as lines for people."""
+    seconds, gigabytes = estimate(found, options)
+    rows = [
+        ("input", f"{', '.join(map(str, options.inputs))} ({tissue.kind})"),
+        *rows_of(found),
+        ("problems", "\n".join(found.problems) or "none"),
+        ("notes", "\n".join(found.notes) or "none"),
+        ("steps", "\n".join(map(str, steps))),
+        ("takes", f"about {duration(seconds)} and {gigabytes:.1f} GB of memory; a rough guess for {_where(options)}"),
+    ]
+    lines = []
+    for name, value in rows:
+        first, *more = value.split("\n")
+        lines += [f"{name:<12}{first}", *(f"{'':<12}{line}" for line in more)]
+    return "\n".join(lines) + "\n"
+
+
+def rows_of(found: Description) -> list[tuple[str, str]]:
+    """Names and values of what was found, as ``info`` and the report show them."""
+    sizes = ", ".join(f"{name} ({size:,})" for name, size in list(found.slice_sizes.items())[:12])
+    more = "" if len(found.slice_sizes) <= 12 else f" and {len(found.slice_sizes) - 12} more"
+    slices = "one" if found.slices is None else f"{len(found.slice_sizes)} in obs[{found.slices!r}]: {sizes}{more}"
+    spacing = (
+        "unknown" if np.isnan(found.spacing) else f"{found.arrangement}, spacing {found.spacing:.4g}; {found.unit}"
+    )
+    empty = f"{found.empty_genes:,} genes and {found.empty_spots:,} spots without counts"
+    return [
+        ("size", f"{found.n_spots:,} spots × {found.n_genes:,} genes"),
+        ("platform", found.platform),
+        ("coordinates", spacing),
+        ("slices", slices),
+        ("counts", f"{found.counts}; median {found.median_counts:,.0f} per spot; {empty}"),
+    ]
+
+
+def _where(options: argparse.Namespace) -> str:
+    return "this machine's GPU" if options.device.startswith("cuda") else "2 cores without a GPU"
+
+
+def _without_nan(content: dict[str, object]) -> dict[str, object]:
+    return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in content.items()}
+
+
+# Seconds of processor time for a thousand spots: `benchmarks/visium_hd.py --bins 5000`.
+_SECONDS = {"spotscape": 1.0, "spacross": 4.2, "smoothed-pca": 0.1}
+# Choosing the number of domains and finding markers; reading and importing.
+_OTHER_STEPS, _START = 0.5, 8.0
+
+
+def estimate(found: Description, options: argparse.Namespace) -> tuple[float, float]:
+    """Seconds and gigabytes."""
+    thousands = found.n_spots / 1000
+    training = _SECONDS[options.method] * thousands * (1 if options.method == "smoothed-pca" else options.restarts)
+    # Libraries, and some six arrays of 8 bytes for every count that is not zero.
+    gigabytes = 0.9 + 48e-9 * found.n_spots * min(found.n_genes, found.median_counts)
+    return _START + training + _OTHER_STEPS * thousands, gigabytes
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(42), duration(200), duration(9000)
+    ('42 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape.cli._inspect import Description
-    from spotscape.cli._read import Tissue
+    from spotscape.cli._read import Input
 
 _MANY_SPOTS = 50_000
 EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}
@@ -46,7 +46,7 @@ class Step:
         data = "sdata" if "table_key" in self.arguments else "adata"
         return f"sp.{self.space}.{self.name}({data}{arguments})"
 
-    def do(self, tissue: Tissue) -> None:
+    def do(self, tissue: Input) -> None:
         """Run it."""
         import spotscape
 
@@ -60,7 +60,7 @@ class Step:
         self.seconds = time.perf_counter() - start
 
 
-def plan(options: argparse.Namespace, tissue: Tissue, found: Description) -> list[Step]:
+def plan(options: argparse.Namespace, tissue: Input, found: Description) -> list[Step]:
     """The steps that lead from counts to domains."""
     slices = {} if found.slices is None else {"library_key": found.slices}
     place = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
-from spotscape.cli._info import rows_of
+from spotscape.cli._inspect import duration, rows_of
 from spotscape.cli._plan import domain_key
-from spotscape.cli._resources import duration
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from spotscape.cli._inspect import Description
     from spotscape.cli._plan import Step
-    from spotscape.cli._read import Tissue
+    from spotscape.cli._read import Input
 
 _NAMES = {"spotscape": "Spotscape", "spacross": "SpaCross", "smoothed-pca": "Smoothed PCA"}
 _PAPERS = {
@@ -52,7 +51,7 @@ class Report:
     """What a run found, as a page."""
 
     options: argparse.Namespace
-    tissue: Tissue
+    tissue: Input
     adata: AnnData
     found: Description
     steps: Sequence[Step]

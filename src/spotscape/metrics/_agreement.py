@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @public
 def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Adjusted Rand index: the share of spot pairs treated alike, corrected for chance.
+    """Compute the adjusted Rand index (ARI): agreement of two partitions, corrected for chance.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 @public
 def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Mutual information of two labellings over the arithmetic mean of their entropies.
+    """Compute the normalised mutual information (NMI), over the arithmetic mean of the entropies.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 @public
 def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """How far each found domain holds spots of one known domain only (1 − H(true | pred) / H(true)).
+    """Compute homogeneity: how far each found domain holds spots of only one known domain.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 @public
 def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """How far the spots of each known domain share one found domain (1 − H(pred | true) / H(pred)).
+    """Compute completeness: how far all spots of a known domain share one found domain.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 @public
 def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Share of spots that agree under the best one-to-one matching of found to known domains.
+    """Compute the share of spots that agree after the best one-to-one matching of found to known domains.
 
     Spots of a found domain that has no partner (there are more found than known domains) count as wrong.
 
@@ -178,7 +178,7 @@ def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float
 
 @public
 def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Mean over the known domains of the F1 score with the found domain matched to each.
+    """Compute the macro F1 score: the mean over known domains, each matched to a found domain.
 
     Found domains are matched one-to-one to known ones as in :func:`clustering_accuracy`; among matchings with equally
     many agreeing spots the one with the highest mean F1 is taken. A known domain without a partner scores 0, and every
@@ -213,10 +213,10 @@ def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 @public
 def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """F1 score over all spots pooled, after the matching of :func:`f1_macro`.
+    """Compute the micro F1 score over all spots, after the matching of :func:`f1_macro`.
 
     Each spot has one known and one found domain, and spots of a found domain without a partner count as wrongly
-    predicted; hence this equals :func:`clustering_accuracy`. It is here because tables of the field list it.
+    predicted; so this equals :func:`clustering_accuracy`. It is included because published tables list it.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def evaluate(
     max_spots: int = MAX_SPOTS,
     random_state: Seed = 0,
 ) -> pd.Series:
-    """Every score that the given arrays allow.
+    """Compute every score that the given arrays allow.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ _BLOCK = 20_000
 
 @public
 def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> np.ndarray:
-    """Local inverse Simpson index: effective number of different labels among a spot's neighbours.
+    """Compute LISI, the local inverse Simpson index: the effective number of labels among a spot's neighbours.
 
     The ``3 * perplexity - 1`` nearest spots are weighted by a Gaussian kernel whose width gives them the asked
     perplexity; the index is one over the probability that two neighbours drawn by these weights have the same label.
@@ -71,7 +71,7 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
 
 @public
 def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
-    """Integration LISI: how well slices mix in the embedding, scaled to [0, 1].
+    """Compute iLISI (integration LISI): how well slices mix in the embedding, scaled to [0, 1].
 
     The median of :func:`lisi` over all spots, minus 1, over the number of slices minus 1.
 
@@ -116,7 +116,7 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
 
 @public
 def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
-    """Label LISI (cLISI): how well known domains stay apart in the embedding, scaled to [0, 1].
+    """Compute cLISI (label LISI): how well known domains stay apart in the embedding, scaled to [0, 1].
 
     The number of domains minus the median of :func:`lisi` over the labelled spots, over the number of domains minus 1.
 
@@ -160,7 +160,7 @@ def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLE
 
 @public
 def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
-    """F1-LISI: harmonic mean of how well slices mix and how well domains stay apart.
+    """Compute F1-LISI: the harmonic mean of mixing of slices (iLISI) and separation of domains (cLISI).
 
     ``2 * ilisi * clisi / (ilisi + clisi)``, both over the labelled spots. As published the two are scaled by the lowest
     and highest values in a comparison of methods; here by their bounds, so that a value does not depend on what it is

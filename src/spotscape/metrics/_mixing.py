@@ -11,7 +11,7 @@ from scipy.special import chdtrc, rel_entr
 
 from spotscape._core.arguments import public
 from spotscape._core.edges import nearest_others
-from spotscape._core.validation import require_in_range, require_positive_int
+from spotscape._core.validation import require_in_range
 from spotscape.metrics._arrays import (
     encode_library,
     encode_points,
@@ -29,7 +29,7 @@ N_JOINED = 15
 
 @public
 def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, alpha: float = 0.05) -> float:
-    """Acceptance rate of kBET: share of spots around which slices are as frequent as they are overall.
+    """Compute the acceptance rate of kBET: the share of spots around which slices are as frequent as overall.
 
     For every spot the slices of its nearest spots are compared with those of all spots by Pearson's χ² test.
 
@@ -70,7 +70,6 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
     ----------
     Büttner et al., *A test metric for assessing single-cell RNA-seq batch correction*, Nature Methods 2019.
     """
-    require_positive_int(n_neighs, "n_neighs")
     require_in_range(alpha, "alpha", low=0, high=1, above_low=True, below_high=True)
     slices, points = encode_library(library, embedding, "embedding")
     require_two_slices(slices, "kbet")
@@ -79,7 +78,7 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
 
 @public
 def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED) -> float:
-    """Mean Jensen–Shannon divergence of the slices around a spot from the slices of all spots, in bits.
+    """Compute the mean Jensen–Shannon divergence between the slices around a spot and those of all spots, in bits.
 
     Parameters
     ----------
@@ -115,7 +114,6 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
     ----------
     Lin, *Divergence measures based on the Shannon entropy*, IEEE Transactions on Information Theory 1991.
     """
-    require_positive_int(n_neighs, "n_neighs")
     slices, points = encode_library(library, embedding, "embedding")
     require_two_slices(slices, "js_divergence")
     return js_divergence_of(slices, _neighbours(points, n_neighs))
@@ -123,7 +121,7 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
 
 @public
 def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_JOINED) -> float:
-    """Mean over domains of the share of a domain's spots that hang together in the neighbour graph of the embedding.
+    """Compute the graph connectivity: the share of a domain's spots that are connected in the embedding.
 
     Parameters
     ----------
@@ -156,7 +154,6 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
     ----------
     Luecken et al., *Benchmarking atlas-level data integration in single-cell genomics*, Nature Methods 2022.
     """
-    require_positive_int(n_neighs, "n_neighs")
     codes, points, _ = encode_points(labels, embedding, "embedding")
     if len(codes) < 2:
         msg = "graph_connectivity looks at neighbours, but there is one labelled spot only."

@@ -99,7 +99,7 @@ def _widths(sums: np.ndarray, own: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def label_asw(
     labels: ArrayLike, embedding: ArrayLike, *, max_spots: int | None = None, random_state: Seed = 0
 ) -> float:
-    """Average silhouette width of known domains in the embedding, scaled to [0, 1].
+    """Compute the label ASW: the silhouette width of known domains in the embedding, scaled to [0, 1].
 
     ``(s + 1) / 2`` of the mean width ``s`` that :func:`silhouette` returns; here of all spots by default.
 
@@ -153,7 +153,7 @@ def batch_asw(
     max_spots: int | None = None,
     random_state: Seed = 0,
 ) -> float:
-    """Average silhouette width of slices within each known domain, turned so that 1 is the best mixing.
+    """Compute the batch ASW: the silhouette width of slices within known domains; 1 is the best mixing.
 
     Within a domain, the mean of ``1 - |s|`` over the widths ``s`` of its spots among slices; then the mean over the
     domains, whatever their sizes. Domains that are in one slice only, or have no two spots of one slice, are left out.

@@ -11,7 +11,6 @@ from scipy.spatial import KDTree
 from sklearn.metrics import precision_recall_fscore_support
 
 from spotscape._core.arguments import public
-from spotscape._core.validation import require_positive_int
 from spotscape.metrics._agreement import matched
 from spotscape.metrics._arrays import MAX_SPOTS, encode, encode_points, require_shared_labels, require_two_labels
 from spotscape.metrics._silhouettes import mean_width, rows_by
@@ -28,7 +27,7 @@ _TIE = 1e-6
 
 @public
 def silhouette(labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_SPOTS, random_state: Seed = 0) -> float:
-    """Mean silhouette width of domains in an embedding, by Euclidean distance.
+    """Compute the mean silhouette width of domains in an embedding, by Euclidean distance.
 
     Parameters
     ----------
@@ -61,7 +60,6 @@ def silhouette(labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_
     ----------
     Rousseeuw, *Silhouettes*, Journal of Computational and Applied Mathematics 1987.
     """
-    require_positive_int(max_spots, "max_spots", minimum=2)
     codes, points, _ = encode_points(labels, embedding, "embedding")
     require_two_labels(codes, "silhouette")
     require_shared_labels(codes, "silhouette")
@@ -77,7 +75,7 @@ def spatial_asw(
     max_spots: int = MAX_SPOTS,
     random_state: Seed = 0,
 ) -> float:
-    """Average silhouette width of domains in space: how compact they are and how far apart.
+    """Compute the spatial ASW: the silhouette width of domains in space.
 
     Layers that wrap around each other score low however right they are: compare methods on one tissue, not tissues.
 
@@ -111,7 +109,6 @@ def spatial_asw(
     >>> round(sp.metrics.spatial_asw(["a", "a", "b", "b"], [[0, 0], [0, 1], [0, 9], [0, 10]]), 3)
     0.889
     """
-    require_positive_int(max_spots, "max_spots", minimum=2)
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
     require_two_labels(codes, "spatial_asw")
     scored = [rows for rows in rows_by(slices) if 1 < len(np.unique(codes[rows])) < len(rows)]
@@ -124,7 +121,7 @@ def spatial_asw(
 
 @public
 def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | None = None) -> float:
-    """CHAOS: distance to the nearest spot of the same domain, on standardised coordinates; low where domains are whole.
+    """Compute CHAOS: the distance to the nearest spot of the same domain, low if domains are contiguous.
 
     The distances are summed over all spots of all domains and divided by the number of labelled spots. As in the
     published implementation each axis is standardised to mean 0 and standard deviation 1, and domains of fewer than
@@ -171,7 +168,7 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
 
 @public
 def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, library: ArrayLike | None = None) -> float:
-    """PAS, share of abnormal spots: more than half of the nearest spots belong to another domain.
+    """Compute PAS: the share of spots of which more than half of the nearest spots belong to another domain.
 
     With the default, a spot is abnormal if at least 6 of its 10 nearest spots have another label. Where several spots
     are equally far (to 1e-6 relative) and not all of them can be among the ``n_neighs``, as on every lattice, they
@@ -212,7 +209,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
     Shang & Zhou, *Spatially aware dimension reduction*, Nature Communications 2022;
     Yuan et al., *Benchmarking spatial clustering methods*, Nature Methods 2024.
     """
-    require_positive_int(n_neighs, "n_neighs")
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
     abnormal = sum(_count_abnormal(codes[rows], points[rows], n_neighs) for rows in rows_by(slices) if len(rows) > 1)
     return float(abnormal / len(codes))
@@ -246,7 +242,7 @@ def _count_abnormal(codes: np.ndarray, points: np.ndarray, n_neighs: int) -> int
 
 @public
 def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
-    """Share of agreeing spots among those that touch another known domain.
+    """Compute the accuracy at borders: the share of agreeing spots among those that touch another known domain.
 
     Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and only then the spots
     at boundaries are looked at. Read it beside :func:`interior_accuracy`: smoothing costs at boundaries what it gains
@@ -286,7 +282,7 @@ def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
 
 @public
 def interior_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
-    """Share of agreeing spots among those that touch no other known domain; see :func:`boundary_accuracy`.
+    """Compute the accuracy away from borders; see :func:`boundary_accuracy`.
 
     Parameters
     ----------
@@ -320,7 +316,7 @@ def interior_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
 
 @public
 def domain_scores(labels_true: ArrayLike, labels_pred: ArrayLike) -> pd.DataFrame:
-    """Precision, recall and F1 score of each known domain; shows which one was lost, such as a thin layer.
+    """Compute precision, recall and F1 score of each known domain, for example to find a layer that was lost.
 
     Found domains are matched one-to-one to known ones as in :func:`f1_macro`, which is the mean of the column ``f1``.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def label_transfer_accuracy(
     labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool = False
 ) -> float:
-    """Share of spots that were given their known label.
+    """Compute the share of spots that got their known label.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def label_transfer_accuracy(
 def label_transfer_ari(
     labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool = False
 ) -> float:
-    """Adjusted Rand index of transferred labels with the known ones.
+    """Compute the adjusted Rand index between transferred and known labels.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def imputation_scores(
     *,
     genes: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Error and rank correlation of imputed expression, a row for each gene.
+    """Compute errors and rank correlation of imputed expression for each gene.
 
     Three numbers, because each can be had cheaply. RMSE is least for the expected value; L1 for the median, so that in
     sparse expression nothing beats a prediction of zero throughout; Spearman asks for the order of spots alone and is

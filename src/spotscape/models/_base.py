@@ -18,20 +18,19 @@ from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.settings import settings
-from spotscape.models._input import check_input, digest_of, slice_rows
 from spotscape.models._reduction import Reduction
 from spotscape.models._saving import save_model
-from spotscape.models._steps import Draw, Steps
+from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
 from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
 from spotscape.nn.checkpoints import Checkpoint
+from spotscape.nn.components import PCA
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
 from spotscape.nn.normalization import keeping
-from spotscape.nn.pca import PCA
 from spotscape.nn.tiles import choose_batch_size
 from spotscape.nn.trainer import Trainer, TrainingPlan
 
@@ -237,9 +236,9 @@ class GraphEncoder(ABC, Generic[C]):
     ) -> np.ndarray:
         """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, n_axes)``.
 
-        With the slice of each spot in ``slices``, offsets between the slices that are embedded here are taken off
+        With the slice of each spot in ``slices``, offsets between the slices that are embedded here are subtracted
         (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings. With
-        ``align`` it is the offset of each slice to the training, :attr:`reference`, that is taken off, slice by slice
+        ``align`` the offset of each slice to the training, :attr:`reference`, is subtracted instead, slice by slice
         (:func:`spotscape.nn.place`).
         """
         network, batch = self._inputs(expression, adjacency)
@@ -259,7 +258,7 @@ class GraphEncoder(ABC, Generic[C]):
         if self.config.reconstruction_weight == 0:
             msg = "the decoder was not trained, because reconstruction_weight is 0; give it a weight and fit again."
             raise ValueError(msg)
-        whole = expression.in_memory() if isinstance(expression, RowSource) else expression
+        whole = expression.in_memory() if isinstance(expression, ChunkedMatrix) else expression
         with torch.no_grad():
             embedding = network.encode(batch, batch.graph.whole_weights)
             decoded = self._to_scale(network.decode(embedding, batch)[0], batch.features)
@@ -324,7 +323,7 @@ class GraphEncoder(ABC, Generic[C]):
         if reduction is not None:
             loadings = reduction.components.loadings
             return Features.of(reduction.project(expression), loadings=loadings, unit=unit, device=device)
-        whole = expression.in_memory() if isinstance(expression, RowSource) else expression
+        whole = expression.in_memory() if isinstance(expression, ChunkedMatrix) else expression
         return Features.of(whole, device=device)
 
     def _train(

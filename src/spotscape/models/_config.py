@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from spotscape._core.arguments import check_fields
 from spotscape._core.validation import require_choice
-from spotscape.nn.adam import Schedule  # noqa: TC001 - its choices are read
+from spotscape.nn.trainer import Schedule  # noqa: TC001 - its choices are read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,33 +17,30 @@ K = TypeVar("K", bound="type[EncoderConfig]")
 
 _SHARED = """\
 n_encoders
-    Encoders trained side by side from different random weights. Distances between spots are averaged over them and the
-    result is rotated onto its leading axes. Domains turn less on the seed, and training takes nearly as many times as
-    long; the paper trains one.
+    Number of encoders that are trained side by side from different random weights. Distances between spots are averaged
+    over them. More encoders make domains depend less on the seed and take longer to train. The paper trains one.
 n_axes, whitening
     The embeddings of all encoders are rotated onto their leading axes, and each axis is divided by its standard
-    deviation to the power ``whitening``. Most of the variance lies in few axes, so without it k-means sees little
-    else, and further axes are noise that a mixture takes as seriously as the others. ``n_axes=None`` keeps
-    ``latent_size`` axes; with a ``whitening`` of 0 beside it, the embedding of a single encoder stays as it is, as
-    in the paper.
+    deviation to the power ``whitening``. Otherwise a few axes would dominate k-means, and the last axes are noise.
+    ``n_axes=None`` keeps ``latent_size`` axes; together with a ``whitening`` of 0, the embedding of a single encoder
+    stays as it is, as in the paper.
 n_components
-    The encoder sees expression through this many principal components of its scaled genes. It denoises, and makes a
-    step many times cheaper. ``None`` takes the input as it is; the four fields below say nothing then.
+    Number of principal components of the scaled genes through which the encoder sees expression. This removes noise and
+    makes a step much faster. ``None`` takes the input as it is; the next four fields then have no effect.
 spatial_components
-    Whether components are the directions in which means over neighbours differ most, rather than single spots:
-    most of the difference between spots is noise, which is not shared by neighbours.
+    Whether components are the directions in which means over neighbours differ most, instead of those in which single
+    spots do. Most differences between single spots are noise, which neighbours do not share.
 linear_scale
-    Whether logarithms are undone before the genes are scaled. What is averaged over neighbours are counts then, not
-    their logarithms. The paper takes logarithms.
+    Whether the log transform is undone before genes are scaled, so that counts are averaged over neighbours. The paper
+    keeps the log transform.
 dispersion
-    How much more than others a gene counts that varies beyond counting noise: 0 gives all genes the same variance,
-    1 is what Pearson residuals do, and with ``None`` genes are not scaled and count by their variance
-    (:class:`spotscape.nn.PrincipalComponents`).
+    Weight of genes that vary beyond counting noise. 0 gives all genes the same variance, and 1 is close to Pearson
+    residuals. ``None`` does not scale genes (:class:`spotscape.nn.PrincipalComponents`).
 clip
-    Values this many standard deviations above the mean of their gene are cut off there; on the linear scale a few
-    spots would otherwise rule a component. ``None``, as in the paper, leaves them.
+    Values are clipped at this many standard deviations above the mean of their gene, so that a few spots do not
+    dominate a component. ``None``, as in the paper, does not clip.
 integrate
-    Whether slice-specific offsets are taken off the embedding of several slices after training
+    Whether slice-specific offsets are subtracted from the embedding of several slices after training
     (:func:`spotscape.nn.integrate`). The paper has no such step.
 max_epochs, lr, schedule, weight_decay, max_grad_norm, patience, min_delta, precision
     Training; see :class:`spotscape.nn.TrainingPlan`."""
@@ -98,7 +95,7 @@ class EncoderConfig:
     def large_tissue(cls, **changes: Any) -> Self:
         """The defaults for a slice of more than 10,000 spots, with changes.
 
-        It has one encoder. Where seeds disagree, :func:`spotscape.tl.consensus_domains` steadies.
+        It has one encoder. If seeds disagree, use :func:`spotscape.tl.consensus_domains`.
         """
         return cls(**{**cls.LARGE, **changes})
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from scipy import sparse
 
-from spotscape._core.rows import without_logarithm
+from spotscape._core.rows import expm1
 from spotscape._core.validation import looks_like_counts
 from spotscape.nn.components import PrincipalComponents
 
@@ -51,7 +51,7 @@ class Reduction:
         is_log = config.linear_scale and _looks_logarithmic(expression)
         is_expression = bool(expression.min() >= 0)
         components = PrincipalComponents.fit(
-            without_logarithm(expression) if is_log else expression,
+            expm1(expression) if is_log else expression,
             config.n_components,
             graph=adjacency if config.spatial_components else None,
             scale=is_expression and config.dispersion is not None,
@@ -62,7 +62,7 @@ class Reduction:
 
     def project(self, expression: Any) -> np.ndarray:
         """Components of spots, float32 ``(N, p)``."""
-        return self.components.project(without_logarithm(expression) if self.is_log else expression)
+        return self.components.project(expm1(expression) if self.is_log else expression)
 
     def restore(self, decoded: np.ndarray, expression: Any) -> np.ndarray:
         """Expression in the units of the input, float32 ``(N, G)``, from decoded components ``(N, p)``."""

@@ -23,8 +23,7 @@ import torch
 from spotscape._core.logging import logger
 from spotscape.models._reduction import Reduction
 from spotscape.nn.blocks import WeightSource
-from spotscape.nn.components import PrincipalComponents
-from spotscape.nn.pca import PCA
+from spotscape.nn.components import PCA, PrincipalComponents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

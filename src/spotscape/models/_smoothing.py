@@ -10,8 +10,8 @@ import torch
 
 from spotscape._core.arguments import check_fields
 from spotscape.models._reduction import Reduction
-from spotscape.nn.pca import PCA
-from spotscape.nn.smoothing import smooth
+from spotscape.nn.components import PCA
+from spotscape.nn.graph import smooth
 
 if TYPE_CHECKING:
     from scipy import sparse

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from spotscape._core.arguments import public
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import ChunkedMatrix
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.models._reduction import to_units
-from spotscape.nn.adam import Schedule  # noqa: TC001
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product
 from spotscape.nn.clustering import consensus_clusterings
@@ -33,7 +32,10 @@ from spotscape.nn.losses import (
 from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
 from spotscape.nn.losses.cosine import at_least_float32
 from spotscape.nn.normalization import SpotNorm
-from spotscape.nn.trainer import LossOutput
+from spotscape.nn.trainer import (
+    LossOutput,
+    Schedule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +55,7 @@ SpaCrossPreset = Literal["default", "paper", "released"]
 @tells_shared_fields
 @dataclass(frozen=True, kw_only=True)
 class SpaCrossConfig(EncoderConfig):
-    """Hyper-parameters of :class:`SpaCross`; one set of defaults for all data, meant to need no tuning.
+    """Hyper-parameters of :class:`SpaCross`. The defaults are meant for all data, without tuning.
 
     Attributes
     ----------
@@ -67,13 +69,14 @@ class SpaCrossConfig(EncoderConfig):
     replace_rate
         Share of the masked spots that take another spot's features instead of the learned token.
     target_momentum
-        Share of itself that the target encoder keeps in each step; 0, as in the released code, is a copy.
+        Share of its old weights that the target encoder keeps in each step. 0, as in the released code, makes it a copy
+        of the encoder.
     decoder
         ``"linear"``, or ``"graph"`` for a graph convolution.
     reconstruction_weight, consistency_weight, contrast_weight
         Weights of the three objectives.
     n_negatives
-        Other spots that each masked spot is told apart from.
+        Number of other spots from which each masked spot has to be distinguished.
     n_similar
         Size of the candidate neighbourhood: the most similar spots in the current embedding; with several slices as
         many within the slice as between slices.
@@ -84,8 +87,8 @@ class SpaCrossConfig(EncoderConfig):
     refresh_every
         Epochs after which the neighbourhoods are found anew in the current embedding.
     contrast_spots
-        With more spots than this, the neighbourhoods of as many are found, drawn anew each time, so that time stays
-        linear in the number of spots. ``None`` takes all.
+        Largest number of spots whose neighbourhoods are found; above it, as many are drawn anew each time, so that time
+        stays linear in the number of spots. ``None`` takes all spots.
     pairing
         ``"row"`` scores each spot with its own summary; ``"all"`` with every summary, as the released code does, in
         quadratic time.
@@ -238,7 +241,7 @@ class SpaCrossNetwork(Network):
         return product(drop_out(elu(x), self.dropout, generator), self.linear_2[None])
 
     def project(self, embedding: Tensor, batch: Batch, weights: Tensor, masked: Tensor | None = None) -> Tensor:
-        """What a spot's neighbours say of it, ``(1, B, n, latent)``; masked ones, bool ``(n,)``, say nothing."""
+        """Projection from a spot's neighbours, ``(1, B, n, latent)``; masked ones, bool ``(n,)``, do not contribute."""
         # The two linear layers between which rows are masked are one: masking rows commutes with them.
         said = product(embedding, (self.widen @ self.gather)[None])
         if masked is not None:
@@ -460,7 +463,7 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
     ) -> Features:
         if reduction is None and sparse.issparse(expression):
             expression = expression.toarray()
-        elif reduction is None and isinstance(expression, RowSource):
+        elif reduction is None and isinstance(expression, ChunkedMatrix):
             whole = expression.in_memory()
             expression = whole.toarray() if sparse.issparse(whole) else whole
         return super()._features(expression, reduction, 1.0, device)

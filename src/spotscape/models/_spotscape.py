@@ -40,15 +40,15 @@ SpotscapePreset = Literal["default", "paper"]
 @tells_shared_fields
 @dataclass(frozen=True, kw_only=True)
 class SpotscapeConfig(EncoderConfig):
-    """Hyper-parameters of :class:`Spotscape`; the defaults are meant to need no tuning.
+    """Hyper-parameters of :class:`Spotscape`. The defaults are meant for all data, without tuning.
 
     Attributes
     ----------
     hidden_size, latent_size
         Widths of the two graph convolutions (256 and 64 in the paper).
     latent_relu
-        Whether the embedding passes through a ReLU, as in the paper. Without it an embedding uses both halves of each
-        axis, no dimension can die, and the decoder loses nothing.
+        Whether the embedding passes through a ReLU, as in the paper. Without it, an embedding has positive and negative
+        values and no dimension can become zero for all spots.
     edge_drop, feature_drop
         Share of directed edges and of genes left out of each view (0.2 in the paper). Genes are left out one by one,
         also where the encoder sees components of them.
@@ -58,17 +58,17 @@ class SpotscapeConfig(EncoderConfig):
         Weight of similarity scaling and the number of best matches it looks at (1 and 5 in the paper). For several
         slices only.
     scaling_spots
-        Similarity scaling is averaged over this many spots in each step, drawn evenly from the slices, each of which
-        meets one other: the expectation is that over all spots and pairs of slices, at a cost that does not grow with
-        the pairs. ``None`` takes all, as the paper does.
+        Number of spots over which similarity scaling is averaged in each step, drawn evenly from the slices. Each slice
+        is compared with one other slice, drawn at random, so the cost does not grow with the number of pairs. ``None``
+        takes all spots and pairs, as in the paper.
     prototype_weight, prototype_temperature
         Weight and temperature of prototypical contrast (0.01 and 0.75 in the paper). For several slices only.
     n_prototypes
-        The smallest of three granularities; the others are 1.5 and 2 times as many. The paper takes the number of
-        annotated domains; here it need not be known, and no label is looked at.
+        The smallest of three numbers of prototypes; the others are 1.5 and 2 times as large. The paper takes the number
+        of annotated domains; here no annotation is used.
     prototype_warmup
-        Share of the epochs before prototypical contrast sets in (half in the paper): prototypes of an untrained
-        embedding mean nothing.
+        Share of the epochs before prototypical contrast starts (half in the paper), because prototypes of an untrained
+        embedding have no meaning.
     {shared}
 
     Examples

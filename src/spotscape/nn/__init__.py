@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from spotscape.nn.batches import Batch, Reduce
     from spotscape.nn.blocks import ema_update
     from spotscape.nn.clustering import consensus_clusterings
-    from spotscape.nn.components import PrincipalComponents
+    from spotscape.nn.components import PCA, PrincipalComponents
     from spotscape.nn.features import Features
-    from spotscape.nn.graph import SpotGraph, propagate
+    from spotscape.nn.graph import SpotGraph, propagate, smooth
     from spotscape.nn.hybrid import Neighborhoods, hybrid_neighborhoods
     from spotscape.nn.imputation import SpotRegression
     from spotscape.nn.integration import integrate, place
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     )
     from spotscape.nn.matching import Matches, Votes, batch_offset, match, nearest, vote
     from spotscape.nn.normalization import SpotNorm
-    from spotscape.nn.pca import PCA
     from spotscape.nn.similarity import MostSimilar, most_similar
-    from spotscape.nn.smoothing import smooth
     from spotscape.nn.tiles import graph_tiles
     from spotscape.nn.trainer import LossOutput, Trainer, TrainingPlan
 
@@ -46,7 +44,7 @@ _HOME = {
     "Matches": "matching",
     "MostSimilar": "similarity",
     "Neighborhoods": "hybrid",
-    "PCA": "pca",
+    "PCA": "components",
     "PrincipalComponents": "components",
     "PrototypeBank": "losses",
     "Reduce": "batches",
@@ -78,7 +76,7 @@ _HOME = {
     "reconstruction_errors": "losses",
     "sample_negatives": "losses",
     "scaling_loss": "losses",
-    "smooth": "smoothing",
+    "smooth": "graph",
     "telescope_loss": "losses",
     "vote": "matching",
 }

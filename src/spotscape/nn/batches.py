@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, distributed, nn
 
-from spotscape.nn.graph import SpotGraph
-from spotscape.nn.sparse import Structure, entries_of
+from spotscape.nn.graph import SpotGraph, Structure, entries_of
 
 if TYPE_CHECKING:
     from typing import Self

@@ -1,4 +1,4 @@
-"""Principal components, on request of what neighbours share: what encoders see, and the way back to genes."""
+"""Principal components: of a matrix in memory or on disk, and of several matrices side by side."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from spotscape._core.validation import require_in_range, require_positive_int
 from spotscape.nn.covariance import (
@@ -15,10 +16,13 @@ from spotscape.nn.covariance import (
     moments,
     smoothed_covariance_product,
 )
-from spotscape.nn.smoothing import mean_operator
+from spotscape.nn.graph import mean_operator
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
+
+    from torch import Tensor
 
 # A sparse matrix takes little longer for this many vectors than for a few.
 _BLOCK = 32
@@ -204,3 +208,65 @@ def _axes(
     rough = covariance_product(few, mean, weight)
     start = leading_eigenvectors(rough, start, n_guessed, tolerance=1e-2, seed=seed)
     return leading_eigenvectors(product, start, n_axes, tolerance=1e-2, seed=seed)
+
+
+# Below this share of the largest spread an axis is what float32 leaves of zero.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class PCA:
+    r"""Embeddings of :math:`m` encoders side by side, rotated onto their leading principal axes.
+
+    Side by side and divided by :math:`\sqrt m`, squared distances between spots are the mean of those in the single
+    embeddings. The latent axes of one encoder mean nothing to another, so the embeddings themselves cannot be averaged.
+
+    A few axes hold nearly all of the variance, and a clusterer that goes by distances would see little else.
+    ``whitening`` :math:`w` divides each axis by its standard deviation to that power, :math:`\sigma_k^{1-w}` being what
+    is left: 0 leaves distances as they are, 1 makes all axes alike. The variance in all stays the same.
+
+    Attributes
+    ----------
+    mean
+        Of the spots it was fitted to, float64 ``(m d,)``.
+    axes
+        Orthonormal columns, float64 ``(m d, n_axes)``, largest variance first; the sign makes the largest entry of
+        each positive.
+    scale
+        What each axis is multiplied with, float64 ``(n_axes,)``.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, embeddings: Sequence[Tensor] | Tensor, n_axes: int, *, whitening: float = 0.0) -> Self:
+        """Fit to ``m`` embeddings of the same spots, each ``(N, d)``; there are at most ``m d`` axes."""
+        joined = _side_by_side(embeddings)
+        mean = joined.mean(0)
+        centered = joined - mean
+        squares, vectors = torch.linalg.eigh(centered.T @ centered)
+        axes = vectors.flip(1)[:, :n_axes]
+        spread = squares.flip(0)[:n_axes].clamp(min=0).sqrt()
+        largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
+        return cls(mean, axes * largest.sign(), _scales(spread, whitening))
+
+    def project(self, embeddings: Sequence[Tensor] | Tensor) -> Tensor:
+        """Rotate ``m`` embeddings of the same spots, each ``(N, d)``, to one, float32 ``(N, n_axes)``."""
+        rotated: Tensor = (_side_by_side(embeddings) - self.mean) @ self.axes * self.scale
+        return rotated.float()
+
+
+def _side_by_side(embeddings: Sequence[Tensor] | Tensor) -> Tensor:
+    joined = torch.cat([embedding.double() for embedding in embeddings], dim=1)
+    scaled: Tensor = joined / len(embeddings) ** 0.5
+    return scaled
+
+
+def _scales(spread: Tensor, whitening: float) -> Tensor:
+    """Factors that bring each spread to the power of one minus ``whitening``; 0 for axes that are mere rounding."""
+    alive = spread > _ROUNDING * spread.max()
+    scales = torch.where(alive, torch.where(alive, spread, 1.0) ** -whitening, 0.0)
+    squares = (spread * scales).square().sum()
+    return scales * (spread.square().sum() / squares.clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()

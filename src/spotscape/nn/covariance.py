@@ -14,7 +14,7 @@ import torch
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from spotscape._core.rows import BLOCK_ROWS, RowSource
+from spotscape._core.rows import BLOCK_ROWS, ChunkedMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ class Blocks:
 
     def __init__(self, matrix: Any, ceiling: np.ndarray | None = None) -> None:
         self.matrix: Any = matrix
-        if not isinstance(matrix, RowSource):
+        if not isinstance(matrix, ChunkedMatrix):
             self.matrix = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix)
         self.shape: tuple[int, int] = self.matrix.shape
         self.ceiling = ceiling
@@ -59,7 +59,7 @@ class Blocks:
 
     def every(self, step: int) -> Blocks:
         """Every so many-th spot, in memory."""
-        rows = self.matrix.every(step) if isinstance(self.matrix, RowSource) else self.matrix[::step]
+        rows = self.matrix.every(step) if isinstance(self.matrix, ChunkedMatrix) else self.matrix[::step]
         return Blocks(rows, self.ceiling)
 
     def _read(self, start: int, stop: int) -> Any:
@@ -73,7 +73,7 @@ class Blocks:
 
     def _block(self, start: int) -> Any:
         stop = min(start + _ROWS, self.shape[0])
-        if isinstance(self.matrix, RowSource):
+        if isinstance(self.matrix, ChunkedMatrix):
             return self._read(start, stop)
         if not sparse.issparse(self.matrix):
             values = self.matrix[start:stop]
@@ -111,7 +111,7 @@ def smoothed_covariance_product(
 ) -> Callable[[np.ndarray], np.ndarray]:
     r"""The covariance of means over neighbours, :math:`V \mapsto W (X - \mu)^\top M^\top H M (X - \mu) W V / N`.
 
-    :math:`M` is the sparse ``smoother``, :math:`H` takes off the mean. Scores of all spots are held at a time, smoothed
+    :math:`M` is the sparse ``smoother``, :math:`H` subtracts the mean. Scores of all spots are held at a time, smoothed
     expression never is.
     """
 

@@ -23,7 +23,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from spotscape.nn.sparse import Structure
+from spotscape.nn.graph import Structure
 
 if TYPE_CHECKING:
     from typing import Self
@@ -139,7 +139,7 @@ class Features:
 
     @cached_property
     def spread(self) -> Tensor:
-        """Sum of squares of all entries after the column means are taken off, a float64 scalar."""
+        """Sum of squares of all entries after subtraction of the column means, a float64 scalar."""
         if self.structure is None:
             # In chunks, so that the float64 copy of the whole is never there.
             return torch.stack([(part - self.column_means).square().sum() for part in self.values.split(4096)]).sum()

@@ -1,4 +1,4 @@
-"""Expression predicted from what a spot's other genes, and its place in an embedding, say of it."""
+"""Expression predicted from the other genes of a spot and from its place in an embedding."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def _side_by_side(
 
 
 def shifted(values: np.ndarray, slices: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Values ``(N, d)`` with the offset between each slice and those of the reference taken off."""
+    """Values ``(N, d)`` minus the offset between each slice and those of the reference."""
     moved = values.copy()
     known = torch.from_numpy(values[np.isin(slices, reference)])
     for number in np.setdiff1d(np.unique(slices), reference):
@@ -271,7 +271,7 @@ def neighbor_operator(
     """The matrix ``(N, N)`` whose product is the mean over the candidates nearest in direction, never a spot itself.
 
     Rows of spots that are no queries are empty. Between two sets without a common spot, the offset between them is
-    taken off before.
+    subtracted before.
     """
     values = torch.from_numpy(np.ascontiguousarray(embedding, dtype=np.float32))
     overlap = np.intersect1d(queries, candidates)

@@ -1,4 +1,4 @@
-r"""Integration of slices: one mixture describes all of them, and what a slice deviates from it is taken off.
+r"""Integration of slices: one mixture describes all of them, and the offsets of each slice are subtracted.
 
 The embedding of spot :math:`u` in slice :math:`s` is described by
 
@@ -199,7 +199,7 @@ class _Mixture:
         return (joint - total).exp(), total[:, 0] - part.shape[1] / 2 * self.variance.log()
 
     def correction(self, part: Tensor, index: int) -> Tensor:
-        """What is taken off the spots of a slice."""
+        """What is subtracted from the spots of a slice."""
         blocks = [self.probabilities(block, index)[0] @ self.local[index] for block in part.split(_BLOCK)]
         return self.shifts[index] + torch.cat(blocks)
 

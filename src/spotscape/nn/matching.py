@@ -80,8 +80,8 @@ def match(
     n_matches
         Number of matches of each query; fewer come back if there are fewer references.
     offset
-        What is taken off before the cosine: ``"mutual"``, see :func:`batch_offset`; ``"mean"``, the mean of either set;
-        or ``"none"``.
+        What is subtracted before the cosine: ``"mutual"``, see :func:`batch_offset`; ``"mean"``, the mean of either
+        set; or ``"none"``.
     mutual
         Keep a match only if the query is also among the ``n_matches`` best queries of that reference.
     positions
@@ -104,7 +104,7 @@ def match(
     """
     require_positive_int(n_matches, "n_matches")
     require_choice(offset, "offset", ("mutual", "mean", "none"))
-    queries, references = _directions(queries, references, offset)
+    queries, references = _unit_rows(queries, references, offset)
     found = _search(queries, references, n_matches, positions, radius)
     if not mutual:
         return found
@@ -207,7 +207,7 @@ def vote(matches: Matches, labels: Tensor, n_labels: int) -> Votes:
     return Votes(best.indices.masked_fill(nobody, -1), (best.values / total).masked_fill(nobody, torch.nan))
 
 
-def _directions(queries: Tensor, references: Tensor, offset: Offset) -> tuple[Tensor, Tensor]:
+def _unit_rows(queries: Tensor, references: Tensor, offset: Offset) -> tuple[Tensor, Tensor]:
     if offset == "none":
         return normalize(queries, dim=1), normalize(references, dim=1)
     if offset == "mean":

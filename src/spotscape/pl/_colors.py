@@ -16,9 +16,8 @@ from scipy import sparse
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.colors import default_colors, matched_colors
-from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
-from spotscape._core.validation import require_data, require_key
+from spotscape._core.validation import as_groups, require_data, require_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -302,7 +301,7 @@ def _hex(colors: list[Any], where: str) -> list[str]:
 
 @public
 def match_colors(adata: AnnData, key: str | Sequence[str], *, to: str) -> None:
-    """Give domains the colours of the annotation that they match.
+    """Give domains the colours of an annotation that they match.
 
     Each category of ``key`` is paired with the category of ``to`` that it shares most spots with, one to one, so that
     as many spots as possible have the same colour in both. A category without a partner gets a colour that ``to``

@@ -10,9 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.reading import domain_column
-from spotscape._core.validation import require_choice, require_data, slice_labels
+from spotscape._core.validation import read_groups, require_data, slice_labels
 from spotscape.pl._colors import Categories, read_categories, store_colors
 from spotscape.pl._panel import find_slices
 from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known
@@ -37,7 +36,7 @@ def composition(
     palette: Palette | None = None,
     **output: Unpack[Output],
 ) -> Shown:
-    """Show which share of each slice every domain has, slices of one condition together.
+    """Show the shares of the domains in each slice, with slices grouped by condition.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def crosstab(
 ) -> Shown:
     """Show how many spots of each domain lie in each region of an annotation.
 
-    Rows are domains, in the order of the regions that they match best, one to one; so a good match is a diagonal.
+    Rows are domains, in the order of the regions that they match best, so a good match shows as a diagonal.
 
     Parameters
     ----------
@@ -120,8 +119,8 @@ def crosstab(
     to
         Column of ``adata.obs`` with the annotation, or other domains. Spots that either does not label are left out.
     normalize
-        What the colours and numbers are: ``"rows"``, the share of the domain that lies in the region; ``"columns"``,
-        the share of the region that has the domain; ``"none"``, the number of spots.
+        Meaning of colours and numbers: ``"rows"``, the share of the domain that lies in the region; ``"columns"``, the
+        share of the region that has the domain; ``"none"``, the number of spots.
     cmap
         Colormap.
     **output
@@ -153,7 +152,6 @@ def crosstab(
     """
     require_data(adata, genes=False)
     require_known(output, Output, "crosstab")
-    require_choice(normalize, "normalize", ("rows", "columns", "none"))
     key = domain_column(adata, key, "key")
     found, known = read_categories(adata, key), read_categories(adata, to)
     both = (found.codes >= 0) & (known.codes >= 0)

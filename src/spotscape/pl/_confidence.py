@@ -35,9 +35,9 @@ def confidence(
     palette: Palette | None = None,
     **panels: Unpack[Panels],
 ) -> Shown:
-    """Show how sure each spot and each domain is: colours that fade, and the confidence of every domain beside them.
+    """Show the confidence of domains: on the tissue, where unsure spots fade, and as a bar for each domain.
 
-    The bars are medians, the lines reach from the 10th to the 90th percentile of the spots.
+    Bars are medians; lines reach from the 10th to the 90th percentile of the spots.
 
     Parameters
     ----------

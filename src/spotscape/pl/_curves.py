@@ -34,9 +34,9 @@ def history(
     key: str | None = None,
     **output: Unpack[Output],
 ) -> Shown:
-    """Show how a training went: one small panel for every curve of its history.
+    """Show the losses of a training: one small panel for each curve.
 
-    ``loss`` is what was minimised, the weighted sum; its parts are shown without their weights.
+    ``loss`` is the weighted sum that was minimised; its parts are shown without their weights.
 
     Parameters
     ----------
@@ -131,12 +131,12 @@ _PANELS = {
 
 @public
 def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Output]) -> Shown:
-    """Show the score of each number of domains, what it is made of, and the number chosen.
+    """Show the score of each number of domains, its parts, and the number chosen.
 
-    The score decides: stability, and a share of the elbow of the mixture's likelihood. Stability is the agreement of
-    domains of different samples of the spots, mean and standard deviation over pairs of samples. The mixture's Bayesian
-    information criterion is shown as the difference from its lowest value; on smoothed data it seldom turns, and what
-    counts is where it stops falling steeply.
+    The score is the stability plus a fifth of the elbow of the mixture's likelihood. Stability is the agreement of
+    domains between samples of the spots, with mean and standard deviation over pairs of samples. The Bayesian
+    information criterion of the mixture is shown as the difference from its lowest value; on smoothed data it seldom
+    has a minimum within the range.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
 
     See Also
     --------
-    spotscape.tl.choose_n_domains : Which leaves the record.
+    spotscape.tl.choose_n_domains : Writes the record.
 
     Examples
     --------
@@ -228,10 +228,10 @@ def scale(
     key: str = keys.SCALE,
     **output: Unpack[Output],
 ) -> Shown:
-    """Show how well neighbourhoods of each size predict their spots, and the size chosen.
+    """Show how well neighbourhoods of each size predict their spots, and the number of neighbours chosen.
 
     The lower axis is the distance of the last neighbour, in the unit of the coordinates, the upper one the number of
-    neighbours. Sizes in the shaded range reach 0.9 of the highest prediction and are as good as each other.
+    neighbours. Sizes in the shaded range reach 0.9 of the highest prediction and count as equally good.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def scale(
 
     See Also
     --------
-    spotscape.pp.choose_scale : Which leaves the record.
+    spotscape.pp.choose_scale : Writes the record.
 
     Examples
     --------

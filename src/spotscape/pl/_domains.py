@@ -224,18 +224,18 @@ def similarity(
     vmax: Bound = None,
     **panels: Unpack[Panels],
 ) -> Shown:
-    """Show how similar all spots of all slices are to one spot: the view from there through the telescope.
+    """Show how similar all spots of all slices are to one chosen spot.
 
-    A spot's domain should light up wherever it lies, also far away and in other slices, and nothing else. The measure
-    is the cosine of the angle between embeddings, 1 for spots that are alike.
+    In a good embedding, the domain of the chosen spot lights up everywhere, also far away and in other slices, and
+    nothing else does. The measure is the cosine between embeddings; 1 means identical direction.
 
     Parameters
     ----------
     adata
         Annotated data with an embedding in ``obsm``.
     anchors
-        Spot that looks, by its name in ``adata.obs_names`` or its row, or several: a row of panels each. A star marks
-        it.
+        Chosen spot, by its name in ``adata.obs_names`` or its row number, or several spots: a row of panels each. A
+        star marks it.
     use_rep
         Key of the embedding in ``obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
         Without them: ``"X_smoothed_pca"``.
@@ -258,7 +258,7 @@ def similarity(
 
     See Also
     --------
-    spotscape.tl.spotscape : Whose loss compares each spot with all others, near and far.
+    spotscape.tl.spotscape : Its loss compares each spot with all others.
 
     Examples
     --------

@@ -45,7 +45,7 @@ def embedding(
     random_state: int = 0,
     **looks: Unpack[Looks],
 ) -> Shown:
-    """Show an embedding in the plane by domain and by slice, side by side.
+    """Show an embedding in two dimensions, coloured by domain and by slice.
 
     Good embeddings keep domains apart and mix slices.
 
@@ -171,11 +171,11 @@ def explore(
     ncols: int = 4,
     invert_y: bool = True,
 ) -> Any:
-    """Show the tissue in a notebook, to zoom into, hover over, and select spots from.
+    """Explore the tissue in a notebook: zoom, hover, and select spots.
 
-    All slices lie side by side in one view, drawn by the graphics card: a million cells are no trouble. The lasso, the
-    second button, selects spots, and what is selected is written at once, so that ``adata[adata.obs["selected"]]`` has
-    them; a double click lets them go.
+    All slices lie side by side in one view. The graphics card draws them, so a million cells are possible. The lasso
+    (second button) selects spots and writes the selection at once: ``adata[adata.obs["selected"]]``. A double click
+    clears it.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def explore(
 
     See Also
     --------
-    spotscape.pl.domains : The tissue on paper.
+    spotscape.pl.domains : A static figure.
 
     Examples
     --------

@@ -8,7 +8,7 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.validation import require_choice, require_data, require_key, require_positive_int
+from spotscape._core.validation import require_data, require_key
 from spotscape.get import markers_df
 from spotscape.pl._colors import as_categories, read_values
 from spotscape.pl._sheet import Panels, given_axes, hand_out, require_known, show_spots
@@ -85,9 +85,6 @@ def markers(
     """
     require_data(adata, unique=["var"])
     require_known(panels, Panels, "markers")
-    require_choice(kind, "kind", ("dots", "matrix", "tissue"))
-    if n_genes is not None:
-        require_positive_int(n_genes, "n_genes")
     chosen = _chosen(adata, key, group, n_genes or (1 if kind == "tissue" else 3))
     if kind == "tissue":
         return _on_tissue(adata, chosen, layer, dict(panels))

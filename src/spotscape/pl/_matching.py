@@ -15,7 +15,7 @@ from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.provenance import warn_if_changed
-from spotscape._core.validation import require_choice, require_data, require_key, require_positive_int, slice_labels
+from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import Slice, add_tiles, face_colors
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
@@ -114,8 +114,6 @@ def matching(
     """
     require_data(adata, genes=False, unique=["obs"])
     require_known(looks, Looks, "matching")
-    require_positive_int(n_lines, "n_lines")
-    require_choice(layout, "layout", ("above", "beside"))
     look = Look.of(looks, adata.n_obs)
     params = _params(adata, key)
     pairs = _pairs(adata, key, params, query, spatial_key=spatial_key, n_lines=n_lines)

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
-from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
+from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import Slice, add_tiles
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
@@ -41,11 +41,11 @@ def registration(
     palette: Palette | None = None,
     **looks: Unpack[Looks],
 ) -> Shown:
-    """Show all slices on each other, before registration on the left and after it on the right.
+    """Show all slices on top of each other, before and after registration.
 
     Under each panel stands the mean distance of the slices to their partners: the root mean square distance of a spot
-    to the nearest of the other slice. It says how well lattices of spots cover each other; whether the tissue
-    continues across slices, the checkerboard shows.
+    to the nearest of the other slice. It says how well the grids of spots coincide. The checkerboard shows whether the
+    tissue continues across slices.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def registration(
         ``"outline"``: outlines alone. ``"auto"``: density for up to three slices, outlines for more.
     checkerboard
         Column of ``adata.obs`` or gene for a third panel, in which the fields of a checkerboard show one slice after
-        the other: where slices fit, patterns run on across fields.
+        the other: if slices fit, patterns continue across fields.
     palette
         Colours of the slices, as in :func:`spotscape.pl.domains`. Nothing is written.
     **looks
@@ -92,7 +92,6 @@ def registration(
     """
     require_data(adata, genes=False)
     require_known(looks, Looks, "registration")
-    require_choice(style, "style", ("auto", "spots", "density", "outline"))
     entry = _record(adata, key)
     library_key = str(entry["params"].get("library_key")) if library_key is None else library_key
     before = coordinates(adata, spatial_key or str(entry["params"]["spatial_key"]))[:, :2]

@@ -142,6 +142,12 @@ class Look:
         longest = max(map(len, [*names, values.key] if headed else names), default=0)
         return -(-len(names) // _LEGEND_ROWS) * (0.45 + 0.085 * longest)
 
+    def legend_height(self, values: Categories | Numbers) -> float:
+        """Height in inches of the legend beside the panels."""
+        if isinstance(values, Numbers) or self.legend_loc != "right margin":
+            return 0.0
+        return 0.23 * (min(len(legend_entries(values, self)[0]), _LEGEND_ROWS) + 1)
+
 
 @contextmanager
 def new_figure(figsize: tuple[float, float], dpi: float | None) -> Iterator[Figure]:
@@ -237,7 +243,9 @@ def show_spots(
         across, blocks_across, down, blocks_down = _layout(len(pieces), len(shown), look.ncols)
         headed = len(pieces) > 1 and len(shown) == 1
         beside = max(look.margin(one, headed=headed) for one in shown)
-        size = sheet_size(pieces, across, down, beside, alone=len(titles) == 1)
+        width, height = sheet_size(pieces, across, down, beside, alone=len(titles) == 1)
+        # A legend that is higher than its panel would shrink the panel.
+        size = width, down * max(height / down, *map(look.legend_height, shown))
         figsize = options.get("figsize") or (blocks_across * size[0], blocks_down * size[1])
         with new_figure(figsize, options.get("dpi")) as figure:
             grid = figure.add_gridspec(blocks_down * down, blocks_across * across)

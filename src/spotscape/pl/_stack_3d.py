@@ -13,7 +13,7 @@ from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
-from spotscape._core.validation import require_data, require_in_range, slice_labels
+from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import face_colors, find_slices, rows_by_slice
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
@@ -49,7 +49,7 @@ def stack_3d(
     interactive: bool = False,
     **looks: Unpack[Looks],
 ) -> Shown | Any:
-    """Show registered slices above each other in space, or spots with three coordinates where they are.
+    """Show registered slices stacked in 3-D, or spots with three coordinates.
 
     Parameters
     ----------
@@ -63,15 +63,16 @@ def stack_3d(
         Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.register_slices`, or else
         ``"spatial"``. Three columns are taken as they are, without slices.
     slice_gap
-        Distance between slices in the unit of the coordinates. ``None`` takes what is easy to read, half the extent.
+        Distance between slices in the unit of the coordinates. ``None`` takes half the extent of the tissue.
     groups
         Categories to show; all other spots are left out, so that one sees through the stack.
     palette, vmin, vmax
         As in :func:`spotscape.pl.domains`.
     elev, azim
-        From where one looks: height above the plane and direction, in degrees.
+        View: height above the plane and direction, in degrees.
     interactive
-        Return a figure of plotly's to turn with the mouse. It needs plotly: ``pip install 'spotscape[interactive]'``.
+        Return a plotly figure that can be rotated with the mouse. It needs plotly: ``pip install
+        'spotscape[interactive]'``.
     **looks
         ``size`` (of the points, 1 by default), ``alpha``, ``cmap``, ``na_color``, ``invert_y``, ``legend_loc``,
         ``legend_fontsize``, ``colorbar``, ``figsize``, ``dpi``, ``ax`` (with ``projection="3d"``), ``show`` and
@@ -107,8 +108,6 @@ def stack_3d(
     coords = coordinates(adata, spatial_key)
     is_block = coords.shape[1] == 3
     slices = None if is_block else slice_labels(adata, library_key or find_slices(adata, coords))
-    if slice_gap is not None:
-        require_in_range(slice_gap, "slice_gap", low=0, above_low=True)
     color = domain_column(adata, None, "color") if color is None else color
     values = read_values(adata, color, palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values

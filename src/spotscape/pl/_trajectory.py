@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.provenance import require_unchanged
-from spotscape._core.validation import require_data, require_in_range, require_key
+from spotscape._core.validation import require_data, require_key
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
 from spotscape.pl._panel import clear_place, inner_spots
 from spotscape.pl._sheet import Panels, require_known, show_spots
@@ -41,13 +41,12 @@ def trajectory(
     palette: Palette | None = None,
     **panels: Unpack[Panels],
 ) -> Shown:
-    """Show pseudotime on the tissue, and beside it the graph of domains, each where it lies.
+    """Show pseudotime on the tissue and the graph of domains next to it.
 
-    Nodes have the names of their domains, the legend their order, and the root a dark ring. Lines join domains that
-    PAGA finds connected in the embedding, the wider the more; those of its spanning tree are dark, others light. Of
-    those the strongest are drawn, at most one for each domain. With several slices there is a row for each of the two,
-    and the graph, one for all, is laid over every slice; a domain has a node where it makes up at least 0.5 % of the
-    slice.
+    Nodes are domains, the legend has their order, and the root has a dark ring. Lines join domains that PAGA finds
+    connected in the embedding; wider lines are stronger connections. Lines of the spanning tree are dark. Of the
+    others, the strongest are drawn in light grey, at most one for each domain. With several slices, the graph of all is
+    drawn over each slice; a domain has a node where it makes up at least 0.5 % of the slice.
 
     Parameters
     ----------
@@ -98,7 +97,6 @@ def trajectory(
     """
     require_data(adata, genes=False)
     require_known(panels, Panels, "trajectory")
-    require_in_range(min_connectivity, "min_connectivity", low=0, high=1)
     entry = _record(adata, key)
     groups = str(entry["params"]["groups"])
     mend = f"sp.tl.trajectory(adata, root={entry['params'].get('root')!r}, ...)"

@@ -168,7 +168,7 @@ def _moments(sizes: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> tuple[
 
 
 def _fit(moments: _Moments, index: int) -> tuple[np.ndarray, float] | None:
-    """Standard deviation that the mean lets expect in a slice, and the span of the fit; ``None`` if there is none."""
+    """Standard deviation expected from the mean in a slice, and the span of the fit; ``None`` if there is none."""
     from skmisc.loess import loess
 
     mean, variance = moments.mean[index], moments.variance[index]

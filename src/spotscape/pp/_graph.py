@@ -12,7 +12,7 @@ from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.validation import require_positive_int
 from spotscape.pp._graph_build import (
-    Tissue,
+    SlicePositions,
     build,
     check_pruning,
     check_radius,
@@ -59,19 +59,20 @@ def spatial_neighbors_knn(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> SpatialGraph | None:
-    """Join every spot to its nearest spots of the same slice.
+    """Build a spatial graph: connect every spot with its nearest spots of the same slice.
 
-    The graph to begin with: it needs no unit, and every spot has the same number of neighbours. It is directed: a spot
-    at a border has neighbours that do not have it as theirs.
+    Use this graph unless you have a reason for another. It does not depend on the unit of the coordinates, and every
+    spot has the same number of neighbours. It is directed: spot A can be a neighbour of B without B being a neighbour
+    of A.
 
     Parameters
     ----------
     adata
-        Spots with coordinates. Expression is read only where ``n_neighs`` is to be chosen.
+        Spots with coordinates. Expression is used only to choose ``n_neighs``.
     n_neighs
-        Neighbours of every spot, itself not counted. ``None`` (default) takes what
-        :func:`spotscape.pp.choose_scale` has left in ``adata.uns["scale"]`` or calls it: 6 on the hexagon of Visium, 8
-        on a square lattice and 12 for single cells, unless expression asks for more or fewer.
+        Number of neighbours of every spot, without the spot itself. ``None`` (default) takes the number in
+        ``adata.uns["scale"]``, or calls :func:`spotscape.pp.choose_scale`. This gives about 6 on the hexagonal grid of
+        Visium, 8 on a square grid and 12 for single cells, and more or fewer if expression suggests it.
     library_key
         Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
@@ -118,10 +119,9 @@ def spatial_neighbors_knn(
 
     Notes
     -----
-    On a grid of spots many are exactly as near as each other. Which of them become neighbours is decided by a draw that
-    depends on their numbers alone, so that a shift, a rotation or coordinates in float32 change nothing. Distances that
-    differ by less than a twentieth of the spacing count as equal there. On a square grid 4 or 8 neighbours are whole
-    rings.
+    On a grid, many spots have the same distance. Ties are broken by a draw that depends only on the numbers of the
+    spots, so a shift, a rotation or float32 coordinates do not change the graph. Distances that differ by less than a
+    twentieth of the spacing count as equal. On a square grid, 4 or 8 neighbours are complete rings.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def spatial_neighbors_knn(
     >>> adata.obsp["spatial_connectivities"].nnz
     400
     """
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     chosen: dict[str, Any] = {}
     if n_neighs is None:
         n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
@@ -160,12 +160,12 @@ def spatial_neighbors_radius(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> SpatialGraph | None:
-    """Join every spot to all spots of the same slice within a distance.
+    """Build a spatial graph: connect every spot with all spots of the same slice within a distance.
 
     Parameters
     ----------
     adata
-        Spots with coordinates; neither genes nor ``X`` are looked at.
+        Spots with coordinates. Expression is not used.
     radius
         Largest length of an edge, in the unit of the coordinates. A pair ``(smallest, largest)`` keeps a ring.
     library_key
@@ -220,7 +220,7 @@ def spatial_neighbors_radius(
     684
     """
     interval = require_radius(radius)
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_feasible_radius(tissue, interval[1])
     low, high = interval
     graph = SpatialGraph(*build(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
@@ -240,16 +240,16 @@ def spatial_neighbors_delaunay(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> SpatialGraph | None:
-    """Join spots of the same slice that touch in the Delaunay triangulation.
+    """Build a spatial graph: connect spots of the same slice that are adjacent in the Delaunay triangulation.
 
-    About six neighbours per spot, adapted to the local density. The outline of a tissue is closed by long edges;
+    Each spot gets about six neighbours, whatever the local density. Long edges occur along the outline of the tissue;
     ``radius`` removes them. Spots at the same place are one corner of the triangulation: they are neighbours of each
     other and share all their other neighbours (squidpy leaves all but one without any).
 
     Parameters
     ----------
     adata
-        Spots with coordinates; neither genes nor ``X`` are looked at.
+        Spots with coordinates. Expression is not used.
     radius
         Largest length of an edge that is kept, in the unit of the coordinates; a pair ``(smallest, largest)`` sets both
         bounds. ``None`` keeps all.
@@ -306,7 +306,7 @@ def spatial_neighbors_delaunay(
     6
     """
     interval = None if radius is None else require_radius(radius)
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_triangulable(tissue)
     low, high = (0.0, np.inf) if interval is None else interval
     graph = SpatialGraph(*build(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
@@ -317,7 +317,13 @@ def spatial_neighbors_delaunay(
 
 
 def _finish(
-    adata: AnnData, tissue: Tissue, graph: SpatialGraph, *, params: dict[str, object], key_added: str, copy: bool
+    adata: AnnData,
+    tissue: SlicePositions,
+    graph: SpatialGraph,
+    *,
+    params: dict[str, object],
+    key_added: str,
+    copy: bool,
 ) -> SpatialGraph | None:
     warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
     report_graph(tissue, graph.connectivities, graph.distances)

@@ -16,7 +16,6 @@ from spotscape._core.arguments import public
 from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import (
-    require_choice,
     require_data,
     require_in_range,
     require_key,
@@ -25,7 +24,7 @@ from spotscape._core.validation import (
 )
 from spotscape.pp._graph import SpatialGraph
 from spotscape.pp._graph_build import (
-    Tissue,
+    SlicePositions,
     build,
     n_threads,
     report_graph,
@@ -57,16 +56,16 @@ def spatial_neighbors_3d(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> SpatialGraph | None:
-    """Join every spot of a stack of slices to its nearest spots in its own slice and in the adjacent ones.
+    """Build a graph in 3-D: connect every spot with its nearest spots in its own slice and in adjacent slices.
 
-    Slices are cut much closer or much wider apart than their spots lie, so by distance alone nearly all neighbours are
-    in other slices, or none. Hence the two numbers are set apart, and the share of edges that cross slices is logged
-    and stored.
+    Slices often lie much closer together or much farther apart than their spots. By distance alone, nearly all
+    neighbours would then be in other slices, or none. The two numbers of neighbours are therefore set separately, and
+    the share of edges between slices is logged and stored.
 
     Parameters
     ----------
     adata
-        Spots of all slices, registered to one frame; neither genes nor ``X`` are looked at.
+        Spots of all slices, registered to one coordinate system. Expression is not used.
     library_key
         Column of ``adata.obs`` with the slice of every spot.
     spatial_key
@@ -83,8 +82,8 @@ def spatial_neighbors_3d(
         Neighbours of every spot in its own slice, itself not counted; 6 is the first ring of a Visium slide. With
         ``method="euclidean"``, its neighbours in all.
     n_neighs_between
-        Neighbours of every spot in *each* adjacent slice, so that both sides count alike and adding a slice changes
-        nothing between the others. ``None`` means 2, which leaves most neighbours in the spot's own slice.
+        Neighbours of every spot in *each* adjacent slice. ``None`` means 2, so that most neighbours are in the spot's
+        own slice.
     method
         ``"separate"``, or ``"euclidean"``: the ``n_neighs`` nearest in 3-D whatever their slice, as SpaCross does (with
         8 to 12).
@@ -154,7 +153,6 @@ def spatial_neighbors_3d(
     ----------
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
-    require_choice(method, "method", ("separate", "euclidean"))
     n_neighs = require_positive_int(n_neighs, "n_neighs")
     between = _number_between(n_neighs_between, method)
     stack = Stack.read(
@@ -247,7 +245,7 @@ _UNREGISTERED_IN_SPACINGS = 3.0
 class Stack:
     """Slices in three dimensions and their order from bottom to top."""
 
-    tissue: Tissue
+    tissue: SlicePositions
     order: tuple[int, ...]
 
     @classmethod
@@ -267,7 +265,7 @@ class Stack:
             msg = "library_key must be the column of adata.obs with the slice of each spot, not None."
             raise TypeError(msg)
         _require_aligned(adata, spatial_key)
-        plane = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+        plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
         if len(plane.slices) < 2:
             msg = (
                 f"adata.obs[{library_key!r}] holds one slice ({plane.names[0]!r}); a graph in 3-D joins two or more. "
@@ -283,7 +281,7 @@ class Stack:
         return cls._of(plane, heights)
 
     @classmethod
-    def _of(cls, plane: Tissue, heights: list[np.ndarray]) -> Stack:
+    def _of(cls, plane: SlicePositions, heights: list[np.ndarray]) -> Stack:
         levels = np.array([z.mean() for z in heights])
         order = tuple(int(index) for index in np.argsort(levels, kind="stable"))
         _warn_of_gap(plane, np.diff(levels[list(order)]))
@@ -312,7 +310,7 @@ class Stack:
             coords[rows] = xyz
         return coords
 
-    def whole(self) -> Tissue:
+    def whole(self) -> SlicePositions:
         """The stack as a single tissue, in which slices do not count."""
         rows = np.arange(self.tissue.n_spots)
         return replace(self.tissue, slices=(self.coordinates,), rows=(rows,), names=(None,), library_key=None)
@@ -330,7 +328,7 @@ class Stack:
                 raise ValueError(msg)
 
 
-def warn_of_units(tissue: Tissue) -> None:
+def warn_of_units(tissue: SlicePositions) -> None:
     """Warn if the spots of one slice lie much farther apart than those of another."""
     spacings = geometry.spacing_by_slice(tissue.slices)
     finite = np.where(np.isfinite(spacings) & (spacings > 0), spacings, np.nan)
@@ -367,7 +365,7 @@ def _require_aligned(adata: AnnData, spatial_key: str) -> None:
     require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
 
 
-def _given_heights(adata: AnnData, plane: Tissue, z_key: str | None) -> list[np.ndarray]:
+def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> list[np.ndarray]:
     """Heights from a column of ``obs`` or from the third coordinate."""
     own = plane.slices[0].shape[1] == 3
     if z_key is None and not own:
@@ -411,7 +409,7 @@ def _column(adata: AnnData, z_key: str) -> np.ndarray:
 
 
 def _stacked_heights(
-    plane: Tissue, z_key: str | None, slice_gap: float | Sequence[float], order: list[int]
+    plane: SlicePositions, z_key: str | None, slice_gap: float | Sequence[float], order: list[int]
 ) -> list[np.ndarray]:
     """One height per slice, the lowest at zero."""
     if z_key is not None or plane.slices[0].shape[1] == 3:
@@ -441,12 +439,12 @@ def _refuse_order(library_order: Sequence[str] | None) -> None:
         raise ValueError(msg)
 
 
-def _bottom_to_top(plane: Tissue, library_order: Sequence[str] | None) -> list[int]:
+def _bottom_to_top(plane: SlicePositions, library_order: Sequence[str] | None) -> list[int]:
     names = [str(name) for name in plane.names]
     return [names.index(name) for name in slices_in_order(names, library_order, plane.library_key)]
 
 
-def _warn_of_gap(plane: Tissue, gaps: np.ndarray) -> None:
+def _warn_of_gap(plane: SlicePositions, gaps: np.ndarray) -> None:
     across = max(float(np.linalg.norm(np.ptp(xy[:, :2], axis=0))) for xy in plane.slices)
     spacing = _widest_spacing(plane)
     if gaps.max() > across:
@@ -458,6 +456,6 @@ def _warn_of_gap(plane: Tissue, gaps: np.ndarray) -> None:
     warn(f"the slices lie {compared}; is z in the unit of adata.obsm[{plane.spatial_key!r}]?")
 
 
-def _widest_spacing(plane: Tissue) -> float:
+def _widest_spacing(plane: SlicePositions) -> float:
     spacings = geometry.spacing_by_slice(xy[:, :2] for xy in plane.slices)
     return float(np.max(spacings[np.isfinite(spacings)], initial=0.0))

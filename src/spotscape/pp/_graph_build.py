@@ -28,7 +28,7 @@ Matrices = tuple[csr_matrix, csr_matrix]
 
 
 @dataclass(frozen=True)
-class Tissue:
+class SlicePositions:
     """Coordinates by slice, and the names under which the user knows them."""
 
     slices: tuple[np.ndarray, ...]
@@ -38,7 +38,7 @@ class Tissue:
     library_key: str | None
 
     @classmethod
-    def read(cls, adata: AnnData, *, spatial_key: str, library_key: str | None) -> Tissue:
+    def read(cls, adata: AnnData, *, spatial_key: str, library_key: str | None) -> SlicePositions:
         """Read and check the coordinates and the slice of every spot."""
         require_data(adata, genes=False)
         coords = coordinates(adata, spatial_key)
@@ -63,7 +63,7 @@ class Tissue:
         return "adata" if name is None else f"slice {name!r}"
 
 
-def build(tissue: Tissue, build_slice: Callable[[np.ndarray], csr_matrix], *, n_jobs: int | None) -> Matrices:
+def build(tissue: SlicePositions, build_slice: Callable[[np.ndarray], csr_matrix], *, n_jobs: int | None) -> Matrices:
     """Connectivities and lengths of the edges of all slices, of which none joins two."""
     threads = min(n_threads(n_jobs), len(tissue.slices))
     if threads > 1:
@@ -88,7 +88,7 @@ def build(tissue: Tissue, build_slice: Callable[[np.ndarray], csr_matrix], *, n_
 
 def store(
     adata: AnnData,
-    tissue: Tissue,
+    tissue: SlicePositions,
     connectivities: csr_matrix,
     distances: csr_matrix,
     *,
@@ -131,7 +131,7 @@ _TELLING = re.compile(
     r"(?i)(?:^|[^a-z])(?:slices?|sections?|slides?|librar(?:y|ies)|samples?|batch(?:es)?|fovs?|fields?|cores?|punch(?:es)?|"
     r"tma|rois?|pucks?|captures?)(?:$|[^a-z])"
 )
-# Neighbours of the own group, compared with chance; the pairs that chance must let expect; spots of a group; and gaps.
+# Neighbours of the own group, compared with chance; the pairs expected by chance at least; spots of a group; and gaps.
 _LESS_THAN_CHANCE, _ENOUGH, _FEWEST_IN_GROUP, _MISSING = 0.6, 50, 5, 0.5
 # On real tissue (Visium, ST, STARmap, seqFISH) the farthest spot lies 8 spacings from its neighbour.
 _STRAY = 20
@@ -143,7 +143,7 @@ _SHARED_POSITIONS = 0.05
 _RINGS_OF_SQUARES = {4, 8, 12, 20, 24}
 
 
-def warn_of_small_slices(tissue: Tissue, minimum: int) -> None:
+def warn_of_small_slices(tissue: SlicePositions, minimum: int) -> None:
     """Warn of slices with fewer than ``minimum`` spots, whose spots all become neighbours of each other."""
     sizes = [len(coords) for coords in tissue.slices]
     small = [index for index, size in enumerate(sizes) if size < minimum]
@@ -155,7 +155,7 @@ def warn_of_small_slices(tissue: Tissue, minimum: int) -> None:
         )
 
 
-def require_triangulable(tissue: Tissue) -> None:
+def require_triangulable(tissue: SlicePositions) -> None:
     """Refuse slices whose spots do not span a plane (or space)."""
     for name, coords in zip(tissue.names, tissue.slices, strict=True):
         centred = coords - coords.mean(axis=0)
@@ -178,7 +178,7 @@ def require_radius(radius: float | tuple[float, float]) -> tuple[float, float]:
     return float(min(pair)), float(max(pair))
 
 
-def require_feasible_radius(tissue: Tissue, radius: float) -> None:
+def require_feasible_radius(tissue: SlicePositions, radius: float) -> None:
     """Refuse a radius whose graph would not fit into memory, before it is tried."""
     edges = sum(len(coords) * geometry.expected_degree(coords, radius) for coords in tissue.slices)
     if edges > _MAX_EDGES:
@@ -189,7 +189,7 @@ def require_feasible_radius(tissue: Tissue, radius: float) -> None:
         raise ValueError(msg)
 
 
-def check_radius(tissue: Tissue, connectivities: csr_matrix, *, radius: float) -> None:
+def check_radius(tissue: SlicePositions, connectivities: csr_matrix, *, radius: float) -> None:
     """Raise if ``radius`` joins nothing; warn if it looks wrong for the spacing, or leaves spots alone."""
     if connectivities.nnz == 0:
         msg = f"radius={radius:g} joins no spots at all: {_spacing_of(tissue)}. {_advice(tissue)}"
@@ -211,7 +211,7 @@ def check_radius(tissue: Tissue, connectivities: csr_matrix, *, radius: float) -
     _warn_of_isolated(tissue, connectivities, radius)
 
 
-def check_pruning(tissue: Tissue, connectivities: csr_matrix, *, radius: float) -> None:
+def check_pruning(tissue: SlicePositions, connectivities: csr_matrix, *, radius: float) -> None:
     """Raise if ``radius`` removed every edge of a triangulation; warn if it removed too many."""
     if connectivities.nnz == 0:
         msg = f"radius={radius:g} removes every edge of the triangulation: {_spacing_of(tissue)}. {_advice(tissue)}"
@@ -220,7 +220,7 @@ def check_pruning(tissue: Tissue, connectivities: csr_matrix, *, radius: float) 
     _warn_of_isolated(tissue, connectivities, radius)
 
 
-def warn_of_strays(tissue: Tissue, distances: csr_matrix) -> None:
+def warn_of_strays(tissue: SlicePositions, distances: csr_matrix) -> None:
     """Warn of spots whose nearest neighbour is very far, compared with all others."""
     filled = np.flatnonzero(np.diff(distances.indptr))
     nearest = np.minimum.reduceat(distances.data, distances.indptr[filled])
@@ -234,7 +234,9 @@ def warn_of_strays(tissue: Tissue, distances: csr_matrix) -> None:
         )
 
 
-def warn_of_overlaid_slices(adata: AnnData, tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix) -> None:
+def warn_of_overlaid_slices(
+    adata: AnnData, tissue: SlicePositions, connectivities: csr_matrix, distances: csr_matrix
+) -> None:
     """Warn if several slices, fields or samples seem to lie in one frame of coordinates with nothing between them.
 
     Cells of one tissue keep a distance from each other, so those of two tissues laid over each other have strangers
@@ -259,7 +261,7 @@ def warn_of_overlaid_slices(adata: AnnData, tissue: Tissue, connectivities: csr_
 
 
 def _overlaid_column(
-    adata: AnnData, tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix
+    adata: AnnData, tissue: SlicePositions, connectivities: csr_matrix, distances: csr_matrix
 ) -> tuple[str, float] | None:
     rows = np.repeat(np.arange(connectivities.shape[0]), np.diff(connectivities.indptr))
     if not len(rows):
@@ -302,7 +304,7 @@ def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:
     return np.where(codes < 0, n_groups, codes)
 
 
-def report_graph(tissue: Tissue, connectivities: csr_matrix, distances: csr_matrix) -> None:
+def report_graph(tissue: SlicePositions, connectivities: csr_matrix, distances: csr_matrix) -> None:
     """Log the degree and the edge lengths of a graph in one line."""
     if not distances.nnz:
         msg = "no spot has a neighbour: every slice has a single spot, or is one by mistake of library_key."
@@ -326,14 +328,14 @@ def report_graph(tissue: Tissue, connectivities: csr_matrix, distances: csr_matr
     )
 
 
-def _warn_of_degree(tissue: Tissue, connectivities: csr_matrix, radius: float) -> None:
+def _warn_of_degree(tissue: SlicePositions, connectivities: csr_matrix, radius: float) -> None:
     mean = connectivities.nnz / tissue.n_spots
     fewest, most = _MEAN_DEGREE
     if not fewest <= mean <= most:
         warn(f"radius={radius:g} gives {mean:.1f} neighbours per spot on average. {_advice(tissue)}")
 
 
-def _warn_of_isolated(tissue: Tissue, connectivities: csr_matrix, radius: float) -> None:
+def _warn_of_isolated(tissue: SlicePositions, connectivities: csr_matrix, radius: float) -> None:
     isolated = np.diff(connectivities.indptr) == 0
     if not isolated.any():
         return
@@ -346,13 +348,13 @@ def _warn_of_isolated(tissue: Tissue, connectivities: csr_matrix, radius: float)
     )
 
 
-def _spacing_of(tissue: Tissue, index: int = 0) -> str:
+def _spacing_of(tissue: SlicePositions, index: int = 0) -> str:
     spacing = geometry.spot_spacing(tissue.slices[index])
     whose = "" if tissue.library_key is None else f" of {tissue.called(tissue.names[index])}"
     return f"the spots{whose} lie {spacing:.4g} apart (median distance to the nearest)"
 
 
-def _advice(tissue: Tissue, index: int = 0) -> str:
+def _advice(tissue: SlicePositions, index: int = 0) -> str:
     return f"For about 6 neighbours take radius={geometry.radius_for(tissue.slices[index]):.4g}."
 
 

@@ -16,7 +16,7 @@ from spotscape._core.arguments import public
 from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, kind_of
 from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
-from spotscape._core.rows import Normalisation, RowSource, blocks_of, is_stored, summarise
+from spotscape._core.rows import ChunkedMatrix, Normalisation, blocks_of, is_stored, summarise
 from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
 from spotscape.pp._genes import Recipe, candidate_genes, select_genes, selection_of
 
@@ -54,11 +54,11 @@ def prepare(
     counts: Literal["check", "assume"] = "check",
     copy: bool = False,
 ) -> AnnData | None:
-    """Turn raw counts into what the methods take: variable genes marked, counts normalised and log-transformed.
+    """Prepare raw counts: mark variable genes, normalise and log-transform.
 
-    One call serves every method, and any file as the instrument wrote it. Genes are ranked on the *counts* by their
-    standardised variance (``seurat_v3``), within each slice and then over the slices, so that no difference between
-    slices makes a gene variable. Every spot is scaled to ``target_sum`` counts over all genes, and the result is
+    One call prepares the data for every method; no filtering is needed before. Genes are ranked on the *counts* by
+    their standardised variance (``seurat_v3``), within each slice and then over the slices, so that differences between
+    slices do not make a gene variable. Every spot is scaled to ``target_sum`` counts over all genes, and the result is
     ``log(1 + x)``.
 
     Nothing is removed. The chosen genes are marked in ``adata.var["highly_variable"]``, where
@@ -66,8 +66,8 @@ def prepare(
     a count, genes that one slice has not measured, and control probes are never chosen. Spots without a count stay; the
     encoders embed them from their neighbours. The log counts all of these.
 
-    The counts stay in ``adata.layers["counts"]``. A second call takes them from there, so other genes or another recipe
-    need no preparation of their own.
+    The counts are kept in ``adata.layers["counts"]``. A second call takes them from there, so you can change the recipe
+    at any time.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def prepare(
         Mark only genes with at least this many counts in all. ``None`` means the recipe's: 0 for Spotscape, 10 for
         SpaCross.
     log1p
-        Whether to take ``log(1 + x)``. SpaCross's released notebooks do without. The methods read from the record
-        whether there is a logarithm.
+        Whether to take ``log(1 + x)``. The released notebooks of SpaCross do not. The methods read from the record
+        whether values are log-transformed.
     library_key
         Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or bools. ``None`` means a
         single slice.
@@ -101,8 +101,8 @@ def prepare(
         of the spots.
     keep_controls
         Whether control probes, blank barcodes, antibodies and guides count as genes. By default they are neither marked
-        nor part of a spot's total: they measure the assay or proteins, whose numbers would drown the genes. They are
-        known by ``var["feature_types"]``, or by names such as ``NegControl...``, ``BLANK_...``, ``SystemControl...``.
+        nor part of a spot's total. They are recognised by ``var["feature_types"]``, or by names such as
+        ``NegControl...``, ``BLANK_...``, ``SystemControl...``.
     counts
         ``"check"`` refuses values that are no counts. Counts divided by one number for each spot, such as a cell's
         volume, are recognised and taken with a warning, since normalisation takes that number out. ``"assume"`` takes
@@ -115,7 +115,7 @@ def prepare(
     ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
 
     ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``, or a dask array
-        ``log1p`` of the normalised counts, or these themselves; zero where they are.
+        The normalised counts, with ``log1p`` applied if asked for.
     ``adata.layers["counts"]`` : as given
         The raw counts.
     ``adata.var["highly_variable"]`` : bool, shape ``(n_vars,)``
@@ -126,7 +126,7 @@ def prepare(
         Parameters as they were used, version, the flavour of the ranking, its loess ``span``, and the number of genes
         within the limits, ``n_candidates``.
     ``adata.uns["log1p"]``, ``adata.uns["hvg"]`` : dict
-        As scanpy leaves them; none that is no longer true stays.
+        As scanpy writes them. Outdated entries are removed.
     ``adata.obs["prepare_factor"]`` : float64, shape ``(n_obs,)``
         Only for a backed file: the number by which the counts of each spot are multiplied when they are read.
 
@@ -150,7 +150,7 @@ def prepare(
 
     See Also
     --------
-    spotscape.tl.spotscape, spotscape.tl.spacross : The encoders, which take what this leaves.
+    spotscape.tl.spotscape, spotscape.tl.spacross : The encoders.
 
     Notes
     -----
@@ -246,7 +246,7 @@ class _Counts:
             raise TypeError(msg)
         matrix = values
         if is_stored(values):
-            matrix = RowSource(values)
+            matrix = ChunkedMatrix(values)
         elif not sparse.issparse(values):
             matrix = values.to_memory() if hasattr(values, "to_memory") else np.asarray(values)
             # scipy has no sparse matrix of half precision.
@@ -299,7 +299,7 @@ def _check_kept_counts(adata: AnnData, given: _Counts) -> None:
         return
     kept = adata.layers[keys.COUNTS]
     pairs = zip(blocks_of(kept), blocks_of(given.matrix), strict=False)
-    comparable = not is_stored(kept) and not isinstance(given.matrix, RowSource)
+    comparable = not is_stored(kept) and not isinstance(given.matrix, ChunkedMatrix)
     if comparable and all((sparse.csr_array(a) != sparse.csr_array(b)).nnz == 0 for a, b in pairs):
         return
     msg = (
@@ -352,7 +352,7 @@ def _kept(counts: Any, *, owned: bool) -> Any:
 
 def _normalised(given: _Counts, normalisation: Normalisation) -> Any:
     """Expression in memory, or a dask array that is computed as it is read."""
-    if not isinstance(given.matrix, RowSource):
+    if not isinstance(given.matrix, ChunkedMatrix):
         return normalisation.apply(given.matrix)
     stored = given.stored.rechunk({1: -1})
     stored = stored if stored.dtype == np.float64 else stored.astype(np.float32)

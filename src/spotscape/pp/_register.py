@@ -11,13 +11,12 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates, spacing_by_slice
-from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import joint_embedding, made_from, warn_if_changed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import (
+    as_groups,
     as_numbers,
-    require_choice,
     require_data,
     require_finite,
     require_key,
@@ -25,7 +24,8 @@ from spotscape._core.validation import (
     slice_labels,
     slices_in_order,
 )
-from spotscape.nn.registration import (
+from spotscape.pp._graph_build import n_threads
+from spotscape.registration import (
     Deformation,
     Registration,
     guiding_features,
@@ -35,7 +35,6 @@ from spotscape.nn.registration import (
     register,
     unit_ratios,
 )
-from spotscape.pp._graph_build import n_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,25 +66,24 @@ def register_slices(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Turn and shift slices so that they lie on each other.
+    """Register slices: rotate and shift them so that they lie on each other.
 
-    Works on any arrangement of spots or cells, different numbers of them, any rotation, and slices that show only part
-    of the same tissue. Every slice keeps its shape, unless ``deform="smooth"`` lets it be bent.
+    This works for any arrangement and number of spots or cells, for any rotation, and for slices that show only a part
+    of the same tissue. Every slice keeps its shape, unless you set ``deform="smooth"``.
 
-    The tissue under the spots and its outline are found first. All shifts at every fifth degree are then scored at once
-    (Fourier transform) by how well the outlines agree, how much of the smaller tissue lies on the other, and how
-    features correlate where they do. The best poses, each different from the others, are refined by iterative
-    closest points: from every point of one outline to the line through the nearest of the other, both ways, robustly,
-    so that an edge without a counterpart has no say; features enter the same least squares. It ends when the spots move
-    by less than a hundredth of their spacing. Single spots are not matched to single spots: in neighbouring slices they
-    are different ones, and on lattices the nearest would hold a slice at every shift by a spacing.
+    First the outline of the tissue is found. Then all shifts at every fifth degree are scored with a Fourier transform:
+    how well outlines agree, how much of the smaller tissue lies on the other, and how features correlate there. The
+    best poses are refined by iterative closest points between outlines (point to line, in both directions, robust
+    against edges without a counterpart), together with the features, until spots move by less than a hundredth of their
+    spacing. Single spots are not matched to each other, because neighbouring slices contain different spots, and on a
+    grid every shift by one spacing would fit.
 
-    The result is the same at every run; nothing is drawn at random.
+    The result is the same in every run; no random numbers are used.
 
     Parameters
     ----------
     adata
-        Spots of at least two slices. Neither genes nor ``X`` are looked at.
+        Spots of at least two slices. Expression is not used.
     library_key
         Column of ``adata.obs`` with the slice of every spot.
     method
@@ -103,20 +101,21 @@ def register_slices(
     scale
         Whether slices may have another size, or coordinates another unit.
     deform
-        ``"smooth"`` bends each slice after it is turned and shifted, to where its features and outline agree best with
-        those of its partner, under a penalty on bending and strain. It takes up what cutting and mounting did, up to
-        some 5 spot spacings; what features do not show, such as a shift along layers, stays. Where it would fold the
-        tissue, or features agree no better, the slice is not bent, which the log says. With ``policy="sequential"``
-        the shape of the tissue itself is bent as well, from slice to slice; ``"star"`` bends each only once.
+        ``"smooth"`` bends each slice after it was rotated and shifted, so that its features and outline agree best with
+        those of its partner, under a penalty on bending and strain. This corrects deformations from cutting and
+        mounting of up to about 5 spot spacings. Deformations that features do not show, such as a shift along layers,
+        remain. A slice is not bent, and the log says so, if bending would fold the tissue or features would agree no
+        better. With ``policy="sequential"`` deformations accumulate from slice to slice; with ``"star"`` each slice is
+        bent once.
     use_rep
-        Representation in ``adata.obsm`` that guides: an embedding of all slices together, or principal components. Each
-        slice's mean is taken off. It tells apart what a round outline, or one that the slide's border cuts, cannot.
-        ``"auto"`` (default): ``"X_spotscape"``, ``"X_spacross"`` or ``"X_smoothed_pca"``, the first that was made of
-        all these slices; without one, and with ``None``, outlines decide alone.
+        Representation in ``adata.obsm`` that guides the registration: an embedding of all slices together, or principal
+        components. The mean of each slice is subtracted. It resolves poses that the outline alone leaves open.
+        ``"auto"`` (default) takes the first of ``"X_spotscape"``, ``"X_spacross"`` and ``"X_smoothed_pca"`` that was
+        made of all these slices. Without one, and with ``None``, only outlines are used.
     labels_key
-        Column of ``adata.obs`` that guides: labels which mean the same in all slices.
+        Column of ``adata.obs`` that guides the registration: labels that mean the same in all slices.
     spatial_key
-        Coordinates in ``adata.obsm``; the first two columns are used. One unit for all slices, whichever it is.
+        Coordinates in ``adata.obsm``, in any unit that is the same for all slices; the first two columns are used.
     key_added
         Name of the result in ``adata.obsm`` and ``adata.uns``.
     n_jobs
@@ -137,11 +136,11 @@ def register_slices(
         its partner:
 
         - ``rmse``, ``rmse_before`` : float64, the root mean square distance of a spot to the nearest of the other
-          slice, over all spots of both, after and before, in the unit of the coordinates. Slices of unrelated lattices
-          do not get below about 0.4 spacings however well they lie, and where one shows more of the tissue it is
-          larger;
+          slice, over all spots of both, after and before, in the unit of the coordinates. For slices on unrelated grids
+          it stays above about 0.4 spacings even in a perfect registration, and it is larger if one slice shows more of
+          the tissue;
         - ``overlap`` : float64, the share of the spots that lie on the other's tissue (of the slice with the larger);
-        - ``outline_agreement`` : float64, at most 1, the share of the outlines that coincides, less that which runs
+        - ``outline_agreement`` : float64, at most 1, the share of the outlines that coincides minus the share that runs
           beside the other;
         - ``feature_agreement`` : float64, the correlation of the features, NaN without guidance;
           ``feature_agreement_deformed`` that after bending, NaN where nothing was bent;
@@ -191,8 +190,6 @@ def register_slices(
     >>> abs(round(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) / 5) * 5)
     130
     """
-    require_choice(method, "method", ("icp",))
-    require_choice(policy, "policy", ("sequential", "star"))
     slices = Slices.read(adata, library_key=library_key, spatial_key=spatial_key, library_order=library_order)
     index = slices.position(reference)
     use_rep, features = read_features(adata, slices, use_rep=use_rep, labels_key=labels_key)
@@ -217,7 +214,6 @@ def register_slices(
     aligned = np.empty((slices.n_obs, 2))
     for number, (rows, coords) in enumerate(zip(slices.rows, slices.coords, strict=True)):
         aligned[rows] = found.place(number, coords)
-    quality = measures(slices.coords, found)
     params = {
         "method": method,
         "library_key": library_key,
@@ -237,7 +233,7 @@ def register_slices(
         policy=policy,
         spacing=spacing_by_slice(slices.coords),
         made_from=made_from(adata, obs=[library_key], obsm=[spatial_key]),
-        **quality,
+        **measures(slices.coords, found),
         **_stored(found),
     )
     target = adata.copy() if copy else adata
@@ -255,7 +251,7 @@ def apply_registration(
     inverse: bool = False,
     key: str = keys.SPATIAL_ALIGNED,
 ) -> np.ndarray:
-    """Carry points of a slice along with its registration: corners of its image, landmarks, borders of cells.
+    """Apply the registration of a slice to other points, such as corners of its image, landmarks or borders of cells.
 
     Parameters
     ----------

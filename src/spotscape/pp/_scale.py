@@ -1,4 +1,4 @@
-"""At which scale domains are read: the number of neighbours, from what neighbours tell of a spot."""
+"""The spatial scale of domains: how many neighbours a spot has in the graph."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
 from spotscape._core.rows import is_stored
 from spotscape._core.validation import looks_like_counts, require_key
+from spotscape._stats.scale import predicted_share
 from spotscape.nn.components import PrincipalComponents
-from spotscape.nn.scale import predicted_share
-from spotscape.pp._graph_build import Tissue
+from spotscape.pp._graph_build import SlicePositions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,36 +58,34 @@ def choose_scale(
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Choose how many neighbours of a spot say to which domain it belongs, without labels.
+    """Choose the number of neighbours for the spatial graph, without labels.
 
-    Each spot is predicted from its neighbours without itself, from the mean over two steps of the graph, as encoders
-    see it. Few neighbours predict badly because each is noise, many because some lie in other domains. On tissue that
-    has domains at all the curve has a flat top, and sizes within it are as good as each other: *of those that reach
-    0.9 of the highest value, the one closest to what is usual is taken* – the first ring on a lattice of spots (6 on a
-    hexagon, 8 on a square), 12 neighbours of single cells. So the usual number stays unless the tissue speaks against
-    it: sparse data ask for more neighbours, thin structures for fewer.
+    Each spot is predicted by the mean of its neighbours over two steps of the graph, without the spot itself. Few
+    neighbours predict badly because they are noisy, and many because some lie in other domains. In between, many sizes
+    predict about equally well. Of the sizes that reach 0.9 of the highest value, the one closest to the default is
+    taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid, 8 on a square one) and 12
+    neighbours for single cells. Sparse data lead to more neighbours, thin structures to fewer.
 
-    :func:`spotscape.pp.spatial_neighbors_knn` does this by itself. Call it to see the curve with
-    :func:`spotscape.pl.scale`, or to try other sizes.
+    :func:`spotscape.pp.spatial_neighbors_knn` calls this function if ``n_neighs`` is not given. Call it yourself to
+    draw the curve with :func:`spotscape.pl.scale`, or to try other sizes.
 
     Parameters
     ----------
     adata
-        Spots with coordinates and expression: log-normalised, or counts, of which the logarithm is taken here.
+        Spots with coordinates and expression. Counts are log-transformed here.
     n_neighs
-        Numbers of neighbours to try, in any order. Default: the rings of the lattice that the spots lie on, or 6 to 50
-        for cells.
+        Numbers of neighbours to try, in any order. Default: the rings of the grid, or 6 to 50 for cells.
     library_key
         Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
     spatial_key
         Coordinates in ``adata.obsm``, any unit.
     layer, use_rep, mask_var
-        Expression to read, as in :func:`spotscape.tl.spotscape`; it is reduced to 30 principal components, a
-        representation is taken as it is.
+        Expression to use, as in :func:`spotscape.tl.spotscape`. It is reduced to 30 principal components; a
+        representation is used as it is.
     key_added
         Name of the record in ``adata.uns``.
     random_state
-        Seed of the windows in which tissue of more than 20,000 spots is looked at, ten of 2,000 spots.
+        Seed for choosing windows. Tissue of more than 20,000 spots is examined in ten windows of 2,000 spots.
     copy
         Return a copy with the record instead of writing to ``adata``.
 
@@ -98,7 +96,7 @@ def choose_scale(
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``n_neighs`` (the number chosen), ``radius`` (median
       distance of the last of them, in the unit of the coordinates), ``geometry`` (``"hexagonal"``, ``"square"`` or
       ``"irregular"``), ``reason`` (how the number was found) and ``curve``, a dict of columns ``n_neighs``, ``radius``
-      and ``predicted`` (share of what neighbours have in common that they predict, at most 1).
+      and ``predicted`` (predicted share of the variance that neighbours have in common, at most 1).
 
     Raises
     ------
@@ -123,7 +121,7 @@ def choose_scale(
     >>> adata.uns["scale"]["n_neighs"]
     12
     """
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     sizes = None if n_neighs is None else sorted(set(n_neighs))
     source = RandomSource(random_state)
     entry = _choose(adata, tissue, sizes, source, layer=layer, use_rep=use_rep, mask_var=mask_var)
@@ -142,13 +140,13 @@ def stored_or_chosen_scale(
         if (params["spatial_key"], params.get("library_key")) == (spatial_key, library_key):
             logger.info("Using n_neighs=%d from `adata.uns['%s']`.", entry["n_neighs"], keys.SCALE)
             return int(entry["n_neighs"]), {}
-    tissue = Tissue.read(adata, spatial_key=spatial_key, library_key=library_key)
+    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     chosen = _choose(adata, tissue, None, RandomSource(0), layer=None, use_rep=None, mask_var=HIGHLY_VARIABLE)
     return int(chosen["n_neighs"]), {keys.SCALE: chosen}
 
 
 def _choose(
-    adata: AnnData, tissue: Tissue, sizes: list[int] | None, source: RandomSource, **expression: Any
+    adata: AnnData, tissue: SlicePositions, sizes: list[int] | None, source: RandomSource, **expression: Any
 ) -> dict[str, Any]:
     # A slice of few spots beside others does not tell how many neighbours these should have.
     enough = [index for index, coords in enumerate(tissue.slices) if len(coords) >= _FEWEST_SPOTS]
@@ -165,7 +163,7 @@ def _choose(
     rng = np.random.default_rng(source.integer("windows"))
     windows = _windows(tissue, rng)
     if tissue.n_spots < _FEWEST_SPOTS or len(possible) < 2:
-        reason = "too few spots to tell"
+        reason = "there are too few spots to choose"
     elif isinstance(values := _components(adata, windows, **expression), str):
         reason = values
     else:
@@ -175,20 +173,20 @@ def _choose(
         by_chance, _ = predicted_share(rng.permutation(values), parts, possible)
         # NaN where neighbours are alike in no direction.
         told = np.nanmax(np.append(share, 0)) > 2 * np.nanmax(np.append(by_chance, 0))
-        reason = "" if told else "neighbours tell nothing of each other"
+        reason = "" if told else "neighbours do not predict each other"
     chosen = usual
     if reason:
-        reason = f"usual for {_CALLED[kind]}: {reason}"
+        reason = f"the default for {_CALLED[kind]}, because {reason}"
     else:
         flat = [size for size, value in zip(possible, share, strict=True) if value >= _FLAT * share.max()]
         chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
-        reason = f"flat from {flat[0]} to {flat[-1]}, usual for {_CALLED[kind]} are {usual}"
+        reason = f"{flat[0]} to {flat[-1]} predict about equally well; the default for {_CALLED[kind]} is {usual}"
     at = possible.index(chosen) if chosen in possible and len(reach) else None
     radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]) if at is None else reach[at])
     scale, unit = radius, " in the unit of the coordinates"
     if layout.um_per_unit is not None:
         scale, unit = radius * layout.um_per_unit, " µm"
-    logger.info("Domains are read at %.3g%s (%d neighbours; %s).", scale, unit, chosen, reason)
+    logger.info("Chose %d neighbours, within %.3g%s (%s).", chosen, scale, unit, reason)
     params = {
         "spatial_key": tissue.spatial_key,
         "library_key": tissue.library_key,
@@ -200,10 +198,10 @@ def _choose(
     return record(params, **extra, made_from=made_from(adata, obs=[tissue.library_key], obsm=[tissue.spatial_key]))
 
 
-_CALLED = {"hexagonal": "a hexagon of spots", "square": "a square lattice", "irregular": "cells"}
+_CALLED = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "cells"}
 
 
-def _windows(tissue: Tissue, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+def _windows(tissue: SlicePositions, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows and coordinates of whole slices, or of windows of large tissue."""
     if tissue.n_spots <= _WINDOWS * _WINDOW_SPOTS:
         return list(zip(tissue.rows, tissue.slices, strict=True))

@@ -14,13 +14,12 @@ from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
-from spotscape._core.validation import require_choice, require_data, require_positive_int
+from spotscape._core.validation import require_data, require_positive_int
 from spotscape.nn.clustering import stability_curve
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_METHODS = ("gmm", "kmeans")
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _K_RANGE = (2, 20)
 # Fewest spots per domain at the upper end of a range that nobody asked for.
@@ -39,18 +38,16 @@ def choose_n_domains(
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Choose the number of domains by how well domains of different samples of the spots agree.
+    """Choose the number of domains by their stability over samples of the spots.
 
-    Samples of 65 % of the spots (3,000 at most) are clustered into every number of domains, each from starts of its
-    own, and the clusters extended to all spots. Stability is the adjusted Rand index between two samples, on average
-    over all pairs. Beside it goes the elbow of the Gaussian mixture's log-likelihood: the logarithm of what each of the
-    last two domains brought, over what each of the next three brings. *Picked is the largest number at which stability
-    plus a fifth of the elbow falls short of its highest value by 0.04 or less.* Stability alone takes a split into a
-    few main parts, or a small piece split off, for as good; the likelihood alone does not say what is found again.
+    Samples of 65 % of the spots (3,000 at most) are clustered into every number of domains, and the clusters are
+    extended to all spots. The stability is the mean adjusted Rand index between pairs of samples. The elbow compares
+    the gain in log-likelihood from the last two domains with that from the next three (logarithm of the ratio). The
+    largest number is picked whose score, stability plus a fifth of the elbow, is within 0.04 of the highest score.
 
-    The curve says more than the number: several peaks are several levels of detail. It knows nothing but the embedding,
-    and a tissue that changes gradually has no number of domains. Look at it with :func:`spotscape.pl.n_domains`; the
-    page *Number of domains* of the documentation says how often the choice is right, and when it is not.
+    Look at the curve with :func:`spotscape.pl.n_domains`: several peaks are several levels of detail. The choice uses
+    only the embedding, and tissue that changes gradually has no definite number of domains. The page *Number of
+    domains* of the documentation says how often the choice is right.
 
     Parameters
     ----------
@@ -62,11 +59,11 @@ def choose_n_domains(
     k_range
         Smallest and largest number of domains to try, both included. Leave room above what you expect.
     method
-        What clusters the samples. ``"gmm"`` (default): the Gaussian mixture of :func:`spotscape.tl.domains`, with
-        fewer starts. ``"kmeans"`` finds the number less often, also where its domains are the better ones.
+        Clusterer of the samples. ``"gmm"`` (default) is the Gaussian mixture of :func:`spotscape.tl.domains` with fewer
+        starts. ``"kmeans"`` finds the right number less often.
     n_resamples
-        Half of the number of samples, at least 2. As many are added, up to four times as many in all, until nine in ten
-        bootstraps over the samples pick the same number.
+        Half of the number of samples to begin with, at least 2. Samples are added, up to four times as many in total,
+        until nine in ten bootstraps over the samples pick the same number.
     key_added
         Name of the record in ``uns``.
     random_state
@@ -122,11 +119,9 @@ def choose_n_domains(
     what CellCharter looks at: Varrone et al., Nature Genetics 2024.
     """
     require_data(adata)
-    require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
     low, high = _check_range(k_range, adata.n_obs)
-    require_positive_int(n_resamples, "n_resamples", minimum=2)
     source = RandomSource(random_state)
     entry = _choose(embedding, low, high, use_rep, source, method=method, n_resamples=n_resamples)
     target = adata.copy() if copy else adata

@@ -1,4 +1,4 @@
-"""Domains on which several trainings agree."""
+"""Consensus domains of several trainings or methods."""
 
 from __future__ import annotations
 
@@ -40,12 +40,11 @@ def consensus_domains(
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find the domains on which several embeddings agree, how sure each spot is of its domain, and where they disagree.
+    """Combine several embeddings into consensus domains, with a confidence for each spot.
 
-    Every embedding is clustered by itself: of several methods, scales or trainings. The clusters of all runs are
-    matched, and each spot takes the domain that most runs give it; its confidence is the share of runs that do. Where
-    they disagree, at borders mostly, a single training would have decided by its seed, and a single method by what it
-    assumes.
+    Use it to see which spots depend on the seed (several trainings) or on the method (several methods). Every embedding
+    is clustered by itself, and the clusters of all runs are matched. Each spot takes the domain that most runs give it;
+    its confidence is the share of runs that agree. Runs disagree mostly at borders.
 
     Parameters
     ----------
@@ -73,10 +72,10 @@ def consensus_domains(
 
     - ``obs[key_added]`` : category of strings ``"0"``, ``"1"``, ... in natural order, shape ``(n_obs,)``. ``"0"`` is
       the largest domain.
-    - ``obs[f"{key_added}_confidence"]`` : float32 in (0, 1], shape ``(n_obs,)``: share of the runs that agree. A
-      fraction of few runs, and no probability: trainings may agree on what is wrong.
-    - ``obs[f"{key_added}_entropy"]`` : float32 in [0, 1]: how far the runs are spread over domains; 0 where all agree,
-      1 where they are spread as widely as can be. :func:`spotscape.pl.domains` shows it as a map of the disagreement.
+    - ``obs[f"{key_added}_confidence"]`` : float32 in (0, 1], shape ``(n_obs,)``: share of the runs that agree. This is
+      a fraction of few runs, not a probability: trainings can agree on an error.
+    - ``obs[f"{key_added}_entropy"]`` : float32 in [0, 1]: how much the runs disagree; 0 where all agree, 1 where they
+      are spread as widely as possible. Draw it with :func:`spotscape.pl.domains`.
     - ``uns["n_domains"]`` : the record of the choice, only if it was made here.
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``mean_confidence``, ``runs`` (embedding and clusterer of
       each run, such as ``"X_spotscape kmeans"``) and ``run_agreement`` (float64, the share of spots on which each run

@@ -47,20 +47,16 @@ def domains(
     adata
         Annotated data with an embedding in ``obsm``.
     n_domains
-        Number of domains, at least 2. Exactly as many come out, none of them empty. ``None`` (default): what
-        :func:`spotscape.tl.choose_n_domains` has left in ``uns["n_domains"]`` for this embedding; if there is none,
-        it is run. With ``method="leiden"`` the resolution decides.
+        Number of domains, at least 2. ``None`` (default) takes the number that :func:`spotscape.tl.choose_n_domains`
+        stored in ``uns["n_domains"]`` for this embedding, or calls it. With ``method="leiden"`` the resolution decides.
     method
-        ``"auto"`` (default): k-means and four Gaussian mixtures, with one covariance for all domains that is drawn
-        toward a sphere by 0, .05, .5 and 1; of the five the one that agrees most with the others. Whether to cut
-        tissue across the directions in which spots vary (k-means) or across those in which they lie apart (0), the
-        embedding does not say, and neither is right on all tissue; a cut that only one of them makes is an accident.
-        ``"kmeans"``: best of 10 to 100 k-means runs.
-        ``"gmm"``: Gaussian mixture with one covariance for all domains, which is what R's mclust calls EEE, by maximum
-        likelihood from many starts; the better one for :func:`spotscape.tl.smoothed_pca` on layered tissue.
-        ``"leiden"``: communities of the neighbour graph of the embedding; with ``n_domains``, the resolution is
-        searched for, and should none give exactly that number, the nearest clusters are merged (or the widest split)
-        until it is met.
+        ``"auto"`` (default): runs k-means and four Gaussian mixtures, and takes the one that agrees most with the
+        others. The mixtures have one covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. No single
+        clusterer is right on all tissue, and a border that only one of them draws is likely an artefact. ``"kmeans"``:
+        best of 10 to 100 k-means runs. ``"gmm"``: Gaussian mixture with one covariance for all domains, called EEE in
+        R's mclust, fitted by maximum likelihood from many starts. ``"leiden"``: communities of the neighbour graph of
+        the embedding. With ``n_domains``, a resolution that gives this number is searched. If none does, the nearest
+        clusters are merged, or the widest are split.
     use_rep
         Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
         are, name one. Without them: ``"X_smoothed_pca"``.
@@ -108,11 +104,9 @@ def domains(
 
     See Also
     --------
-    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, which make an embedding.
-    spotscape.tl.smoothed_pca : The instant linear baseline.
-    spotscape.tl.consensus_domains : Domains on which several trainings agree, with a confidence for each spot.
-    spotscape.tl.choose_n_domains : The number of domains.
-    spotscape.pl.domains : The domains in the tissue.
+    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, which make an embedding. spotscape.tl.smoothed_pca : The
+    linear baseline. spotscape.tl.consensus_domains : Consensus of several trainings, with a confidence for each spot.
+    spotscape.tl.choose_n_domains : The number of domains. spotscape.pl.domains : The domains in the tissue.
 
     Examples
     --------

@@ -14,12 +14,10 @@ from spotscape._core.arguments import public
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values, library_of_graph, read_graph
-from spotscape._core.rows import without_logarithm
+from spotscape._core.rows import expm1
 from spotscape._core.validation import (
-    require_choice,
     require_data,
     require_finite,
-    require_in_range,
     require_nonnegative,
     slice_labels,
 )
@@ -51,10 +49,10 @@ def embed(
 ) -> AnnData | None:
     """Embed the spots of new slices with a model that was trained on others.
 
-    Nothing is trained. Genes are matched by name, in any order; genes that the model does not know are left aside. The
-    expression has to be on the scale of the training, and the spatial graph is built as it was there. Then the offset
-    of each new slice to the slices of the training is taken off, so that a region lies where it lay in these: their
-    domains can be carried over with :func:`spotscape.tl.transfer_domains`.
+    Nothing is trained. Genes are matched by name, in any order; genes that the model does not know are ignored.
+    Expression has to be normalised as in the training, and the spatial graph is built as in the training. Finally the
+    offset of each new slice to the training is subtracted. Domains of the training can then be transferred with
+    :func:`spotscape.tl.transfer_domains`.
 
     Parameters
     ----------
@@ -73,17 +71,14 @@ def embed(
     layer
         Layer to use instead of ``adata.X``.
     missing_genes
-        What to do about genes of the model that are not in ``adata``. ``"fill"`` gives them their mean of the training,
-        which says nothing for or against any domain (a zero would say that the gene was measured and is off), and
-        treats genes alike that are zero throughout a slice although the training lets expect at least 20 spots with
-        them; the log and the record say which. A few such genes are the rule, because genes without a count are removed
-        before :func:`spotscape.pp.prepare`. ``"refuse"`` raises an error that names them.
+        What to do about genes of the model that are not in ``adata``. ``"fill"`` (default) gives them their mean in the
+        training, which favours no domain. Genes that are zero in all spots of a slice also count as missing, if at
+        least 20 spots with them would be expected from the training. The log and the record name these genes.
+        ``"refuse"`` raises an error that names them.
     max_missing
-        Share of the model's genes above which ``"fill"`` refuses too: the more are missing, the more spots look
-        average. ``benchmarks/new_slices.py`` measures what it costs.
+        Largest share of the model's genes that may be missing. The more are missing, the more spots look average.
     align
-        Whether the offset to the training is taken off. Without, every spot is embedded by itself and its surroundings;
-        a batch effect then shifts the whole slice.
+        Whether to subtract the offset to the training. With ``False``, a batch effect shifts the whole slice.
     key_added
         Name of the embedding in ``adata.obsm``; ``None`` takes that of the method. The record in ``adata.uns`` has the
         same name without ``X_``.
@@ -113,7 +108,7 @@ def embed(
     ValueError
         If the model does not know its genes; if genes are missing, more than allowed or all of them; if the expression
         is on another scale than that of the training (counts, logarithms, other totals), negative, not finite, or zero
-        for a whole spot; if the graph cannot be built alone, as one in 3-D, or has no edges.
+        for a whole spot; if the graph cannot be built from one slice (3-D), or has no edges.
 
     Warns
     -----
@@ -144,8 +139,6 @@ def embed(
     """
     require_data(adata, unique=["var"])
     training = _training_of(model)
-    require_choice(missing_genes, "missing_genes", ("refuse", "fill"))
-    require_in_range(max_missing, "max_missing", low=0, high=1)
     library_key = library_of_graph(
         adata, neighbors_key, library_key, across_slices=getattr(model, "name", None) == "SpaCross"
     )
@@ -272,12 +265,12 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
 
 def _total(matrix: Any, scale: str) -> float:
     if scale == "logarithm":
-        matrix = without_logarithm(matrix)
+        matrix = expm1(matrix)
     return float(matrix.sum(dtype=np.float64) / matrix.shape[0])
 
 
 def _silent(found: Any, slices: np.ndarray | None, share: np.ndarray) -> np.ndarray:
-    """Which genes are zero throughout a slice although the training lets expect spots with them."""
+    """Which genes are zero in all spots of a slice although spots with them are expected from the training."""
     codes = np.zeros(found.shape[0], dtype=int) if slices is None else np.asarray(slices)
     none = np.zeros(found.shape[1], dtype=bool)
     for code in np.unique(codes):

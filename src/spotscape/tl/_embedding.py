@@ -17,7 +17,7 @@ from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import signature
 from spotscape._core.reading import crosses_on_purpose, is_logarithm, read_expression, read_graph
-from spotscape._core.rows import RowSource
+from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.validation import looks_like_counts, require_positive_int
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class EmbeddingInput:
     ``genes`` holds the columns of the AnnData that the features are, ``None`` for those of a representation.
     """
 
-    matrix: np.ndarray | sparse.csr_array | RowSource
+    matrix: np.ndarray | sparse.csr_array | ChunkedMatrix
     genes: np.ndarray | None
     graph: sparse.csr_array
     params: dict[str, Any]
@@ -307,7 +307,7 @@ def remember_training(
 
 
 def _n_detected(matrix: Any) -> np.ndarray:
-    return matrix.summary.detected.sum(axis=0) if isinstance(matrix, RowSource) else n_detected(matrix)
+    return matrix.summary.detected.sum(axis=0) if isinstance(matrix, ChunkedMatrix) else n_detected(matrix)
 
 
 def scale_of(matrix: Any, adata: AnnData, source: str) -> str:

@@ -23,11 +23,9 @@ from spotscape._core.reading import (
     read_expression,
 )
 from spotscape._core.validation import (
-    require_choice,
     require_data,
     require_finite,
     require_key,
-    require_positive_int,
     slice_labels,
 )
 
@@ -58,40 +56,39 @@ def impute(
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Denoise measured genes, and carry genes over to slices that did not measure them, with a score for each gene.
+    """Impute genes: denoise measured genes and transfer genes to slices that did not measure them.
 
-    Each gene is predicted in each spot from the spot's *other* genes (principal components, made without the gene) and
-    from its place in an embedding, by a regression whose penalty is chosen for each gene. A gene of which neither says
-    anything is left at its mean. So the score of a gene is an honest one: the prediction of a measured value has not
-    seen it, but for what little of one gene an embedding of thousands holds.
+    Each gene is predicted in each spot by ridge regression on the *other* genes of the spot (principal components
+    without the gene) and on its embedding. The penalty is chosen for each gene. A gene that cannot be predicted stays
+    at its mean. Every gene gets a score, for which the measured value was not used in its own prediction.
 
     A gene is fitted in the slices in which it has a value above zero and predicted in all; a slice without one counts
     as not having measured it. To predict from chosen slices alone, or from another AnnData, name these as
-    ``reference``. What distinguishes slices as a whole is taken out of the features, and of the gene: a slice that
-    measured it keeps its own mean, one that did not has the mean of the others.
+    ``reference``. Differences between slices as a whole are removed from the features. A slice that measured the gene
+    keeps its own mean; one that did not gets the mean of the others.
 
-    Imputed values are smooth: they show what is shared among spots, and hide how far spots differ by chance. **Do not
-    test them for differential expression**; every gene differs significantly between any two domains then.
+    Imputed values are smooth and have lost their random variation. **Do not test them for differential expression**:
+    every gene would differ significantly between any two domains.
 
     Parameters
     ----------
     adata
         Log-normalised expression and an embedding. ``adata.X`` is never changed.
     genes
-        Names of the genes to predict, which then are columns of a frame. ``None`` means all of ``adata``; with an
-        AnnData as reference, all that it has beyond those of ``adata``.
+        Names of the genes to predict; the result is then a data frame. ``None`` means all genes of ``adata`` or, with
+        an AnnData as reference, all genes that only the reference has.
     reference
-        Where genes are carried over from: an :class:`~anndata.AnnData` that was embedded together with ``adata``
-        and has the same unit; or the name of a slice, or of several, of ``library_key``. ``None`` means every slice
-        that measured the gene.
+        Source of transferred genes: an :class:`~anndata.AnnData` that was embedded together with ``adata`` and has the
+        same unit; or the name of a slice, or of several, of ``library_key``. ``None`` means every slice that measured
+        the gene.
     method
-        ``"regression"``, see above; or ``"neighbors"``, the mean over the spots nearest in the embedding, without the
-        spot itself. The regression was the better one on all tissues in ``benchmarks/imputation.py``.
+        ``"regression"``, see above, or ``"neighbors"``, the mean over the nearest spots in the embedding, without the
+        spot itself. Regression was better on all tissues in ``benchmarks/imputation.py``.
     use_rep
         Key of the embedding in ``adata.obsm``, and that of ``reference``. Default: ``"X_spotscape"`` or
         ``"X_spacross"``, whichever is there; if both are, name one. Without them: ``"X_smoothed_pca"``.
     n_components
-        Number of principal components of the other genes. More than needed cost little, because of the penalty.
+        Number of principal components of the other genes. Extra components cost little, because of the penalty.
     n_neighbors
         For ``method="neighbors"``: number of spots that are averaged.
     library_key
@@ -137,9 +134,9 @@ def impute(
 
     See Also
     --------
-    spotscape.metrics.imputation_scores : Errors on entries or genes that were held out.
-    spotscape.tl.spotscape : Its ``decoded_layer`` is what the decoder makes of each spot.
-    spotscape.nn.SpotRegression : The regression without AnnData, with the formula.
+    spotscape.metrics.imputation_scores : Errors on entries or genes that were held out. spotscape.tl.spotscape : Its
+    ``decoded_layer`` is the output of its decoder. spotscape.nn.SpotRegression : The regression without AnnData, with
+    the formula.
 
     Examples
     --------
@@ -154,9 +151,6 @@ def impute(
     ['imputed', 'n_fitted', 'r2', 'spearman', 'spearman_carried']
     """
     require_data(adata, unique=["var"])
-    require_choice(method, "method", ("regression", "neighbors"))
-    require_positive_int(n_components, "n_components")
-    require_positive_int(n_neighbors, "n_neighbors")
     source = RandomSource(random_state)
     use_rep = encoder_embedding(adata, use_rep)
     is_pair = hasattr(reference, "obsm")

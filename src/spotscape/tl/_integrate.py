@@ -31,15 +31,15 @@ def integrate_slices(
     device: str | torch.device | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Take slice-specific offsets off an embedding, so that a region lies in the same place for all slices.
+    """Correct batch effects: subtract slice-specific offsets from an embedding.
 
-    One mixture model describes all slices: prototypes that they share, proportions of their own, an offset of each
-    slice, and what that offset differs by from region to region. The offsets are subtracted. A slice may hold more or
-    less of a region, or none of it. What the slices share stays as it is, down to the noise of single spots: slices
-    without a batch effect are not moved together, and spots are not averaged. No labels are used, no slice is the
-    reference, nothing is random.
+    After this, the same region has the same place in the embedding of all slices. One mixture model describes all
+    slices, with shared prototypes, proportions for each slice, an offset of each slice, and deviations of this offset
+    between regions. The offsets are subtracted. A slice may hold more or less of a region, or none of it. Slices
+    without a batch effect are not changed, and spots are not averaged. No labels, reference slice or random numbers are
+    used.
 
-    :func:`spotscape.tl.spotscape` and :func:`spotscape.tl.spacross` do this by themselves. This function serves other
+    :func:`spotscape.tl.spotscape` and :func:`spotscape.tl.spacross` include this step. Use the function for other
     embeddings, such as that of :func:`spotscape.tl.smoothed_pca`.
 
     Parameters
@@ -49,13 +49,13 @@ def integrate_slices(
     library_key
         Column of ``adata.obs`` with the slice of each spot, at least 2 of them.
     use_rep
-        Key of the embedding in ``adata.obsm``. The default is the one that takes a second to compute.
+        Key of the embedding in ``adata.obsm``. The default is the baseline.
     n_prototypes
-        Resolution of the offsets, at least 2. Fewer are used where there would be fewer than 60 spots of a slice to
-        each.
+        Number of prototypes, at least 2. More of them let offsets differ more between regions. Fewer are used if a
+        slice would have fewer than 60 spots for each.
     ridge
-        Strength of the assumption that a slice has the same offset everywhere, in spots: a region's own offset is
-        shrunk as if that many of its spots had none. With ``1e9``, the same is taken off everywhere.
+        Strength of the assumption that a slice has the same offset everywhere, in spots: the deviation of a region is
+        shrunk as if that many more spots had none. With ``1e9``, the same offset is subtracted everywhere.
     key_added
         Name of the result in ``adata.obsm``; ``None`` appends ``_integrated`` to ``use_rep``.
     device

@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.stats import false_discovery_control
 
-from spotscape.nn.differential import Differences, compare, log_cpm, sum_by_group
+from spotscape._stats.differential import Differences, compare, log_cpm, sum_by_group
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
 # With fewer counts in all that is compared, there is nothing to learn of a gene.
@@ -191,13 +191,14 @@ def morans_i(
 
 
 def _moran(values: Matrix, edges: sparse.csr_array) -> np.ndarray:
-    import squidpy as sq
-
     matrix: Any = sparse.csr_matrix(values) if sparse.issparse(values) else values
     part = AnnData(matrix, obsp={"edges": sparse.csr_matrix(edges, dtype=np.float64)})
     names = list(part.var_names)
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=SyntaxWarning)  # of squidpy's docstrings, at its first import
         warnings.filterwarnings("ignore", category=RuntimeWarning)
+        import squidpy as sq
+
         table = sq.gr.spatial_autocorr(
             part, connectivity_key="edges", genes=names, mode="moran", copy=True, n_jobs=1, show_progress_bar=False
         )

@@ -1,4 +1,4 @@
-"""Markers: genes that tell a domain from the rest, or a condition from another within a domain."""
+"""Marker genes of domains, and of conditions within a domain."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, expression_values, find_shared, in_memory, read_graph
 from spotscape._core.validation import (
     looks_like_counts,
+    read_groups,
     require_choice,
     require_data,
     require_finite,
     require_key,
     require_nonnegative,
-    require_positive_int,
     slice_labels,
 )
 from spotscape.tl._marker_tests import (
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
-_METHODS = ("auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var")
 _HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 
 
@@ -88,15 +86,15 @@ def markers(
     key_added: str = keys.MARKERS,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find genes that mark each domain, or that differ between conditions within a domain.
+    """Find marker genes of each domain, or genes that differ between conditions within a domain.
 
-    With several slices, they are the replicates: counts are summed over the spots of a domain in a slice, and these
-    sums are compared (pseudo-bulk). With one slice there is no replicate, and scanpy's tests compare spots.
+    With several slices, slices are replicates: counts are summed over the spots of a domain in a slice, and these sums
+    are compared (pseudo-bulk). With one slice there are no replicates, and scanpy's tests compare spots.
 
     **P-values are too small where the domains were found from the same genes**, as they are by
-    :func:`spotscape.tl.domains`: clustering makes differences where there are none, and the test finds them. Between
-    spots it is worse, because neighbouring spots are no independent observations. Read such p-values as a ranking.
-    They hold for domains from elsewhere (an annotation, an image) or, with caution, for conditions compared over
+    :func:`spotscape.tl.domains`: clustering creates differences even in noise, and the test finds them. Tests between
+    spots are also too optimistic because neighbouring spots are not independent. Use such p-values as a ranking. They
+    are valid for domains from another source (an annotation, an image) and, with caution, for conditions compared over
     replicates.
 
     Parameters
@@ -198,10 +196,6 @@ def markers(
     Communications 2021.
     """
     require_data(adata, unique=["var"])
-    require_choice(method, "method", _METHODS)
-    if n_genes is not None:
-        require_positive_int(n_genes, "n_genes")
-    require_positive_int(min_spots, "min_spots", minimum=2)
     groups = domain_column(adata, groups, "groups")
     bounds = _Bounds(min_spots, min_share, min_fold_change)
     task = _read(

@@ -16,20 +16,19 @@ from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.geometry import coordinates, spot_spacing
-from spotscape._core.groups import as_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
-    require_choice,
+    as_groups,
     require_data,
     require_in_range,
     require_key,
     require_positive_int,
     several_slices,
 )
+from spotscape.nn.graph import smooth
 from spotscape.nn.matching import Matches, Offset, match, vote
-from spotscape.nn.smoothing import smooth
 from spotscape.tl._embedding import graph_or_default
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def match_slices(
     device: str | torch.device | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find for each spot of a slice the most similar spots of a reference slice, and transfer labels from them.
+    """Match spots between slices: find the most similar spots of a reference slice, and transfer labels from them.
 
     The search is exact: every spot is compared with every spot of the reference, by the cosine of their embeddings,
     without a matrix of all similarities.
@@ -89,15 +88,13 @@ def match_slices(
     labels_key
         Column of ``adata.obs`` whose values are transferred; read in the reference only, where it may have gaps.
     offset
-        What is taken out between a slice and the reference before they are compared, because even a joint embedding
-        keeps something of the batch. ``"mutual"``: the mean difference over pairs of spots that are among each other's
-        nearest, so that a region which only one slice has does not count. ``"mean"``: each slice's own mean; somewhat
-        better where both slices show the same regions in the same shares, worse where they do not. ``"none"``: the
-        plain cosine, for embeddings without a batch effect.
+        Offset between slices that is subtracted before they are compared, because a joint embedding may still contain a
+        batch effect. ``"mutual"`` (default): the mean difference over pairs of spots that are among each other's
+        nearest, so that a region of only one slice does not count. ``"mean"``: the mean of each slice; slightly better
+        if both slices contain the same regions in the same shares, worse otherwise. ``"none"``: nothing.
     mutual
-        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots that
-        are left without a match get none of the results. For anchors between slices; labels are transferred to more
-        spots without it.
+        Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots without
+        such a match get no results. Use it to find anchors between slices; leave it off to transfer labels.
     spatial_key
         Coordinates in ``adata.obsm`` in which all slices lie over each other, such as ``"spatial_aligned"``. Matches
         then lie within ``radius`` of the spot, and their similarity is lowered by ``(distance / radius)²``. Use it
@@ -105,9 +102,8 @@ def match_slices(
     radius
         For ``spatial_key``, in the unit of its coordinates. Default: 5 spot spacings of the reference.
     n_hops
-        How often each embedding is averaged over the spot and its neighbours in its own slice before the search, which
-        is the average of similarities over the neighbours. Useful (1 or 2) for an embedding that knows nothing of
-        space, such as ``"X_pca"``.
+        How often each embedding is averaged over the spot and its neighbours before the search. Use 1 or 2 for an
+        embedding without spatial information, such as ``"X_pca"``.
     neighbors_key
         For ``n_hops``, record of the spatial graph in ``adata.uns``; built by
         :func:`spotscape.pp.spatial_neighbors_knn` if there is none of the default name.
@@ -172,8 +168,6 @@ def match_slices(
     True
     """
     require_data(adata, genes=False, unique=["obs"])
-    require_positive_int(n_matches, "n_matches")
-    require_choice(offset, "offset", ("mutual", "mean", "none"))
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = encoder_embedding(adata, use_rep)

@@ -11,12 +11,11 @@ from scipy import sparse
 
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, library_of_graph, read_graph
-from spotscape._core.validation import require_data, require_key, require_positive_int, slice_labels
-from spotscape.nn.refinement import majority_passes
+from spotscape._core.validation import read_groups, require_data, require_key, slice_labels
+from spotscape._stats.refinement import majority_passes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,11 +33,11 @@ def refine_domains(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Let the spatial neighbours of each spot vote on its domain.
+    """Smooth domains by a majority vote of spatial neighbours.
 
-    A spot takes the domain that more than half of its neighbours have. Without such a majority, ties among them, it
-    keeps its own. All spots vote at once. It removes single spots and ragged edges, and with them whatever is
-    one or two spots wide: thin layers lose to their neighbours, and more so with each pass.
+    A spot takes the domain of more than half of its neighbours. If there is no such majority, it keeps its own. All
+    spots vote at the same time. This removes single spots and ragged edges, but also structures that are one or two
+    spots wide, and more so with each pass.
 
     Parameters
     ----------
@@ -53,8 +52,8 @@ def refine_domains(
     library_key
         Column of ``obs`` with the slice of each spot. Default: the one that the graph was built with.
     n_passes
-        How often they vote; it ends earlier once nothing changes. Default: 1, because each pass takes a little more
-        from thin domains.
+        Number of votes; fewer if nothing changes any more. Default: 1, because each pass shrinks thin domains a little
+        more.
     across_slices
         Whether neighbours in other slices vote too, on a graph that has them.
     key_added
@@ -97,7 +96,6 @@ def refine_domains(
     True
     """
     require_data(adata, genes=False)
-    require_positive_int(n_passes, "n_passes")
     hint = "Make domains first: sp.tl.domains(adata, n_domains=...)"
     key = domain_column(adata, key, "key")
     labels = read_groups(adata, key, argument="key", hint=hint)

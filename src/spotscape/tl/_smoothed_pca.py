@@ -1,4 +1,4 @@
-"""The instant baseline: principal components averaged over spatial neighbours."""
+"""The linear baseline: principal components averaged over spatial neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
-from spotscape._core.validation import require_data, require_positive_int, slice_labels
+from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
@@ -41,50 +41,49 @@ def smoothed_pca(
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Average expression over the spatial graph and reduce it: the linear baseline that encoders have to beat.
+    """Embed spots by principal components averaged over spatial neighbours: the linear baseline.
 
-    Expression is reduced to the components that neighbours share, which is what the encoders see as well, and every
-    spot becomes the mean over itself and its neighbours, twice. Nothing is trained: a second for a slice, seconds for a
-    million cells, with sparse expression never made dense and no copy of it taken.
+    Expression is reduced to the components that neighbours share, which are also the input of the encoders. Then every
+    spot is replaced by the mean over itself and its neighbours, twice. Nothing is trained: a Visium slice takes about a
+    second and a million cells about a minute. Sparse expression stays sparse.
 
-    It is most of what an encoder gives: the page *Accuracy: the study* of the documentation says how much more that is
-    on which tissue. Of several slices it takes off the mean of each and no more (:func:`spotscape.tl.integrate_slices`
-    does), and it blurs layers as thin as its hops are wide. Compare every encoder with it on your own tissue before you
-    believe the encoder.
+    Run it before any encoder and compare the two on your own tissue; the page *Which method?* of the documentation says
+    when an encoder helps. With several slices it subtracts the mean of each slice;
+    :func:`spotscape.tl.integrate_slices` corrects more. Layers as thin as the neighbourhood are blurred.
 
     Parameters
     ----------
     adata
-        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed. If it lies
-        in a file (``backed="r"``) or is a dask array, it is read by blocks of rows, never whole.
+        Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed. Expression
+        in a file (``backed="r"``) or a dask array is read in blocks of rows.
     n_hops
-        How often each spot is replaced by the mean over itself and its neighbours. More hops mean larger regions and
-        blurred thin ones; 0 is a plain PCA.
+        How often each spot is replaced by the mean over itself and its neighbours. More hops give larger regions and
+        blur thin ones; 0 is a plain PCA.
     n_comps
         Number of components that are smoothed; fewer if the data have fewer spots or genes.
     spatial_components
-        Whether components are the directions in which means over neighbours differ most; otherwise those in which
-        single spots do, as in an ordinary PCA.
+        Whether components are the directions in which means over neighbours differ most. ``False`` takes those in which
+        single spots differ most, as in an ordinary PCA.
     linear_scale
-        Whether logarithms are undone first; values above 20 show that there are none. What is averaged over neighbours
-        are counts then.
+        Whether the log transform is undone first, so that counts are averaged over neighbours. Values above 20 show
+        that there is no log transform.
     dispersion
-        How genes are scaled: 0 gives all the same variance, 1 is what Pearson residuals do, in between genes that vary
-        beyond counting noise count more than others. ``None``: not scaled, only centred.
+        How genes are scaled. 0 gives all genes the same variance, and 1 is close to Pearson residuals. In between,
+        genes that vary beyond counting noise get more weight. ``None`` only centres genes.
     clip
-        Values this many standard deviations above the mean of their gene are cut off there. ``None`` leaves them.
+        Values are clipped at this many standard deviations above the mean of their gene. ``None`` does not clip.
     n_axes, whitening
         The smoothed components are rotated onto this many leading axes, and each axis is divided by its standard
-        deviation to the power ``whitening``, so that k-means does not go by the first axis alone. ``None`` and 0 leave
-        the components as they are.
+        deviation to the power ``whitening``, so that the first axis does not dominate k-means. ``None`` and 0 leave the
+        components as they are.
     neighbors_key
         Record of the spatial graph in ``adata.uns``; built by :func:`spotscape.pp.spatial_neighbors_knn` if there
         is none of the default name.
     library_key
         Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
     center_slices
-        With several slices, whether components are centred in each, which takes off what slices, donors or patients
-        differ in as a whole. Leave it out where a slice holds another kind of tissue than the others.
+        With several slices, whether components are centred in each slice. This subtracts differences between slices,
+        donors or patients as a whole. Use ``False`` if a slice holds another kind of tissue than the others.
     layer
         Layer to use instead of ``adata.X``.
     use_rep
@@ -95,9 +94,9 @@ def smoothed_pca(
     key_added
         Name of the result in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     random_state
-        Seed of the search for the components (block Lanczos on the covariance). It moves no digit that matters: on
-        STARmap and DLPFC 151673 the 20 leading components span what an exact PCA finds to a cosine of 0.99999, and the
-        30 hold 0.99999 of its variance. Above 100,000 spots the search ends earlier, at 0.9999.
+        Seed of the search for the components (block Lanczos on the covariance). Its influence is negligible: on STARmap
+        and DLPFC 151673 the 20 leading components agree with an exact PCA to a cosine of 0.99999. Above 100,000 spots
+        the search ends earlier.
     copy
         Return a copy with the results instead of writing to ``adata``.
 
@@ -123,8 +122,8 @@ def smoothed_pca(
 
     See Also
     --------
-    spotscape.tl.spotscape, spotscape.tl.spacross : The encoders.
-    spotscape.tl.integrate_slices : What takes the differences between slices off the result.
+    spotscape.tl.spotscape, spotscape.tl.spacross : The encoders. spotscape.tl.integrate_slices : Subtracts the
+    differences between slices from the result.
 
     Examples
     --------
@@ -138,7 +137,6 @@ def smoothed_pca(
     from spotscape.models._smoothing import Smoothing
 
     require_data(adata)
-    require_positive_int(n_hops, "n_hops", minimum=0)
     library_key = library_of_graph(adata, neighbors_key, library_key)
     tissue = read_input(
         adata,

@@ -44,14 +44,13 @@ def spacross(
     return_model: bool = False,
     copy: bool = False,
 ) -> AnnData | SpaCross | None:
-    """Embed every spot by its expression and its surroundings, with SpaCross.
+    """Embed spots with SpaCross, a graph encoder that predicts hidden spots from their neighbours.
 
-    A graph autoencoder is trained on tissue of which a part of the spots is masked. From their neighbours it learns to
-    decode their expression, to embed them as an encoder does that sees exactly these, and to tell what resembles each
-    spot, near and far, from what does not. With several slices the graph may join them
-    (:func:`spotscape.pp.spatial_neighbors_3d`), similar spots are sought within and between slices, and offsets between
-    slices are taken off the embedding. No labels are used. Cluster the
-    embedding with :func:`spotscape.tl.domains`, or hand it to :func:`scanpy.pp.neighbors` with
+    A graph autoencoder is trained while a part of the spots is masked. From the neighbours of these spots it learns to
+    predict their expression and their embedding, and to distinguish spots that resemble each other from others. With
+    several slices, the graph may connect slices (:func:`spotscape.pp.spatial_neighbors_3d`), similar spots are searched
+    within and between slices, and offsets between slices are subtracted from the embedding. No labels are used. Cluster
+    the embedding with :func:`spotscape.tl.domains`, or pass it to :func:`scanpy.pp.neighbors` with
     ``use_rep="X_spacross"``.
 
     Parameters
@@ -63,10 +62,9 @@ def spacross(
         Record of the spatial graph in ``adata.uns``, such as ``"spatial_3d_neighbors"``. If there is none of the
         default name, that of :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
-        Column of ``adata.obs`` with the slice of each spot. It switches on what several slices need.
-        Neighbours come from other slices only if the graph says so, and genes that a slice did not measure (zero
-        throughout it, although the other slices let expect them) are left out with a message. ``None`` for a single
-        slice.
+        Column of ``adata.obs`` with the slice of each spot. It adds the parts for several slices. Neighbours come from
+        other slices only if the graph says so, and genes that a slice did not measure (zero in all of its spots,
+        although other slices have them) are left out, and the log says so. ``None`` for a single slice.
     layer
         Layer to use instead of ``adata.X``.
     use_rep
@@ -78,11 +76,10 @@ def spacross(
     key_added
         Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     decoded_layer
-        Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
-        dense array. ``None`` does not.
+        Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.
     preset
-        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpaCrossConfig()`` for one slice, with
-        one encoder instead of four for one of more than 10,000 spots (``SpaCrossConfig.large_tissue()``), and
+        Set of hyper-parameters. ``"default"`` needs no tuning: ``SpaCrossConfig()`` for one slice, with one encoder
+        instead of four for one of more than 10,000 spots (``SpaCrossConfig.large_tissue()``), and
         ``SpaCrossConfig.several_slices()``, fewer epochs, for several slices. ``"paper"`` is the published setting,
         ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
         ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
@@ -95,24 +92,23 @@ def spacross(
     max_epochs
         Epochs of each encoder; overrides ``preset`` and ``config``.
     batch_size
-        Spots of a training step, which are then tiles drawn from all over the tissue (*Large tissue* in the
-        documentation says what of it is exact). ``None`` takes all spots in every step if that needs less than about
-        0.8 GB, else 16,384; the log says which before the training.
+        Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
+        documentation). ``None`` takes all spots in every step if that needs less than about 0.8 GB, else 16,384.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
     random_state
-        Seed of everything random. The same seed gives the same bits on the same CPU; the global state of NumPy and
-        torch is neither used nor changed. ``None`` draws a seed and records it.
+        Seed of all random numbers. The same seed gives the same result on the same CPU. The global state of NumPy and
+        torch is not changed. ``None`` draws a seed and records it.
     n_restarts
-        How often to train, from seeds drawn from ``random_state``, for :func:`spotscape.tl.consensus_domains`; as many
-        times slower. Everything that a single training writes is that of the first, with the same bits.
+        How often to train, with different seeds, for :func:`spotscape.tl.consensus_domains`. The first training equals
+        a single one.
     progress_bar
         Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.
     checkpoint
-        File in which to save the training regularly, and from which to resume it if it exists; that of other data,
-        another configuration or another seed is refused. Every further encoder has its own file, with ``.1``, ``.2``
-        and so on behind the name.
+        File in which the training is saved regularly. If it exists, the training resumes from it; a file of other data,
+        another configuration or another seed is refused. Further encoders have files of their own, with ``.1``, ``.2``
+        and so on after the name.
     return_model
         Return the trained model, the first of several, for :func:`spotscape.tl.embed` on new slices and for
         :meth:`~spotscape.models.SpaCross.save`. It remembers gene names, preprocessing and graph.
@@ -155,12 +151,9 @@ def spacross(
 
     See Also
     --------
-    spotscape.pp.prepare : Counts to log-normalised expression.
-    spotscape.pp.spatial_neighbors_knn : The spatial graph.
-    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices.
-    spotscape.tl.spotscape : The other encoder.
-    spotscape.tl.smoothed_pca : The instant linear baseline.
-    spotscape.models.SpaCross : The same without AnnData.
+    spotscape.pp.prepare : Counts to log-normalised expression. spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices. spotscape.tl.spotscape : The other
+    encoder. spotscape.tl.smoothed_pca : The linear baseline. spotscape.models.SpaCross : The same without AnnData.
 
     Examples
     --------

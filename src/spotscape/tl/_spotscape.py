@@ -44,12 +44,13 @@ def spotscape(
     return_model: bool = False,
     copy: bool = False,
 ) -> AnnData | Spotscape | None:
-    """Embed every spot by its expression and its surroundings, with Spotscape.
+    """Embed spots with Spotscape, a graph encoder that preserves similarities between all spots.
 
-    A graph autoencoder is trained on two randomly thinned views of the tissue until the similarity of *every* pair of
-    spots is the same in both. With several slices, similarities are brought to one scale across slices, all slices
-    share prototypes, and offsets between slices are taken off the embedding. No labels are used. Cluster the embedding
-    with :func:`spotscape.tl.domains`, or hand it to :func:`scanpy.pp.neighbors` with ``use_rep="X_spotscape"``.
+    A graph autoencoder is trained on two views of the tissue with random edges and genes removed, so that the
+    similarity of *every* pair of spots is the same in both. With several slices, similarities get the same scale across
+    slices, all slices share prototypes, and offsets between slices are subtracted from the embedding. No labels are
+    used. Cluster the embedding with :func:`spotscape.tl.domains`, or hand it to :func:`scanpy.pp.neighbors` with
+    ``use_rep="X_spotscape"``.
 
     Parameters
     ----------
@@ -60,9 +61,9 @@ def spotscape(
         Record of the spatial graph in ``adata.uns``. If there is none of the default name, that of
         :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
-        Column of ``adata.obs`` with the slice of each spot. It switches on what several slices need;
-        neighbours never come from another slice, and genes that a slice did not measure (zero throughout it, although
-        the other slices let expect them) are left out with a message. ``None`` for a single slice.
+        Column of ``adata.obs`` with the slice of each spot. It adds the parts for several slices; neighbours never come
+        from another slice, and genes that a slice did not measure (zero in all of its spots, although other slices have
+        them) are left out, and the log says so. ``None`` for a single slice.
     layer
         Layer to use instead of ``adata.X``.
     use_rep
@@ -74,11 +75,10 @@ def spotscape(
     key_added
         Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     decoded_layer
-        Also write what the decoder makes of each spot, denoised expression, into ``adata.layers`` under this name: a
-        dense array. ``None`` does not.
+        Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.
     preset
-        Hyper-parameters by name. ``"default"`` is meant to need no tuning: ``SpotscapeConfig()`` for one slice, with
-        one encoder instead of four (``SpotscapeConfig.large_tissue()``) for one of more than 10,000 spots, and
+        Set of hyper-parameters. ``"default"`` needs no tuning: ``SpotscapeConfig()`` for one slice, with one encoder
+        instead of four (``SpotscapeConfig.large_tissue()``) for one of more than 10,000 spots, and
         ``SpotscapeConfig.several_slices()``, half as many epochs, for several slices. ``"paper"`` is the published
         setting, ``SpotscapeConfig.paper()``, with the learning rate of the released runs on several slices, 5e-4, for
         more than one. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep ``use_rep`` at
@@ -88,24 +88,23 @@ def spotscape(
     max_epochs
         Epochs of each encoder; overrides ``preset`` and ``config``.
     batch_size
-        Spots of a training step, which are then tiles drawn from all over the tissue (*Large tissue* in the
-        documentation says what of it is exact). ``None`` takes all spots in every step if that needs less than about
-        0.8 GB, else 16,384; the log says which before the training.
+        Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
+        documentation). ``None`` takes all spots in every step if that needs less than about 0.8 GB, else 16,384.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
     random_state
-        Seed of everything random. The same seed gives the same bits on the same CPU; the global state of NumPy and
-        torch is neither used nor changed. ``None`` draws a seed and records it.
+        Seed of all random numbers. The same seed gives the same result on the same CPU. The global state of NumPy and
+        torch is not changed. ``None`` draws a seed and records it.
     n_restarts
-        How often to train, from seeds drawn from ``random_state``, for :func:`spotscape.tl.consensus_domains`; as many
-        times slower. Everything that a single training writes is that of the first, with the same bits.
+        How often to train, with different seeds, for :func:`spotscape.tl.consensus_domains`. The first training equals
+        a single one.
     progress_bar
         Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.
     checkpoint
-        File in which to save the training regularly, and from which to resume it if it exists; that of other data,
-        another configuration or another seed is refused. Every further encoder has its own file, with ``.1``, ``.2``
-        and so on behind the name.
+        File in which the training is saved regularly. If it exists, the training resumes from it; a file of other data,
+        another configuration or another seed is refused. Further encoders have files of their own, with ``.1``, ``.2``
+        and so on after the name.
     return_model
         Return the trained model, the first of several, for :func:`spotscape.tl.embed` on new slices and for
         :meth:`~spotscape.models.Spotscape.save`. It remembers gene names, preprocessing and graph.
@@ -148,11 +147,9 @@ def spotscape(
 
     See Also
     --------
-    spotscape.pp.prepare : Counts to log-normalised expression.
-    spotscape.pp.spatial_neighbors_knn : The spatial graph.
-    spotscape.tl.spacross : The other encoder, whose graph may join slices.
-    spotscape.tl.smoothed_pca : The instant linear baseline.
-    spotscape.models.Spotscape : The same without AnnData.
+    spotscape.pp.prepare : Counts to log-normalised expression. spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.tl.spacross : The other encoder. Its graph may connect slices. spotscape.tl.smoothed_pca : The linear
+    baseline. spotscape.models.Spotscape : The same without AnnData.
 
     Examples
     --------

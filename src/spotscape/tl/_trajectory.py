@@ -12,13 +12,12 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import read_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import require_choice, require_data, require_positive_int, slice_labels
-from spotscape.nn.pseudotime import (
+from spotscape._core.validation import read_groups, require_data, require_positive_int, slice_labels
+from spotscape._stats.pseudotime import (
     Start,
     ascending,
     crossing_fraction,
@@ -56,44 +55,43 @@ def trajectory(
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Order domains, and the spots in them, by how far they lie from a root domain in an embedding.
+    """Order domains and spots along a trajectory: compute their distance from a root domain in an embedding.
 
-    Neighbours in the embedding are scanpy's. On their graph, PAGA says how domains are connected, and pseudotime is the
-    distance from a spot of the root domain in diffusion components. A neighbour graph that you have made stays as it
-    is.
+    The neighbour graph of the embedding is built with scanpy. PAGA computes how domains are connected, and pseudotime
+    is the distance from a spot of the root domain in diffusion components. A neighbour graph that exists already is not
+    changed.
 
-    The distance is that of :func:`scanpy.tl.dpt` with every component in it. Scanpy drops those with an eigenvalue
-    above 0.9994, which in an embedding of a spatial graph are the slowest gradients of the tissue.
+    The distance is that of :func:`scanpy.tl.dpt`, but with all components. scanpy drops components with an eigenvalue
+    above 0.9994, which in an embedding of a spatial graph are the main gradients of the tissue.
 
-    Pseudotime says how far apart things are in the embedding, not in time. A gradient, such as that of the layers
-    of cortex, is found; that anything moves along it is for you to argue.
+    Pseudotime is a distance in the embedding, not time. It finds gradients, such as the layers of the cortex; whether
+    cells move along them needs other evidence.
 
     Parameters
     ----------
     adata
         Annotated data with an embedding in ``obsm``.
     root
-        Where to begin: a domain, by its name, or the number that is its name.
+        Domain to begin at, by name or number.
     groups
-        Column of ``adata.obs`` with the domain of each spot. Spots without one get a pseudotime too, and count in no
-        mean. Default: the domains of the one method that :func:`spotscape.tl.domains` was run on; if there
-        are several, name one.
+        Column of ``adata.obs`` with the domain of each spot. Spots without one also get a pseudotime. Default: the
+        domains of the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
         both are, name one. Without them: ``"X_smoothed_pca"``.
     n_neighbors
-        Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's, because the
-        nearest spots in an embedding of a spatial graph are those next to the spot in the tissue (18 within two steps
-        on a hexagonal lattice), and a graph of these alone hangs together by a few edges.
+        Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's default,
+        because in an embedding of a spatial graph the nearest spots are often adjacent in the tissue, and a graph of
+        only these is barely connected.
     n_dcs
         Number of diffusion components. Default: 10, as in scanpy.
     start
         Which spot of the root domain has pseudotime 0: ``"center"``, the one nearest to the median of the domain in
-        diffusion space (default; no single odd spot decides), or ``"tip"``, the one farthest out on the first diffusion
-        component, for spots of the root domain to be ordered as well.
+        diffusion space (default), or ``"tip"``, the one farthest out on the first diffusion component, for spots of the
+        root domain to be ordered as well.
     library_key
-        Column of ``adata.obs`` with the slice of each spot. The embedding, made of all slices together,
-        is still ordered as one; that of each slice is told beside it, and you are warned if slices hardly meet.
+        Column of ``adata.obs`` with the slice of each spot. All slices are ordered together. The means of each slice
+        are stored, and a warning appears if slices hardly meet in the graph.
     key_added
         Name of the results in ``obs``, ``uns`` and, with the endings of a graph, in ``obsp``.
     random_state
@@ -154,9 +152,7 @@ def trajectory(
     *PAGA*, Genome Biology 2019.
     """
     require_data(adata, genes=False)
-    require_choice(start, "start", ("center", "tip"))
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
-    require_positive_int(n_dcs, "n_dcs", minimum=2)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
     groups = domain_column(adata, groups, "groups")

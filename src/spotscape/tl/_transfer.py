@@ -10,10 +10,9 @@ import torch
 
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.groups import as_groups
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import require_data, require_key, require_positive_int
+from spotscape._core.validation import as_groups, require_data, require_key
 from spotscape.nn.matching import nearest, vote
 
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ def transfer_domains(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Give new spots the domains of those that they lie next to in the embedding.
+    """Transfer domains from a reference to new spots by their nearest neighbours in the embedding.
 
-    For slices that were embedded by :func:`spotscape.tl.embed` into the space of a training. Domains keep their names,
-    so results of today and of last month can be compared. A region that the training did not have gets the name of the
-    nearest one it had: look at the confidence, and at a clustering of the new slice alone.
+    Use it for slices that were embedded with :func:`spotscape.tl.embed`. Domains keep the names of the training. A
+    region that the training lacks gets the name of the most similar one, so look at the confidence, and also cluster
+    the new slice by itself.
 
     Parameters
     ----------
@@ -95,7 +94,6 @@ def transfer_domains(
     """
     require_data(adata)
     require_data(reference)
-    require_positive_int(n_neighbors, "n_neighbors")
     use_rep = encoder_embedding(adata, use_rep)
     here = read_embedding(adata, use_rep, hint=_HINT)
     there = read_embedding(reference, use_rep, hint="It must be the one that the model was trained with")

@@ -23,8 +23,8 @@ def full(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter sorts element by element; small tissue still spans several blocks this way."""
     if DEVICE == "cpu":
-        monkeypatch.setattr("spotscape.nn.kernels.top_k._QUERIES", 4)
-        monkeypatch.setattr("spotscape.nn.kernels.top_k._CANDIDATES", 16)
+        monkeypatch.setattr("spotscape.nn.kernel._QUERIES", 4)
+        monkeypatch.setattr("spotscape.nn.kernel._CANDIDATES", 16)
 
 
 @pytest.mark.parametrize(("n", "m", "d", "k"), [(1, 8, 1, 8), (5, 40, 33, 3), (9, 23, 4, 1), (4, 50, 70, 6)])

@@ -6,7 +6,7 @@ the error of the genes is that of the components,
 For scaled genes it is the error in their scale. (Expression outside of the span of :math:`V` would add a constant.)
 
 **In all genes.** With hidden activations :math:`H` (N×h), weights :math:`W` (h×G) and bias :math:`b`, the decoded
-expression :math:`H W + \mathbf 1 b^\top` is as large as the data and is never built. Take off a row :math:`c` near the
+expression :math:`H W + \mathbf 1 b^\top` is as large as the data and is never built. Subtract a row :math:`c` near the
 column means of :math:`H`, :math:`H' = H - \mathbf 1 c^\top`, and the column means :math:`\mu` of the data,
 :math:`X_c = X - \mathbf 1\mu^\top`. With :math:`s = H'^\top \mathbf 1` and :math:`e = \mu - W^\top c - b` the residual
 is :math:`R = X_c - H' W + \mathbf 1 e^\top`, and

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse, stats
 from scipy.special import digamma
 
-from spotscape.nn.differential import compare, log_cpm, moderated_t, prior_variance, sum_by_group
+from spotscape._stats.differential import compare, log_cpm, moderated_t, prior_variance, sum_by_group
 
 
 def test_sums_by_group_of_dense_and_sparse() -> None:

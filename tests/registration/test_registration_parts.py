@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotscape.nn import registration as reg
-from spotscape.nn.registration._section import Section
+from spotscape.registration._section import Section
 
 degrees = st.floats(-179, 180)
 coordinate = st.floats(-1e4, 1e4)

@@ -1,4 +1,4 @@
-r"""Similarity, mask and running top-k in one kernel: nothing of the size queries × candidates is ever written.
+"""Similarity, mask and running top-k in one kernel: nothing of the size queries × candidates is ever written.
 
 A program holds some queries and walks over all candidates, block by block. Similarities of a block stay in registers;
 the k best of it are merged with the k best so far. To carry similarity and column through one sort they are packed
@@ -8,13 +8,15 @@ counted from the end. So the larger similarity is the larger integer, and of equ
 Checked in Triton's interpreter (``TRITON_INTERPRET=1``), which needs no GPU.
 """
 
-# ruff: noqa: ANN001, ANN202, PLR0917 (a kernel is given pointers and sizes by place, and has no types of Python's)
 from __future__ import annotations
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+# ruff: noqa: ANN001, ANN202, PLR0917 (a kernel is given pointers and sizes by place, and has no types of Python's)
+
 
 _QUERIES = 16
 _CANDIDATES = 128

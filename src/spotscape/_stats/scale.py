@@ -45,7 +45,7 @@ def predicted_share(
     Examples
     --------
     >>> import numpy as np
-    >>> from spotscape.nn.scale import predicted_share
+    >>> from spotscape._stats.scale import predicted_share
     >>> rng = np.random.default_rng(0)
     >>> grid = np.array([[x, y] for x in range(30) for y in range(30)], dtype=float)
     >>> halves = (grid[:, :1] < 15) + rng.normal(size=(900, 1))

@@ -82,7 +82,7 @@ def compare(values: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None = 
     Smyth, Stat. Appl. Genet. Mol. Biol. 2004; with a trend: Law et al., Genome Biology 2014.
     """
     blocks = np.zeros(len(values), int) if blocks is None else np.unique(blocks, return_inverse=True)[1]
-    # The difference once every block's own mean is taken off: what is left of a block on one side only is nothing.
+    # The difference after subtraction of each block's mean; a block on one side only contributes nothing.
     within = inside - _block_means(inside.astype(float)[:, None], blocks)[:, 0]
     size = float(within @ within)
     degrees = len(values) - (blocks.max() + 1) - 1

@@ -9,10 +9,10 @@ import numpy as np
 from scipy import fft
 from scipy.spatial import cKDTree
 
-from spotscape.nn.registration._section import about, displacement, motion, move
+from spotscape.registration._section import about, displacement, motion, move
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._section import Field, Section
+    from spotscape.registration._section import Field, Section
 
 _ALIGNED_NORMALS = 0.5
 _ROUNDS_PER_WIDTH = 4
@@ -42,7 +42,7 @@ class Refiner:
     def __init__(self, query: Section, reference: Section, *, scale: bool) -> None:
         self.query, self.reference, self.scale = query, reference, scale
         self._tree = cKDTree(reference.contour)
-        self._guides = _guides(query, reference)
+        self._feature_terms = _feature_terms(query, reference)
 
     def refine(self, matrix: np.ndarray, *, widths: np.ndarray, finish: bool) -> np.ndarray:
         """Follow the outlines from coarse to fine: ``widths`` are the distances that pairs may be apart, falling.
@@ -69,8 +69,8 @@ class Refiner:
     def _step(self, matrix: np.ndarray, width: float, *, finest: bool) -> np.ndarray:
         centre = move(matrix, self.query.centre[None])[0]
         systems = self._outlines(matrix, width, centre)
-        if self._guides:
-            systems.append(self._guides[-1 if finest else 0].residuals(matrix, centre))
+        if self._feature_terms:
+            systems.append(self._feature_terms[-1 if finest else 0].residuals(matrix, centre))
         unknowns = 4 if self.scale else 3
         # A weak pull to stay keeps the equations solvable where the outline does not decide, as along a straight edge.
         normal, right = 1e-6 * np.diag([1.0, 1.0, len(self.query.contour), len(self.query.contour)]), np.zeros(4)
@@ -152,7 +152,7 @@ class FeatureTerm:
         return Residuals(np.vstack(rows), values.T.ravel(), weights)
 
 
-def _guides(query: Section, reference: Section) -> list[FeatureTerm]:
+def _feature_terms(query: Section, reference: Section) -> list[FeatureTerm]:
     if query.features is None or reference.features is None:
         return []
     inner = query.points[query.depth.at(query.points)[:, 0] > _RIM]

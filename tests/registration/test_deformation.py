@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spotscape.nn import registration as reg
-from spotscape.nn.registration import Deformation, fit_deformation
-from spotscape.nn.registration._section import Section
+from spotscape.registration import Deformation, fit_deformation
+from spotscape.registration._section import Section
 
 HALF = 22
 
@@ -100,7 +100,7 @@ def test_a_fold_is_seen() -> None:
 
 def test_what_would_fold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """No stiffness keeps areas above three times what they were."""
-    monkeypatch.setattr("spotscape.nn.registration._smooth._LEAST_AREA", 3.0)
+    monkeypatch.setattr("spotscape.registration._smooth._LEAST_AREA", 3.0)
     moving, fixed, _ = bent_pair(4.0, 1.0)
     assert fit_deformation(moving, fixed) is None
     found = reg.align(moving.points, fixed.points, features=(moving.features, fixed.features), deform=True)  # type: ignore[arg-type]

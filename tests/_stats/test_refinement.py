@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from spotscape.nn.refinement import majority_passes
+from spotscape._stats.refinement import majority_passes
 
 CHAIN = sparse.csr_array(sparse.diags_array([1.0, 1.0], offsets=[-1, 1], shape=(7, 7)))
 

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from spotscape._core.geometry import lattice, spacing_by_slice, spot_spacing
-from spotscape.nn.registration._search import PoseScorer, PoseSearch, Refiner, Score, distinct
-from spotscape.nn.registration._section import Section, displacement, motion, move
-from spotscape.nn.registration._smooth import Deformation, fit_deformation
+from spotscape.registration._search import PoseScorer, PoseSearch, Refiner, Score, distinct
+from spotscape.registration._section import Section, displacement, motion, move
+from spotscape.registration._smooth import Deformation, fit_deformation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

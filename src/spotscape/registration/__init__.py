@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotscape.nn.registration._chain import (
+from spotscape.registration._chain import (
     Alignment,
     Registration,
     align,
@@ -13,8 +13,8 @@ from spotscape.nn.registration._chain import (
     register,
     unit_ratios,
 )
-from spotscape.nn.registration._search import Score
-from spotscape.nn.registration._section import (
+from spotscape.registration._search import Score
+from spotscape.registration._section import (
     about,
     angle_of,
     displacement,
@@ -25,7 +25,7 @@ from spotscape.nn.registration._section import (
     move,
     one_hot,
 )
-from spotscape.nn.registration._smooth import Deformation, fit_deformation
+from spotscape.registration._smooth import Deformation, fit_deformation
 
 __all__ = [
     "Alignment",

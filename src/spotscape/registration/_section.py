@@ -120,7 +120,7 @@ def guiding_features(values: Sequence[np.ndarray]) -> list[np.ndarray]:
     For every slice an array ``(n_spots, at most 8)``.
     """
     centred = [np.asarray(v, dtype=np.float64) - np.mean(v, axis=0, dtype=np.float64) for v in values]
-    # Every slice has one voice, whatever its number of spots.
+    # Every slice has the same weight, whatever its number of spots.
     gram = np.sum([v.T @ v / len(v) for v in centred], axis=0)
     strengths, directions = np.linalg.eigh(gram)
     kept = directions[:, ::-1][:, :_MOST_FEATURES]

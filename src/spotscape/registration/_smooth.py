@@ -20,10 +20,10 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
-from spotscape.nn.registration._section import Section
+from spotscape.registration._section import Section
 
 if TYPE_CHECKING:
-    from spotscape.nn.registration._section import Field
+    from spotscape.registration._section import Field
 
 # Distance of control points, at most so many a side.
 _KNOTS, _MOST_KNOTS = 4.0, 60

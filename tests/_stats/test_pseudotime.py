@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from spotscape.nn.pseudotime import (
+from spotscape._stats.pseudotime import (
     ascending,
     crossing_fraction,
     diffusion_pseudotime,

@@ -1,0 +1,1 @@
+"""Statistics in NumPy: no torch and no AnnData."""
