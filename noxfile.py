@@ -236,7 +236,7 @@ def gallery(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def mutation(session: nox.Session) -> None:
-    """See which changes of a module its tests miss; after ``--`` the module below src/ and its test files."""
+    """See which changes of a module its tests miss; after ``--`` modules below src/ and ``--tests``."""
     session.install("--editable", ".[leiden]", *_groups("test"))
     session.run("python", "benchmarks/mutation.py", *session.posargs, env=THREADS | QUIET)
 

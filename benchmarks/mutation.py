@@ -1,25 +1,27 @@
-"""Do the tests notice when the code is changed? Mutants of a module, one change each, against its tests.
+r"""Do the tests notice when the code is changed? Mutants of modules, one change each, against their tests.
 
-    nox -s mutation -- src/spotscape/_stats/differential.py tests/_stats/test_differential.py
-    python benchmarks/mutation.py src/spotscape/nn/integration.py tests/nn/test_integration.py --sample 100
+    nox -s mutation -- src/spotscape/_stats/differential.py --tests tests/_stats/test_differential.py
+    python benchmarks/mutation.py src/spotscape/metrics --tests tests/metrics --sample 60
 
-Comparisons, arithmetic, logic and constants are changed, messages and annotations left alone. Each mutant runs the
-tests, which stop at the first failure, in a process of its own; it is killed if they fail or take too long. Survivors
-are printed: a missing test, or a change without a meaning (a tolerance, a bound that nothing reaches).
+Comparisons, arithmetic, logic and constants are changed, messages and annotations left alone. Tests are collected once.
+Each mutant then runs them in a fork of its own, quickest first, until one fails. It is killed if one fails or if they
+take ten times their usual time. Survivors are printed: a missing test, or a change without a meaning.
+``equivalent_mutants.csv`` lists the latter with the reason. They do not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import copy
-import importlib.abc
-import importlib.util
+import csv
+import importlib
 import os
 import random
-import signal
+import resource
 import sys
-import time
+import types
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,33 +36,168 @@ _SWAPS: dict[type, type] = {
     ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
     ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
+_EQUIVALENT = Path(__file__).with_name("equivalent_mutants.csv")
+# Seconds of the processor that a mutant may take at least, and how often those of the unchanged code.
+_LEAST, _TIMES = 10, 10
 
 
-# The libraries are there before pytest, which would rather rewrite their assertions.
-_QUIETLY = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+@dataclass(frozen=True)
+class Mutant:
+    """One change of a file."""
+
+    path: Path
+    source: str
+    line: int
+    what: str
+    change: Callable[[ast.Module], None]
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}"
+
+    def apply(self) -> None:
+        """Put the changed code in the place of what is loaded."""
+        tree = ast.parse(self.source)
+        self.change(tree)
+        name = _module_name(self.path)
+        loaded, changed = sys.modules[name], types.ModuleType(name)
+        changed.__dict__.update(__file__=str(self.path), __package__=loaded.__package__)
+        sys.modules[name] = changed
+        exec(compile(ast.fix_missing_locations(tree), str(self.path), "exec"), changed.__dict__)
+        sys.modules[name] = loaded
+        _replace(loaded, changed)
 
 
 def main() -> None:
     """Run the mutants and print survivors and the share that was killed."""
     arguments = _parse()
-    tree = ast.parse(arguments.module.read_text(encoding="utf-8"))
-    mutants = list(changes(tree))
+    files = [file for path in arguments.modules for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    with _EQUIVALENT.open(encoding="utf-8") as file:
+        equivalent = {(row["module"], row["change"]) for row in csv.DictReader(file)}
+    mutants = [
+        Mutant(file, source, *found)
+        for file in files
+        for source in [file.read_text(encoding="utf-8")]
+        for found in changes(ast.parse(source))
+        if (file.as_posix(), found[1]) not in equivalent
+    ]
     if arguments.sample and arguments.sample < len(mutants):
-        mutants = sorted(random.Random(0).sample(mutants, arguments.sample), key=lambda each: each[0])
-    _import_libraries()
-    started = time.perf_counter()
-    if _survives(tree, arguments, seconds=None) is False:
-        sys.exit("the tests fail without any change")
-    limit = int(5 * (time.perf_counter() - started)) + 30
-    survivors = []
-    for line, what, change in mutants:
-        mutant = copy.deepcopy(tree)
-        change(mutant)
-        if _survives(mutant, arguments, seconds=limit):
-            survivors.append(f"{arguments.module}:{line}: {what}")
-            print("survived", survivors[-1], flush=True)
-    killed = len(mutants) - len(survivors)
-    print(f"{arguments.module}: {killed} of {len(mutants)} killed ({killed / max(len(mutants), 1):.0%})")
+        mutants = random.Random(0).sample(mutants, arguments.sample)
+    for file in files:
+        importlib.import_module(_module_name(file))
+    options = ["-s", "-m", "not slow", "--timeout=0", "-p", "no:cacheprovider", "-qq", "--no-summary"]
+    code = pytest.main([*options, *arguments.tests], plugins=[_Loop(mutants)])
+    if code:
+        sys.exit(f"pytest ended with {code}")
+
+
+class _Loop:
+    """Takes the place of pytest's loop over the tests that it has collected."""
+
+    def __init__(self, mutants: list[Mutant]) -> None:
+        self.mutants, self.report, self.seconds = mutants, -1, Counter[str]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Say to the parent how long a test took."""
+        if self.report >= 0:
+            os.write(self.report, f"{report.nodeid}\t{report.duration}\n".encode())
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run the tests on the code as it is, and then on every mutant."""
+        passed, seconds = self._time(session)
+        if not passed:
+            sys.exit("the tests fail without any change")
+        items = sorted(session.items, key=lambda item: self.seconds[item.nodeid])
+        print(f"{len(items)} tests, {seconds:.1f} s of the processor; {len(self.mutants)} mutants", flush=True)
+        survivors = []
+        for mutant in self.mutants:
+            if _passes(session, items, mutant, int(_LEAST + _TIMES * seconds)):
+                survivors.append(mutant)
+                print("survived", mutant, flush=True)
+        for path in sorted({mutant.path for mutant in self.mutants}):
+            total = sum(mutant.path == path for mutant in self.mutants)
+            print(f"{path}: {total - sum(mutant.path == path for mutant in survivors)} of {total} killed")
+        killed = len(self.mutants) - len(survivors)
+        print(f"{killed} of {len(self.mutants)} killed ({killed / max(len(self.mutants), 1):.0%})", flush=True)
+        return True
+
+    def _time(self, session: pytest.Session) -> tuple[bool, float]:
+        reading, self.report = os.pipe()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with os.fdopen(reading) as lines:
+            passed = _passes(session, session.items, None, 3600, wait=lambda: self._listen(lines))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.report = -1
+        return passed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    def _listen(self, lines: Any) -> None:
+        os.close(self.report)
+        for line in lines:
+            name, duration = line.rsplit("\t", 1)
+            self.seconds[name] += float(duration)
+
+
+def _passes(
+    session: pytest.Session,
+    items: list[pytest.Item],
+    mutant: Mutant | None,
+    limit: int,
+    wait: Callable[[], None] = lambda: None,
+) -> bool:
+    """Whether the tests pass, in a fork."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+            if mutant is not None:
+                mutant.apply()
+            for index, item in enumerate(items):
+                following = items[index + 1] if index + 1 < len(items) else None
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if session.testsfailed:
+                    break
+            code = int(session.testsfailed > 0)
+        finally:
+            os._exit(code)
+    wait()
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _module_name(path: Path) -> str:
+    parts = path.resolve().with_suffix("").parts
+    return ".".join(parts[len(parts) - parts[::-1].index("src") :]).removesuffix(".__init__")
+
+
+def _replace(loaded: Any, changed: Any) -> None:
+    """Give functions and classes of a module, which others have imported by name, the code of its changed copy."""
+    for name, new in list(vars(changed).items()):
+        old = vars(loaded).get(name)
+        if (name.startswith("__") and name not in {"__init__", "__post_init__", "__call__"}) or old is new:
+            continue
+        if isinstance(old, type):
+            if old.__module__ == changed.__name__:
+                _replace(old, new)
+        elif not _recode(old, new):
+            setattr(loaded, name, new)
+            if isinstance(old, (bool, int, float, str, tuple, type(None))):
+                continue
+            for module in [module for key, module in sys.modules.items() if key.startswith("spotscape")]:
+                for key, value in list(vars(module).items()):
+                    if value is old:
+                        setattr(module, key, new)
+
+
+def _recode(old: Any, new: Any) -> bool:
+    """Whether a function could be given the code of another."""
+    for attribute in ("__wrapped__", "fget", "func", "__func__"):
+        if hasattr(old, attribute) and hasattr(new, attribute):
+            return _recode(getattr(old, attribute), getattr(new, attribute))
+    if not isinstance(old, types.FunctionType) or len(old.__code__.co_freevars) != len(new.__code__.co_freevars):
+        return False
+    old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
+    return True
 
 
 def changes(tree: ast.Module) -> Iterator[tuple[int, str, Callable[[ast.Module], None]]]:
@@ -110,52 +247,10 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
                 yield from _walk(child)
 
 
-def _survives(tree: ast.Module, arguments: argparse.Namespace, seconds: int | None) -> bool:
-    """Whether the tests pass with this code, in a fork that has the libraries but not yet the package."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(seconds or 0)
-        for stream in (1, 2):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-        sys.meta_path.insert(0, _Mutated(arguments.module.resolve(), tree))
-        os._exit(int(pytest.main(["-xqm", "not slow", *_QUIETLY, *arguments.tests])))
-    return os.waitpid(child, 0)[1] == 0
-
-
-class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Loads one module from a syntax tree."""
-
-    def __init__(self, path: Path, tree: ast.Module) -> None:
-        self.path, self.tree = path, ast.fix_missing_locations(tree)
-        parts = path.with_suffix("").parts
-        self.name = ".".join(parts[len(parts) - parts[::-1].index("src") :]).removesuffix(".__init__")
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        """Answer for that module only."""
-        del path, target
-        if fullname != self.name:
-            return None
-        return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
-
-    def exec_module(self, module: Any) -> None:
-        """Run the tree as the module."""
-        exec(compile(self.tree, str(self.path), "exec"), module.__dict__)
-
-
-def _import_libraries() -> None:
-    import anndata  # noqa: F401
-    import scanpy  # noqa: F401
-    import scipy.stats  # noqa: F401
-    import sklearn.cluster  # noqa: F401
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("module", type=Path, help="a file below src/")
-    parser.add_argument("tests", nargs="+", help="test files that should notice, and options of pytest")
+    parser.add_argument("modules", nargs="+", type=Path, help="files or folders below src/")
+    parser.add_argument("--tests", nargs="+", required=True, help="tests that should notice, and options of pytest")
     parser.add_argument("--sample", type=int, help="mutants at most, drawn once and for all; default: every one")
     return parser.parse_args()
 

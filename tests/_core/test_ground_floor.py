@@ -129,6 +129,11 @@ class TestDevice:
         with sp.settings.override(device="cpu"):
             assert resolve_device(None) == torch.device("cpu")
 
+    @pytest.mark.parametrize("device", ["mps", "meta", "xla:0", torch.device("mps"), "tpu", ""])
+    def test_devices_that_cannot_run_the_encoders(self, device: str | torch.device) -> None:
+        with pytest.raises(ValueError, match="is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'"):
+            resolve_device(device)
+
     def test_a_card_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -5,9 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse, stats
-from scipy.special import digamma
+from scipy.interpolate import CubicSpline
+from scipy.special import digamma, polygamma
 
-from spotscape._stats.differential import compare, log_cpm, moderated_t, prior_variance, sum_by_group
+from spotscape._stats.differential import (
+    _inverse_trigamma,
+    _spline_basis,
+    compare,
+    effective_depth,
+    log_cpm,
+    moderated_t,
+    prior_variance,
+    sum_by_group,
+)
 
 
 def test_sums_by_group_of_dense_and_sparse() -> None:
@@ -24,6 +34,34 @@ def test_log_cpm_knows_no_depth() -> None:
     assert np.allclose(logs[0], logs[1])
     prior = 2 * 100 / 550
     assert logs[0, 0] == pytest.approx(np.log2((10 + prior) / (100 + 2 * prior) * 1e6))
+
+
+def test_a_few_strong_genes_do_not_put_the_others_down() -> None:
+    """Ten genes take half of all counts in three of six samples; 4,000 others are as they were."""
+    rng = np.random.default_rng(0)
+    means = rng.uniform(20, 400, 4_010) * np.repeat([1.0, 2.0, 0.5], 2)[rng.permutation(6)][:, None]
+    inside = np.repeat([True, False], 3)
+    means[inside, :10] += means[inside, 10:].sum(axis=1, keepdims=True) / 10
+    dispersion = 0.05
+    counts = rng.poisson(means * rng.gamma(1 / dispersion, dispersion, means.shape)).astype(float)
+    assert counts[:, :10].sum(axis=1)[inside] / counts.sum(axis=1)[inside] == pytest.approx(0.5, abs=0.1)
+    found = compare(log_cpm(counts), inside)
+    assert found is not None
+    assert np.median(found.log2_fold_change[10:]) == pytest.approx(0, abs=0.02)
+    significant = stats.false_discovery_control(found.pvalue) < 0.05
+    assert significant[:10].all()
+    assert significant[10:].sum() <= 1
+
+
+def test_depths_by_hand() -> None:
+    """Ratios to the geometric mean are 1/2 and 2 but for one gene; the scale is that of the sums."""
+    counts = np.array([[10.0] * 11, [40.0] * 10 + [4_000.0]])
+    sums = counts.sum(axis=1)
+    np.testing.assert_allclose(effective_depth(counts), np.sqrt(sums.prod()) * np.array([0.5, 2]))
+    # Nine genes are too few, and so are genes of nine counts.
+    np.testing.assert_allclose(effective_depth(counts[:, :9]), [90, 360])
+    np.testing.assert_allclose(effective_depth(counts - [[1], [0]]), [99, 4_400])
+    np.testing.assert_allclose(effective_depth(np.zeros((2, 3))), 1)
 
 
 def test_the_prior_and_its_trend_are_recovered() -> None:
@@ -46,6 +84,61 @@ def test_few_genes_have_one_prior() -> None:
     assert np.allclose(tested.score, np.linspace(-1, 1, 30) / np.sqrt(scale * 0.5))
     # As many degrees of freedom as 30 genes with 4 each have together.
     assert np.allclose(tested.pvalue, 2 * stats.t.sf(np.abs(tested.score), 120))
+
+
+@pytest.mark.parametrize(("n_genes", "n_columns"), [(39, 1), (40, 2), (79, 3), (100, 5), (3_000, 5)])
+def test_the_trend_is_a_natural_cubic_spline(n_genes: int, n_columns: int) -> None:
+    """All of them, with knots at quantiles from 5 to 95 %: what scipy interpolates through any values there."""
+    level = np.random.default_rng(n_genes).gamma(2, size=n_genes)
+    basis = _spline_basis(level)
+    assert basis.shape == (n_genes, n_columns)
+    assert np.linalg.matrix_rank(basis) == n_columns
+    assert np.abs(basis).max() < 1e5
+    if n_columns == 1:
+        return
+    knots = np.quantile(level, np.linspace(0.05, 0.95, n_columns))
+    values = np.random.default_rng(0).normal(size=(n_columns, 3))
+    spline = CubicSpline(knots, values, bc_type="natural")
+    ends = np.clip(level, knots[0], knots[-1])
+    wanted = spline(ends) + spline(ends, 1) * (level - ends)[:, None]
+    np.testing.assert_allclose(basis @ np.linalg.lstsq(basis, wanted, rcond=None)[0], wanted, atol=1e-6)
+
+
+def test_the_trend_has_one_level_where_genes_have() -> None:
+    assert _spline_basis(np.ones(100)).tolist() == [[1.0]] * 100
+    degrees, scale = prior_variance(np.repeat([1.0, 4.0], 50), 4, np.repeat([1.0, 2.0], 50))
+    assert np.isinf(degrees)
+    np.testing.assert_allclose(scale[50:], 4 * scale[:50])
+
+
+def test_variances_are_drawn_to_the_prior() -> None:
+    """By hand from the prior; a gene that is constant counts as a hundred thousandth of the median."""
+    rng = np.random.default_rng(0)
+    effect, variance, level = rng.normal(size=30), rng.chisquare(3, 30) ** 2, np.arange(30.0)
+    variance[0] = 0
+    found = moderated_t(effect, variance, 3, scale=0.7, level=level)
+    floored = variance.copy()
+    floored[0] = 1e-5 * np.median(variance[1:])
+    degrees, prior = prior_variance(floored, 3, level)
+    assert 0 < degrees < 20
+    np.testing.assert_allclose(found.score, effect / np.sqrt((degrees * prior + 3 * floored) / (degrees + 3) * 0.7))
+    np.testing.assert_allclose(found.pvalue, 2 * stats.t.sf(np.abs(found.score), degrees + 3))
+    assert np.isfinite(moderated_t(effect, np.zeros(30), 3, scale=1.0, level=level).score).all()
+
+
+def test_the_prior_by_hand() -> None:
+    """Moments of the logarithms around a constant: 30 genes leave 29 degrees of freedom."""
+    variance, degrees = np.exp(np.tile([-2.0, 0.0, 2.0], 10)), 5
+    found, scale = prior_variance(variance, degrees, np.arange(30.0))
+    spread = np.var(np.log(variance), ddof=1) - polygamma(1, degrees / 2)
+    assert polygamma(1, found / 2) == pytest.approx(spread)
+    centre = -digamma(degrees / 2) + np.log(degrees / 2)
+    np.testing.assert_allclose(scale, np.exp(centre + digamma(found / 2) - np.log(found / 2)))
+
+
+@pytest.mark.parametrize("value", [1e-3, 0.1, 1.0, 30.0, 1e4])
+def test_trigamma_is_inverted(value: float) -> None:
+    assert polygamma(1, _inverse_trigamma(value)) == pytest.approx(value, rel=1e-8)
 
 
 def test_a_prior_of_one_gene() -> None:

@@ -122,3 +122,17 @@ def test_evaluate_gives_what_the_arrays_allow() -> None:
     assert [*sp.metrics.evaluate(None, pred, embedding=points).index] == ["silhouette"]
     with pytest.raises(ValueError, match="nothing to score labels_pred against"):
         sp.metrics.evaluate(None, pred)
+
+
+def test_evaluate_on_two_slices_and_two_domains_is_every_score_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    slices, domains = np.tile([0, 1], 60), np.repeat([0, 1], 60)
+    embedding = rng.normal(size=(120, 3)) + domains[:, None]
+    found = sp.metrics.evaluate(domains, domains, embedding=embedding, library=slices)
+    assert found["ilisi"] == pytest.approx(sp.metrics.ilisi(slices, embedding))
+    assert found["clisi"] == pytest.approx(sp.metrics.clisi(domains, embedding))
+    assert found["f1_lisi"] == pytest.approx(sp.metrics.f1_lisi(domains, slices, embedding))
+    assert found["graph_connectivity"] == pytest.approx(sp.metrics.graph_connectivity(domains, embedding))
+    assert found["batch_asw"] == pytest.approx(sp.metrics.batch_asw(domains, slices, embedding))
+    alone = sp.metrics.evaluate(None, domains, embedding=embedding, library=np.zeros(120))
+    assert not {"ilisi", "kbet", "clisi"} & set(alone)

@@ -154,3 +154,10 @@ def test_errors() -> None:
         sp.metrics.f1_lisi(["a"] * 150, library, points)
     with pytest.raises(ValueError, match="f1_lisi looks at how slices mix"):
         sp.metrics.f1_lisi(domain, ["s"] * 150, points)
+
+
+def test_neither_mixed_nor_apart_is_nothing() -> None:
+    from spotscape.metrics._lisi import harmonic
+
+    assert harmonic(0.0, 0.0) == 0.0
+    assert harmonic(0.5, 1.0) == pytest.approx(2 / 3)

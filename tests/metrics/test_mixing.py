@@ -252,3 +252,9 @@ def test_errors() -> None:
     for metric in (sp.metrics.label_asw, sp.metrics.graph_connectivity):
         with pytest.raises(ValueError, match="none of the 160 spots has a label"):
             metric([None] * 160, points)
+
+
+def test_two_spots_are_enough_for_connectivity() -> None:
+    assert sp.metrics.graph_connectivity(["a", "a"], [[0.0], [1.0]]) == 1.0
+    with pytest.raises(ValueError, match="one labelled spot only"):
+        sp.metrics.graph_connectivity(["a"], [[0.0]])

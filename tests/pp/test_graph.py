@@ -266,6 +266,19 @@ def test_a_ring_in_any_container(build: Callable[..., Any], make: Callable[[Any]
     assert equal(again.distances, adata.obsp["spatial_distances"])
 
 
+def test_a_ring_from_a_file_is_read_by_the_encoders(tmp_path: Path) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=100, n_genes=30, n_domains=2, random_state=0)
+    sp.pp.prepare(adata, n_top_genes=None)
+    sp.pp.spatial_neighbors_radius(adata, radius=[50.0, 250.0])
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    for tissue in (adata, back):
+        model = sp.tl.spotscape(tissue, max_epochs=1, return_model=True)
+        sp.tl.embed(tissue, model, key_added="again")
+        assert np.isfinite(tissue.obsm["again"]).all()
+    np.testing.assert_array_equal(back.obsm["X_spotscape"], adata.obsm["X_spotscape"])
+
+
 def test_a_constant_third_coordinate_is_no_dimension() -> None:
     flat = np.column_stack([cells(), np.full(60, 7.0)])
     for build, kwargs in BUILDERS.values():

@@ -193,6 +193,14 @@ class TestGuidance:
         with pytest.warns(UserWarning, match=r"is poor: of their outlines .*allow_flip=True"):
             sp.pp.register_slices(adata, library_key="sample")
 
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    @pytest.mark.parametrize("guide", [{"labels_key": "part"}, {"use_rep": "X_map"}])
+    def test_slices_too_narrow_for_a_spot_inside(self, guide: dict[str, str]) -> None:
+        """Nothing of a strip of two rows is away from its rim; the outline alone says where it lies."""
+        strip = slices_of(lambda points: (np.abs(points[:, 1]) < 0.9) & (points[:, 0] > -12), a=0.0, b=40.0)
+        sp.pp.register_slices(strip, library_key="slice", **guide)
+        assert np.isfinite(strip.obsm["spatial_aligned"]).all()
+
 
 class TestUnits:
     def test_another_unit_is_refused_with_the_factor(self, tissue: ad.AnnData) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spotscape.nn import registration as reg
+from spotscape import registration as reg
 from spotscape.registration import Deformation, fit_deformation
 from spotscape.registration._section import Section
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotscape.nn import registration as reg
+from spotscape import registration as reg
 from spotscape.registration._section import Section
 
 degrees = st.floats(-179, 180)
@@ -183,6 +183,15 @@ class TestChain:
         cells = np.random.default_rng(0).random((2000, 2))
         assert reg.unit_ratios([cells, 1.2 * cells])[1] == 1
         assert reg.unit_ratios([cells, 1.6 * cells])[1] == pytest.approx(1.6)
+
+
+def test_features_say_nothing_where_the_tissues_do_not_meet(slices: tuple[np.ndarray, np.ndarray]) -> None:
+    from spotscape.registration._search import _feature_terms
+
+    one, two = (Section.of(points, points) for points in slices)
+    (first, *_) = _feature_terms(one, two)
+    found = first.residuals(reg.motion(0, (1e3, 0)), np.zeros(2))
+    assert found.values.shape == found.weights.shape == (0,)
 
 
 class TestFeatures:

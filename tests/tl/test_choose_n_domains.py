@@ -186,3 +186,21 @@ def test_a_number_is_not_chosen_by_a_dozen_spots() -> None:
     with pytest.raises(ValueError, match="14 spots are too few to choose the number of domains by; say how many"):
         sp.tl.domains(adata)
     sp.tl.domains(adata, n_domains=2)
+
+
+@pytest.mark.parametrize("method", ["gmm", "kmeans"])
+def test_the_unit_of_an_embedding_does_not_matter_and_none_to_compute_with_is_said(
+    adata: ad.AnnData, method: str
+) -> None:
+    embedding = adata.obsm["X_spotscape"].astype(np.float64)
+    for scale in (1e-60, 1e-30, 1e12):
+        adata.obsm["X_spotscape"] = scale * embedding
+        sp.tl.choose_n_domains(adata, method=method, **QUICK)
+        assert adata.uns["n_domains"]["picked"] == 4
+    del adata.uns["n_domains"]
+    for scale in (1e-200, 1e-310, 1e150):
+        adata.obsm["X_spotscape"] = scale * embedding
+        for tool in (sp.tl.choose_n_domains, sp.tl.domains):
+            with pytest.raises(ValueError, match="nothing can be computed from squares of such numbers"):
+                tool(adata, method=method)
+    assert not adata.uns

@@ -116,6 +116,15 @@ class TestRestarts:
         np.testing.assert_array_equal(several.obsm[keys[2]], other.obsm[keys[0]])
         assert not np.array_equal(several.obsm[keys[1]], several.obsm[keys[0]])
 
+    def test_fewer_restarts_leave_none_of_earlier_ones(self, adata: ad.AnnData) -> None:
+        sp.tl.spotscape(adata, max_epochs=1, n_restarts=3)
+        sp.tl.spacross(adata, max_epochs=1, n_restarts=2)
+        sp.tl.spotscape(adata, max_epochs=1, n_restarts=2)
+        found = {key for key in adata.obsm if key.startswith("X_")}
+        assert found == {"X_spotscape", "X_spotscape_1", "X_spacross", "X_spacross_1"}
+        sp.tl.spotscape(adata, max_epochs=1)
+        assert {key for key in adata.obsm if key.startswith("X_")} == {"X_spotscape", "X_spacross", "X_spacross_1"}
+
     def test_are_what_the_consensus_takes_even_from_a_file(
         self, adata: ad.AnnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -25,8 +25,8 @@ _LONG = 80
 _LARGEST = 2**63 - 1
 # Beyond it single precision, in which most is computed, has no numbers.
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
-# Sums of squares of larger values leave single precision.
-_ENORMOUS = 1e15
+# Sums of squares of larger values leave single precision, those of smaller ones are lost in double precision.
+_ENORMOUS, _TINY = 1e15, 1e-100
 # Different numbers in a column that are too many for slices if they are more than half of the spots as well.
 _MANY_SLICES = 20
 
@@ -253,7 +253,7 @@ def slices_in_order(names: Sequence[str], library_order: Sequence[str] | None, l
 
 
 def require_finite(values: Any, where: str) -> None:
-    """Refuse NaN, infinite and enormous values in a dense or sparse matrix named ``where``."""
+    """Refuse NaN, infinite, enormous and only tiny values in a dense or sparse matrix named ``where``."""
     if isinstance(values, ChunkedMatrix):
         least, largest, n_broken = values.summary.least, values.summary.largest, values.summary.n_broken
     else:
@@ -266,7 +266,7 @@ def require_finite(values: Any, where: str) -> None:
     if n_broken:
         msg = f"{where} has {n_broken} NaN or infinite values; remove or replace them."
         raise ValueError(msg)
-    if max(-least, largest) > _ENORMOUS:
+    if not (_TINY < max(-least, largest) <= _ENORMOUS or least == largest == 0):
         msg = (
             f"{where} has values between {least:.3g} and {largest:.3g}, and nothing can be computed from squares "
             "of such numbers. Look for broken values, or bring it to another scale."

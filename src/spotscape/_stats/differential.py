@@ -10,6 +10,8 @@ from scipy.special import digamma, polygamma
 
 # Counts added to a sample of average depth before the logarithm, as the field does.
 _PRIOR_COUNT = 2.0
+# Genes with so many counts in every sample show how deep it is; of fewer genes no median is taken.
+_ENOUGH_COUNTS, _ENOUGH_GENES = 10, 10
 _NEWTON_STEPS = 50
 # Knots of the trend of variances, at quantiles of the mean expression; genes that each of them needs.
 _KNOTS = 5
@@ -37,13 +39,41 @@ def sum_by_group(matrix: np.ndarray | sparse.csr_array, codes: np.ndarray, n_gro
     return np.asarray(sums.toarray() if sparse.issparse(sums) else sums, dtype=np.float64)
 
 
+def effective_depth(counts: np.ndarray) -> np.ndarray:
+    """Depth of each sample ``(n_samples,)`` from what most genes say, on the scale of the samples' sums of counts.
+
+    A few genes that take up much of one sample leave fewer counts to all others, which would then seem to be down. So
+    depths are medians of ratios: of a gene's counts to the geometric mean of its counts over samples. Where hardly any
+    gene is counted in all samples, they are the sums.
+
+    References
+    ----------
+    Anders and Huber, Genome Biology 2010.
+
+    Examples
+    --------
+    The last gene is up a hundredfold; all others are the same:
+
+    >>> counts = np.full((2, 20), 50.0)
+    >>> counts[1, -1] = 5000
+    >>> effective_depth(counts).round().tolist()
+    [2439.0, 2439.0]
+    """
+    depth = np.log(counts.sum(axis=1).clip(min=1))
+    logs = np.log(counts[:, counts.min(axis=0) >= _ENOUGH_COUNTS])
+    if logs.shape[1] < _ENOUGH_GENES:
+        return np.asarray(np.exp(depth))
+    ratio = np.median(logs - logs.mean(axis=0), axis=1)
+    return np.asarray(np.exp(ratio - ratio.mean() + depth.mean()))
+
+
 def log_cpm(counts: np.ndarray) -> np.ndarray:
-    """log2 counts per million ``(n_samples, n_genes)``.
+    """log2 counts per million of the effective depth, ``(n_samples, n_genes)``.
 
     What is added to the counts of a sample before the logarithm is in proportion to its depth, so that a gene with no
     counts at all is equal in all samples, however deep they are.
     """
-    depth = counts.sum(axis=1, keepdims=True)
+    depth = effective_depth(counts)[:, None]
     prior = _PRIOR_COUNT * depth / depth.mean()
     return np.asarray(np.log2((counts + prior) / (depth + 2 * prior) * 1e6))
 

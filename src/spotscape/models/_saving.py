@@ -122,6 +122,7 @@ _TRAINING: dict[str, tuple[type, ...]] = {
 
 def save_model(model: GraphEncoder[Any], directory: str | Path, *, overwrite: bool) -> None:
     """Write a trained model into a directory that appears, or is replaced, only once it is complete."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     model.require_trained()
@@ -138,6 +139,9 @@ def save_model(model: GraphEncoder[Any], directory: str | Path, *, overwrite: bo
         (partial / CONFIG).write_bytes(text)
         save_file(tensors, partial / WEIGHTS, metadata={FINGERPRINT: hashlib.sha256(text).hexdigest()})
         _swap(partial, target)
+    except (OSError, SafetensorError) as error:
+        msg = f"the model {target} could not be written ({error}); is the disk full?"
+        raise OSError(msg) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     logger.info("Saved the model in %s.", target)

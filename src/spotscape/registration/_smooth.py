@@ -201,7 +201,7 @@ def _features(
     """For each spot the 2-by-2 curvature and the gradient of its disagreement."""
     inside = fixed.depth.at(moved, outside=-1.0)[:, 0] > 1.0
     gap = field.at(moved) - wanted
-    slope = field.gradient().at(moved).reshape(len(moved), -1, 2)
+    slope = field.gradient().at(moved).reshape(*gap.shape, 2)
     variance = np.median(gap[inside] ** 2, axis=0) / 0.455 if inside.any() else np.ones(gap.shape[1])
     scaled = gap**2 / np.maximum(variance, 1e-12)
     robust = inside * share / (1 + scaled.mean(axis=1) / 3)

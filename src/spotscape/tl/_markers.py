@@ -117,7 +117,8 @@ def markers(
         their counts are added up, and donors are compared. Donors with both conditions are compared each with itself,
         if there are two of them. ``None`` takes slices for independent.
     method
-        ``"pseudobulk"``: moderated t-tests on log2 counts per million; domains are compared with the rest of the same
+        ``"pseudobulk"``: moderated t-tests on log2 counts per million, with depths from medians of ratios, so that a
+        few strong genes do not put all others down; domains are compared with the rest of the same
         slice (paired), conditions over slices; at least 2 slices each. ``"wilcoxon"``, ``"t-test"``,
         ``"t-test_overestim_var"``: scanpy's, between spots. ``"auto"`` (default): pseudo-bulk where there are
         replicates that share a domain, else ``"wilcoxon"``, and for conditions you are then warned.
