@@ -25,14 +25,13 @@ from spotscape.models._saving import save_model
 from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
 from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
-from spotscape.nn.checkpoints import Checkpoint
 from spotscape.nn.components import PCA
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
 from spotscape.nn.normalization import keeping
 from spotscape.nn.tiles import choose_batch_size
-from spotscape.nn.trainer import Trainer, TrainingPlan
+from spotscape.nn.trainer import Checkpoint, Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,7 +158,7 @@ class GraphEncoder(ABC, Generic[C]):
             the method for several slices are used. ``None`` for a single slice.
         batch_size
             Number of spots in a training step. Steps then see tiles from all over the tissue. ``None`` takes all spots
-            in every step if that needs less than about 0.8 GB, else 16,384. In a group of processes every step sees all
+            in every step if that needs less than about 0.3 GB, else 16,384. In a group of processes every step sees all
             spots.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.

@@ -89,7 +89,7 @@ def spotscape(
         Epochs of each encoder; overrides ``preset`` and ``config``.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
-        documentation). ``None`` takes all spots in every step if that needs less than about 0.8 GB, else 16,384.
+        documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
