@@ -123,7 +123,7 @@ def _draw_history(ax: Axes, name: str, values: np.ndarray) -> None:
 _COLOR, _PICKED = "#0072B2", "#CC3311"
 # What a curve may have, and how its panel is called.
 _PANELS = {
-    "score": ("score", "Score that decides"),
+    "score": ("score", "Score"),
     "mean": ("stability (ARI)", "Agreement between samples"),
     "bic": ("BIC above its lowest", "Gaussian mixture"),
 }
