@@ -129,9 +129,13 @@ def absent_genes(detected: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Which genes are zero in all spots of a slice although other slices have them, ``(n_slices, G)``.
 
     That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
-    ``detected`` holds the spots that have each gene by slice, ``sizes`` the spots of each slice.
+    ``detected`` holds the spots that have each gene by slice, ``sizes`` the spots of each slice. Of a slice with few
+    counts less is expected, as much as it has less of the genes that it has: a section that failed lacks no gene.
     """
     spots = sizes[:, None]
-    elsewhere = (detected.sum(axis=0) - detected) / np.maximum(spots.sum() - spots, 1)
-    absent: np.ndarray = (detected == 0) & (elsewhere * spots >= _EXPECTED_SPOTS)
+    expected = (detected.sum(axis=0) - detected) * spots / np.maximum(spots.sum() - spots, 1)
+    of_its_own = (expected * (detected > 0)).sum(axis=1, keepdims=True)
+    depth = np.minimum(detected.sum(axis=1, keepdims=True), of_its_own) / np.where(of_its_own > 0, of_its_own, 1)
+    depth[(of_its_own == 0) & (detected.sum(axis=1, keepdims=True) > 0)] = 1
+    absent: np.ndarray = (detected == 0) & (depth * expected >= _EXPECTED_SPOTS)
     return absent
