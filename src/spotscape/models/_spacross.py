@@ -412,15 +412,15 @@ def _like(drawn: CrossMasks) -> torch.Generator:
 class SpaCross(GraphEncoder[SpaCrossConfig]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
-    The graph may join slices (:func:`spotscape.pp.spatial_neighbors_3d`). With several slices, similar spots are sought
-    within and between slices apart.
+    The graph may connect slices (:func:`spotscape.pp.spatial_neighbors_3d`). With several slices, similar spots are
+    searched separately within and between slices.
 
     Parameters
     ----------
     config
         Hyper-parameters; ``None`` takes the defaults.
     random_state
-        Seed of everything random; the same seed gives the same bits on the same CPU.
+        Seed of all random numbers; the same seed gives the same result on the same CPU.
 
     Attributes
     ----------

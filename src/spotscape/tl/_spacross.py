@@ -92,7 +92,7 @@ def spacross(
         Epochs of each encoder; overrides ``preset`` and ``config``.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
-        documentation). ``None`` takes all spots in every step if that needs less than about 0.8 GB, else 16,384.
+        documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -150,9 +150,12 @@ def spacross(
 
     See Also
     --------
-    spotscape.pp.prepare : Counts to log-normalised expression. spotscape.pp.spatial_neighbors_knn : The spatial graph.
-    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices. spotscape.tl.spotscape : The other
-    encoder. spotscape.tl.smoothed_pca : The linear baseline. spotscape.models.SpaCross : The same without AnnData.
+    spotscape.pp.prepare : Counts to log-normalised expression.
+    spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices.
+    spotscape.tl.spotscape : The other encoder.
+    spotscape.tl.smoothed_pca : The linear baseline.
+    spotscape.models.SpaCross : The same without AnnData.
 
     Examples
     --------
