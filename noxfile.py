@@ -38,8 +38,8 @@ _FETCH = """
 import sys
 import spotscape as sp
 try:
-    for name in sys.argv[1:]:
-        getattr(sp.datasets, name)()
+    for call in sys.argv[1:]:
+        eval(call)
 except ConnectionError as error:
     print(error)
 """
@@ -69,7 +69,7 @@ def _run_tests(session: nox.Session, *default: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test with coverage on this Python; arguments after ``--`` go to pytest (and replace coverage and ``-n auto``)."""
-    session.install("--editable", ".[leiden,faiss,interactive]", *_groups("test"))
+    session.install("--editable", ".[leiden,faiss,interactive,spatialdata]", *_groups("test"))
     _run_tests(session, "-n", "auto", "--cov", "--cov-report", "term")
 
 
@@ -188,15 +188,23 @@ def notebooks(session: nox.Session) -> None:
         if problem := _fetch_tissue(session, name):
             session.warn(f"{name} is left out: {problem}")
             continue
-        session.run("jupyter", "nbconvert", "--to", "notebook", "--execute", *EXECUTION, *target, name)
+        # A notebook draws with the backend of its kernel.
+        command = ("jupyter", "nbconvert", "--to", "notebook", "--execute", *EXECUTION, *target, name)
+        session.run(*command, env={"MPLBACKEND": None})
 
 
 def _fetch_tissue(session: nox.Session, notebook: str) -> str:
     """Why the real tissue that a notebook reads cannot be had; empty if it can, or if it reads none."""
-    loaders = sorted(set(re.findall(r"sp\.datasets\.(starmap)\(\)", Path(notebook).read_text(encoding="utf-8"))))
-    if not loaders:
+    text = Path(notebook).read_text(encoding="utf-8").replace('\\"', '"')
+    folder = Path(os.environ.get("SPOTSCAPE_DATA", "."))
+    files = set(re.findall(r'environ\["SPOTSCAPE_DATA"\]\) / "([^"]+)"', text))
+    missing = sorted(name for name in files if not (folder / name).exists())
+    if missing:
+        return f"the folder that SPOTSCAPE_DATA names lacks {', '.join(missing)}"
+    calls = sorted(set(re.findall(r"sp\.datasets\.(?:starmap|dlpfc)\([^)]*\)", text)))
+    if not calls:
         return ""
-    return str(session.run("python", "-c", _FETCH, *loaders, env=QUIET, silent=True, stderr=None)).strip()
+    return str(session.run("python", "-c", _FETCH, *calls, env=QUIET, silent=True, stderr=None)).strip()
 
 
 @nox.session(default=False)

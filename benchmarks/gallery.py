@@ -189,8 +189,8 @@ ENTRIES = (
     ),
     Entry(
         "similarity",
-        "The view through the telescope: how similar all spots of both slices are to one of white matter (above) and"
-        " to one of layer 3 (below). The star is where one looks from.",
+        "How similar all spots of both slices are to one of white matter (above) and"
+        " to one of layer 3 (below). A star marks the chosen spot.",
         "sp.pl.similarity(adata, [spot, other_spot])",
         lambda: sp.pl.similarity(cortex(), anchors(cortex())),
     ),
@@ -215,25 +215,25 @@ ENTRIES = (
     ),
     Entry(
         "confidence",
-        "How sure domains are: colours fade where five trainings disagree.",
+        "Confidence of domains: spots fade where five trainings disagree.",
         "sp.tl.spotscape(adata, n_restarts=5)\nsp.tl.consensus_domains(adata, n_domains=7)\nsp.pl.confidence(adata)",
         lambda: sp.pl.confidence(cells(), "consensus_domain", invert_y=False),
     ),
     Entry(
         "disagreement",
-        "Where domains differ from the annotation.",
+        "Spots whose domain differs from the annotation.",
         'sp.pl.disagreement(adata, ["domain", "spotscape_domain"])',
         lambda: sp.pl.disagreement(cortex(), ["domain", "spotscape_domain"]),
     ),
     Entry(
         "crosstab",
-        "Which layers the domains lie in.",
+        "Overlap of domains and annotated layers.",
         'sp.pl.crosstab(adata, to="domain")',
         lambda: sp.pl.crosstab(cortex(), "spotscape_domain", to="domain"),
     ),
     Entry(
         "composition",
-        "Regions of HER2-positive tumours, slice by slice.",
+        "Shares of regions in each HER2-positive tumour.",
         'sp.pl.composition(adata, "domain", library_key="slice")',
         draw_composition,
     ),
@@ -251,7 +251,7 @@ ENTRIES = (
     ),
     Entry(
         "registration",
-        "Two sections of a mouse cortex before and after registration, and a checkerboard of both: domains run on"
+        "Two sections of a mouse cortex before and after registration, and a checkerboard of both: domains continue"
         " across its fields.",
         'sp.pp.register_slices(adata, library_key="slice", use_rep="X_smoothed_pca")\n'
         'sp.pl.registration(adata, checkerboard="domain")',
@@ -259,25 +259,25 @@ ENTRIES = (
     ),
     Entry(
         "stack_3d",
-        "Three registered sections above each other.",
+        "Three registered sections in 3-D.",
         'sp.pl.stack_3d(adata, "domain")',
         lambda: sp.pl.stack_3d(sections(), "domain"),
     ),
     Entry(
         "n_domains",
-        "The score that the number of domains is chosen by.",
+        "The score by which the number of domains is chosen.",
         "sp.tl.choose_n_domains(adata)\nsp.pl.n_domains(adata)",
         draw_n_domains,
     ),
     Entry(
         "scale",
-        "How far tissue is alike: the share of a cell that its neighbours predict.",
+        "How well neighbours predict a cell, by number of neighbours.",
         "sp.pp.choose_scale(adata)\nsp.pl.scale(adata)",
         draw_scale,
     ),
     Entry(
         "history",
-        "How a training went.",
+        "Losses of a training.",
         "sp.pl.history(adata)",
         lambda: sp.pl.history(trained()),
         dpi=60,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -28,11 +29,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx-mathjax-offline",  # formulas without a network
 ]
 exclude_patterns = ["_build", "_tables"]
 templates_path = ["_templates"]
@@ -48,6 +49,7 @@ typehints_document_rtype = False  # what is returned, or written, is said in wor
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_custom_sections = ["Result"]  # see _keep_lists
 
 # Pages and notebooks: outputs are stored, `nox -s notebooks` makes them
 nb_execution_mode = "off"
@@ -98,7 +100,7 @@ nitpick_ignore_regex = [
     ("py:.*", rf"({_OTHERS})(\..*)?"),
     (
         "py:class",
-        r"spotscape\.(pl\._options\.\w+|nn\.batches\.Known|nn\.checkpoints\.Checkpoint|nn\.losses(\.scaling)?\.(Masking|Meeting))",
+        r"spotscape\.(pl\._sheet\.\w+|nn\.batches\.Known|nn\.checkpoints\.Checkpoint|nn\.losses(\.scaling)?\.(Masking|Meeting))",
     ),
     ("py:attr", r"spotscape\.settings\..*"),  # described on the page of the object
     ("py:.*", r"[A-Z]\w*|[a-z]\w*"),  # built-ins and names without a module, as short annotations show them
@@ -106,7 +108,8 @@ nitpick_ignore_regex = [
 
 html_theme = "sphinx_book_theme"
 html_title = "spotscape"
-html_static_path = ["_static"] if (HERE / "_static").is_dir() else []
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "home_page_in_toc": False,
     "navbar_persistent": [],
@@ -127,6 +130,16 @@ def _mend_literals(app: Sphinx, what: str, name: str, obj: Any, options: Any, li
     lines[:] = [re.sub(r"^:ivar ([\w, ]+):", lambda found: found[0].replace(", ", ","), line) for line in lines]
 
 
+def _keep_lists(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Show a section Returns that is a list as it is written: napoleon takes its items for names and types."""
+    heads = [index for index, line in enumerate(lines[:-1]) if line == "Returns" and set(lines[index + 1]) == {"-"}]
+    for head in heads:
+        body = itertools.takewhile(lambda line: not (line and set(line) == {"-"}), lines[head + 2 :])
+        if any(line.startswith("- ``") for line in body):
+            lines[head : head + 2] = ["Result", "------"]
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is ours to Sphinx."""
+    app.connect("autodoc-process-docstring", _keep_lists, priority=400)
     app.connect("autodoc-process-docstring", _mend_literals, priority=900)

@@ -7,6 +7,7 @@ import inspect
 import json
 import operator
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,3 +188,23 @@ def _own_words(path: Path) -> str:
     if path.suffix != ".ipynb":
         return text
     return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+
+
+def test_the_installation_page_has_all_extras() -> None:
+    page = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == set(extras)
+
+
+WANTED = (
+    "Visium HD, Xenium, MERSCOPE, MERFISH, CosMx, Stereo-seq, Slide-seq, conda, CUDA, Apple silicon, GPU, FAQ, "
+    "number of domains, clustering, batch correction, registration, marker, trajectories, imputation, "
+    "reproducibility, new slices, citing, large data, which method, confidence"
+)
+
+
+@pytest.mark.parametrize("wanted", WANTED.split(", "))
+def test_headings_have_the_words_that_users_search_for(wanted: str) -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in CALLING)
+    headings = re.findall(r"^#{1,3} (.+)$", text, flags=re.MULTILINE)
+    assert any(wanted.lower() in heading.lower() for heading in headings)

@@ -124,7 +124,10 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, str]:
         text = str(parameter.annotation)
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             options = getattr(function, "__globals__", {}).get(text.removeprefix("Unpack[").removesuffix("]"))
-            found |= {key: _as_written(value) for key, value in getattr(options, "__annotations__", {}).items()}
+            found |= {
+                key: str(getattr(value, "__forward_arg__", value))
+                for key, value in getattr(options, "__annotations__", {}).items()
+            }
         elif name not in {"self", "cls"}:
             found[name] = text
     return found
@@ -173,10 +176,6 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp):
         return [*_alternatives(node.left), *_alternatives(node.right)]
     return [node]
-
-
-def _as_written(annotation: Any) -> str:
-    return str(getattr(annotation, "__forward_arg__", annotation))
 
 
 def _choices_of(alias: Any) -> list[str] | None:

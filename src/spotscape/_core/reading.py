@@ -244,8 +244,8 @@ def read_graph(
         raise ValueError(msg)
     if (degree == 0).any():
         warn(
-            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}]; they learn from "
-            f"nothing but themselves."
+            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}] and are embedded "
+            f"from their own expression alone."
         )
     _warn_if_stale(graph, entry.get("params"), key)
     crossing = _count_crossing(graph, adata, library_key)

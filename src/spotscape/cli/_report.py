@@ -108,6 +108,7 @@ class Report:
             "spatial_key": place,
             "img": images,
             "return_fig": True,
+            "ncols": 4 if len(self.found.slice_sizes or ()) <= 8 else 6,
             **self._table(),
         }
 
@@ -137,8 +138,14 @@ class Report:
 
     def _domains(self) -> str:
         import spotscape
+        from spotscape.pl._colors import READABLE
 
-        figure = spotscape.pl.domains(self.tissue.data, color=self._key, title=self._titles(), **self._library())
+        # The table is the legend, as long as colours do without names on the tissue.
+        few = len(self._column.cat.categories) <= READABLE
+        legend = {"legend_loc": None} if few else {}
+        figure = spotscape.pl.domains(
+            self.tissue.data, color=self._key, title=self._titles(), **legend, **self._library()
+        )
         colours = self.adata.uns[f"{self._key}_colors"]
         genes = self._best_genes()
         sizes = self._column.value_counts(sort=False)
@@ -158,8 +165,12 @@ class Report:
             )
         heads = ["domain", "#spots.less", "#share", *(["#confidence.less"] if self._sureness is not None else [])]
         heads += ["genes higher than elsewhere"] if genes else []
-        body = _picture(figure, "The domains on the tissue") + _table(heads, rows)
+        body = self._tissue(figure, "The domains on the tissue") + _table(heads, rows)
         return _section("Domains", "", body if self.found.slices else f'<div class="pair">{body}</div>')
+
+    def _tissue(self, figure: Figure | Any, text: str) -> str:
+        """A picture of the tissue: a single slice fits on a screen, many may be as long as they are."""
+        return _picture(figure, text, kind="slices" if self.found.slices else "slice")
 
     def _titles(self) -> str | None:
         return None if self.found.slices else ""
@@ -174,7 +185,7 @@ class Report:
         import spotscape
 
         table = spotscape.get.markers_df(self.adata)
-        return table[table["score"] > 0]
+        return table[(table["score"] > 0) & (table["log2_fold_change"] > 0)]
 
     def _confidence(self) -> str:
         if self._sureness is None:
@@ -191,7 +202,7 @@ class Report:
             text = "How clearly a spot belongs to its domain rather than to the next one, as the clusterer sees it."
             if self.options.method != "smoothed-pca":
                 text += " How another training would have cut the tissue is said by <code>--restarts 5</code>."
-        return _section("Confidence", text, _picture(figure, "Confidence on the tissue"))
+        return _section("Confidence", text, self._tissue(figure, "Confidence on the tissue"))
 
     def _number(self) -> str:
         if keys.N_DOMAINS not in self.adata.uns:
@@ -246,7 +257,7 @@ class Report:
         for row, first in zip(table.to_dict("records"), np.r_[True, names[1:] != names[:-1]], strict=True):
             name = str(row["group"])
             domain = f'<i class="swatch" style="background:{colours[name]}"></i>{escape(name)}' if first else ""
-            moran = f'<td class="num less">{row["moran_i"]:.2f}</td>' if has_moran else ""
+            moran = f'<td class="num less">{round(row["moran_i"], 2) + 0.0:.2f}</td>' if has_moran else ""
             rows.append(
                 f'<tr{" class=first" if first else ""}><td class="name">{domain}</td>'
                 f"<td><i>{escape(row['gene'])}</i></td>"
@@ -336,13 +347,13 @@ def _definitions(rows: Iterable[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows) + "</dl>"
 
 
-def _picture(figure: Figure | Any, text: str, *, svg: bool = False) -> str:
+def _picture(figure: Figure | Any, text: str, *, svg: bool = False, kind: str = "") -> str:
+    classes = f' class="{kind or "wide chart"}"' if kind or svg else ""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg" if svg else "png", dpi=130, bbox_inches="tight", facecolor="white")
-    kind = "svg+xml" if svg else "png"
+    form = "svg+xml" if svg else "png"
     data = base64.b64encode(buffer.getvalue()).decode()
-    classes = ' class="wide chart"' if svg else ""
-    return f'<figure{classes}><img src="data:image/{kind};base64,{data}" alt="{escape(text)}"></figure>'
+    return f'<figure{classes}><img src="data:image/{form};base64,{data}" alt="{escape(text)}"></figure>'
 
 
 def _title(paths: Sequence[Path]) -> str:

@@ -25,14 +25,13 @@ from spotscape.models._saving import save_model
 from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
 from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
-from spotscape.nn.checkpoints import Checkpoint
 from spotscape.nn.components import PCA
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
 from spotscape.nn.normalization import keeping
 from spotscape.nn.tiles import choose_batch_size
-from spotscape.nn.trainer import Trainer, TrainingPlan
+from spotscape.nn.trainer import Checkpoint, Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,8 +144,8 @@ class GraphEncoder(ABC, Generic[C]):
     ) -> Self:
         """Train on one slice, or on several together.
 
-        Called in every process of a group, as torchrun starts them, with the same arguments, each process trains on its
-        part of the tissue, and all end with the same model.
+        Under torchrun, call it with the same arguments in every process. Each process then trains on its part of the
+        tissue, and all end with the same model.
 
         Parameters
         ----------
@@ -155,19 +154,19 @@ class GraphEncoder(ABC, Generic[C]):
         adjacency
             Spatial graph, sparse ``(N, N)``; row i holds the neighbours of spot i.
         slices
-            Slice of each spot, any labels, ``(N,)``; at least two spots of each. Two slices or more switch on what the
-            method does across slices. ``None`` for a single slice.
+            Slice of each spot, any labels, ``(N,)``; at least two spots of each. With two slices or more, the parts of
+            the method for several slices are used. ``None`` for a single slice.
         batch_size
-            Spots of a step, which are then tiles drawn from all over the tissue, each with its exact halo. ``None``
-            takes all spots in every step if that needs less than about 0.8 GB, else 16,384; the log says which. In a
-            group of processes every step sees all spots.
+            Number of spots in a training step. Steps then see tiles from all over the tissue. ``None`` takes all spots
+            in every step if that needs less than about 0.3 GB, else 16,384. In a group of processes every step sees all
+            spots.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
         progress_bar
             ``None`` takes ``spotscape.settings.progress_bar``.
         checkpoint
-            File to write the state of training to, and to resume from if it exists; one of other data, another
-            configuration or another seed is refused.
+            File in which the training is saved, and from which it resumes if the file exists. A file of other data,
+            another configuration or another seed is refused.
 
         Returns
         -------
@@ -234,12 +233,11 @@ class GraphEncoder(ABC, Generic[C]):
         slices: np.ndarray | None = None,
         align: bool = False,
     ) -> np.ndarray:
-        """Embeddings of the spots of this or another tissue with the same genes, float32 ``(N, n_axes)``.
+        """Embed the spots of this or another tissue with the same genes; float32 ``(N, n_axes)``.
 
         With the slice of each spot in ``slices``, offsets between the slices that are embedded here are subtracted
-        (unless ``config.integrate`` is off); without, every spot is embedded by itself and its surroundings. With
-        ``align`` the offset of each slice to the training, :attr:`reference`, is subtracted instead, slice by slice
-        (:func:`spotscape.nn.place`).
+        (unless ``config.integrate`` is off). With ``align`` the offset of each slice to the training,
+        :attr:`reference`, is subtracted instead, slice by slice (:func:`spotscape.nn.place`).
         """
         network, batch = self._inputs(expression, adjacency)
         with torch.no_grad():

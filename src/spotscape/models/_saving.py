@@ -53,7 +53,7 @@ class TrainingRecord:
     mean_degree
         Neighbours of a spot, on average.
     means
-        Value of each gene that says nothing: the mean, in the units of the input, float32 ``(G,)``.
+        Mean of each gene in the units of the input, float32 ``(G,)``; fills genes that a new slice lacks.
     detected
         Share of the spots in which each gene is not zero, float32 ``(G,)``.
     """
@@ -69,7 +69,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the spots of the training lie in the embedding: what new slices are aligned with.
+    """Embedding of the training spots, with which new slices are aligned.
 
     Attributes
     ----------

@@ -267,14 +267,14 @@ class SpotscapeObjective(Objective):
 class Spotscape(GraphEncoder[SpotscapeConfig]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
-    With several slices, similarity scaling and prototypical contrast join the objective.
+    With several slices, similarity scaling and prototypical contrast are added to the objective.
 
     Parameters
     ----------
     config
         Hyper-parameters; ``None`` takes the defaults.
     random_state
-        Seed of everything random; the same seed gives the same bits on the same CPU.
+        Seed of all random numbers; the same seed gives the same result on the same CPU.
 
     Attributes
     ----------

@@ -164,7 +164,10 @@ def spatial_neighbors_3d(
         library_order=library_order,
     )
     _refuse_overwriting(adata, spatial_key, key_added)
-    graph = _euclidean(stack, n_neighs, n_jobs) if between is None else _separate(stack, n_neighs, between, n_jobs)
+    if between is None:
+        graph = SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
+    else:
+        graph = _separate(stack, n_neighs, between, n_jobs)
     share = _report(stack, graph, method)
     if copy:
         return graph
@@ -213,10 +216,6 @@ def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> 
     warn_of_strays(tissue, within)
     warn_of_unregistered(stack, across.row, across.col)
     return SpatialGraph(*union(within, across))
-
-
-def _euclidean(stack: Stack, n_neighs: int, n_jobs: int | None) -> SpatialGraph:
-    return SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
 
 
 def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:

@@ -343,8 +343,8 @@ def _warn_of_isolated(tissue: SlicePositions, connectivities: csr_matrix, radius
     worst = int(np.argmax(per_slice))
     where = "" if tissue.library_key is None else f" (most in {tissue.called(tissue.names[worst])}: {per_slice[worst]})"
     warn(
-        f"{isolated.sum()} of {tissue.n_spots} spots have no neighbour within radius={radius:g}{where}; they learn "
-        f"from nothing but themselves. Raise radius, or remove those spots."
+        f"{isolated.sum()} of {tissue.n_spots} spots have no neighbour within radius={radius:g}{where} and are "
+        f"embedded from their own expression alone. Raise radius, or remove those spots."
     )
 
 

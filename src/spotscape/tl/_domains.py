@@ -104,9 +104,11 @@ def domains(
 
     See Also
     --------
-    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, which make an embedding. spotscape.tl.smoothed_pca : The
-    linear baseline. spotscape.tl.consensus_domains : Consensus of several trainings, with a confidence for each spot.
-    spotscape.tl.choose_n_domains : The number of domains. spotscape.pl.domains : The domains in the tissue.
+    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, which make an embedding.
+    spotscape.tl.smoothed_pca : The linear baseline.
+    spotscape.tl.consensus_domains : Consensus of several trainings, with a confidence for each spot.
+    spotscape.tl.choose_n_domains : The number of domains.
+    spotscape.pl.domains : The domains in the tissue.
 
     Examples
     --------

@@ -291,23 +291,21 @@ def remember_training(
     from spotscape.models import Reference, TrainingRecord
 
     seed = model.random_source.integer("reference")
+    matrix = tissue.matrix
     model.reference = Reference.of(embedding, slices, seed=seed)
     if tissue.genes is None:
         return
+    detected = matrix.summary.detected.sum(axis=0) if isinstance(matrix, ChunkedMatrix) else n_detected(matrix)
     entry = {**dict(adata.uns), **tissue.built.get("uns", {})}[tissue.params["neighbors_key"]]
     model.training = TrainingRecord(
         genes=tuple(map(str, adata.var_names[tissue.genes])),
-        scale=scale_of(tissue.matrix, adata, tissue.params["source"]),
+        scale=scale_of(matrix, adata, tissue.params["source"]),
         prepare=prepare_params(adata, tissue.params["source"]),
         graph=dict(entry.get("params", {})),
         mean_degree=tissue.graph.nnz / tissue.graph.shape[0],
-        means=model.neutral_values(tissue.matrix),
-        detected=(_n_detected(tissue.matrix) / tissue.matrix.shape[0]).astype(np.float32),
+        means=model.neutral_values(matrix),
+        detected=(detected / matrix.shape[0]).astype(np.float32),
     )
-
-
-def _n_detected(matrix: Any) -> np.ndarray:
-    return matrix.summary.detected.sum(axis=0) if isinstance(matrix, ChunkedMatrix) else n_detected(matrix)
 
 
 def scale_of(matrix: Any, adata: AnnData, source: str) -> str:

@@ -134,9 +134,9 @@ def impute(
 
     See Also
     --------
-    spotscape.metrics.imputation_scores : Errors on entries or genes that were held out. spotscape.tl.spotscape : Its
-    ``decoded_layer`` is the output of its decoder. spotscape.nn.SpotRegression : The regression without AnnData, with
-    the formula.
+    spotscape.metrics.imputation_scores : Errors on entries or genes that were held out.
+    spotscape.tl.spotscape : Its ``decoded_layer`` is the output of its decoder.
+    spotscape.nn.SpotRegression : The regression without AnnData, with the formula.
 
     Examples
     --------

@@ -122,8 +122,8 @@ def smoothed_pca(
 
     See Also
     --------
-    spotscape.tl.spotscape, spotscape.tl.spacross : The encoders. spotscape.tl.integrate_slices : Subtracts the
-    differences between slices from the result.
+    spotscape.tl.spotscape, spotscape.tl.spacross : The encoders.
+    spotscape.tl.integrate_slices : Subtracts the differences between slices from the result.
 
     Examples
     --------

@@ -78,10 +78,9 @@ def spacross(
     decoded_layer
         Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.
     preset
-        Set of hyper-parameters. ``"default"`` needs no tuning: ``SpaCrossConfig()`` for one slice, with one encoder
-        instead of four for one of more than 10,000 spots (``SpaCrossConfig.large_tissue()``), and
-        ``SpaCrossConfig.several_slices()``, fewer epochs, for several slices. ``"paper"`` is the published setting,
-        ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
+        Set of hyper-parameters. ``"default"`` needs no tuning: ``SpaCrossConfig()``, with one encoder instead of
+        four for one slice of more than 10,000 spots (``SpaCrossConfig.large_tissue()``). ``"paper"`` is the published
+        setting, ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
         ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
         and graph: ``sp.pp.prepare(adata, recipe="spacross")`` (for ``"released"`` with ``log1p=False``), ``use_rep``
         left at ``None``, and 8 to 12 neighbours (``n_neighs``), of several slices those in three dimensions after
@@ -93,7 +92,7 @@ def spacross(
         Epochs of each encoder; overrides ``preset`` and ``config``.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
-        documentation). ``None`` takes all spots in every step if that needs less than about 0.8 GB, else 16,384.
+        documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -151,9 +150,12 @@ def spacross(
 
     See Also
     --------
-    spotscape.pp.prepare : Counts to log-normalised expression. spotscape.pp.spatial_neighbors_knn : The spatial graph.
-    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices. spotscape.tl.spotscape : The other
-    encoder. spotscape.tl.smoothed_pca : The linear baseline. spotscape.models.SpaCross : The same without AnnData.
+    spotscape.pp.prepare : Counts to log-normalised expression.
+    spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.pp.spatial_neighbors_3d : The spatial graph of a stack of slices.
+    spotscape.tl.spotscape : The other encoder.
+    spotscape.tl.smoothed_pca : The linear baseline.
+    spotscape.models.SpaCross : The same without AnnData.
 
     Examples
     --------

@@ -89,7 +89,7 @@ def spotscape(
         Epochs of each encoder; overrides ``preset`` and ``config``.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
-        documentation). ``None`` takes all spots in every step if that needs less than about 0.8 GB, else 16,384.
+        documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
     device
         ``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``None`` takes
         ``spotscape.settings.device``.
@@ -147,9 +147,11 @@ def spotscape(
 
     See Also
     --------
-    spotscape.pp.prepare : Counts to log-normalised expression. spotscape.pp.spatial_neighbors_knn : The spatial graph.
-    spotscape.tl.spacross : The other encoder. Its graph may connect slices. spotscape.tl.smoothed_pca : The linear
-    baseline. spotscape.models.Spotscape : The same without AnnData.
+    spotscape.pp.prepare : Counts to log-normalised expression.
+    spotscape.pp.spatial_neighbors_knn : The spatial graph.
+    spotscape.tl.spacross : The other encoder. Its graph may connect slices.
+    spotscape.tl.smoothed_pca : The linear baseline.
+    spotscape.models.Spotscape : The same without AnnData.
 
     Examples
     --------

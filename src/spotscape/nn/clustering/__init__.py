@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from spotscape.nn.clustering._agreement import most_agreed
 from spotscape.nn.clustering._consensus import Consensus, combine_clusterings, consensus_clusterings
-from spotscape.nn.clustering._kmeans import Clustering, by_size, check_points, kmeans, make_exactly, soft_assignment
+from spotscape.nn.clustering._kmeans import (
+    Clustering,
+    by_size,
+    check_points,
+    kmeans,
+    make_exactly,
+    search_resolution,
+    soft_assignment,
+)
 from spotscape.nn.clustering._mixture import gaussian_mixture
-from spotscape.nn.clustering._resolution import search_resolution
 from spotscape.nn.clustering._stability import StabilityCurve, pick_number, stability_curve
 
 __all__ = [
