@@ -193,7 +193,7 @@ def notebooks(session: nox.Session) -> None:
         session.run(*command, env={"MPLBACKEND": None})
         if not check:  # warnings begin with the file of the kernel, which is another one each time
             text = Path(name).read_text(encoding="utf-8")
-            Path(name).write_text(re.sub(r"/tmp/ipykernel_\d+/\d+\.py:\d+: ", "", text), encoding="utf-8")
+            Path(name).write_text(re.sub(r"/\w+/ipykernel_\d+/\d+\.py:\d+: ", "", text), encoding="utf-8")
 
 
 def _fetch_tissue(session: nox.Session, notebook: str) -> str:
