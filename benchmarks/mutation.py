@@ -72,13 +72,13 @@ def main() -> None:
     arguments = _parse()
     files = [file for path in arguments.modules for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     with _EQUIVALENT.open(encoding="utf-8") as file:
-        equivalent = {(row["module"], row["change"]) for row in csv.DictReader(file)}
+        equivalent = {(row["module"], row["line"], row["change"]) for row in csv.DictReader(file)}
     mutants = [
         Mutant(file, source, *found)
         for file in files
         for source in [file.read_text(encoding="utf-8")]
         for found in changes(ast.parse(source))
-        if (file.as_posix(), found[1]) not in equivalent
+        if (file.as_posix(), source.splitlines()[found[0] - 1].strip(), found[1]) not in equivalent
     ]
     if arguments.sample and arguments.sample < len(mutants):
         mutants = random.Random(0).sample(mutants, arguments.sample)

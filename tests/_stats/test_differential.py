@@ -58,6 +58,14 @@ def test_depths_by_hand() -> None:
     counts = np.array([[10.0] * 11, [40.0] * 10 + [4_000.0]])
     sums = counts.sum(axis=1)
     np.testing.assert_allclose(effective_depth(counts), np.sqrt(sums.prod()) * np.array([0.5, 2]))
+    np.testing.assert_allclose(effective_depth(counts[:, :10]), [100, 400])
+    uneven = np.array([[10.0] * 9 + [1_000.0], [40.0] * 10])
+    np.testing.assert_allclose(effective_depth(uneven), np.sqrt(1_090 * 400) * np.array([0.5, 2]))
+    # The median is that of ratios: most genes are doubled, but not the one that is in the middle in both samples.
+    first = np.array([10.0, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110])
+    second = first * np.array([2, 2, 2, 8, 8, 8, 8, 8, 2, 2, 2])
+    found = effective_depth(np.stack([first, second]))
+    assert found[1] / found[0] == pytest.approx(2)
     # Nine genes are too few, and so are genes of nine counts.
     np.testing.assert_allclose(effective_depth(counts[:, :9]), [90, 360])
     np.testing.assert_allclose(effective_depth(counts - [[1], [0]]), [99, 4_400])
@@ -124,6 +132,12 @@ def test_variances_are_drawn_to_the_prior() -> None:
     np.testing.assert_allclose(found.score, effect / np.sqrt((degrees * prior + 3 * floored) / (degrees + 3) * 0.7))
     np.testing.assert_allclose(found.pvalue, 2 * stats.t.sf(np.abs(found.score), degrees + 3))
     assert np.isfinite(moderated_t(effect, np.zeros(30), 3, scale=1.0, level=level).score).all()
+
+
+def test_a_prior_of_two_genes() -> None:
+    """One degree of freedom is left for how logarithms of variances differ: 18 is their variance."""
+    degrees, _ = prior_variance(np.exp([-3.0, 3.0]), 3, np.arange(2.0))
+    assert polygamma(1, degrees / 2) == pytest.approx(18 - polygamma(1, 1.5))
 
 
 def test_the_prior_by_hand() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -261,3 +261,12 @@ def test_leiden_without_igraph_says_how_to_install_it(adata: ad.AnnData, monkeyp
     )
     with pytest.raises(ImportError, match=r'pip install "spotscape\[leiden\]"'):
         sp.tl.domains(adata, n_domains=3, method="leiden")
+
+
+@pytest.mark.parametrize("entry", [[1, 2], "text", np.arange(3), pd.DataFrame({"a": [1]}), {"params": [1]}])
+def test_whatever_another_method_keeps_under_the_name_of_its_embedding(entry: Any) -> None:
+    """Embeddings of others have records of their own kind, or none; they are clustered all the same."""
+    other = ad.AnnData(np.zeros((60, 1), dtype=np.float32), uns={"mofa": entry})
+    other.obsm["X_mofa"] = np.random.default_rng(0).normal(size=(60, 3)) + 9 * np.eye(3)[np.arange(60) % 3]
+    sp.tl.domains(other, n_domains=3, use_rep="X_mofa", method="kmeans", key_added="found")
+    assert sp.metrics.ari(np.arange(60) % 3, other.obs["found"]) == 1

@@ -24,6 +24,8 @@ _EVEN = 1e-3
 _FEWEST_VALUES, _SAME, _MOST = 4, 1e-2, 0.8
 # Zero spots where five were expected happens to one gene in 150 by chance, and losing that one does no harm.
 _EXPECTED_SPOTS = 5
+# Where the genes of a slice are found in a smaller share of the spots that were expected, its section has failed.
+_FAILED = 0.2
 # Names that platforms give to probes and barcodes that stand for no gene.
 _CONTROL = re.compile(
     r"(?:NegControl|NegPrb|NegProbe|Negative|BLANK|Blank|UnassignedCodeword|DeprecatedCodeword|SystemControl|"
@@ -129,13 +131,14 @@ def absent_genes(detected: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Which genes are zero in all spots of a slice although other slices have them, ``(n_slices, G)``.
 
     That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
-    ``detected`` holds the spots that have each gene by slice, ``sizes`` the spots of each slice. Of a slice with few
-    counts less is expected, as much as it has less of the genes that it has: a section that failed lacks no gene.
+    ``detected`` holds the spots that have each gene by slice, ``sizes`` the spots of each slice. Of a section that
+    failed less is expected, as much as it has less of the genes that it has; so it lacks no gene.
     """
     spots = sizes[:, None]
     expected = (detected.sum(axis=0) - detected) * spots / np.maximum(spots.sum() - spots, 1)
     of_its_own = (expected * (detected > 0)).sum(axis=1, keepdims=True)
     depth = np.minimum(detected.sum(axis=1, keepdims=True), of_its_own) / np.where(of_its_own > 0, of_its_own, 1)
-    depth[(of_its_own == 0) & (detected.sum(axis=1, keepdims=True) > 0)] = 1
+    # Between sections that did not fail, depth would make the rule depend on which genes are looked at.
+    depth[(depth > _FAILED) | ((of_its_own == 0) & (detected.sum(axis=1, keepdims=True) > 0))] = 1
     absent: np.ndarray = (detected == 0) & (depth * expected >= _EXPECTED_SPOTS)
     return absent

@@ -140,8 +140,8 @@ class Report:
         import spotscape
         from spotscape.pl._colors import READABLE
 
-        # The table beside a single slice is its legend, as long as colours do without names on the tissue.
-        few = not self.found.slices and len(self._column.cat.categories) <= READABLE
+        # The table is the legend, as long as colours do without names on the tissue.
+        few = len(self._column.cat.categories) <= READABLE
         legend = {"legend_loc": None} if few else {}
         figure = spotscape.pl.domains(
             self.tissue.data, color=self._key, title=self._titles(), **legend, **self._library()
@@ -257,7 +257,7 @@ class Report:
         for row, first in zip(table.to_dict("records"), np.r_[True, names[1:] != names[:-1]], strict=True):
             name = str(row["group"])
             domain = f'<i class="swatch" style="background:{colours[name]}"></i>{escape(name)}' if first else ""
-            moran = f'<td class="num less">{row["moran_i"]:.2f}</td>' if has_moran else ""
+            moran = f'<td class="num less">{round(row["moran_i"], 2) + 0.0:.2f}</td>' if has_moran else ""
             rows.append(
                 f'<tr{" class=first" if first else ""}><td class="name">{domain}</td>'
                 f"<td><i>{escape(row['gene'])}</i></td>"

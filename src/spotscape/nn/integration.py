@@ -23,6 +23,7 @@ reference that is kept while new samples are moved onto it is from Symphony (Kan
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,11 +41,13 @@ _SPOTS_PER_PROTOTYPE = 60
 # A slice's proportions lean by this share towards those of all slices: of two shifts that fit equally well, the one
 # under which the slices overlap is taken.
 _LEAN = 0.05
+# Less of it while starts are compared, or slices of little in common are laid on each other where they overlap most.
+_LEAN_AT_FIRST = 0.02
 # Steps at most for each number of prototypes, and at the end; they stop once all rests to this share of sigma, and
 # before the end to ten times as much.
 _STEPS, _LAST_STEPS, _REST = 15, 100, 1e-4
 # Where fits start: shifts as differences of means or as zero; the number of prototypes up to which they rest; whether
-# prototypes have offsets of their own from the beginning. With _FEW prototypes the likeliest is chosen.
+# prototypes have offsets of their own from the beginning. The likeliest with up to _FEW prototypes is chosen.
 _STARTS, _FEW = ((True, 1, False), (True, 4, False), (False, 8, False), (True, 1, True)), 8
 
 
@@ -190,6 +193,11 @@ class _Mixture:
     variance: Tensor
     likelihood: float = -np.inf
 
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that are free in prototypes and proportions; offsets are few, or shrunk."""
+        return self.centres.numel() + self.logs.numel()
+
     def probabilities(self, part: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Probabilities of the prototypes for spots of a slice ``(n, K)``, and each spot's logarithmic likelihood."""
         means = self.centres + self.shifts[index] + self.local[index]
@@ -205,21 +213,41 @@ class _Mixture:
 
 
 def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> _Mixture:
-    """The mixture for the coordinates of each slice, the likeliest of several starts."""
+    """The mixture for the coordinates of each slice, the likeliest of several starts.
+
+    Under a wrong shift the same region of two slices needs two prototypes. With enough of them that is as likely, so
+    starts are compared by the Bayesian information criterion, without the prototypes that can be spared.
+    """
     most = max(1, min(n_prototypes, sum(map(len, parts)) // (_SPOTS_PER_PROTOTYPE * len(parts))))
     few = 2 ** int(np.log2(min(most, _FEW)))
+    settle = partial(_settle, parts=parts, held=held, lean=_LEAN_AT_FIRST)
     found = []
     for from_means, resting, local in _STARTS:
-        model, strength = _single(parts, held, from_means=from_means), ridge if local else np.inf
-        model = _settle(model, parts, held, strength, free=resting == 1)
+        strength = ridge if local else np.inf
+        model = settle(_single(parts, held, from_means=from_means), ridge=strength, free=resting == 1)
         while len(model.centres) < few:
+            found.append(settle(model, ridge=ridge))
             model = _split(model, parts)
-            model = _settle(model, parts, held, strength, free=len(model.centres) >= min(resting, few))
-        found.append(_settle(model, parts, held, ridge, steps=_LAST_STEPS, rest=_REST))
-    model = max(found, key=lambda each: each.likelihood)
+            model = settle(model, ridge=strength, free=len(model.centres) >= min(resting, few))
+        found.append(settle(model, ridge=ridge, steps=_LAST_STEPS, rest=_REST))
+    model = max(found, key=lambda each: _plausibility(each, parts, held, ridge))
+    model = _settle(model, parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
     while 2 * len(model.centres) <= most:
         model = _settle(_split(model, parts), parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
     return model
+
+
+def _plausibility(model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float) -> float:
+    """The Bayesian information criterion, after merging prototypes as long as that raises it."""
+    log_n = float(np.log(sum(map(len, parts))))
+    best = model.likelihood - model.n_parameters / 2 * log_n
+    while len(model.centres) > 1:
+        model = _settle(_merge(model, parts), parts, held, ridge, lean=_LEAN_AT_FIRST)
+        found = model.likelihood - model.n_parameters / 2 * log_n
+        if found <= best:
+            break
+        best = found
+    return best
 
 
 def _settle(
@@ -229,12 +257,13 @@ def _settle(
     ridge: float,
     *,
     free: bool = True,
+    lean: float = _LEAN,
     steps: int = _STEPS,
     rest: float = 10 * _REST,
 ) -> _Mixture:
     """Steps until prototypes and shifts rest; without ``free`` the shifts do from the start."""
     for _ in range(steps):
-        last, model = model, _step(model, parts, held, ridge, free=free)
+        last, model = model, _step(model, parts, held, ridge, free=free, lean=lean)
         moved = max(
             float((new - old).norm(dim=1).max())
             for new, old in ((model.centres, last.centres), (model.shifts, last.shifts))
@@ -254,7 +283,9 @@ def _single(parts: list[Tensor], held: Tensor, *, from_means: bool) -> _Mixture:
     return _Mixture(centre, shifts, torch.zeros_like(means)[:, None], means.new_zeros(len(parts), 1), variance)
 
 
-def _step(model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float, *, free: bool = True) -> _Mixture:
+def _step(
+    model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float, *, free: bool = True, lean: float = _LEAN
+) -> _Mixture:
     """One step of expectation and maximisation; without ``free`` the slices' shifts rest."""
     counts = torch.zeros_like(model.logs)
     sums = torch.zeros_like(model.local)
@@ -268,7 +299,7 @@ def _step(model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float, *, f
             likelihood = likelihood + logs.sum()
     penalty = model.local.square().sum() * (ridge if np.isfinite(ridge) else 0) / (2 * model.variance)
     share = counts.sum(0) / counts.sum()
-    prior = _LEAN * (counts.sum(1, keepdim=True) * share * model.logs).sum()
+    prior = lean * (counts.sum(1, keepdim=True) * share * model.logs).sum()
     means = sums / counts.clamp(min=1e-12)[..., None]
     # A prototype's own offset makes many spots of one slice worth no more than `ridge` of them.
     weights = torch.where(held[:, None], counts, counts / (1 + counts / ridge))
@@ -277,7 +308,7 @@ def _step(model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float, *, f
     local = (means - shifts[:, None] - centres) * (~held[:, None] * counts / (counts + ridge))[..., None]
     at = centres + shifts[:, None] + local
     left = squares - 2 * (at * sums).sum() + (counts * at.square().sum(2)).sum()
-    proportions = (counts / counts.sum(1, keepdim=True) + _LEAN * share) / (1 + _LEAN)
+    proportions = (counts / counts.sum(1, keepdim=True) + lean * share) / (1 + lean)
     return _Mixture(
         centres,
         shifts,
@@ -324,4 +355,22 @@ def _split(model: _Mixture, parts: list[Tensor]) -> _Mixture:
         centres=torch.cat([model.centres + step, model.centres - step]),
         local=model.local.repeat(1, 2, 1),
         logs=model.logs.repeat(1, 2) - float(np.log(2)),
+    )
+
+
+def _merge(model: _Mixture, parts: list[Tensor]) -> _Mixture:
+    """One prototype in the place of the two whose spots are moved least by that (Ward's criterion)."""
+    sizes = torch.tensor([len(part) for part in parts], dtype=model.logs.dtype, device=model.logs.device)
+    counts = sizes @ model.logs.exp()
+    loss = torch.cdist(model.centres, model.centres).square() / (1 / counts[:, None] + 1 / counts)
+    loss.fill_diagonal_(np.inf)
+    first, second = divmod(int(loss.argmin()), len(counts))
+    rest = [k for k in range(len(counts)) if k not in (first, second)]
+    pair = [first, second]
+    share = (counts[pair] / counts[pair].sum())[:, None]
+    return replace(
+        model,
+        centres=torch.cat([model.centres[rest], (share * model.centres[pair]).sum(0, keepdim=True)]),
+        local=torch.cat([model.local[:, rest], (share * model.local[:, pair]).sum(1, keepdim=True)], dim=1),
+        logs=torch.cat([model.logs[:, rest], model.logs[:, pair].logsumexp(1, keepdim=True)], dim=1),
     )

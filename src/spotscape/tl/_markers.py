@@ -422,7 +422,7 @@ def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, mi
     if len(left_out) == n_contrasts:
         msg = f"no domain has {need}; there is nothing to compare. Lower min_spots, or merge domains."
         raise ValueError(msg)
-    warn(f"left out, because they do not have {need}: {what}.")
+    warn(f"Left out are domains that do not have {need}: {what}.")
 
 
 def _finish(task: _Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int | None) -> pd.DataFrame:
