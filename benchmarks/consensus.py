@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import study_tissues as tissues
 import torch
-from accuracy import tissues
 from rows import append
 
 import spotscape as sp

@@ -23,7 +23,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from accuracy import tissues
+import study_tissues as tissues
 from rows import append
 from scipy import sparse
 

@@ -45,7 +45,7 @@ class Method:
 
 
 def smoothed_pca(adata: AnnData, seed: int) -> AnnData:
-    """Spotscape's floor, with the recipe and the graph of its guide."""
+    """The linear baseline of this package."""
     return _ours(adata, "smoothed_pca", seed)
 
 
@@ -55,17 +55,53 @@ def spotscape(adata: AnnData, seed: int) -> AnnData:
 
 
 def spacross(adata: AnnData, seed: int) -> AnnData:
-    """SpaCross with the defaults of this package and the genes of its recipe."""
-    return _ours(adata, "spacross", seed, recipe="spacross")
+    """SpaCross with its defaults."""
+    return _ours(adata, "spacross", seed)
 
 
-def _ours(adata: AnnData, name: str, seed: int, **recipe: Any) -> AnnData:
+def _ours(adata: AnnData, name: str, seed: int) -> AnnData:
     import spotscape as sp
 
     sp.settings.progress_bar = False
-    sp.pp.prepare(adata, **recipe)
-    sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
-    getattr(sp.tl, name)(adata, random_state=seed, key_added=KEY)
+    library = "slice" if adata.uns["several"] else None
+    seeded = {} if name == "smoothed_pca" else {"random_state": seed}
+    sp.pp.prepare(adata, library_key=library)
+    sp.pp.spatial_neighbors_knn(adata, library_key=library)
+    getattr(sp.tl, name)(adata, library_key=library, key_added=KEY, **seeded)
+    return adata
+
+
+def nichepca(adata: AnnData, seed: int) -> AnnData:
+    """NichePCA with the 25 neighbours of its documentation, which several slices correct by Harmony."""
+    import nichepca as npc
+
+    _seed_globally(seed)
+    npc.wf.nichepca(adata, knn=25, sample_key="slice" if adata.uns["several"] else None)
+    adata.obsm[KEY] = adata.obsm["X_npca"]
+    return adata
+
+
+def stagate(adata: AnnData, seed: int) -> AnnData:
+    """STAGATE as in its tutorials: 3,000 genes, about six neighbours; slices lie apart, so that none are joined."""
+    import STAGATE_pyG as stagate_pyg
+
+    _normalise(adata)
+    stagate_pyg.Cal_Spatial_Net(adata, k_cutoff=6, model="KNN", verbose=False)
+    stagate_pyg.train_STAGATE(adata, random_seed=seed, verbose=False, device="cpu")
+    adata.obsm[KEY] = adata.obsm["STAGATE"]
+    return adata
+
+
+def graphst(adata: AnnData, seed: int) -> AnnData:
+    """GraphST with its defaults; what it embeds is the reconstruction, of which its clusterer takes 20 components."""
+    import torch
+    from GraphST.GraphST import GraphST
+    from sklearn.decomposition import PCA
+
+    if adata.n_vars <= 3000:
+        _normalise(adata)
+    found = GraphST(adata, device=torch.device("cpu"), random_seed=seed).train()
+    adata.obsm[KEY] = PCA(n_components=20, random_state=42).fit_transform(found.obsm["emb"])
     return adata
 
 
@@ -167,6 +203,15 @@ def _mark_variable(adata: AnnData, number: int) -> None:
         sc.pp.highly_variable_genes(adata, n_top_genes=number, flavor="seurat_v3")
 
 
+def _normalise(adata: AnnData) -> None:
+    """3,000 variable genes, logarithms of counts scaled to 10,000."""
+    import scanpy as sc
+
+    _mark_variable(adata, 3000)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+
+
 def _seed_globally(seed: int) -> None:
     """For packages that draw from the global generators."""
     import numpy as np
@@ -176,9 +221,12 @@ def _seed_globally(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-_OURS = (("scanpy", "squidpy", "torch_geometric", "spotscape"), ("spotscape",))
+_OURS = (("scanpy", "squidpy", "spotscape.models", "spotscape.tl"), ("spotscape",))
 _CELLCHARTER = ("scanpy", "squidpy", "cellcharter")
 METHODS = {
+    "nichepca": Method(nichepca, None, ("scanpy", "nichepca"), ("nichepca",)),
+    "stagate": Method(stagate, None, ("scanpy", "STAGATE_pyG"), ("stagate-modern",)),
+    "graphst": Method(graphst, None, ("scanpy", "GraphST.GraphST"), ("graphst-modern",)),
     "smoothed_pca": Method(smoothed_pca, None, *_OURS),
     "spotscape": Method(spotscape, None, *_OURS),
     "spacross": Method(spacross, None, *_OURS),

@@ -1,7 +1,8 @@
 """Spotscape's defaults beside other packages, on the same tissue, in one run: time, memory and accuracy.
 
     python -m venv peers && PIP_CONSTRAINT=constraints/ci.txt peers/bin/pip install torch
-    PIP_CONSTRAINT=constraints/ci.txt peers/bin/pip install cellcharter pybanksy scvi-tools scikit-misc
+    PIP_CONSTRAINT=constraints/ci.txt peers/bin/pip install cellcharter pybanksy scvi-tools scikit-misc harmonypy==0.0.10
+    PIP_CONSTRAINT=constraints/ci.txt peers/bin/pip install nichepca stagate-modern graphst-modern
     python benchmarks/peers.py --python peers/bin/python --threads 1
 
 Other packages are run by an interpreter of their own (`--python`), so that they may ask for other versions than
@@ -30,9 +31,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from defaults_study import JOINT, load
 from peer_methods import METHODS
 from rows import append
-from tissues import annotations, load
+from tissues import annotations
 
 import spotscape as sp
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "peers.csv"
-TISSUES = ("starmap", "dlpfc_151673", "simulated_40000")
+TISSUES = ("starmap", "mpfc", "osmfish", "dlpfc_151673", "her2st", "simulated_40000")
 MEASURES = ("seconds", "cpu_seconds", "gb_before", "gb_peak", "packages")
 CLUSTERERS = ("kmeans", "gmm", "own")
 OURS = ("smoothed_pca", "spotscape", "spacross")
@@ -53,7 +55,7 @@ def read(name: str) -> AnnData:
         n_cells = int(name.removeprefix("simulated_"))
         size = {"n_domains": 8, "n_spots": n_cells, "n_genes": 500}
         return sp.datasets.simulate_tissue(**size, geometry="irregular", random_state=1)
-    adata = load(name)
+    adata = load(name).copy()
     adata.X = adata.layers["counts"]
     return adata
 
@@ -64,9 +66,13 @@ def write_counts(adata: AnnData, name: str, file: Path) -> None:
     from scipy import sparse
 
     counts = sparse.csr_matrix(adata.X, dtype=np.float32)
-    names = {"obs": pd.DataFrame(index=adata.obs_names), "var": pd.DataFrame(index=adata.var_names)}
-    where = {"spatial": np.asarray(adata.obsm["spatial"], dtype=float)}
-    AnnData(counts, **names, obsm=where, uns={"visium": name.startswith("dlpfc")}).write_h5ad(file)
+    slices = adata.obs["slice"].astype(str).astype("category")
+    names = {"obs": pd.DataFrame({"slice": slices}, index=adata.obs_names), "var": pd.DataFrame(index=adata.var_names)}
+    places = np.asarray(adata.obsm["spatial"], dtype=float)
+    # Side by side, for packages that know one slice only.
+    places = places + np.outer(slices.cat.codes, [3 * np.ptp(places[:, 0]), 0])
+    about = {"visium": name.startswith("dlpfc"), "several": name in JOINT}
+    AnnData(counts, **names, obsm={"spatial": places}, uns=about).write_h5ad(file)
 
 
 def run(method: str, tissue: Path, python: str, *, seed: int, threads: int, domains: list[int]) -> tuple[Any, Any]:
@@ -119,7 +125,7 @@ def done(out: Path) -> set[tuple[str, str, int]]:
 
 def seeds_of(method: str, tissue: str, arguments: argparse.Namespace) -> range:
     """Fewer seeds where a run takes minutes."""
-    slow = method in ("spotscape", "spacross", "cellcharter_scvi") and tissue != "starmap"
+    slow = method in ("stagate", "graphst", "cellcharter_scvi")
     return range(min(arguments.seeds, arguments.slow_seeds) if slow else arguments.seeds)
 
 
@@ -130,7 +136,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--python", default=sys.executable, help="interpreter that has the other packages")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--slow-seeds", type=int, default=1, help="for trained models beyond the smallest tissue")
+    parser.add_argument("--slow-seeds", type=int, default=1, help="of other packages that train for minutes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
-from accuracy.plots import COLORS, NAMES, STYLE
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from style import COLORS, NAMES, STYLE
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "peers.csv"

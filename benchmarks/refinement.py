@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from accuracy import tissues
+import study_tissues as tissues
 from rows import append
 
 import spotscape as sp

@@ -162,9 +162,8 @@ BANNED = (
     r"smoothing floor",
     r"are no trouble",
 )
-REGENERATED = {"accuracy_study.md"}  # its text is that of benchmarks/accuracy/page.md
 SPOKEN = [
-    *(path for path in CALLING if path.name not in REGENERATED),
+    *CALLING,
     *NOTEBOOKS,
     *sorted((ROOT / "src").rglob("*.py")),
     ROOT / "CONTRIBUTING.md",

@@ -1,1 +1,0 @@
-"""How well do domains agree with the annotation? Tissues × settings × seeds, run, scored and reported."""
