@@ -1,8 +1,9 @@
 """Spotscape's defaults beside other packages, on the same tissue, in one run: time, memory and accuracy.
 
     python -m venv peers && PIP_CONSTRAINT=constraints/ci.txt peers/bin/pip install torch
-    PIP_CONSTRAINT=constraints/ci.txt peers/bin/pip install cellcharter pybanksy scvi-tools scikit-misc harmonypy==0.0.10
-    PIP_CONSTRAINT=constraints/ci.txt peers/bin/pip install nichepca stagate-modern graphst-modern
+    export PIP_CONSTRAINT=constraints/ci.txt
+    peers/bin/pip install cellcharter pybanksy scvi-tools scikit-misc harmonypy==0.0.10
+    peers/bin/pip install nichepca stagate-modern graphst-modern
     python benchmarks/peers.py --python peers/bin/python --threads 1
 
 Other packages are run by an interpreter of their own (`--python`), so that they may ask for other versions than

@@ -142,7 +142,7 @@ class Report:
 
         # The table is the legend, as long as colours do without names on the tissue.
         few = len(self._column.cat.categories) <= READABLE
-        legend = {"legend_loc": None} if few else {}
+        legend: Any = {"legend_loc": None} if few else {}
         figure = spotscape.pl.domains(
             self.tissue.data, color=self._key, title=self._titles(), **legend, **self._library()
         )

@@ -188,7 +188,7 @@ def markers(
     >>> sp.get.markers_df(adata, group="Layer_1", n_genes=2)[["group", "gene", "rank"]]
          group     gene  rank
     0  Layer_1  gene_37     1
-    1  Layer_1   gene_1     2
+    1  Layer_1  gene_75     2
 
     References
     ----------
