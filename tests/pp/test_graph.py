@@ -300,7 +300,7 @@ class TestWarnings:
         coords = np.vstack([hexagons(), [[0.1, 0]]])
         with (
             pytest.warns(UserWarning, match="radius=0.2 is 0.2 times the spacing"),
-            pytest.warns(UserWarning, match="143 of 145 spots have no neighbour within radius=0.2;"),
+            pytest.warns(UserWarning, match="143 of 145 spots have no neighbour within radius=0.2 and are embedded"),
         ):
             sp.pp.spatial_neighbors_radius(tissue(coords), radius=0.2)
 

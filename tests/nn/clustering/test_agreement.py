@@ -51,7 +51,7 @@ def test_the_same_for_the_same_seed_and_any_order_of_points() -> None:
     assert adjusted_rand_score(first[order], other) > 0.97
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-100, 1e10])
+@pytest.mark.parametrize("scale", [1.0, 1e-60, 1e10])
 def test_groups_without_width_leave_no_doubt(scale: float) -> None:
     points = scale * np.repeat(np.eye(3), 4, axis=0)
     posterior = soft_assignment(points, np.repeat(np.arange(3), 4))
