@@ -64,9 +64,10 @@ def table(scores: pd.DataFrame, clusterers: list[str]) -> pd.DataFrame:
         own = scores[(scores["tissue"] == tissue) & (scores["annotation"] == annotation)]
         line = {"tissue": TISSUES[tissue] + ANNOTATIONS[annotation]}
         if "auto" in clusterers:
-            line["best smoother (K, clusterer)"] = _cell(own[own["method"] == BEST])
+            line["best smoother"] = _cell(own[own["method"] == BEST])
         for method, how in columns:
             line[NAMES[method] + CLUSTERERS[how]] = _cell(own[(own["method"] == method) & (own["clusterer"] == how)])
+        line["seeds"] = str(own.loc[own["method"] == "spotscape", "seeds"].max())
         found.append(line)
     return pd.DataFrame(found).set_index("tissue")
 
@@ -76,9 +77,12 @@ def _cell(own: pd.DataFrame) -> str:
         return "–"
     one = own.iloc[0]
     if one["method"] == BEST:
-        return f"{one['mean']:.3f} ({one['setting']})"
-    spread = "" if one["seeds"] < 2 else f" ± {one['sd']:.3f} ({one['seeds']})"
-    return f"{one['mean']:.3f}{spread}"
+        return f"{_short(one['mean'])} ({one['setting']})"
+    return _short(one["mean"]) + ("" if one["seeds"] < 2 else f" ± {_short(one['sd'])}")
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
 
 
 def confidence(rows: pd.DataFrame) -> pd.DataFrame:
