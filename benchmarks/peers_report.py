@@ -17,9 +17,28 @@ METHODS = {name: NAMES[name] for name in ("smoothed_pca", "spotscape", "spacross
     "cellcharter_pca": "CellCharter, PCA",
     "cellcharter_scvi": "CellCharter, scVI",
     "banksy": "BANKSY",
+    "nichepca": "NichePCA",
+    "stagate": "STAGATE",
+    "graphst": "GraphST",
 }
-PAINT = COLORS | {"cellcharter_pca": "#CC79A7", "cellcharter_scvi": "#882255", "banksy": "#B8860B"}
-TISSUES = {"starmap": "STARmap", "dlpfc_151673": "DLPFC 151673", "simulated_40000": "simulated"}
+PAINT = (
+    COLORS
+    | {"cellcharter_pca": "#CC79A7", "cellcharter_scvi": "#882255", "banksy": "#B8860B"}
+    | {
+        "nichepca": "#56B4E9",
+        "stagate": "#444444",
+        "graphst": "#999933",
+    }
+)
+TISSUES = {
+    "starmap": "STARmap",
+    "mpfc": "prefrontal cortex",
+    "osmfish": "osmFISH",
+    "dlpfc_151673": "DLPFC 151673",
+    "her2st": "HER2+ tumours",
+    "simulated_40000": "simulated",
+}
+PANELS = 4  # in a row
 CLUSTERERS = {"kmeans": ("k-means", "o"), "gmm": ("tied mixture", "s"), "own": ("the package's own", "^")}
 
 
@@ -55,20 +74,23 @@ def draw(results: pd.DataFrame, file: Path) -> None:
         for annotation in results.loc[results["tissue"] == tissue, "annotation"].unique()
     ]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * len(panels), 4.1), layout="constrained")
-        for axes, (tissue, annotation) in zip(
-            figure.subplots(1, len(panels), sharex=True, sharey=True), panels, strict=True
-        ):
+        n_rows = -(-len(panels) // PANELS)
+        figure = Figure(figsize=(3.1 * PANELS, 3.4 * n_rows + 0.8), layout="constrained")
+        grid = figure.subplots(n_rows, PANELS, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in grid[len(panels) :]:
+            axes.remove()
+        for axes, (tissue, annotation) in zip(grid, panels, strict=False):
             rows = results[(results["tissue"] == tissue) & (results["annotation"] == annotation)]
             for method in _present(rows, "method", METHODS):
                 _draw_method(axes, rows[rows["method"] == method], PAINT[method])
             which = f", {annotation}" if [one for one, _ in panels].count(tissue) > 1 else ""
             axes.set_title(f"{TISSUES[tissue]}{which}\n{rows['spots'].iloc[0]:,} × {rows['genes'].iloc[0]:,} genes")
-            axes.set(xscale="log", xlabel="processor seconds", ylim=(0.2, 1.03))
+            axes.set(xscale="log", xlabel="processor seconds", ylim=(-0.05, 1.03))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.grid(visible=True)
             axes.label_outer()
-        figure.axes[0].set_ylabel("ARI with the annotation")
+        for row in range(n_rows):
+            grid[row * PANELS].set_ylabel("ARI with the annotation")
         shown = _present(results, "method", METHODS)
         colours = [Line2D([], [], color=PAINT[one], linewidth=3, label=METHODS[one]) for one in shown]
         shapes = [Line2D([], [], color="#555555", marker=m, linestyle="", label=n) for n, m in CLUSTERERS.values()]

@@ -118,6 +118,8 @@ class Report:
         method = _NAMES[self.options.method]
         text = f"{method} found <b>{n_domains} domains</b> among {self.found.n_spots:,} spots{slices}."
         chosen = "The number was given." if self.options.n_domains else "Their number was chosen from the data."
+        if not self.options.n_domains and not self.adata.uns.get("n_domains", {}).get("clear", True):
+            chosen = "Their number was chosen from the data, in which no number is clear."
         if self._sureness is None:
             return f"{text} {chosen}"
         unsure = float((self._sureness < _UNSURE).mean())
