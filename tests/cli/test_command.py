@@ -251,6 +251,14 @@ def test_domains_without_markers_are_a_result(tmp_path: Path, capsys: pytest.Cap
     assert "No marker genes" in page.read_text(encoding="utf-8")
 
 
+def test_a_dozen_spots_have_two_domains(tissue: Path, tmp_path: Path) -> None:
+    few, out, report = (tmp_path / name for name in ("few.h5ad", "out.h5ad", "report.html"))
+    ad.read_h5ad(tissue)[::25].copy().write_h5ad(few)
+    assert main(["run", str(few), str(out), "--method=smoothed-pca", "--quiet", f"--report={report}"]) == 0
+    assert ad.read_h5ad(out).obs["smoothed_pca_domain"].nunique() == 2
+    assert "too few to choose a number by" in report.read_text(encoding="utf-8")
+
+
 def test_debug_shows_where(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         main(["info", str(tmp_path / "no.h5ad"), "--debug"])

@@ -130,7 +130,7 @@ class TestDomainsWithoutANumber:
     def test_few_spots_have_a_shorter_range(self, adata: ad.AnnData) -> None:
         few = adata[:40].copy()
         sp.tl.domains(few)
-        assert few.uns["n_domains"]["params"]["k_range"].tolist() == [2, 8]
+        assert few.uns["n_domains"]["params"]["k_range"].tolist() == [2, 5]
 
     def test_a_number_given_is_taken_and_leiden_needs_none(self, adata: ad.AnnData) -> None:
         sp.tl.choose_n_domains(adata, **QUICK)

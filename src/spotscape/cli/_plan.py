@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from spotscape.cli._inspect import Description
     from spotscape.cli._read import Input
 
+# Fewer say nothing about the number of domains.
+_FEW_SPOTS = 15
 _MANY_SPOTS = 50_000
 EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}
 
@@ -78,7 +80,7 @@ def plan(options: argparse.Namespace, tissue: Input, found: Description) -> list
         steps.append(Step("tl", "integrate_slices", {"use_rep": embedding, "key_added": embedding, **slices, **seed}))
     if options.register:
         steps.append(Step("pp", "register_slices", {**slices, **place, "use_rep": embedding}))
-    steps += _domains(options, {"use_rep": embedding}, seed)
+    steps += _domains(options, found.n_spots, {"use_rep": embedding}, seed)
     if not options.no_markers:
         # Ranks and Moran's I of every gene take longer than the rest of the analysis, and copies of all expression.
         test = {"method": "t-test", "neighbors_key": None} if not slices and found.n_spots > _MANY_SPOTS else {}
@@ -111,8 +113,11 @@ def _embed(options: argparse.Namespace, arguments: dict[str, Any]) -> Step:
     return Step("tl", options.method, arguments | {name: value for name, value in wanted.items() if value is not None})
 
 
-def _domains(options: argparse.Namespace, embedding: dict[str, Any], seed: dict[str, Any]) -> list[Step]:
+def _domains(options: argparse.Namespace, n_spots: int, embedding: dict[str, Any], seed: dict[str, Any]) -> list[Step]:
     number = {} if options.n_domains is None else {"n_domains": options.n_domains}
+    if not number and 2 <= n_spots < _FEW_SPOTS:
+        logger.warning("%d spots are too few to choose the number of domains by: taking 2.", n_spots)
+        number = {"n_domains": 2}
     if not _votes(options):
         return [Step("tl", "domains", {**embedding, **number, **seed})]
     choice = [] if number else [Step("tl", "choose_n_domains", {**embedding, **seed})]

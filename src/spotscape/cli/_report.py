@@ -117,9 +117,14 @@ class Report:
         slices = f" in {len(self.found.slice_sizes)} slices" if self.found.slices else ""
         method = _NAMES[self.options.method]
         text = f"{method} found <b>{n_domains} domains</b> among {self.found.n_spots:,} spots{slices}."
-        chosen = "The number was given." if self.options.n_domains else "Their number was chosen from the data."
-        if not self.options.n_domains and not self.adata.uns.get("n_domains", {}).get("clear", True):
-            chosen = "Their number was chosen from the data, in which no number is clear."
+        record = self.adata.uns.get("n_domains")
+        if self.options.n_domains:
+            chosen = "The number was given."
+        elif record is None:
+            chosen = "The spots are too few to choose a number by."
+        else:
+            unclear = "" if record.get("clear", True) else ", in which no number is clear"
+            chosen = f"Their number was chosen from the data{unclear}."
         if self._sureness is None:
             return f"{text} {chosen}"
         unsure = float((self._sureness < _UNSURE).mean())

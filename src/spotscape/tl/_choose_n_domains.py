@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _K_RANGE = (2, 20)
-# Fewest spots per domain at the upper end of a range that nobody asked for.
-_SPOTS_PER_DOMAIN = 5
+# Fewest spots per domain at the upper end of a range: of any, and of one that nobody asked for.
+_SPOTS_PER_DOMAIN, _SPOTS_PER_DOMAIN_UNASKED = 5, 8
 
 
 @public
@@ -140,8 +140,8 @@ def stored_or_chosen(
         return picked, {}
     logger.info("No n_domains given and none stored for `adata.obsm['%s']`: choosing by stability.", use_rep)
     low, high = _K_RANGE
-    high = min(high, adata.n_obs // _SPOTS_PER_DOMAIN)
-    if high <= low:
+    high = min(high, max(adata.n_obs // _SPOTS_PER_DOMAIN_UNASKED, low + 1))
+    if high > adata.n_obs // _SPOTS_PER_DOMAIN:
         msg = f"{adata.n_obs} spots are too few to choose the number of domains by; say how many: n_domains={low}."
         raise ValueError(msg)
     entry = _choose(embedding, low, high, use_rep, source)
