@@ -158,7 +158,8 @@ def _choose(
     kind = layout.kind if largest.shape[1] == 2 else "irregular"
     fewest = min(map(len, tissue.slices))
     possible = [size for size in (_SIZES[kind] if sizes is None else sizes) if size < fewest]
-    usual = min(_USUAL[kind], max(len(largest) - 1, 1))
+    # Spots that all see all others are all alike.
+    usual = min(_USUAL[kind], max((len(largest) - 1) // 2, 1))
     share = reach = np.empty(0)
     rng = np.random.default_rng(source.integer("windows"))
     windows = _windows(tissue, rng)
