@@ -98,8 +98,8 @@ def run(role: str, index: int, embedding: str, clusterer: str, out: Path) -> Non
     sp.tl.choose_n_domains(adata, use_rep=key, method=clusterer)
     seconds = time.perf_counter() - started
     entry = adata.uns["n_domains"]
-    sp.tl.domains(adata, n_domains=given["n_domains"], method="gmm", use_rep=key)
-    score = sp.metrics.ari(adata.obs["domain"], adata.obs["spotscape_domain"])
+    sp.tl.domains(adata, n_domains=given["n_domains"], method="gmm", use_rep=key, key_added="found")
+    score = sp.metrics.ari(adata.obs["domain"], adata.obs["found"])
     bic = entry["curve"]["k"][entry["curve"]["bic"].argmin()]
     row = {**dict(zip(KEYS, keys, strict=True)), **given, "picked": entry["picked"], "lowest_bic": bic}
     append(out, {**row, "ari": round(score, 3), "seconds": round(seconds, 1)})

@@ -90,8 +90,8 @@ def measure(path: Path, method: str, answer: Path, *, threads: int, domains: boo
     }
     found["ari"] = ""
     if domains:
-        sp.tl.domains(adata, n_domains=N_DOMAINS, method="kmeans", use_rep="X_measured")
-        found["ari"] = round(sp.metrics.ari(adata.obs["domain"], adata.obs["spotscape_domain"]), 4)
+        sp.tl.domains(adata, n_domains=N_DOMAINS, method="kmeans", use_rep="X_measured", key_added="found")
+        found["ari"] = round(sp.metrics.ari(adata.obs["domain"], adata.obs["found"]), 4)
     answer.write_text(json.dumps(found))
 
 

@@ -46,8 +46,8 @@ def run(
     rows = []
     for clusterer in ("kmeans", "gmm"):
         n_domains = adata.obs["domain"].nunique()
-        sp.tl.domains(adata, n_domains=n_domains, method=clusterer, use_rep="X_timed")
-        ari = sp.metrics.ari(adata.obs["domain"], adata.obs["spotscape_domain"])
+        sp.tl.domains(adata, n_domains=n_domains, method=clusterer, use_rep="X_timed", key_added="found")
+        ari = sp.metrics.ari(adata.obs["domain"], adata.obs["found"])
         key = {"tissue": tissue, "method": method, "encoders": config.n_encoders, "batches": n_batches, "seed": seed}
         rows.append(
             {
