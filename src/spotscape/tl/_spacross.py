@@ -78,9 +78,9 @@ def spacross(
     decoded_layer
         Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.
     preset
-        Set of hyper-parameters. ``"default"`` needs no tuning: ``SpaCrossConfig()``, with one encoder instead of
-        four for one slice of more than 10,000 spots (``SpaCrossConfig.large_tissue()``). ``"paper"`` is the published
-        setting, ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
+        Set of hyper-parameters. ``"default"`` needs no tuning: ``SpaCrossConfig()``, four encoders of 100 epochs, and
+        ``SpaCrossConfig.large_tissue()``, one of 300, for one slice of more than 10,000 spots. ``"paper"`` is the
+        published setting, ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
         ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
         and graph: ``sp.pp.prepare(adata, recipe="spacross")`` (for ``"released"`` with ``log1p=False``), ``use_rep``
         left at ``None``, and 8 to 12 neighbours (``n_neighs``), of several slices those in three dimensions after
