@@ -28,6 +28,7 @@ from scipy import sparse
 
 import spotscape as sp
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
+from spotscape.tl._embedding import LARGE_TISSUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ def measure(path: Path, method: str, answer: Path, *, threads: int, domains: boo
     if method == "smoothed_pca":
         sp.tl.smoothed_pca(adata, key_added="X_measured")
     else:
-        config = CONFIGS[method]()
+        config = CONFIGS[method].of_preset("default", large_tissue=adata.n_obs > LARGE_TISSUE)
         config = dataclasses.replace(config, n_encoders=options.pop("encoders") or config.n_encoders)
         METHODS[method](adata, key_added="X_measured", config=config, **options)
     found = {
