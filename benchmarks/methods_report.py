@@ -21,7 +21,7 @@ TISSUES = {
     "mpfc": "STARmap prefrontal cortex, three animals",
     **{f"dlpfc_{name}": f"Visium cortex {name}" for name in range(151673, 151677)},
     "dlpfc_donor3": "Visium cortex, four slices",
-    **{f"her2st_{index}": f"HER2+ tumour {'ABCD'[index]}" for index in range(4)},
+    **{f"her2st_{index}": f"HER2+ tumour {'ABEF'[index]}" for index in range(4)},
     "her2st": "HER2+ tumours, four patients",
 }
 ANNOTATIONS = {"domain": "", "domain_banksy": ", second annotation"}

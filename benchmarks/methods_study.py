@@ -66,6 +66,9 @@ def methods(name: str, arguments: argparse.Namespace, ready: set[tuple[str, ...]
     adata = load(name).copy()
     sp.pp.spatial_neighbors_knn(adata, library_key=library(name))
     annotations = [column for column in ("domain", "domain_banksy") if column in adata.obs]
+    if "smoothed_pca" in chosen:
+        # It has no seed; a consensus of any seed needs it, also where a run goes on.
+        sp.tl.smoothed_pca(adata, library_key=library(name))
     for seed in range(arguments.seeds):
         for method in chosen:
             keys = [(name, one, method, how, str(seed)) for one in annotations for how in CLUSTERERS]
