@@ -17,9 +17,7 @@ from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import (
     require_data,
-    require_in_range,
     require_key,
-    require_positive_int,
     slices_in_order,
 )
 from spotscape.pp._graph import SpatialGraph
@@ -153,8 +151,15 @@ def spatial_neighbors_3d(
     ----------
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
-    n_neighs = require_positive_int(n_neighs, "n_neighs")
-    between = _number_between(n_neighs_between, method)
+    between = n_neighs_between
+    if method == "separate" and between is None:
+        between = _BETWEEN
+    elif method != "separate" and between is not None:
+        msg = (
+            f"n_neighs_between={between} goes with method='separate'; with method='euclidean' distance alone decides "
+            "how many of the n_neighs are in other slices."
+        )
+        raise ValueError(msg)
     stack = Stack.read(
         adata,
         library_key=library_key,
@@ -163,7 +168,12 @@ def spatial_neighbors_3d(
         slice_gap=slice_gap,
         library_order=library_order,
     )
-    _refuse_overwriting(adata, spatial_key, key_added)
+    if key_added == spatial_key and np.shape(adata.obsm[spatial_key])[1] == 2:
+        msg = (
+            f"key_added={key_added!r} would overwrite adata.obsm[{spatial_key!r}], from which the graph is built; "
+            f"choose another name."
+        )
+        raise ValueError(msg)
     if between is None:
         graph = SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     else:
@@ -183,27 +193,6 @@ def spatial_neighbors_3d(
     }
     store(adata, stack.tissue, *graph, params=params, key_added=key_added, coords=stack.coordinates)
     return None
-
-
-def _number_between(given: int | None, method: str) -> int | None:
-    if method == "separate":
-        return _BETWEEN if given is None else require_positive_int(given, "n_neighs_between")
-    if given is not None:
-        msg = (
-            f"n_neighs_between={given} goes with method='separate'; with method='euclidean' distance alone decides how "
-            f"many of the n_neighs are in other slices."
-        )
-        raise ValueError(msg)
-    return None
-
-
-def _refuse_overwriting(adata: AnnData, spatial_key: str, key_added: str) -> None:
-    if key_added == spatial_key and np.shape(adata.obsm[spatial_key])[1] == 2:
-        msg = (
-            f"key_added={key_added!r} would overwrite adata.obsm[{spatial_key!r}], from which the graph is built; "
-            f"choose another name."
-        )
-        raise ValueError(msg)
 
 
 def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
@@ -263,7 +252,13 @@ class Stack:
         if library_key is None:
             msg = "library_key must be the column of adata.obs with the slice of each spot, not None."
             raise TypeError(msg)
-        _require_aligned(adata, spatial_key)
+        hint = ""
+        if "spatial" in adata.obsm:
+            hint = (
+                "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each "
+                "other as they are, pass spatial_key='spatial'"
+            )
+        require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
         plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
         if len(plane.slices) < 2:
             msg = (
@@ -272,15 +267,13 @@ class Stack:
             )
             raise ValueError(msg)
         warn_of_units(plane)
+        if slice_gap is None and library_order is not None:
+            msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
+            raise ValueError(msg)
         if slice_gap is None:
-            _refuse_order(library_order)
             heights = _given_heights(adata, plane, z_key)
         else:
-            heights = _stacked_heights(plane, z_key, slice_gap, _bottom_to_top(plane, library_order))
-        return cls._of(plane, heights)
-
-    @classmethod
-    def _of(cls, plane: SlicePositions, heights: list[np.ndarray]) -> Stack:
+            heights = _stacked_heights(plane, z_key, slice_gap, library_order)
         levels = np.array([z.mean() for z in heights])
         order = tuple(int(index) for index in np.argsort(levels, kind="stable"))
         _warn_of_gap(plane, np.diff(levels[list(order)]))
@@ -354,16 +347,6 @@ def warn_of_unregistered(stack: Stack, starts: np.ndarray, ends: np.ndarray) -> 
         )
 
 
-def _require_aligned(adata: AnnData, spatial_key: str) -> None:
-    hint = ""
-    if "spatial" in adata.obsm:
-        hint = (
-            "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each other "
-            "as they are, pass spatial_key='spatial'"
-        )
-    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
-
-
 def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> list[np.ndarray]:
     """Heights from a column of ``obs`` or from the third coordinate."""
     own = plane.slices[0].shape[1] == 3
@@ -408,39 +391,29 @@ def _column(adata: AnnData, z_key: str) -> np.ndarray:
 
 
 def _stacked_heights(
-    plane: SlicePositions, z_key: str | None, slice_gap: float | Sequence[float], order: list[int]
+    plane: SlicePositions,
+    z_key: str | None,
+    slice_gap: float | Sequence[float],
+    library_order: Sequence[str] | None,
 ) -> list[np.ndarray]:
     """One height per slice, the lowest at zero."""
     if z_key is not None or plane.slices[0].shape[1] == 3:
         source = f"z_key={z_key!r}" if z_key is not None else f"the third coordinate of {plane.spatial_key!r}"
         msg = f"slice_gap={slice_gap!r} and {source} both say where the slices lie; give one of them."
         raise ValueError(msg)
-    levels = np.zeros(len(order))
-    levels[order] = np.concatenate([[0.0], np.cumsum(_gaps(slice_gap, plane.names))])
-    return [np.full(len(xy), level) for xy, level in zip(plane.slices, levels, strict=True)]
-
-
-def _gaps(slice_gap: float | Sequence[float], names: tuple[str | None, ...]) -> list[float]:
+    names = [str(name) for name in plane.names]
+    order = [names.index(name) for name in slices_in_order(names, library_order, plane.library_key)]
     expected = len(names) - 1
-    given = list(slice_gap) if isinstance(slice_gap, (Sequence, np.ndarray)) else [slice_gap] * expected
-    if len(given) != expected:
+    gaps = list(slice_gap) if isinstance(slice_gap, Sequence) else [slice_gap] * expected
+    if len(gaps) != expected:
         msg = (
-            f"slice_gap has {len(given)} values for {len(names)} slices; give one number, or {expected}: from each "
+            f"slice_gap has {len(gaps)} values for {len(names)} slices; give one number, or {expected}: from each "
             f"slice to the next."
         )
         raise ValueError(msg)
-    return [require_in_range(gap, "slice_gap", low=0, above_low=True, below_high=True) for gap in given]
-
-
-def _refuse_order(library_order: Sequence[str] | None) -> None:
-    if library_order is not None:
-        msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
-        raise ValueError(msg)
-
-
-def _bottom_to_top(plane: SlicePositions, library_order: Sequence[str] | None) -> list[int]:
-    names = [str(name) for name in plane.names]
-    return [names.index(name) for name in slices_in_order(names, library_order, plane.library_key)]
+    levels = np.zeros(len(order))
+    levels[order] = np.concatenate([[0.0], np.cumsum(gaps)])
+    return [np.full(len(xy), level) for xy, level in zip(plane.slices, levels, strict=True)]
 
 
 def _warn_of_gap(plane: SlicePositions, gaps: np.ndarray) -> None:

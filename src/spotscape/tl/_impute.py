@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from spotscape.nn.imputation import Predictor
+    from spotscape._stats.prediction import Predictor
 
 Method = Literal["regression", "neighbors"]
 
@@ -188,7 +188,12 @@ def impute(
         params, random_state=source.seed, scores=scores, made_from=made_from(adata, obs=[library_key], obsm=[use_rep])
     )
     target = adata.copy() if copy else adata
-    slot, placed = _placed(adata, tissue, values, in_layer=genes is None and not is_pair)
+    # A layer of all genes, or a frame of some.
+    slot: str = "layers" if genes is None and not is_pair else "obsm"
+    placed: Any = values
+    if slot == "obsm":
+        names = tissue.targets[tissue.imputed].str.replace("/", "|")
+        placed = pd.DataFrame(values[:, tissue.imputed], adata.obs_names, names)
     outdated = [({"layers": "obsm", "obsm": "layers"}[slot], key_added)] if key_added in target.uns else []
     write(target, {slot: {key_added: placed}, "uns": {key_added: summary}}, outdated=outdated)
     _report(scores)
@@ -199,7 +204,8 @@ def _predict(
     tissue: ImputeInput, n_kept: int, *, method: Method, n_components: int, n_neighbors: int, seed: int
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Predictions for the spots of the AnnData, float32 ``(n_obs, T)``, and the scores of all targets."""
-    from spotscape.nn.imputation import GeneFolds, NeighborMeans, predict_genes
+    from spotscape._stats.prediction import predict_genes
+    from spotscape.nn.imputation import GeneFolds, NeighborMeans
 
     fold = tissue.names.get_indexer(tissue.targets)
     if method == "regression":
@@ -219,14 +225,6 @@ def _predict(
     values, scores = predict_genes(predictor, tissue.measured, tissue.is_measured, tissue.slices, fold, n_kept=n_kept)
     frame = pd.DataFrame({"imputed": tissue.imputed, **scores}, index=pd.Index(tissue.targets, name="gene"))
     return values, frame
-
-
-def _placed(adata: AnnData, tissue: ImputeInput, values: np.ndarray, *, in_layer: bool) -> tuple[str, Any]:
-    """The slot that the predictions go to, and in which form: a layer of all genes, or a frame of some."""
-    if in_layer:
-        return "layers", values
-    names = tissue.targets[tissue.imputed].str.replace("/", "|")
-    return "obsm", pd.DataFrame(values[:, tissue.imputed], adata.obs_names, names)
 
 
 def _report(scores: pd.DataFrame) -> None:
@@ -297,10 +295,10 @@ def read_own(
     mask_var: str | np.ndarray | None,
 ) -> ImputeInput:
     """Read an AnnData whose own slices are fitted to: all of them, or those of ``reference``."""
-    expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, library_key=library_key)
-    targets = adata.var_names if genes is None else _asked(genes, adata.var_names, "adata.var_names")
     labels = slice_labels(adata, library_key)
-    slices = _slice_numbers(adata, library_key)
+    expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, slices=labels)
+    targets = adata.var_names if genes is None else _asked(genes, adata.var_names, "adata.var_names")
+    slices = _slice_numbers(adata, labels)
     measured = _columns(adata, targets, layer)
     known = detected_in(measured, slices)
     anchors = np.array([0])
@@ -330,7 +328,8 @@ def read_pair(
 ) -> ImputeInput:
     """Read an AnnData, and another one that genes are carried over from; a part of the shared genes tests that."""
     require_data(other, unique=["var"])
-    expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, library_key=library_key)
+    labels = slice_labels(adata, library_key)
+    expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, slices=labels)
     values: Any = expression.matrix
     shared, own = _shared(adata, other, expression.genes, layer)
     theirs = read_expression(other[:, shared], layer=layer, use_rep=None, mask_var=None).matrix
@@ -339,24 +338,33 @@ def read_pair(
     if not len(asked):
         msg = f"all {other.n_vars} genes of the reference are in adata; name those to carry over: genes=[...]."
         raise ValueError(msg)
-    tested = _drawn(shared.difference(asked, sort=False), seed)
+    tested = shared.difference(asked, sort=False)
+    if len(tested) > _N_TESTED:
+        tested = tested[np.sort(np.random.default_rng(seed).choice(len(tested), _N_TESTED, replace=False))]
     targets = asked.append(tested)
     below = _columns(other, targets, layer)
     empty = sparse.csr_array((adata.n_obs, len(asked)), dtype=np.float32)
     above = sparse.hstack([empty, sparse.csr_array(_columns(adata, tested, layer))], format="csr")
-    ours = _slice_numbers(adata, library_key)
+    ours = _slice_numbers(adata, labels)
     # A reference may be a single slice and need not say so.
-    reference_slices = _slice_numbers(other, library_key if library_key in other.obs else None)
+    reference_slices = _slice_numbers(other, slice_labels(other, library_key if library_key in other.obs else None))
     slices = np.concatenate([ours, reference_slices + ours.max() + 1])
     anchors = np.arange(ours.max() + 1, slices.max() + 1)
     measured = _stack(above, below)
     known = detected_in(measured, slices)
     known[: anchors[0]] = False
     _require_known(known, targets, None)
+    embedding = read_embedding(adata, use_rep, hint=_EMBED)
+    require_key(other.obsm, use_rep, "reference.obsm", hint=_JOINT)
+    beside = read_embedding(other, use_rep, hint=_JOINT)
+    if embedding.shape[1] != beside.shape[1]:
+        own_width, other_width = embedding.shape[1], beside.shape[1]
+        msg = f"obsm[{use_rep!r}] has {own_width} axes in adata and {other_width} in reference. {_JOINT}."
+        raise ValueError(msg)
     return ImputeInput(
         _stack(values[:, own], theirs),
         shared,
-        _joint_embedding(adata, other, use_rep),
+        np.concatenate([embedding, beside]),
         slices,
         anchors,
         targets,
@@ -366,8 +374,7 @@ def read_pair(
     )
 
 
-def _slice_numbers(adata: AnnData, library_key: str | None) -> np.ndarray:
-    labels = slice_labels(adata, library_key)
+def _slice_numbers(adata: AnnData, labels: pd.Categorical | None) -> np.ndarray:
     return np.zeros(adata.n_obs, dtype=np.int64) if labels is None else labels.codes.astype(np.int64)
 
 
@@ -379,9 +386,6 @@ def detected_in(measured: Any, slices: np.ndarray) -> np.ndarray:
 
 
 def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
-    if isinstance(genes, str):
-        msg = f"genes={genes!r} must be a sequence of names: genes=[{genes!r}]."
-        raise TypeError(msg)
     asked = pd.Index(genes).astype(str).unique()
     if asked.empty:
         msg = "genes names no gene; leave it out for all."
@@ -441,22 +445,6 @@ def _shared(adata: AnnData, other: AnnData, genes: np.ndarray | None, layer: str
         raise ValueError(msg)
     logger.info("Comparing spots by %s genes that both measured.", f"{len(shared):,}")
     return shared, used.get_indexer(shared)
-
-
-def _joint_embedding(adata: AnnData, other: AnnData, use_rep: str) -> np.ndarray:
-    ours = read_embedding(adata, use_rep, hint=_EMBED)
-    require_key(other.obsm, use_rep, "reference.obsm", hint=_JOINT)
-    theirs = read_embedding(other, use_rep, hint=_JOINT)
-    if ours.shape[1] != theirs.shape[1]:
-        msg = f"obsm[{use_rep!r}] has {ours.shape[1]} axes in adata and {theirs.shape[1]} in reference. {_JOINT}."
-        raise ValueError(msg)
-    return np.concatenate([ours, theirs])
-
-
-def _drawn(names: pd.Index, seed: int) -> pd.Index:
-    if len(names) <= _N_TESTED:
-        return names
-    return names[np.sort(np.random.default_rng(seed).choice(len(names), _N_TESTED, replace=False))]
 
 
 def _stack(above: Any, below: Any) -> Any:

@@ -19,9 +19,8 @@ from spotscape._core.validation import (
     read_groups,
     require_choice,
     require_data,
-    require_finite,
+    require_expression,
     require_key,
-    require_nonnegative,
     slice_labels,
 )
 from spotscape.tl._marker_tests import (
@@ -202,7 +201,13 @@ def markers(
     task = _read(
         adata, groups, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
     )
-    graph = None if neighbors_key is None else _graph(adata, neighbors_key, library_key)
+    graph = None
+    if neighbors_key is not None:
+        graph = read_graph(adata, neighbors_key, library_key, across_slices=True)
+        if graph is None and neighbors_key != "spatial_neighbors":
+            require_key(adata.uns, neighbors_key, "adata.uns", hint="Build it: sp.pp.spatial_neighbors_knn(adata)")
+        if graph is None:
+            logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
     contrasts = _contrasts(task)
     used, frames = _test(task, contrasts, method, condition)
     left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
@@ -221,10 +226,12 @@ def markers(
         "min_share": min_share, "min_fold_change": min_fold_change, "neighbors_key": neighbors_key,
         "groupby": groups, "use_raw": False, "corr_method": "benjamini-hochberg",
     }  # fmt: skip
+    numbers = {"i": np.int64, "f": np.float64}
+    columns = {str(name): table[name].to_numpy(dtype=numbers.get(table[name].dtype.kind, object)) for name in table}
     extra = {
         "groups": list(task.domains.categories),
         "left_out": sorted({contrast.group for contrast in left_out}),
-        "table": {str(name): _array(table[name]) for name in table},
+        "table": columns,
         **for_scanpy(finished),
     }
     extra["made_from"] = made_from(adata, obs=[groups, condition, library_key, donor_key])
@@ -259,32 +266,22 @@ def _read(
     elif len(domains.categories) < 2:
         msg = f"adata.obs[{groups!r}] has one domain; there is nothing to compare it with. {_HINT}."
         raise ValueError(msg)
-    expression = _expression(adata, layer)
+    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    expression: Matrix = expression_values(adata, layer)
+    require_expression(expression, where, hint="Expected is normalised expression, or counts")
     donors = None if donor_key is None else read_groups(adata, donor_key, argument="donor_key")
     slices = donors if library_key is None else slice_labels(adata, library_key)
     genes = np.arange(adata.n_vars)
     if slices is not None:
         if donors is not None:
-            _refuse_several_donors(slices, donors)
+            pairs = pd.crosstab(np.asarray(slices), np.asarray(donors)) > 0
+            mixed = pairs.index[pairs.sum(axis=1) > 1]
+            if len(mixed):
+                msg = f"slice {mixed[0]!r} has spots of several donors; a section is of one."
+                raise ValueError(msg)
         genes = np.flatnonzero(find_shared(expression, slices, "adata.X" if layer is None else f"layer {layer!r}"))
         expression = expression[:, genes]
     return _Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, bounds)
-
-
-def _refuse_several_donors(slices: pd.Categorical, donors: pd.Categorical) -> None:
-    pairs = pd.crosstab(np.asarray(slices), np.asarray(donors)) > 0
-    mixed = pairs.index[pairs.sum(axis=1) > 1]
-    if len(mixed):
-        msg = f"slice {mixed[0]!r} has spots of several donors; a section is of one."
-        raise ValueError(msg)
-
-
-def _expression(adata: AnnData, layer: str | None) -> Matrix:
-    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    matrix: Matrix = expression_values(adata, layer)
-    require_finite(matrix, where)
-    require_nonnegative(matrix, where, hint="Expected is normalised expression, or counts")
-    return matrix
 
 
 def _counts(task: _Task) -> Matrix:
@@ -298,15 +295,6 @@ def _counts(task: _Task) -> Matrix:
         )
         raise ValueError(msg)
     return in_memory(stored)[:, task.genes]
-
-
-def _graph(adata: AnnData, neighbors_key: str, library_key: str | None) -> Matrix | None:
-    graph = read_graph(adata, neighbors_key, library_key, across_slices=True)
-    if graph is None and neighbors_key != "spatial_neighbors":
-        require_key(adata.uns, neighbors_key, "adata.uns", hint="Build it: sp.pp.spatial_neighbors_knn(adata)")
-    if graph is None:
-        logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
-    return graph
 
 
 def _test(
@@ -445,11 +433,3 @@ def _finish(task: _Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int |
         table.insert(2, "reference", contrast.reference)
     table["rank"] = np.arange(1, len(table) + 1)
     return table
-
-
-def _array(column: pd.Series) -> np.ndarray:
-    if pd.api.types.is_integer_dtype(column):
-        return column.to_numpy(dtype=np.int64)
-    if pd.api.types.is_float_dtype(column):
-        return column.to_numpy(dtype=np.float64)
-    return column.to_numpy(dtype=object)
