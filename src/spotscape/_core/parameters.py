@@ -61,7 +61,7 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.seed: "random_state",
     kinds.device: "device",
     kinds.threads: "n_jobs",
-    kinds.path: "directory",
+    kinds.path: "directory path",
     kinds.file_to_write: "checkpoint",
     kinds.instance: "config model",
     kinds.colormap: "cmap",

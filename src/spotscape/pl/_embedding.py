@@ -282,7 +282,7 @@ def _laid_out(coords: np.ndarray, pieces: list[tuple[str, np.ndarray]], ncols: i
         corner = cell * np.array([index % across, -(index // across)])
         places[rows] = (coords[rows] - (low + high) / 2) * [1, up] + corner
         codes[rows] = index
-    names = pd.Categorical.from_codes(codes, categories=[name for name, _ in pieces])
+    names = pd.Categorical.from_codes(codes, categories=pd.Index([name for name, _ in pieces]))
     return pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "slice": names})
 
 
@@ -295,4 +295,6 @@ def _colored(values: Categories | Numbers, cmap: Any) -> tuple[Any, dict[str, An
     if (values.codes < 0).any():
         names, colors = [*names, values.rest], [*colors, "#DCDCDC"]
     codes = np.where(values.codes < 0, len(values.names), values.codes)
-    return pd.Categorical.from_codes(codes, categories=names), {"color_map": dict(zip(names, colors, strict=True))}
+    return pd.Categorical.from_codes(codes, categories=pd.Index(names)), {
+        "color_map": dict(zip(names, colors, strict=True))
+    }

@@ -52,7 +52,7 @@ def spatial_neighbors_3d(
     n_neighs: int = 6,
     n_neighs_between: int | None = None,
     method: Literal["separate", "euclidean"] = "separate",
-    key_added: str = "spatial_3d",
+    key_added: str = keys.SPATIAL_3D,
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> SpatialGraph | None:
