@@ -21,7 +21,7 @@ from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.validation import looks_like_counts, require_data, slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -175,7 +175,12 @@ def train_on(
     if further:
         summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
-    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, copy=copy)
+    # Embeddings of the further trainings of an earlier call belong to no new result.
+    entry = adata.uns.get(key_added.removeprefix("X_"))
+    earlier = entry.get("restarts") if isinstance(entry, Mapping) else None
+    known = set(map(str, earlier.get("use_reps", ()))) if isinstance(earlier, Mapping) else set()
+    outdated = [("obsm", key) for key in sorted(known - {key_added, *keys_further})]
+    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
     return model if return_model else written
 
 
@@ -197,20 +202,14 @@ def write_embedding(
     *,
     key_added: str,
     built: dict[str, dict[str, Any]],
+    outdated: Sequence[tuple[str, str]] = (),
     copy: bool,
 ) -> AnnData | None:
-    """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned.
-
-    Embeddings of the restarts of an earlier call, which belong to no new result, are removed.
-    """
+    """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned."""
     target = adata.copy() if copy else adata
-    entry = adata.uns.get(key_added.removeprefix("X_"))
-    restarts = entry.get("restarts") if isinstance(entry, Mapping) else None
-    earlier = set(map(str, restarts.get("use_reps", ()))) if isinstance(restarts, Mapping) else set()
     embeddings = {key_added: embedding, **built.get("obsm", {})}
     written = signature(adata.obs_names, {("obsm", key): values for key, values in embeddings.items()})
     uns = {**built.get("uns", {}), key_added.removeprefix("X_"): {**summary, "written": written}}
-    outdated = [("obsm", key) for key in sorted(earlier - embeddings.keys())]
     write(target, {**built, "obsm": embeddings, "uns": uns}, outdated=outdated)
     return target if copy else None
 
