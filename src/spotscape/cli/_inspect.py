@@ -25,18 +25,7 @@ if TYPE_CHECKING:
     from spotscape.cli._read import Input
 
 # Columns that name slices in files of the field, the likeliest first.
-_SLICE_COLUMNS = [
-    "slice",
-    "section",
-    "library_id",
-    "library",
-    "sample",
-    "sample_id",
-    "slide",
-    "puck",
-    "batch",
-    "region",
-]
+_SLICE_NAMES = ("slice", "section", "library_id", "library", "sample", "sample_id", "slide", "puck", "batch", "region")
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
 _OVER_EACH_OTHER = 0.3
 _SAMPLE = 2_000
@@ -129,7 +118,7 @@ def _slices(
             problems.append(f"obs has no column {wanted!r} for --slices; it has {', '.join(map(str, adata.obs))}")
             return None
         return wanted
-    for name in _SLICE_COLUMNS:
+    for name in _SLICE_NAMES:
         if name not in adata.obs or coords is None:
             continue
         column = adata.obs[name]
