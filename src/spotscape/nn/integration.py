@@ -48,7 +48,13 @@ _LEAN_AT_FIRST = 0.02
 _STEPS, _LAST_STEPS, _REST = 15, 100, 1e-4
 # Where fits start: shifts as differences of means or as zero; the number of prototypes up to which they rest; whether
 # prototypes have offsets of their own from the beginning. The likeliest with up to _FEW prototypes is chosen.
-_STARTS, _FEW = ((True, 1, False), (True, 4, False), (False, 8, False), (True, 1, True)), 8
+_STARTS = (
+    (True, 1, False),
+    (True, 4, False),
+    (False, 8, False),
+    (True, 1, True),
+)
+_FEW = 8
 
 
 def integrate(
