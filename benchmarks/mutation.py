@@ -266,10 +266,12 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+", type=Path, help="files or folders below src/")
-    parser.add_argument("--tests", nargs="+", required=True, help="tests that should notice, and options of pytest")
+    parser.add_argument("--tests", nargs="+", required=True, help="tests that should notice; further options go to pytest")
     parser.add_argument("--name", help="of the code in the table of scores; default: the first module")
     parser.add_argument("--sample", type=int, help="mutants at most, drawn once and for all; default: every one")
-    return parser.parse_args()
+    arguments, options = parser.parse_known_args()
+    arguments.tests += options
+    return arguments
 
 
 if __name__ == "__main__":

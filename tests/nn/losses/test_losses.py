@@ -77,15 +77,15 @@ class TestTelescope:
 
 class TestReconstruction:
     @pytest.mark.parametrize("kind", ["components", "dense", "sparse"])
-    @pytest.mark.parametrize("hidden", [8, 3])
-    def test_it_is_the_error_of_the_genes(self, kind: str, hidden: int) -> None:
+    @pytest.mark.parametrize(("n_views", "hidden"), [(2, 8), (2, 3), (1, 3)])
+    def test_it_is_the_error_of_the_genes(self, kind: str, n_views: int, hidden: int) -> None:
         rng = np.random.default_rng(0)
         matrix = rng.poisson(0.5, (40, 70 if kind != "components" else 6)).astype(np.float64)
         loadings = np.linalg.qr(rng.normal(size=(70, 6)))[0] if kind == "components" else None
         given = sparse.csr_array(matrix) if kind == "sparse" else matrix
         options = {} if loadings is None else {"loadings": loadings, "unit": None}
         features = Features.of(given, dtype=torch.float64, **options)
-        activations = drawn(2, 3, 40, hidden).relu().requires_grad_()
+        activations = drawn(n_views, 3, 40, hidden).relu().requires_grad_()
         weight, bias = drawn(3, hidden, matrix.shape[1], seed=1).requires_grad_(), drawn(3, 1, matrix.shape[1], seed=2)
         bias.requires_grad_()
         found = reconstruction_errors(features, activations, weight, bias) / 40
@@ -258,6 +258,12 @@ class TestAngles:
         assert rows.grad is not None
         assert rows.grad.isfinite().all()
         assert rows.grad[2].abs().max() <= 2
+
+    def test_a_direction_has_no_gradient_along_itself(self) -> None:
+        rows = drawn(5, 3).requires_grad_()
+        l2_normalize(rows)[:, 0].sum().backward()
+        assert rows.grad is not None
+        torch.testing.assert_close((rows.grad * rows).sum(1), torch.zeros(5, dtype=torch.float64))
 
     def test_the_logarithm_goes_on_as_its_tangent(self) -> None:
         x = torch.tensor([0.5, 1e-3, 1e-9, 0.0, -1e-3], dtype=torch.float64, requires_grad=True)
