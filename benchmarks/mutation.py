@@ -5,7 +5,7 @@ r"""Do the tests notice when the code is changed? Mutants of modules, one change
 
 Comparisons, arithmetic, logic and constants are changed, messages and annotations left alone. Tests are collected once.
 Each mutant then runs them in a fork of its own, quickest first, until one fails. It is killed if one fails or if they
-take ten times their usual time. Survivors are printed: a missing test, or a change without a meaning.
+take ten times their usual time; further options, such as ``-k``, go to pytest. Survivors are printed: a missing test, or a change without a meaning.
 ``equivalent_mutants.csv`` lists the latter with the reason. They do not count. The score goes to
 ``results/mutation.csv``, from which ``page.py`` makes the table of the contributing page.
 """
@@ -266,7 +266,7 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+", type=Path, help="files or folders below src/")
-    parser.add_argument("--tests", nargs="+", required=True, help="tests that should notice; further options go to pytest")
+    parser.add_argument("--tests", nargs="+", required=True, help="tests that should notice")
     parser.add_argument("--name", help="of the code in the table of scores; default: the first module")
     parser.add_argument("--sample", type=int, help="mutants at most, drawn once and for all; default: every one")
     arguments, options = parser.parse_known_args()
