@@ -82,6 +82,11 @@ ON_ANNDATA_FUNCTIONS = functions(*ON_ANNDATA)
 FUNCTIONS = functions(*NAMESPACES)
 
 
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_completion_shows_public_names_only(namespace: str) -> None:
+    assert dir(getattr(sp, namespace)) == sorted(public_names(namespace))
+
+
 def test_adata_comes_first_and_the_rest_is_keyword_only() -> None:
     offenders = {}
     for name, function in ON_ANNDATA_FUNCTIONS.items():

@@ -74,7 +74,7 @@ def markers_df(
     >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=100, difficulty=0.2)
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.pp.prepare(adata)
-    ...     sp.tl.markers(adata, groups="domain")
+    ...     sp.tl.markers(adata, key="domain")
     >>> sp.get.markers_df(adata, n_genes=1)[["group", "rank"]]
          group  rank
     0  Layer_1     1
