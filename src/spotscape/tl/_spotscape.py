@@ -87,9 +87,13 @@ def spotscape(
         ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
     config
         All hyper-parameters, instead of ``preset``.
-    max_epochs, lr, n_encoders
-        Epochs of each encoder, learning rate, and number of encoders that are trained side by side. Each that is given
-        overrides ``preset`` and ``config``. More encoders make domains depend less on the seed and take longer.
+    max_epochs
+        Epochs of each encoder; overrides ``preset`` and ``config``, as do the next two.
+    lr
+        Learning rate: the peak of the schedule.
+    n_encoders
+        Number of encoders that are trained side by side. With more of them, domains depend less on the seed, and
+        training takes longer.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
         documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
