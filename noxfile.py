@@ -69,7 +69,7 @@ def _run_tests(session: nox.Session, *default: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test with coverage on this Python; arguments after ``--`` go to pytest (and replace coverage and ``-n auto``)."""
-    session.install("--editable", ".[leiden,faiss,interactive,spatialdata]", *_groups("test"))
+    session.install("--editable", ".[leiden,faiss,interactive,spatialdata,volume]", *_groups("test"))
     _run_tests(session, "-n", "auto", "--cov", "--cov-report", "term")
 
 

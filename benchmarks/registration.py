@@ -1,6 +1,7 @@
 """Registration of pairs with a known pose, and of real slices.
 
-    python benchmarks/registration.py --pairs 216
+    python benchmarks/registration.py --pairs 120
+    python benchmarks/registration.py --pairs 300 --partial
     python benchmarks/registration.py --real
     python benchmarks/registration.py --report
 
@@ -46,22 +47,25 @@ def main() -> None:
     arguments = _parse()
     sp.settings.verbosity = "warning"
     warnings.filterwarnings("ignore", message="the registration of slice")
+    methods = {"guided": "X_guide"} if arguments.guided else METHODS
     if not arguments.report:
-        run_real(REAL) if arguments.real else run_pairs(arguments.pairs, PAIRS)
+        run_real(REAL) if arguments.real else run_pairs(arguments.pairs, PAIRS, methods, partial=arguments.partial)
     if PAIRS.exists():
         print(summary(pd.read_csv(PAIRS)).to_string())
     if REAL.exists():
         print(pd.read_csv(REAL).to_string())
 
 
-def run_pairs(n_pairs: int, out: Path) -> None:
-    """Register pair after pair and append each result at once."""
+def run_pairs(n_pairs: int, out: Path, methods: dict[str, str | None], *, partial: bool) -> None:
+    """Register pair after pair, or only those that overlap in part, and append each result at once."""
     done = set(map(tuple, pd.read_csv(out)[["seed", "method"]].to_numpy().tolist())) if out.exists() else set()
     for seed in range(n_pairs):
-        missing = {method: use_rep for method, use_rep in METHODS.items() if (seed, method) not in done}
+        missing = {method: use_rep for method, use_rep in methods.items() if (seed, method) not in done}
         if not missing:
             continue
         pair = draw_pair(seed)
+        if partial and pair.settings["overlap"] == 1:
+            continue
         embedding(pair.adata)
         query = pair.adata.obs["slice"] == "query"
         spots = pair.adata.obsm["spatial"][query.to_numpy()]
@@ -165,7 +169,9 @@ def _similarity(adata: AnnData, coords: np.ndarray, one: np.ndarray, other: np.n
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=216)
+    parser.add_argument("--pairs", type=int, default=300)
+    parser.add_argument("--partial", action="store_true", help="only pairs that overlap in part")
+    parser.add_argument("--guided", action="store_true", help="only with an embedding")
     parser.add_argument("--real", action="store_true", help="the real slices in SPOTSCAPE_DATA instead")
     parser.add_argument("--report", action="store_true", help="print what has been run")
     return parser.parse_args()

@@ -40,6 +40,7 @@ POSITIONAL = {
     "pl.matching": ["query"],
     "pl.similarity": ["anchors"],
     "pl.stack_3d": ["color"],
+    "pl.volume": ["color"],
 }
 # Options that plots share arrive as typed keywords.
 NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)

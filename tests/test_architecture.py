@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "get": {"_core"},
     "pp": {"_core", "_stats", "nn", "models", "registration"},
     "tl": {"_core", "_stats", "nn", "models", "metrics", "pp", "registration"},
-    "pl": {"_core", "_stats", "nn", "models", "metrics", "get"},
+    "pl": {"_core", "_stats", "nn", "models", "metrics", "get", "registration"},
     "cli": {"_core", "datasets", "get", "models", "nn", "pl", "pp", "tl"},
 }
 WITHOUT_ANNDATA = {"_stats", "registration", "nn", "models", "metrics"}

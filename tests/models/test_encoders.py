@@ -93,10 +93,12 @@ def test_training_gives_the_embedding_that_is_recomputed(
 
 def test_an_encoder_has_the_same_bits_whoever_is_trained_beside_it(method: str, tissue: MakeTissue) -> None:
     """Of one, two or three encoders, and as a restart beside others, in one thread or in three at a time."""
-    expression, adjacency, _ = tissue()
-    states = [fitted(method, expression, adjacency, n_encoders=n).network.state_dict() for n in (1, 2, 3)]
-    for name, value in states[0].items():
-        assert all(torch.equal(value[0], other[name][0]) for other in states[1:]), name
+    # Several tissues, because a sum that is rounded in another way seldom shows.
+    for seed in range(4):
+        expression, adjacency, _ = tissue(seed)
+        states = [fitted(method, expression, adjacency, n_encoders=n).network.state_dict() for n in (1, 2, 3)]
+        for name, value in states[0].items():
+            assert all(torch.equal(value[0], other[name][0]) for other in states[1:]), name
     restarts = tuple(make(method, seed=seed) for seed in (5, 6))
     _, fifth, sixth = make(method)._fit_embed(expression, adjacency, restarts=restarts, progress_bar=False)
     results: dict[int, np.ndarray] = {}

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 import spotscape as sp
+from spotscape.registration import fit_rigid, move
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -118,3 +119,71 @@ def test_coordinates_that_were_lost(registered: AnnData) -> None:
     del adata.obsm["spatial_aligned"]
     with pytest.raises(KeyError, match=r"'spatial_aligned' not found in adata\.obsm"):
         sp.pl.registration(adata, library_key="slice", return_fig=True)
+
+
+def pattern(points: np.ndarray) -> np.ndarray:
+    """A colour for every place of the tissue."""
+    return np.stack([0.5 + 0.4 * np.sin(points @ np.array(way) / 150) for way in ((1, 0), (0, 1), (1, 1))], axis=-1)
+
+
+@pytest.fixture(scope="module")
+def photographed() -> AnnData:
+    """The same tissue turned, each slice with an image in its own frame."""
+    adata = sp.datasets.simulate_tissue(n_slices=2, n_spots=[900, 800], n_genes=30, n_domains=3, rotation=[0, 70])
+    adata.obsm["spatial"] = adata.obsm["spatial"] - adata.obsm["spatial"].min(axis=0)
+    adata.uns["spatial"] = {}
+    for name in adata.obs["slice"].cat.categories:
+        rows = (adata.obs["slice"] == name).to_numpy()
+        own = adata.obsm["spatial"][rows]
+        to_truth = fit_rigid(own, adata.obsm["spatial_truth"][rows])
+        width, height = (0.1 * own.max(axis=0)).astype(int) + 1
+        x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+        pixels = np.uint8(255 * pattern(move(to_truth, np.stack([x, y], axis=-1).reshape(-1, 2) / 0.1)))
+        adata.uns["spatial"][name] = {
+            "images": {"hires": pixels.reshape(height, width, 3)},
+            "scalefactors": {"tissue_hires_scalef": 0.1, "spot_diameter_fullres": 50.0},
+        }
+    sp.pp.register_slices(adata, library_key="slice", labels_key="domain", deform="smooth")
+    return adata
+
+
+def test_a_checkerboard_of_images_shows_one_tissue(photographed: AnnData) -> None:
+    *_, board, _ = sp.pl.registration(photographed, checkerboard="image", show=False)
+    assert board.get_title() == "images"
+    (layer,) = board.images
+    pixels, (left, right, bottom, top) = layer.get_array(), layer.get_extent()
+    x, y = (
+        np.linspace(low, high, 2 * n + 1)[1::2]
+        for low, high, n in ((left, right, pixels.shape[1]), (bottom, top, pixels.shape[0]))
+    )
+    places = np.stack(np.meshgrid(x, y), axis=-1)
+    near = cKDTree(photographed.obsm["spatial_aligned"]).query(places)[0] < 60
+    shown = near & (pixels[..., 3] == 1)
+    assert shown.sum() > 0.9 * near.sum()
+    reference = (photographed.obs["slice"] == "slice_1").to_numpy()
+    to_truth = fit_rigid(photographed.obsm["spatial"][reference], photographed.obsm["spatial_truth"][reference])
+    expected = pattern(move(to_truth, places.reshape(-1, 2))).reshape(*places.shape[:2], 3)
+    assert np.abs(pixels[..., :3] - expected)[shown].mean() < 0.05
+    # The fields of the second slice would show something else without its transform.
+    assert np.abs(np.roll(pixels[..., :3], 40, axis=0) - expected)[shown].mean() > 0.15
+
+
+def test_images_that_are_not_there(registered: AnnData) -> None:
+    with pytest.raises(KeyError, match="there is none"):
+        sp.pl.registration(registered, checkerboard="image", return_fig=True)
+
+
+def test_the_grid_of_each_bent_slice(photographed: AnnData) -> None:
+    *_, grid = sp.pl.registration(photographed, show=False)
+    assert grid.get_title() == "bending of slice_2"
+    straight, bent = grid.collections
+    before = np.vstack(straight.get_segments())
+    steps = np.array(bent.get_segments())
+    entry = photographed.uns["spatial_aligned"]
+    own = move(np.linalg.inv(entry["transforms"][1]), before)
+    moved = sp.pp.apply_registration(photographed, points=own, library="slice_2")
+    assert cKDTree(moved).query(steps.reshape(-1, 2))[0].max() < 1e-6
+    shifts = np.linalg.norm(moved - before, axis=1) / entry["spacing"][1]
+    assert grid.texts[0].get_text().endswith(f"at most {bent.get_array().max():.2g} spacings")
+    assert bent.get_array().max() == pytest.approx(shifts.max(), rel=0.02)
+    assert len(sp.pl.registration(photographed, deformation=False, show=False)) == 2

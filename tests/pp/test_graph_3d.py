@@ -49,6 +49,25 @@ def build(adata: ad.AnnData, **kwargs: Any) -> Any:
     return sp.pp.spatial_neighbors_3d(adata, library_key="slice", **kwargs)
 
 
+@pytest.mark.parametrize("z_key", [None, "z"])
+def test_a_block_has_the_nearest_in_space(z_key: str | None) -> None:
+    cloud = np.random.default_rng(0).random((80, 3)) * [9, 9, 4]
+    adata = ad.AnnData(
+        np.ones((80, 1), np.float32), obsm={"spatial": cloud[:, : 2 if z_key else 3]}, obs={"z": cloud[:, 2]}
+    )
+    sp.pp.spatial_neighbors_3d(adata, z_key=z_key, n_neighs=5)
+    away = cdist(cloud, cloud)
+    np.fill_diagonal(away, np.inf)
+    expected = away <= np.sort(away, axis=1)[:, 4:5]
+    np.testing.assert_array_equal(adata.obsp[KEYS[0]].toarray() > 0, expected)
+    np.testing.assert_allclose(adata.obsp[KEYS[1]].toarray()[expected], away[expected])
+    np.testing.assert_array_equal(adata.obsm["spatial_3d"], cloud)
+    params = adata.uns["spatial_3d_neighbors"]["params"]
+    assert (params["cross_slice_fraction"], params["library_order"]) == (0.0, [])
+    with pytest.raises(ValueError, match="n_neighs_between=2 goes with several slices"):
+        sp.pp.spatial_neighbors_3d(adata, z_key=z_key, n_neighs_between=2)
+
+
 def test_two_slices_by_hand() -> None:
     # below: 0 - 1 -- 2 on a line at x = 0, 1, 3; above, 2 higher: 3 at x = 0 and 4 at x = 3.
     adata = stack_of({"below": [[0, 0], [1, 0], [3, 0]], "above": [[0, 0], [3, 0]]})
@@ -366,21 +385,21 @@ class TestErrors:
             build(adata, slice_gap=1, spatial_key="xy")
 
     def test_one_slice(self, adata: ad.AnnData) -> None:
-        with pytest.raises(ValueError, match=r"holds one slice \('a'\).*Use sp.pp.spatial_neighbors_knn"):
+        with pytest.raises(ValueError, match=r"holds one slice, and .*Use sp.pp.spatial_neighbors_knn"):
             build(adata[:40].copy(), slice_gap=1)
 
     def test_no_library(self, adata: ad.AnnData) -> None:
         with pytest.raises(KeyError, match=r"'sample' not found in adata.obs"):
             sp.pp.spatial_neighbors_3d(adata, library_key="sample", slice_gap=1)
-        with pytest.raises(TypeError, match="library_key must be"):
-            sp.pp.spatial_neighbors_3d(adata, library_key=None, slice_gap=1)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"no library_key is given, and .* has two coordinates"):
+            sp.pp.spatial_neighbors_3d(adata, spatial_key="spatial_aligned", slice_gap=1)
 
     def test_numbers_of_neighbours(self, adata: ad.AnnData) -> None:
         with pytest.raises(ValueError, match="n_neighs=0 must be at least 1"):
             build(adata, slice_gap=0.1, n_neighs=0)
         with pytest.raises(ValueError, match="n_neighs_between=0 must be at least 1"):
             build(adata, slice_gap=0.1, n_neighs_between=0)
-        with pytest.raises(ValueError, match="n_neighs_between=2 goes with method='separate'"):
+        with pytest.raises(ValueError, match="n_neighs_between=2 goes with several slices and method='separate'"):
             build(adata, slice_gap=0.1, n_neighs_between=2, method="euclidean")
         with pytest.raises(ValueError, match="n_jobs=0 is neither"):
             build(adata, slice_gap=0.1, n_jobs=0)

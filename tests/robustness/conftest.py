@@ -122,6 +122,7 @@ def calls(good: ad.AnnData, model: sp.models.Spotscape) -> dict[str, dict[str, A
         "pl.markers": {},
         "pl.similarity": {"anchors": 3, **rep},
         "pl.stack_3d": {"color": "domain", **slices},
+        "pl.volume": {"color": "domain", **slices},
         "pl.domains": {"color": "domain", **slices},
         "pl.history": {"key": "spotscape"},
         "pl.match_colors": {"key": "found", "to": "domain"},

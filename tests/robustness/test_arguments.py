@@ -148,14 +148,18 @@ def tried(
     attempts.conclude()
 
 
+# Functions that are an extra, and what that installs.
+EXTRAS = {"pl.explore": "jscatter", "pl.volume": "pyvista"}
+
+
 def test_every_function_has_a_call(calls: dict[str, dict[str, Any]]) -> None:
     assert set(calls) == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_call_itself_succeeds(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
-    if name == "pl.explore":
-        pytest.importorskip("jscatter")
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
     attempts.try_(f"sp.{name}", FUNCTIONS[name], good.copy(), calls[name])
     attempts.conclude()
     assert attempts.results == 1

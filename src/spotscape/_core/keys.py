@@ -6,6 +6,7 @@ from typing import Final
 
 SPATIAL: Final = "spatial"
 SPATIAL_ALIGNED: Final = "spatial_aligned"
+SPATIAL_3D: Final = "spatial_3d"
 COUNTS: Final = "counts"
 PREPARE: Final = "prepare"
 FACTOR: Final = "prepare_factor"

@@ -62,11 +62,12 @@ _NAMES: Final[dict[Rule, str]] = {
     " schedule precision style counts kind normalize standard_scale",
     kinds.flag: "keep_controls copy align allow_flip across_slices mutual return_model inverse invert_y log1p"
     " scale overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate"
-    " center_slices several_slices large_tissue img colorbar frameon show return_fig interactive",
+    " center_slices several_slices large_tissue img colorbar frameon show return_fig interactive"
+    " deformation",
     kinds.seed: "random_state",
     kinds.device: "device",
     kinds.threads: "n_jobs",
-    kinds.path: "directory",
+    kinds.path: "directory path",
     kinds.file_to_write: "checkpoint",
     kinds.instance: "config model",
     kinds.colormap: "cmap",

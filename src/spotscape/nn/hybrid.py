@@ -23,7 +23,7 @@ at them for several (``quorum=0``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from spotscape._core.validation import require_positive_int
+from spotscape.nn.graph import Structure
 from spotscape.nn.losses.cosine import l2_normalize
 from spotscape.nn.similarity import most_similar
 
@@ -64,6 +65,13 @@ class Neighborhoods:
         """Number of spots M that have positives."""
         return len(self.anchors)
 
+    def structure(self, n_spots: int) -> Structure:
+        """The positives as a sparse matrix of anchors by spots; its transpose, once found, serves every step."""
+        found: Structure | None = self.__dict__.get("_structure")
+        if found is None or found.n_columns != n_spots:
+            found = self.__dict__["_structure"] = Structure(self.indptr, self.indices, n_spots)
+        return found
+
 
 class HybridMemory(nn.Module):
     """The neighbourhoods last found by each of B encoders; a module so that a checkpoint holds them, however many.
@@ -88,7 +96,8 @@ class HybridMemory(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        return {"n_searches": self.n_searches, "current": [vars(one) for one in self.current]}
+        current = [{field.name: getattr(one, field.name) for field in fields(one)} for one in self.current]
+        return {"n_searches": self.n_searches, "current": current}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take them from a checkpoint."""

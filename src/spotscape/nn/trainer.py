@@ -147,6 +147,9 @@ def _between(first: float, last: float, share: float) -> float:
 class Adam:
     """Moves parameters in the direction of their gradients.
 
+    One operation at a time: those that torch fuses round the last entries of a tensor, which do not fill a vector
+    register, in another way than the others. An encoder would then depend on how many are trained beside it.
+
     Parameters
     ----------
     parameters
@@ -168,10 +171,10 @@ class Adam:
         for one, mean, square in zip(self.parameters, self.means, self.squares, strict=True):
             if one.grad is None:
                 continue
-            gradient = one.grad.add(one, alpha=self.weight_decay)
-            mean.lerp_(gradient, 1 - _BETAS[0])
-            square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-            one.addcdiv_(mean, (square / second).sqrt_().add_(_EPS), value=-lr / first)
+            gradient = (one * self.weight_decay).add_(one.grad)
+            mean.mul_(_BETAS[0]).add_(gradient * (1 - _BETAS[0]))
+            square.mul_(_BETAS[1]).add_(gradient.square_().mul_(1 - _BETAS[1]))
+            one.sub_((mean * (lr / first)).div_((square / second).sqrt_().add_(_EPS)))
             one.grad = None
 
     def state_dict(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spotscape.pl._registration import registration
     from spotscape.pl._stack_3d import stack_3d
     from spotscape.pl._trajectory import trajectory
+    from spotscape.pl._volume import volume
 
 # Lazily, so that matplotlib is loaded by the first plot.
 _HOME = {
@@ -37,6 +38,7 @@ _HOME = {
     "similarity": "_domains",
     "stack_3d": "_stack_3d",
     "trajectory": "_trajectory",
+    "volume": "_volume",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "similarity",
     "stack_3d",
     "trajectory",
+    "volume",
 ]
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
+from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import require_data, require_key
+from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
-from spotscape.pl._panel import Slice, find_slices, read_slices
+from spotscape.pl._panel import Slice, find_slices, rows_by_slice
 from spotscape.pl._sheet import Looks, require_known, show_spots
 
 if TYPE_CHECKING:
@@ -235,8 +236,9 @@ def explore(
     values = read_values(
         adata, color, layer=layer, gene_symbols=gene_symbols, palette=palette, vmin=vmin, vmax=vmax
     )  # fmt: skip
-    pieces = read_slices(adata, spatial_key=spatial_key, library_key=library_key)
-    frame = _laid_out(adata.n_obs, pieces, ncols, up=-1.0 if invert_y else 1.0)
+    coords = coordinates(adata, spatial_key)[:, :2]
+    pieces = rows_by_slice(adata.n_obs, slice_labels(adata, library_key or find_slices(adata, coords)))
+    frame = _laid_out(coords, pieces, ncols, up=-1.0 if invert_y else 1.0)
     frame[color], looks = _colored(values, cmap)
     middle = (frame[["x", "y"]].min() + frame[["x", "y"]].max()) / 2
     reach = 0.52 * float((frame[["x", "y"]].max() - frame[["x", "y"]].min()).max())
@@ -270,16 +272,18 @@ def explore(
     return view
 
 
-def _laid_out(n_obs: int, pieces: list[Slice], ncols: int, *, up: float) -> pd.DataFrame:
+def _laid_out(coords: np.ndarray, pieces: list[tuple[str, np.ndarray]], ncols: int, *, up: float) -> pd.DataFrame:
     """Where each spot is drawn: slices in rows, each in a cell of one size."""
-    cell = (1 + _GAP) * max(float(np.ptp(piece.box, axis=0).max()) for piece in pieces)
-    frame = pd.DataFrame({"x": np.zeros(n_obs), "y": np.zeros(n_obs), "slice": np.full(n_obs, "", dtype=object)})
+    boxes = [(coords[rows].min(axis=0), coords[rows].max(axis=0)) for _, rows in pieces]
+    cell = (1 + _GAP) * max(float((high - low).max()) for low, high in boxes)
     across = min(ncols, len(pieces))
-    for index, piece in enumerate(pieces):
-        place = cell * np.array([index % across, -(index // across)])
-        frame.loc[piece.rows, ["x", "y"]] = (piece.coords - piece.box.mean(axis=0)) * [1, up] + place
-        frame.loc[piece.rows, "slice"] = piece.name
-    return frame.astype({"x": np.float32, "y": np.float32, "slice": "category"})
+    places, codes = np.empty(coords.shape, dtype=np.float32), np.empty(len(coords), dtype=np.intp)
+    for index, ((_, rows), (low, high)) in enumerate(zip(pieces, boxes, strict=True)):
+        corner = cell * np.array([index % across, -(index // across)])
+        places[rows] = (coords[rows] - (low + high) / 2) * [1, up] + corner
+        codes[rows] = index
+    names = pd.Categorical.from_codes(codes, categories=pd.Index([name for name, _ in pieces]))
+    return pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "slice": names})
 
 
 def _colored(values: Categories | Numbers, cmap: Any) -> tuple[Any, dict[str, Any]]:
@@ -291,5 +295,6 @@ def _colored(values: Categories | Numbers, cmap: Any) -> tuple[Any, dict[str, An
     if (values.codes < 0).any():
         names, colors = [*names, values.rest], [*colors, "#DCDCDC"]
     codes = np.where(values.codes < 0, len(values.names), values.codes)
-    column = np.array(names, dtype=object)[codes]
-    return pd.Categorical(column, categories=names), {"color_map": dict(zip(names, colors, strict=True))}
+    return pd.Categorical.from_codes(codes, categories=pd.Index(names)), {
+        "color_map": dict(zip(names, colors, strict=True))
+    }

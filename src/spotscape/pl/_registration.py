@@ -7,18 +7,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
-from matplotlib.colors import to_rgb
-from scipy.ndimage import gaussian_filter
+from matplotlib import colormaps
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
+from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial import cKDTree
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
-from spotscape.pl._panel import Slice, add_tiles
+from spotscape.pl._panel import Slice, add_tiles, read_slices, stretch
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
+from spotscape.registration import Placement
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from matplotlib.axes import Axes
 
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
     from spotscape.pl._sheet import Shown
 
 Style = Literal["auto", "spots", "density", "outline"]
-_PANEL = 4.2
+_PANEL, _ACROSS = 4.2, 4
 
 
 @public
@@ -38,14 +44,16 @@ def registration(
     key: str = keys.SPATIAL_ALIGNED,
     style: Style = "auto",
     checkerboard: str | None = None,
+    deformation: bool = True,
     palette: Palette | None = None,
     **looks: Unpack[Looks],
 ) -> Shown:
-    """Show all slices on top of each other, before and after registration.
+    """Show all slices on top of each other, before and after registration, and how they were bent.
 
     Under each panel stands the mean distance of the slices to their partners: the root mean square distance of a spot
     to the nearest of the other slice. It says how well the grids of spots coincide. The checkerboard shows whether the
-    tissue continues across slices.
+    tissue continues across slices. Each slice that was bent gets a panel with a grid on its tissue: grey as it was
+    after rotation and shift, in colour after bending. The colour says how far the tissue has moved.
 
     Parameters
     ----------
@@ -62,7 +70,10 @@ def registration(
         ``"outline"``: outlines alone. ``"auto"``: density for up to three slices, outlines for more.
     checkerboard
         Column of ``adata.obs`` or gene for a third panel, in which the fields of a checkerboard show one slice after
-        the other: if slices fit, patterns continue across fields.
+        the other: if slices fit, patterns continue across fields. ``"image"`` shows the images of the slices so,
+        ``adata.uns["spatial"][slice]["images"]``, each moved like its spots.
+    deformation
+        Whether each slice that was bent (``deform="smooth"``) gets a panel with its grid.
     palette
         Colours of the slices, as in :func:`spotscape.pl.domains`. Nothing is written.
     **looks
@@ -77,9 +88,10 @@ def registration(
     Raises
     ------
     KeyError
-        If there is no such registration or column.
+        If there is no such registration or column, or no image for ``checkerboard="image"``.
     ValueError
-        If ``size`` is not positive or ``alpha`` outside (0, 1].
+        If ``size`` is not positive or ``alpha`` outside (0, 1], or ``ax`` has another number of axes than there are
+        panels.
 
     Examples
     --------
@@ -94,27 +106,34 @@ def registration(
     require_known(looks, Looks, "registration")
     entry = _record(adata, key)
     library_key = str(entry["params"].get("library_key")) if library_key is None else library_key
-    before = coordinates(adata, spatial_key or str(entry["params"]["spatial_key"]))[:, :2]
-    after = coordinates(adata, key)[:, :2]
+    spatial_key = spatial_key or str(entry["params"]["spatial_key"])
+    before, after = coordinates(adata, spatial_key)[:, :2], coordinates(adata, key)[:, :2]
     slices = _slices(adata, library_key, palette)
-    pattern = None if checkerboard is None else read_values(adata, checkerboard)
+    placements = {str(name): Placement.of_record(entry, index) for index, name in enumerate(entry["library"])}
+    board: Categories | Numbers | list[Slice] | None = None
+    if checkerboard is not None:
+        board = _board(adata, checkerboard, spatial_key, library_key)
+    bent = [name for name in slices.names if deformation and name in placements and placements[name].deformation]
     own = {"alpha": 0.6, "size": 0.55, **{name: value for name, value in looks.items() if value is not None}}
     overlay = Overlay(slices, Look.of(own, adata.n_obs), style)
-    n_panels = 2 if pattern is None else 3
-    width = n_panels * _PANEL + overlay.look.margin(slices) + (0 if pattern is None else overlay.look.margin(pattern))
-    with open_axes(looks, n_panels, (width, _PANEL + 0.5)) as axes:
-        for ax, title, coords, measure in zip(
-            axes, ("before", "after"), (before, after), ("rmse_before", "rmse"), strict=False
-        ):
+    n_panels = 2 + (board is not None) + len(bent)
+    across = n_panels if n_panels <= _ACROSS else min(_ACROSS, -(-n_panels // 2))
+    beside = overlay.look.margin(slices) + (0.8 if bent else 0.0)
+    beside += 0.0 if board is None or isinstance(board, list) else overlay.look.margin(board)
+    size = across * _PANEL + beside, -(-n_panels // across) * (_PANEL + 0.5)
+    with open_axes(looks, n_panels, size, across=across) as axes:
+        for ax, coords, measure in zip(axes, (before, after), ("rmse_before", "rmse"), strict=False):
             overlay.draw(ax, coords)
-            ax.set_title(title)
-            caption = _caption(entry, measure)
-            ax.text(0.5, -0.02, caption, transform=ax.transAxes, ha="center", va="top", fontsize="small")
+            ax.set_title("before" if coords is before else "after")
+            _write_below(ax, _caption(entry, measure))
         add_legend(axes[1], "irregular", slices, overlay.look, title=None)
-        if pattern is not None:
-            overlay.draw_checkerboard(axes[2], after, pattern)
-            axes[2].set_title(pattern.key)
-            add_legend(axes[2], "irregular", pattern, overlay.look, title=None)
+        if board is not None:
+            overlay.draw_checkerboard(axes[2], after, board, placements)
+            axes[2].set_title("images" if isinstance(board, list) else board.key)
+            if not isinstance(board, list):
+                add_legend(axes[2], "irregular", board, overlay.look, title=None)
+        grids = {name: Grid.of(before[slices.codes == slices.names.index(name)], placements[name]) for name in bent}
+        draw_grids(axes[n_panels - len(bent) :], grids, overlay, after)
     return hand_out(axes, looks)
 
 
@@ -142,6 +161,24 @@ def _slices(adata: AnnData, library_key: str, palette: Palette | None) -> Catego
     return Categories(library_key, np.asarray(labels.codes), names, own)
 
 
+def _board(adata: AnnData, name: str, spatial_key: str, library_key: str) -> Categories | Numbers | list[Slice]:
+    """What a checkerboard shows: a column or gene, or images."""
+    if name != "image" or name in adata.obs or name in adata.var_names:
+        return read_values(adata, name)
+    pieces = read_slices(adata, spatial_key=spatial_key, library_key=library_key, img=True)
+    if not any(piece.image for piece in pieces):
+        msg = (
+            "checkerboard='image' needs an image of a slice in adata.uns['spatial'][slice]['images']; there is none. "
+            "Name a column of adata.obs or a gene instead."
+        )
+        raise KeyError(msg)
+    return pieces
+
+
+def _write_below(ax: Axes, text: str) -> None:
+    ax.text(0.5, -0.02, text, transform=ax.transAxes, ha="center", va="top", fontsize="small")
+
+
 def _caption(entry: Mapping[str, Any], measure: str) -> str:
     moved = np.array([str(a) != str(b) for a, b in zip(entry["library"], entry["partners"], strict=True)])
     spacing = np.asarray(entry["spacing"])[[str(name) for name in entry["library"]].index(str(entry["reference"]))]
@@ -151,7 +188,7 @@ def _caption(entry: Mapping[str, Any], measure: str) -> str:
 
 # More slices than these make one grey of all colours.
 _MIXED_SLICES = 3
-_PIXELS = 240
+_PIXELS, _IMAGE_PIXELS, _GRID_LINES = 240, 700, 22
 # Density is smoothed over this many spacings; the outline is where it has fallen to this share of its median.
 _SMOOTH, _EDGE = 1.8, 0.3
 _FIELDS = 6
@@ -185,31 +222,56 @@ class Overlay:
         else:
             for code, color in enumerate(self.slices.colors):
                 self._draw_density(ax, coords[self.slices.codes == code], color, piece, filled=style == "density")
-        self._frame(ax, piece)
+        self.frame(ax, piece)
 
-    def draw_checkerboard(self, ax: Axes, coords: np.ndarray, values: Categories | Numbers) -> None:
-        """Draw one slice in each field, the next slice in the next one."""
+    def draw_checkerboard(
+        self,
+        ax: Axes,
+        coords: np.ndarray,
+        values: Categories | Numbers | list[Slice],
+        placements: Mapping[str, Placement],
+    ) -> None:
+        """Draw one slice in each field, the next slice in the next one: its spots, or its image."""
         piece = self.piece(coords)
         low, high = coords.min(axis=0), coords.max(axis=0)
         field = (high - low).max() / _FIELDS
-        cells = np.floor((coords - low) / field).astype(int)
-        shown = np.flatnonzero((cells.sum(axis=1) % len(self.slices.names)) == self.slices.codes)
-        look = replace(self.look, alpha=1.0, size=1.0)
-        add_tiles(
-            ax,
-            piece.lattice,
-            coords[shown],
-            shown,
-            values,
-            look=look,
-            scale=1.0,
-        )
+        turn = np.floor((coords - low) / field).astype(int).sum(axis=1) % len(self.slices.names)
+        if isinstance(values, list):
+            self._draw_images(ax, values, placements, (low, high, field))
+        else:
+            shown = np.flatnonzero(turn == self.slices.codes)
+            look = replace(self.look, alpha=1.0, size=1.0)
+            add_tiles(ax, piece.lattice, coords[shown], shown, values, look=look, scale=1.0)
         for axis, line in ((0, ax.axvline), (1, ax.axhline)):
             for place in np.arange(low[axis] + field, high[axis], field):
                 line(place, color="white", linewidth=0.8, zorder=3)
-        self._frame(ax, piece)
+        self.frame(ax, piece)
 
-    def _frame(self, ax: Axes, piece: Slice) -> None:
+    def _draw_images(
+        self,
+        ax: Axes,
+        pieces: list[Slice],
+        placements: Mapping[str, Placement],
+        board: tuple[np.ndarray, np.ndarray, float],
+    ) -> None:
+        """Each pixel shows the image of the slice whose turn it is, where the registration took it from."""
+        low, high, field = board
+        pixel = (high - low).max() / _IMAGE_PIXELS
+        axes = [np.arange(start + pixel / 2, end, pixel) for start, end in zip(low, high, strict=True)]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        turn = np.floor((points - low) / field).astype(int).sum(axis=1) % len(self.slices.names)
+        colors = np.zeros((len(points), 4))
+        for piece in pieces:
+            if piece.image is not None and piece.name in placements:
+                own = turn == self.slices.names.index(piece.name)
+                picture = stretch(piece.image.pixels, self.look.img_contrast)
+                colors[own] = _pixels_at(picture, placements[piece.name].move_back(points[own]) * piece.image.scale)
+        layer = colors.reshape(len(axes[0]), len(axes[1]), 4).swapaxes(0, 1)
+        edges = [(axis[0] - pixel / 2, axis[-1] + pixel / 2) for axis in axes]
+        ax.imshow(layer, extent=(*edges[0], *edges[1]), origin="lower", interpolation="antialiased")
+
+    def frame(self, ax: Axes, piece: Slice) -> None:
+        """Show all of the tissue, on one scale for both axes."""
         (x0, y0), (x1, y1) = piece.box
         ax.set(xlim=(x0, x1), ylim=(y1, y0) if self.look.invert_y else (y0, y1), aspect="equal")
         ax.set_axis_off()
@@ -228,3 +290,73 @@ class Overlay:
             ax.imshow(layer.swapaxes(0, 1), extent=extent, origin="lower", interpolation="bilinear")
         middles = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
         ax.contour(*middles, density.T, levels=[_EDGE * typical], colors=[color], linewidths=1.5)
+
+
+def _pixels_at(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Red, green, blue and opacity of an image at places ``(x, y)`` in its pixels; nothing beyond its border."""
+    shades = np.asarray(picture, dtype=np.float64) / (255 if picture.dtype == np.uint8 else 1)
+    bands = np.moveaxis(np.atleast_3d(shades), 2, 0)
+    bands = bands[[0, 0, 0]] if len(bands) == 1 else bands[:3]
+    # The first pixel is centred at one half.
+    places = where[:, ::-1].T - 0.5
+    read = [map_coordinates(band, places, order=1, mode="nearest") for band in bands]
+    inside = ((places >= -0.5) & (places <= np.array(bands.shape[1:])[:, None] - 0.5)).all(axis=0)
+    return np.column_stack([*np.clip(read, 0, 1), inside.astype(float)])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Lines on the tissue of a slice after its motion, and where bending has taken them."""
+
+    lines: list[np.ndarray]
+    moved: list[np.ndarray]
+
+    @classmethod
+    def of(cls, coords: np.ndarray, placement: Placement) -> Grid:
+        """Lines where there is tissue, given the spots of the slice before registration."""
+        rigid = replace(placement, deformation=None).move(coords)
+        spacing = geometry.spot_spacing(rigid)
+        low, high = rigid.min(axis=0) - spacing, rigid.max(axis=0) + spacing
+        apart = (high - low).max() / _GRID_LINES
+        tree, lines = cKDTree(rigid), []
+        for axis in (0, 1):
+            along = np.linspace(low[axis], high[axis], 10 * _GRID_LINES)
+            for place in np.arange(low[1 - axis] + apart / 2, high[1 - axis], apart):
+                line = np.full((len(along), 2), place)
+                line[:, axis] = along
+                on_tissue = tree.query(line)[0] < max(2 * spacing, apart / 4)
+                parts = np.split(np.arange(len(line)), np.flatnonzero(np.diff(on_tissue)) + 1)
+                lines += [line[part] for part in parts if on_tissue[part[0]] and len(part) > 1]
+        if placement.deformation is None:
+            return cls(lines, lines)
+        return cls(lines, [placement.deformation.move(line) for line in lines])
+
+    @property
+    def shifts(self) -> list[np.ndarray]:
+        """How far each point of the lines was moved."""
+        return [np.linalg.norm(there - here, axis=1) for here, there in zip(self.lines, self.moved, strict=True)]
+
+
+def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Grid], overlay: Overlay, coords: np.ndarray) -> None:
+    """Draw each grid as it was and as it is, all in one scale of colours, in spot spacings."""
+    if not grids:
+        return
+    piece = overlay.piece(coords)
+    spacing = piece.lattice.spacing
+    largest = max(float(np.concatenate(grid.shifts).max()) for grid in grids.values())
+    scale = Normalize(0, largest / spacing)
+    # Without the palest end, which white paper swallows.
+    cmap = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1, 256)))
+    for ax, (name, grid) in zip(axes, grids.items(), strict=True):
+        ax.add_collection(LineCollection(grid.lines, colors="#C8C8C8", linewidths=0.6), autolim=False)
+        steps = [np.stack([line[:-1], line[1:]], axis=1) for line in grid.moved]
+        shifts = np.concatenate([(shift[1:] + shift[:-1]) / 2 for shift in grid.shifts]) / spacing
+        bent = LineCollection(list(np.concatenate(steps)), array=shifts, cmap=cmap, norm=scale, linewidths=1.2)
+        ax.add_collection(bent, autolim=False)
+        ax.set_title(f"bending of {name}")
+        _write_below(ax, f"median {np.median(shifts):.2g}, at most {shifts.max():.2g} spacings")
+        overlay.frame(ax, piece)
+    if overlay.look.colorbar:
+        bar = axes[-1].figure.colorbar(bent, cax=axes[-1].inset_axes((1.03, 0.2, 0.05, 0.6)))
+        bar.outline.set_visible(False)
+        bar.set_label("moved by, in spacings")

@@ -104,20 +104,11 @@ def stack_3d(
     """
     require_data(adata, genes=False)
     require_known(looks, Looks, "stack_3d")
-    spatial_key = spatial_key or (keys.SPATIAL_ALIGNED if keys.SPATIAL_ALIGNED in adata.obsm else keys.SPATIAL)
-    coords = coordinates(adata, spatial_key)
-    is_block = coords.shape[1] == 3
-    slices = None if is_block else slice_labels(adata, library_key or find_slices(adata, coords))
+    coords, pieces = in_space(adata, spatial_key, library_key, slice_gap)
     color = domain_column(adata, None, "color") if color is None else color
     values = read_values(adata, color, palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values
     look = Look.of(looks, adata.n_obs)
-    pieces = rows_by_slice(adata.n_obs, slices)
-    if not is_block:
-        extent = max(np.ptp(coords[rows], axis=0).max() for _, rows in pieces)
-        gap = _GAP * extent if slice_gap is None else slice_gap
-        height = np.zeros(adata.n_obs) if slices is None else gap * np.asarray(slices.codes, dtype=np.float64)
-        coords = np.column_stack([coords, height])
     if groups is not None and isinstance(shown, Categories):
         pieces = [(name, rows[shown.codes[rows] >= 0]) for name, rows in pieces]
     pieces = [(name, rows[:: max(1, -(-adata.n_obs // _MOST))]) for name, rows in pieces if len(rows)]
@@ -133,6 +124,26 @@ def stack_3d(
         add_legend(axes[0], "irregular", shown, look, title=shown.key)
     store_colors(adata, [values])
     return hand_out(axes, looks)
+
+
+def in_space(
+    adata: AnnData, spatial_key: str | None, library_key: str | None, slice_gap: float | None
+) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+    """Three coordinates of every spot, and name and rows of each slice that lies above another."""
+    spatial_key = spatial_key or (keys.SPATIAL_ALIGNED if keys.SPATIAL_ALIGNED in adata.obsm else keys.SPATIAL)
+    coords = coordinates(adata, spatial_key)
+    if coords.shape[1] == 3:
+        known = library_key or find_slices(adata)
+        pieces = rows_by_slice(adata.n_obs, slice_labels(adata, known))
+        heights = [coords[rows, 2] for _, rows in pieces]
+        is_stack = len(pieces) > 1 and sum(map(np.ptp, heights)) < np.ptp(coords[:, 2])
+        return coords, pieces if is_stack else rows_by_slice(adata.n_obs, None)
+    slices = slice_labels(adata, library_key or find_slices(adata, coords))
+    pieces = rows_by_slice(adata.n_obs, slices)
+    extent = max(np.ptp(coords[rows], axis=0).max() for _, rows in pieces)
+    gap = _GAP * extent if slice_gap is None else slice_gap
+    height = np.zeros(adata.n_obs) if slices is None else gap * np.asarray(slices.codes, dtype=np.float64)
+    return np.column_stack([coords, height]), pieces
 
 
 def _draw(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from spotscape._core import geometry
+from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
 from spotscape._core.logging import logger, warn
@@ -44,33 +44,37 @@ _MOST_CROSSING = 0.5
 def spatial_neighbors_3d(
     adata: AnnData,
     *,
-    library_key: str,
-    spatial_key: str = "spatial_aligned",
+    library_key: str | None = None,
+    spatial_key: str | None = None,
     z_key: str | None = None,
     slice_gap: float | Sequence[float] | None = None,
     library_order: Sequence[str] | None = None,
     n_neighs: int = 6,
     n_neighs_between: int | None = None,
     method: Literal["separate", "euclidean"] = "separate",
-    key_added: str = "spatial_3d",
+    key_added: str = keys.SPATIAL_3D,
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> SpatialGraph | None:
-    """Build a graph in 3-D: connect every spot with its nearest spots in its own slice and in adjacent slices.
+    """Build a graph in 3-D: of a stack of slices, or of one thick block whose cells have three coordinates.
 
-    Slices often lie much closer together or much farther apart than their spots. By distance alone, nearly all
-    neighbours would then be in other slices, or none. The two numbers of neighbours are therefore set separately, and
-    the share of edges between slices is logged and stored.
+    In a stack, every spot is connected with its nearest spots in its own slice and in adjacent slices. Slices often
+    lie much closer together or much farther apart than their spots. By distance alone, nearly all neighbours would then
+    be in other slices, or none. The two numbers of neighbours are therefore set separately, and the share of edges
+    between slices is logged and stored.
+
+    In a block, every cell is connected with the ``n_neighs`` nearest in space.
 
     Parameters
     ----------
     adata
-        Spots of all slices, registered to one coordinate system. Expression is not used.
+        Spots of all slices, registered to one coordinate system, or cells of a block. Expression is not used.
     library_key
-        Column of ``adata.obs`` with the slice of every spot.
+        Column of ``adata.obs`` with the slice of every spot. ``None`` means one block.
     spatial_key
-        Registered coordinates in ``adata.obsm``: shape ``(n_obs, 2)``, or ``(n_obs, 3)`` with z, any unit. Give
-        ``"spatial"`` if the slices lie over each other as they are.
+        Registered coordinates in ``adata.obsm``: shape ``(n_obs, 2)``, or ``(n_obs, 3)`` with z, any unit. ``None``
+        means ``"spatial_aligned"``, and ``"spatial"`` for a block. Give ``"spatial"`` if the slices lie over each other
+        as they are.
     z_key
         Column of ``adata.obs`` with the z of every spot, in the unit of the coordinates. It may vary within a slice.
     slice_gap
@@ -116,8 +120,7 @@ def spatial_neighbors_3d(
         If there are no such coordinates (slices that are not registered yet), or no such column.
     ValueError
         If neither z nor a gap is given, or both; if z is the same for all spots or not finite, or two slices lie at the
-        same; if there is a single slice; if ``library_order`` does
-        not name every slice once.
+        same; if there is a single slice and no z; if ``library_order`` does not name every slice once.
     TypeError
         If ``library_key`` holds measurements instead of names, ``z_key`` is not numeric, or a number is no number.
 
@@ -149,12 +152,21 @@ def spatial_neighbors_3d(
     >>> adata.uns["spatial_3d_neighbors"]["params"]["cross_slice_fraction"]
     0.25
 
+    A block of 10 by 10 by 3 cells:
+
+    >>> block = AnnData(
+    ...     np.ones((300, 1)), obsm={"spatial": np.column_stack([np.tile(grid, (3, 1)), np.arange(300) // 100])}
+    ... )
+    >>> sp.pp.spatial_neighbors_3d(block, n_neighs=6)
+    >>> block.obsp["spatial_3d_connectivities"].nnz
+    1800
+
     References
     ----------
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
     n_neighs = require_positive_int(n_neighs, "n_neighs")
-    between = _number_between(n_neighs_between, method)
+    spatial_key = spatial_key or (keys.SPATIAL if library_key is None else keys.SPATIAL_ALIGNED)
     stack = Stack.read(
         adata,
         library_key=library_key,
@@ -164,6 +176,7 @@ def spatial_neighbors_3d(
         library_order=library_order,
     )
     _refuse_overwriting(adata, spatial_key, key_added)
+    between = _number_between(n_neighs_between, "euclidean" if stack.is_block else method)
     if between is None:
         graph = SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     else:
@@ -178,7 +191,7 @@ def spatial_neighbors_3d(
         "n_neighs_between": between,
         "z_key": z_key,
         "slice_gap": slice_gap,
-        "library_order": stack.names,
+        "library_order": [] if stack.is_block else stack.names,
         "cross_slice_fraction": share,
     }
     store(adata, stack.tissue, *graph, params=params, key_added=key_added, coords=stack.coordinates)
@@ -190,8 +203,8 @@ def _number_between(given: int | None, method: str) -> int | None:
         return _BETWEEN if given is None else require_positive_int(given, "n_neighs_between")
     if given is not None:
         msg = (
-            f"n_neighs_between={given} goes with method='separate'; with method='euclidean' distance alone decides how "
-            f"many of the n_neighs are in other slices."
+            f"n_neighs_between={given} goes with several slices and method='separate'; in a block, or with "
+            f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
         )
         raise ValueError(msg)
     return None
@@ -221,6 +234,8 @@ def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> 
 def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:
     """Log the graph and the share of its edges that cross slices, which is returned; warn if it is extreme."""
     report_graph(stack.tissue, graph.connectivities, graph.distances)
+    if stack.is_block:
+        return 0.0
     codes, edges = stack.codes, graph.connectivities.tocoo()
     crossing = int(np.count_nonzero(codes[edges.row] != codes[edges.col]))
     share = float(crossing / edges.nnz)
@@ -260,15 +275,14 @@ class Stack:
     ) -> Stack:
         """Read the coordinates in the plane and put every slice at its height."""
         require_data(adata, genes=False)
-        if library_key is None:
-            msg = "library_key must be the column of adata.obs with the slice of each spot, not None."
-            raise TypeError(msg)
         _require_aligned(adata, spatial_key)
         plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
-        if len(plane.slices) < 2:
+        if len(plane.slices) < 2 and z_key is None and plane.slices[0].shape[1] == 2:
+            found = "no library_key is given" if library_key is None else f"adata.obs[{library_key!r}] holds one slice"
             msg = (
-                f"adata.obs[{library_key!r}] holds one slice ({plane.names[0]!r}); a graph in 3-D joins two or more. "
-                f"Use sp.pp.spatial_neighbors_knn for a single one."
+                f"{found}, and adata.obsm[{spatial_key!r}] has two coordinates. A graph in 3-D joins several slices "
+                f"(library_key=...), or cells with three coordinates or a z_key. Use sp.pp.spatial_neighbors_knn for a "
+                f"single slice."
             )
             raise ValueError(msg)
         warn_of_units(plane)
@@ -283,10 +297,17 @@ class Stack:
     def _of(cls, plane: SlicePositions, heights: list[np.ndarray]) -> Stack:
         levels = np.array([z.mean() for z in heights])
         order = tuple(int(index) for index in np.argsort(levels, kind="stable"))
-        _warn_of_gap(plane, np.diff(levels[list(order)]))
         slices = tuple(np.column_stack([xy[:, :2], z]) for xy, z in zip(plane.slices, heights, strict=True))
+        if len(slices) == 1:
+            return cls(replace(plane, slices=slices), order)
+        _warn_of_gap(plane, np.diff(levels[list(order)]))
         logger.info("Slices from the lowest z up: %s.", ", ".join(str(plane.names[index]) for index in order))
         return cls(replace(plane, slices=slices), order)
+
+    @property
+    def is_block(self) -> bool:
+        """Whether there is a single slice, with a z for every spot."""
+        return len(self.order) == 1
 
     @property
     def names(self) -> list[str]:

@@ -26,11 +26,10 @@ from spotscape._core.validation import (
 )
 from spotscape.pp._graph_build import n_threads
 from spotscape.registration import (
-    Deformation,
+    Placement,
     Registration,
     guiding_features,
     measures,
-    move,
     one_hot,
     register,
     unit_ratios,
@@ -300,16 +299,8 @@ def apply_registration(
         msg = f"points must have the shape (n, 2), not {coords.shape}."
         raise ValueError(msg)
     require_finite(coords, "points")
-    index = names.index(str(library))
-    matrix = np.asarray(entry["transforms"])[index]
-    bent = None
-    if "deformation" in entry:
-        grid = entry["deformation"]
-        bent = Deformation(np.asarray(grid["origin"]), float(grid["step"]), np.asarray(grid["values"])[index])
-    if inverse:
-        return move(np.linalg.inv(matrix), coords if bent is None else bent.move_back(coords))
-    moved = move(matrix, coords)
-    return moved if bent is None else bent.move(moved)
+    placement = Placement.of_record(entry, names.index(str(library)))
+    return placement.move_back(coords) if inverse else placement.move(coords)
 
 
 def _stored(found: Registration) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spotscape.registration._chain import (
     Alignment,
+    Placement,
     Registration,
     align,
     measures,
@@ -30,6 +31,7 @@ from spotscape.registration._smooth import Deformation, fit_deformation
 __all__ = [
     "Alignment",
     "Deformation",
+    "Placement",
     "Registration",
     "Score",
     "about",

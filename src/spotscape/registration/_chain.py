@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -15,7 +15,7 @@ from spotscape.registration._section import Section, displacement, motion, move
 from spotscape.registration._smooth import Deformation, fit_deformation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _ANGLE_STEP = 5.0
 _CANDIDATES, _FINALISTS = 20, 8
@@ -180,6 +180,40 @@ _OTHER_UNIT = (1.08, 1.4)
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where a slice goes: a motion, and a deformation after it where the slice is bent.
+
+    Attributes
+    ----------
+    matrix
+        Homogeneous ``(3, 3)``, from the slice to the common frame.
+    deformation
+        What follows, in the common frame; ``None`` where nothing is bent.
+    """
+
+    matrix: np.ndarray
+    deformation: Deformation | None
+
+    @classmethod
+    def of_record(cls, entry: Mapping[str, Any], index: int) -> Placement:
+        """That of the slice at ``index``, from what :func:`spotscape.pp.register_slices` has written."""
+        matrix, grid = np.asarray(entry["transforms"])[index], entry.get("deformation")
+        if grid is None or not np.any(values := np.asarray(grid["values"])[index]):
+            return cls(matrix, None)
+        return cls(matrix, Deformation(np.asarray(grid["origin"]), float(grid["step"]), values))
+
+    def move(self, points: np.ndarray) -> np.ndarray:
+        """Move points of the slice into the common frame."""
+        moved = move(self.matrix, points)
+        return moved if self.deformation is None else self.deformation.move(moved)
+
+    def move_back(self, points: np.ndarray) -> np.ndarray:
+        """Move points of the common frame to where they are in the slice."""
+        straight = points if self.deformation is None else self.deformation.move_back(points)
+        return move(np.linalg.inv(self.matrix), straight)
+
+
+@dataclass(frozen=True)
 class Registration:
     """All slices in one frame.
 
@@ -202,8 +236,7 @@ class Registration:
 
     def place(self, index: int, points: np.ndarray) -> np.ndarray:
         """Move points of a slice into the frame of the reference."""
-        moved, bent = move(self.transforms[index], points), self.deformations[index]
-        return moved if bent is None else bent.move(moved)
+        return Placement(self.transforms[index], self.deformations[index]).move(points)
 
 
 def register(
