@@ -117,6 +117,7 @@ VERBS = frozenset(
         "Subtract",
         "Sum",
         "Transfer",
+        "Turn",
     }
 )
 

@@ -3,6 +3,7 @@ from anndata import AnnData
 from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pathlib import Path
 from spatialdata import SpatialData
 from spotscape.pl._colors import Bound
 from spotscape.pl._colors import Palette
@@ -15,7 +16,7 @@ from typing import overload
 
 __all__ = [
     "composition", "confidence", "crosstab", "disagreement", "domains", "embedding", "explore", "history", "markers",
-    "match_colors", "matching", "n_domains", "registration", "scale", "similarity", "stack_3d", "trajectory",
+    "match_colors", "matching", "n_domains", "registration", "scale", "similarity", "stack_3d", "trajectory", "volume",
 ]
 
 class Output(TypedDict, total=False):
@@ -374,30 +375,30 @@ def matching(
 @overload
 def registration(
     adata: AnnData | SpatialData, *, library_key: str | None = ..., spatial_key: str | None = ..., key: str = ...,
-    style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., palette: Palette | None
-    = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None = ..., show: bool | None = ...,
-    return_fig: Literal[True], **looks: Unpack[Looks],
+    style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., deformation: bool =
+    ..., palette: Palette | None = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None =
+    ..., show: bool | None = ..., return_fig: Literal[True], **looks: Unpack[Looks],
 ) -> Figure: ...
 @overload
 def registration(
     adata: AnnData | SpatialData, *, library_key: str | None = ..., spatial_key: str | None = ..., key: str = ...,
-    style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., palette: Palette | None
-    = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None = ..., show: Literal[False],
-    return_fig: Literal[False] = ..., **looks: Unpack[Looks],
+    style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., deformation: bool =
+    ..., palette: Palette | None = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None =
+    ..., show: Literal[False], return_fig: Literal[False] = ..., **looks: Unpack[Looks],
 ) -> Axes | list[Axes]: ...
 @overload
 def registration(
     adata: AnnData | SpatialData, *, library_key: str | None = ..., spatial_key: str | None = ..., key: str = ...,
-    style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., palette: Palette | None
-    = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None = ..., show: Literal[True] | None
-    = ..., return_fig: Literal[False] = ..., **looks: Unpack[Looks],
+    style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., deformation: bool =
+    ..., palette: Palette | None = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None =
+    ..., show: Literal[True] | None = ..., return_fig: Literal[False] = ..., **looks: Unpack[Looks],
 ) -> None: ...
 @overload
 def registration(
     adata: AnnData | SpatialData, *, library_key: str | None = ..., spatial_key: str | None = ..., key: str = ...,
-    style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., palette: Palette | None
-    = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None = ..., show: bool | None = ...,
-    return_fig: bool = ..., **looks: Unpack[Looks],
+    style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., deformation: bool =
+    ..., palette: Palette | None = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None =
+    ..., show: bool | None = ..., return_fig: bool = ..., **looks: Unpack[Looks],
 ) -> Figure | Axes | list[Axes] | None: ...
 def stack_3d(
     adata: AnnData | SpatialData, color: str | None = ..., *, library_key: str | None = ..., spatial_key: str | None =
@@ -430,3 +431,9 @@ def trajectory(
     table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig: bool = ..., **panels:
     Unpack[Panels],
 ) -> Figure | Axes | list[Axes] | None: ...
+def volume(
+    adata: AnnData | SpatialData, color: str | None = ..., *, kind: Literal['points', 'surface'] = ..., library_key: str
+    | None = ..., spatial_key: str | None = ..., slice_gap: float | None = ..., groups: str | Sequence[Any] | None =
+    ..., palette: Palette | None = ..., cmap: Any = ..., vmin: Bound = ..., vmax: Bound = ..., path: str | Path | None =
+    ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None = ...,
+) -> Any: ...
