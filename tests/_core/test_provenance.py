@@ -215,7 +215,7 @@ def test_registered_coordinates_of_changed_ones_are_told(tissue: AnnData) -> Non
 
 
 def test_tables_of_other_domains_are_told(tissue: AnnData) -> None:
-    sp.tl.markers(tissue, groups="domain")
+    sp.tl.markers(tissue, key="domain")
     sp.tl.match_slices(tissue, library_key="slice", reference="slice_1")
     tissue.obsm["X_spotscape"] = tissue.obsm["X_spotscape"][::-1].copy()
     tissue.obs["domain"] = tissue.obs["domain"].to_numpy()[::-1]
