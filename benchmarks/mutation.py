@@ -5,8 +5,9 @@ r"""Do the tests notice when the code is changed? Mutants of modules, one change
 
 Comparisons, arithmetic, logic and constants are changed, messages and annotations left alone. Tests are collected once.
 Each mutant then runs them in a fork of its own, quickest first, until one fails. It is killed if one fails or if they
-take ten times their usual time; further options, such as ``-k``, go to pytest. Survivors are printed: a missing test, or a change without a meaning.
-``equivalent_mutants.csv`` lists the latter with the reason. They do not count. The score goes to
+take ten times their usual time. Options that are not its own, such as ``-k``, go to pytest. Survivors are printed: a
+missing test, or a change without a meaning. ``equivalent_mutants.csv`` lists the latter with the reason. They do not
+count. The score goes to
 ``results/mutation.csv``, from which ``page.py`` makes the table of the contributing page.
 """
 
