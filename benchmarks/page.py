@@ -43,6 +43,14 @@ def main() -> None:
     write("tiles", tiles(pd.read_csv(RESULTS / "tiles.csv")))
     write("consensus", consensus(pd.read_csv(RESULTS / "consensus.csv")))
     write("peers", peers_table(pd.read_csv(RESULTS / "peers.csv")))
+    write("mutation", mutation(pd.read_csv(RESULTS / "mutation.csv")))
+
+
+def mutation(results: pd.DataFrame) -> pd.DataFrame:
+    """Changes of the code, those that were tried, and the share that the tests noticed."""
+    share = (results["killed"] / results["drawn"]).map("{:.0%}".format)
+    names = {"without_meaning": "without a meaning", "drawn": "tried", "killed": "noticed"}
+    return results.assign(share=share).set_index("code").rename(columns=names)
 
 
 def registration(results: pd.DataFrame) -> pd.DataFrame:

@@ -32,14 +32,14 @@ class Reduction:
 
         Negative values show a representation that is centred already: nothing is exponentiated, scaled or cut off.
         """
-        if config.n_components is None:
+        if config.n_comps is None:
             return None
         is_expression = bool(expression.min() >= 0)
         is_log = config.linear_scale and is_expression and bool(expression.max() <= LARGEST_LOGARITHM)
         is_log = is_log and not looks_like_counts(expression)
         components = PrincipalComponents.fit(
             expm1(expression) if is_log else expression,
-            config.n_components,
+            config.n_comps,
             graph=adjacency if config.spatial_components else None,
             scale=is_expression and config.dispersion is not None,
             dispersion=(config.dispersion or 0.0) if is_expression else 0.0,

@@ -82,21 +82,24 @@ def choose_config(
     several_slices: bool,
     is_expression: bool,
     is_log: bool | None,
+    changes: Mapping[str, Any],
 ) -> Config:
     """The configuration to train with.
 
     A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
-    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows.
+    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows. ``changes`` are single
+    fields that were given; ``None`` leaves a field as it is.
     """
     if config is not None and preset != "default":
         msg = f"preset={preset!r} and config exclude each other; give one of them."
         raise ValueError(msg)
     chosen = config or kind._choose(preset, several_slices=several_slices, large_tissue=large_tissue)
     if not is_expression:
-        chosen = dataclasses.replace(chosen, n_components=None)
-    if not undo_logarithm(chosen.linear_scale and chosen.n_components is not None, is_log):
+        chosen = dataclasses.replace(chosen, n_comps=None)
+    if not undo_logarithm(chosen.linear_scale and chosen.n_comps is not None, is_log):
         chosen = dataclasses.replace(chosen, linear_scale=False)
-    return chosen
+    given = {field: value for field, value in changes.items() if value is not None}
+    return dataclasses.replace(chosen, **given)
 
 
 def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
@@ -124,7 +127,7 @@ def train_on(
     decoded_layer: str | None = None,
     preset: str = "default",
     config: Config | None = None,
-    max_epochs: int | None = None,
+    changes: Mapping[str, Any] | None = None,
     random_state: Seed = 0,
     n_restarts: int = 1,
     return_model: bool = False,
@@ -134,15 +137,15 @@ def train_on(
     """Read an AnnData, train a method on it, and write embedding, record and, on request, what it decodes.
 
     ``n_restarts`` trains as many in all, each from another seed; all but the embedding is of the first. ``training``
-    are arguments of the model's ``fit``.
+    are arguments of the model's ``fit``, ``changes`` single fields of the configuration that were given.
     """
     require_data(adata)
     library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     labels = slice_labels(adata, library_key)
     several, large = labels is not None and len(labels.categories) > 1, adata.n_obs > LARGE_TISSUE
     what: dict[str, Any] = {"is_expression": use_rep in (None, "X"), "is_log": is_logarithm(adata, layer)}
-    chosen = choose_config(kind, config, preset, large_tissue=large, several_slices=several, **what)
-    chosen = chosen if max_epochs is None else dataclasses.replace(chosen, max_epochs=max_epochs)
+    what |= {"large_tissue": large, "several_slices": several, "changes": changes or {}}
+    chosen = choose_config(kind, config, preset, **what)
     reading: dict[str, Any] = {"layer": layer, "use_rep": use_rep, "mask_var": mask_var, "across_slices": across_slices}
     tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, slices=labels, **reading)
     if copy and return_model:

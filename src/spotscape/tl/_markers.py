@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
-_HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
+_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 
 
 @public
 def markers(
     adata: AnnData,
     *,
-    groups: str | None = None,
+    key: str | None = None,
     condition: str | None = None,
     reference: str | None = None,
     library_key: str | None = None,
@@ -73,7 +73,7 @@ def markers(
     ----------
     adata
         Annotated data with log-normalised expression and, for pseudo-bulk, counts.
-    groups
+    key
         Column of ``adata.obs`` with the domain of each spot. Spots without one are left out. Default: the domains of
         the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     condition
@@ -128,7 +128,7 @@ def markers(
     KeyError
         If there is no such column, layer or graph.
     TypeError
-        If ``groups`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
+        If ``key`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
         If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is no condition, counts
         are missing or given where logarithms are expected, expression is negative or not finite, or an argument has no
@@ -154,7 +154,7 @@ def markers(
     >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_slices=2, n_spots=300, n_genes=100, difficulty=0.2)
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.pp.prepare(adata, library_key="slice")
-    ...     sp.tl.markers(adata, groups="domain", library_key="slice")
+    ...     sp.tl.markers(adata, key="domain", library_key="slice")
     >>> adata.uns["spotscape_markers"]["params"]["method"]
     'pseudobulk'
     >>> sp.get.markers_df(adata, group="Layer_1", n_genes=2)[["group", "gene", "rank"]]
@@ -169,10 +169,10 @@ def markers(
     Communications 2021.
     """
     require_data(adata, unique=["var"])
-    groups = domain_column(adata, groups, "groups")
+    key = domain_column(adata, key, "key")
     bounds = Bounds(min_spots, min_share, min_fold_change)
     task = _read(
-        adata, groups, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
+        adata, key, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
     )
     graph = None
     if neighbors_key is not None:
@@ -194,10 +194,10 @@ def markers(
         found = morans_i(task.expression, names, np.flatnonzero(names.isin(table["gene"])), graph, codes)
         table["moran_i"] = found.loc[table["gene"]].to_numpy()
     params = {
-        "groups": groups, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
+        "key": key, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
         "donor_key": donor_key, "method": used, "layer": layer, "n_genes": n_genes, "min_spots": min_spots,
         "min_share": min_share, "min_fold_change": min_fold_change, "neighbors_key": neighbors_key,
-        "groupby": groups, "use_raw": False, "corr_method": "benjamini-hochberg",
+        "groupby": key, "use_raw": False, "corr_method": "benjamini-hochberg",
     }  # fmt: skip
     numbers = {"i": np.int64, "f": np.float64}
     columns = {str(name): table[name].to_numpy(dtype=numbers.get(table[name].dtype.kind, object)) for name in table}
@@ -207,7 +207,7 @@ def markers(
         "table": columns,
         **for_scanpy(finished),
     }
-    extra["made_from"] = made_from(adata, obs=[groups, condition, library_key, donor_key])
+    extra["made_from"] = made_from(adata, obs=[key, condition, library_key, donor_key])
     target = adata.copy() if copy else adata
     write(target, {"uns": {key_added: record(params, **extra)}})
     return target if copy else None
@@ -215,7 +215,7 @@ def markers(
 
 def _read(
     adata: AnnData,
-    groups: str,
+    key: str,
     condition: str | None,
     reference: str | None,
     *,
@@ -224,7 +224,7 @@ def _read(
     layer: str | None,
     bounds: Bounds,
 ) -> Task:
-    domains = read_groups(adata, groups, argument="groups", hint=_HINT)
+    domains = read_groups(adata, key, argument="key", hint=_HINT)
     conditions = None
     if condition is not None:
         conditions = read_groups(adata, condition, argument="condition")
@@ -237,7 +237,7 @@ def _read(
         msg = f"reference={reference!r} is a condition, but condition=None; name the column: condition=..."
         raise ValueError(msg)
     elif len(domains.categories) < 2:
-        msg = f"adata.obs[{groups!r}] has one domain; there is nothing to compare it with. {_HINT}."
+        msg = f"adata.obs[{key!r}] has one domain; there is nothing to compare it with. {_HINT}."
         raise ValueError(msg)
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     expression: Matrix = expression_values(adata, layer)

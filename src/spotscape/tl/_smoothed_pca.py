@@ -161,7 +161,7 @@ def smoothed_pca(
         "n_axes": n_axes,
         "whitening": whitening,
     }
-    config = EncoderConfig(n_components=n_comps, **reading) if is_expression else None
+    config = EncoderConfig(n_comps=n_comps, **reading) if is_expression else None
     smoothed = _smoothed(tissue.matrix, tissue.graph, n_hops, config, slices if center_slices else None)
     params = {"n_hops": n_hops, "center_slices": center_slices, "n_comps": n_comps, **reading, **tissue.params}
     summary = record(params, random_state=source.seed)

@@ -34,6 +34,8 @@ def spacross(
     preset: Literal["default", "paper", "released"] = "default",
     config: SpaCrossConfig | None = None,
     max_epochs: int | None = None,
+    lr: float | None = None,
+    n_encoders: int | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     random_state: Seed = 0,
@@ -68,7 +70,7 @@ def spacross(
         Layer to use instead of ``adata.X``.
     use_rep
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is, so it should be
-        centred. Expression is scaled by gene and reduced to principal components (``SpaCrossConfig.n_components``).
+        centred. Expression is scaled by gene and reduced to principal components (``SpaCrossConfig.n_comps``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -86,9 +88,14 @@ def spacross(
         registration (:func:`spotscape.pp.spatial_neighbors_3d`, which counts those within and between slices apart,
         where the paper takes the nearest of either).
     config
-        Hyper-parameters one by one, instead of ``preset``.
+        All hyper-parameters, instead of ``preset``.
     max_epochs
-        Epochs of each encoder; overrides ``preset`` and ``config``.
+        Epochs of each encoder; overrides ``preset`` and ``config``, as do the next two.
+    lr
+        Learning rate: the peak of the schedule.
+    n_encoders
+        Number of encoders that are trained side by side. With more of them, domains depend less on the seed, and
+        training takes longer.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
         documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
@@ -186,7 +193,7 @@ def spacross(
         decoded_layer=decoded_layer,
         preset=preset,
         config=config,
-        max_epochs=max_epochs,
+        changes={"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders},
         batch_size=batch_size,
         device=device,
         random_state=random_state,
