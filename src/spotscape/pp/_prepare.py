@@ -139,7 +139,7 @@ def prepare(
     KeyError
         If ``layer`` or ``library_key`` does not exist.
     TypeError
-        If the matrix holds no numbers, or a number of genes, spots or counts is no integer.
+        If the matrix holds no numbers, or a number of genes, spots or counts is not an integer.
 
     Warns
     -----

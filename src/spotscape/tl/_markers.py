@@ -85,7 +85,7 @@ def markers(
         Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out, as the
         encoders do.
     donor_key
-        Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are no independent replicates:
+        Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are not independent replicates:
         their counts are added up, and donors are compared. Donors with both conditions are compared each with itself,
         if there are two of them. ``None`` takes slices for independent.
     method
@@ -130,9 +130,9 @@ def markers(
     TypeError
         If ``key`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
-        If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is no condition, counts
-        are missing or given where logarithms are expected, expression is negative or not finite, or an argument has no
-        such choice.
+        If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is not a condition,
+        counts are missing or given where logarithms are expected, expression is negative or not finite, or an
+        argument has no such choice.
 
     Warns
     -----
