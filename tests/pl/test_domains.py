@@ -614,7 +614,7 @@ class TestValues:
         if place == "raw":
             adata.raw = adata
             adata.var_names = ["a", "b"]
-        with pytest.raises(ValueError, match="'Mbp' names 2 genes, because .* are not unique"):
+        with pytest.raises(ValueError, match=r"'Mbp' names 2 genes, because .* are not unique"):
             drawn(adata, "Mbp", **options)
 
     def test_without_a_key_the_domains_that_were_found(self, caplog: pytest.LogCaptureFixture) -> None:
