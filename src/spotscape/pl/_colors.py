@@ -169,12 +169,10 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
         )
         raise KeyError(msg)
     if len(places) > 1:
-        column, remedy = "var_names", "call adata.var_names_make_unique() before you make adata.raw"
+        column, remedy = "var_names", "make them so: adata.var_names_make_unique()"
         if gene_symbols is not None:
-            column, remedy = (
-                f"var[{gene_symbols!r}]",
-                f"name one by adata.var_names: {list(adata.var_names[places][:3])}",
-            )
+            column = f"var[{gene_symbols!r}]"
+            remedy = f"name one by adata.var_names: {list(adata.var_names[places][:3])}"
         msg = f"color={key!r} names {len(places)} genes, because adata.{column} are not unique; {remedy}."
         raise ValueError(msg)
     if matrix is None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
     from spotscape.pl._sheet import Shown
 
@@ -153,7 +154,7 @@ def _in_scanpy(
 def _make_room(ax: Axes) -> None:
     """Make the figure higher if names of genes reach below it: scanpy leaves one height for them, however long."""
     figure = cast("Figure", ax.figure)
-    below = -ax.get_tightbbox().y0 / figure.dpi + 0.1
+    below = 0.1 - cast("Bbox", ax.get_tightbbox()).y0 / figure.dpi
     if below > 0:
         height, parameters = figure.get_figheight(), figure.subplotpars
         figure.set_figheight(height + below)
