@@ -46,6 +46,14 @@ def main() -> None:
     peers = pd.read_csv(RESULTS / "peers.csv")
     write("peers", peers_table(peers))
     write("peers_ranking", peers_ranking(peers))
+    write("mutation", mutation(pd.read_csv(RESULTS / "mutation.csv")))
+
+
+def mutation(results: pd.DataFrame) -> pd.DataFrame:
+    """Changes of the code, those that were tried, and the share that the tests noticed."""
+    share = (results["killed"] / results["drawn"]).map("{:.0%}".format)
+    names = {"without_meaning": "without a meaning", "drawn": "tried", "killed": "noticed"}
+    return results.assign(share=share).set_index("code").rename(columns=names)
 
 
 def registration(results: pd.DataFrame) -> pd.DataFrame:

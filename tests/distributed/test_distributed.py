@@ -65,7 +65,7 @@ def step(kind, config, epoch, hidden, slices):
     dtype = torch.get_default_dtype()
     if kind is SpaCross:
         features = Features.of(scores, dtype=dtype)
-    elif config.n_components is None:
+    elif config.n_comps is None:
         features = Features.of(sparse.csr_array(genes), dtype=dtype)
     else:
         features = Features.of(scores, loadings=loadings, unit=None, dtype=dtype)

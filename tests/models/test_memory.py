@@ -43,7 +43,7 @@ adjacency = adjacency + adjacency.T
 expression = sparse.random_array((n_spots, 300), density=0.1, rng=rng, dtype=np.float32, format="csr")
 
 config = SpaCrossConfig(
-    n_components=30, max_epochs=4, refresh_every=2, target_momentum=0.9, contrast_spots=20_000, n_clusterings=5,
+    n_comps=30, max_epochs=4, refresh_every=2, target_momentum=0.9, contrast_spots=20_000, n_clusterings=5,
     reconstruction_weight=1, consistency_weight=1, contrast_weight=1, n_encoders=1, pairing="row", decoder="linear",
 )
 slices = spot * n_slices // n_spots if n_slices > 1 else None

@@ -28,10 +28,10 @@ def expression(n_spots: int = 120, n_genes: int = 40, *, rank: int = 5, noise: f
     return np.where(rng.random(values.shape) < 0.1, 0, values).astype(np.float32)
 
 
-def reference(matrix: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+def reference(matrix: np.ndarray, n_comps: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores and loadings by scikit-learn in float64."""
     standard = StandardScaler().fit_transform(matrix.astype(np.float64))
-    model = PCA(n_components, svd_solver="full").fit(standard)
+    model = PCA(n_comps, svd_solver="full").fit(standard)
     return model.transform(standard), model.components_.T
 
 
@@ -80,14 +80,12 @@ class TestAgainstScikitLearn:
 
 
 class TestStructure:
-    @given(
-        n_spots=st.integers(2, 40), n_genes=st.integers(1, 30), n_components=st.integers(1, 50), seed=st.integers(0, 99)
-    )
+    @given(n_spots=st.integers(2, 40), n_genes=st.integers(1, 30), n_comps=st.integers(1, 50), seed=st.integers(0, 99))
     @settings(max_examples=40, deadline=None)
-    def test_shapes_order_and_signs(self, n_spots: int, n_genes: int, n_components: int, seed: int) -> None:
+    def test_shapes_order_and_signs(self, n_spots: int, n_genes: int, n_comps: int, seed: int) -> None:
         matrix = expression(n_spots, n_genes, seed=seed)
-        found = PrincipalComponents.fit(matrix, n_components, seed=seed)
-        n_found = min(n_components, n_spots, n_genes)
+        found = PrincipalComponents.fit(matrix, n_comps, seed=seed)
+        n_found = min(n_comps, n_spots, n_genes)
         scores = found.project(matrix)
         assert found.loadings.shape == (n_genes, n_found)
         assert scores.shape == (n_spots, n_found)
@@ -171,15 +169,15 @@ def test_sparse_expression_is_never_dense() -> None:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("n_components", "error", "message"),
+        ("n_comps", "error", "message"),
         [
-            (0, ValueError, "n_components=0 must be at least 1"),
-            (2.5, TypeError, "n_components must be an integer, not 2.5"),
+            (0, ValueError, "n_comps=0 must be at least 1"),
+            (2.5, TypeError, "n_comps must be an integer, not 2.5"),
         ],
     )
-    def test_number_of_components(self, n_components: Any, error: type[Exception], message: str) -> None:
+    def test_number_of_components(self, n_comps: Any, error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message):
-            PrincipalComponents.fit(expression(), n_components)
+            PrincipalComponents.fit(expression(), n_comps)
 
     def test_other_genes(self) -> None:
         found = PrincipalComponents.fit(expression(), 3)
@@ -263,14 +261,14 @@ class TestWhatNeighboursShare:
 
     graph = grid(12)
 
-    def reference(self, matrix: np.ndarray, n_components: int, *, scale: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def reference(self, matrix: np.ndarray, n_comps: int, *, scale: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the spots themselves, and loadings, in float64."""
         standard = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
         if scale:
             standard /= matrix.std(0, dtype=np.float64)
         joined = self.graph.toarray() + np.eye(len(matrix))
         smoothed = joined / joined.sum(1, keepdims=True) @ standard
-        loadings = np.linalg.eigh(np.cov(smoothed, rowvar=False))[1][:, ::-1][:, :n_components]
+        loadings = np.linalg.eigh(np.cov(smoothed, rowvar=False))[1][:, ::-1][:, :n_comps]
         return standard @ loadings, loadings
 
     @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.csc_matrix])

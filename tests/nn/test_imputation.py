@@ -113,20 +113,18 @@ class TestFolds:
     def test_a_gene_has_no_part_in_its_own_features(self) -> None:
         rng = np.random.default_rng(0)
         expression = rng.poisson(2, size=(80, 12)).astype(float)
-        folds = GeneFolds.of(expression, None, n_components=3)
+        folds = GeneFolds.of(expression, None, n_comps=3)
         assert len(folds.features) == 4
         other = expression.copy()
         other[:, 5] = rng.permutation(other[:, 5])
-        changed = GeneFolds.of(other, None, n_components=3)
+        changed = GeneFolds.of(other, None, n_comps=3)
         for number in range(3):
             same = np.allclose(np.abs(folds.features[number]), np.abs(changed.features[number]))
             assert same == (number == folds.fold[5])
 
     def test_components_and_embedding_weigh_the_same(self) -> None:
         rng = np.random.default_rng(0)
-        folds = GeneFolds.of(
-            rng.poisson(2, size=(80, 12)).astype(float), rng.normal(size=(80, 2)) * 100, n_components=3
-        )
+        folds = GeneFolds.of(rng.poisson(2, size=(80, 12)).astype(float), rng.normal(size=(80, 2)) * 100, n_comps=3)
         for block in folds.features:
             np.testing.assert_allclose([block[:, :3].var(0).sum(), block[:, 3:].var(0).sum()], 1)
 
@@ -177,7 +175,7 @@ class TestGenes:
         slices = np.repeat([0, 1], 30)
         known = np.ones((2, 7), dtype=bool)
         known[1, 2:4] = False
-        folds = GeneFolds.of(np.abs(genes), features, n_components=2, slices=slices)
+        folds = GeneFolds.of(np.abs(genes), features, n_comps=2, slices=slices)
         arguments = (known, slices, folds.fold)
         whole = predict_genes(folds.regression, genes, *arguments, n_kept=60)
         monkeypatch.setattr(imputation.gene_blocks, "__kwdefaults__", {"entries": 1})

@@ -214,7 +214,7 @@ class TestMarkers:
     def marked(self) -> ad.AnnData:
         adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=60, difficulty=0.2)
         sp.pp.prepare(adata)
-        sp.tl.markers(adata, groups="domain")
+        sp.tl.markers(adata, key="domain")
         return adata
 
     @pytest.mark.parametrize("kind", ["dots", "matrix"])

@@ -405,11 +405,6 @@ def shown(value: Any, name: str, hint: Hint) -> Any:
     return text(value, name, hint)
 
 
-def groups(value: Any, name: str, hint: Hint) -> Any:
-    """A column with groups, or, where several may be given, the names of the groups."""
-    return label(value, name, hint) if hint.several else text(value, name, hint)
-
-
 def scalebar(value: Any, name: str, hint: Hint) -> Any:
     """A length in micrometres, or ``False`` for none."""
     return value if value is False else number(0, above_low=True)(value, name, hint)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.counts import absent_genes, n_detected
+from spotscape._core.counts import absent_genes, kind_of, n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign
 from spotscape._core.rows import ChunkedMatrix, Normalisation, is_stored
@@ -123,14 +123,25 @@ def _on_reading(adata: AnnData) -> Normalisation | None:
 
 
 def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
-    """Whether expression is a logarithm, by the record of :func:`spotscape.pp.prepare` or scanpy's; else ``None``."""
+    """Whether expression is a logarithm, by the record of :func:`spotscape.pp.prepare` or scanpy's; else ``None``.
+
+    ``prepare`` removes scanpy's record of an earlier logarithm. So one beside its own is of a later call: of ``X``, or
+    of a layer, which the values tell.
+    """
     if layer is not None:
         return None
-    entry = adata.uns.get(keys.PREPARE)
+    entry, theirs = adata.uns.get(keys.PREPARE), adata.uns.get("log1p")
     params = entry.get("params") if isinstance(entry, Mapping) else None
-    if isinstance(params, Mapping) and "log1p" in params:
-        return bool(params["log1p"])
-    return True if "log1p" in adata.uns else None
+    ours = bool(params["log1p"]) if isinstance(params, Mapping) and "log1p" in params else None
+    if ours is False and theirs is not None:
+        ours = kind_of(expression_values(adata, None, stream=True)) not in {"counts", "scaled"}
+    base = theirs.get("base") if isinstance(theirs, Mapping) and ours is not True else None
+    if base is not None:
+        warn(
+            f"adata.uns['log1p'] says that adata.X holds logarithms to base {base}, which are undone as if they were "
+            f"natural ones. Make them so: adata.X = adata.X * np.log({base}); adata.uns['log1p'] = {{}}."
+        )
+    return True if ours is None and theirs is not None else ours
 
 
 def domain_column(adata: AnnData, key: str | None, argument: str) -> str:

@@ -340,7 +340,8 @@ def _with_positions(adata: AnnData, folder: Path, *, library: str) -> AnnData:
             has_header = "in_tissue" in file.readline()
         positions = pd.read_csv(table, header=0 if has_header else None, index_col=0)
     positions.columns = pd.Index(_POSITIONS)
-    positions.index = positions.index.astype(str)
+    # Without a header the name of the index is a number, which AnnData refuses.
+    positions.index = pd.Index(positions.index.astype(str), name=None)
     positions = _rows_of(adata, positions, table)
     adata.obs = positions[_POSITIONS[:3]]
     # x is the column of the image.

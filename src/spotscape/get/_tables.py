@@ -28,20 +28,20 @@ def markers_df(
     n_genes: int | None = None,
     max_pvalue_adj: float | None = None,
 ) -> pd.DataFrame:
-    """Markers as a table, one row for each comparison and gene.
+    """Return the markers as a table, with one row for each comparison and gene.
 
     Parameters
     ----------
     adata
-        With the results of :func:`spotscape.tl.markers`.
+        Annotated data with the results of :func:`spotscape.tl.markers`.
     key
-        Their name, ``key_added`` there.
+        Name of these results, the ``key_added`` of that function.
     group
-        Domain, or several, to show. ``None`` shows all.
+        Domain, or list of domains, to keep. ``None`` keeps all.
     n_genes
-        Show the best genes of each comparison up to this rank only. ``None`` shows all.
+        Number of genes to keep for each comparison, best first. ``None`` keeps all.
     max_pvalue_adj
-        Show genes up to this adjusted p-value only. ``None`` shows all.
+        Largest adjusted p-value of the genes to keep. ``None`` keeps all.
 
     Returns
     -------
@@ -49,11 +49,11 @@ def markers_df(
 
     - ``group``: the domain, a category; with conditions also ``condition`` and the ``reference`` it is compared with;
     - ``gene`` and ``rank``, 1 for the best of a comparison;
-    - ``score``: the test's statistic (t, or z of Wilcoxon's test), positive for genes that are up;
+    - ``score``: the statistic of the test (t, or z of Wilcoxon's test), positive for genes with higher expression;
     - ``log2_fold_change``, ``pvalue`` and ``pvalue_adj`` (Benjamini–Hochberg, within a comparison);
-    - ``share`` and ``share_rest``: share of the spots in which the gene is seen, on either side;
-    - ``moran_i``, if there was a spatial graph: Moran's I of the gene within slices, 1 for a pattern as smooth as can
-      be, about 0 for none.
+    - ``share`` and ``share_rest``: share of the spots in which the gene is seen, inside the domain and outside;
+    - ``moran_i``, if there was a spatial graph: Moran's I of the gene within slices, near 1 for a smooth pattern and
+      near 0 for none.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def markers_df(
 
     See Also
     --------
-    spotscape.tl.markers : Finds markers, and says what p-values are worth.
+    spotscape.tl.markers : Finds the markers, and says how far p-values can be trusted.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def markers_df(
     >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=100, difficulty=0.2)
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.pp.prepare(adata)
-    ...     sp.tl.markers(adata, groups="domain")
+    ...     sp.tl.markers(adata, key="domain")
     >>> sp.get.markers_df(adata, n_genes=1)[["group", "rank"]]
          group  rank
     0  Layer_1     1
@@ -121,16 +121,17 @@ def _column(values: np.ndarray) -> np.ndarray:
 
 @public
 def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = None) -> pd.DataFrame:
-    """Matches between slices as a table, one row for each pair of spots.
+    """Return the matches between slices as a table, with one row for each pair of spots.
 
     Parameters
     ----------
     adata
-        With the results of :func:`spotscape.tl.match_slices`; a subset shows the pairs of which it has both spots.
+        Annotated data with the results of :func:`spotscape.tl.match_slices`. Of a subset, the table has the pairs whose
+        two spots are both there.
     key
-        Their name, ``key_added`` there.
+        Name of these results, the ``key_added`` of that function.
     max_rank
-        Give the best matches of each spot up to this one only, such as 1. ``None`` gives all.
+        Number of matches to keep for each spot, best first. ``None`` keeps all.
 
     Returns
     -------
@@ -148,7 +149,7 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
 
     See Also
     --------
-    spotscape.tl.match_slices : Makes the matches.
+    spotscape.tl.match_slices : Finds the matches.
 
     Examples
     --------

@@ -175,7 +175,7 @@ def batch_asw(
 
     Returns
     -------
-    Between 0 and 1; near 1 where the slices of each domain lie over each other.
+    Between 0 and 1; near 1 where the slices of each domain coincide.
 
     Raises
     ------

@@ -69,7 +69,7 @@ def label_transfer_ari(
     labels_transferred
         Label that each spot got from its match, under the same names; NaN or None where it has no match.
     count_unmatched
-        Count spots without a match, as one group of their own. By default they are left out.
+        Count spots without a match, as a separate group. By default they are left out.
 
     Returns
     -------

@@ -21,7 +21,7 @@ from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.settings import settings
 from spotscape.models._reduction import Reduction
-from spotscape.models._saving import save_model
+from spotscape.models._saving import MOST_SPOTS, save_model
 from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
 from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
@@ -117,6 +117,19 @@ class GraphEncoder(ABC, Generic[C]):
         self._unit = 1.0
         self._reduction: Reduction | None = None
         self._pca: PCA | None = None
+
+    def __repr__(self) -> str:
+        told = f"{self.name}: {self.config.n_encoders} encoder(s)"
+        if self.network is None:
+            return f"<{told}, not trained>"
+        told += f" trained for {len(self.history['lr']):,} epochs on {self._n_genes:,} genes"
+        if self.reference is not None:
+            n_spots, n_slices = len(self.reference.embedding), len(np.unique(self.reference.slices))
+            told += f" of {'at least ' if n_spots >= MOST_SPOTS else ''}{n_spots:,} spots in {n_slices} slice(s)"
+        if self.training is not None:
+            first = ", ".join(self.training.genes[:3])
+            told += f" ({first}, ...; {self.training.scale}; {self.training.mean_degree:.1f} neighbours a spot)"
+        return f"<{told}>"
 
     @abstractmethod
     def _network(self, n_features: int, source: WeightSource) -> Network:

@@ -20,7 +20,7 @@ class ReductionConfig(Protocol):
     """The part of a configuration that says what the encoder sees, and how its embedding is scaled."""
 
     @property
-    def n_components(self) -> int | None: ...
+    def n_comps(self) -> int | None: ...
     @property
     def linear_scale(self) -> bool: ...
     @property
@@ -46,13 +46,13 @@ class Reduction:
 
         Negative values show a representation that is centred already: nothing is exponentiated, scaled or cut off.
         """
-        if config.n_components is None:
+        if config.n_comps is None:
             return None
         is_log = config.linear_scale and _looks_logarithmic(expression)
         is_expression = bool(expression.min() >= 0)
         components = PrincipalComponents.fit(
             expm1(expression) if is_log else expression,
-            config.n_components,
+            config.n_comps,
             graph=adjacency if config.spatial_components else None,
             scale=is_expression and config.dispersion is not None,
             dispersion=(config.dispersion or 0.0) if is_expression else 0.0,

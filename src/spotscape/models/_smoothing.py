@@ -32,11 +32,6 @@ class Smoothing:
     def __post_init__(self) -> None:
         check_fields(self)
 
-    @property
-    def n_components(self) -> int:
-        """The name that configurations of encoders give to it."""
-        return self.n_comps
-
     def apply(
         self,
         matrix: Any,

@@ -145,7 +145,7 @@ class SpaCrossConfig(EncoderConfig):
         """The published setting: logarithms, 200 components, half of the spots masked."""
         published = {
             "n_encoders": 1,
-            "n_components": 200,
+            "n_comps": 200,
             "spatial_components": False,
             "n_axes": None,
             "whitening": 0.0,

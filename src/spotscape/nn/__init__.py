@@ -131,3 +131,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"spotscape.nn.{_HOME[name]}"), name)
     msg = f"module 'spotscape.nn' has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

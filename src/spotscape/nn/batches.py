@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some spots of a tissue with their halo, as a tissue of its own.
+    """Some spots of a tissue and their surroundings, as a small tissue.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class Known:
 
 
 class Reduce(nn.Module):
-    """Completes sums over the spots of a batch to sums over the tissue: here by nothing, the batch being all of it."""
+    """Completes sums over the spots of a batch to sums over the tissue. Here the batch is the whole tissue."""
 
     is_exact = True
     """Whether every step sees all spots, in one process or in all of them."""

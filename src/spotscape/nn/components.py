@@ -72,7 +72,7 @@ class PrincipalComponents:
     def fit(
         cls,
         matrix: Any,
-        n_components: int,
+        n_comps: int,
         *,
         graph: Any = None,
         scale: bool = True,
@@ -86,7 +86,7 @@ class PrincipalComponents:
         ----------
         matrix
             Expression, dense or sparse, ``(N, G)``, finite.
-        n_components
+        n_comps
             How many; fewer come back if the matrix has fewer rows or columns.
         graph
             Spatial graph, sparse ``(N, N)``, row i holding the neighbours of spot i: components are sought in the means
@@ -113,11 +113,11 @@ class PrincipalComponents:
         Raises
         ------
         TypeError, ValueError
-            If ``n_components`` is no positive integer; if ``dispersion`` is negative, or positive although a gene has a
+            If ``n_comps`` is no positive integer; if ``dispersion`` is negative, or positive although a gene has a
             negative mean.
         """
         require_in_range(dispersion, "dispersion", low=0)
-        n_components = min(require_positive_int(n_components, "n_components"), *matrix.shape)
+        n_comps = min(require_positive_int(n_comps, "n_comps"), *matrix.shape)
         blocks = Blocks(matrix)
         mean, deviation = moments(blocks)
         ceiling = None
@@ -128,7 +128,7 @@ class PrincipalComponents:
         used = np.where(deviation > 0, deviation / _weights(mean, deviation, dispersion), 1) if scale else 1.0
         used = np.broadcast_to(used, mean.shape)
         # A constant gene, left in, would have a small loading where the search is not exact.
-        loadings = _axes(blocks, mean, np.where(deviation > 0, 1 / used, 0), n_components, graph, seed=seed)
+        loadings = _axes(blocks, mean, np.where(deviation > 0, 1 / used, 0), n_comps, graph, seed=seed)
         loadings *= np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(0)[None], 0))
         return cls(mean.astype(np.float32), used.astype(np.float32), loadings.astype(np.float32), ceiling)
 

@@ -237,7 +237,7 @@ class SpotGraph:
 
 
 def propagate(graph: SpotGraph, weights: Tensor, x: Tensor) -> Tensor:
-    r"""Sums over neighbours, :math:`\hat A X`: the graph convolution without its weights (Kipf & Welling 2017).
+    r"""Sum over neighbours, :math:`\hat A X`: the graph convolution without its weights (Kipf & Welling 2017).
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Neighborhoods:
-    """The positives of every spot that has any, in compressed rows.
+    """Positives of every spot that has any, in compressed rows.
 
     Attributes
     ----------

@@ -197,7 +197,7 @@ class GeneFolds:
         expression: Any,
         embedding: np.ndarray | None,
         *,
-        n_components: int = 30,
+        n_comps: int = 30,
         n_folds: int = 3,
         slices: np.ndarray | None = None,
         reference: np.ndarray | None = None,
@@ -211,7 +211,7 @@ class GeneFolds:
             ``(N, G)``, dense or sparse.
         embedding
             ``(N, k)``; ``None`` for components alone.
-        n_components
+        n_comps
             Number of principal components.
         n_folds
             A gene is never among those that the components it is predicted from were made of.
@@ -230,7 +230,7 @@ class GeneFolds:
         blocks = []
         for columns in [*kept, np.ones(n_genes, dtype=bool)]:
             part = expression if columns.all() else expression[:, columns]
-            scores = PrincipalComponents.fit(part, n_components, scale=False, seed=seed).project(part)
+            scores = PrincipalComponents.fit(part, n_comps, scale=False, seed=seed).project(part)
             blocks.append(_side_by_side([scores, embedding], slices, reference))
         codes = np.zeros(expression.shape[0], dtype=np.int64) if slices is None else slices
         return cls(fold, tuple(blocks), codes)

@@ -48,7 +48,13 @@ _LEAN_AT_FIRST = 0.02
 _STEPS, _LAST_STEPS, _REST = 15, 100, 1e-4
 # Where fits start: shifts as differences of means or as zero; the number of prototypes up to which they rest; whether
 # prototypes have offsets of their own from the beginning. The likeliest with up to _FEW prototypes is chosen.
-_STARTS, _FEW = ((True, 1, False), (True, 4, False), (False, 8, False), (True, 1, True)), 8
+_STARTS = (
+    (True, 1, False),
+    (True, 4, False),
+    (False, 8, False),
+    (True, 1, True),
+)
+_FEW = 8
 
 
 def integrate(
@@ -60,7 +66,7 @@ def integrate(
     ridge: float = 100.0,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Take slice-specific offsets off an embedding.
+    """Subtract slice-specific offsets from an embedding.
 
     Parameters
     ----------
@@ -72,11 +78,11 @@ def integrate(
         Whether a spot stays where it is, bool ``(N,)``, the same for all spots of a slice. Offsets are then those to
         the slices that are held. ``None`` holds none: offsets add up to zero over slices.
     n_prototypes
-        Resolution of the offsets. The largest power of two up to it that leaves 60 spots of a slice to a prototype is
-        taken.
+        Number of prototypes, each with an offset of its own. It is lowered to a power of two at which every prototype
+        has at least 60 spots of a slice.
     ridge
-        Spots by which a prototype's own offset is shrunk towards the offset of the slice; ``inf`` leaves the latter
-        alone.
+        Number of spots by which the offset of a prototype is shrunk towards the offset of the slice. With ``inf`` only
+        the offset of the slice is subtracted.
     device
         Where to compute.
 
@@ -122,10 +128,10 @@ def place(
     ridge: float = 100.0,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Take the offsets of new slices to a reference off their embedding.
+    """Subtract the offsets of new slices to a reference from their embedding.
 
-    It is :func:`integrate` with the reference held. Each new slice is placed by itself, so where it comes to lie does
-    not depend on which others are embedded with it.
+    This is :func:`integrate` with the reference held fixed. Each new slice is placed by itself, so its place does not
+    depend on which other slices are embedded with it.
 
     Parameters
     ----------
@@ -147,7 +153,7 @@ def place(
     Raises
     ------
     ValueError
-        If the two have not the same width.
+        If the two embeddings differ in width.
 
     Examples
     --------

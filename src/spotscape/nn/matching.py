@@ -29,7 +29,7 @@ _TILE_NUMBERS = 2**24
 
 
 class Matches(NamedTuple):
-    """For each query its matches, best first.
+    """Matches of each query, best first.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Matches(NamedTuple):
 
 
 class Votes(NamedTuple):
-    """What the matches of each query say.
+    """Labels that the matches of each query vote for, with confidences.
 
     Attributes
     ----------
@@ -286,7 +286,7 @@ def _compact(found: Matches, kept: Tensor) -> Matches:
 
 
 def nearest(queries: np.ndarray, references: np.ndarray, n_neighbors: int) -> Matches:
-    """Find for each query the nearest references by Euclidean distance, in which domains by k-means are compact.
+    """Find for each query the nearest references by Euclidean distance.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ _BLOCK = 64
 
 
 class MostSimilar(NamedTuple):
-    """For each query its best candidates, best first.
+    """Candidates most similar to each query, best first.
 
     Attributes
     ----------
@@ -73,8 +73,8 @@ def most_similar(
 
     Returns
     -------
-    Indices and similarities; of equally similar ones any, but the same each time. No gradient flows through them;
-    recompute the few products that need one.
+    Indices and similarities. Which of equally similar candidates is returned is not defined, but it is the same each
+    time. No gradient flows through the similarities; compute those that need one again.
 
     Raises
     ------

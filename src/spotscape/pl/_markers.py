@@ -78,7 +78,7 @@ def markers(
     >>> import spotscape as sp
     >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=100, difficulty=0.2)
     >>> sp.pp.prepare(adata)
-    >>> sp.tl.markers(adata, groups="domain")
+    >>> sp.tl.markers(adata, key="domain")
     >>> figure = sp.pl.markers(adata, kind="tissue", return_fig=True)
     >>> len(figure.axes)
     3
@@ -88,7 +88,7 @@ def markers(
     chosen = _chosen(adata, key, group, n_genes or (1 if kind == "tissue" else 3))
     if kind == "tissue":
         return _on_tissue(adata, chosen, layer, dict(panels))
-    groups = str(adata.uns[key]["params"]["groups"])
+    groups = str(adata.uns[key]["params"]["key"])
     return _in_scanpy(
         adata, chosen, groups, kind, layer=layer, options=dict(panels) | {"standard_scale": standard_scale}
     )

@@ -115,7 +115,7 @@ def spatial_neighbors_knn(
     -----
     UserWarning
         If spots lie far from all others; if a slice has too few spots, which then all become neighbours; if slices,
-        fields or samples seem to lie over each other and nothing keeps them apart.
+        fields or samples seem to overlap and nothing keeps them apart.
 
     Notes
     -----
@@ -207,7 +207,7 @@ def spatial_neighbors_radius(
     -----
     UserWarning
         If ``radius`` looks to be in another unit than the coordinates, gives fewer than 3 or more than 50 neighbours on
-        average, or leaves spots without any; or if slices seem to lie over each other and ``library_key`` is not given.
+        average, or leaves spots without any; or if slices seem to overlap and ``library_key`` is not given.
 
     Examples
     --------
@@ -291,8 +291,8 @@ def spatial_neighbors_delaunay(
     Warns
     -----
     UserWarning
-        If ``radius`` leaves spots without neighbours or fewer than 3 on average, or if slices seem to lie over each
-        other and ``library_key`` is not given.
+        If ``radius`` leaves spots without neighbours or fewer than 3 on average, or if slices seem to
+        overlap and ``library_key`` is not given.
 
     Examples
     --------

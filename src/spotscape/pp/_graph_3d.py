@@ -73,7 +73,7 @@ def spatial_neighbors_3d(
         Column of ``adata.obs`` with the slice of every spot. ``None`` means one block.
     spatial_key
         Registered coordinates in ``adata.obsm``: shape ``(n_obs, 2)``, or ``(n_obs, 3)`` with z, any unit. ``None``
-        means ``"spatial_aligned"``, and ``"spatial"`` for a block. Give ``"spatial"`` if the slices lie over each other
+        means ``"spatial_aligned"``, and ``"spatial"`` for a block. Give ``"spatial"`` if the slices are aligned already
         as they are.
     z_key
         Column of ``adata.obs`` with the z of every spot, in the unit of the coordinates. It may vary within a slice.
@@ -122,7 +122,8 @@ def spatial_neighbors_3d(
         If neither z nor a gap is given, or both; if z is the same for all spots or not finite, or two slices lie at the
         same; if there is a single slice and no z; if ``library_order`` does not name every slice once.
     TypeError
-        If ``library_key`` holds measurements instead of names, ``z_key`` is not numeric, or a number is no number.
+        If ``library_key`` holds measurements instead of names, ``z_key`` is not numeric, or an argument
+        has the wrong type.
 
     Warns
     -----

@@ -104,7 +104,7 @@ def prepare(
         nor part of a spot's total. They are recognised by ``var["feature_types"]``, or by names such as
         ``NegControl...``, ``BLANK_...``, ``SystemControl...``.
     counts
-        ``"check"`` refuses values that are no counts. Counts divided by one number for each spot, such as a cell's
+        ``"check"`` refuses values that are not counts. Counts divided by one number for each spot, such as a cell's
         volume, are recognised and taken with a warning, since normalisation takes that number out. ``"assume"`` takes
         any other positive values as well, such as counts less the ambient RNA.
     copy
@@ -139,14 +139,14 @@ def prepare(
     KeyError
         If ``layer`` or ``library_key`` does not exist.
     TypeError
-        If the matrix holds no numbers, or a number of genes, spots or counts is no integer.
+        If the matrix holds no numbers, or a number of genes, spots or counts is not an integer.
 
     Warns
     -----
     UserWarning
-        If values are taken as counts that are none; if a slice has so few counts that it may have failed, or too few to
-        rank genes in it; if spots lie outside the tissue; if the limits leave few genes; if no curve fits the
-        variances.
+        If values are taken as counts although they are not; if a slice has so few counts that it may have failed, or
+        too few to rank genes in it; if spots lie outside the tissue; if the limits leave few genes; if no curve fits
+        the variances.
 
     See Also
     --------

@@ -104,7 +104,7 @@ def embed(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If ``model`` is none, or the slice column holds measurements.
+        If ``model`` is not a model, or the slice column holds measurements.
     ValueError
         If the model does not know its genes; if genes are missing, more than allowed or all of them; if the expression
         is on another scale than that of the training (counts, logarithms, other totals), negative, not finite, or zero

@@ -80,13 +80,14 @@ def choose_config(
     n_spots: int,
     several_slices: bool,
     use_rep: str | None,
-    max_epochs: int | None,
     is_log: bool | None = None,
+    changes: Mapping[str, Any],
 ) -> tuple[Config, str | None]:
     """The configuration to train with, and the name of the preset that it is, ``None`` if it was handed in.
 
     A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
-    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows.
+    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows. ``changes`` are single
+    fields that were given; ``None`` leaves a field as it is.
     """
     if config is not None and preset != "default":
         msg = f"preset={preset!r} and config exclude each other; give one of them."
@@ -95,10 +96,11 @@ def choose_config(
     large = n_spots > LARGE_TISSUE
     chosen = config or kind.of_preset(preset, several_slices=several_slices, large_tissue=large)
     if use_rep not in (None, "X"):
-        chosen = dataclasses.replace(chosen, n_components=None)
-    if not undo_logarithm(chosen.linear_scale and chosen.n_components is not None, is_log):
+        chosen = dataclasses.replace(chosen, n_comps=None)
+    if not undo_logarithm(chosen.linear_scale and chosen.n_comps is not None, is_log):
         chosen = dataclasses.replace(chosen, linear_scale=False)
-    return (chosen if max_epochs is None else dataclasses.replace(chosen, max_epochs=max_epochs)), name
+    given = {field: value for field, value in changes.items() if value is not None}
+    return dataclasses.replace(chosen, **given), name
 
 
 def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001

@@ -47,7 +47,7 @@ def impute(
     reference: AnnData | str | Sequence[str] | None = None,
     method: Method = "regression",
     use_rep: str | None = None,
-    n_components: int = 30,
+    n_comps: int = 30,
     n_neighbors: int = 30,
     library_key: str | None = None,
     layer: str | None = None,
@@ -87,7 +87,7 @@ def impute(
     use_rep
         Key of the embedding in ``adata.obsm``, and that of ``reference``. Default: ``"X_spotscape"`` or
         ``"X_spacross"``, whichever is there; if both are, name one. Without them: ``"X_smoothed_pca"``.
-    n_components
+    n_comps
         Number of principal components of the other genes. Extra components cost little, because of the penalty.
     n_neighbors
         For ``method="neighbors"``: number of spots that are averaged.
@@ -130,7 +130,7 @@ def impute(
         If the slice column holds measurements, ``genes`` is a single name, or a number is not an integer.
     ValueError
         If the expression is raw counts, negative or not finite; if a gene is named twice or not detected in the
-        reference; if the reference is no slice, shares fewer than two genes, or has an embedding of another width.
+        reference; if the reference is not a slice, shares fewer than two genes, or has an embedding of another width.
 
     See Also
     --------
@@ -169,7 +169,7 @@ def impute(
         tissue,
         adata.n_obs,
         method=method,
-        n_components=n_components,
+        n_comps=n_comps,
         n_neighbors=n_neighbors,
         seed=source.integer("folds"),
     )
@@ -177,7 +177,7 @@ def impute(
         "method": method,
         "reference": "AnnData" if is_pair else reference,
         "use_rep": use_rep,
-        "n_components": n_components,
+        "n_comps": n_comps,
         "n_neighbors": n_neighbors,
         "library_key": library_key,
         "source": "adata.X" if layer is None else f"adata.layers[{layer!r}]",
@@ -196,7 +196,7 @@ def impute(
 
 
 def _predict(
-    tissue: ImputeInput, n_kept: int, *, method: Method, n_components: int, n_neighbors: int, seed: int
+    tissue: ImputeInput, n_kept: int, *, method: Method, n_comps: int, n_neighbors: int, seed: int
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Predictions for the spots of the AnnData, float32 ``(n_obs, T)``, and the scores of all targets."""
     from spotscape.nn.imputation import GeneFolds, NeighborMeans, predict_genes
@@ -206,7 +206,7 @@ def _predict(
         folds = GeneFolds.of(
             tissue.features,
             tissue.embedding,
-            n_components=n_components,
+            n_comps=n_comps,
             slices=tissue.slices,
             reference=tissue.anchors,
             seed=seed,

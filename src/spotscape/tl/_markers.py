@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
-_HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
+_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Bounds:
 def markers(
     adata: AnnData,
     *,
-    groups: str | None = None,
+    key: str | None = None,
     condition: str | None = None,
     reference: str | None = None,
     library_key: str | None = None,
@@ -101,7 +101,7 @@ def markers(
     ----------
     adata
         Annotated data with log-normalised expression and, for pseudo-bulk, counts.
-    groups
+    key
         Column of ``adata.obs`` with the domain of each spot. Spots without one are left out. Default: the domains of
         the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     condition
@@ -113,7 +113,7 @@ def markers(
         Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out, as the
         encoders do.
     donor_key
-        Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are no independent replicates:
+        Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are not independent replicates:
         their counts are added up, and donors are compared. Donors with both conditions are compared each with itself,
         if there are two of them. ``None`` takes slices for independent.
     method
@@ -156,11 +156,11 @@ def markers(
     KeyError
         If there is no such column, layer or graph.
     TypeError
-        If ``groups`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
+        If ``key`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
-        If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is no condition, counts
-        are missing or given where logarithms are expected, expression is negative or not finite, or an argument has no
-        such choice.
+        If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is not a condition,
+        counts are missing or given where logarithms are expected, expression is negative or not finite, or an
+        argument has no such choice.
 
     Warns
     -----
@@ -182,7 +182,7 @@ def markers(
     >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_slices=2, n_spots=300, n_genes=100, difficulty=0.2)
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.pp.prepare(adata, library_key="slice")
-    ...     sp.tl.markers(adata, groups="domain", library_key="slice")
+    ...     sp.tl.markers(adata, key="domain", library_key="slice")
     >>> adata.uns["spotscape_markers"]["params"]["method"]
     'pseudobulk'
     >>> sp.get.markers_df(adata, group="Layer_1", n_genes=2)[["group", "gene", "rank"]]
@@ -197,10 +197,10 @@ def markers(
     Communications 2021.
     """
     require_data(adata, unique=["var"])
-    groups = domain_column(adata, groups, "groups")
+    key = domain_column(adata, key, "key")
     bounds = _Bounds(min_spots, min_share, min_fold_change)
     task = _read(
-        adata, groups, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
+        adata, key, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
     )
     graph = None if neighbors_key is None else _graph(adata, neighbors_key, library_key)
     contrasts = _contrasts(task)
@@ -216,10 +216,10 @@ def markers(
         found = morans_i(task.expression, names, np.flatnonzero(names.isin(table["gene"])), graph, codes)
         table["moran_i"] = found.loc[table["gene"]].to_numpy()
     params = {
-        "groups": groups, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
+        "key": key, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
         "donor_key": donor_key, "method": used, "layer": layer, "n_genes": n_genes, "min_spots": min_spots,
         "min_share": min_share, "min_fold_change": min_fold_change, "neighbors_key": neighbors_key,
-        "groupby": groups, "use_raw": False, "corr_method": "benjamini-hochberg",
+        "groupby": key, "use_raw": False, "corr_method": "benjamini-hochberg",
     }  # fmt: skip
     extra = {
         "groups": list(task.domains.categories),
@@ -227,7 +227,7 @@ def markers(
         "table": {str(name): _array(table[name]) for name in table},
         **for_scanpy(finished),
     }
-    extra["made_from"] = made_from(adata, obs=[groups, condition, library_key, donor_key])
+    extra["made_from"] = made_from(adata, obs=[key, condition, library_key, donor_key])
     target = adata.copy() if copy else adata
     write(target, {"uns": {key_added: record(params, **extra)}})
     return target if copy else None
@@ -235,7 +235,7 @@ def markers(
 
 def _read(
     adata: AnnData,
-    groups: str,
+    key: str,
     condition: str | None,
     reference: str | None,
     *,
@@ -244,7 +244,7 @@ def _read(
     layer: str | None,
     bounds: _Bounds,
 ) -> _Task:
-    domains = read_groups(adata, groups, argument="groups", hint=_HINT)
+    domains = read_groups(adata, key, argument="key", hint=_HINT)
     conditions = None
     if condition is not None:
         conditions = read_groups(adata, condition, argument="condition")
@@ -257,7 +257,7 @@ def _read(
         msg = f"reference={reference!r} is a condition, but condition=None; name the column: condition=..."
         raise ValueError(msg)
     elif len(domains.categories) < 2:
-        msg = f"adata.obs[{groups!r}] has one domain; there is nothing to compare it with. {_HINT}."
+        msg = f"adata.obs[{key!r}] has one domain; there is nothing to compare it with. {_HINT}."
         raise ValueError(msg)
     expression = _expression(adata, layer)
     donors = None if donor_key is None else read_groups(adata, donor_key, argument="donor_key")

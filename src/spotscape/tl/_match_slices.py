@@ -96,7 +96,7 @@ def match_slices(
         Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots without
         such a match get no results. Use it to find anchors between slices; leave it off to transfer labels.
     spatial_key
-        Coordinates in ``adata.obsm`` in which all slices lie over each other, such as ``"spatial_aligned"``. Matches
+        Coordinates in ``adata.obsm`` in which all slices are aligned, such as ``"spatial_aligned"``. Matches
         then lie within ``radius`` of the spot, and their similarity is lowered by ``(distance / radius)²``. Use it
         if the registration is good to a fraction of ``radius``.
     radius

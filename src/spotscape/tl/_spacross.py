@@ -35,6 +35,8 @@ def spacross(
     preset: Literal["default", "paper", "released"] = "default",
     config: SpaCrossConfig | None = None,
     max_epochs: int | None = None,
+    lr: float | None = None,
+    n_encoders: int | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     random_state: Seed = 0,
@@ -69,7 +71,7 @@ def spacross(
         Layer to use instead of ``adata.X``.
     use_rep
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is, so it should be
-        centred. Expression is scaled by gene and reduced to principal components (``SpaCrossConfig.n_components``).
+        centred. Expression is scaled by gene and reduced to principal components (``SpaCrossConfig.n_comps``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -87,9 +89,14 @@ def spacross(
         registration (:func:`spotscape.pp.spatial_neighbors_3d`, which counts those within and between slices apart,
         where the paper takes the nearest of either).
     config
-        Hyper-parameters one by one, instead of ``preset``.
+        All hyper-parameters, instead of ``preset``.
     max_epochs
-        Epochs of each encoder; overrides ``preset`` and ``config``.
+        Epochs of each encoder; overrides ``preset`` and ``config``, as do the next two.
+    lr
+        Learning rate: the peak of the schedule.
+    n_encoders
+        Number of encoders that are trained side by side. With more of them, domains depend less on the seed, and
+        training takes longer.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
         documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
@@ -140,7 +147,7 @@ def spacross(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is no name.
+        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges; if there is no such preset, or ``config`` is given beside one; if both
@@ -184,8 +191,8 @@ def spacross(
         n_spots=adata.n_obs,
         several_slices=several,
         use_rep=use_rep,
-        max_epochs=max_epochs,
         is_log=is_logarithm(adata, layer),
+        changes={"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders},
     )
     tissue = read_input(
         adata,

@@ -35,6 +35,8 @@ def spotscape(
     preset: Literal["default", "paper"] = "default",
     config: SpotscapeConfig | None = None,
     max_epochs: int | None = None,
+    lr: float | None = None,
+    n_encoders: int | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     random_state: Seed = 0,
@@ -68,7 +70,7 @@ def spotscape(
         Layer to use instead of ``adata.X``.
     use_rep
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is. Expression is
-        scaled by gene and reduced to principal components (``SpotscapeConfig.n_components``).
+        scaled by gene and reduced to principal components (``SpotscapeConfig.n_comps``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -84,9 +86,14 @@ def spotscape(
         more than one. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep ``use_rep`` at
         ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
     config
-        Hyper-parameters one by one, instead of ``preset``.
+        All hyper-parameters, instead of ``preset``.
     max_epochs
-        Epochs of each encoder; overrides ``preset`` and ``config``.
+        Epochs of each encoder; overrides ``preset`` and ``config``, as do the next two.
+    lr
+        Learning rate: the peak of the schedule.
+    n_encoders
+        Number of encoders that are trained side by side. With more of them, domains depend less on the seed, and
+        training takes longer.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
         documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
@@ -137,7 +144,7 @@ def spotscape(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is no name.
+        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges or joins slices; if there is no such preset, or ``config`` is given beside one; if both
@@ -181,8 +188,8 @@ def spotscape(
         n_spots=adata.n_obs,
         several_slices=several,
         use_rep=use_rep,
-        max_epochs=max_epochs,
         is_log=is_logarithm(adata, layer),
+        changes={"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders},
     )
     tissue = read_input(
         adata,

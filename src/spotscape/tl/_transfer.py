@@ -73,7 +73,7 @@ def transfer_domains(
     KeyError
         If there is no such embedding or column.
     TypeError
-        If the reference is no AnnData, or ``n_neighbors`` no integer.
+        If the reference is not an AnnData, or ``n_neighbors`` is not an integer.
     ValueError
         If the two embeddings differ in width, are not finite, or no spot of the reference has a label.
 

@@ -51,7 +51,7 @@ def contrast_loss(
     *,
     pairing: Pairing = "row",
 ) -> Tensor:
-    """Contrast of spots with summaries of neighbourhoods by a bilinear discriminator.
+    """Contrast spots with summaries of neighbourhoods by a bilinear discriminator.
 
     Parameters
     ----------
