@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from batch_effects import LABELS as BATCH_LABELS
 from batch_effects import table as batch_effects_table
 from imputation import METHODS as IMPUTATION_METHODS
 from integration import table as integration_table
@@ -175,7 +176,7 @@ def batch_effects(results: pd.DataFrame) -> pd.DataFrame:
     means["text"] = means["ilisi"].map("{:.2f} / ".format) + found.where(means["ari_gmm"].notna(), types)
     shown = means.pivot_table("text", "tissue", "method", aggfunc="first", sort=False).fillna("–")
     shown.insert(0, "seeds", means.groupby("tissue")["seeds"].min())
-    return shown.rename(index=lambda name: name.replace("_", ", ")).rename_axis("")
+    return shown.rename(columns=BATCH_LABELS, index=lambda name: name.replace("_", ", ")).rename_axis("")
 
 
 def imputation(results: pd.DataFrame) -> pd.DataFrame:

@@ -44,7 +44,7 @@ TISSUES = {
     "her2st": "HER2+ tumours",
     "simulated_40000": "simulated",
 }
-PANELS = 4  # in a row
+PANELS = 2  # in a row; letters keep their size in a column of the page
 CLUSTERERS = {"kmeans": ("k-means", "o"), "gmm": ("tied mixture", "s"), "own": ("the package's own", "^")}
 
 
@@ -103,7 +103,7 @@ def draw(results: pd.DataFrame, file: Path) -> None:
     ]
     with mpl.rc_context(STYLE):
         n_rows = -(-len(panels) // PANELS)
-        figure = Figure(figsize=(3.1 * PANELS, 3.4 * n_rows + 0.8), layout="constrained")
+        figure = Figure(figsize=(3.6 * PANELS, 2.7 * n_rows + 1.0), layout="constrained")
         grid = figure.subplots(n_rows, PANELS, sharex=True, sharey=True, squeeze=False).ravel()
         for axes in grid[len(panels) :]:
             axes.remove()
@@ -122,7 +122,7 @@ def draw(results: pd.DataFrame, file: Path) -> None:
         shown = _present(results, "method", METHODS)
         colours = [Line2D([], [], color=PAINT[one], linewidth=3, label=METHODS[one]) for one in shown]
         shapes = [Line2D([], [], color="#555555", marker=m, linestyle="", label=n) for n, m in CLUSTERERS.values()]
-        figure.legend(handles=colours + shapes, loc="outside lower center", ncols=5)
+        figure.legend(handles=colours + shapes, loc="outside lower center", ncols=3)
         figure.savefig(file, dpi=160)
 
 

@@ -80,10 +80,7 @@ def graph_tiles(adjacency: Any, size: int, *, slices: np.ndarray | None = None) 
 def choose_batch_size(batch_size: int | None, n_spots: int, bytes_per_spot: int) -> int | None:
     """Spots of a step, or ``None`` if a step sees all; unless it is given, what a full step would take decides."""
     estimate = n_spots * bytes_per_spot
-    if batch_size is not None:
-        chosen = require_positive_int(batch_size, "batch_size", minimum=2)
-    else:
-        chosen = n_spots if estimate <= _MOST_BYTES else _BATCH_SIZE
+    chosen = batch_size or (n_spots if estimate <= _MOST_BYTES else _BATCH_SIZE)
     if chosen >= n_spots:
         logger.info("A step takes about %.2g GB: every step sees all spots.", estimate / 1e9)
         return None

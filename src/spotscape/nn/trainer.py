@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from spotscape._core.logging import logger
-from spotscape.nn.batches import in_group
+from spotscape.nn.batches import average_gradients, in_group
 from spotscape.nn.blocks import clip_gradients
 
 if TYPE_CHECKING:
@@ -313,15 +313,12 @@ class Trainer:
         ValueError
             If the checkpoint belongs to another training.
         """
-        with self.checkpoint or nullcontext():
-            return self._fit(module, loss)
-
-    def _fit(self, module: nn.Module, loss: Callable[[int], LossOutput]) -> dict[str, np.ndarray]:
         plan = self.plan
-        run = _Run(module, plan, self.checkpoint)
-        module.train()
-        start = run.resume()
-        with tqdm(range(start, plan.n_steps), desc=self.description, unit="step", disable=not self.progress_bar) as bar:
+        with self.checkpoint or nullcontext():
+            run = _Run(module, plan, self.checkpoint)
+            module.train()
+            steps = range(run.resume(), plan.n_steps)
+            bar = tqdm(steps, desc=self.description, unit="step", disable=not self.progress_bar)
             for step in bar:
                 if run.has_converged():
                     logger.info("Stopped after %d epochs: the loss no longer improves.", step // plan.steps_per_epoch)
@@ -333,6 +330,7 @@ class Trainer:
                     bar.set_postfix(loss=f"{run.require_finite():.3g}")
                 if last or (step + 1) % self.save_every == 0:
                     run.save()
+        bar.close()
         module.eval()
         return run.history_by_epoch()
 
@@ -354,12 +352,12 @@ class _Run:
         # Encoders share no weight, so the gradient of the sum is that of each.
         output.total.sum().backward()
         if in_group():
-            _average_gradients(self.parameters)
+            average_gradients(self.parameters)
         if self.plan.max_grad_norm is not None:
             clip_gradients(self.parameters, self.plan.max_grad_norm)
         self.optimizer.step(lr)
-        parts = {"loss": output.total, **output.parts}
-        self.history.append({**{name: part.detach() for name, part in parts.items()}, "lr": lr})
+        losses = {"loss": output.total, **output.parts}
+        self.history.append({**{name: loss.detach() for name, loss in losses.items()}, "lr": lr})
 
     def require_finite(self) -> float:
         """The loss of the last step, the mean over encoders."""
@@ -422,13 +420,3 @@ class _Run:
 
     def _stacked(self, name: str) -> Tensor:
         return torch.stack([torch.as_tensor(entry[name]) for entry in self.history])
-
-
-def _average_gradients(parameters: list[nn.Parameter]) -> None:
-    """Give every process the mean gradient: see :class:`spotscape.nn.batches.AllReduce`."""
-    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(together)
-    together /= distributed.get_world_size()
-    for one, part in zip(parameters, together.split([one.numel() for one in parameters]), strict=True):
-        one.grad = part.view_as(one).clone()
