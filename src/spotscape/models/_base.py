@@ -368,7 +368,7 @@ class GraphEncoder(ABC, Generic[C]):
             batch_size=n_spots,
             slices=tissue.slices,
         )
-        n_epochs = steps.n_epochs(config.max_epochs)
+        n_epochs = steps.n_epochs(config.max_epochs, config.n_encoders)
         objective = self._objective(network, tissue, steps.reduce, n_epochs).to(features.device)
         logger.info(
             "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs, on %s.",
