@@ -16,6 +16,7 @@ from integration import table as integration_table
 from markdown_tables import write_table
 from matching import table as matching_table
 from new_slices import table as new_slices_table
+from peers_report import ranking as peers_ranking
 from peers_report import table as peers_table
 from registration import summary
 
@@ -43,7 +44,9 @@ def main() -> None:
     write("downstream", downstream(pd.read_csv(RESULTS / "downstream.csv")))
     write("tiles", tiles(pd.read_csv(RESULTS / "tiles.csv")))
     write("consensus", consensus(pd.read_csv(RESULTS / "consensus.csv")))
-    write("peers", peers_table(pd.read_csv(RESULTS / "peers.csv")))
+    peers = pd.read_csv(RESULTS / "peers.csv")
+    write("peers", peers_table(peers))
+    write("peers_ranking", peers_ranking(peers))
     write("mutation", mutation(pd.read_csv(RESULTS / "mutation.csv")))
 
 
