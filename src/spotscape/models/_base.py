@@ -25,13 +25,14 @@ from spotscape.models._saving import MOST_SPOTS, save_model
 from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
 from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
+from spotscape.nn.checkpoint import Checkpoint
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
 from spotscape.nn.normalization import keeping
 from spotscape.nn.pca import PCA
 from spotscape.nn.tiles import choose_batch_size
-from spotscape.nn.trainer import Checkpoint, Trainer, TrainingPlan
+from spotscape.nn.trainer import Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -367,7 +368,7 @@ class GraphEncoder(ABC, Generic[C]):
             batch_size=n_spots,
             slices=tissue.slices,
         )
-        n_epochs = steps.n_epochs(config.max_epochs)
+        n_epochs = steps.n_epochs(config.max_epochs, config.n_encoders)
         objective = self._objective(network, tissue, steps.reduce, n_epochs).to(features.device)
         logger.info(
             "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs, on %s.",

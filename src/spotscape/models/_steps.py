@@ -130,9 +130,9 @@ class Steps:
         """Steps in which every spot is seen once."""
         return 1 if self.plan is None else self.plan.n_batches
 
-    def n_epochs(self, max_epochs: int) -> int:
-        """How often spots are to be seen."""
-        return max_epochs if self.plan is None else self.plan.n_sweeps(max_epochs)
+    def n_epochs(self, max_epochs: int, n_encoders: int) -> int:
+        """How often each encoder is to see the spots."""
+        return max_epochs if self.plan is None else self.plan.n_sweeps(max_epochs, n_encoders)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""

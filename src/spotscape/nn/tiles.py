@@ -117,9 +117,12 @@ class TilePlan:
         n_batches = min(math.ceil(adjacency.shape[0] / batch_size), len(tiles))
         return cls(tuple(tiles), owners, n_batches, seed)
 
-    def n_sweeps(self, max_epochs: int) -> int:
-        """As many steps as in full batches, in whole sweeps; more only where there would be fewer than 20 sweeps."""
-        return max(math.ceil(max_epochs / self.n_batches), min(_LEAST_SWEEPS, max_epochs))
+    def n_sweeps(self, max_epochs: int, n_encoders: int = 1) -> int:
+        """As many steps as in full batches, in whole sweeps; more only where all encoders would see a spot too seldom.
+
+        Together they see each spot at least 20 times.
+        """
+        return max(math.ceil(max_epochs / self.n_batches), min(math.ceil(_LEAST_SWEEPS / n_encoders), max_epochs))
 
     def batch(self, step: int) -> np.ndarray:
         """Rows of the spots of a step, int64, ascending."""

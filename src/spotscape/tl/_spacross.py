@@ -80,7 +80,7 @@ def spacross(
         Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.
     preset
         Set of hyper-parameters. ``"default"`` needs no tuning: ``SpaCrossConfig()``, four encoders of 100 epochs, and
-        ``SpaCrossConfig.large_tissue()``, one of 300, for one slice of more than 10,000 spots. ``"paper"`` is the
+        ``SpaCrossConfig.large_tissue()``, two of 150, for one slice of more than 10,000 spots. ``"paper"`` is the
         published setting, ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
         ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
         and graph: ``sp.pp.prepare(adata, recipe="spacross")`` (for ``"released"`` with ``log1p=False``), ``use_rep``
