@@ -52,9 +52,10 @@ def main() -> None:
 
 def run_batch_effects() -> None:
     """All strengths, and seqFISH."""
-    for tissue in batch_effects.TISSUES:
-        for seed in range(SIMULATED_SEEDS if tissue in batch_effects.SIMULATED else REAL_SEEDS):
-            batch_effects.run(tissue, seed, list(batch_effects.METHODS), batch_effects.RESULTS)
+    for seed in range(max(SIMULATED_SEEDS, REAL_SEEDS)):
+        for tissue in batch_effects.TISSUES:
+            if seed < (SIMULATED_SEEDS if tissue in batch_effects.SIMULATED else REAL_SEEDS):
+                batch_effects.run(tissue, seed, list(batch_effects.METHODS), batch_effects.RESULTS)
 
 
 def run_integration() -> None:
