@@ -107,6 +107,25 @@ def test_slices_of_little_in_common_are_not_laid_on_each_other(proportions: Any,
     assert np.linalg.norm(found - shift(seed)) < 0.5 * SD
 
 
+@pytest.mark.parametrize(("share", "seed"), [(0.5, 3), (0.3, 0), (0.15, 2)])
+def test_as_many_regions_as_there_are_prototypes(share: float, seed: int) -> None:
+    """Two kinds of spots are common, a share of all, and each slice has two of its own.
+
+    Two kinds that had to share a prototype were laid on two others, 5 SD away.
+    """
+    own, common = (1 - share) / 2, share / 2
+    proportions = [[own, own, common, common, 0, 0], [0, 0, common, common, own, own]]
+    rng = np.random.default_rng(seed)
+    kinds = np.concatenate([rng.choice(6, 1_000, p=each) for each in proportions])
+    spots = 4 / np.sqrt(2) * np.eye(6)[kinds] + SD * rng.standard_normal((2_000, 6))
+    slices = np.repeat([0, 1], 1_000)
+    direction = rng.standard_normal(6)
+    offset = 2 * SD * direction / np.linalg.norm(direction)
+    shifted = spots + slices[:, None] * offset
+    found = moved_apart(shifted, integrate(shifted, slices), slices)
+    assert np.linalg.norm(found - offset) < 0.3 * SD
+
+
 def test_a_shift_far_beyond_the_tissue() -> None:
     spots, slices, _ = tissue(2_000, "lacking")
     far = shift(1, size=40)
