@@ -445,7 +445,7 @@ class TestBending:
     def test_a_spot_counts_for_as_much_as_its_gaussian_covers(
         self, letter: Section, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Neighbouring spots say the same after smoothing: 4 π σ² of them count for one."""
+        """Neighbouring spots say the same after smoothing: 4 π σ² of them count for one; a sample counts for all."""
         shares = []
 
         def features(moved: np.ndarray, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -455,7 +455,10 @@ class TestBending:
         monkeypatch.setattr("spotscape.registration._smooth._features", features)
         splines = _Splines(letter.points.min(axis=0) - 2, letter.points.max(axis=0) + 2)
         _solve(letter, letter, splines, 1.0)
-        np.testing.assert_allclose(shares, np.repeat([1 / (4 * np.pi * width**2) for width in (4, 2, 1)], 6))
+        monkeypatch.setattr("spotscape.registration._smooth._MOST_SPOTS", len(letter.points) // 2)
+        _solve(letter, letter, splines, 1.0)
+        expected = np.repeat([1 / (4 * np.pi * width**2) for width in (4, 2, 1)], 6)
+        np.testing.assert_allclose(shares, [*expected, *(2 * expected)])
 
     def test_the_solution_is_a_minimum(self, letter: Section) -> None:
         """On itself a slice is not bent; moved by less than half a spacing it is moved back."""
