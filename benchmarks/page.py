@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from batch_effects import LABELS as BATCH_LABELS
 from batch_effects import table as batch_effects_table
 from imputation import METHODS as IMPUTATION_METHODS
 from integration import table as integration_table
 from markdown_tables import write_table
 from matching import table as matching_table
 from new_slices import table as new_slices_table
+from peers_report import ranking as peers_ranking
 from peers_report import table as peers_table
 from registration import summary
 
@@ -42,9 +44,11 @@ def main() -> None:
     write("downstream", downstream(pd.read_csv(RESULTS / "downstream.csv")))
     write("tiles", tiles(pd.read_csv(RESULTS / "tiles.csv")))
     write("consensus", consensus(pd.read_csv(RESULTS / "consensus.csv")))
-    write("peers", peers_table(pd.read_csv(RESULTS / "peers.csv")))
     write("integration_constants", integration_constants(pd.read_csv(RESULTS / "integration_constants.csv")))
     write("integration_overlap", integration_overlap(pd.read_csv(RESULTS / "integration_overlap.csv")))
+    peers = pd.read_csv(RESULTS / "peers.csv")
+    write("peers", peers_table(peers))
+    write("peers_ranking", peers_ranking(peers))
     write("mutation", mutation(pd.read_csv(RESULTS / "mutation.csv")))
 
 
@@ -197,7 +201,7 @@ def batch_effects(results: pd.DataFrame) -> pd.DataFrame:
     means["text"] = means["ilisi"].map("{:.2f} / ".format) + found.where(means["ari_gmm"].notna(), types)
     shown = means.pivot_table("text", "tissue", "method", aggfunc="first", sort=False).fillna("–")
     shown.insert(0, "seeds", means.groupby("tissue")["seeds"].min())
-    return shown.rename(index=lambda name: name.replace("_", ", ")).rename_axis("")
+    return shown.rename(columns=BATCH_LABELS, index=lambda name: name.replace("_", ", ")).rename_axis("")
 
 
 def imputation(results: pd.DataFrame) -> pd.DataFrame:

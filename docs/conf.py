@@ -96,7 +96,7 @@ nitpicky = True
 # Every name of our own has to lead somewhere; those of others do so with a network only.
 _OTHERS = (
     "anndata|collections|leidenalg|logging|matplotlib|networkx|np|numpy|pandas|pathlib|pd|scanpy|scipy|sklearn|sparse|"
-    "jscatter|plotly|squidpy|torch|torch_geometric|torch_sparse|typing|tqdm"
+    "jscatter|plotly|pyvista|squidpy|torch|torch_geometric|torch_sparse|typing|tqdm"
 )
 nitpick_ignore_regex = [
     ("py:.*", rf"({_OTHERS})(\..*)?"),

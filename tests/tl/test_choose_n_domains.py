@@ -116,7 +116,7 @@ class TestDomainsWithoutANumber:
         assert (
             "No n_domains given and none stored for `adata.obsm['X_spotscape']`: choosing by stability." in caplog.text
         )
-        assert "Chose 4 domains of 2 to 20." in caplog.text
+        assert "Chose 4 domains of 2 to 5." in caplog.text
         again = adata.uns["n_domains"]
         sp.tl.choose_n_domains(adata, key_added="again")
         np.testing.assert_array_equal(again["curve"]["mean"], adata.uns["again"]["curve"]["mean"])
@@ -128,9 +128,14 @@ class TestDomainsWithoutANumber:
         assert adata.obs["spotscape_domain"].nunique() == 3
 
     def test_few_spots_have_a_shorter_range(self, adata: ad.AnnData) -> None:
-        few = adata[:40].copy()
-        sp.tl.domains(few)
-        assert few.uns["n_domains"]["params"]["k_range"].tolist() == [2, 5]
+        """Three hundred spots of a biopsy are not cut into twenty domains."""
+        for n_spots, high in ((40, 5), (160, 5), (320, 8)):
+            several = ad.concat([adata] * 2, index_unique="-")[:n_spots].copy()
+            rng = np.random.default_rng(0)
+            several.obsm["X_spotscape"] = several.obsm["X_spotscape"] + rng.normal(scale=0.01, size=(n_spots, 1))
+            sp.tl.choose_n_domains(several, n_resamples=2)
+            assert several.uns["n_domains"]["params"]["k_range"].tolist() == [2, high]
+        sp.tl.domains(adata[:40].copy())
 
     def test_a_number_given_is_taken_and_leiden_needs_none(self, adata: ad.AnnData) -> None:
         sp.tl.choose_n_domains(adata, **QUICK)
@@ -155,7 +160,7 @@ BAD = [
     ({"n_resamples": 1}, ValueError, "n_resamples=1 must be at least 2"),
     ({"use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm, .*sp.tl.spotscape\(adata\)"),
     ({"random_state": -1}, ValueError, "random_state=-1 is negative"),
-    ({"use_rep": "flat"}, ValueError, "160 points have 2 distinct positions, too few for 20 clusters"),
+    ({"use_rep": "flat"}, ValueError, "160 points have 2 distinct positions, too few for 5 clusters"),
     ({"use_rep": "broken"}, ValueError, r"adata.obsm\['broken'\] has 1 NaN or infinite values"),
 ]
 

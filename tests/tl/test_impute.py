@@ -282,6 +282,8 @@ def _other_names(query: ad.AnnData, reference: ad.AnnData) -> None:
 
 def _narrow(query: ad.AnnData, reference: ad.AnnData) -> None:
     reference.obsm[REP] = reference.obsm[REP][:, :3]
+    # With the record of the wide one a warning would come first.
+    del reference.uns[REP.removeprefix("X_")]
 
 
 def _not_embedded(query: ad.AnnData, reference: ad.AnnData) -> None:

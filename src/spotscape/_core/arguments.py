@@ -60,13 +60,12 @@ class Hint:
         for node in _alternatives(ast.parse(annotation, mode="eval").body):
             text = ast.unparse(node)
             head, _, inner = text.partition("[")
-            literal = _choices_of(namespace.get(text)) if "[" not in text else None
             if text == "None":
                 nullable = True
             elif head == "Literal":
                 choices += map(str, ast.literal_eval(f"[{inner}"))
-            elif literal is not None:
-                choices += literal
+            elif typing.get_origin(namespace.get(text)) is typing.Literal:
+                choices += map(str, typing.get_args(namespace[text]))
             elif head in _SEVERAL:
                 several = True
                 is_fixed = head == "tuple" and isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple)
@@ -201,10 +200,6 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp):
         return [*_alternatives(node.left), *_alternatives(node.right)]
     return [node]
-
-
-def _choices_of(alias: Any) -> list[str] | None:
-    return [str(name) for name in typing.get_args(alias)] if typing.get_origin(alias) is typing.Literal else None
 
 
 def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:

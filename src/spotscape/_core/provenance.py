@@ -126,7 +126,9 @@ def warn_if_changed(adata: AnnData, record: Any, what: str, mend: str) -> None:
 
 def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) -> None:
     """Warn of an embedding in ``obsm`` that is not the one of its record, as of slices that were embedded apart."""
-    name = _record_of(adata, key)
+    # The record of a restart is that of the first training.
+    names = (key.removeprefix("X_"), key.removeprefix("X_").rpartition("_")[0])
+    name = next((name for name in names if isinstance(adata.uns.get(name), Mapping)), None)
     joint = "embed all slices together, such as by sp.tl.spotscape(adata, library_key=...)"
     column = None
     if name is None and key in keys.X_ENCODERS:
@@ -155,14 +157,6 @@ def joint_embedding(adata: AnnData) -> str | None:
         has_record = isinstance(record, Mapping) and "written" in record
         if key in adata.obsm and has_record and f"adata.obsm[{key!r}]" not in changed(adata, record, "written"):
             return key
-    return None
-
-
-def _record_of(adata: AnnData, key: str) -> str | None:
-    """The record of an embedding or, for a restart, that of the first training."""
-    for name in (key.removeprefix("X_"), key.removeprefix("X_").rpartition("_")[0]):
-        if isinstance(adata.uns.get(name), Mapping):
-            return name
     return None
 
 

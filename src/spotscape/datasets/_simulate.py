@@ -206,9 +206,9 @@ def _to_anndata(tissue: Tissue, sections: list[Section], seed: int) -> AnnData:
         expected = np.vstack([section.heldout_expected for section in sections])
         for name, values in (("counts", counts[:, p.n_genes :].toarray()), ("expected", expected)):
             adata.obsm[f"heldout_{name}"] = pd.DataFrame(values, index=obs.index, columns=genes[p.n_genes :])
-    adata.uns["simulation"] = record(
-        p.as_record(), random_state=seed, spacing=spacing, transforms=_back_to_tissue(tissue, spacing)
-    )
+    transforms = np.linalg.inv(tissue.placements)
+    transforms[:, :2, 2] *= spacing
+    adata.uns["simulation"] = record(p.as_record(), random_state=seed, spacing=spacing, transforms=transforms)
     return adata
 
 
@@ -227,9 +227,3 @@ def _describe_spots(tissue: Tissue, sections: list[Section]) -> pd.DataFrame:
         },
         index=pd.Index(names),
     )
-
-
-def _back_to_tissue(tissue: Tissue, spacing: float) -> np.ndarray:
-    matrices = np.linalg.inv(tissue.placements)
-    matrices[:, :2, 2] *= spacing
-    return matrices

@@ -11,7 +11,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.provenance import warn_if_changed
-from spotscape._core.validation import require_in_range, require_key, require_positive_int, require_record
+from spotscape._core.validation import require_key, require_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,10 +99,9 @@ def markers_df(
             raise ValueError(msg)
         kept &= table["group"].isin(wanted).to_numpy()
     if n_genes is not None:
-        kept &= (table["rank"] <= require_positive_int(n_genes, "n_genes")).to_numpy()
+        kept &= (table["rank"] <= n_genes).to_numpy()
     if max_pvalue_adj is not None:
-        limit = require_in_range(max_pvalue_adj, "max_pvalue_adj", low=0, high=1)
-        kept &= (table["pvalue_adj"] <= limit).to_numpy()
+        kept &= (table["pvalue_adj"] <= max_pvalue_adj).to_numpy()
     table["group"] = pd.Categorical(table["group"], categories=names)
     return table[kept].reset_index(drop=True)
 
@@ -182,7 +181,4 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
             "similarity": pairs.data[order],
         }
     )
-    if max_rank is None:
-        return table
-    limit = require_positive_int(max_rank, "max_rank")
-    return table[table["rank"] <= limit].reset_index(drop=True)
+    return table if max_rank is None else table[table["rank"] <= max_rank].reset_index(drop=True)

@@ -95,7 +95,7 @@ class EncoderConfig:
     def large_tissue(cls, **changes: Any) -> Self:
         """The defaults for a slice of more than 10,000 spots, with changes.
 
-        It has one encoder. If seeds disagree, use :func:`spotscape.tl.consensus_domains`.
+        It has fewer encoders. If seeds disagree, use :func:`spotscape.tl.consensus_domains`.
         """
         return cls(**{**cls.LARGE, **changes})
 

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 from spotscape._core.logging import logger
+from spotscape._stats.components import PrincipalComponents
 from spotscape.models._reduction import Reduction
 from spotscape.nn.blocks import WeightSource
-from spotscape.nn.components import PCA, PrincipalComponents
+from spotscape.nn.pca import PCA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -238,6 +238,16 @@ class AllReduce(Reduce):
         return Known(self.total(nothing.index_copy(1, batch.inside, rows)))
 
 
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Give every process the mean gradient: see :class:`AllReduce`."""
+    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    for one, part in zip(parameters, together.split([one.numel() for one in parameters]), strict=True):
+        one.grad = part.view_as(one).clone()
+
+
 def in_group() -> bool:
     """Whether this process belongs to a group of several."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

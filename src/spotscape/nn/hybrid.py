@@ -189,20 +189,28 @@ def hybrid_neighborhoods(
     """
     _check(embeddings, graph, clusterings, slices, queries)
     require_positive_int(n_similar, "n_similar")
-    _check_quorum(quorum, len(clusterings))
+    if require_positive_int(quorum, "quorum", minimum=0) > len(clusterings):
+        msg = f"quorum={quorum} is more than the {len(clusterings)} clusterings; no two spots can agree that often."
+        raise ValueError(msg)
     n_spots = graph.n_spots
     directions = l2_normalize(embeddings)
     if slices is None:
         slices = torch.zeros(n_spots, dtype=torch.int64, device=embeddings.device)
     spots = torch.arange(n_spots, device=embeddings.device) if queries is None else queries.unique()
     several = len(slices.unique()) > 1
+    edges = (graph.structure.rows * n_spots + graph.structure.indices).sort().values
     kept = []
     for between in (False, True) if several else (False,):
         search = partial(_similar_pairs, directions, k=n_similar, slices=slices, between=between)
         similar = search(spots)
-        pairs = similar[_is_local(similar, graph) | _is_global(similar, clusterings, quorum)]
+        votes = torch.zeros_like(similar)
+        for labels in clusterings:
+            votes += labels[similar // n_spots] == labels[similar % n_spots]
+        pairs = similar[_contains(edges, similar) | (votes >= quorum)]
         kept.append(pairs[_is_mutual(pairs, n_spots, spots, similar, search)] if several else pairs)
-    return _compressed(torch.cat(kept), n_spots)
+    pairs = torch.cat(kept).sort().values
+    anchors, counts = (pairs // n_spots).unique_consecutive(return_counts=True)
+    return Neighborhoods(anchors, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), pairs % n_spots)
 
 
 def _similar_pairs(directions: Tensor, spots: Tensor, *, k: int, slices: Tensor, between: bool) -> Tensor:
@@ -229,33 +237,12 @@ def _is_mutual(
     return _contains(torch.cat([similar, back]).sort().values, second * n_spots + first)
 
 
-def _is_local(pairs: Tensor, graph: SpotGraph) -> Tensor:
-    """Which pairs ``(P,)`` are edges of the spatial graph; no pair is a self-loop."""
-    return _contains((graph.structure.rows * graph.n_spots + graph.structure.indices).sort().values, pairs)
-
-
-def _is_global(pairs: Tensor, clusterings: Tensor, quorum: int) -> Tensor:
-    """Which pairs ``(P,)`` share a cluster in at least ``quorum`` of the clusterings ``(R, N)``."""
-    n_spots = clusterings.shape[1]
-    first, second = pairs // n_spots, pairs % n_spots
-    votes = torch.zeros_like(pairs)
-    for labels in clusterings:
-        votes += labels[first] == labels[second]
-    return votes >= quorum
-
-
 def _contains(ascending: Tensor, values: Tensor) -> Tensor:
     """Which ``values`` ``(P,)`` are among the ``ascending`` numbers ``(E,)``."""
     if len(ascending) == 0:
         return torch.zeros_like(values, dtype=torch.bool)
     places = torch.searchsorted(ascending, values).clamp_max(len(ascending) - 1)
     return ascending[places] == values
-
-
-def _compressed(pairs: Tensor, n_spots: int) -> Neighborhoods:
-    pairs = pairs.sort().values
-    anchors, counts = (pairs // n_spots).unique_consecutive(return_counts=True)
-    return Neighborhoods(anchors, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), pairs % n_spots)
 
 
 def _check(
@@ -278,10 +265,4 @@ def _check(
         raise ValueError(msg)
     if len(queries) and not 0 <= int(queries.min()) <= int(queries.max()) < n_spots:
         msg = f"queries holds {int(queries.min())} to {int(queries.max())}; rows of spots are 0 to {n_spots - 1}."
-        raise ValueError(msg)
-
-
-def _check_quorum(quorum: int, n_runs: int) -> None:
-    if require_positive_int(quorum, "quorum", minimum=0) > n_runs:
-        msg = f"quorum={quorum} is more than the {n_runs} clusterings; no two spots can agree that often."
         raise ValueError(msg)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
-from spotscape._core.validation import require_data, slice_labels
-from spotscape.tl._embedding import choose_config, fit_and_write, read_input
+from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape.tl._embedding import train_on
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +143,7 @@ def spotscape(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is no name.
+        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges or joins slices; if there is no such preset, or ``config`` is given beside one; if both
@@ -177,42 +176,27 @@ def spotscape(
     """
     from spotscape.models import Spotscape, SpotscapeConfig
 
-    require_data(adata)
-    library_key = library_of_graph(adata, neighbors_key, library_key)
-    slices = slice_labels(adata, library_key)
-    several = slices is not None and len(slices.categories) > 1
-    config, named = choose_config(
-        SpotscapeConfig,
-        config,
-        preset,
-        n_spots=adata.n_obs,
-        several_slices=several,
-        use_rep=use_rep,
-        is_log=is_logarithm(adata, layer),
-        changes={"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders},
-    )
-    tissue = read_input(
+    result: AnnData | Spotscape | None = train_on(
         adata,
+        Spotscape,
+        SpotscapeConfig,
         neighbors_key=neighbors_key,
         library_key=library_key,
         layer=layer,
         use_rep=use_rep,
         mask_var=mask_var,
-    )
-    result: AnnData | Spotscape | None = fit_and_write(
-        Spotscape(config, random_state=random_state),
-        adata,
-        tissue,
-        None if slices is None else slices.codes,
-        preset=named,
         key_added=key_added,
         decoded_layer=decoded_layer,
-        copy=copy,
-        n_restarts=n_restarts,
+        preset=preset,
+        config=config,
+        changes={"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders},
         batch_size=batch_size,
-        return_model=return_model,
         device=device,
+        random_state=random_state,
+        n_restarts=n_restarts,
         progress_bar=progress_bar,
         checkpoint=checkpoint,
+        return_model=return_model,
+        copy=copy,
     )
     return result

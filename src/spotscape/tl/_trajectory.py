@@ -121,7 +121,7 @@ def trajectory(
     TypeError
         If ``key`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
-        If ``root`` is no domain, there are fewer than two domains, a number is out of its range, or the embedding
+        If ``root`` is not a domain, there are fewer than two domains, a number is out of its range, or the embedding
         holds NaN or infinite values.
 
     Warns

@@ -242,7 +242,7 @@ def test_many_spots_are_begun_with_a_part_of_them(monkeypatch: pytest.MonkeyPatc
     """What stands out is the same, to three digits, as from all spots from the start."""
     matrix = sparse.csr_array(expression(3000, 200))
     exact = PrincipalComponents.fit(matrix, 5).project(matrix)
-    monkeypatch.setattr("spotscape.nn.components._MANY", 1000)
+    monkeypatch.setattr("spotscape._stats.components._MANY", 1000)
     rough = PrincipalComponents.fit(matrix, 5)
     found = rough.project(matrix)
     assert rough.loadings.tobytes() == PrincipalComponents.fit(matrix, 5).loadings.tobytes()
@@ -277,7 +277,7 @@ class TestWhatNeighboursShare:
     def test_against_a_dense_covariance(
         self, storage: Callable[[np.ndarray], Any], rows: int, scale: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("spotscape.nn.covariance._ROWS", rows)
+        monkeypatch.setattr("spotscape._stats.covariance._ROWS", rows)
         matrix = expression(144)
         scores, loadings = self.reference(matrix, 20, scale=scale)
         found = PrincipalComponents.fit(storage(matrix), 20, graph=self.graph, scale=scale)
@@ -332,7 +332,7 @@ class TestWhatNeighboursShare:
         matrix = expression(1600, 120)
         matrix = sparse.csr_array(matrix)
         exact = PrincipalComponents.fit(matrix, 5, graph=graph).project(matrix)
-        monkeypatch.setattr("spotscape.nn.components._MANY", 600)
+        monkeypatch.setattr("spotscape._stats.components._MANY", 600)
         found = PrincipalComponents.fit(matrix, 5, graph=graph).project(matrix)
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(exact, axis=1), rtol=5e-3, atol=5e-3)
 
