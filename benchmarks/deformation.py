@@ -42,7 +42,7 @@ KNOWN, REAL = RESULTS / "deformation.csv", RESULTS / "deformation_real.csv"
 AMPLITUDES = (1.0, 2.5, 5.0)
 TISSUES = {"dlpfc_donor3": "domain", "st_breast_cancer": None, "molcart_mouse_cortex_3slices": None}
 # PASTE2 compares all spots with all others; more than these do not fit in minutes.
-MOST_FOR_PASTE2 = 4500
+MOST_FOR_PASTE2 = 1500
 
 PASTE2 = """
 import sys, numpy as np, anndata as ad, scanpy as sc
@@ -63,7 +63,7 @@ def main() -> None:
     sp.settings.verbosity = "warning"
     warnings.filterwarnings("ignore", message="the registration of slice")
     if not arguments.report:
-        run_real(REAL, arguments.paste2) if arguments.real else run_known(arguments.seeds, KNOWN)
+        run_real(REAL, arguments.paste2, arguments.tissues) if arguments.real else run_known(arguments.seeds, KNOWN)
     if KNOWN.exists():
         print(summary(pd.read_csv(KNOWN)).to_string(index=False))
     if REAL.exists():
@@ -126,12 +126,13 @@ def rms(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(((one - other) ** 2).sum(axis=1).mean()))
 
 
-def run_real(out: Path, paste2: str | None) -> None:
+def run_real(out: Path, paste2: str | None, tissues: list[str]) -> None:
     """Register adjacent slices rigidly, bent, and by PASTE2 if there is an interpreter with it."""
     done = (
         set(map(tuple, pd.read_csv(out)[["tissue", "pair", "method"]].to_numpy().tolist())) if out.exists() else set()
     )
-    for tissue, annotation in TISSUES.items():
+    for tissue in tissues:
+        annotation = TISSUES[tissue]
         adata = read_h5ad(Path(os.environ["SPOTSCAPE_DATA"]) / f"{tissue}.h5ad")
         names = adata.obs["slice"].cat.categories
         for below, above in itertools.pairwise(names):
@@ -221,14 +222,16 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def real_summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over adjacent pairs."""
-    means = rows.groupby(["tissue", "method"], sort=False)[["overlap", "correlation", "same_label", "seconds"]].mean()
-    return means.round(3).reset_index()
+    groups = rows.drop_duplicates(["tissue", "pair", "method"]).groupby(["tissue", "method"], sort=False)
+    means = groups[["overlap", "correlation", "same_label", "seconds"]].mean()
+    return means.assign(pairs=groups.size()).round(4).reset_index()
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=18)
     parser.add_argument("--real", action="store_true", help="the real slices in SPOTSCAPE_DATA instead")
+    parser.add_argument("--tissues", nargs="*", default=list(TISSUES), choices=list(TISSUES))
     parser.add_argument("--paste2", help="an interpreter with paste2")
     parser.add_argument("--report", action="store_true", help="print what has been run")
     return parser.parse_args()

@@ -84,10 +84,10 @@ def main() -> None:
         page.evaluate(WATCH)
         used = _processor_time()
         pressed = _run_cell(page, 1, wait=False)
-        page.wait_for_function("window.paintedAt > 0", timeout=120_000)
+        page.wait_for_function("window.paintedAt > 0", timeout=300_000)
         paint = page.evaluate("window.paintedAt") / 1000 - pressed
         used = {name: after - used[name] for name, after in _processor_time().items()}
-        _wait_idle(page)
+        _wait_idle(page, 1)
         python = float(_output(page, 1).split()[1])
         _lasso(page)
         page.screenshot(path=arguments.screenshot)
@@ -151,8 +151,7 @@ def _run_cell(page: Page, index: int, *, wait: bool = True) -> float:
     pressed = time.time()
     page.keyboard.press("Control+Enter")
     if wait:
-        page.wait_for_timeout(300)
-        _wait_idle(page)
+        _wait_idle(page, index)
     return pressed
 
 
@@ -169,12 +168,11 @@ def _processor_time() -> dict[str, float]:
     return seconds
 
 
-def _wait_idle(page: Page) -> None:
-    """Until no cell shows a star."""
-    page.wait_for_function(
-        """() => ![...document.querySelectorAll(".jp-InputPrompt")].some(p => p.textContent.includes("*"))""",
-        timeout=300_000,
-    )
+def _wait_idle(page: Page, index: int) -> None:
+    """Until a cell has run: a number stands beside it."""
+    prompts = '[...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]'
+    done = f"(index) => /[0-9]/.test({prompts}[index].textContent)"
+    page.wait_for_function(done, arg=index, timeout=300_000)
     page.wait_for_timeout(300)
 
 
