@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_GUIDE = (
-    "Guide it by an embedding or by labels that are common to the slices (use_rep=..., labels_key=...), and look at"
-)
+_GUIDE = "Guide it by an embedding or by labels that are common to the slices (use_rep=..., labels_key=...) and look at"
 _GUIDED = "Features guide it already; look at"
 
 
