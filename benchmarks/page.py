@@ -44,10 +44,35 @@ def main() -> None:
     write("downstream", downstream(pd.read_csv(RESULTS / "downstream.csv")))
     write("tiles", tiles(pd.read_csv(RESULTS / "tiles.csv")))
     write("consensus", consensus(pd.read_csv(RESULTS / "consensus.csv")))
+    write("integration_constants", integration_constants(pd.read_csv(RESULTS / "integration_constants.csv")))
+    write("integration_overlap", integration_overlap(pd.read_csv(RESULTS / "integration_overlap.csv")))
     peers = pd.read_csv(RESULTS / "peers.csv")
     write("peers", peers_table(peers))
     write("peers_ranking", peers_ranking(peers))
     write("mutation", mutation(pd.read_csv(RESULTS / "mutation.csv")))
+
+
+def integration_constants(results: pd.DataFrame) -> pd.DataFrame:
+    """A row for each tissue and pair of constants; the first of a tissue is without integration."""
+    shown = results.set_index("tissue")
+    shown["ridge"] = shown["ridge"].map("{:.0f}".format, na_action="ignore")
+    shown["n_prototypes"] = shown["n_prototypes"].map("{:.0f}".format, na_action="ignore").fillna("not integrated")
+    names = {"n_prototypes": "prototypes", "ilisi": "iLISI", "clisi": "cLISI"}
+    return shown.fillna("").rename(columns=names)
+
+
+def integration_overlap(results: pd.DataFrame) -> pd.DataFrame:
+    """Errors of the shift by the share of spots that slices have in common."""
+    grouped = results.groupby("share")["error"]
+    wrong = grouped.agg(lambda errors: f"{(errors > 1).sum()} of {len(errors)}")
+    shown = pd.DataFrame(
+        {
+            "laid wrongly": wrong,
+            "error of the others, SD": results[results["error"] <= 1].groupby("share")["error"].mean().round(2),
+        }
+    )
+    shown.index = [f"{share:.0%}" for share in shown.index]
+    return shown.rename_axis("in common")
 
 
 def mutation(results: pd.DataFrame) -> pd.DataFrame:

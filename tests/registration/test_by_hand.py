@@ -83,6 +83,7 @@ class TestSection:
         np.testing.assert_allclose(letter.centre, letter.points.mean(axis=0))
         # A spot stands for its cell.
         assert letter.area == pytest.approx(len(letter.points), rel=0.05)
+        assert Section.of(letter.points + 1e5).area == pytest.approx(letter.area, rel=0.03)
 
     def test_a_rigid_fit_keeps_the_size_unless_asked(self) -> None:
         target = move(motion(30.0, (1, 2), scale=3.0), SQUARE)
@@ -245,6 +246,22 @@ class TestScores:
         assert [score for score, _ in distinct(poses, SQUARE, 10.0, most=2)] == [2.0, 1.0]
 
 
+class TestWhole:
+    @pytest.mark.parametrize("mirror", [False, True])
+    def test_a_slice_comes_back(self, letter: Section, mirror: bool) -> None:
+        """Turned by 100 degrees, mirrored or not, and a fifth larger, which only a change of size may undo."""
+        assert letter.features is not None
+        away = motion(100.0, (50.0, -20.0), mirror=mirror)
+        pair = letter.features, letter.features
+        found = reg.align(move(away, letter.points), letter.points, features=pair, allow_flip=mirror)
+        assert reg.displacement(found.matrix @ away, np.eye(3), letter.points) < 0.02
+        assert found.score.total > 3.5
+        assert reg.mirrors(found.matrix) is mirror
+        if not mirror:
+            larger = reg.align(1.2 * move(away, letter.points), letter.points, features=pair)
+            assert np.linalg.det(larger.matrix[:2, :2]) == pytest.approx(1)
+
+
 class TestVerdicts:
     @pytest.mark.parametrize(
         ("outline", "features", "ambiguous_at", "poor"),
@@ -334,6 +351,10 @@ class TestBending:
             assert deformation is not None
             inner = slice(20, 44)
             np.testing.assert_allclose(deformation.move(move(turn, points))[inner], expected[inner], atol=0.02)
+        # All slices and four spacings around them.
+        everything = np.concatenate([points, move(turn, points)])
+        np.testing.assert_allclose(found[1].origin, everything.min(axis=0) - 4)
+        assert (np.array([axis[-1] for axis in found[1].axes()]) >= everything.max(axis=0) + 4).all()
         straight = (None, replace(first, deformation=None), replace(second, deformation=None))
         assert _combined([points] * 3, transforms, np.array([0, 0, 1]), straight) == (None, None, None)
 
@@ -382,15 +403,15 @@ class TestBending:
         assert found == pytest.approx(cells * splines.step**2 + strain)
 
     def test_disagreement_of_features_by_hand(self, letter: Section) -> None:
-        """One feature, 3 x + y: where it is .1 and .3 too large inside, and outside, where it has no say."""
+        """One feature, 3 x + y, too large by .1 and .3. Near the outline and outside of it nothing counts."""
         x, y = np.meshgrid(np.arange(-2.0, 25), np.arange(-2.0, 25), indexing="ij")
         field = Field(np.array([-2.0, -2.0]), 1.0, (3 * x + y)[None])
-        moved = np.array([[3.0, 9.0], [3.0, 10.0], [3.0, 11.0], [12.0, 15.0]])
-        gap = np.array([0.1, 0.1, 0.3, 5.0])
+        moved = np.array([[3.0, 9.0], [3.0, 10.0], [1.0, 11.0], [0.0, 10.0], [12.0, 15.0]])
+        gap = np.array([0.1, 0.1, 0.3, 5.0, 5.0])
         wanted = field.at(moved) - gap[:, None]
         normal, gradient = _features(moved, wanted, field, letter, 2.0)
         variance = 0.1**2 / 0.455
-        weights = 2.0 / (1 + gap**2 / variance / 3) / variance * [1, 1, 1, 0]
+        weights = 2.0 / (1 + gap**2 / variance / 3) / variance * [1, 1, 1, 0, 0]
         np.testing.assert_allclose(normal, weights[:, None, None] * [[9, 3], [3, 1]], rtol=1e-6)
         np.testing.assert_allclose(gradient, (weights * gap)[:, None] * [3, 1], rtol=1e-6, atol=1e-12)
 
@@ -421,6 +442,24 @@ class TestBending:
         np.testing.assert_allclose(
             found.displacements(points), _displaced(splines.basis(points), coefficients), atol=1e-9
         )
+
+    def test_a_spot_counts_for_as_much_as_its_gaussian_covers(
+        self, letter: Section, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neighbouring spots say the same after smoothing: 4 π σ² of them count for one; a sample counts for all."""
+        shares = []
+
+        def features(moved: np.ndarray, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+            shares.append(arguments[-1])
+            return np.zeros((len(moved), 2, 2)), np.zeros((len(moved), 2))
+
+        monkeypatch.setattr("spotscape.registration._smooth._features", features)
+        splines = _Splines(letter.points.min(axis=0) - 2, letter.points.max(axis=0) + 2)
+        _solve(letter, letter, splines, 1.0)
+        monkeypatch.setattr("spotscape.registration._smooth._MOST_SPOTS", len(letter.points) // 2)
+        _solve(letter, letter, splines, 1.0)
+        expected = np.repeat([1 / (4 * np.pi * width**2) for width in (4, 2, 1)], 6)
+        np.testing.assert_allclose(shares, [*expected, *(2 * expected)])
 
     def test_the_solution_is_a_minimum(self, letter: Section) -> None:
         """On itself a slice is not bent; moved by less than half a spacing it is moved back."""

@@ -11,8 +11,9 @@ from region to region, shrunk as if :math:`\lambda` spots without an offset had 
 in :math:`\mu`: offsets add up to zero over slices. So slices that are alike stay as they are, and none is a reference.
 
 Expectation and maximisation find the parameters. They start with a single prototype, and each is split along its
-principal axis until there are enough, so that nothing is drawn at random: neither the order of spots and slices nor a
-seed matters. As the start decides between shifts of a composition and of a slice, several are tried, and the likeliest
+principal axis until there are enough, then all are split and the nearest merged again, which gives a prototype to
+regions that had to share one. Nothing is drawn at random: neither the order of spots and slices nor a seed matters. As
+the start decides between shifts of a composition and of a slice, several are tried, and the likeliest
 is kept. Time and memory are linear in the number of spots.
 
 Each spot is corrected by :math:`b_s + \sum_k r_{uk} c_{sk}`, with :math:`r_u` its probabilities of the prototypes.
@@ -32,6 +33,8 @@ import torch
 from spotscape._core.validation import require_in_range, require_positive_int
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 # Rows of one block, whose probabilities are in memory at a time.
@@ -55,6 +58,8 @@ _STARTS = (
     (True, 1, True),
 )
 _FEW = 8
+# How often prototypes are split and merged again at most.
+_REGROUPINGS = 3
 
 
 def integrate(
@@ -235,11 +240,29 @@ def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> 
             found.append(settle(model, ridge=ridge))
             model = _split(model, parts)
             model = settle(model, ridge=strength, free=len(model.centres) >= min(resting, few))
+        model = _regrouped(model, parts, partial(settle, ridge=ridge))
         found.append(settle(model, ridge=ridge, steps=_LAST_STEPS, rest=_REST))
     model = max(found, key=lambda each: _plausibility(each, parts, held, ridge))
     model = _settle(model, parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
     while 2 * len(model.centres) <= most:
         model = _settle(_split(model, parts), parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
+    return model
+
+
+def _regrouped(model: _Mixture, parts: list[Tensor], settle: Callable[..., _Mixture]) -> _Mixture:
+    """As many prototypes, each split in two and the nearest merged again, as often as that is likelier.
+
+    Splitting alone leaves two regions with one prototype where others have two. Their spots are then explained by a
+    wrong shift and by offsets of the prototype that they share.
+    """
+    for _ in range(_REGROUPINGS):
+        other = settle(_split(model, parts), free=False)
+        while len(other.centres) > len(model.centres):
+            other = _merge(other, parts)
+        other = settle(other)
+        if other.likelihood <= model.likelihood + 1:
+            break
+        model = other
     return model
 
 
