@@ -162,11 +162,19 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into ``docs/_build/html``; any warning is an error."""
+    """Build the site into ``docs/_build/html``, any warning is an error; then check its links and its search."""
     session.install("--editable", ".", *_groups("docs"))
     for leftover in ("docs/_build", "docs/generated"):
         shutil.rmtree(leftover, ignore_errors=True)
     session.run("python", "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", env=QUIET)
+    session.run("python", "docs/check_site.py")
+
+
+@nox.session(default=False)
+def linkcheck(session: nox.Session) -> None:
+    """Follow every link of the site that leads to other sites."""
+    session.install("--editable", ".", *_groups("docs"))
+    session.run("python", "-m", "sphinx", "-q", "-b", "linkcheck", "docs", "docs/_build/linkcheck", env=QUIET)
 
 
 @nox.session(default=False)

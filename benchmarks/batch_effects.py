@@ -144,7 +144,7 @@ def draw(results: pd.DataFrame, path: Path) -> None:
 
     means = table(results).reset_index()
     kinds = means["tissue"].str.rpartition("_")[0].where(means["tissue"] != "seqfish", "seqfish")
-    figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.4), layout="constrained")
+    figure, axes = plt.subplots(3, 1, figsize=(7.2, 10.2), layout="constrained")
     titles = ("Simulated, equal regions", "Simulated, unequal regions", "seqFISH, six slices of mouse embryos")
     for ax, (kind, (measure, accuracy)), title in zip(axes, MEASURES.items(), titles, strict=True):
         rows = means[kinds == kind]
@@ -158,9 +158,17 @@ def draw(results: pd.DataFrame, path: Path) -> None:
             _trace(zoom, rows, measure)
             zoom.tick_params(labelsize=8)
             ax.indicate_inset_zoom(zoom, edgecolor="0.5")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(METHODS), frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=160)
     plt.close(figure)
+
+
+LABELS = {
+    "floor": "smoothed PCA",
+    "floor_integrated": "smoothed PCA, integrated",
+    "spotscape": "Spotscape",
+    "spacross": "SpaCross",
+}
 
 
 def _trace(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
@@ -168,7 +176,7 @@ def _trace(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
     for number, method in enumerate(METHODS):
         x, y = rows.loc[rows["method"] == method, ["ilisi", measure]].to_numpy().T
         sizes = 25 + 35 * np.arange(len(x)) if len(x) > 1 else 120
-        label = method.replace("_", ", ")
+        label = LABELS.get(method, method)
         ax.plot(x, y, color=f"C{number}", lw=1.2, alpha=0.6)
         ax.scatter(x, y, s=sizes, color=f"C{number}", alpha=0.85, edgecolor="white", zorder=3, label=label)
 

@@ -65,7 +65,7 @@ def main() -> None:
     _summarise(pd.read_csv(RESULTS))
     if arguments.figure:
         adata = _embedded("dlpfc_151673", "spotscape", {}, 0, arguments.embeddings)
-        sp.tl.trajectory(adata, root="WM", groups="domain", use_rep="X")
+        sp.tl.trajectory(adata, root="WM", key="domain", use_rep="X")
         sp.pl.trajectory(adata)
         plt.savefig(FIGURE, dpi=110)
 
@@ -99,7 +99,7 @@ def _orders(adata: AnnData, seed: int) -> Iterator[dict[str, Any]]:
     for groups, root in (("annotation", "WM"), ("found", white)):
         column = "domain" if groups == "annotation" else "found"
         for n_neighbors in N_NEIGHBORS:
-            sp.tl.trajectory(adata, root=root, groups=column, use_rep="X", n_neighbors=n_neighbors, key_added="time")
+            sp.tl.trajectory(adata, root=root, key=column, use_rep="X", n_neighbors=n_neighbors, key_added="time")
             for measure, value in _agreement(adata).items():
                 yield {"groups": groups, "n_neighbors": n_neighbors, "measure": measure, "value": value}
             _by_scanpy_alone(adata)
@@ -130,7 +130,7 @@ def _agreement(adata: AnnData) -> dict[str, float]:
 def _ranks(adata: AnnData) -> Iterator[dict[str, Any]]:
     """Rank of the known genes of a layer in its annotated domain, and in the found one that is mostly this layer."""
     for groups, column in (("annotation", "domain"), ("found", "found")):
-        sp.tl.markers(adata, groups=column, neighbors_key=None)
+        sp.tl.markers(adata, key=column, neighbors_key=None)
         table = sp.get.markers_df(adata)
         counts = pd.crosstab(adata.obs["domain"], adata.obs[column])
         for layer, genes in MARKERS.items():

@@ -111,7 +111,7 @@ def draw_marker_plots(kind: str) -> None:
     """Markers of the annotated layers of one slice."""
     adata = one(cortex(), "151673")
     adata = adata[adata.obs["domain"].notna()].copy()
-    sp.tl.markers(adata, groups="domain")
+    sp.tl.markers(adata, key="domain")
     sp.pl.markers(adata, kind=kind, n_genes=1 if kind == "tissue" else 3)
 
 
@@ -119,7 +119,7 @@ def draw_trajectory() -> None:
     """From white matter to the surface."""
     adata = one(cortex(), "151673")
     adata = adata[adata.obs["domain"].notna()].copy()
-    sp.tl.trajectory(adata, root="WM", groups="domain")
+    sp.tl.trajectory(adata, root="WM", key="domain")
     sp.pl.trajectory(adata)
 
 
@@ -231,7 +231,7 @@ ENTRIES = (
     Entry(
         "markers",
         "Markers of the layers, through scanpy's dot plot.",
-        'sp.tl.markers(adata, groups="domain")\nsp.pl.markers(adata)',
+        'sp.tl.markers(adata, key="domain")\nsp.pl.markers(adata)',
         lambda: draw_marker_plots("dots"),
     ),
     Entry(
@@ -268,7 +268,7 @@ ENTRIES = (
     Entry(
         "trajectory",
         "Pseudotime from white matter to the surface, and the graph of layers. The dark ring is the root.",
-        'sp.tl.trajectory(adata, root="WM", groups="domain")\nsp.pl.trajectory(adata)',
+        'sp.tl.trajectory(adata, root="WM", key="domain")\nsp.pl.trajectory(adata)',
         draw_trajectory,
     ),
     Entry(

@@ -27,8 +27,8 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.neighbors import NearestNeighbors
 
 import spotscape as sp
+from spotscape._stats.components import smooth
 from spotscape.models import SpotscapeConfig
-from spotscape.nn.graph import smooth
 
 if TYPE_CHECKING:
     from anndata import AnnData

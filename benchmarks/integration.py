@@ -12,7 +12,6 @@ scores; no method sees them. Harmony (extra package `harmonypy`) stands for what
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import time
 from pathlib import Path
@@ -37,29 +36,19 @@ RESULTS = Path(__file__).parent / "results" / "integration.csv"
 TISSUES = ("dlpfc_donor3", "heterogeneous")
 PRIVATE, MISSING = "Private_3", "Layer_3"
 
-# Parts are taken away from a single encoder, so that no average hides what one does.
-_one = functools.partial(SpotscapeConfig.several_slices, n_encoders=1, max_epochs=300)
+_several = SpotscapeConfig.several_slices
 CONFIGS = {
-    "default": SpotscapeConfig.several_slices(),
-    "one_encoder": _one(),
-    "no_integration": _one(integrate=False),
-    "no_prototypes": _one(prototype_weight=0.0),
-    "no_scaling": _one(scaling_weight=0.0),
-    "none": _one(scaling_weight=0.0, prototype_weight=0.0, integrate=False),
-    "prototypes_20": _one(n_prototypes=20),
+    "default": _several(),
+    "no_integration": _several(integrate=False),
+    "no_prototypes": _several(prototype_weight=0.0),
+    "no_scaling": _several(scaling_weight=0.0),
+    "none": _several(scaling_weight=0.0, prototype_weight=0.0, integrate=False),
 }
-_one_spacross = functools.partial(SpaCrossConfig, n_encoders=1)
 # On graphs within slices, and on the 3-D graph of registered ones.
 SPACROSS = {
-    "spacross_2d": SpaCrossConfig.several_slices(),
-    "spacross_3d": SpaCrossConfig.several_slices(),
-    "spacross_2d_one_encoder": _one_spacross(),
-    "spacross_3d_one_encoder": _one_spacross(),
-    "spacross_2d_no_integration": _one_spacross(integrate=False),
-    "spacross_3d_no_integration": _one_spacross(integrate=False),
-    "spacross_3d_no_contrast": _one_spacross(contrast_weight=0.0),
-    "spacross_3d_no_quorum": _one_spacross(quorum=0),
-    "spacross_3d_logarithm": _one_spacross(linear_scale=False),
+    f"spacross_{graph}{part}": SpaCrossConfig.several_slices(**changed)
+    for part, changed in (("", {}), ("_no_integration", {"integrate": False}))
+    for graph in ("2d", "3d")
 }
 LINEAR = ("pca", "pca_harmony", "pca_integrated", "floor_3", "floor_3_harmony", "floor_3_integrated")
 METHODS = (*LINEAR, *CONFIGS, *SPACROSS)

@@ -23,7 +23,7 @@ from spotscape.models import SpaCross, SpaCrossConfig, Spotscape, SpotscapeConfi
 # ru_maxrss counts kilobytes on Linux and bytes on macOS.
 _UNIT = 1 if sys.platform == "darwin" else 1024
 METHODS = {
-    "spotscape": (Spotscape, [SpotscapeConfig(), SpotscapeConfig(n_components=None)]),
+    "spotscape": (Spotscape, [SpotscapeConfig(), SpotscapeConfig(n_comps=None)]),
     "spacross": (SpaCross, [SpaCrossConfig()]),
 }
 
@@ -34,7 +34,7 @@ def peak_of_training(
     density: float,
     *,
     method: str,
-    n_components: int | None,
+    n_comps: int | None,
     epochs: int,
     n_slices: int,
     threads: int,
@@ -48,11 +48,11 @@ def peak_of_training(
     adjacency = sparse.block_diag(graphs, format="csr")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     build, configs = METHODS[method]
-    config = dataclasses.replace(configs[0], n_components=n_components, max_epochs=epochs)
+    config = dataclasses.replace(configs[0], n_comps=n_comps, max_epochs=epochs)
     model = build(config).fit(expression, adjacency, slices=slices, progress_bar=False, device="cpu")
     model.embed(expression, adjacency, slices=slices)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{n_spots:>9,} spots {n_genes:>6,} genes {n_slices} slices {method} n_components={n_components}: ", end="")
+    print(f"{n_spots:>9,} spots {n_genes:>6,} genes {n_slices} slices {method} n_comps={n_comps}: ", end="")
     print(f"data and libraries {before * _UNIT / 1e9:.2f} GB, peak {peak * _UNIT / 1e9:.2f} GB", end="; ")
     print(f"a dense similarity alone {4 * n_spots**2 / 1e9:.0f} GB")
     return peak * _UNIT / 1e9
@@ -73,7 +73,7 @@ def main() -> None:
     for config in METHODS[arguments.method][1]:
         size = (arguments.spots, arguments.genes, arguments.density)
         options = {name: getattr(arguments, name) for name in ("method", "epochs", "threads")}
-        options |= {"n_components": config.n_components, "n_slices": arguments.slices}
+        options |= {"n_comps": config.n_comps, "n_slices": arguments.slices}
         process = context.Process(target=peak_of_training, args=size, kwargs=options)
         process.start()
         process.join()

@@ -5,8 +5,10 @@ r"""Do the tests notice when the code is changed? Mutants of modules, one change
 
 Comparisons, arithmetic, logic and constants are changed, messages and annotations left alone. Tests are collected once.
 Each mutant then runs them in a fork of its own, quickest first, until one fails. It is killed if one fails or if they
-take ten times their usual time. Survivors are printed: a missing test, or a change without a meaning.
-``equivalent_mutants.csv`` lists the latter with the reason. They do not count.
+take ten times their usual time. Options that are not its own, such as ``-k``, go to pytest. Survivors are printed: a
+missing test, or a change without a meaning. ``equivalent_mutants.csv`` lists the latter with the reason. They do not
+count. The score goes to
+``results/mutation.csv``, from which ``page.py`` makes the table of the contributing page.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ _SWAPS: dict[type, type] = {
     ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
 _EQUIVALENT = Path(__file__).with_name("equivalent_mutants.csv")
+_SCORES = Path(__file__).parent / "results" / "mutation.csv"
 # Seconds of the processor that a mutant may take at least, and how often those of the unchanged code.
 _LEAST, _TIMES = 10, 10
 
@@ -54,6 +57,11 @@ class Mutant:
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.what}"
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """How the list of changes without a meaning names it."""
+        return self.path.as_posix(), self.source.splitlines()[self.line - 1].strip(), self.what
+
     def apply(self) -> None:
         """Put the changed code in the place of what is loaded."""
         tree = ast.parse(self.source)
@@ -68,33 +76,41 @@ class Mutant:
 
 
 def main() -> None:
-    """Run the mutants and print survivors and the share that was killed."""
+    """Run the mutants, print survivors and the share that was killed, and add it to the table of scores."""
     arguments = _parse()
     files = [file for path in arguments.modules for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     with _EQUIVALENT.open(encoding="utf-8") as file:
         equivalent = {(row["module"], row["line"], row["change"]) for row in csv.DictReader(file)}
-    mutants = [
-        Mutant(file, source, *found)
-        for file in files
-        for source in [file.read_text(encoding="utf-8")]
-        for found in changes(ast.parse(source))
-        if (file.as_posix(), source.splitlines()[found[0] - 1].strip(), found[1]) not in equivalent
-    ]
+    sources = {file: file.read_text(encoding="utf-8") for file in files}
+    every = [Mutant(file, text, *found) for file, text in sources.items() for found in changes(ast.parse(text))]
+    mutants = [each for each in every if each.key not in equivalent]
+    score = {"code": arguments.name or arguments.modules[0].as_posix(), "changes": len(every)}
+    score["without_meaning"] = len(every) - len(mutants)
     if arguments.sample and arguments.sample < len(mutants):
         mutants = random.Random(0).sample(mutants, arguments.sample)
     for file in files:
         importlib.import_module(_module_name(file))
     options = ["-s", "-m", "not slow", "--timeout=0", "-p", "no:cacheprovider", "-qq", "--no-summary"]
-    code = pytest.main([*options, *arguments.tests], plugins=[_Loop(mutants)])
+    loop = _Loop(mutants)
+    code = pytest.main([*options, *arguments.tests], plugins=[loop])
     if code:
         sys.exit(f"pytest ended with {code}")
+    rows = {}
+    if _SCORES.exists():
+        with _SCORES.open(encoding="utf-8") as file:
+            rows = {row["code"]: row for row in csv.DictReader(file)}
+    rows[score["code"]] = {**score, "drawn": len(mutants), "killed": loop.killed}
+    with _SCORES.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[score["code"]]))
+        writer.writeheader()
+        writer.writerows(rows[name] for name in sorted(rows))
 
 
 class _Loop:
     """Takes the place of pytest's loop over the tests that it has collected."""
 
     def __init__(self, mutants: list[Mutant]) -> None:
-        self.mutants, self.report, self.seconds = mutants, -1, Counter[str]()
+        self.mutants, self.report, self.seconds, self.killed = mutants, -1, Counter[str](), 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Say to the parent how long a test took."""
@@ -109,15 +125,16 @@ class _Loop:
         items = sorted(session.items, key=lambda item: self.seconds[item.nodeid])
         print(f"{len(items)} tests, {seconds:.1f} s of the processor; {len(self.mutants)} mutants", flush=True)
         survivors = []
-        for mutant in self.mutants:
+        for number, mutant in enumerate(self.mutants, 1):
+            print(f"{number} of {len(self.mutants)}", end="\r", file=sys.stderr, flush=True)
             if _passes(session, items, mutant, int(_LEAST + _TIMES * seconds)):
                 survivors.append(mutant)
                 print("survived", mutant, flush=True)
         for path in sorted({mutant.path for mutant in self.mutants}):
             total = sum(mutant.path == path for mutant in self.mutants)
             print(f"{path}: {total - sum(mutant.path == path for mutant in survivors)} of {total} killed")
-        killed = len(self.mutants) - len(survivors)
-        print(f"{killed} of {len(self.mutants)} killed ({killed / max(len(self.mutants), 1):.0%})", flush=True)
+        self.killed = len(self.mutants) - len(survivors)
+        print(f"{self.killed} of {len(self.mutants)} killed ({self.killed / max(len(self.mutants), 1):.0%})")
         return True
 
     def _time(self, session: pytest.Session) -> tuple[bool, float]:
@@ -250,9 +267,12 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+", type=Path, help="files or folders below src/")
-    parser.add_argument("--tests", nargs="+", required=True, help="tests that should notice, and options of pytest")
+    parser.add_argument("--tests", nargs="+", required=True, help="tests that should notice")
+    parser.add_argument("--name", help="of the code in the table of scores; default: the first module")
     parser.add_argument("--sample", type=int, help="mutants at most, drawn once and for all; default: every one")
-    return parser.parse_args()
+    arguments, options = parser.parse_known_args()
+    arguments.tests += options
+    return arguments
 
 
 if __name__ == "__main__":

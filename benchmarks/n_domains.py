@@ -3,6 +3,7 @@
     python benchmarks/n_domains.py
     python benchmarks/n_domains.py --embedding spotscape --every 6
     python benchmarks/n_domains.py --real starmap dlpfc_151673
+    python benchmarks/n_domains.py --annotated
     python benchmarks/n_domains.py --speed
     python benchmarks/n_domains.py --report
 
@@ -10,7 +11,8 @@ The rule was developed on the tissues of role `choose`. A first version, stabili
 `seen`, where it was right too seldom, so that they count as seen. The rule as it is now is confirmed on those of role
 `confirm`. Roles differ in seed and in how sizes, layouts, geometries and difficulties are combined. The embedding is
 `sp.tl.smoothed_pca` with its defaults, or an encoder's. `ari` is what the Gaussian mixture reaches when it is told the
-true number.
+true number. With `--annotated` all annotated tissues are tried with all defaults, and a table for the documentation is
+written.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "n_domains.csv"
+ANNOTATED = HERE / "results" / "n_domains_real.csv"
 STATIC = HERE.parent / "docs" / "_static"
 PLACES = tuple(itertools.product(("layers", "islands", "mixed"), ("hexagonal", "square", "irregular")))
 ROLES = {"choose": 60, "seen": 21, "confirm": 60}
@@ -49,6 +52,8 @@ def main() -> None:
     sp.settings.verbosity, sp.settings.progress_bar = "error", False
     if arguments.speed:
         speed()
+    elif arguments.annotated:
+        annotated(ANNOTATED)
     elif arguments.real:
         for name in arguments.real:
             real(name, STATIC / f"n_domains_{name}.svg")
@@ -130,6 +135,43 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).round(2)
 
 
+def annotated(out: Path) -> None:
+    """Choose the number of domains of every annotated tissue, with all defaults, and write the table of the page."""
+    import defaults_study as study
+    from markdown_tables import write_table
+
+    known = set(pd.read_csv(out)["tissue"]) if out.exists() else set()
+    for name in study.REAL:
+        if name in known:
+            continue
+        adata, slices = study.load(name).copy(), study.library(name)
+        sp.pp.spatial_neighbors_knn(adata, library_key=slices)
+        row: dict[str, Any] = {"tissue": name, "annotated": adata.obs["domain"].nunique()}
+        for embedding in ("smoothed_pca", "spotscape"):
+            getattr(sp.tl, embedding)(adata, library_key=slices)
+            sp.tl.choose_n_domains(adata, use_rep=f"X_{embedding}")
+            entry = adata.uns["n_domains"]
+            row[embedding] = entry["picked"]
+            row[f"{embedding}_clear"] = bool(entry["clear"])
+            row[f"{embedding}_candidates"] = " ".join(map(str, entry["candidates"]))
+        append(out, row)
+        print(*row.values(), flush=True)
+    rows = pd.read_csv(out)
+    table = pd.DataFrame([_told(row) for row in rows.to_dict("records")]).set_index("tissue")
+    write_table(STATIC.parent / "_tables" / "n_domains_real.md", table)
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    from methods_report import TISSUES
+
+    told = {"tissue": TISSUES[row["tissue"]], "annotated": row["annotated"]}
+    for embedding, name in (("smoothed_pca", "smoothed PCA"), ("spotscape", "Spotscape")):
+        candidates = str(row[f"{embedding}_candidates"]).replace(" ", ", ")
+        clear = "clear" if row[f"{embedding}_clear"] else f"not clear: {candidates}"
+        told[name] = f"{row[embedding]} ({clear})"
+    return told
+
+
 def real(name: str, path: Path) -> None:
     """Draw the curves of a real tissue for the smoothed components and for Spotscape, by both clusterers."""
     import matplotlib as mpl
@@ -189,6 +231,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--real", nargs="+", choices=list(REAL), help="draw the curves of real tissue")
+    parser.add_argument("--annotated", action="store_true", help="all annotated tissues")
     parser.add_argument("--speed", action="store_true", help="time 50,000 spots")
     parser.add_argument("--report", action="store_true", help="print what has been run")
     return parser.parse_args()

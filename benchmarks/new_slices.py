@@ -24,7 +24,6 @@ import torch
 from rows import append
 
 import spotscape as sp
-from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +34,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results" / "new_slices.csv"
 TRAINING, HELD_OUT = ("151673", "151674", "151675"), "151676"
-# One encoder of 300 epochs each; the default is four of 100.
-METHODS = {
-    "spotscape": SpotscapeConfig.several_slices(n_encoders=1, max_epochs=300),
-    "spacross": SpaCrossConfig(n_encoders=1),
-}
+METHODS = ("spotscape", "spacross")
 MISSING = (0.05, 0.1, 0.2, 0.4)
 N_DOMAINS = 7
 KEYS = ["method", "seed", "setting"]
@@ -116,8 +111,7 @@ def read(slices: tuple[str, ...], method: str) -> AnnData:
 def train(adata: AnnData, method: str, seed: int, folder: Path) -> Spotscape | SpaCross:
     """The trained model, from its folder if it is there; its embedding is written."""
     if not folder.exists():
-        tool, config = getattr(sp.tl, method), METHODS[method]
-        model = tool(adata, library_key="slice", config=config, random_state=seed, return_model=True)
+        model = getattr(sp.tl, method)(adata, library_key="slice", random_state=seed, return_model=True)
         model.save(folder)
         return model
     model = sp.models.load(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from batch_effects import LABELS as BATCH_LABELS
 from batch_effects import table as batch_effects_table
 from deformation import real_summary as real_slices
 from deformation import summary as known_deformations
@@ -17,6 +18,7 @@ from integration import table as integration_table
 from markdown_tables import write_table
 from matching import table as matching_table
 from new_slices import table as new_slices_table
+from peers_report import ranking as peers_ranking
 from peers_report import table as peers_table
 from registration import summary
 
@@ -45,7 +47,42 @@ def main() -> None:
     write("downstream", downstream(pd.read_csv(RESULTS / "downstream.csv")))
     write("tiles", tiles(pd.read_csv(RESULTS / "tiles.csv")))
     write("consensus", consensus(pd.read_csv(RESULTS / "consensus.csv")))
-    write("peers", peers_table(pd.read_csv(RESULTS / "peers.csv")))
+    write("integration_constants", integration_constants(pd.read_csv(RESULTS / "integration_constants.csv")))
+    write("integration_overlap", integration_overlap(pd.read_csv(RESULTS / "integration_overlap.csv")))
+    peers = pd.read_csv(RESULTS / "peers.csv")
+    write("peers", peers_table(peers))
+    write("peers_ranking", peers_ranking(peers))
+    write("mutation", mutation(pd.read_csv(RESULTS / "mutation.csv")))
+
+
+def integration_constants(results: pd.DataFrame) -> pd.DataFrame:
+    """A row for each tissue and pair of constants; the first of a tissue is without integration."""
+    shown = results.set_index("tissue")
+    shown["ridge"] = shown["ridge"].map("{:.0f}".format, na_action="ignore")
+    shown["n_prototypes"] = shown["n_prototypes"].map("{:.0f}".format, na_action="ignore").fillna("not integrated")
+    names = {"n_prototypes": "prototypes", "ilisi": "iLISI", "clisi": "cLISI"}
+    return shown.fillna("").rename(columns=names)
+
+
+def integration_overlap(results: pd.DataFrame) -> pd.DataFrame:
+    """Errors of the shift by the share of spots that slices have in common."""
+    grouped = results.groupby("share")["error"]
+    wrong = grouped.agg(lambda errors: f"{(errors > 1).sum()} of {len(errors)}")
+    shown = pd.DataFrame(
+        {
+            "laid wrongly": wrong,
+            "error of the others, SD": results[results["error"] <= 1].groupby("share")["error"].mean().round(2),
+        }
+    )
+    shown.index = [f"{share:.0%}" for share in shown.index]
+    return shown.rename_axis("in common")
+
+
+def mutation(results: pd.DataFrame) -> pd.DataFrame:
+    """Changes of the code, those that were tried, and the share that the tests noticed."""
+    share = (results["killed"] / results["drawn"]).map("{:.0%}".format)
+    names = {"without_meaning": "without a meaning", "drawn": "tried", "killed": "noticed"}
+    return results.assign(share=share).set_index("code").rename(columns=names)
 
 
 def registration(results: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +213,7 @@ def batch_effects(results: pd.DataFrame) -> pd.DataFrame:
     means["text"] = means["ilisi"].map("{:.2f} / ".format) + found.where(means["ari_gmm"].notna(), types)
     shown = means.pivot_table("text", "tissue", "method", aggfunc="first", sort=False).fillna("–")
     shown.insert(0, "seeds", means.groupby("tissue")["seeds"].min())
-    return shown.rename(index=lambda name: name.replace("_", ", ")).rename_axis("")
+    return shown.rename(columns=BATCH_LABELS, index=lambda name: name.replace("_", ", ")).rename_axis("")
 
 
 def imputation(results: pd.DataFrame) -> pd.DataFrame:

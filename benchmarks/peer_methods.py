@@ -105,6 +105,70 @@ def graphst(adata: AnnData, seed: int) -> AnnData:
     return adata
 
 
+def domino(adata: AnnData, seed: int) -> AnnData:
+    """DOMINO with its defaults; like GraphST it embeds the reconstruction, of which 20 components are clustered."""
+    import torch
+    from domino_spatial import DOMINO
+    from sklearn.decomposition import PCA
+
+    _seed_globally(seed)
+    found = DOMINO.DOMINO(adata, device=torch.device("cpu")).train()
+    adata.obsm[KEY] = PCA(n_components=20, random_state=42).fit_transform(found.obsm["emb"])
+    return adata
+
+
+def cosmim(adata: AnnData, seed: int) -> AnnData:
+    """CoSMIM with the settings of its paper, but no cell is left out; 30 components of its feature, as it clusters."""
+    import cosmim as package
+    from sklearn.decomposition import PCA
+
+    _seed_globally(seed)
+    _, chosen = package.spatial_preprocess_pipeline(adata.copy(), min_counts=0)
+    features, _ = package.compute_cosmim(chosen, n_jobs=1)
+    adata.obsm["cosmim"] = features
+    adata.obsm[KEY] = PCA(n_components=30, random_state=seed).fit_transform(features)
+    return adata
+
+
+def cosmim_cluster(adata: AnnData, n_domains: int, seed: int) -> np.ndarray:
+    """CoSMIM's Leiden, with its own search for the resolution."""
+    import cosmim as package
+    import numpy as np
+
+    labels = package.run_leiden_partition(adata.obsm["cosmim"], max_labels=n_domains, random_state=1234 + seed)
+    return np.unique(np.asarray(labels), return_inverse=True)[1]
+
+
+def spatialleiden(adata: AnnData, seed: int) -> AnnData:
+    """The components and the two graphs of SpatialLeiden's tutorials; the components are its embedding."""
+    import scanpy as sc
+    import squidpy as sq
+    from spatialleiden import distance2connectivity
+
+    _normalise(adata)
+    sc.pp.pca(adata, n_comps=min(30, adata.n_vars - 1), random_state=seed)
+    sc.pp.neighbors(adata, random_state=seed)
+    if adata.uns["visium"]:
+        sq.gr.spatial_neighbors(adata, coord_type="grid", n_neighs=6)
+    else:
+        sq.gr.spatial_neighbors(adata, coord_type="generic", n_neighs=10)
+        adata.obsp["spatial_connectivities"] = distance2connectivity(adata.obsp["spatial_distances"])
+    adata.obsm[KEY] = adata.obsm["X_pca"]
+    return adata
+
+
+def spatialleiden_cluster(adata: AnnData, n_domains: int, seed: int) -> np.ndarray:
+    """Leiden on both graphs, with its own search for the two resolutions."""
+    import numpy as np
+    from spatialleiden import search_resolution
+    from spatialleiden import spatialleiden as cluster
+
+    ratio = {"layer_ratio": 1.8, "directed": (False, True), "random_state": seed}
+    found = search_resolution(adata, n_domains, latent_kwargs={"random_state": seed}, spatial_kwargs={**ratio})
+    cluster(adata, resolution=found, **ratio)
+    return np.unique(adata.obs["spatialleiden"].to_numpy(), return_inverse=True)[1]
+
+
 def cellcharter_pca(adata: AnnData, seed: int) -> AnnData:
     """CellCharter on principal components, as many as scVI has latent variables.
 
@@ -227,6 +291,11 @@ METHODS = {
     "nichepca": Method(nichepca, None, ("scanpy", "nichepca"), ("nichepca",)),
     "stagate": Method(stagate, None, ("scanpy", "STAGATE_pyG"), ("stagate-modern",)),
     "graphst": Method(graphst, None, ("scanpy", "GraphST.GraphST"), ("graphst-modern",)),
+    "domino": Method(domino, None, ("scanpy", "domino_spatial.DOMINO"), ("domino-spatial",)),
+    "cosmim": Method(cosmim, cosmim_cluster, ("scanpy", "cosmim"), ("cosmim",)),
+    "spatialleiden": Method(
+        spatialleiden, spatialleiden_cluster, ("scanpy", "squidpy", "spatialleiden"), ("spatialleiden",)
+    ),
     "smoothed_pca": Method(smoothed_pca, None, *_OURS),
     "spotscape": Method(spotscape, None, *_OURS),
     "spacross": Method(spacross, None, *_OURS),

@@ -3,7 +3,7 @@
     python -m venv peers && PIP_CONSTRAINT=constraints/ci.txt peers/bin/pip install torch
     export PIP_CONSTRAINT=constraints/ci.txt
     peers/bin/pip install cellcharter pybanksy scvi-tools scikit-misc harmonypy==0.0.10
-    peers/bin/pip install nichepca stagate-modern graphst-modern
+    peers/bin/pip install nichepca stagate-modern graphst-modern spatialleiden cosmim domino-spatial
     python benchmarks/peers.py --python peers/bin/python --threads 1
 
 Other packages are run by an interpreter of their own (`--python`), so that they may ask for other versions than
@@ -126,7 +126,7 @@ def done(out: Path) -> set[tuple[str, str, int]]:
 
 def seeds_of(method: str, tissue: str, arguments: argparse.Namespace) -> range:
     """Fewer seeds where a run takes minutes."""
-    slow = method in ("stagate", "graphst", "cellcharter_scvi")
+    slow = method in ("stagate", "graphst", "domino", "cellcharter_scvi")
     return range(min(arguments.seeds, arguments.slow_seeds) if slow else arguments.seeds)
 
 

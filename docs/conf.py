@@ -11,6 +11,8 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docutils import nodes
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
@@ -94,13 +96,13 @@ nitpicky = True
 # Every name of our own has to lead somewhere; those of others do so with a network only.
 _OTHERS = (
     "anndata|collections|leidenalg|logging|matplotlib|networkx|np|numpy|pandas|pathlib|pd|scanpy|scipy|sklearn|sparse|"
-    "jscatter|plotly|squidpy|torch|torch_geometric|torch_sparse|typing|tqdm"
+    "jscatter|plotly|pyvista|squidpy|torch|torch_geometric|torch_sparse|typing|tqdm"
 )
 nitpick_ignore_regex = [
     ("py:.*", rf"({_OTHERS})(\..*)?"),
     (
         "py:class",
-        r"spotscape\.(pl\._sheet\.\w+|nn\.batches\.Known|nn\.trainer\.Checkpoint|nn\.losses(\.scaling)?\.(Masking|Meeting))",
+        r"spotscape\.(pl\._sheet\.\w+|nn\.batches\.Known|nn\.checkpoint\.Checkpoint|nn\.losses(\.scaling)?\.(Masking|Meeting))",
     ),
     ("py:attr", r"spotscape\.settings\..*"),  # described on the page of the object
     ("py:.*", r"[A-Z]\w*|[a-z]\w*"),  # built-ins and names without a module, as short annotations show them
@@ -139,7 +141,16 @@ def _keep_lists(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines
             lines[head : head + 2] = ["Result", "------"]
 
 
+def _keep_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Keep ``.59 ± .02`` in a cell of a table on one line."""
+    for cell in doctree.findall(nodes.entry):
+        if re.fullmatch(r"[-–.\d][-–.\d\s±%/(),a-zA-Z]{0,22}", cell.astext()):
+            for text in list(cell.findall(nodes.Text)):
+                text.parent.replace(text, nodes.Text(text.astext().replace(" ", "\N{NO-BREAK SPACE}")))
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is ours to Sphinx."""
+    app.connect("doctree-resolved", _keep_numbers)
     app.connect("autodoc-process-docstring", _keep_lists, priority=400)
     app.connect("autodoc-process-docstring", _mend_literals, priority=900)

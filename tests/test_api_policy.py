@@ -83,6 +83,56 @@ ON_ANNDATA_FUNCTIONS = functions(*ON_ANNDATA)
 FUNCTIONS = functions(*NAMESPACES)
 
 
+VERBS = frozenset(
+    {
+        "Apply",
+        "Build",
+        "Choose",
+        "Cluster",
+        "Combine",
+        "Compute",
+        "Contrast",
+        "Correct",
+        "Cut",
+        "Draw",
+        "Embed",
+        "Estimate",
+        "Explore",
+        "Find",
+        "Give",
+        "Impute",
+        "Load",
+        "Match",
+        "Move",
+        "Order",
+        "Prepare",
+        "Read",
+        "Register",
+        "Replace",
+        "Return",
+        "Scale",
+        "Show",
+        "Simulate",
+        "Smooth",
+        "Subtract",
+        "Sum",
+        "Transfer",
+        "Turn",
+    }
+)
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_docstrings_of_functions_open_with_a_verb(namespace: str) -> None:
+    first = {name: (function.__doc__ or " ").split()[0] for name, function in functions(namespace).items()}
+    assert {name: word for name, word in first.items() if word not in VERBS} == {}
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_completion_shows_public_names_only(namespace: str) -> None:
+    assert dir(getattr(sp, namespace)) == sorted(public_names(namespace))
+
+
 def test_adata_comes_first_and_the_rest_is_keyword_only() -> None:
     offenders = {}
     for name, function in ON_ANNDATA_FUNCTIONS.items():

@@ -207,3 +207,20 @@ def test_headings_have_the_words_that_users_search_for(wanted: str) -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in CALLING)
     headings = re.findall(r"^#{1,3} (.+)$", text, flags=re.MULTILINE)
     assert any(wanted.lower() in heading.lower() for heading in headings)
+
+
+@pytest.mark.parametrize(
+    "path", [*CALLING, *sorted((ROOT / "docs" / "_tables").glob("*.md"))], ids=lambda path: path.name
+)
+def test_numbers_called_the_default_are(path: Path) -> None:
+    """Rows of older settings must not be called those of the default."""
+    now = {
+        "components": {SpotscapeConfig().n_comps},
+        "singular directions": {SpotscapeConfig().n_comps},
+        "axes": {SpotscapeConfig().n_axes},
+        "epochs": {kind().max_epochs for kind in CONFIGS.values()},
+        "encoders": {kind().n_encoders for kind in CONFIGS.values()},
+    }
+    text = path.read_text(encoding="utf-8")
+    for number, what in re.findall(rf"\b([\d,]+) ({'|'.join(now)}) \(default\)", text):
+        assert int(number.replace(",", "")) in now[what], f"{number} {what} are not the default, which is {now[what]}"

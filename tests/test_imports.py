@@ -17,7 +17,8 @@ ANNDATA_SIDE = ("anndata", "scanpy", "squidpy", "spatialdata")
 FORBIDDEN = {
     "import spotscape": (*HEAVY, "anndata", "pandas", "torch"),
     "import spotscape.metrics, spotscape.models, spotscape.nn": tuple({*HEAVY, *ANNDATA_SIDE}),
-    "import spotscape.datasets, spotscape.get, spotscape.pl, spotscape.pp, spotscape.tl": HEAVY,
+    "import spotscape.datasets, spotscape.get, spotscape.pl, spotscape.pp": (*HEAVY, "torch"),
+    "import spotscape.tl": HEAVY,
 }
 
 

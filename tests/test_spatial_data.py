@@ -50,7 +50,7 @@ def run(data: Any, **options: Any) -> None:
     sp.pp.spatial_neighbors_knn(data, **options)
     sp.tl.smoothed_pca(data, n_comps=10, **options)
     sp.tl.domains(data, n_domains=3, use_rep="X_smoothed_pca", **({"table_key": "table"} if options else {}))
-    sp.tl.markers(data, groups="smoothed_pca_domain")
+    sp.tl.markers(data, key="smoothed_pca_domain")
 
 
 def test_results_are_those_of_the_table_also_through_zarr(tmp_path: Path) -> None:

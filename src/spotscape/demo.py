@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import spotscape as sp
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from matplotlib.figure import Figure
 
 # What is clustered, the column that the domains found in it are written to, and the clusterer that suits it.
 EMBEDDINGS = {"X_spotscape": "spotscape_domain", "X_smoothed_pca": "smoothed_pca_domain"}
@@ -63,7 +62,7 @@ def save(adata: AnnData, folder: Path) -> tuple[Path, Path]:
     columns = ["domain", *EMBEDDINGS.values()]
     titles = ["true domains", *(f"{key}, ARI {agreement(adata, key):.2f}" for key in EMBEDDINGS.values())]
     sp.pl.match_colors(adata, list(EMBEDDINGS.values()), to="domain")
-    figure = cast("Figure", sp.pl.domains(adata, columns, title=titles, return_fig=True))
+    figure = sp.pl.domains(adata, columns, title=titles, return_fig=True)
     figure.savefig(picture, dpi=150, bbox_inches="tight")
     adata.write_h5ad(data)
     return picture, data

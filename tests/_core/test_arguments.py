@@ -13,7 +13,7 @@ from scipy import sparse
 
 import spotscape as sp
 from spotscape._core.arguments import annotations_of, check_fields, public
-from spotscape._core.parameters import RULES
+from spotscape._core.parameters import RENAMED, RULES
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
@@ -193,8 +193,8 @@ def test_the_name_of_the_index_is_taken(adata: AnnData) -> None:
 
 def test_columns_that_are_read_stay(adata: AnnData) -> None:
     adata.obs["part"] = np.repeat(["a", "b"], 15)
-    with pytest.raises(ValueError, match="would write over groups='part', which is read"):
-        sp.tl.trajectory(adata, groups="part", root="a", use_rep="X_a", key_added="part")
+    with pytest.raises(ValueError, match="would write over key='part', which is read"):
+        sp.tl.trajectory(adata, key="part", root="a", use_rep="X_a", key_added="part")
 
 
 def test_graphs_take_the_name_as_a_prefix(adata: AnnData) -> None:
@@ -263,3 +263,18 @@ def test_what_the_check_costs_is_nothing_beside_the_work() -> None:
     assert [*own, "table_key"] == [*inspect.signature(sp.tl.spotscape).parameters]
     assert sp.tl.spotscape.__module__ == "spotscape.tl._spotscape"
     assert sp.tl.spotscape.__globals__ is sp.tl.spotscape.__wrapped__.__globals__
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_former_names_are_taken_with_a_warning(name: str) -> None:
+    module, function = name.rsplit(".", 1)
+    ((old, new),) = RENAMED[name].items()
+    call = getattr(import_module(module), function)
+    assert new in inspect.signature(call).parameters
+    with (
+        pytest.warns(FutureWarning, match=rf"{function}\({old}=\.\.\.\) is now {function}\({new}="),
+        pytest.raises(TypeError, match=rf"{new} must be"),
+    ):
+        call(AnnData(np.ones((3, 2), np.float32)), **{old: 1.5 + 2j})
+    with pytest.raises(TypeError, match=f"got '{new}' twice: '{old}' is its former name"):
+        call(None, **{old: "domain", new: "domain"})

@@ -13,7 +13,7 @@ import pytest
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.provenance import changed, digest, made_from, same
+from spotscape._core.provenance import changed, digest, kept, made_from, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,32 @@ def test_a_record_outlives_a_file(tissue: AnnData, kind: str, tmp_path: Path) ->
     assert changed(back, back.uns["spatial_aligned"]) == ["adata.obsm['spatial']"]
 
 
-def test_a_subset_and_records_of_old_say_nothing(tissue: AnnData) -> None:
+def test_a_subset_keeps_results_until_they_are_made_anew(tissue: AnnData) -> None:
+    record = {"made_from": made_from(tissue, obs=["domain"], obsm=["X_spotscape"])}
+    part = tissue[::2].copy()
+    assert changed(part, record) == changed(part[::-1], record) == []
+    part.obs["domain"] = part.obs["domain"].cat.rename_categories(dict(zip(["Layer_1", "Layer_2"], "ab", strict=True)))
+    assert changed(part, record) == ["adata.obs['domain']"]
+    part.obsm["X_spotscape"] = part.obsm["X_spotscape"] + 1
+    assert changed(part, record) == ["adata.obs['domain']", "adata.obsm['X_spotscape']"]
+    part.obs_names = [f"new_{name}" for name in part.obs_names]
+    assert changed(part, record) == []
+
+
+def test_names_that_occur_twice_are_no_evidence() -> None:
+    names = pd.Index(["a", "b", "b"])
+    known = digest([1, 2, 3], names)
+    assert kept(known, [1, 3], names[[0, 2]])
+    assert not kept(known, [2, 3], names[[0, 2]])
+
+
+def test_records_of_old_say_nothing_of_a_subset(tissue: AnnData) -> None:
+    record = {"made_from": made_from(tissue, obs=["domain"])}
+    record["made_from"]["digest"] = [record["made_from"]["digest"][0][:32]]
+    part = tissue[::2].copy()
+    part.obs["domain"] = "other"
+    assert changed(part, record) == []
+    assert changed(tissue, record) == []
     assert changed(tissue[::2], tissue.uns["spotscape"], "written") == []
     assert changed(tissue, {"params": {}}) == changed(tissue, [1]) == changed(tissue, None) == []
     entry = {"made_from": made_from(tissue, obs=["domain"])}
@@ -190,7 +215,7 @@ def test_registered_coordinates_of_changed_ones_are_told(tissue: AnnData) -> Non
 
 
 def test_tables_of_other_domains_are_told(tissue: AnnData) -> None:
-    sp.tl.markers(tissue, groups="domain")
+    sp.tl.markers(tissue, key="domain")
     sp.tl.match_slices(tissue, library_key="slice", reference="slice_1")
     tissue.obsm["X_spotscape"] = tissue.obsm["X_spotscape"][::-1].copy()
     tissue.obs["domain"] = tissue.obs["domain"].to_numpy()[::-1]

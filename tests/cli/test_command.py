@@ -152,7 +152,7 @@ def test_markers_of_many_spots_are_not_ranked() -> None:
     options = read_options(["info", "a.h5ad"])
     known = dict.fromkeys(Description.__annotations__) | {"n_spots": 400_000}
     (markers,) = [step for step in plan(options, Input(None, "h5ad"), Description(**known)) if step.name == "markers"]
-    assert str(markers) == "sp.tl.markers(adata, groups='spotscape_domain', method='t-test', neighbors_key=None)"
+    assert str(markers) == "sp.tl.markers(adata, key='spotscape_domain', method='t-test', neighbors_key=None)"
 
 
 def test_a_dry_run_writes_nothing(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,8 +92,9 @@ def as_h5mu(adata: ad.AnnData, path: Path) -> None:
     with h5py.File(path, "w") as file:
         bare = adata.copy()
         coords = bare.obsm.pop("spatial")
-        write_elem(file, "mod/rna", bare)
-        write_elem(file, "mod/protein", bare[:, :3].copy())
+        modalities = file.create_group("mod")
+        write_elem(modalities, "rna", bare)
+        write_elem(modalities, "protein", bare[:, :3].copy())
         write_elem(file, "obs", bare.obs[[]])
         write_elem(file, "obsm", {"spatial": coords})
 

@@ -9,21 +9,22 @@ from hypothesis import strategies as st
 
 from spotscape.datasets._expression import draw_cell_types, draw_counts, draw_programs, row_chunks
 from spotscape.datasets._regions import Outline, SmoothField, draw_regions
-from spotscape.datasets._tissue import Tear, apply, rigid
+from spotscape.datasets._tissue import Tear
+from spotscape.registration._section import motion, move
 
 TEAR = Tear(tip=np.zeros(2), direction=np.array([1.0, 0.0]), length=10.0, width=4.0)
 
 
-def test_rigid_mirrors_then_turns_then_shifts() -> None:
-    matrix = rigid(90, (10, 20), mirrored=True)
-    np.testing.assert_allclose(apply(matrix, np.array([[1.0, 2.0]])), [[8.0, 19.0]])
+def test_a_motion_mirrors_then_turns_then_shifts() -> None:
+    matrix = motion(90, (10, 20), mirror=True)
+    np.testing.assert_allclose(move(matrix, np.array([[1.0, 2.0]])), [[8.0, 19.0]])
     np.testing.assert_allclose(matrix[2], [0, 0, 1])
 
 
 @given(st.floats(-360, 360), st.floats(-50, 50), st.booleans())
-def test_rigid_keeps_distances(angle: float, shift: float, mirrored: bool) -> None:
+def test_a_motion_keeps_distances(angle: float, shift: float, mirrored: bool) -> None:
     points = np.array([[0.0, 0.0], [3.0, 4.0]])
-    moved = apply(rigid(angle, (shift, -shift), mirrored=mirrored), points)
+    moved = move(motion(angle, (shift, -shift), mirror=mirrored), points)
     assert np.linalg.norm(moved[1] - moved[0]) == pytest.approx(5)
 
 

@@ -30,9 +30,9 @@ from spotscape.models._spacross import CrossMasks
 from spotscape.models._spotscape import Views
 from spotscape.models._steps import Steps
 from spotscape.nn import Batch, Features, SpotGraph, draw_meetings
+from spotscape.nn.batches import average_gradients
 from spotscape.nn.blocks import WeightSource
 from spotscape.nn.losses import Masking
-from spotscape.nn.trainer import _average_gradients
 
 rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
@@ -65,7 +65,7 @@ def step(kind, config, epoch, hidden, slices):
     dtype = torch.get_default_dtype()
     if kind is SpaCross:
         features = Features.of(scores, dtype=dtype)
-    elif config.n_components is None:
+    elif config.n_comps is None:
         features = Features.of(sparse.csr_array(genes), dtype=dtype)
     else:
         features = Features.of(scores, loadings=loadings, unit=None, dtype=dtype)
@@ -93,7 +93,7 @@ def step(kind, config, epoch, hidden, slices):
     output.total.sum().backward()
     parameters = [one for one in objective.parameters() if one.requires_grad]
     if size > 1:
-        _average_gradients(parameters)
+        average_gradients(parameters)
     found = {f"loss {name}": part.detach().numpy() for name, part in output.parts.items()}
     for name, value in objective.named_parameters():
         if value.requires_grad:

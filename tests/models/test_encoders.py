@@ -32,7 +32,7 @@ def method(request: pytest.FixtureRequest) -> str:
 
 def make(method: str, *, seed: int = 0, **changes: Any) -> Spotscape | SpaCross:
     kind, config = METHODS[method]
-    return kind(config(**{"max_epochs": 8, "n_components": 20, "n_encoders": 2, **changes}), random_state=seed)
+    return kind(config(**{"max_epochs": 8, "n_comps": 20, "n_encoders": 2, **changes}), random_state=seed)
 
 
 def fitted(method: str, expression: Any, adjacency: Any, **options: Any) -> Spotscape | SpaCross:
@@ -49,7 +49,7 @@ def agreement(embedding: np.ndarray, truth: np.ndarray) -> float:
     return float(adjusted_rand_score(truth, KMeans(2, n_init=5, random_state=0).fit_predict(embedding)))
 
 
-@pytest.mark.parametrize("change", [{}, {"n_components": None}, {"batch_size": 64}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize("change", [{}, {"n_comps": None}, {"batch_size": 64}, {"precision": "bfloat16"}])
 def test_it_finds_the_halves(method: str, change: dict[str, Any], tissue: MakeTissue) -> None:
     expression, adjacency, truth = tissue()
     embedding = embedded(method, expression, adjacency, max_epochs=80, **change)
@@ -71,7 +71,7 @@ def test_the_published_settings_train(tissue: MakeTissue) -> None:
         assert agreement(embedding, truth) > 0.85
 
 
-@pytest.mark.parametrize("change", [{}, {"n_components": None}, {"batch_size": 64}, {"slices": np.repeat([0, 1], 128)}])
+@pytest.mark.parametrize("change", [{}, {"n_comps": None}, {"batch_size": 64}, {"slices": np.repeat([0, 1], 128)}])
 def test_training_gives_the_embedding_that_is_recomputed(
     method: str,
     change: dict[str, Any],
@@ -81,7 +81,7 @@ def test_training_gives_the_embedding_that_is_recomputed(
     expression, adjacency, _ = tissue()
     before = expression.copy(), adjacency.copy()
     slices, size = change.get("slices"), change.get("batch_size")
-    model = make(method, **{name: value for name, value in change.items() if name == "n_components"})
+    model = make(method, **{name: value for name, value in change.items() if name == "n_comps"})
     with global_state_untouched():
         (found,) = model._fit_embed(expression, adjacency, slices=slices, batch_size=size, progress_bar=False)
     np.testing.assert_array_equal(model.embed(expression, adjacency, slices=slices), found)
@@ -93,10 +93,12 @@ def test_training_gives_the_embedding_that_is_recomputed(
 
 def test_an_encoder_has_the_same_bits_whoever_is_trained_beside_it(method: str, tissue: MakeTissue) -> None:
     """Of one, two or three encoders, and as a restart beside others, in one thread or in three at a time."""
-    expression, adjacency, _ = tissue()
-    states = [fitted(method, expression, adjacency, n_encoders=n).network.state_dict() for n in (1, 2, 3)]
-    for name, value in states[0].items():
-        assert all(torch.equal(value[0], other[name][0]) for other in states[1:]), name
+    # Several tissues, because a sum that is rounded in another way seldom shows.
+    for seed in range(4):
+        expression, adjacency, _ = tissue(seed)
+        states = [fitted(method, expression, adjacency, n_encoders=n).network.state_dict() for n in (1, 2, 3)]
+        for name, value in states[0].items():
+            assert all(torch.equal(value[0], other[name][0]) for other in states[1:]), name
     restarts = tuple(make(method, seed=seed) for seed in (5, 6))
     _, fifth, sixth = make(method)._fit_embed(expression, adjacency, restarts=restarts, progress_bar=False)
     results: dict[int, np.ndarray] = {}
@@ -116,8 +118,8 @@ def test_an_encoder_has_the_same_bits_whoever_is_trained_beside_it(method: str, 
 
 def test_storage_does_not_matter(method: str, tissue: MakeTissue) -> None:
     expression, adjacency, _ = tissue()
-    for n_components in (20, None):
-        options = {"n_components": n_components, "max_epochs": 4}
+    for n_comps in (20, None):
+        options = {"n_comps": n_comps, "max_epochs": 4}
         found, expected = (
             embedded(method, matrix, adjacency, **options) for matrix in (sparse.csr_array(expression), expression)
         )
@@ -158,10 +160,10 @@ def test_slices_are_joined(method: str, tissue: MakeTissue) -> None:
     assert len(tiled.history["loss"]) == 20
 
 
-@pytest.mark.parametrize("n_components", [20, None])
-def test_decoded_expression_is_closer_to_the_truth(method: str, n_components: int | None, tissue: MakeTissue) -> None:
+@pytest.mark.parametrize("n_comps", [20, None])
+def test_decoded_expression_is_closer_to_the_truth(method: str, n_comps: int | None, tissue: MakeTissue) -> None:
     expression, adjacency, truth = tissue()
-    model = fitted(method, expression, adjacency, max_epochs=150, n_components=n_components)
+    model = fitted(method, expression, adjacency, max_epochs=150, n_comps=n_comps)
     decoded = model.reconstruct(expression, adjacency)
     assert decoded.shape == expression.shape
     means = np.stack([expression[truth == half].mean(0) for half in (0, 1)])[truth]
@@ -302,7 +304,7 @@ def test_presets() -> None:
     for config, names in ((SpotscapeConfig, ("paper",)), (SpaCrossConfig, ("paper", "released"))):
         assert config.of_preset("default") == config()
         assert config.of_preset("default", several_slices=True) == config.several_slices()
-        assert config.of_preset("default", large_tissue=True).n_encoders == 1
+        assert config.of_preset("default", large_tissue=True).n_encoders < config().n_encoders
         for name in names:
             assert config.of_preset(name) != config()
             assert "n_encoders\n" in (config.__doc__ or "")

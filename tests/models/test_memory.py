@@ -43,7 +43,7 @@ adjacency = adjacency + adjacency.T
 expression = sparse.random_array((n_spots, 300), density=0.1, rng=rng, dtype=np.float32, format="csr")
 
 config = SpaCrossConfig(
-    n_components=30, max_epochs=4, refresh_every=2, target_momentum=0.9, contrast_spots=20_000, n_clusterings=5,
+    n_comps=30, max_epochs=4, refresh_every=2, target_momentum=0.9, contrast_spots=20_000, n_clusterings=5,
     reconstruction_weight=1, consistency_weight=1, contrast_weight=1, n_encoders=1, pairing="row", decoder="linear",
 )
 slices = spot * n_slices // n_spots if n_slices > 1 else None
@@ -68,9 +68,12 @@ def train(n_spots: int, n_slices: int, limit: int, *, then: str = "") -> tuple[i
     return at_start, peak
 
 
-@pytest.mark.parametrize(("n_spots", "n_slices", "most"), [(60_000, 1, 1.2), (20_000, 1, 0.6), (24_000, 3, 0.8)])
+@pytest.mark.parametrize(
+    ("n_spots", "n_slices", "most"),
+    [pytest.param(60_000, 1, 1.2, marks=pytest.mark.slow), (20_000, 1, 0.6), (18_000, 3, 0.6)],
+)
 def test_training_takes_linear_memory(n_spots: int, n_slices: int, most: float) -> None:
-    """With 3 GB to allocate; a float32 for every two of 60,000 spots takes 14.4 GB, and 1.6 GB of 20,000."""
+    """With 3 GB to allocate; a float32 for every two of 60,000 spots takes 14.4 GB, 1.6 GB of 20,000, 1.3 of 18,000."""
     at_start, peak = train(n_spots, n_slices, 3 * GIGABYTE)
     assert peak < 2 * GIGABYTE
     assert peak - at_start < most * GIGABYTE

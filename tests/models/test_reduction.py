@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONFIG = SpotscapeConfig(
-    n_components=8, linear_scale=True, spatial_components=True, dispersion=0.5, clip=3.0, whitening=0.25
+    n_comps=8, linear_scale=True, spatial_components=True, dispersion=0.5, clip=3.0, whitening=0.25
 )
 STORAGES = pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.csr_matrix])
 
@@ -65,7 +65,7 @@ def test_without_a_dispersion_genes_are_not_scaled(tissue: Callable[..., Any]) -
     np.testing.assert_array_equal(found.scale, 1)
 
 
-@pytest.mark.parametrize("config", [SpotscapeConfig(n_components=None), SpaCrossConfig(n_components=None)])
+@pytest.mark.parametrize("config", [SpotscapeConfig(n_comps=None), SpaCrossConfig(n_comps=None)])
 def test_none_leaves_expression_as_it_is(config: Any, tissue: Callable[..., Any]) -> None:
     expression, adjacency, _ = tissue()
     assert Reduction.fit(expression, adjacency, config) is None
@@ -93,7 +93,7 @@ def test_a_representation_is_centred_and_rotated(
     assert found.components.ceiling is None
     np.testing.assert_array_equal(found.components.scale, 1)
     same(found.components, PrincipalComponents.fit(storage(scores), 8, graph=adjacency, scale=False))
-    whole = fit(storage(scores), adjacency, n_components=12).project(storage(scores))
+    whole = fit(storage(scores), adjacency, n_comps=12).project(storage(scores))
     distances, expected = (np.square(z[:, None] - z[None]).sum(2) for z in (whole, scores))
     np.testing.assert_allclose(distances, expected, rtol=1e-3, atol=1e-2)
 
@@ -105,7 +105,7 @@ class TestTheWayBack:
         self, linear_scale: bool, storage: Callable[[np.ndarray], Any], tissue: Callable[..., Any]
     ) -> None:
         expression, adjacency, _ = tissue()
-        found = fit(storage(expression), adjacency, n_components=60, clip=None, linear_scale=linear_scale)
+        found = fit(storage(expression), adjacency, n_comps=60, clip=None, linear_scale=linear_scale)
         assert found.is_log is linear_scale
         restored = found.restore(found.project(storage(expression)), storage(expression))
         assert restored.dtype == np.float32
@@ -113,7 +113,7 @@ class TestTheWayBack:
 
     def test_components_of_other_spots(self, tissue: Callable[..., Any]) -> None:
         (expression, adjacency, _), (other, _, _) = tissue(), tissue(seed=1)
-        found = fit(expression, adjacency, n_components=60, clip=None)
+        found = fit(expression, adjacency, n_comps=60, clip=None)
         np.testing.assert_allclose(found.restore(found.project(other), other), other, atol=2e-3)
 
     def test_a_few_are_closer_than_the_mean(self, tissue: Callable[..., Any]) -> None:
@@ -148,7 +148,7 @@ class TestTheWayBack:
 def test_fewer_spots_or_genes_than_components(storage: Callable[[np.ndarray], Any], shape: tuple[int, int]) -> None:
     expression = storage(np.log1p(np.random.default_rng(0).poisson(1.0, shape)).astype(np.float32))
     graph = sparse.csr_array(sparse.eye_array(shape[0], k=1))
-    found = fit(expression, graph, n_components=30)
+    found = fit(expression, graph, n_comps=30)
     scores = found.project(expression)
     assert scores.shape == (shape[0], min(shape))
     restored = found.restore(scores, expression)

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 N_GENES = 60
 CASES = {
-    "spotscape": lambda: Spotscape(SpotscapeConfig(max_epochs=3, n_components=20, n_encoders=2)),
+    "spotscape": lambda: Spotscape(SpotscapeConfig(max_epochs=3, n_comps=20, n_encoders=2)),
     "spotscape of all genes": lambda: Spotscape(SpotscapeConfig.paper(max_epochs=3)),
-    "spacross": lambda: SpaCross(SpaCrossConfig(max_epochs=3, n_components=20, n_encoders=2), random_state=5),
+    "spacross": lambda: SpaCross(SpaCrossConfig(max_epochs=3, n_comps=20, n_encoders=2), random_state=5),
     "spacross of all genes": lambda: SpaCross(
-        SpaCrossConfig(max_epochs=3, n_components=None, decoder="graph", n_encoders=1)
+        SpaCrossConfig(max_epochs=3, n_comps=None, decoder="graph", n_encoders=1)
     ),
 }
 
@@ -137,7 +137,7 @@ def test_what_is_written(saved: Path) -> None:
     assert described["format_version"] == storage.FORMAT_VERSION
     assert described["training"]["genes"][:2] == ["gene_0", "gene_1"]
     assert described["training"]["prepare"] == {"log1p": True, "target_sum": 1e4}
-    assert described["config"]["n_components"] == 20
+    assert described["config"]["n_comps"] == 20
 
 
 def test_a_model_of_bare_arrays(tissue: Callable[..., Any], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from spotscape.nn.blocks import product
 from spotscape.nn.graph import propagate
 from spotscape.nn.losses import reconstruction_errors
 from spotscape.nn.trainer import LossOutput
-from spotscape.tl._embedding import fit_and_write, read_input
+from spotscape.tl._embedding import train_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,12 +97,7 @@ class Mean(GraphEncoder[MeanConfig]):
 
 def mean_of_neighbours(adata: Any, **training: Any) -> Any:
     """Write the embedding of the third method to an AnnData."""
-    tissue = read_input(
-        adata, neighbors_key="spatial_neighbors", library_key=None, layer=None, use_rep=None, mask_var=None
-    )
-    return fit_and_write(
-        Mean(), adata, tissue, None, preset=None, key_added="X_mean", decoded_layer="decoded", copy=False, **training
-    )
+    return train_on(adata, Mean, MeanConfig, key_added="X_mean", decoded_layer="decoded", **training)
 
 
 @pytest.mark.parametrize("batch_size", [None, 100], ids=["whole", "tiles"])

@@ -8,8 +8,10 @@ from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from spotscape.nn import SpotRegression, imputation
-from spotscape.nn.imputation import GeneFolds, NeighborMeans, neighbor_operator, predict_genes, shifted
+from spotscape._stats import prediction
+from spotscape._stats.prediction import predict_genes
+from spotscape.nn import SpotRegression
+from spotscape.nn.imputation import GeneFolds, NeighborMeans, neighbor_operator, shifted
 
 
 def data(n: int = 60, d: int = 4, g: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -20,7 +22,7 @@ def data(n: int = 60, d: int = 4, g: int = 5, seed: int = 0) -> tuple[np.ndarray
 
 def one_penalty(monkeypatch: pytest.MonkeyPatch, features: np.ndarray, penalty: float) -> None:
     variances = np.linalg.eigvalsh((features - features.mean(0)).T @ (features - features.mean(0)))
-    monkeypatch.setattr(imputation, "_PENALTIES", np.array([penalty / variances.mean()]))
+    monkeypatch.setattr(prediction, "_PENALTIES", np.array([penalty / variances.mean()]))
 
 
 class TestRegression:
@@ -113,20 +115,18 @@ class TestFolds:
     def test_a_gene_has_no_part_in_its_own_features(self) -> None:
         rng = np.random.default_rng(0)
         expression = rng.poisson(2, size=(80, 12)).astype(float)
-        folds = GeneFolds.of(expression, None, n_components=3)
+        folds = GeneFolds.of(expression, None, n_comps=3)
         assert len(folds.features) == 4
         other = expression.copy()
         other[:, 5] = rng.permutation(other[:, 5])
-        changed = GeneFolds.of(other, None, n_components=3)
+        changed = GeneFolds.of(other, None, n_comps=3)
         for number in range(3):
             same = np.allclose(np.abs(folds.features[number]), np.abs(changed.features[number]))
             assert same == (number == folds.fold[5])
 
     def test_components_and_embedding_weigh_the_same(self) -> None:
         rng = np.random.default_rng(0)
-        folds = GeneFolds.of(
-            rng.poisson(2, size=(80, 12)).astype(float), rng.normal(size=(80, 2)) * 100, n_components=3
-        )
+        folds = GeneFolds.of(rng.poisson(2, size=(80, 12)).astype(float), rng.normal(size=(80, 2)) * 100, n_comps=3)
         for block in folds.features:
             np.testing.assert_allclose([block[:, :3].var(0).sum(), block[:, 3:].var(0).sum()], 1)
 
@@ -177,10 +177,10 @@ class TestGenes:
         slices = np.repeat([0, 1], 30)
         known = np.ones((2, 7), dtype=bool)
         known[1, 2:4] = False
-        folds = GeneFolds.of(np.abs(genes), features, n_components=2, slices=slices)
+        folds = GeneFolds.of(np.abs(genes), features, n_comps=2, slices=slices)
         arguments = (known, slices, folds.fold)
         whole = predict_genes(folds.regression, genes, *arguments, n_kept=60)
-        monkeypatch.setattr(imputation.gene_blocks, "__kwdefaults__", {"entries": 1})
+        monkeypatch.setattr(prediction, "_BLOCK_ENTRIES", 1)
         parted = predict_genes(folds.regression, sparse.csr_array(genes), *arguments, n_kept=40)
         np.testing.assert_allclose(parted[0], whole[0][:40])
         for name, score in whole[1].items():

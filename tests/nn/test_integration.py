@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spotscape.nn import integrate, nearest, place, vote
-from spotscape.nn.integration import _fit, _merge, _Mixture, _plausibility, _shifts, _single, _split, _step
+from spotscape.nn.integration import _fit, _merge, _Mixture, _plausibility, _settle, _shifts, _single, _split, _step
 
 # Kinds of spots in two slices and their proportions: alike, unlike, one lacking, and one private to each.
 COMPOSITIONS = {
@@ -105,6 +105,25 @@ def test_slices_of_little_in_common_are_not_laid_on_each_other(proportions: Any,
     shifted = spots + slices[:, None] * shift(seed)
     found = moved_apart(shifted, integrate(shifted, slices), slices)
     assert np.linalg.norm(found - shift(seed)) < 0.5 * SD
+
+
+@pytest.mark.parametrize(("share", "seed"), [(0.5, 3), (0.3, 0), (0.15, 2)])
+def test_as_many_regions_as_there_are_prototypes(share: float, seed: int) -> None:
+    """Two kinds of spots are common, a share of all, and each slice has two of its own.
+
+    Two kinds that had to share a prototype were laid on two others, 5 SD away.
+    """
+    own, common = (1 - share) / 2, share / 2
+    proportions = [[own, own, common, common, 0, 0], [0, 0, common, common, own, own]]
+    rng = np.random.default_rng(seed)
+    kinds = np.concatenate([rng.choice(6, 1_000, p=each) for each in proportions])
+    spots = 4 / np.sqrt(2) * np.eye(6)[kinds] + SD * rng.standard_normal((2_000, 6))
+    slices = np.repeat([0, 1], 1_000)
+    direction = rng.standard_normal(6)
+    offset = 2 * SD * direction / np.linalg.norm(direction)
+    shifted = spots + slices[:, None] * offset
+    found = moved_apart(shifted, integrate(shifted, slices), slices)
+    assert np.linalg.norm(found - offset) < 0.3 * SD
 
 
 def test_a_shift_far_beyond_the_tissue() -> None:
@@ -253,11 +272,79 @@ def test_one_step_by_hand() -> None:
     np.testing.assert_allclose(resting.local.flatten(), [(1 - 23 / 7) / 2, (5 - 23 / 7) * 2 / 3])
 
 
+def test_likelihood_by_hand() -> None:
+    """Of two slices under two prototypes: that of the Gaussians, less the ridge, and more the leaning proportions."""
+    from scipy.stats import norm
+
+    parts = [torch.tensor([[0.0], [1.0]], dtype=torch.float64), torch.tensor([[5.0]], dtype=torch.float64)]
+    shares = np.array([[0.5, 0.5], [0.2, 0.8]])
+    local = np.array([[0.3, 0.0], [0.0, -0.5]])
+    model = _Mixture(
+        torch.tensor([[0.0], [4.0]], dtype=torch.float64),
+        torch.tensor([[0.1], [-0.1]], dtype=torch.float64),
+        torch.from_numpy(local[..., None]),
+        torch.from_numpy(np.log(shares)),
+        torch.tensor(4.0, dtype=torch.float64),
+    )
+    means = np.array([0.0, 4.0]) + np.array([[0.1], [-0.1]]) + local
+    joint = [shares[s] * norm.pdf(part.numpy(), means[s], 2.0) for s, part in enumerate(parts)]
+    expected = sum(np.log(each.sum(axis=1)).sum() for each in joint) + 3 * np.log(2 * np.pi) / 2
+    counts = np.stack([(each / each.sum(axis=1, keepdims=True)).sum(axis=0) for each in joint])
+    prior = 0.05 * (counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / 3 * np.log(shares)).sum()
+    found = _step(model, parts, torch.tensor([False, False]), 50.0)
+    assert found.likelihood == pytest.approx(expected - 50 * (0.3**2 + 0.5**2) / (2 * 4) + prior, rel=1e-12)
+    proportions = (counts / counts.sum(axis=1, keepdims=True) + 0.05 * counts.sum(axis=0) / 3) / 1.05
+    np.testing.assert_allclose(found.logs.exp(), proportions, rtol=1e-12)
+
+
+def test_what_is_held_has_neither_shift_nor_offsets() -> None:
+    """The prototype is that of the held slice: the other one's four spots weigh 4 / (1 + 4 / 2) against its two."""
+    parts = [torch.tensor([[0.0], [2.0]], dtype=torch.float64), torch.tensor([[4.0], [6.0]] * 2, dtype=torch.float64)]
+    held = torch.tensor([True, False])
+    start = _single(parts, held, from_means=True)
+    assert (start.centres.item(), start.shifts[:, 0].tolist(), start.variance.item()) == (1, [0, 4], 1)
+    assert _single(parts, held, from_means=False).variance.item() == pytest.approx((2 + 2 * 9 + 2 * 25) / 6)
+    resting = _step(_single(parts, held, from_means=False), parts, held, 2.0, free=False)
+    weight = 4 / (1 + 4 / 2)
+    centre = (2 * 1 + weight * 5) / (2 + weight)
+    np.testing.assert_allclose(resting.centres.item(), centre)
+    np.testing.assert_allclose(resting.local.flatten(), [0, (5 - centre) * 4 / (4 + 2)])
+    np.testing.assert_allclose(_step(start, parts, held, 2.0).shifts[:, 0], [0, 4], atol=1e-5)
+
+
+@pytest.mark.parametrize(("rest", "expected"), [(1e-9, 7), (10.0, 1)])
+def test_it_settles_once_all_rests(rest: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that halve the way to rest: after the first, one spacing is left, which ten standard deviations allow."""
+    steps = []
+
+    def step(model: _Mixture, *_: Any, **__: Any) -> _Mixture:
+        steps.append(model)
+        return replace(model, centres=model.centres / 2)
+
+    monkeypatch.setattr("spotscape.nn.integration._step", step)
+    zeros = torch.zeros(2, 1)
+    model = _Mixture(torch.tensor([[2.0]]), zeros, zeros[:, None], zeros, torch.tensor(1.0))
+    _settle(model, [], torch.tensor([False, False]), 1.0, steps=7, rest=rest)
+    assert len(steps) == expected
+    moved = replace(model, centres=torch.zeros(1, 1), shifts=torch.ones(2, 1))
+    _settle(moved, [], torch.tensor([False, False]), 1.0, steps=7, rest=1e-9)
+    assert len(steps) == expected + 1
+
+
+def test_a_shift_of_few_spots() -> None:
+    """As the example of the function has it: half of the shift is subtracted from either slice."""
+    spots = np.random.default_rng(0).normal(size=(50, 2))
+    found = integrate(np.concatenate([spots, spots + np.array([2.0, 0.0])]), np.repeat(["a", "b"], 50))
+    np.testing.assert_allclose(found, np.concatenate([spots + np.array([1.0, 0.0])] * 2), atol=1e-5)
+    assert np.isfinite(integrate(found, np.repeat(["a", "b"], 50), ridge=0.5)).all()
+
+
 def test_splitting_goes_along_the_principal_axis() -> None:
-    part = torch.tensor([[-3.0, 0], [3, 0], [0, 1], [0, -1]], dtype=torch.float64)
+    part = torch.tensor([[2.0, 7, 1], [8, 7, 1], [5, 8, 1], [5, 6, 1]], dtype=torch.float64)
     model = _split(_single([part], torch.tensor([False]), from_means=False), [part])
-    assert sorted(model.centres[:, 0].tolist()) == pytest.approx([-np.sqrt(18 / 4) / 2, np.sqrt(18 / 4) / 2])
-    assert model.centres[:, 1].tolist() == [0, 0]
+    half = np.sqrt(18 / 4) / 2
+    assert sorted(model.centres[:, 0].tolist()) == pytest.approx([5 - half, 5 + half])
+    np.testing.assert_allclose(model.centres[:, 1:], [[7, 1], [7, 1]], atol=1e-12)
     np.testing.assert_allclose(model.logs.exp(), 0.5)
 
 
@@ -273,18 +360,18 @@ def test_the_two_nearest_prototypes_are_merged() -> None:
     np.testing.assert_allclose(found.logs.exp(), [[0.6, 0.4]])
 
 
-def test_prototypes_that_can_be_spared_count_for_nothing() -> None:
-    spots, slices, _ = tissue(300)
+@pytest.mark.parametrize(("composition", "most"), [("alike", 4), ([[1, 0, 0, 0], [1, 0, 0, 0]], 1)])
+def test_prototypes_that_can_be_spared_count_for_nothing(composition: Any, most: int) -> None:
+    """Four for three kinds, and one for one kind, are as plausible as twice as many that fit no better."""
+    spots, slices, _ = tissue(300, composition)
     parts = [torch.from_numpy(spots[slices == name]) for name in (0, 1)]
     held = torch.tensor([False, False])
-    four, eight = (_fit(parts, held, most, 100.0) for most in (4, 8))
-    assert (len(four.centres), len(eight.centres)) == (4, 4)
-    doubled = _split(four, parts)
-    assert doubled.n_parameters == 2 * four.n_parameters == 2 * (4 * 6 + 2 * 4)
-    scores = [
-        _plausibility(model, parts, held, 100.0) for model in (four, replace(doubled, likelihood=four.likelihood))
-    ]
-    assert scores[0] == pytest.approx(scores[1], abs=0.01 * abs(scores[0]))
+    few = _fit(parts, held, most, 100.0)
+    assert len(few.centres) == most
+    doubled = _split(few, parts)
+    assert doubled.n_parameters == 2 * few.n_parameters == 2 * (most * 6 + 2 * most)
+    scores = [_plausibility(model, parts, held, 100.0) for model in (few, replace(doubled, likelihood=few.likelihood))]
+    assert scores[0] == pytest.approx(scores[1], abs=0.001 * abs(scores[0]) if most == 1 else 0.01 * abs(scores[0]))
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, 1), (2, 2), (3, 2), (8, 8), (20, 16), (64, 16)])

@@ -22,7 +22,7 @@ def adata() -> ad.AnnData:
     adata.obs["slice"] = pd.Categorical(np.where(GRID[:, 1] < 5, "s1", "s2"))
     between = np.array([[0, 0.8, 0.1], [0.8, 0, 0.01], [0.1, 0.01, 0]])
     adata.uns["spotscape_pseudotime"] = {
-        "params": {"groups": "spotscape_domain", "library_key": None},
+        "params": {"key": "spotscape_domain", "library_key": None},
         "groups": ["a", "b", "c"],
         "order": ["c", "b", "a"],
         "connectivities": between,

@@ -31,7 +31,7 @@ def cortex(real_data: Callable[[str], Path]) -> ad.AnnData:
 
 
 def test_pseudotime_orders_the_layers(cortex: ad.AnnData) -> None:
-    sp.tl.trajectory(cortex, root="WM", groups="domain", use_rep="X_smoothed_pca", key_added="time")
+    sp.tl.trajectory(cortex, root="WM", key="domain", use_rep="X_smoothed_pca", key_added="time")
     depth = cortex.obs["domain"].map(DEPTH).astype(float)
     means = cortex.obs["time"].groupby(depth).mean()
     assert spearmanr(means.index, -means)[0] >= 0.9
@@ -39,7 +39,7 @@ def test_pseudotime_orders_the_layers(cortex: ad.AnnData) -> None:
 
 def test_known_genes_are_among_the_first_markers_of_found_domains(cortex: ad.AnnData) -> None:
     sp.tl.domains(cortex, n_domains=7, use_rep="X_smoothed_pca", key_added="found")
-    sp.tl.markers(cortex, groups="found", neighbors_key=None)
+    sp.tl.markers(cortex, key="found", neighbors_key=None)
     table = sp.get.markers_df(cortex)
     for layer, genes in {"WM": ("MBP", "PLP1", "MOBP"), "Layer_5": ("PCP4",)}.items():
         domain = cortex.obs["found"][cortex.obs["domain"] == layer].value_counts().idxmax()

@@ -64,8 +64,8 @@ def good() -> ad.AnnData:
         sp.tl.domains(adata, n_domains=3, use_rep="X_spotscape", method="kmeans", key_added="found")
         sp.tl.consensus_domains(adata, n_domains=3, use_reps=["X_spotscape", "X_spacross"], key_added="agreed")
         sp.tl.match_slices(adata, library_key="slice", reference="slice_1", use_rep="X_spotscape", labels_key="domain")
-        sp.tl.markers(adata, groups="domain", method="wilcoxon")
-        sp.tl.trajectory(adata, root="Layer_1", groups="domain", use_rep="X_spotscape", n_dcs=4)
+        sp.tl.markers(adata, key="domain", method="wilcoxon")
+        sp.tl.trajectory(adata, root="Layer_1", key="domain", use_rep="X_spotscape", n_dcs=4)
     adata.obs["z"] = np.where(adata.obs["slice"] == "slice_1", 0.0, 9.0)
     adata.obs["half"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "a", "b"))
     return adata
@@ -73,7 +73,7 @@ def good() -> ad.AnnData:
 
 def small(kind: type[Any]) -> Any:
     """Return a configuration that trains in an instant."""
-    sizes = {"hidden_size": 8, "latent_size": 4, "n_encoders": 1, "n_components": 5, "n_axes": 3, "max_epochs": 1}
+    sizes = {"hidden_size": 8, "latent_size": 4, "n_encoders": 1, "n_comps": 5, "n_axes": 3, "max_epochs": 1}
     further = {"n_prototypes": 3} if kind is sp.models.SpotscapeConfig else {"feature_size": 4, "n_clusters": 3}
     return kind(**sizes, **further)
 
@@ -103,15 +103,15 @@ def calls(good: ad.AnnData, model: sp.models.Spotscape) -> dict[str, dict[str, A
         "tl.consensus_domains": {"n_domains": 3, "use_reps": ["X_spotscape", "X_spacross"], "method": "kmeans"},
         "tl.domains": {"n_domains": 3, "method": "kmeans", **rep},
         "tl.embed": {"model": model},
-        "tl.impute": {"genes": ["gene_1", "gene_2"], "n_components": 4, **slices, **rep},
+        "tl.impute": {"genes": ["gene_1", "gene_2"], "n_comps": 4, **slices, **rep},
         "tl.integrate_slices": {"use_rep": "X_spotscape", "n_prototypes": 5, **slices},
-        "tl.markers": {"groups": "domain", "method": "wilcoxon"},
+        "tl.markers": {"key": "domain", "method": "wilcoxon"},
         "tl.match_slices": {"reference": "slice_1", "labels_key": "domain", **slices, **rep},
         "tl.refine_domains": {"key": "domain"},
         "tl.smoothed_pca": {"n_comps": 5, "n_axes": None, **slices},
         "tl.spacross": {"config": small(sp.models.SpaCrossConfig), **slices},
         "tl.spotscape": {"config": small(sp.models.SpotscapeConfig), **slices},
-        "tl.trajectory": {"root": "Layer_1", "groups": "domain", "n_dcs": 4, **rep},
+        "tl.trajectory": {"root": "Layer_1", "key": "domain", "n_dcs": 4, **rep},
         "tl.transfer_domains": {"reference": good, "labels_key": "domain", **rep},
         "pl.composition": {"key": "domain", **slices},
         "pl.confidence": {"key": "agreed"},

@@ -47,7 +47,7 @@ def metrics() -> dict[str, Callable[..., Any]]:
 
 def on_model(kind: type[Any], method: str) -> Callable[..., Any]:
     """Return a call of a method of a trained model, or of ``fit`` of a new one."""
-    sizes = {"hidden_size": 8, "latent_size": 4, "n_encoders": 1, "n_components": 4, "n_axes": 3, "max_epochs": 1}
+    sizes = {"hidden_size": 8, "latent_size": 4, "n_encoders": 1, "n_comps": 4, "n_axes": 3, "max_epochs": 1}
 
     def call(**kwargs: Any) -> Any:
         model = kind(

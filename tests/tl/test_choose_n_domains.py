@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -53,15 +54,22 @@ def test_the_record(
     assert adata.obs.empty
 
 
-@pytest.mark.filterwarnings("ignore:the number chosen")
 def test_a_cloud_without_groups_has_no_clear_number(caplog: pytest.LogCaptureFixture) -> None:
     cloud = ad.AnnData(np.zeros((200, 1), dtype=np.float32))
     cloud.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(200, 6))
-    sp.tl.choose_n_domains(cloud, **QUICK)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sp.tl.choose_n_domains(cloud, **QUICK)
+    # More numbers would help as little: the samples do not agree on any.
+    assert not [one for one in caught if "widen k_range" in str(one.message)]
     entry = cloud.uns["n_domains"]
     assert entry["clear"] is False
     assert entry["picked"] in entry["candidates"]
-    assert "No clear number of domains: taking" in caplog.text
+    curve, picked = entry["curve"], entry["picked"]
+    at = list(curve["k"]).index(picked)
+    said = f"taking {picked}, which {100 * curve['share'][at]:.0f}% of the resamples pick"
+    assert f"No clear number of domains: {said}" in caplog.text
+    assert f"Domains of different samples agree by {curve['mean'][at]:.2f}" in caplog.text
     assert entry["curve"]["share"].sum() == pytest.approx(1)
 
 
@@ -116,7 +124,7 @@ class TestDomainsWithoutANumber:
         assert (
             "No n_domains given and none stored for `adata.obsm['X_spotscape']`: choosing by stability." in caplog.text
         )
-        assert "Chose 4 domains of 2 to 20." in caplog.text
+        assert "Chose 4 domains of 2 to 5." in caplog.text
         again = adata.uns["n_domains"]
         sp.tl.choose_n_domains(adata, key_added="again")
         np.testing.assert_array_equal(again["curve"]["mean"], adata.uns["again"]["curve"]["mean"])
@@ -128,9 +136,14 @@ class TestDomainsWithoutANumber:
         assert adata.obs["spotscape_domain"].nunique() == 3
 
     def test_few_spots_have_a_shorter_range(self, adata: ad.AnnData) -> None:
-        few = adata[:40].copy()
-        sp.tl.domains(few)
-        assert few.uns["n_domains"]["params"]["k_range"].tolist() == [2, 5]
+        """Three hundred spots of a biopsy are not cut into twenty domains."""
+        for n_spots, high in ((40, 5), (160, 5), (320, 8)):
+            several = ad.concat([adata] * 2, index_unique="-")[:n_spots].copy()
+            rng = np.random.default_rng(0)
+            several.obsm["X_spotscape"] = several.obsm["X_spotscape"] + rng.normal(scale=0.01, size=(n_spots, 1))
+            sp.tl.choose_n_domains(several, n_resamples=2)
+            assert several.uns["n_domains"]["params"]["k_range"].tolist() == [2, high]
+        sp.tl.domains(adata[:40].copy())
 
     def test_a_number_given_is_taken_and_leiden_needs_none(self, adata: ad.AnnData) -> None:
         sp.tl.choose_n_domains(adata, **QUICK)
@@ -138,6 +151,13 @@ class TestDomainsWithoutANumber:
         assert adata.obs["spotscape_domain"].nunique() == 5
         sp.tl.domains(adata, method="leiden", resolution=2)
         assert "n_domains" not in adata.uns["spotscape_domain"]["params"]
+
+
+def test_the_end_of_a_range_in_which_samples_never_agree_is_no_reason_to_widen_it() -> None:
+    cloud = ad.AnnData(np.zeros((40, 1), dtype=np.float32))
+    cloud.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.warns(UserWarning, match=r"largest tried; but samples agree by 0\.\d\d only, .* no separate domains"):
+        sp.tl.choose_n_domains(cloud, k_range=(2, 3), n_resamples=3)
 
 
 def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:
@@ -155,7 +175,7 @@ BAD = [
     ({"n_resamples": 1}, ValueError, "n_resamples=1 must be at least 2"),
     ({"use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm, .*sp.tl.spotscape\(adata\)"),
     ({"random_state": -1}, ValueError, "random_state=-1 is negative"),
-    ({"use_rep": "flat"}, ValueError, "160 points have 2 distinct positions, too few for 20 clusters"),
+    ({"use_rep": "flat"}, ValueError, "160 points have 2 distinct positions, too few for 5 clusters"),
     ({"use_rep": "broken"}, ValueError, r"adata.obsm\['broken'\] has 1 NaN or infinite values"),
 ]
 

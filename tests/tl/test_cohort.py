@@ -39,7 +39,7 @@ def analyse(adata, **options):
     several = {"library_key": "slice"}
     sp.pp.prepare(adata, n_top_genes=60, **several)
     sp.pp.spatial_neighbors_knn(adata, n_neighs=6, **several)
-    config = SpotscapeConfig(max_epochs=1, n_encoders=1, n_components=8)
+    config = SpotscapeConfig(max_epochs=1, n_encoders=1, n_comps=8)
     sp.tl.spotscape(adata, config=config, batch_size=1_000, **several)
     sp.tl.domains(adata, n_domains=2, method="kmeans")
 

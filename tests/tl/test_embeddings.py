@@ -171,6 +171,7 @@ class TestEveryTool:
         with caplog.at_level(logging.INFO):
             tool(adata)
         assert "No spatial graph yet: building the default, the 6 nearest neighbours" in caplog.text
+        assert caplog.text.count("Adding `adata.obsp['spatial_connectivities']`") == 1
         np.testing.assert_array_equal(adata.obsm[key], expected.obsm[key])
         for name in ("spatial_connectivities", "spatial_distances"):
             assert (adata.obsp[name] != expected.obsp[name]).nnz == 0
@@ -671,10 +672,10 @@ class TestSpaCross:
         assert set(adata.uns["spacross"]["history"]) == {"loss", "reconstruction", "consistency", "lr"}
 
     def test_configuration(self, adata: AnnData) -> None:
-        spacross(adata, config=sp.models.SpaCrossConfig(n_axes=8, max_epochs=50, n_components=20))
+        spacross(adata, config=sp.models.SpaCrossConfig(n_axes=8, max_epochs=50, n_comps=20))
         assert adata.obsm["X_spacross"].shape == (300, 8)
         params = adata.uns["spacross"]["params"]
-        assert (params["max_epochs"], params["n_components"]) == (3, 20)
+        assert (params["max_epochs"], params["n_comps"]) == (3, 20)
 
     def test_same_as_the_model(self, adata: AnnData) -> None:
         spacross(adata)
@@ -710,7 +711,7 @@ CONFIGS = {"X_spotscape": sp.models.SpotscapeConfig, "X_spacross": sp.models.Spa
 class TestRepresentations:
     @pytest.mark.parametrize("form", ["dense", "float64", "sparse", "frame", "positive"])
     def test_they_are_taken_as_they_are(self, adata: AnnData, tool: Tool, key: str, form: str) -> None:
-        """Neither exponentiated nor scaled nor reduced once more, whatever ``n_components`` says."""
+        """Neither exponentiated nor scaled nor reduced once more, whatever ``n_comps`` says."""
         scores = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
         if form == "positive":
             scores = np.abs(scores)
@@ -720,13 +721,13 @@ class TestRepresentations:
             "frame": lambda x: pd.DataFrame(x, index=adata.obs_names, columns=[f"PC{i}" for i in range(20)]),
         }.get(form, lambda x: x)
         adata.obsm["X_pca"] = convert(scores)
-        tool(adata, use_rep="X_pca", config=CONFIGS[key](n_components=5))
+        tool(adata, use_rep="X_pca", config=CONFIGS[key](n_comps=5))
         params = adata.uns[key.removeprefix("X_")]["params"]
-        assert (params.get("n_components"), params["n_features"]) == (None, 20)
+        assert (params.get("n_comps"), params["n_features"]) == (None, 20)
         assert params["source"] == "adata.obsm['X_pca']"
         graph = adata.obsp["spatial_connectivities"]
         kind = sp.models.Spotscape if key == "X_spotscape" else sp.models.SpaCross
-        model = kind(CONFIGS[key](max_epochs=3, n_components=None))
+        model = kind(CONFIGS[key](max_epochs=3, n_comps=None))
         matrix = sparse.csr_array(scores) if form == "sparse" and key == "X_spotscape" else scores
         embedding = model.fit(matrix, graph, progress_bar=False).embed(matrix, graph)
         np.testing.assert_array_equal(embedding, adata.obsm[key])
@@ -734,14 +735,31 @@ class TestRepresentations:
     def test_x_by_its_name_is_expression(self, adata: AnnData, tool: Tool, key: str) -> None:
         expected = tool(adata, copy=True).obsm[key]
         named = tool(adata, use_rep="X", copy=True)
-        assert named.uns[key.removeprefix("X_")]["params"]["n_components"] is not None
+        assert named.uns[key.removeprefix("X_")]["params"]["n_comps"] is not None
         np.testing.assert_array_equal(named.obsm[key], expected)
 
     def test_the_configuration_handed_in_is_not_changed(self, adata: AnnData, tool: Tool, key: str) -> None:
-        config = CONFIGS[key](n_components=5, max_epochs=50)
+        config = CONFIGS[key](n_comps=5, max_epochs=50)
         adata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(300, 20))
         tool(adata, use_rep="X_pca", config=config)
-        assert config == CONFIGS[key](n_components=5, max_epochs=50)
+        assert config == CONFIGS[key](n_comps=5, max_epochs=50)
+
+    def test_single_hyper_parameters(self, adata: AnnData, tool: Tool, key: str) -> None:
+        config = CONFIGS[key](max_epochs=3, n_encoders=1, lr=2e-3)
+        expected = tool(adata, config=config, copy=True)
+        for preset in ({}, {"config": CONFIGS[key](n_encoders=3)}):
+            found = tool(adata, n_encoders=1, lr=2e-3, copy=True, **preset)
+            np.testing.assert_array_equal(found.obsm[key], expected.obsm[key])
+            params = found.uns[key.removeprefix("X_")]["params"]
+            assert (params["n_encoders"], params["lr"]) == (1, 2e-3)
+
+    def test_models_say_what_they_are(self, adata: AnnData, tool: Tool, key: str) -> None:
+        model = tool(adata, n_encoders=2, return_model=True)
+        name = type(model).__name__
+        assert repr(model).startswith(
+            f"<{name}: 2 encoder(s) trained for 3 epochs on 100 genes of 300 spots in 1 slice(s) (gene_1, gene_2, "
+        )
+        assert repr(type(model)()) == f"<{name}: 4 encoder(s), not trained>"
 
 
 @both_encoders
@@ -784,7 +802,7 @@ class TestPresets:
         assert (params["n_encoders"], params["lr"]) == (expected.n_encoders, expected.lr)
 
     def test_a_large_tissue(self, adata: AnnData, tool: Tool, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """One encoder from a fixed number of spots on; the published setting is what it is."""
+        """Fewer encoders from a fixed number of spots on; the published setting is what it is."""
 
         def encoders(**chosen: Any) -> int:
             return int(tool(adata, copy=True, **chosen).uns[key.removeprefix("X_")]["params"]["n_encoders"])
@@ -792,7 +810,8 @@ class TestPresets:
         monkeypatch.setattr("spotscape.tl._embedding.LARGE_TISSUE", adata.n_obs)
         assert encoders() == 4
         monkeypatch.setattr("spotscape.tl._embedding.LARGE_TISSUE", adata.n_obs - 1)
-        assert encoders() == encoders(preset="paper") == 1
+        assert encoders() == CONFIGS[key].large_tissue().n_encoders < 4
+        assert encoders(preset="paper") == 1
         assert encoders(config=CONFIGS[key](n_encoders=2)) == 2
 
     @pytest.mark.parametrize("preset", ["paper"])

@@ -50,9 +50,8 @@ def test_edges_across_slices_are_kept_where_they_are_allowed(stack: AnnData) -> 
     assert n_crossing(stack, stored) > 0
     read = read_graph(stack, KEY, "slice", across_slices=True)
     chosen, built = graph_or_default(stack, KEY, "slice", across_slices=True)
-    tissue = read_input(
-        stack, neighbors_key=KEY, library_key="slice", layer=None, use_rep=None, mask_var=None, across_slices=True
-    )
+    names = {"neighbors_key": KEY, "library_key": "slice", "layer": None, "use_rep": None, "mask_var": None}
+    tissue = read_input(stack, **names, slices=stack.obs["slice"].array, across_slices=True)
     for graph in (read, chosen, tissue.graph):
         assert (graph != stored).nnz == 0
     assert built == tissue.built == {}

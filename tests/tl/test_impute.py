@@ -259,7 +259,7 @@ ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "string": ({"genes": "Gapdh"}, TypeError, "must be a list of names"),
     "nothing": ({"genes": []}, ValueError, "genes names no gene"),
     "method": ({"method": "magic"}, ValueError, "method='magic' is not one of"),
-    "components": ({"n_components": 0}, ValueError, "n_components=0 must be at least 1"),
+    "components": ({"n_comps": 0}, ValueError, "n_comps=0 must be at least 1"),
     "neighbors": ({"n_neighbors": 2.5}, TypeError, "n_neighbors must be an integer"),
     "embedding": ({"use_rep": "X_none"}, KeyError, "'X_none' not found in adata.obsm"),
     "layer": ({"layer": "none"}, KeyError, "'none' not found in adata.layers"),
@@ -282,6 +282,8 @@ def _other_names(query: ad.AnnData, reference: ad.AnnData) -> None:
 
 def _narrow(query: ad.AnnData, reference: ad.AnnData) -> None:
     reference.obsm[REP] = reference.obsm[REP][:, :3]
+    # With the record of the wide one a warning would come first.
+    del reference.uns[REP.removeprefix("X_")]
 
 
 def _not_embedded(query: ad.AnnData, reference: ad.AnnData) -> None:

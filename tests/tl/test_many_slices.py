@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 QUICK = SpotscapeConfig(max_epochs=6, n_encoders=2, scaling_spots=100)
 spotscape = partial(sp.tl.spotscape, library_key="slice", config=QUICK)
-ACROSS = SpaCrossConfig(max_epochs=6, n_components=20, refresh_every=3)
-LEARNT = SpaCrossConfig(max_epochs=60, lr=0.01, n_components=20)
+ACROSS = SpaCrossConfig(max_epochs=6, n_comps=20, refresh_every=3)
+LEARNT = SpaCrossConfig(max_epochs=60, lr=0.01, n_comps=20)
 spacross = partial(sp.tl.spacross, library_key="slice", config=ACROSS)
 spacross_3d = partial(spacross, neighbors_key="spatial_3d_neighbors")
 encoders = pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_several_slices_have_their_own_defaults(adata: AnnData, monkeypatch: pyt
     assert SpotscapeConfig.several_slices(latent_size=8).latent_size == 8
     one = adata[adata.obs["slice"] == "slice_1"].copy()
     asked = []
-    monkeypatch.setattr(SpotscapeConfig, "of_preset", lambda *_, **given: asked.append(given) or QUICK)
+    monkeypatch.setattr(SpotscapeConfig, "_choose", lambda *_, **given: asked.append(given) or QUICK)
     sp.tl.spotscape(one, library_key="slice")
     assert [given["several_slices"] for given in asked] == [False]
 
@@ -251,7 +251,7 @@ def test_neighbourhoods_are_part_of_the_checkpoint(
     """They were last found before the interruption, in an embedding that is no more."""
     from spotscape.models._spacross import SpaCrossObjective
 
-    config = SpaCrossConfig(max_epochs=40, refresh_every=20, n_components=10, target_momentum=0.5)
+    config = SpaCrossConfig(max_epochs=40, refresh_every=20, n_comps=10, target_momentum=0.5)
     fit = partial(spacross_3d, config=config)
     expected = fit(adata, copy=True).obsm["X_spacross"].tobytes()
     evaluate = SpaCrossObjective.__call__

@@ -56,7 +56,7 @@ def with_effect(adata: ad.AnnData, domain: str, genes: list[str]) -> ad.AnnData:
 
 @pytest.mark.parametrize("method", ["pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"])
 def test_planted_markers_are_found(slices: ad.AnnData, method: Any) -> None:
-    sp.tl.markers(slices, groups="domain", library_key="slice", method=method, neighbors_key=None)
+    sp.tl.markers(slices, key="domain", library_key="slice", method=method, neighbors_key=None)
     effect = planted(slices)
     for name, table in sp.get.markers_df(slices, n_genes=5).groupby("group", observed=True):
         contrast = effect[name] - effect.drop(columns=name).mean(axis=1)
@@ -66,7 +66,7 @@ def test_planted_markers_are_found(slices: ad.AnnData, method: Any) -> None:
 
 
 def test_table(one: ad.AnnData) -> None:
-    sp.tl.markers(one, groups="domain", min_share=0, min_fold_change=1)
+    sp.tl.markers(one, key="domain", min_share=0, min_fold_change=1)
     table = sp.get.markers_df(one)
     assert list(table.columns) == [*COLUMNS, "moran_i"]
     assert list(table["group"].cat.categories) == list(one.obs["domain"].cat.categories)
@@ -80,7 +80,7 @@ def test_table(one: ad.AnnData) -> None:
 
 
 def test_between_spots_it_is_scanpys_test(one: ad.AnnData) -> None:
-    sp.tl.markers(one, groups="domain", method="t-test", n_genes=20, min_share=0, min_fold_change=1.0)
+    sp.tl.markers(one, key="domain", method="t-test", n_genes=20, min_share=0, min_fold_change=1.0)
     sc.tl.rank_genes_groups(one, "domain", method="t-test")
     for name in one.obs["domain"].cat.categories:
         theirs = sc.get.rank_genes_groups_df(one, group=name).head(20)
@@ -91,7 +91,7 @@ def test_between_spots_it_is_scanpys_test(one: ad.AnnData) -> None:
 
 
 def test_shares_and_morans_i_by_hand(one: ad.AnnData) -> None:
-    sp.tl.markers(one, groups="domain")
+    sp.tl.markers(one, key="domain")
     row = sp.get.markers_df(one, group="Layer_1", n_genes=1).iloc[0]
     values = np.asarray(one[:, row["gene"]].X.todense()).ravel().astype(float)
     inside = (one.obs["domain"] == "Layer_1").to_numpy()
@@ -110,17 +110,17 @@ def test_morans_i_does_not_see_offsets_between_slices(slices: ad.AnnData) -> Non
     shifted = slices.copy()
     shifted.X = matrix + 3.3 * slices.obs["slice"].cat.codes.to_numpy()[:, None].astype(np.float32)
     for adata in (slices, shifted):
-        sp.tl.markers(adata, groups="domain", library_key="slice", method="pseudobulk")
+        sp.tl.markers(adata, key="domain", library_key="slice", method="pseudobulk")
     ours, theirs = (sp.get.markers_df(adata)["moran_i"] for adata in (slices, shifted))
     assert np.allclose(ours, theirs, atol=1e-4)
 
 
 def test_slices_are_the_replicates(slices: ad.AnnData) -> None:
-    sp.tl.markers(slices, groups="domain", library_key="slice")
+    sp.tl.markers(slices, key="domain", library_key="slice")
     assert slices.uns[KEY]["params"]["method"] == "pseudobulk"
     doubled = ad.concat([slices, slices], index_unique="-")
     doubled.obs["slice"] = doubled.obs["slice"].astype("category")
-    sp.tl.markers(doubled, groups="domain", library_key="slice")
+    sp.tl.markers(doubled, key="domain", library_key="slice")
     # The same spots twice say no more about the slices; a test between spots would believe them.
     ours, theirs = sp.get.markers_df(slices, n_genes=50), sp.get.markers_df(doubled, n_genes=50)
     assert np.allclose(
@@ -133,7 +133,7 @@ def test_slices_are_the_replicates(slices: ad.AnnData) -> None:
 def test_a_condition_is_found_in_its_domain(slices: ad.AnnData) -> None:
     genes = slices.var_names[np.argsort(-np.asarray(slices.layers["counts"].sum(axis=0)).ravel())[20:24]].to_list()
     adata = with_effect(slices, "Layer_2", genes)
-    sp.tl.markers(adata, groups="domain", library_key="slice", condition="age", reference="young")
+    sp.tl.markers(adata, key="domain", library_key="slice", condition="age", reference="young")
     table = sp.get.markers_df(adata)
     assert set(table["condition"]) == {"old"}
     assert set(table["reference"]) == {"young"}
@@ -142,18 +142,18 @@ def test_a_condition_is_found_in_its_domain(slices: ad.AnnData) -> None:
     other = sp.get.markers_df(adata, group="Layer_1")
     assert (other.loc[other["gene"].isin(genes), "pvalue_adj"] > 0.05).all()
     # Seen from the other condition they are down, and as far up in the list.
-    sp.tl.markers(adata, groups="domain", library_key="slice", condition="age", reference="old")
+    sp.tl.markers(adata, key="domain", library_key="slice", condition="age", reference="old")
     assert (sp.get.markers_df(adata, group="Layer_2", n_genes=4)["log2_fold_change"] < -1).all()
 
 
 def test_conditions_without_replicates_are_compared_with_a_warning(slices: ad.AnnData) -> None:
     part = slices[slices.obs["slice"].isin(["slice_1", "slice_2", "slice_3"])].copy()
     with pytest.warns(UserWarning, match=r"without replicates: condition 'old' has one slice, and 2 are the least"):
-        sp.tl.markers(part, groups="domain", library_key="slice", condition="age", n_genes=5)
+        sp.tl.markers(part, key="domain", library_key="slice", condition="age", n_genes=5)
     assert part.uns[KEY]["params"]["method"] == "wilcoxon"
     assert len(sp.get.markers_df(part)) == 15
     with pytest.raises(ValueError, match="needs replicates: condition 'old' has one slice"):
-        sp.tl.markers(part, groups="domain", library_key="slice", condition="age", method="pseudobulk")
+        sp.tl.markers(part, key="domain", library_key="slice", condition="age", method="pseudobulk")
 
 
 def test_small_domains_are_left_out(one: ad.AnnData) -> None:
@@ -161,7 +161,7 @@ def test_small_domains_are_left_out(one: ad.AnnData) -> None:
     names[:4] = "tiny"
     one.obs["domain"] = pd.Categorical(names)
     with pytest.warns(UserWarning, match="Left out are domains that do not have 10 spots: 'tiny'"):
-        sp.tl.markers(one, groups="domain", n_genes=3)
+        sp.tl.markers(one, key="domain", n_genes=3)
     assert list(one.uns[KEY]["left_out"]) == ["tiny"]
     assert set(sp.get.markers_df(one)["group"]) == {"Layer_1", "Layer_2", "Layer_3"}
     with pytest.raises(ValueError, match=r"group='tiny' has no markers"):
@@ -173,14 +173,14 @@ def test_a_domain_of_one_slice_has_no_replicates(slices: ad.AnnData) -> None:
     names[:40] = "private"
     slices.obs["domain"] = pd.Categorical(names)
     with pytest.warns(UserWarning, match="10 spots in at least 2 slices on either side: 'private'"):
-        sp.tl.markers(slices, groups="domain", library_key="slice", neighbors_key=None)
+        sp.tl.markers(slices, key="domain", library_key="slice", neighbors_key=None)
 
 
 def test_spots_without_a_domain_are_not_there(one: ad.AnnData) -> None:
     one.obs.loc[one.obs_names[:60], "domain"] = np.nan
-    sp.tl.markers(one, groups="domain", neighbors_key=None)
+    sp.tl.markers(one, key="domain", neighbors_key=None)
     without = one[60:].copy()
-    sp.tl.markers(without, groups="domain", neighbors_key=None)
+    sp.tl.markers(without, key="domain", neighbors_key=None)
     pd.testing.assert_frame_equal(sp.get.markers_df(one), sp.get.markers_df(without))
 
 
@@ -188,7 +188,7 @@ def test_dense_and_sparse_agree(slices: ad.AnnData) -> None:
     dense = slices.copy()
     dense.X, dense.layers["counts"] = dense.X.toarray(), dense.layers["counts"].toarray()
     for adata in (slices, dense):
-        sp.tl.markers(adata, groups="domain", library_key="slice")
+        sp.tl.markers(adata, key="domain", library_key="slice")
     pd.testing.assert_frame_equal(sp.get.markers_df(slices), sp.get.markers_df(dense), rtol=1e-4)
 
 
@@ -197,7 +197,7 @@ def test_nothing_else_is_touched(
 ) -> None:
     before, matrix = slices.copy(), slices.X.copy()
     with global_state_untouched():
-        result = sp.tl.markers(slices, groups="domain", method="wilcoxon", copy=True)
+        result = sp.tl.markers(slices, key="domain", method="wilcoxon", copy=True)
     assert set(result.uns) - set(before.uns) == {KEY}
     assert set(slices.uns) == set(before.uns)
     assert (matrix != slices.X).nnz == 0
@@ -207,7 +207,7 @@ def test_nothing_else_is_touched(
 @pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
 @pytest.mark.parametrize("condition", [None, "age"])
 def test_round_trip(slices: ad.AnnData, tmp_path: Path, condition: str | None) -> None:
-    sp.tl.markers(slices, groups="domain", library_key="slice", condition=condition, n_genes=20)
+    sp.tl.markers(slices, key="domain", library_key="slice", condition=condition, n_genes=20)
     slices.write_h5ad(tmp_path / "a.h5ad")
     slices.write_zarr(tmp_path / "a.zarr")
     for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
@@ -217,9 +217,9 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, condition: str | None) -
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"groups": "nothing"}, KeyError, "'nothing' not found in adata.obs"),
-        ({"groups": "library_size"}, TypeError, "groups='library_size' names numbers"),
-        ({"groups": "constant"}, ValueError, "one domain; there is nothing to compare"),
+        ({"key": "nothing"}, KeyError, "'nothing' not found in adata.obs"),
+        ({"key": "library_size"}, TypeError, "key='library_size' names numbers"),
+        ({"key": "constant"}, ValueError, "one domain; there is nothing to compare"),
         ({"condition": "constant"}, ValueError, "one condition, 'a'; two are needed"),
         ({"condition": "age", "reference": "ancient"}, ValueError, "reference='ancient' is not one of"),
         ({"reference": "young"}, ValueError, "is a condition, but condition=None"),
@@ -249,7 +249,7 @@ def test_errors(slices: ad.AnnData, arguments: dict[str, Any], error: type[Excep
         del slices.layers["counts"]
     before = set(slices.uns)
     with pytest.raises(error, match=match):
-        sp.tl.markers(slices, **{"groups": "domain", **arguments})
+        sp.tl.markers(slices, **{"key": "domain", **arguments})
     assert set(slices.uns) == before
 
 
@@ -260,11 +260,11 @@ def test_without_expression_or_results(one: ad.AnnData) -> None:
         sp.get.markers_df(one, key="spatial_neighbors")
     one.X = None
     with pytest.raises(ValueError, match=r"adata\.X is None"):
-        sp.tl.markers(one, groups="domain")
+        sp.tl.markers(one, key="domain")
 
 
 def test_table_errors(one: ad.AnnData) -> None:
-    sp.tl.markers(one, groups="domain", neighbors_key=None, n_genes=3)
+    sp.tl.markers(one, key="domain", neighbors_key=None, n_genes=3)
     with pytest.raises(ValueError, match="n_genes=0"):
         sp.get.markers_df(one, n_genes=0)
     with pytest.raises(TypeError, match="max_pvalue_adj must be a number"):
@@ -290,7 +290,7 @@ def test_genes_that_a_slice_did_not_measure_are_left_out(
     seen = np.asarray(slices.layers["counts"].astype(bool).sum(axis=0)).ravel()
     lost = list(slices.var_names[seen > 100][:80])
     changed = with_panels(slices, lost, ["slice_1", "slice_2"])
-    arguments: dict[str, Any] = {"groups": "domain", "library_key": "slice", "condition": condition, "method": method}
+    arguments: dict[str, Any] = {"key": "domain", "library_key": "slice", "condition": condition, "method": method}
     sp.tl.markers(changed, **arguments)
     without = changed[:, ~changed.var_names.isin(lost)].copy()
     sp.tl.markers(without, **arguments)
@@ -302,10 +302,10 @@ def test_genes_that_a_slice_did_not_measure_are_left_out(
 def test_slices_without_a_common_domain_are_compared_by_spots(slices: ad.AnnData) -> None:
     slices.obs["own"] = pd.Categorical(slices.obs["slice"].astype(str) + slices.obs["domain"].astype(str))
     only = slices[(slices.obs["domain"] == "Layer_1") | (slices.obs["slice"] == "slice_2")].copy()
-    sp.tl.markers(only, groups="own", library_key="slice", neighbors_key=None)
+    sp.tl.markers(only, key="own", library_key="slice", neighbors_key=None)
     assert only.uns[KEY]["params"]["method"] == "wilcoxon"
     with pytest.raises(ValueError, match="no domain has 10 spots in at least 2 slices"):
-        sp.tl.markers(only, groups="own", library_key="slice", method="pseudobulk")
+        sp.tl.markers(only, key="own", library_key="slice", method="pseudobulk")
 
 
 @pytest.mark.parametrize("library_key", [None, "slice"])
@@ -314,7 +314,7 @@ def test_a_domain_of_one_spot_does_not_stop_it(slices: ad.AnnData, library_key: 
     names[5] = "lonely"
     slices.obs["domain"] = pd.Categorical(names)
     with pytest.warns(UserWarning, match="'lonely'"):
-        sp.tl.markers(slices, groups="domain", library_key=library_key, neighbors_key=None, min_spots=2)
+        sp.tl.markers(slices, key="domain", library_key=library_key, neighbors_key=None, min_spots=2)
     assert set(sp.get.markers_df(slices)["group"]) == {"Layer_1", "Layer_2", "Layer_3"}
 
 
@@ -323,11 +323,11 @@ def test_sections_of_a_donor_are_one_replicate(slices: ad.AnnData) -> None:
     slices.obs["donor"] = pd.Categorical(
         slices.obs["slice"].map({f"slice_{n}": f"d{(n + 1) // 2}" for n in range(1, 5)})
     )
-    sp.tl.markers(slices, groups="domain", library_key="slice", donor_key="donor", neighbors_key=None)
+    sp.tl.markers(slices, key="domain", library_key="slice", donor_key="donor", neighbors_key=None)
     by_donor = sp.get.markers_df(slices)
-    sp.tl.markers(slices, groups="domain", library_key="donor", neighbors_key=None)
+    sp.tl.markers(slices, key="domain", library_key="donor", neighbors_key=None)
     pd.testing.assert_frame_equal(by_donor, sp.get.markers_df(slices))
-    sp.tl.markers(slices, groups="domain", library_key="slice", neighbors_key=None)
+    sp.tl.markers(slices, key="domain", library_key="slice", neighbors_key=None)
     by_slice = sp.get.markers_df(slices)
     assert (by_slice["pvalue"] < 1e-3).sum() > (by_donor["pvalue"] < 1e-3).sum()
 
@@ -344,7 +344,7 @@ def test_donors_with_both_conditions_are_compared_with_themselves(slices: ad.Ann
     counts[(slices.obs["age"] == "old").to_numpy(), column] *= 8
     changed = ad.AnnData(counts, obs=slices.obs.copy(), var=slices.var[[]].copy(), obsm=dict(slices.obsm))
     sp.pp.prepare(changed, library_key="slice")
-    arguments = {"groups": "domain", "library_key": "slice", "condition": "age", "reference": "young"}
+    arguments = {"key": "domain", "library_key": "slice", "condition": "age", "reference": "young"}
     found = []
     for donor_key in ("donor", None):
         sp.tl.markers(changed, **arguments, donor_key=donor_key, neighbors_key=None)
@@ -356,10 +356,10 @@ def test_donors_with_both_conditions_are_compared_with_themselves(slices: ad.Ann
 def test_a_slice_is_of_one_donor(slices: ad.AnnData) -> None:
     slices.obs["donor"] = pd.Categorical(np.resize(["a", "b"], slices.n_obs))
     with pytest.raises(ValueError, match="slice 'slice_1' has spots of several donors"):
-        sp.tl.markers(slices, groups="domain", library_key="slice", donor_key="donor")
+        sp.tl.markers(slices, key="domain", library_key="slice", donor_key="donor")
     slices.obs["donor"] = pd.Categorical(["a"] * slices.n_obs)
     with pytest.raises(ValueError, match="needs replicates: there is one donor"):
-        sp.tl.markers(slices, groups="domain", library_key="slice", donor_key="donor", method="pseudobulk")
+        sp.tl.markers(slices, key="domain", library_key="slice", donor_key="donor", method="pseudobulk")
 
 
 def test_a_gene_of_few_spots_is_not_the_top_marker(one: ad.AnnData) -> None:
@@ -371,7 +371,7 @@ def test_a_gene_of_few_spots_is_not_the_top_marker(one: ad.AnnData) -> None:
     counts[rows[::2], 1] = 3
     changed = ad.AnnData(counts, obs=one.obs.copy(), var=one.var[[]].copy(), obsm=dict(one.obsm))
     sp.pp.prepare(changed)
-    sp.tl.markers(changed, groups="domain", neighbors_key=None)
+    sp.tl.markers(changed, key="domain", neighbors_key=None)
     table = sp.get.markers_df(changed, group="Layer_1").set_index("gene")
     rare, common = (table.loc[name] for name in changed.var_names[:2])
     assert rare["share"] < 0.05
@@ -390,7 +390,7 @@ def test_scanpy_reads_them(slices: ad.AnnData, condition: str | None, tmp_path: 
     import matplotlib.pyplot as plt
 
     slices.obs["domain"] = slices.obs["domain"].cat.rename_categories({"Layer_1": "a: b/c"})
-    sp.tl.markers(slices, groups="domain", library_key="slice", condition=condition, n_genes=15, neighbors_key=None)
+    sp.tl.markers(slices, key="domain", library_key="slice", condition=condition, n_genes=15, neighbors_key=None)
     slices.write_zarr(tmp_path / "a.zarr")
     slices.write_h5ad(tmp_path / "a.h5ad")
     back = ad.read_h5ad(tmp_path / "a.h5ad")

@@ -65,7 +65,7 @@ def line(n_parts: int = 1) -> ad.AnnData:
 
 @pytest.mark.parametrize("root", [LAYERS[0], LAYERS[-1]])
 def test_the_order_of_layers_is_recovered(layered: ad.AnnData, root: str) -> None:
-    sp.tl.trajectory(layered, root=root, groups="domain")
+    sp.tl.trajectory(layered, root=root, key="domain")
     entry = layered.uns[KEY]
     assert list(entry["order"]) == (LAYERS if root == LAYERS[0] else LAYERS[::-1])
     assert layered.obs["domain"].loc[entry["root_spot"]] == root
@@ -76,7 +76,7 @@ def test_the_order_of_layers_is_recovered(layered: ad.AnnData, root: str) -> Non
 
 
 def test_paga_finds_a_chain(layered: ad.AnnData) -> None:
-    sp.tl.trajectory(layered, root="Layer_3", groups="domain")
+    sp.tl.trajectory(layered, root="Layer_3", key="domain")
     tree = layered.uns[KEY]["connectivities_tree"] > 0
     chain = np.eye(5, k=1, dtype=bool) | np.eye(5, k=-1, dtype=bool)
     assert list(layered.uns[KEY]["groups"]) == LAYERS
@@ -93,7 +93,7 @@ def test_pseudotime_follows_a_line_from_its_end() -> None:
 
 
 def test_it_is_scanpys_pseudotime_where_that_drops_nothing(layered: ad.AnnData) -> None:
-    sp.tl.trajectory(layered, root="Layer_1", groups="domain", n_neighbors=60)
+    sp.tl.trajectory(layered, root="Layer_1", key="domain", n_neighbors=60)
     graph = f"{KEY}_neighbors"
     sc.tl.diffmap(layered, n_comps=11, neighbors_key=graph)
     assert layered.uns["diffmap_evals"][1] < 0.9994
@@ -119,7 +119,7 @@ def test_spots_in_another_order_give_the_same(layered: ad.AnnData) -> None:
     order = np.random.default_rng(0).permutation(layered.n_obs)
     shuffled = layered[order].copy()
     for adata in (layered, shuffled):
-        sp.tl.trajectory(adata, root="Layer_1", groups="domain")
+        sp.tl.trajectory(adata, root="Layer_1", key="domain")
     assert np.allclose(shuffled.obs[KEY], layered.obs[KEY].to_numpy()[order], atol=0.02)
     assert shuffled.uns[KEY]["order"] == layered.uns[KEY]["order"]
 
@@ -130,7 +130,7 @@ def test_a_turned_and_scaled_embedding_gives_the_same(layered: ad.AnnData) -> No
     turned.uns.pop("spotscape")
     turned.obsm["X_spotscape"] = 3 * layered.obsm["X_spotscape"] @ turn
     for adata in (layered, turned):
-        sp.tl.trajectory(adata, root="Layer_1", groups="domain")
+        sp.tl.trajectory(adata, root="Layer_1", key="domain")
     assert spearmanr(turned.obs[KEY], layered.obs[KEY])[0] > 0.99
     assert turned.uns[KEY]["order"] == layered.uns[KEY]["order"]
 
@@ -142,8 +142,8 @@ def test_the_same_seed_gives_the_same_bits_and_touches_nothing(
     mine = layered.obsp["connectivities"].copy()
     before = set(layered.uns) | set(layered.obs) | set(layered.obsp) | set(layered.obsm)
     with global_state_untouched():
-        first = sp.tl.trajectory(layered, root="Layer_1", groups="domain", copy=True)
-        second = sp.tl.trajectory(layered, root="Layer_1", groups="domain", copy=True)
+        first = sp.tl.trajectory(layered, root="Layer_1", key="domain", copy=True)
+        second = sp.tl.trajectory(layered, root="Layer_1", key="domain", copy=True)
     assert np.array_equal(first.obs[KEY], second.obs[KEY])
     assert set(layered.uns) | set(layered.obs) | set(layered.obsp) | set(layered.obsm) == before
     assert (first.obsp["connectivities"] != mine).nnz == 0
@@ -152,7 +152,7 @@ def test_the_same_seed_gives_the_same_bits_and_touches_nothing(
 
 
 def test_scanpy_goes_on_with_the_graph(layered: ad.AnnData) -> None:
-    sp.tl.trajectory(layered, root="Layer_1", groups="domain", n_neighbors=12)
+    sp.tl.trajectory(layered, root="Layer_1", key="domain", n_neighbors=12)
     sc.tl.diffmap(layered, n_comps=4, neighbors_key=f"{KEY}_neighbors")
     assert layered.obsm["X_diffmap"].shape == (500, 4)
     assert layered.uns[f"{KEY}_neighbors"]["params"]["n_neighbors"] == 12
@@ -160,7 +160,7 @@ def test_scanpy_goes_on_with_the_graph(layered: ad.AnnData) -> None:
 
 def test_spots_without_a_domain_have_a_time_and_count_in_no_mean(layered: ad.AnnData) -> None:
     layered.obs.loc[layered.obs_names[:50], "domain"] = np.nan
-    sp.tl.trajectory(layered, root="Layer_1", groups="domain")
+    sp.tl.trajectory(layered, root="Layer_1", key="domain")
     means = layered.obs.groupby("domain", observed=True)[KEY].mean()
     assert layered.obs[KEY].notna().all()
     assert np.allclose(means[list(layered.uns[KEY]["groups"])], layered.uns[KEY]["mean"])
@@ -191,7 +191,7 @@ def test_islands_are_an_answer_with_a_warning(sizes: list[int]) -> None:
     adata = islands(sizes)
     n_neighbors = min(3, *sizes) if 3 in sizes else 10
     with pytest.warns(UserWarning, match=f"not joined to the root '{len(sizes) - 1}', and their pseudotime is NaN"):
-        sp.tl.trajectory(adata, root=len(sizes) - 1, groups="domain", use_rep="X_test", n_neighbors=n_neighbors)
+        sp.tl.trajectory(adata, root=len(sizes) - 1, key="domain", use_rep="X_test", n_neighbors=n_neighbors)
     assert np.isfinite(adata.obs[KEY]).sum() == sizes[-1]
     assert list(adata.uns[KEY]["order"]) == [str(len(sizes) - 1)]
     assert not adata.uns[KEY]["connectivities_tree"].any()
@@ -201,13 +201,13 @@ def test_islands_are_an_answer_with_a_warning(sizes: list[int]) -> None:
 def test_spots_on_one_place_are_no_error() -> None:
     adata = islands([40, 40])
     adata.obsm["X_test"] = np.repeat(np.eye(2), 40, axis=0)
-    sp.tl.trajectory(adata, root=0, groups="domain", use_rep="X_test", n_neighbors=5)
+    sp.tl.trajectory(adata, root=0, key="domain", use_rep="X_test", n_neighbors=5)
     assert adata.obs[KEY].min() == 0
 
 
 def test_domains_are_connected_as_scanpys_paga_says(slices: ad.AnnData) -> None:
     pytest.importorskip("igraph")
-    sp.tl.trajectory(slices, root="Layer_1", groups="domain")
+    sp.tl.trajectory(slices, root="Layer_1", key="domain")
     sc.tl.paga(slices, groups="domain", neighbors_key=f"{KEY}_neighbors")
     theirs = [slices.uns["paga"][name].toarray() for name in ("connectivities", "connectivities_tree")]
     assert np.allclose(slices.uns[KEY]["connectivities"], theirs[0])
@@ -243,7 +243,7 @@ def test_tissue_larger_than_scanpys_exact_search() -> None:
     along = np.random.default_rng(0).random(9000)
     adata.obsm["X_test"] = np.column_stack([10 * along, np.random.default_rng(1).normal(size=(9000, 4))])
     adata.obs["domain"] = pd.Categorical((4 * along).astype(int))
-    sp.tl.trajectory(adata, root=0, groups="domain", use_rep="X_test", n_neighbors=15)
+    sp.tl.trajectory(adata, root=0, key="domain", use_rep="X_test", n_neighbors=15)
     assert list(adata.uns[KEY]["order"]) == ["0", "1", "2", "3"]
     sp.tl.domains(adata, method="leiden", use_rep="X_test", key_added="leiden")
     assert len(adata.obs["leiden"].cat.categories) > 1
@@ -258,7 +258,7 @@ def test_scanpy_finds_neighbours_in_a_large_embedding() -> None:
 
 
 def test_slices_are_ordered_together(slices: ad.AnnData) -> None:
-    adata = sp.tl.trajectory(slices, root="Layer_1", groups="domain", library_key="slice", copy=True)
+    adata = sp.tl.trajectory(slices, root="Layer_1", key="domain", library_key="slice", copy=True)
     entry = adata.uns[KEY]
     assert list(entry["order"]) == LAYERS[:4]
     assert entry["crossing"] > 0.5
@@ -274,13 +274,13 @@ def test_slices_that_hardly_meet_are_told(slices: ad.AnnData) -> None:
     slices.obsm["X_apart"] = slices.obsm["X_spotscape"] + apart
     slices.uns.pop("apart", None)
     with pytest.warns(UserWarning, match="slices hardly meet in the embedding: 0 of the edges"):
-        sp.tl.trajectory(slices, root="Layer_1", groups="domain", use_rep="X_apart", library_key="slice")
+        sp.tl.trajectory(slices, root="Layer_1", key="domain", use_rep="X_apart", library_key="slice")
 
 
 @pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_round_trip(slices: ad.AnnData, tmp_path: Path, suffix: str) -> None:
-    adata = sp.tl.trajectory(slices, root="Layer_1", groups="domain", library_key="slice", copy=True)
+    adata = sp.tl.trajectory(slices, root="Layer_1", key="domain", library_key="slice", copy=True)
     path = tmp_path / f"tissue.{suffix}"
     getattr(adata, f"write_{suffix}")(path)
     back = getattr(ad, f"read_{suffix}")(path)
@@ -296,10 +296,10 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, suffix: str) -> None:
     ("arguments", "error", "match"),
     [
         ({"root": "Layer_9"}, ValueError, r"root='Layer_9' is no domain of adata.obs\['domain'\], which has"),
-        ({"groups": "nothing"}, KeyError, r"'nothing' not found in adata.obs"),
-        ({"groups": "library_size"}, TypeError, r"groups='library_size' names numbers"),
-        ({"groups": "slice", "root": "slice_1"}, ValueError, "one domain; there is nothing to order"),
-        ({"groups": "empty"}, ValueError, "missing for all spots"),
+        ({"key": "nothing"}, KeyError, r"'nothing' not found in adata.obs"),
+        ({"key": "library_size"}, TypeError, r"key='library_size' names numbers"),
+        ({"key": "slice", "root": "slice_1"}, ValueError, "one domain; there is nothing to order"),
+        ({"key": "empty"}, ValueError, "missing for all spots"),
         ({"use_rep": "X_none"}, KeyError, r"'X_none' not found in adata.obsm"),
         ({"n_neighbors": 1}, ValueError, "n_neighbors=1 must be at least 2"),
         ({"n_dcs": 2.0}, TypeError, "n_dcs must be an integer"),
@@ -311,5 +311,5 @@ def test_errors(layered: ad.AnnData, arguments: dict[str, Any], error: type[Exce
     layered.obs["empty"] = pd.Categorical([None] * layered.n_obs, categories=["a"])
     before = set(layered.uns) | set(layered.obs)
     with pytest.raises(error, match=match):
-        sp.tl.trajectory(layered, **{"root": "Layer_1", "groups": "domain", **arguments})
+        sp.tl.trajectory(layered, **{"root": "Layer_1", "key": "domain", **arguments})
     assert set(layered.uns) | set(layered.obs) == before

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pytest
+import scanpy as sc
 from scipy import sparse
 
 import spotscape as sp
@@ -49,6 +50,27 @@ def test_the_record_says_whether_there_is_a_logarithm(adata: AnnData, caplog: py
     by_hand = plain.copy()
     sp.tl.smoothed_pca(by_hand, linear_scale=False)
     np.testing.assert_array_equal(by_hand.obsm["X_smoothed_pca"], plain.obsm["X_smoothed_pca"])
+
+
+def test_a_logarithm_taken_after_prepare_is_one(adata: AnnData) -> None:
+    """Scanpy leaves the same record for ``X`` and for a layer; the values tell which it was."""
+    sp.pp.prepare(adata, log1p=False)
+    other = adata.copy()
+    other.layers["logarithm"] = other.X.copy()
+    sc.pp.log1p(other, layer="logarithm")
+    assert not components_undone(other)
+    sc.pp.log1p(adata)
+    assert components_undone(adata)
+
+
+def test_logarithms_to_another_base_are_told(adata: AnnData) -> None:
+    sc.pp.normalize_total(adata)
+    sc.pp.log1p(adata, base=2)
+    with pytest.warns(UserWarning, match=r"base 2, .* adata\.X \* np\.log\(2\)"):
+        sp.tl.smoothed_pca(adata)
+    adata.X = adata.X * np.log(2)
+    adata.uns["log1p"] = {}
+    assert components_undone(adata)
 
 
 @pytest.mark.parametrize("tool", [sp.tl.spotscape, sp.tl.spacross])

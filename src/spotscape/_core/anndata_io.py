@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,18 @@ _ABSENT = object()
 _BITS = 63
 _BLOCK = 65_536
 _SLOTS = ("X", "obs", "var", "obsm", "varm", "obsp", "layers", "uns")
+
+_SILENT = ContextVar("spotscape_silent", default=False)
+
+
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """Keep what is written to a stand-in out of the log, where it is said when it reaches the user's AnnData."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 def to_uns(value: Any) -> Any:
@@ -69,32 +83,32 @@ def write(
             msg = f"{slot!r} is not a slot of AnnData"
             raise AssertionError(msg)
         for key, value in entries.items():
-            _check_length(adata, slot, key, value)
-            _check_finite(slot, key, value)
+            _check(adata, slot, key, value)
     new = [(slot, key, value) for slot, entries in results.items() for key, value in entries.items()]
     columns = {key: value for key, value in results.get("obs", {}).items() if isinstance(value, pd.Categorical)}
     colors = {f"{key}_colors": following_colors(adata, key, value) for key, value in columns.items()}
     new += [("uns", key, value) for key, value in colors.items() if value]
     outdated = [*outdated, *(("uns", key) for key, value in colors.items() if value == [])]
     gone = [(slot, key) for slot, key in outdated if key in getattr(adata, slot)]
-    before = {place: _taken(adata, *place) for place in [*((slot, key) for slot, key, _ in new), *gone]}
+    touched = [*((slot, key) for slot, key, _ in new), *gone]
+    before = {(slot, key): adata.X if slot == "X" else getattr(adata, slot).get(key, _ABSENT) for slot, key in touched}
     try:
         for slot, key, value in new:
             _put(adata, slot, key, to_uns(value) if slot == "uns" else value)
         for slot, key in gone:
             del getattr(adata, slot)[key]
     except BaseException:
-        for place, value in before.items():
-            _put_back(adata, *place, value)
+        for (slot, key), value in before.items():
+            if value is not _ABSENT:
+                _put(adata, slot, key, value)
+            elif key in getattr(adata, slot):
+                del getattr(adata, slot)[key]
         raise
+    log = log and not _SILENT.get()
     for slot, key, _ in new if log else ():
         logger.info("Adding `adata.%s['%s']`.", slot, key)
     for slot, key in gone if log else ():
         logger.info("Removing `adata.%s['%s']` of an earlier call.", slot, key)
-
-
-def _taken(adata: AnnData, slot: str, key: str) -> Any:
-    return adata.X if slot == "X" else getattr(adata, slot).get(key, _ABSENT)
 
 
 def _put(adata: AnnData, slot: str, key: str, value: Any) -> None:
@@ -104,14 +118,8 @@ def _put(adata: AnnData, slot: str, key: str, value: Any) -> None:
         getattr(adata, slot)[key] = value
 
 
-def _put_back(adata: AnnData, slot: str, key: str, value: Any) -> None:
-    if value is not _ABSENT:
-        _put(adata, slot, key, value)
-    elif key in getattr(adata, slot):
-        del getattr(adata, slot)[key]
-
-
-def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:
+def _check(adata: AnnData, slot: str, key: str, value: Any) -> None:
+    """Refuse a result of another length than its slot, infinite numbers, and NaN where none has a meaning."""
     if slot == "uns":
         return
     expected = adata.n_vars if slot.startswith("var") else adata.n_obs
@@ -119,13 +127,10 @@ def _check_length(adata: AnnData, slot: str, key: str, value: Any) -> None:
     if found != expected:
         msg = f"result {slot}[{key!r}] has {found} rows for {expected}"
         raise AssertionError(msg)
-
-
-def _check_finite(slot: str, key: str, value: Any) -> None:
-    """Refuse infinite numbers in a result, and NaN where none has a meaning: in embeddings, coordinates and graphs."""
     values = value.data if sparse.issparse(value) else value
-    if slot == "uns" or not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         return
+    # NaN stands for what was not measured in columns and layers; embeddings, coordinates and graphs have none.
     is_wrong = np.isinf if slot in {"obs", "var", "layers"} else lambda block: ~np.isfinite(block)
     if any(is_wrong(np.asarray(values[start : start + _BLOCK])).any() for start in range(0, len(values), _BLOCK)):
         msg = (

@@ -11,6 +11,7 @@ import functools
 import inspect
 import types
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -59,13 +60,12 @@ class Hint:
         for node in _alternatives(ast.parse(annotation, mode="eval").body):
             text = ast.unparse(node)
             head, _, inner = text.partition("[")
-            literal = _choices_of(namespace.get(text)) if "[" not in text else None
             if text == "None":
                 nullable = True
             elif head == "Literal":
                 choices += map(str, ast.literal_eval(f"[{inner}"))
-            elif literal is not None:
-                choices += literal
+            elif typing.get_origin(namespace.get(text)) is typing.Literal:
+                choices += map(str, typing.get_args(namespace[text]))
             elif head in _SEVERAL:
                 several = True
                 is_fixed = head == "tuple" and isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple)
@@ -80,18 +80,28 @@ def public(function: F) -> F:
 
     Values are handed on as the plain Python objects that they stand for: a NumPy integer as ``int``, a generator of
     random numbers as a seed drawn from it, the name 1 of a slice as ``"1"``. Where the function takes an AnnData, a
-    SpatialData is taken as well, see :func:`spotscape._core.spatial_data.call_on_table`.
+    SpatialData is taken as well, see :func:`spotscape._core.spatial_data.call_on_table`. Where a metric takes arrays,
+    an AnnData and names are taken as well, see :func:`spotscape._core.columns.look_up`.
     """
-    from spotscape._core import spatial_data
+    from spotscape._core import columns, spatial_data
+    from spotscape._core.parameters import RENAMED
 
     checks = checks_of(function)
+    renamed = RENAMED.get(f"{function.__module__}.{function.__name__}", {})
     in_order = tuple(checks.get(name) for name in inspect.signature(function).parameters)
     check_writing = _writing_check(function)
     for_tables = {
         name: check_of(name, Hint.of(spatial_data.ANNOTATIONS[name], {})) for name in spatial_data.options_of(function)
     }
 
+    homes = columns.homes_of(function)
+    with_new_names = _with_new_names  # looked up here: the globals of what follows are those of the function
+
     def checked(*args: Any, **kwargs: Any) -> Any:
+        if not renamed.keys().isdisjoint(kwargs):
+            kwargs = with_new_names(function.__name__, renamed, kwargs)
+        if homes and columns.is_given(args):
+            args, kwargs = (), columns.look_up(function, homes, args, kwargs)
         if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
             given = {name: for_tables[name](value) for name, value in kwargs.items() if name in for_tables}
             return spatial_data.call_on_table(inside, *args, **(kwargs | given))
@@ -108,7 +118,21 @@ def public(function: F) -> F:
     inside = types.FunctionType(checked.__code__, function.__globals__, function.__name__, closure=checked.__closure__)
     functools.update_wrapper(inside, function)
     spatial_data.announce(inside, for_tables)
+    if homes:
+        columns.announce(inside, homes)
     return cast("F", inside)
+
+
+def _with_new_names(function: str, renamed: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call under their present names; a warning names those that were given under former ones."""
+    for old, new in renamed.items():
+        if old in given and new in given:
+            msg = f"{function}() got {new!r} twice: {old!r} is its former name; leave {old!r} out."
+            raise TypeError(msg)
+        if old in given:
+            msg = f"{function}({old}=...) is now {function}({new}=...); the former name goes in the next version."
+            warnings.warn(msg, FutureWarning, stacklevel=3)
+    return {renamed.get(name, name): value for name, value in given.items()}
 
 
 def checks_of(function: Callable[..., Any]) -> dict[str, Check]:
@@ -176,10 +200,6 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp):
         return [*_alternatives(node.left), *_alternatives(node.right)]
     return [node]
-
-
-def _choices_of(alias: Any) -> list[str] | None:
-    return [str(name) for name in typing.get_args(alias)] if typing.get_origin(alias) is typing.Literal else None
 
 
 def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:

@@ -110,7 +110,11 @@ def _triangulation(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     grid = lattice(corners)
     pairs = [np.empty((0, 2), dtype=simplices.dtype)]
     if grid.kind != "irregular" and corners.shape[1] == 2:
-        kept = _heights(corners, simplices) > _TIE * grid.spacing
+        # Rounding makes flat triangles along the straight border of a grid: heights over the longest side tell.
+        a, b, c = (corners[simplices[:, index]] for index in range(3))
+        (bx, by), (cx, cy) = (b - a).T, (c - a).T
+        longest = np.max([np.linalg.norm(side, axis=1) for side in (b - a, c - a, c - b)], axis=0)
+        kept = np.abs(bx * cy - by * cx) / longest > _TIE * grid.spacing
         pairs.append(_further_diagonals(corners, triangulation, kept, _TIE * grid.spacing))
         simplices = simplices[kept]
     n = simplices.shape[1]
@@ -118,15 +122,6 @@ def _triangulation(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     both = np.concatenate(pairs)
     both = np.unique(np.concatenate([both, both[:, ::-1]]), axis=0)
     return both[:, 0], both[:, 1]
-
-
-def _heights(corners: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Height of each triangle over its longest side; rounding makes flat ones along the straight border of a grid."""
-    a, b, c = (corners[triangles[:, index]] for index in range(3))
-    (bx, by), (cx, cy) = (b - a).T, (c - a).T
-    longest = np.max([np.linalg.norm(side, axis=1) for side in (b - a, c - a, c - b)], axis=0)
-    heights: np.ndarray = np.abs(bx * cy - by * cx) / longest
-    return heights
 
 
 def _further_diagonals(corners: np.ndarray, triangulation: Delaunay, kept: np.ndarray, width: float) -> np.ndarray:

@@ -42,7 +42,9 @@ _POSITIONS = (
 
 def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
     """The coordinates as a finite float64 array of shape ``(n_obs, 2)``, or ``(n_obs, 3)`` where z differs."""
-    require_key(adata.obsm, spatial_key, "adata.obsm", hint=_hint(adata))
+    columns = next((pair for pair in _PAIRS if set(pair) <= set(map(str, adata.obs.columns))), ("x", "y"))
+    hint = f"Put the x and y of each spot there: adata.obsm['spatial'] = adata.obs[{list(columns)}].to_numpy()"
+    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
     where = f"adata.obsm[{spatial_key!r}]"
     coords = _plane(_numbers(adata.obsm[spatial_key], adata, where), where)
     broken = ~np.isfinite(coords).all(axis=1)
@@ -56,16 +58,17 @@ def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
     if coords.shape[1] == 3 and len(coords) > 1 and np.ptp(coords[:, 2]) == 0:
         logger.info("The third coordinate in `%s` is %g for all spots, so the first two are used.", where, coords[0, 2])
         coords = np.ascontiguousarray(coords[:, :2])
-    _check_range(coords, where)
+    largest, extent = np.abs(coords).max(initial=0.0), np.ptp(coords, axis=0).max(initial=0.0)
+    if largest > _LARGEST or 0 < extent < _SMALLEST:
+        msg = (
+            f"{where} holds values up to {largest:.3g} that spread over {extent:.3g}; distances cannot be computed in "
+            f"that range. Bring the coordinates to micrometres or pixels."
+        )
+        raise ValueError(msg)
     # Registered coordinates have a record of the same name.
     mend = "sp.pp.register_slices(adata, library_key=...)"
     warn_if_changed(adata, adata.uns.get(spatial_key), f"the registration {spatial_key!r}", mend)
     return coords
-
-
-def _hint(adata: AnnData) -> str:
-    columns = next((pair for pair in _PAIRS if set(pair) <= set(map(str, adata.obs.columns))), ("x", "y"))
-    return f"Put the x and y of each spot there: adata.obsm['spatial'] = adata.obs[{list(columns)}].to_numpy()"
 
 
 def _numbers(values: Any, adata: AnnData, where: str) -> np.ndarray:
@@ -107,16 +110,6 @@ def _plane(values: np.ndarray, where: str) -> np.ndarray:
         return np.ascontiguousarray(values[:, [-1, -2]])
     msg = f"{where} has {n_columns} columns; expected x and y, or x, y and z. Keep only those. {_POSITIONS}."
     raise ValueError(msg)
-
-
-def _check_range(coords: np.ndarray, where: str) -> None:
-    largest, extent = np.abs(coords).max(initial=0.0), np.ptp(coords, axis=0).max(initial=0.0)
-    if largest > _LARGEST or 0 < extent < _SMALLEST:
-        msg = (
-            f"{where} holds values up to {largest:.3g} that spread over {extent:.3g}; distances cannot be computed in "
-            f"that range. Bring the coordinates to micrometres or pixels."
-        )
-        raise ValueError(msg)
 
 
 def off_tissue(adata: AnnData) -> int:

@@ -26,8 +26,6 @@ from spotscape._core.validation import (
 )
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from spotscape._core.arguments import Rule
 
 # Squares of longer distances are no finite numbers.
@@ -180,11 +178,6 @@ def device(value: Any, name: str, hint: Hint) -> Any:
 
 def threads(value: Any, name: str, hint: Hint) -> int:
     """A number of threads, or -1 for all cores."""
-    return require_n_jobs(value, name)
-
-
-def require_n_jobs(value: Any, name: str = "n_jobs") -> int:
-    """Return a number of threads as an int; TypeError or ValueError if it is none."""
     found = require_positive_int(value, name, minimum=-(2**31))
     if found == 0 or found < -1:
         msg = f"{name}={found} is neither a positive number of threads nor -1 (all cores)."
@@ -222,7 +215,8 @@ def instance(value: Any, name: str, hint: Hint) -> Any:
         return value
     if isinstance(value, Mapping) and "Mapping" in wanted:
         return value
-    msg = f"{name} must be {' or '.join(_with_article(kind) for kind in sorted(wanted))}, not {described(value)}."
+    expected = " or ".join(f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}" for kind in sorted(wanted))
+    msg = f"{name} must be {expected}, not {described(value)}."
     raise TypeError(msg)
 
 
@@ -232,21 +226,17 @@ def anndata(value: Any, name: str, hint: Hint) -> Any:
         from anndata import AnnData
 
         if isinstance(value, AnnData):
-            _require_one_of_each(value, name)
+            for slot, columns in (("obs", value.obs.columns), ("var", value.var.columns)):
+                if not columns.is_unique:
+                    twice = columns[columns.duplicated()][0]
+                    mend = f"{name}.{slot} = {name}.{slot}.loc[:, ~{name}.{slot}.columns.duplicated()]"
+                    msg = f"{name}.{slot} has two columns called {twice!r}; keep one of them: {mend}."
+                    raise ValueError(msg)
             return value
     if hint.classes == ("AnnData",):
         msg = f"{name} must be an AnnData, not {described(value)}."
         raise TypeError(msg)
     return instance(value, name, hint) if "Mapping" in hint.classes else label(value, name, hint)
-
-
-def _require_one_of_each(adata: AnnData, name: str) -> None:
-    for slot, columns in (("obs", adata.obs.columns), ("var", adata.var.columns)):
-        if not columns.is_unique:
-            twice = columns[columns.duplicated()][0]
-            mend = f"{name}.{slot} = {name}.{slot}.loc[:, ~{name}.{slot}.columns.duplicated()]"
-            msg = f"{name}.{slot} has two columns called {twice!r}; keep one of them: {mend}."
-            raise ValueError(msg)
 
 
 def anything(value: Any, name: str, hint: Hint) -> Any:
@@ -263,10 +253,6 @@ def _require_length(value: Any, name: str, hint: Hint) -> None:
     if hint.length is not None and len(list(value)) != hint.length:
         msg = f"{name} must be {hint.length} numbers, not {described(value)}."
         raise ValueError(msg)
-
-
-def _with_article(kind: str) -> str:
-    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
 
 
 def array(value: Any, name: str, hint: Hint) -> np.ndarray:
@@ -403,11 +389,6 @@ def shown(value: Any, name: str, hint: Hint) -> Any:
     if hint.several and is_list(value):
         return [None if one is None else text(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
     return text(value, name, hint)
-
-
-def groups(value: Any, name: str, hint: Hint) -> Any:
-    """A column with groups, or, where several may be given, the names of the groups."""
-    return label(value, name, hint) if hint.several else text(value, name, hint)
 
 
 def scalebar(value: Any, name: str, hint: Hint) -> Any:

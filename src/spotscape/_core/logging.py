@@ -20,10 +20,9 @@ class _StderrUnlessConfigured(logging.Handler):
             sys.stderr.write(self.format(record) + "\n")
 
 
-def _install_default_handler() -> None:
-    handler = _StderrUnlessConfigured()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger.addHandler(handler)
+_handler = _StderrUnlessConfigured()
+_handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+logger.addHandler(_handler)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -34,6 +33,3 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)
-
-
-_install_default_handler()

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 # Images, counts and what preprocessing left belong to the user and to other tools.
 _TAKEN = {keys.SPATIAL, keys.COUNTS, keys.PREPARE, "log1p", "hvg", "neighbors", "pca"}
 # Columns and matrices that a call reads and must not write over.
-_INPUTS = ("library_key", "layer", "z_key", "condition", "groups")
+_INPUTS = ("library_key", "layer", "z_key", "condition", "key")
+
+# Former names of arguments, by function. They are taken with a warning for one version.
+RENAMED: Final[dict[str, dict[str, str]]] = {
+    "spotscape.tl._impute.impute": {"n_components": "n_comps"},
+    "spotscape.tl._markers.markers": {"groups": "key"},
+    "spotscape.tl._trajectory.trajectory": {"groups": "key"},
+}
 
 
 def require_target(adata: AnnData, values: Mapping[str, Any]) -> None:
@@ -47,9 +54,8 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.text: "table_key coordinate_system library_key donor_key spatial_key neighbors_key labels_key z_key use_rep"
     " layer mask_var condition key confidence gene_symbols img_res_key to confidence_key basis",
     kinds.shown: "color",
-    kinds.groups: "groups",
     kinds.texts: "use_reps genes labelings",
-    kinds.label: "root query group sample checkerboard",
+    kinds.label: "root query group groups sample checkerboard",
     kinds.library: "library",
     kinds.labels: "library_order",
     kinds.choice: "method policy deform recipe preset layout geometry offset start missing_genes decoder pairing"
@@ -79,7 +85,7 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.slices: "slices",
     kinds.labels_of_spots: "labels labels_true labels_pred labels_transferred",
     kinds.integer(0): "min_cells min_counts n_hops n_heldout_genes quorum tears",
-    kinds.integer(1): "n_neighs n_neighs_between n_neighbors n_comps n_components n_matches n_passes n_restarts"
+    kinds.integer(1): "n_neighs n_neighs_between n_neighbors n_comps n_matches n_passes n_restarts"
     " n_top_genes n_genes n_lines ncols max_rank max_epochs patience n_axes n_encoders hidden_size"
     " feature_size latent_size scaling_neighbors scaling_spots contrast_spots n_clusterings n_negatives n_similar"
     " refresh_every n_slices n_spots",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _LIKE_SLICES = re.compile("slice|batch|sample|librar|section|donor|patient|dataset|puck|replicate")
 _BLOCK = 65_536
+# Spots whose values a digest keeps one by one, so that they can be looked up in a subset.
+_WITNESSES = 64
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -30,7 +32,8 @@ def digest(values: Any, names: pd.Index) -> str:
     """A short digest of one value, or row of values, for each of the spots ``names``.
 
     It has two halves, one that depends on the order of the spots and one that depends on their names instead. Two
-    arrays are taken to be the same if either half agrees, see :func:`same`.
+    arrays are taken to be the same if either half agrees, see :func:`same`. After them come some spots, chosen by
+    their names, each with its value, for :func:`kept`.
 
     >>> names = pd.Index(["a", "b"])
     >>> same(digest(np.float64([1, 2]), names), digest(np.float32([2, 1]), names[::-1]))
@@ -38,16 +41,35 @@ def digest(values: Any, names: pd.Index) -> str:
     >>> same(digest(np.float64([1, 2]), names), digest(np.float64([2, 1]), names))
     False
     """
-    rows = _hash_rows(values)
+    rows, named = _hash_rows(values), _hash_names(names)
     places = _mix(np.arange(len(rows), dtype=np.uint64))
-    named = pd.util.hash_array(np.asarray(names.astype(str), dtype=object))
     halves = [int(_mix(rows ^ salt).sum(dtype=np.uint64)) for salt in (places, named)]
-    return "".join(f"{half:016x}" for half in halves)
+    _, where, counts = np.unique(named, return_index=True, return_counts=True)
+    few = where[counts == 1][:_WITNESSES]
+    return "".join(f"{part:016x}" for part in (*halves, *np.stack([named[few], _mix(rows[few])], axis=1).ravel()))
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two digests are of the same values of the same spots."""
-    return len(one) == len(other) and (one[:16] == other[:16] or one[16:] == other[16:])
+    """Whether two digests are of the same values of the same spots.
+
+    >>> same(digest([1, 2], pd.Index(["a", "b"])), digest([1, 2], pd.Index(["c", "d"])))
+    True
+    """
+    return one[:16] == other[:16] or one[16:32] == other[16:32]
+
+
+def kept(known: str, values: Any, names: pd.Index) -> bool:
+    """Whether those of the spots that a digest keeps one by one, as far as they are here, have their values still.
+
+    >>> names = pd.Index(["a", "b", "c"])
+    >>> kept(digest([1, 2, 3], names), [2, 3], names[1:]), kept(digest([1, 2, 3], names), [2, 2], names[1:])
+    (True, False)
+    """
+    parts = [np.uint64(int(known[at : at + 16], 16)) for at in range(32, len(known), 16)]
+    of_name, named = dict(zip(parts[::2], parts[1::2], strict=True)), _hash_names(names)
+    rows = np.flatnonzero(np.isin(named, parts[::2]))
+    found = _mix(_hash_rows(values)[rows])
+    return all(value == of_name[name] for name, value in zip(named[rows], found, strict=True))
 
 
 def made_from(adata: AnnData, *, obs: Sequence[str | None] = (), obsm: Sequence[str | None] = ()) -> dict[str, Any]:
@@ -69,18 +91,19 @@ def signature(names: pd.Index, arrays: Mapping[tuple[str, str], Any]) -> dict[st
 def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
     """Which arrays, written as code, are no longer those of the record.
 
-    An array that is gone, and a record without this entry, say nothing. Neither does an AnnData of fewer spots than the
-    record: a subset keeps the results of its spots.
+    An array that is gone, and a record without this entry, say nothing. A subset keeps the results of its spots, so
+    only some of its spots are compared.
     """
     found = record.get(entry) if isinstance(record, Mapping) else None
-    if not isinstance(found, Mapping) or adata.n_obs < int(found["n_obs"]):
+    if not isinstance(found, Mapping):
         return []
-    places = zip(*(map(str, found[name]) for name in ("slot", "key", "digest")), strict=True)
-    return [
-        f"adata.{slot}[{key!r}]"
-        for slot, key, known in places
-        if key in getattr(adata, slot) and not same(known, digest(getattr(adata, slot)[key], adata.obs_names))
-    ]
+    names, fewer = adata.obs_names, adata.n_obs < int(found["n_obs"])
+    stale = []
+    for slot, key, known in zip(*(map(str, found[name]) for name in ("slot", "key", "digest")), strict=True):
+        values = getattr(adata, slot).get(key)
+        if values is not None and not (kept(known, values, names) if fewer else same(known, digest(values, names))):
+            stale.append(f"adata.{slot}[{key!r}]")
+    return stale
 
 
 def require_unchanged(adata: AnnData, record: Any, what: str, mend: str, *, groups: str) -> None:
@@ -103,7 +126,9 @@ def warn_if_changed(adata: AnnData, record: Any, what: str, mend: str) -> None:
 
 def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) -> None:
     """Warn of an embedding in ``obsm`` that is not the one of its record, as of slices that were embedded apart."""
-    name = _record_of(adata, key)
+    # The record of a restart is that of the first training.
+    names = (key.removeprefix("X_"), key.removeprefix("X_").rpartition("_")[0])
+    name = next((name for name in names if isinstance(adata.uns.get(name), Mapping)), None)
     joint = "embed all slices together, such as by sp.tl.spotscape(adata, library_key=...)"
     column = None
     if name is None and key in keys.X_ENCODERS:
@@ -135,14 +160,6 @@ def joint_embedding(adata: AnnData) -> str | None:
     return None
 
 
-def _record_of(adata: AnnData, key: str) -> str | None:
-    """The record of an embedding or, for a restart, that of the first training."""
-    for name in (key.removeprefix("X_"), key.removeprefix("X_").rpartition("_")[0]):
-        if isinstance(adata.uns.get(name), Mapping):
-            return name
-    return None
-
-
 def _concatenated_by(adata: AnnData) -> str | None:
     """A column named like one of slices, whose groups lie one after the other, as concatenation puts them."""
     for index, column in enumerate(map(str, adata.obs.columns)):
@@ -153,6 +170,10 @@ def _concatenated_by(adata: AnnData) -> str | None:
             if 1 < n_groups < len(codes) / 2 and np.count_nonzero(np.diff(codes)) == n_groups - 1:
                 return column
     return None
+
+
+def _hash_names(names: pd.Index) -> np.ndarray:
+    return np.asarray(pd.util.hash_array(np.asarray(names.astype(str), dtype=object)))
 
 
 def _hash_rows(values: Any) -> np.ndarray:

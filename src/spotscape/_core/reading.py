@@ -10,16 +10,16 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.counts import absent_genes, n_detected
+from spotscape._core.counts import absent_genes, kind_of, n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign
 from spotscape._core.rows import ChunkedMatrix, Normalisation, is_stored
 from spotscape._core.validation import (
     as_numbers,
     looks_like_counts,
+    require_expression,
     require_finite,
     require_key,
-    require_nonnegative,
     slice_labels,
     the_one_present,
 )
@@ -54,7 +54,7 @@ def read_expression(
     layer: str | None,
     use_rep: str | None,
     mask_var: str | np.ndarray | None,
-    library_key: str | None = None,
+    slices: pd.Categorical | None = None,
     stream: bool = False,
 ) -> Expression:
     """What a method trains on: ``use_rep`` from ``obsm``, else ``layer`` or ``X`` with the genes of ``mask_var``.
@@ -66,15 +66,21 @@ def read_expression(
         if layer is not None:
             msg = f"use_rep={use_rep!r} and layer={layer!r} exclude each other; give one of them."
             raise ValueError(msg)
-        return _read_representation(adata, use_rep)
+        require_key(adata.obsm, use_rep, "adata.obsm", hint="use_rep names a representation of the spots there")
+        source, values = f"adata.obsm[{use_rep!r}]", adata.obsm[use_rep]
+        matrix = in_memory(values if sparse.issparse(values) or is_stored(values) else as_numbers(values, source))
+        require_finite(matrix, source)
+        return Expression(matrix, source)
     source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     mask = read_mask(adata, mask_var)
     genes = np.arange(adata.n_vars) if mask is None else np.flatnonzero(mask)
-    slices = slice_labels(adata, library_key)
     matrix = expression_values(adata, layer, columns=None if mask is None else genes, slices=slices, stream=stream)
-    require_finite(matrix, source)
-    require_nonnegative(matrix, source, hint="Expected is normalised expression; name scaled data by use_rep")
-    _refuse_counts(matrix, source, explicit=layer is not None)
+    require_expression(matrix, source, hint="Expected is normalised expression; name scaled data by use_rep")
+    if looks_like_counts(matrix):
+        msg = f"{source} looks like raw counts; call sp.pp.prepare(adata) first, which normalises and keeps the counts."
+        if layer is None:
+            raise ValueError(msg)
+        warn(msg)
     if slices is not None:
         shared = find_shared(matrix, slices, source)
         if not shared.all():
@@ -104,7 +110,12 @@ def expression_values(
     if values is None:
         msg = "adata.X is None; put log-normalised expression there or name a layer."
         raise ValueError(msg)
-    normalisation = _on_reading(adata) if layer is None else None
+    normalisation = None
+    entry = adata.uns.get(keys.PREPARE) if layer is None else None
+    if isinstance(entry, Mapping) and entry.get("on_reading", False):
+        require_key(adata.obs, keys.FACTOR, "adata.obs", hint="Prepare the counts anew: sp.pp.prepare(adata)")
+        factors = adata.obs[keys.FACTOR].to_numpy(dtype=np.float64)
+        normalisation = Normalisation(factors, bool(entry["params"]["log1p"]))
     if is_stored(values) and (stream or normalisation is not None or columns is not None):
         codes = None if slices is None else slices.codes
         source = ChunkedMatrix(values, columns=columns, groups=codes, normalisation=normalisation)
@@ -114,23 +125,26 @@ def expression_values(
     return matrix if columns is None else matrix[:, columns]
 
 
-def _on_reading(adata: AnnData) -> Normalisation | None:
-    entry = adata.uns.get(keys.PREPARE)
-    if not isinstance(entry, Mapping) or not entry.get("on_reading", False):
-        return None
-    require_key(adata.obs, keys.FACTOR, "adata.obs", hint="Prepare the counts anew: sp.pp.prepare(adata)")
-    return Normalisation(adata.obs[keys.FACTOR].to_numpy(dtype=np.float64), bool(entry["params"]["log1p"]))
-
-
 def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
-    """Whether expression is a logarithm, by the record of :func:`spotscape.pp.prepare` or scanpy's; else ``None``."""
+    """Whether expression is a logarithm, by the record of :func:`spotscape.pp.prepare` or scanpy's; else ``None``.
+
+    ``prepare`` removes scanpy's record of an earlier logarithm. So one beside its own is of a later call: of ``X``, or
+    of a layer, which the values tell.
+    """
     if layer is not None:
         return None
-    entry = adata.uns.get(keys.PREPARE)
+    entry, theirs = adata.uns.get(keys.PREPARE), adata.uns.get("log1p")
     params = entry.get("params") if isinstance(entry, Mapping) else None
-    if isinstance(params, Mapping) and "log1p" in params:
-        return bool(params["log1p"])
-    return True if "log1p" in adata.uns else None
+    ours = bool(params["log1p"]) if isinstance(params, Mapping) and "log1p" in params else None
+    if ours is False and theirs is not None:
+        ours = kind_of(expression_values(adata, None, stream=True)) not in {"counts", "scaled"}
+    base = theirs.get("base") if isinstance(theirs, Mapping) and ours is not True else None
+    if base is not None:
+        warn(
+            f"adata.uns['log1p'] says that adata.X holds logarithms to base {base}, which are undone as if they were "
+            f"natural ones. Make them so: adata.X = adata.X * np.log({base}); adata.uns['log1p'] = {{}}."
+        )
+    return True if ours is None and theirs is not None else ours
 
 
 def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
@@ -271,26 +285,8 @@ def crosses_on_purpose(entry: object) -> bool:
     return isinstance(params, Mapping) and params.get("cross_slice_fraction", 0) > 0
 
 
-def _read_representation(adata: AnnData, use_rep: str) -> Expression:
-    require_key(adata.obsm, use_rep, "adata.obsm", hint="use_rep names a representation of the spots there")
-    source = f"adata.obsm[{use_rep!r}]"
-    values = adata.obsm[use_rep]
-    matrix = in_memory(values if sparse.issparse(values) or is_stored(values) else as_numbers(values, source))
-    require_finite(matrix, source)
-    return Expression(matrix, source)
-
-
 def _take_columns(matrix: Any, kept: np.ndarray) -> np.ndarray | sparse.csr_array | ChunkedMatrix:
     return matrix.with_columns(kept) if isinstance(matrix, ChunkedMatrix) else matrix[:, kept]
-
-
-def _refuse_counts(matrix: np.ndarray | sparse.csr_array | ChunkedMatrix, source: str, *, explicit: bool) -> None:
-    if not looks_like_counts(matrix):
-        return
-    msg = f"{source} looks like raw counts; call sp.pp.prepare(adata) first, which normalises and keeps the counts."
-    if not explicit:
-        raise ValueError(msg)
-    warn(msg)
 
 
 def _report_empty(matrix: np.ndarray | sparse.csr_array | ChunkedMatrix, source: str) -> np.ndarray:

@@ -83,7 +83,10 @@ def call_on_table(
     adata = sdata.tables[name]
     spatial_key = kwargs.get("spatial_key", keys.SPATIAL)
     if coordinate_system is not None:
-        _require_system(sdata, coordinate_system)
+        if coordinate_system not in sdata.coordinate_systems:
+            held = sorted(sdata.coordinate_systems)
+            msg = f"coordinate_system={coordinate_system!r} does not exist; the SpatialData has {held}."
+            raise KeyError(msg)
         spatial_key = kwargs["spatial_key"] = f"{keys.SPATIAL}_{coordinate_system}"
     if spatial_key not in adata.obsm and (coordinate_system is not None or spatial_key == keys.SPATIAL):
         add_coordinates(sdata, adata, spatial_key, coordinate_system)
@@ -93,8 +96,11 @@ def call_on_table(
     result = function(adata, *args, **kwargs)
     written = result if kwargs.get("copy") else adata
     if hasattr(result, "obsm") and kwargs.get("copy"):
-        sdata = _with_table(sdata, name, result)
-        result = sdata
+        from spatialdata import SpatialData
+
+        parts = {kind: dict(getattr(sdata, kind)) for kind in ("images", "labels", "points", "shapes", "tables")}
+        parts["tables"][name] = result
+        result = sdata = SpatialData(**parts, attrs=sdata.attrs)
     if function.__name__ == "register_slices":
         key = kwargs.get("key_added", keys.SPATIAL_ALIGNED)
         write_transforms(sdata, written, key, spatial_key, kwargs["library_key"])
@@ -148,21 +154,6 @@ def _join(sdata: Any, names: list[str], library_key: str | None) -> str:
     sdata.tables[JOINED] = TableModel.parse(joined, region=regions, region_key=REGION, instance_key=INSTANCE)
     logger.info("Joined the tables %s as the table %r; obs[%r] names them.", names, JOINED, library_key)
     return JOINED
-
-
-def _with_table(sdata: Any, name: str, table: AnnData) -> Any:
-    """The same elements with another table of this name."""
-    from spatialdata import SpatialData
-
-    parts = {kind: dict(getattr(sdata, kind)) for kind in ("images", "labels", "points", "shapes", "tables")}
-    parts["tables"][name] = table
-    return SpatialData(**parts, attrs=sdata.attrs)
-
-
-def _require_system(sdata: Any, system: str) -> None:
-    if system not in sdata.coordinate_systems:
-        msg = f"coordinate_system={system!r} does not exist; the SpatialData has {sorted(sdata.coordinate_systems)}."
-        raise KeyError(msg)
 
 
 REGION, INSTANCE = "region", "instance_id"
@@ -289,7 +280,7 @@ def write_transforms(sdata: Any, adata: AnnData, key: str, spatial_key: str, lib
             continue
         home[region] = (system, names.pop())
     moved = []
-    for element in _elements(sdata):
+    for element in (name for kind in ("images", "labels", "points", "shapes") for name in getattr(sdata, kind)):
         for region, (system, name) in home.items():
             # In a system that slices share, nothing says to which of them an image belongs.
             alone = sum(other == system for other, _ in home.values()) == 1
@@ -301,10 +292,6 @@ def write_transforms(sdata: Any, adata: AnnData, key: str, spatial_key: str, lib
                 break
     if moved:
         logger.info("Adding the coordinate system %r to %s.", key, ", ".join(moved))
-
-
-def _elements(sdata: Any) -> list[str]:
-    return [name for kind in ("images", "labels", "points", "shapes") for name in getattr(sdata, kind)]
 
 
 def to_spatialdata(adata: AnnData, *, library_key: str | None = None, spatial_key: str = keys.SPATIAL) -> Any:

@@ -274,8 +274,9 @@ def require_finite(values: Any, where: str) -> None:
         raise ValueError(msg)
 
 
-def require_nonnegative(values: Any, where: str, *, hint: str = "") -> None:
-    """Refuse negative values in a dense or sparse matrix named ``where``."""
+def require_expression(values: Any, where: str, *, hint: str = "") -> None:
+    """Refuse a dense or sparse matrix named ``where`` with negative values, or values that are not finite."""
+    require_finite(values, where)
     least = values.summary.least if isinstance(values, ChunkedMatrix) else _stored(values).min(initial=0)
     if least < 0:
         msg = f"{where} has negative values (minimum {least:g}); expression cannot be negative.{_sentence(hint)}"

@@ -41,23 +41,18 @@ def majority_passes(labels: np.ndarray, adjacency: Any, n_passes: int) -> Iterat
     """
     require_positive_int(n_passes, "n_passes")
     current = np.asarray(labels)
-    neighbors = _votes_of(adjacency, current >= 0)
+    labelled, edges = current >= 0, sparse.coo_array(adjacency)
+    row, col = edges.coords
+    # One vote for each edge from a labelled spot to another labelled one.
+    kept = (edges.data != 0) & (row != col) & labelled[row] & labelled[col]
+    ones = np.ones(int(kept.sum()), dtype=np.int32)
+    neighbors = sparse.csr_array((ones, (row[kept], col[kept])), shape=edges.shape)
+    neighbors.data[:] = 1
     for _ in range(n_passes):
         previous, current = current, _vote(current, neighbors)
         yield current
         if np.array_equal(previous, current):
             return
-
-
-def _votes_of(adjacency: Any, labelled: np.ndarray) -> sparse.csr_array:
-    """One vote for each edge from a labelled spot to another labelled one."""
-    edges = sparse.coo_array(adjacency)
-    row, col = edges.coords
-    kept = (edges.data != 0) & (row != col) & labelled[row] & labelled[col]
-    shape = edges.shape
-    graph = sparse.csr_array((np.ones(int(kept.sum()), dtype=np.int32), (row[kept], col[kept])), shape=shape)
-    graph.data[:] = 1
-    return graph
 
 
 def _vote(labels: np.ndarray, neighbors: sparse.csr_array) -> np.ndarray:

@@ -15,7 +15,7 @@ from spotscape._core.logging import logger
 from spotscape._core.settings import settings
 from spotscape._core.spatial_data import to_spatialdata
 from spotscape.cli import _group as group
-from spotscape.cli._inspect import describe, duration, text_of
+from spotscape.cli._inspect import describe, duration, info, text_of
 from spotscape.cli._options import UsageError, read_options
 from spotscape.cli._plan import plan
 from spotscape.cli._read import Input, read
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape.cli._inspect import Description
-    from spotscape.cli._plan import Step
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = read_options(words)
         with _log(options) as notes:
-            return _dispatch(options, notes)
+            return info(options) if options.command == "info" else run(options, notes)
     except KeyboardInterrupt:
         return _say("interrupted; nothing was written", INTERRUPTED)
     except UsageError as error:
@@ -71,26 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        return _fail(error, options)
-
-
-def _fail(error: Exception, options: argparse.Namespace | None) -> int:
-    from spotscape.cli import _group as group
-
-    message = _one_line(error)
-    if group.size() > 1:
-        _say(group.explain(error, message, getattr(options, "checkpoint", None)), FAILED)
-        group.end(FAILED)
-    return _say(message, FAILED)
-
-
-def _dispatch(options: argparse.Namespace, notes: Notes) -> int:
-    if options.command == "info":
-        from spotscape.cli._inspect import info
-
-        return info(options)
-
-    return run(options, notes)
+        message = _one_line(error)
+        if group.size() > 1:
+            _say(group.explain(error, message, getattr(options, "checkpoint", None)), FAILED)
+            group.end(FAILED)
+        return _say(message, FAILED)
 
 
 def _say(message: str, status: int) -> int:
@@ -196,10 +180,14 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
     for step in steps:
         if group.size() > 1 and step.name == options.method:
             group.lead(step, tissue, options)
-        elif step.name == "markers":
-            _find_markers(step, tissue)
-        else:
+            continue
+        try:
             step.do(tissue)
+        except ValueError as error:
+            # Domains without markers are a result as well.
+            if step.name != "markers":
+                raise
+            logger.warning("No marker genes: %s", error)
     _write(tissue, adata, options.output, found)
     seconds = time.perf_counter() - start
     if options.report is not None:
@@ -209,14 +197,6 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
         logger.info("Report in %s.", options.report)
     logger.info("Written to %s in %s.", options.output, duration(seconds))
     return 0
-
-
-def _find_markers(step: Step, tissue: Input) -> None:
-    """Find markers where the domains allow it: those without are a result as well."""
-    try:
-        step.do(tissue)
-    except ValueError as error:
-        logger.warning("No marker genes: %s", error)
 
 
 def _check_output(options: argparse.Namespace) -> None:

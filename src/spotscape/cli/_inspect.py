@@ -25,18 +25,7 @@ if TYPE_CHECKING:
     from spotscape.cli._read import Input
 
 # Columns that name slices in files of the field, the likeliest first.
-_SLICE_COLUMNS = (
-    "slice",
-    "section",
-    "library_id",
-    "library",
-    "sample",
-    "sample_id",
-    "slide",
-    "puck",
-    "batch",
-    "region",
-)
+_SLICE_NAMES = ("slice", "section", "library_id", "library", "sample", "sample_id", "slide", "puck", "batch", "region")
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
 _OVER_EACH_OTHER = 0.3
 _SAMPLE = 2_000
@@ -67,10 +56,6 @@ class Description:
     empty_spots: int
     problems: list[str]
     notes: list[str]
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
-        return dataclasses.asdict(self)
 
 
 def describe(tissue: Input, options: argparse.Namespace) -> Description:
@@ -133,7 +118,7 @@ def _slices(
             problems.append(f"obs has no column {wanted!r} for --slices; it has {', '.join(map(str, adata.obs))}")
             return None
         return wanted
-    for name in _SLICE_COLUMNS:
+    for name in _SLICE_NAMES:
         if name not in adata.obs or coords is None:
             continue
         column = adata.obs[name]
@@ -242,14 +227,18 @@ def info(options: argparse.Namespace) -> int:
     steps = plan(options, tissue, found)
     if options.json:
         seconds, gigabytes = estimate(found, options)
-        content = found.as_dict() | {
+        content = dataclasses.asdict(found) | {
             "input": [str(path) for path in options.inputs],
             "kind": tissue.kind,
             "steps": [str(step) for step in steps],
             "estimated_seconds": round(seconds),
             "estimated_gigabytes": round(gigabytes, 1),
         }
-        sys.stdout.write(json.dumps(_without_nan(content), indent=2, ensure_ascii=False) + "\n")
+        # JSON has no NaN.
+        content = {
+            key: None if isinstance(value, float) and np.isnan(value) else value for key, value in content.items()
+        }
+        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(text_of(options, tissue, found, steps))
     return 1 if found.problems else 0
@@ -258,13 +247,14 @@ def info(options: argparse.Namespace) -> int:
 def text_of(options: argparse.Namespace, tissue: Input, found: Description, steps: list[Step]) -> str:
     """All of it as lines for people."""
     seconds, gigabytes = estimate(found, options)
+    where = "this machine's GPU" if options.device.startswith("cuda") else "2 cores without a GPU"
     rows = [
         ("input", f"{', '.join(map(str, options.inputs))} ({tissue.kind})"),
         *rows_of(found),
         ("problems", "\n".join(found.problems) or "none"),
         ("notes", "\n".join(found.notes) or "none"),
         ("steps", "\n".join(map(str, steps))),
-        ("takes", f"about {duration(seconds)} and {gigabytes:.1f} GB of memory; a rough guess for {_where(options)}"),
+        ("takes", f"about {duration(seconds)} and {gigabytes:.1f} GB of memory; a rough guess for {where}"),
     ]
     lines = []
     for name, value in rows:
@@ -289,14 +279,6 @@ def rows_of(found: Description) -> list[tuple[str, str]]:
         ("slices", slices),
         ("counts", f"{found.counts}; median {found.median_counts:,.0f} per spot; {empty}"),
     ]
-
-
-def _where(options: argparse.Namespace) -> str:
-    return "this machine's GPU" if options.device.startswith("cuda") else "2 cores without a GPU"
-
-
-def _without_nan(content: dict[str, object]) -> dict[str, object]:
-    return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in content.items()}
 
 
 # Seconds of processor time for a thousand spots: `benchmarks/visium_hd.py --bins 5000`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,30 +180,20 @@ def _check_arguments(path: Path, name: str, given: Mapping[str, Any]) -> None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        content = _loaders()[path.suffix.lower()](text)
-    except KeyError:
+    import yaml
+
+    # Both parse errors of the standard library are ValueErrors.
+    loaders: dict[str, Any] = {".toml": tomllib.loads, ".json": json.loads, ".yaml": yaml.safe_load}
+    load = loaders.get(path.suffix.lower().replace(".yml", ".yaml"))
+    if load is None:
         msg = f"{path}: a configuration file ends in .toml, .yaml, .yml or .json"
-        raise UsageError(msg) from None
-    except ValueError as error:
-        msg = f"{path} cannot be read: {error}"
+        raise UsageError(msg)
+    try:
+        content = load(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        msg = f"{path} cannot be read: {' '.join(str(error).split())}"
         raise UsageError(msg) from error
     if not isinstance(content, dict):
         msg = f"{path} holds no names with values, such as: method = 'spotscape'"
         raise UsageError(msg)
     return content
-
-
-def _loaders() -> dict[str, Any]:
-    import tomllib
-
-    def load_yaml(text: str) -> Any:
-        import yaml
-
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(str(error).replace("\n", " ")) from error
-
-    return {".toml": tomllib.loads, ".json": json.loads, ".yaml": load_yaml, ".yml": load_yaml}

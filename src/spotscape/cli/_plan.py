@@ -84,7 +84,7 @@ def plan(options: argparse.Namespace, tissue: Input, found: Description) -> list
     if not options.no_markers:
         # Ranks and Moran's I of every gene take longer than the rest of the analysis, and copies of all expression.
         test = {"method": "t-test", "neighbors_key": None} if not slices and found.n_spots > _MANY_SPOTS else {}
-        steps.append(Step("tl", "markers", {"groups": domain_key(options), **test, **slices}))
+        steps.append(Step("tl", "markers", {"key": domain_key(options), **test, **slices}))
     for step in steps:
         if tissue.container is not None:
             step.arguments["table_key"] = tissue.table

@@ -73,8 +73,15 @@ def _read_one(path: Path, options: argparse.Namespace) -> Input:
     if not path.exists():
         msg = f"{path} does not exist"
         raise FileNotFoundError(msg)
+    if path.suffix == ".h5ad" and path.is_file():
+        import anndata
+
+        return Input(anndata.read_h5ad(path), "h5ad")
+    if path.suffix == ".h5mu" and path.is_file():
+        return Input(_read_modality(path, options.table), "h5mu")
     if path.is_file():
-        return _read_file(path, options.table)
+        msg = f"{path} ends in {path.suffix!r}; known are .h5ad, .h5mu, .zarr and folders of instruments"
+        raise ValueError(msg)
     if (path / "zarr.json").exists() or (path / ".zgroup").exists():
         return _read_zarr(path, options.table)
     known = recognise(path)
@@ -86,18 +93,9 @@ def _read_one(path: Path, options: argparse.Namespace) -> Input:
         )
         raise ValueError(msg)
     platform, place = known
-    return Input(platform.read(place, options.bin_size), f"folder of {platform.name}", platform.name)
-
-
-def _read_file(path: Path, table: str | None) -> Input:
-    import anndata
-
-    if path.suffix == ".h5ad":
-        return Input(anndata.read_h5ad(path), "h5ad")
-    if path.suffix == ".h5mu":
-        return Input(_read_modality(path, table), "h5mu")
-    msg = f"{path} ends in {path.suffix!r}; known are .h5ad, .h5mu, .zarr and folders of instruments"
-    raise ValueError(msg)
+    if platform.name == "Visium HD" and not place.name.startswith("square_"):
+        place = _bins(place, options.bin_size)
+    return Input(platform.read(place), f"folder of {platform.name}", platform.name)
 
 
 def _read_modality(path: Path, name: str | None) -> AnnData:
@@ -174,7 +172,11 @@ def _join(names: Sequence[str], parts: Sequence[AnnData]) -> AnnData:
         msg = f"the inputs share no gene; they name them {', '.join(part.var_names[0] for part in parts)}, ..."
         raise ValueError(msg)
     logger.info("The inputs share %d genes; those that some of them lack are left out.", len(shared))
-    images = {name: entry for name, part in zip(names, parts, strict=True) if (entry := _image_of(part)) is not None}
+    images = {}
+    for name, part in zip(names, parts, strict=True):
+        stored = part.uns.get("spatial")
+        if isinstance(stored, dict) and len(stored) == 1:
+            images[name] = next(iter(stored.values()))
     joined: AnnData = anndata.concat(
         dict(zip(names, parts, strict=True)), label=SLICE, join="inner", index_unique="-", merge="same"
     )
@@ -186,11 +188,6 @@ def _join(names: Sequence[str], parts: Sequence[AnnData]) -> AnnData:
     return joined
 
 
-def _image_of(adata: AnnData) -> Any:
-    stored = adata.uns.get("spatial")
-    return next(iter(stored.values())) if isinstance(stored, dict) and len(stored) == 1 else None
-
-
 _POSITIONS = ["in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
 # A pixel of a CosMx instrument in micrometres, as NanoString's manual of the flat files has it.
 _COSMX_PIXEL = 0.120280945
@@ -200,7 +197,7 @@ class Platform(NamedTuple):
     """What a folder is the output of, and how it is read."""
 
     name: str
-    read: Callable[[Path, int], AnnData]
+    read: Callable[[Path], AnnData]
 
 
 def recognise(folder: Path) -> tuple[Platform, Path] | None:
@@ -212,16 +209,12 @@ def recognise(folder: Path) -> tuple[Platform, Path] | None:
     return None
 
 
-def _read_visium(folder: Path, bin_size: int) -> AnnData:
-    del bin_size
+def _read_visium(folder: Path) -> AnnData:
     adata = _read_matrix(folder, "filtered_feature_bc_matrix", "raw_feature_bc_matrix")
-    return _with_positions(adata, folder / "spatial", library=_name_of(folder))
-
-
-def _read_visium_hd(folder: Path, bin_size: int) -> AnnData:
-    bins = folder if folder.name.startswith("square_") else _bins(folder, bin_size)
-    adata = _read_matrix(bins, "filtered_feature_bc_matrix", "raw_feature_bc_matrix")
-    return _with_positions(adata, bins / "spatial", library=_name_of(folder))
+    # The slice is called as the folder or, where that is called as all are, the one around it.
+    common = re.compile(r"outs|binned_outputs|square_\d+um")
+    named = [part for part in folder.absolute().parts if not common.fullmatch(part)]
+    return _with_positions(adata, folder / "spatial", library=named[-1])
 
 
 def _bins(folder: Path, bin_size: int) -> Path:
@@ -234,8 +227,7 @@ def _bins(folder: Path, bin_size: int) -> Path:
     return found
 
 
-def _read_xenium(folder: Path, bin_size: int) -> AnnData:
-    del bin_size
+def _read_xenium(folder: Path) -> AnnData:
     adata = _read_matrix(folder, "cell_feature_matrix")
     table = next(path for name in ("cells.parquet", "cells.csv.gz", "cells.csv") if (path := folder / name).exists())
     cells = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table)
@@ -247,8 +239,7 @@ def _read_xenium(folder: Path, bin_size: int) -> AnnData:
     return _in_micrometres(adata, 1.0)
 
 
-def _read_merscope(folder: Path, bin_size: int) -> AnnData:
-    del bin_size
+def _read_merscope(folder: Path) -> AnnData:
     from squidpy.read import vizgen
 
     counts, cells = (next(folder.glob(f"*{name}.csv")).name for name in ("cell_by_gene", "cell_metadata"))
@@ -257,8 +248,7 @@ def _read_merscope(folder: Path, bin_size: int) -> AnnData:
     return _in_micrometres(adata, 1.0)
 
 
-def _read_cosmx(folder: Path, bin_size: int) -> AnnData:
-    del bin_size
+def _read_cosmx(folder: Path) -> AnnData:
     from squidpy.read import nanostring
 
     counts, cells = (next(folder.glob(f"*{name}.csv*")).name for name in ("exprMat_file", "metadata_file"))
@@ -269,11 +259,12 @@ def _read_cosmx(folder: Path, bin_size: int) -> AnnData:
     return _in_micrometres(adata, _COSMX_PIXEL)
 
 
-_VISIUM = Platform("Visium", _read_visium)
-_VISIUM_HD = Platform("Visium HD", _read_visium_hd)
 _SIGNS: tuple[tuple[Platform, tuple[str, ...]], ...] = (
-    (_VISIUM_HD, ("binned_outputs/square_*um", "square_*um", "spatial/tissue_positions.parquet")),
-    (_VISIUM, ("spatial/tissue_positions*.csv",)),
+    (
+        Platform("Visium HD", _read_visium),
+        ("binned_outputs/square_*um", "square_*um", "spatial/tissue_positions.parquet"),
+    ),
+    (Platform("Visium", _read_visium), ("spatial/tissue_positions*.csv",)),
     (Platform("Xenium", _read_xenium), ("cell_feature_matrix*",)),
     (Platform("MERSCOPE", _read_merscope), ("*cell_by_gene.csv",)),
     (Platform("CosMx", _read_cosmx), ("*exprMat_file.csv*",)),
@@ -340,7 +331,8 @@ def _with_positions(adata: AnnData, folder: Path, *, library: str) -> AnnData:
             has_header = "in_tissue" in file.readline()
         positions = pd.read_csv(table, header=0 if has_header else None, index_col=0)
     positions.columns = pd.Index(_POSITIONS)
-    positions.index = positions.index.astype(str)
+    # Without a header the name of the index is a number, which AnnData refuses.
+    positions.index = pd.Index(positions.index.astype(str), name=None)
     positions = _rows_of(adata, positions, table)
     adata.obs = positions[_POSITIONS[:3]]
     # x is the column of the image.
@@ -378,9 +370,3 @@ def _in_micrometres(adata: AnnData, pixel: float) -> AnnData:
     adata.obsm["spatial"] = np.asarray(adata.obsm["spatial"], dtype=np.float64) * pixel
     adata.uns["spatial_unit"] = "micrometer"
     return adata
-
-
-def _name_of(folder: Path) -> str:
-    """A name for the slice: of the folder, or of the one around it where it is called as all are."""
-    named = [part for part in folder.absolute().parts if part != "outs" and not re.fullmatch(r"square_\d+um", part)]
-    return [part for part in named if part != "binned_outputs"][-1]

@@ -68,10 +68,14 @@ class Report:
         template = Template(files("spotscape.cli").joinpath("report.html").read_text(encoding="utf-8"))
         now = datetime.now().astimezone()
         sections = (self._domains(), self._confidence(), self._number(), self._slices(), self._markers())
-        about = (self._training(), self._input(), self._log(), self._settings())
+        read = [("file", ", ".join(map(str, self.options.inputs))), ("read as", self.tissue.kind), *rows_of(self.found)]
+        about = (self._training(), _section("Input", "", _definitions(read)), self._log(), self._settings())
+        inputs = self.options.inputs
+        names = [path.absolute().parent.name if path.name in ("", "outs") else path.name for path in inputs]
+        title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         return template.substitute(
             version=escape(version("spotscape")),
-            title=escape(_title(self.options.inputs)),
+            title=escape(title),
             subtitle=escape(f"{self.found.platform} · {now:%d %B %Y}"),
             lead=self._lead(),
             tiles="".join(
@@ -96,9 +100,6 @@ class Report:
         name = keys.confidence_of(self._key)
         return self.adata.obs[name].to_numpy() if name in self.adata.obs else None
 
-    def _table(self) -> dict[str, str]:
-        return {} if self.tissue.table is None else {"table_key": self.tissue.table}
-
     def _library(self) -> dict[str, Any]:
         place = "spatial_aligned" if self.options.register else self.options.spatial_key
         # Images lie where the slices were before they were moved.
@@ -109,7 +110,7 @@ class Report:
             "img": images,
             "return_fig": True,
             "ncols": 4 if len(self.found.slice_sizes or ()) <= 8 else 6,
-            **self._table(),
+            **({} if self.tissue.table is None else {"table_key": self.tissue.table}),
         }
 
     def _lead(self) -> str:
@@ -154,7 +155,10 @@ class Report:
             self.tissue.data, color=self._key, title=self._titles(), **legend, **self._library()
         )
         colours = self.adata.uns[f"{self._key}_colors"]
-        genes = self._best_genes()
+        genes: dict[str, list[str]] = {}
+        if keys.MARKERS in self.adata.uns:
+            found = self._marker_table().groupby("group", observed=True)
+            genes = {str(name): part["gene"].head(_N_CHIPS).tolist() for name, part in found}
         sizes = self._column.value_counts(sort=False)
         rows, largest = [], sizes.max() / len(self._column)
         for name, colour in zip(self._column.cat.categories, colours, strict=True):
@@ -181,12 +185,6 @@ class Report:
 
     def _titles(self) -> str | None:
         return None if self.found.slices else ""
-
-    def _best_genes(self) -> dict[str, list[str]]:
-        if keys.MARKERS not in self.adata.uns:
-            return {}
-        table = self._marker_table()
-        return {str(name): part["gene"].head(_N_CHIPS).tolist() for name, part in table.groupby("group", observed=True)}
 
     def _marker_table(self) -> pd.DataFrame:
         import spotscape
@@ -290,15 +288,14 @@ class Report:
         text = "The losses of the training by epoch. They should have flattened at the end."
         return _section("Training", text, _picture(figure, "Losses", svg=True))
 
-    def _input(self) -> str:
-        rows = [("file", ", ".join(map(str, self.options.inputs))), ("read as", self.tissue.kind), *rows_of(self.found)]
-        return _section("Input", "", _definitions(rows))
-
     def _log(self) -> str:
         lines = [*(("INFO", f"{note}.") for note in self.found.notes), *self.notes]
         lines = [(level, line) for level, line in lines if not re.match(r"(Adding|Removing) `adata", line)]
+        # What stands between backticks is code.
         items = "".join(
-            f'<li class="{"warning" if level != "INFO" else "info"}">{_code(line)}</li>'
+            f'<li class="{"warning" if level != "INFO" else "info"}">'
+            + re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line))
+            + "</li>"
             for level, line in dict.fromkeys(lines)
         )
         text = "What was taken for granted, left out or found odd, as the log has it. Warnings are marked."
@@ -326,11 +323,6 @@ class Report:
             f"For a methods section: domains were found with {method}{paper}, as implemented in spotscape "
             f"{escape(version('spotscape'))}, from raw counts of {self.found.n_spots:,} spots with the settings above."
         )
-
-
-def _code(line: str) -> str:
-    """A line of the log, with what stands between backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line))
 
 
 def _section(title: str, text: str, body: str) -> str:
@@ -361,11 +353,6 @@ def _picture(figure: Figure | Any, text: str, *, svg: bool = False, kind: str = 
     form = "svg+xml" if svg else "png"
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<figure{classes}><img src="data:image/{form};base64,{data}" alt="{escape(text)}"></figure>'
-
-
-def _title(paths: Sequence[Path]) -> str:
-    names = [path.absolute().parent.name if path.name in ("", "outs") else path.name for path in paths]
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _version(package: str) -> str | None:

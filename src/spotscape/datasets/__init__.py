@@ -7,3 +7,7 @@ from spotscape.datasets._simulate import simulate_tissue
 from spotscape.datasets._starmap import starmap
 
 __all__ = ["dlpfc", "simulate_tissue", "starmap"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -37,45 +37,46 @@ _LABEL_COLUMNS = ["barcode", "slice", "layer"]
 
 @public
 def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
-    """Human dorsolateral prefrontal cortex, measured with 10x Visium: one of 12 slices, or several of them.
+    """Load slices of human dorsolateral prefrontal cortex (DLPFC), measured with 10x Visium.
 
-    Slices 151507 to 151510, 151669 to 151672 and 151673 to 151676 come from three donors; their six cortical layers and
-    the white matter were annotated by hand.
+    There are twelve slices of three donors: 151507 to 151510, 151669 to 151672, and 151673 to 151676. Their six
+    cortical layers and the white matter were annotated by hand.
 
-    A slice is read from the folder that the environment variable ``SPOTSCAPE_DATA`` names, if that holds it:
-    ``dlpfc_151673.h5ad`` (8,513 genes), and ``dlpfc_donor3.h5ad`` (the 3,851 genes shared by all four) for 151674 to
-    151676. Otherwise its counts (about 10 MB, 33,538 genes), positions and labels are downloaded from the authors'
-    storage and repository [2]_ to ``spotscape.settings.datasetdir`` once. The authors publish no checksums: they are
-    recorded beside the files at the first download, after the file could be read, and verified whenever it is read
-    again. The two routes hold the same counts of the same spots, but not the same number of genes.
+    The counts of a slice (about 10 MB, 33,538 genes), its positions and its labels are downloaded once from the
+    authors' storage and repository [2]_ to ``spotscape.settings.datasetdir``. The authors publish no checksums, so
+    a checksum is recorded at the first download and verified whenever the file is read again.
+
+    If the environment variable ``SPOTSCAPE_DATA`` names a folder with prepared files, they are read instead:
+    ``dlpfc_151673.h5ad`` (8,513 genes), and ``dlpfc_donor3.h5ad`` for 151674 to 151676 (the 3,851 genes that all four
+    slices share). The counts of the spots are the same; only the number of genes differs.
 
     Parameters
     ----------
     sample
-        One slice, or several, which are concatenated over the genes they share. The default is the field's standard
-        slice.
+        Number of a slice, or a list of several, which are concatenated over the genes that they share. The default is
+        the slice that most methods are tested on.
 
     Returns
     -------
     The slice or slices, with the keys:
 
     - ``X`` : :class:`scipy.sparse.csr_matrix` (dtype ``float32``) -- raw counts.
-    - ``obs["slice"]`` : ``category``
+    - ``obs["slice"]`` : ``category`` -- name of the slice.
     - ``obs["domain"]`` : ``category`` -- ``"Layer_1"`` (the surface) to ``"Layer_6"``, ``"WM"``; NaN where unlabelled.
     - ``obs["array_row"]``, ``obs["array_col"]`` : ``int64`` -- place in Visium's hexagonal array.
     - ``obs["sum_umi"]``, ``obs["sum_gene"]`` : ``float64`` -- counts and genes detected over the whole transcriptome.
-    - ``obs["barcode"]`` : ``category``
+    - ``obs["barcode"]`` : ``category`` -- barcode of the spot.
     - ``var["gene_ids"]`` : Ensembl identifiers; symbols that occur twice got a number in ``var_names``.
     - ``obsm["spatial"]`` : ``float64 (n, 2)`` -- column and row of the full-resolution image, in pixels; neighbouring
       spots are 100 µm apart.
-    - ``uns["source"]`` : ``dict`` -- where it comes from, by slice if there are several.
+    - ``uns["source"]`` : ``dict`` -- where the data come from, by slice if there are several.
 
     Names of spots are barcodes, followed by ``_<slice>`` if there are several slices.
 
     Raises
     ------
     ValueError
-        If a slice is unknown or named twice, or what arrives is not the expected file.
+        If a slice is unknown or named twice, or the downloaded file is not the expected one.
     ConnectionError
         If a file cannot be downloaded.
 

@@ -75,7 +75,12 @@ def fetch(
     accepted = {sha256} if sha256 else _recorded(path)
     if path.is_file():
         found = _sha256_of(path)
-        is_readable = _is_readable(path, try_reading)
+        is_readable = True
+        try:
+            if try_reading is not None:
+                try_reading(path)
+        except ValueError:
+            is_readable = False
         if is_readable and (not accepted or found in accepted):
             _record(path, found, known=sha256)
             return path
@@ -194,15 +199,6 @@ def refuse_external(path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         visit(file)
-
-
-def _is_readable(path: Path, try_reading: Callable[[Path], object] | None) -> bool:
-    try:
-        if try_reading is not None:
-            try_reading(path)
-    except ValueError:
-        return False
-    return True
 
 
 def _sha256_of(path: Path) -> str:

@@ -78,7 +78,9 @@ class Outline:
     def draw(cls, rng: np.random.Generator, n_spots: int, geometry: str) -> Outline:
         """Draw an outline that holds about ``n_spots`` spots."""
         aspect = rng.uniform(1.05, 1.35)
-        radius = np.sqrt(n_spots * _area_per_spot(geometry) / np.pi) * 0.93
+        hexagon = np.sqrt(3) / 2
+        area = {"square": 1.0, "hexagonal": hexagon, "irregular": hexagon / (1 - _LOST_CELLS)}[geometry]
+        radius = np.sqrt(n_spots * area / np.pi) * 0.93
         amplitudes = 0.07 * rng.uniform(0.3, 1.0, 4) / np.sqrt(_OUTLINE_FREQUENCIES / 2)
         phases = rng.uniform(0, 2 * np.pi, 4)
         return cls(radius * np.array([np.sqrt(aspect), 1 / np.sqrt(aspect)]), amplitudes, phases)
@@ -110,27 +112,18 @@ def lay_spots(geometry: str, half_width: float, rng: np.random.Generator) -> NDA
     elif geometry == "hexagonal":
         points = _lattice(extent, row_height=np.sqrt(3) / 2, row_shift=0.5)
     else:
-        return _irregular_cells(extent, rng)
+        points = _lattice(extent * 1.1, row_height=np.sqrt(3) / 2, row_shift=0.5)
+        points = points + rng.normal(0, 0.2, points.shape)
+        stretch = [SmoothField.draw(rng, 25.0)(points) for _ in range(2)]
+        points = points + 0.8 * np.column_stack(stretch)
+        return points[rng.random(len(points)) > _LOST_CELLS]
     return points + rng.uniform(-0.5, 0.5, 2)
-
-
-def _area_per_spot(geometry: str) -> float:
-    shares = {"square": 1.0, "hexagonal": np.sqrt(3) / 2, "irregular": np.sqrt(3) / 2 / (1 - _LOST_CELLS)}
-    return float(shares[geometry])
 
 
 def _lattice(extent: float, *, row_height: float, row_shift: float) -> NDArray[np.float64]:
     n_rows, n_columns = int(np.ceil(extent / row_height)), int(np.ceil(extent))
     row, column = np.mgrid[-n_rows : n_rows + 1, -n_columns : n_columns + 1].reshape(2, -1)
     return np.column_stack([column + row_shift * (row % 2), row * row_height])
-
-
-def _irregular_cells(extent: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    points = _lattice(extent * 1.1, row_height=np.sqrt(3) / 2, row_shift=0.5)
-    points = points + rng.normal(0, 0.2, points.shape)
-    stretch = [SmoothField.draw(rng, 25.0)(points) for _ in range(2)]
-    points = points + 0.8 * np.column_stack(stretch)
-    return points[rng.random(len(points)) > _LOST_CELLS]
 
 
 LAYOUTS: Final = ("layers", "islands", "mixed")

@@ -44,35 +44,35 @@ def simulate_tissue(
     n_heldout_genes: int = 0,
     random_state: Seed = 0,
 ) -> AnnData:
-    r"""Simulate slices of one tissue with a known truth.
+    r"""Simulate slices of a tissue whose domains are known.
 
-    All slices are cut from one tissue, whose domains are curved bands, islands, or both. Each slice has spots of its
-    own (they do not coincide from slice to slice), lies turned and shifted on its slide, and may be mirrored or torn.
+    All slices are cut from one tissue, whose domains are curved bands, islands, or both. Spots lie at other places in
+    each slice. Each slice is rotated and shifted on its slide, and may be mirrored or torn.
 
-    Counts are zero-inflated negative binomial. With :math:`w_{ud}` the share of domain :math:`d` at spot :math:`u`
-    (1 inside it, blended over a fraction of a spacing at its boundary), :math:`c_{uk}` the shares of cell types,
-    :math:`f_m` smooth fields and :math:`s(u)` the slice, gene :math:`g` has the log mean
+    Counts follow a zero-inflated negative binomial distribution. With :math:`w_{ud}` the share of domain :math:`d` at
+    spot :math:`u` (1 inside it, blended over a fraction of a spacing at its boundary), :math:`c_{uk}` the shares of
+    cell types, :math:`f_m` smooth fields and :math:`s(u)` the slice, gene :math:`g` has the log mean
 
     .. math::
 
         \log \mu_{ug} = b_g + \sum_d w_{ud} D_{dg} + \sum_k c_{uk} T_{kg} + \sum_m f_m(u) F_{mg} + B_{s(u)g}
         + \log \ell_u - \log Z_u,
 
-    where :math:`Z_u` makes the means of a spot add up to its library size :math:`\ell_u`. Every domain has genes of
-    its own and shares others with each domain that it touches. Cell types and the fields have nothing to do with the
-    domains: clustering that does not know where the spots lie finds them instead.
+    where :math:`Z_u` makes the means of a spot add up to its library size :math:`\ell_u`. Every domain has marker genes
+    of its own and shares others with each domain that it touches. Cell types and the fields are independent of the
+    domains, so clustering that ignores the positions of the spots finds them instead of the domains.
 
     Parameters
     ----------
     n_domains
-        Domains that the tissue has in common, at least 2.
+        Number of domains of the tissue, at least 2.
     n_slices
-        Slices of the tissue.
+        Number of slices.
     n_spots
-        Spots of each slice, exactly: one number for all, or one for each. A smaller slice shows the middle of the
-        tissue. The default is a quarter of a second's work; a Visium slice has up to 4,992.
+        Number of spots: one number for all slices, or one for each. A smaller slice shows the middle of the tissue. A
+        Visium slice has up to 4,992 spots.
     n_genes
-        Genes in ``adata.X``.
+        Number of genes in ``adata.X``.
     geometry
         ``"hexagonal"`` (Visium; 100 µm from centre to centre), ``"square"`` (binned arrays; 100 µm) or
         ``"irregular"`` (single cells about 15 µm apart, each of a single cell type).
@@ -80,35 +80,37 @@ def simulate_tissue(
         ``"layers"`` (as in cortex), ``"islands"`` (patches in a background, as in a tumour) or ``"mixed"``
         (layers with islands in them).
     difficulty
-        From 0 (the domains' programs are strong: any method finds them) to 1 (they are next to nothing and the
-        variation that is not spatial is strong). The default is where *k*-means on principal components fails and the
-        same on components averaged over spatial neighbours does well.
+        Between 0 (domains differ strongly, and any method finds them) and 1 (domains hardly differ, and variation that
+        is not spatial is strong). At the default, *k*-means on principal components fails, and *k*-means on components
+        averaged over spatial neighbours does well.
     library_size
-        Median of the expected total counts of a spot before dropout; single spots, regions and slices differ from it.
-        The default gives one count per gene and spot, with about two thirds of the entries zero.
+        Median of the expected total counts of a spot before dropout; spots, regions and slices vary around it. The
+        default gives one count per gene and spot on average, with about two thirds of the entries zero.
     dropout
-        The probability that a scarce gene is lost in a spot, :math:`p \exp(-\mu/4)`; 0 gives a negative binomial.
+        The p of the probability :math:`p \exp(-\mu/4)` that a gene is lost in a spot. With 0, counts are negative
+        binomial without extra zeros.
     batch_effect
-        Standard deviation of each gene's log effect of the slice. The effects are zero on average over slices, so that
-        a single slice has none. 0.3 is about a third more or less of a gene.
+        Standard deviation, on the log scale, of the effect that a slice has on each gene. Effects average to zero over
+        slices, so a single slice has none. With 0.3, a gene is typically a third higher or lower.
     rotation
-        Degrees. A number: the first slice stays, every other is turned by up to this much either way. A sequence: the
-        angle of every slice.
+        In degrees. With a number, the first slice is not rotated, and every other one by a random angle up to this
+        size. A sequence gives the angle of every slice.
     shift
-        Spot spacings. A number: the first slice stays, every other is shifted by up to this much. A sequence of
-        ``(x, y)``: the shift of every slice.
+        In spot spacings. With a number, the first slice is not shifted, and every other one by a random distance up to
+        this size. A sequence of ``(x, y)`` gives the shift of every slice.
     flip
-        Slices, counted from 0, that lie mirrored on the slide.
+        Slices, counted from 0, that are mirrored.
     tears
-        Cracks from the inside to the rim in each slice, one number for all or one for each.
+        Number of cracks from the inside to the edge of a slice: one number for all, or one for each.
     drift
         How far the boundaries of the domains move from one slice to the next, in spot spacings.
     missing_domains
-        Domains, by name, that a slice (counted from 0) lacks; their neighbours take their place.
+        For a slice (counted from 0) the names of the domains that it lacks. Adjacent domains take their place.
     private_domains
-        Slices, counted from 0, that have an additional domain of their own: an island named ``"Private_<i + 1>"``.
+        Slices, counted from 0, with an additional domain that no other slice has: an island named
+        ``"Private_<i + 1>"``.
     n_heldout_genes
-        Additional genes that are not in ``adata.X``, for testing imputation.
+        Number of additional genes that are not in ``adata.X``, to test imputation.
     random_state
         Seed. The same arguments and seed give the same bits.
 
@@ -130,13 +132,13 @@ def simulate_tissue(
       ``n_heldout_genes``: observed counts of these genes, and those expected in a spot of ``library_size`` without
       batch effect and dropout.
     - ``uns["simulation"]`` : ``dict`` -- ``params``, ``version``, ``random_state``, ``spacing`` (µm), ``transforms``, a
-      ``float64 (n_slices, 3, 3)``: the homogeneous matrix that takes each slice from its slide back to the tissue's
-      frame (tears aside), which is what registration has to find.
+      ``float64 (n_slices, 3, 3)``: the homogeneous matrix that moves each slice from its slide back to the frame of
+      the tissue (apart from tears), which registration has to find.
 
     Raises
     ------
     TypeError
-        If a number of things is not an integer.
+        If a number of spots, genes, slices or domains is not an integer.
     ValueError
         If a value is out of its range, a sequence has another length than ``n_slices``, a slice or domain does not
         exist, or a slice has fewer than 10 spots per domain.
@@ -204,9 +206,9 @@ def _to_anndata(tissue: Tissue, sections: list[Section], seed: int) -> AnnData:
         expected = np.vstack([section.heldout_expected for section in sections])
         for name, values in (("counts", counts[:, p.n_genes :].toarray()), ("expected", expected)):
             adata.obsm[f"heldout_{name}"] = pd.DataFrame(values, index=obs.index, columns=genes[p.n_genes :])
-    adata.uns["simulation"] = record(
-        p.as_record(), random_state=seed, spacing=spacing, transforms=_back_to_tissue(tissue, spacing)
-    )
+    transforms = np.linalg.inv(tissue.placements)
+    transforms[:, :2, 2] *= spacing
+    adata.uns["simulation"] = record(p.as_record(), random_state=seed, spacing=spacing, transforms=transforms)
     return adata
 
 
@@ -225,9 +227,3 @@ def _describe_spots(tissue: Tissue, sections: list[Section]) -> pd.DataFrame:
         },
         index=pd.Index(names),
     )
-
-
-def _back_to_tissue(tissue: Tissue, spacing: float) -> np.ndarray:
-    matrices = np.linalg.inv(tissue.placements)
-    matrices[:, :2, 2] *= spacing
-    return matrices

@@ -33,36 +33,35 @@ _DEPTH_ORDER = ["L1", "L2/3", "L4", "L5", "L6", "CC", "cc", "HPC"]
 
 @public
 def starmap() -> AnnData:
-    """Mouse visual cortex, measured with STARmap (1,207 cells, 1,020 genes, one slice).
+    """Load a slice of mouse visual cortex, measured with STARmap (1,207 cells, 1,020 genes).
 
-    The file ``starmap_visual_cortex.h5ad`` is read from the folder that the environment variable ``SPOTSCAPE_DATA``
-    names, if it is there. Otherwise the counts and an annotation (3 MB) are downloaded from the BANKSY authors'
-    repository [2]_ to ``spotscape.settings.datasetdir`` once, and checked against known checksums.
+    The counts and an annotation (3 MB) are downloaded once from the repository of the authors of BANKSY [2]_ to
+    ``spotscape.settings.datasetdir``, and verified with known checksums. If the environment variable ``SPOTSCAPE_DATA``
+    names a folder with ``starmap_visual_cortex.h5ad``, this file is read instead.
 
-    Two published annotations of the layers exist, which agree only in part (adjusted Rand index 0.63).
-    ``"domain_banksy"`` is the BANKSY authors' and comes with both routes. ``"domain"`` is the one that circulates with
-    several benchmarks; it is not in the downloaded files, so that **only the prepared file has it**: without it the
-    column is missing rather than filled with the other annotation.
+    Two annotations of the layers were published, and they agree only in part (adjusted Rand index 0.63).
+    ``"domain_banksy"`` is that of the authors of BANKSY. ``"domain"`` is used by several benchmarks. It is not part of
+    the download, so **only the prepared file has it**.
 
     Returns
     -------
     The slice, with the keys:
 
     - ``X`` : :class:`scipy.sparse.csr_matrix` (dtype ``float32``) -- raw counts.
-    - ``obs["slice"]`` : ``category``
+    - ``obs["slice"]`` : ``category`` -- name of the slice.
     - ``obs["domain_banksy"]`` : ``category`` -- layers from the surface inwards, ``"cc"`` corpus callosum, ``"HPC"``
       hippocampus.
-    - ``obs["domain"]`` : ``category`` -- likewise, only from the prepared file; NaN where unlabelled.
-    - ``obs["cell_type"]`` : ``category``
+    - ``obs["domain"]`` : ``category`` -- the other annotation, in the prepared file only; NaN where unlabelled.
+    - ``obs["cell_type"]`` : ``category`` -- type of the cell.
     - ``obsm["spatial"]`` : ``float64 (n, 2)`` -- in the units of the downloaded file, *y* pointing up.
-    - ``uns["source"]`` : ``dict`` -- where it comes from.
+    - ``uns["source"]`` : ``dict`` -- where the data come from.
 
     Raises
     ------
     ConnectionError
         If a file cannot be downloaded.
     ValueError
-        If what arrives is not the expected file.
+        If the downloaded file is not the expected one.
 
     References
     ----------

@@ -21,6 +21,7 @@ from spotscape.datasets._expression import (
     row_chunks,
 )
 from spotscape.datasets._regions import Outline, Regions, domain_names, draw_regions, lay_spots
+from spotscape.registration._section import motion, move
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -58,8 +59,21 @@ class Parameters:
 
     def __post_init__(self) -> None:
         require_positive_int(self.n_genes, "n_genes", minimum=10)
-        self._check_sizes()
-        self._check_placement()
+        for name in ("n_spots", "tears", "rotation", "shift"):
+            values = getattr(self, name)
+            if np.ndim(values) > 0 and len(values) != self.n_slices:
+                msg = f"{name} has {len(values)} entries for n_slices={self.n_slices}; give one for each slice."
+                raise ValueError(msg)
+        for number in self.spots_per_slice:
+            require_positive_int(number, "n_spots", minimum=self.n_domains * _MIN_SPOTS_PER_DOMAIN)
+        for number in self.tears_per_slice:
+            require_positive_int(number, "tears", minimum=0)
+        if np.ndim(self.shift) > 0 and np.shape(self.shift) != (self.n_slices, 2):
+            msg = f"shift has shape {np.shape(self.shift)}; expected a number or one (x, y) for each slice."
+            raise ValueError(msg)
+        if not np.isfinite(self.shift).all():
+            msg = "shift must be finite numbers."
+            raise ValueError(msg)
         self._check_slices_and_domains()
 
     @property
@@ -85,31 +99,6 @@ class Parameters:
             if not np.isscalar(values[name]):
                 values[name] = np.asarray(list(values[name]))
         return values
-
-    def _check_sizes(self) -> None:
-        for name, minimum in (("n_spots", self.n_domains * _MIN_SPOTS_PER_DOMAIN), ("tears", 0)):
-            value = getattr(self, name)
-            if np.ndim(value) > 0:
-                self._check_length(name, value)
-            for number in _per_slice(value, self.n_slices):
-                require_positive_int(number, name, minimum=minimum)
-
-    def _check_placement(self) -> None:
-        if np.ndim(self.rotation) > 0:
-            self._check_length("rotation", self.rotation)
-        if np.ndim(self.shift) > 0:
-            self._check_length("shift", self.shift)
-            if np.shape(self.shift) != (self.n_slices, 2):
-                msg = f"shift has shape {np.shape(self.shift)}; expected a number or one (x, y) for each slice."
-                raise ValueError(msg)
-        if not np.isfinite(self.shift).all():
-            msg = "shift must be finite numbers."
-            raise ValueError(msg)
-
-    def _check_length(self, name: str, values: Any) -> None:
-        if len(values) != self.n_slices:
-            msg = f"{name} has {len(values)} entries for n_slices={self.n_slices}; give one for each slice."
-            raise ValueError(msg)
 
     def _check_slices_and_domains(self) -> None:
         for name in ("flip", "private_domains", "missing_domains"):
@@ -178,21 +167,6 @@ class Tear:
         return points - push[:, None] * normal, (beside >= 0) | (opening == 0)
 
 
-def rigid(angle: float, shift: Sequence[float] | NDArray[np.float64], *, mirrored: bool) -> NDArray[np.float64]:
-    """The homogeneous 3-by-3 matrix that mirrors x, then turns by ``angle`` degrees, then shifts."""
-    radians = np.deg2rad(angle)
-    turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
-    matrix = np.eye(3)
-    matrix[:2, :2] = turn @ np.diag([-1.0 if mirrored else 1.0, 1.0])
-    matrix[:2, 2] = shift
-    return matrix
-
-
-def apply(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move ``points`` of shape ``(n, 2)`` by a homogeneous matrix of shape ``(3, 3)``."""
-    return points @ matrix[:2, :2].T + matrix[:2, 2]
-
-
 def placements(
     rng: np.random.Generator,
     n_slices: int,
@@ -213,7 +187,7 @@ def placements(
     offsets = distances[:, None] * np.column_stack([np.cos(headings), np.sin(headings)])
     angles = angles * rotation if np.ndim(rotation) == 0 else np.asarray(rotation, dtype=float)
     offsets = offsets * shift if np.ndim(shift) == 0 else np.asarray(shift, dtype=float)
-    return np.stack([rigid(angles[i], offsets[i], mirrored=i in flip) for i in range(n_slices)])
+    return np.stack([motion(angles[i], offsets[i], mirror=i in flip) for i in range(n_slices)])
 
 
 @dataclass(frozen=True)
@@ -319,7 +293,7 @@ def _place_spots(
     p, placement = tissue.parameters, tissue.placements[index]
     half_width = 1.45 * tissue.outline.semi_axes.max() + 5
     slide = lay_spots(p.geometry, half_width, rng) + placement[:2, 2]
-    truth = apply(np.linalg.inv(placement), slide)
+    truth = move(np.linalg.inv(placement), slide)
     on_tissue = np.ones(len(truth), dtype=bool)
     for _ in range(p.tears_per_slice[index]):
         truth, beside = Tear.draw(rng, tissue.outline.radius).close(truth)

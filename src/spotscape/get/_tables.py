@@ -11,7 +11,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.provenance import warn_if_changed
-from spotscape._core.validation import require_in_range, require_key, require_positive_int, require_record
+from spotscape._core.validation import require_key, require_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +28,20 @@ def markers_df(
     n_genes: int | None = None,
     max_pvalue_adj: float | None = None,
 ) -> pd.DataFrame:
-    """Markers as a table, one row for each comparison and gene.
+    """Return the markers as a table, with one row for each comparison and gene.
 
     Parameters
     ----------
     adata
-        With the results of :func:`spotscape.tl.markers`.
+        Annotated data with the results of :func:`spotscape.tl.markers`.
     key
-        Their name, ``key_added`` there.
+        Name of these results, the ``key_added`` of that function.
     group
-        Domain, or several, to show. ``None`` shows all.
+        Domain, or list of domains, to keep. ``None`` keeps all.
     n_genes
-        Show the best genes of each comparison up to this rank only. ``None`` shows all.
+        Number of genes to keep for each comparison, best first. ``None`` keeps all.
     max_pvalue_adj
-        Show genes up to this adjusted p-value only. ``None`` shows all.
+        Largest adjusted p-value of the genes to keep. ``None`` keeps all.
 
     Returns
     -------
@@ -49,11 +49,11 @@ def markers_df(
 
     - ``group``: the domain, a category; with conditions also ``condition`` and the ``reference`` it is compared with;
     - ``gene`` and ``rank``, 1 for the best of a comparison;
-    - ``score``: the test's statistic (t, or z of Wilcoxon's test), positive for genes that are up;
+    - ``score``: the statistic of the test (t, or z of Wilcoxon's test), positive for genes with higher expression;
     - ``log2_fold_change``, ``pvalue`` and ``pvalue_adj`` (Benjamini–Hochberg, within a comparison);
-    - ``share`` and ``share_rest``: share of the spots in which the gene is seen, on either side;
-    - ``moran_i``, if there was a spatial graph: Moran's I of the gene within slices, 1 for a pattern as smooth as can
-      be, about 0 for none.
+    - ``share`` and ``share_rest``: share of the spots in which the gene is seen, inside the domain and outside;
+    - ``moran_i``, if there was a spatial graph: Moran's I of the gene within slices, near 1 for a smooth pattern and
+      near 0 for none.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def markers_df(
 
     See Also
     --------
-    spotscape.tl.markers : Finds markers, and says what p-values are worth.
+    spotscape.tl.markers : Finds the markers, and says how far p-values can be trusted.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def markers_df(
     >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=100, difficulty=0.2)
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.pp.prepare(adata)
-    ...     sp.tl.markers(adata, groups="domain")
+    ...     sp.tl.markers(adata, key="domain")
     >>> sp.get.markers_df(adata, n_genes=1)[["group", "rank"]]
          group  rank
     0  Layer_1     1
@@ -99,10 +99,9 @@ def markers_df(
             raise ValueError(msg)
         kept &= table["group"].isin(wanted).to_numpy()
     if n_genes is not None:
-        kept &= (table["rank"] <= require_positive_int(n_genes, "n_genes")).to_numpy()
+        kept &= (table["rank"] <= n_genes).to_numpy()
     if max_pvalue_adj is not None:
-        limit = require_in_range(max_pvalue_adj, "max_pvalue_adj", low=0, high=1)
-        kept &= (table["pvalue_adj"] <= limit).to_numpy()
+        kept &= (table["pvalue_adj"] <= max_pvalue_adj).to_numpy()
     table["group"] = pd.Categorical(table["group"], categories=names)
     return table[kept].reset_index(drop=True)
 
@@ -121,16 +120,17 @@ def _column(values: np.ndarray) -> np.ndarray:
 
 @public
 def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = None) -> pd.DataFrame:
-    """Matches between slices as a table, one row for each pair of spots.
+    """Return the matches between slices as a table, with one row for each pair of spots.
 
     Parameters
     ----------
     adata
-        With the results of :func:`spotscape.tl.match_slices`; a subset shows the pairs of which it has both spots.
+        Annotated data with the results of :func:`spotscape.tl.match_slices`. Of a subset, the table has the pairs whose
+        two spots are both there.
     key
-        Their name, ``key_added`` there.
+        Name of these results, the ``key_added`` of that function.
     max_rank
-        Give the best matches of each spot up to this one only, such as 1. ``None`` gives all.
+        Number of matches to keep for each spot, best first. ``None`` keeps all.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
 
     See Also
     --------
-    spotscape.tl.match_slices : Makes the matches.
+    spotscape.tl.match_slices : Finds the matches.
 
     Examples
     --------
@@ -181,7 +181,4 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
             "similarity": pairs.data[order],
         }
     )
-    if max_rank is None:
-        return table
-    limit = require_positive_int(max_rank, "max_rank")
-    return table[table["rank"] <= limit].reset_index(drop=True)
+    return table if max_rank is None else table[table["rank"] <= max_rank].reset_index(drop=True)

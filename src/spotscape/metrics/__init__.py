@@ -55,3 +55,7 @@ __all__ = [
     "silhouette",
     "spatial_asw",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,7 +8,6 @@ import numpy as np
 
 from spotscape._core.arguments import public
 from spotscape._core.edges import nearest_others
-from spotscape._core.validation import require_in_range
 from spotscape.metrics._arrays import encode, encode_library, encode_points, require_two_labels, require_two_slices
 
 if TYPE_CHECKING:
@@ -211,7 +210,6 @@ def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perp
 
 def lisi_neighbours(points: np.ndarray, perplexity: float) -> tuple[np.ndarray, np.ndarray]:
     """Distances and rows of the nearest spots that :func:`lisi` looks at."""
-    require_in_range(perplexity, "perplexity", low=1, below_high=True)
     if len(points) < 2:
         msg = "lisi looks at neighbours, but there is one labelled spot only."
         raise ValueError(msg)
@@ -262,7 +260,10 @@ def perplexity_weights(distances: np.ndarray, perplexity: float) -> np.ndarray:
     beta, low, high = np.ones(len(scaled)), np.zeros(len(scaled)), np.full(len(scaled), np.inf)
     todo = np.arange(len(scaled))
     for _ in range(_MAX_STEPS):
-        entropy, weights[todo] = _entropy(scaled[todo], beta[todo])
+        found = np.exp(-beta[todo, None] * scaled[todo])
+        total = found.sum(axis=1, keepdims=True)
+        weights[todo] = found = found / total
+        entropy = np.log(total[:, 0]) + beta[todo] * np.einsum("ij,ij->i", scaled[todo], found)
         excess = entropy - np.log(perplexity)
         wide = excess > 0
         low[todo[wide]], high[todo[~wide]] = beta[todo[wide]], beta[todo[~wide]]
@@ -271,11 +272,3 @@ def perplexity_weights(distances: np.ndarray, perplexity: float) -> np.ndarray:
             break
         beta[todo] = np.where(np.isinf(high[todo]), 2 * beta[todo], (low[todo] + high[todo]) / 2)
     return weights
-
-
-def _entropy(scaled: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    weights = np.exp(-beta[:, None] * scaled)
-    total = weights.sum(axis=1, keepdims=True)
-    weights /= total
-    entropy: np.ndarray = np.log(total[:, 0]) + beta * np.einsum("ij,ij->i", scaled, weights)
-    return entropy, weights

@@ -8,7 +8,6 @@ import numpy as np
 
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.validation import require_positive_int
 from spotscape.metrics._arrays import encode_points, require_shared_labels, require_two_labels, require_two_slices
 
 if TYPE_CHECKING:
@@ -137,7 +136,6 @@ def label_asw(
     ----------
     Luecken et al., *Benchmarking atlas-level data integration in single-cell genomics*, Nature Methods 2022.
     """
-    _require_max_spots(max_spots)
     codes, points, _ = encode_points(labels, embedding, "embedding")
     require_two_labels(codes, "label_asw")
     require_shared_labels(codes, "label_asw")
@@ -175,7 +173,7 @@ def batch_asw(
 
     Returns
     -------
-    Between 0 and 1; near 1 where the slices of each domain lie over each other.
+    Between 0 and 1; near 1 where the slices of each domain coincide.
 
     Raises
     ------
@@ -197,7 +195,6 @@ def batch_asw(
     ----------
     Luecken et al., *Benchmarking atlas-level data integration in single-cell genomics*, Nature Methods 2022.
     """
-    _require_max_spots(max_spots)
     codes, points, slices = encode_points(labels, embedding, "embedding", library)
     require_two_slices(slices, "batch_asw")
     return batch_asw_of(codes, slices, points, max_spots, random_state)
@@ -216,8 +213,3 @@ def batch_asw_of(
         msg = "batch_asw needs a domain in two slices, with at least two spots in one of them; there is none."
         raise ValueError(msg)
     return float(np.mean(scores))
-
-
-def _require_max_spots(max_spots: int | None) -> None:
-    if max_spots is not None:
-        require_positive_int(max_spots, "max_spots", minimum=2)

@@ -161,8 +161,11 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
     total = 0.0
     for rows in rows_by(slices):
-        standardised = _standardise(points[rows])
-        total += sum(_nearest(standardised[domain]) for domain in rows_by(codes[rows]) if len(domain) > 2)
+        centred = points[rows] - points[rows].mean(axis=0)
+        scale = centred.std(axis=0)
+        standardised = centred / np.where(scale > 0, scale, 1.0)
+        domains = [standardised[domain] for domain in rows_by(codes[rows]) if len(domain) > 2]
+        total += sum(float(np.asarray(KDTree(own).query(own, k=2)[0])[:, 1].sum()) for own in domains)
     return float(total / len(codes))
 
 
@@ -212,18 +215,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
     abnormal = sum(_count_abnormal(codes[rows], points[rows], n_neighs) for rows in rows_by(slices) if len(rows) > 1)
     return float(abnormal / len(codes))
-
-
-def _standardise(points: np.ndarray) -> np.ndarray:
-    centred = points - points.mean(axis=0)
-    scale = centred.std(axis=0)
-    standardised: np.ndarray = centred / np.where(scale > 0, scale, 1.0)
-    return standardised
-
-
-def _nearest(points: np.ndarray) -> float:
-    distances, _ = KDTree(points).query(points, k=2)
-    return float(np.asarray(distances)[:, 1].sum())
 
 
 def _count_abnormal(codes: np.ndarray, points: np.ndarray, n_neighs: int) -> int:
@@ -355,11 +346,7 @@ def _agreement_and_place(labels_true: ArrayLike, labels_pred: ArrayLike, graph: 
     """Whether each spot agrees, and whether it touches another known domain; of the spots that both label."""
     known, found = matched(labels_true, labels_pred)
     kept = _labelled(labels_true) & _labelled(labels_pred)
-    return known == found, _touching(encode(labels_true, "labels_true"), graph)[kept]
-
-
-def _touching(codes: np.ndarray, graph: Any) -> np.ndarray:
-    edges = sparse.coo_matrix(graph)
+    codes, edges = encode(labels_true, "labels_true"), sparse.coo_matrix(graph)
     if edges.shape != (len(codes), len(codes)):
         msg = f"graph has shape {edges.shape}; expected a row and a column for each of the {len(codes)} spots."
         raise ValueError(msg)
@@ -367,7 +354,7 @@ def _touching(codes: np.ndarray, graph: Any) -> np.ndarray:
     crosses = (edges.data != 0) & (start != end) & (start >= 0) & (end >= 0)
     touching = np.zeros(len(codes), dtype=bool)
     touching[edges.row[crosses]] = touching[edges.col[crosses]] = True
-    return touching
+    return known == found, touching[kept]
 
 
 def _labelled(labels: ArrayLike) -> np.ndarray:

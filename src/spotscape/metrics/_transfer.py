@@ -69,7 +69,7 @@ def label_transfer_ari(
     labels_transferred
         Label that each spot got from its match, under the same names; NaN or None where it has no match.
     count_unmatched
-        Count spots without a match, as one group of their own. By default they are left out.
+        Count spots without a match, as a separate group. By default they are left out.
 
     Returns
     -------
@@ -173,7 +173,13 @@ def imputation_scores(
     if len(names) != true.shape[1]:
         msg = f"{len(names)} names in genes for {true.shape[1]} genes."
         raise ValueError(msg)
-    scored = _counted(mask, true.shape)
+    scored = np.ones(true.shape, dtype=bool)
+    if mask is not None:
+        chosen = np.asarray(mask)
+        if chosen.dtype != bool or chosen.shape not in (true.shape, true.shape[:1]):
+            msg = f"mask is {chosen.dtype} {chosen.shape}; expected bool {true.shape} or {true.shape[:1]}."
+            raise ValueError(msg)
+        scored &= chosen if chosen.shape == true.shape else chosen[:, None]
     if not (np.isfinite(true[scored]).all() and np.isfinite(found[scored]).all()):
         msg = "entries to be scored are NaN or infinite; leave them out by mask, or impute them."
         raise ValueError(msg)
@@ -186,26 +192,11 @@ def _dense(values: Any) -> np.ndarray:
     return dense[:, None] if dense.ndim == 1 else dense
 
 
-def _counted(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray:
-    if mask is None:
-        return np.ones(shape, dtype=bool)
-    chosen = np.asarray(mask)
-    if chosen.dtype != bool or chosen.shape not in (shape, shape[:1]):
-        msg = f"mask is {chosen.dtype} {chosen.shape}; expected bool {shape} or {shape[:1]}."
-        raise ValueError(msg)
-    return chosen if chosen.shape == shape else np.broadcast_to(chosen[:, None], shape)
-
-
 def _score(true: np.ndarray, found: np.ndarray) -> tuple[int, float, float, float]:
     if not len(true):
         return 0, np.nan, np.nan, np.nan
     missed = true - found
-    return len(true), float(np.sqrt(np.mean(missed**2))), float(np.abs(missed).mean()), _spearman(true, found)
-
-
-def _spearman(true: np.ndarray, found: np.ndarray) -> float:
-    if np.ptp(true) == 0:
-        return float("nan")
-    if np.ptp(found) == 0:
-        return 0.0
-    return float(np.corrcoef(rankdata(true), rankdata(found))[0, 1])
+    spearman = np.nan if np.ptp(true) == 0 else 0.0
+    if np.ptp(true) > 0 and np.ptp(found) > 0:
+        spearman = float(np.corrcoef(rankdata(true), rankdata(found))[0, 1])
+    return len(true), float(np.sqrt(np.mean(missed**2))), float(np.abs(missed).mean()), spearman

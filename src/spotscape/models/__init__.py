@@ -68,3 +68,7 @@ def load(directory: str | Path, *, device: str | torch.device | None = None) -> 
     """
     model: Spotscape | SpaCross = read_model(directory, METHODS, resolve_device(device))
     return model
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

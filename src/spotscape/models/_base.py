@@ -21,17 +21,18 @@ from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.settings import settings
 from spotscape.models._reduction import Reduction
-from spotscape.models._saving import save_model
+from spotscape.models._saving import MOST_SPOTS, save_model
 from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
 from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
-from spotscape.nn.components import PCA
+from spotscape.nn.checkpoint import Checkpoint
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
 from spotscape.nn.normalization import keeping
+from spotscape.nn.pca import PCA
 from spotscape.nn.tiles import choose_batch_size
-from spotscape.nn.trainer import Checkpoint, Trainer, TrainingPlan
+from spotscape.nn.trainer import Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +119,19 @@ class GraphEncoder(ABC, Generic[C]):
         self._reduction: Reduction | None = None
         self._pca: PCA | None = None
 
+    def __repr__(self) -> str:
+        told = f"{self.name}: {self.config.n_encoders} encoder(s)"
+        if self.network is None:
+            return f"<{told}, not trained>"
+        told += f" trained for {len(self.history['lr']):,} epochs on {self._n_genes:,} genes"
+        if self.reference is not None:
+            n_spots, n_slices = len(self.reference.embedding), len(np.unique(self.reference.slices))
+            told += f" of {'at least ' if n_spots >= MOST_SPOTS else ''}{n_spots:,} spots in {n_slices} slice(s)"
+        if self.training is not None:
+            first = ", ".join(self.training.genes[:3])
+            told += f" ({first}, ...; {self.training.scale}; {self.training.mean_degree:.1f} neighbours a spot)"
+        return f"<{told}>"
+
     @abstractmethod
     def _network(self, n_features: int, source: WeightSource) -> Network:
         """Networks of random weights."""
@@ -172,6 +186,7 @@ class GraphEncoder(ABC, Generic[C]):
         -------
         The model itself.
         """
+        check_input(expression, adjacency)
         self._fit_embed(
             expression,
             adjacency,
@@ -221,7 +236,10 @@ class GraphEncoder(ABC, Generic[C]):
             model._train(
                 tissue, adjacency, batch_size, file, progress_bar=settings.progress_bar if bar is None else bar
             )
-            found.append(model._integrated(model._finish(tissue), slices))
+            joined = model._finish(tissue)
+            if tissue.slices and self.config.integrate:
+                joined = integrate(joined, np.asarray(slices), device=device)
+            found.append(joined)
         return found
 
     @public
@@ -242,8 +260,14 @@ class GraphEncoder(ABC, Generic[C]):
         network, batch = self._inputs(expression, adjacency)
         with torch.no_grad():
             embedding = network.encode(batch, batch.graph.whole_weights)[0]
-        joined = self._joined(embedding)
-        return self._align(joined, slices) if align else self._integrated(joined, slices)
+        joined, device, known = self._joined(embedding), self._device(), self.reference
+        if not align:
+            several = self.config.integrate and len(slice_rows(slices, len(joined), device)) > 1
+            return integrate(joined, np.asarray(slices), device=device) if several else joined
+        if known is None:
+            msg = "the model does not know where its training lies; set model.reference, or embed with align=False."
+            raise ValueError(msg)
+        return place(joined, known.embedding, slices=slices, reference_slices=known.slices, device=device)
 
     @public
     def reconstruct(
@@ -307,7 +331,6 @@ class GraphEncoder(ABC, Generic[C]):
         return decoded if self._reduction is None else self._reduction.restore(decoded, expression)
 
     def _read(self, expression: Any, adjacency: Any, slices: np.ndarray | None, device: torch.device) -> Tissue:
-        check_input(expression, adjacency)
         rows = slice_rows(slices, expression.shape[0], device)
         reduction = Reduction.fit(expression, adjacency, self.config)
         features = self._features(expression, reduction, None, device)
@@ -345,9 +368,18 @@ class GraphEncoder(ABC, Generic[C]):
             batch_size=n_spots,
             slices=tissue.slices,
         )
-        n_epochs = steps.n_epochs(config.max_epochs)
+        n_epochs = steps.n_epochs(config.max_epochs, config.n_encoders)
         objective = self._objective(network, tissue, steps.reduce, n_epochs).to(features.device)
-        self._announce(tissue)
+        logger.info(
+            "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs, on %s.",
+            self.name,
+            f"{tissue.whole.n_total:,}",
+            f" in {len(tissue.slices)} slices" if tissue.slices else "",
+            f"{tissue.n_genes:,}",
+            config.n_encoders,
+            config.max_epochs,
+            features.device,
+        )
 
         def loss(step: int) -> LossOutput:
             batch = steps.batch(step)
@@ -381,25 +413,6 @@ class GraphEncoder(ABC, Generic[C]):
         found: np.ndarray = joined.float().cpu().numpy()
         return found
 
-    def _integrated(self, joined: np.ndarray, slices: np.ndarray | None) -> np.ndarray:
-        if slices is None or not self.config.integrate:
-            return joined
-        device = self._device()
-        slice_rows(slices, len(joined), device)
-        return integrate(joined, np.asarray(slices), device=device)
-
-    def _align(self, joined: np.ndarray, slices: np.ndarray | None) -> np.ndarray:
-        if self.reference is None:
-            msg = "the model does not know where its training lies; set model.reference, or embed with align=False."
-            raise ValueError(msg)
-        return place(
-            joined,
-            self.reference.embedding,
-            slices=slices,
-            reference_slices=self.reference.slices,
-            device=self._device(),
-        )
-
     def _device(self) -> torch.device:
         return next(self.require_trained().parameters()).device
 
@@ -428,15 +441,3 @@ class GraphEncoder(ABC, Generic[C]):
         return hashlib.sha256(
             repr((self.name, told, self.random_source.seed, n_processes, digest)).encode()
         ).hexdigest()
-
-    def _announce(self, tissue: Tissue) -> None:
-        logger.info(
-            "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs, on %s.",
-            self.name,
-            f"{tissue.whole.n_total:,}",
-            f" in {len(tissue.slices)} slices" if tissue.slices else "",
-            f"{tissue.n_genes:,}",
-            self.config.n_encoders,
-            self.config.max_epochs,
-            tissue.whole.features.device,
-        )

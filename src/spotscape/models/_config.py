@@ -24,7 +24,7 @@ n_axes, whitening
     deviation to the power ``whitening``. Otherwise a few axes would dominate k-means, and the last axes are noise.
     ``n_axes=None`` keeps ``latent_size`` axes; together with a ``whitening`` of 0, the embedding of a single encoder
     stays as it is, as in the paper.
-n_components
+n_comps
     Number of principal components of the scaled genes through which the encoder sees expression. This removes noise and
     makes a step much faster. ``None`` takes the input as it is; the next four fields then have no effect.
 spatial_components
@@ -65,7 +65,7 @@ class EncoderConfig:
     hidden_size: int = 64
     latent_size: int = 32
     n_encoders: int = 4
-    n_components: int | None = 30
+    n_comps: int | None = 30
     linear_scale: bool = True
     spatial_components: bool = True
     dispersion: float | None = 0.5
@@ -95,7 +95,7 @@ class EncoderConfig:
     def large_tissue(cls, **changes: Any) -> Self:
         """The defaults for a slice of more than 10,000 spots, with changes.
 
-        It has one encoder. If seeds disagree, use :func:`spotscape.tl.consensus_domains`.
+        It has fewer encoders. If seeds disagree, use :func:`spotscape.tl.consensus_domains`.
         """
         return cls(**{**cls.LARGE, **changes})
 

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy import sparse
 
 from spotscape._core.rows import expm1
 from spotscape._core.validation import looks_like_counts
-from spotscape.nn.components import PrincipalComponents
+from spotscape._stats.components import PrincipalComponents
+
+if TYPE_CHECKING:
+    from spotscape.models._config import EncoderConfig
 
 # Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
-_LARGEST_LOGARITHM = 20
-
-
-class ReductionConfig(Protocol):
-    """The part of a configuration that says what the encoder sees, and how its embedding is scaled."""
-
-    @property
-    def n_components(self) -> int | None: ...
-    @property
-    def linear_scale(self) -> bool: ...
-    @property
-    def spatial_components(self) -> bool: ...
-    @property
-    def dispersion(self) -> float | None: ...
-    @property
-    def clip(self) -> float | None: ...
-    @property
-    def whitening(self) -> float: ...
+LARGEST_LOGARITHM = 20
 
 
 @dataclass(frozen=True)
@@ -41,18 +27,19 @@ class Reduction:
     is_log: bool
 
     @classmethod
-    def fit(cls, expression: Any, adjacency: Any, config: ReductionConfig) -> Self | None:
+    def fit(cls, expression: Any, adjacency: Any, config: EncoderConfig) -> Self | None:
         """Learn it; ``None`` if the configuration wants all of the expression.
 
         Negative values show a representation that is centred already: nothing is exponentiated, scaled or cut off.
         """
-        if config.n_components is None:
+        if config.n_comps is None:
             return None
-        is_log = config.linear_scale and _looks_logarithmic(expression)
         is_expression = bool(expression.min() >= 0)
+        is_log = config.linear_scale and is_expression and bool(expression.max() <= LARGEST_LOGARITHM)
+        is_log = is_log and not looks_like_counts(expression)
         components = PrincipalComponents.fit(
             expm1(expression) if is_log else expression,
-            config.n_components,
+            config.n_comps,
             graph=adjacency if config.spatial_components else None,
             scale=is_expression and config.dispersion is not None,
             dispersion=(config.dispersion or 0.0) if is_expression else 0.0,
@@ -86,8 +73,3 @@ def to_units(decoded: np.ndarray, expression: Any) -> np.ndarray:
     decoded *= np.divide(np.maximum(covariance, 0), squares, out=np.zeros_like(squares), where=squares > 0)
     decoded += means
     return decoded
-
-
-def _looks_logarithmic(expression: Any) -> bool:
-    """Neither counts, nor centred, nor larger than logarithms get."""
-    return bool(expression.min() >= 0 and expression.max() <= _LARGEST_LOGARITHM and not looks_like_counts(expression))

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 from spotscape._core.logging import logger
+from spotscape._stats.components import PrincipalComponents
 from spotscape.models._reduction import Reduction
 from spotscape.nn.blocks import WeightSource
-from spotscape.nn.components import PCA, PrincipalComponents
+from spotscape.nn.pca import PCA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from spotscape.models._base import GraphEncoder
 
 # A megabyte of positions; offsets are smooth, so more of them would say nothing new.
-_MOST_SPOTS = 20_000
+MOST_SPOTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Reference:
     slices: np.ndarray
 
     @classmethod
-    def of(cls, embedding: np.ndarray, slices: np.ndarray | None, *, seed: int, at_most: int = _MOST_SPOTS) -> Self:
+    def of(cls, embedding: np.ndarray, slices: np.ndarray | None, *, seed: int, at_most: int = MOST_SPOTS) -> Self:
         """All spots, or ``at_most`` of them drawn at random."""
         rows = np.arange(len(embedding))
         if len(rows) > at_most:

@@ -107,7 +107,7 @@ class SpotscapeConfig(EncoderConfig):
             "latent_size": 64,
             "n_encoders": 1,
             "latent_relu": True,
-            "n_components": None,
+            "n_comps": None,
             "linear_scale": False,
             "spatial_components": False,
             "dispersion": 0.0,
@@ -293,7 +293,7 @@ class Spotscape(GraphEncoder[SpotscapeConfig]):
     >>> from spotscape.models import Spotscape, SpotscapeConfig
     >>> expression = np.random.default_rng(0).random((50, 20), dtype=np.float32)
     >>> ring = sparse.eye_array(50, k=1) + sparse.eye_array(50, k=-1)
-    >>> model = Spotscape(SpotscapeConfig(max_epochs=5, n_components=10))
+    >>> model = Spotscape(SpotscapeConfig(max_epochs=5, n_comps=10))
     >>> model.fit(expression, ring, progress_bar=False).embed(expression, ring).shape
     (50, 12)
 

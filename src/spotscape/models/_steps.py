@@ -40,19 +40,7 @@ def slice_rows(slices: np.ndarray | None, n_spots: int, device: torch.device) ->
 
 
 def check_input(expression: Any, adjacency: Any) -> None:
-    """Refuse what is no matrix of numbers, a graph of other spots, and expression that is not finite."""
-    if not sparse.issparse(expression) and not isinstance(expression, ChunkedMatrix | np.ndarray):
-        msg = f"expression is a {type(expression).__name__}; expected is a NumPy array or a scipy sparse matrix."
-        raise TypeError(msg)
-    if not sparse.issparse(adjacency):
-        msg = f"adjacency is a {type(adjacency).__name__}; expected is a scipy sparse matrix (N, N)."
-        raise TypeError(msg)
-    if len(expression.shape) != 2 or 0 in expression.shape:
-        msg = f"expression has shape {expression.shape}; expected is (N, G), with some spots and genes."
-        raise ValueError(msg)
-    if isinstance(expression, np.ndarray) and expression.dtype.kind not in "fiub":
-        msg = f"expression has dtype {expression.dtype}; expected are real numbers."
-        raise TypeError(msg)
+    """Refuse a graph of other spots, and expression that is not finite."""
     if adjacency.shape != (expression.shape[0], expression.shape[0]):
         msg = f"the graph is {adjacency.shape}, the expression has {expression.shape[0]} spots; build the graph anew."
         raise ValueError(msg)
@@ -142,9 +130,9 @@ class Steps:
         """Steps in which every spot is seen once."""
         return 1 if self.plan is None else self.plan.n_batches
 
-    def n_epochs(self, max_epochs: int) -> int:
-        """How often spots are to be seen."""
-        return max_epochs if self.plan is None else self.plan.n_sweeps(max_epochs)
+    def n_epochs(self, max_epochs: int, n_encoders: int) -> int:
+        """How often each encoder is to see the spots."""
+        return max_epochs if self.plan is None else self.plan.n_sweeps(max_epochs, n_encoders)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""

@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spotscape._stats.components import PrincipalComponents, smooth
+    from spotscape._stats.prediction import SpotRegression
     from spotscape.nn.batches import Batch, Reduce
     from spotscape.nn.blocks import ema_update
     from spotscape.nn.clustering import consensus_clusterings
-    from spotscape.nn.components import PCA, PrincipalComponents
     from spotscape.nn.features import Features
-    from spotscape.nn.graph import SpotGraph, propagate, smooth
+    from spotscape.nn.graph import SpotGraph, propagate
     from spotscape.nn.hybrid import Neighborhoods, hybrid_neighborhoods
-    from spotscape.nn.imputation import SpotRegression
     from spotscape.nn.integration import integrate, place
     from spotscape.nn.losses import (
         PrototypeBank,
@@ -32,53 +32,54 @@ if TYPE_CHECKING:
     )
     from spotscape.nn.matching import Matches, Votes, batch_offset, match, nearest, vote
     from spotscape.nn.normalization import SpotNorm
+    from spotscape.nn.pca import PCA
     from spotscape.nn.similarity import MostSimilar, most_similar
     from spotscape.nn.tiles import graph_tiles
     from spotscape.nn.trainer import LossOutput, Trainer, TrainingPlan
 
 # Lazily, so that clustering or smoothing need not wait for what they do not use.
 _HOME = {
-    "Batch": "batches",
-    "Features": "features",
-    "LossOutput": "trainer",
-    "Matches": "matching",
-    "MostSimilar": "similarity",
-    "Neighborhoods": "hybrid",
-    "PCA": "components",
-    "PrincipalComponents": "components",
-    "PrototypeBank": "losses",
-    "Reduce": "batches",
-    "SpotGraph": "graph",
-    "SpotNorm": "normalization",
-    "SpotRegression": "imputation",
-    "Trainer": "trainer",
-    "TrainingPlan": "trainer",
-    "Votes": "matching",
-    "batch_offset": "matching",
-    "consensus_clusterings": "clustering",
-    "consistency_loss": "losses",
-    "contrast_loss": "losses",
-    "cosine_reconstruction_loss": "losses",
-    "draw_masked": "losses",
-    "draw_masking": "losses",
-    "draw_meetings": "losses",
-    "ema_update": "blocks",
-    "graph_tiles": "tiles",
-    "hybrid_neighborhoods": "hybrid",
-    "integrate": "integration",
-    "l2_normalize": "losses",
-    "match": "matching",
-    "most_similar": "similarity",
-    "nearest": "matching",
-    "place": "integration",
-    "propagate": "graph",
-    "prototype_loss": "losses",
-    "reconstruction_errors": "losses",
-    "sample_negatives": "losses",
-    "scaling_loss": "losses",
-    "smooth": "graph",
-    "telescope_loss": "losses",
-    "vote": "matching",
+    "Batch": ".batches",
+    "Features": ".features",
+    "LossOutput": ".trainer",
+    "Matches": ".matching",
+    "MostSimilar": ".similarity",
+    "Neighborhoods": ".hybrid",
+    "PCA": ".pca",
+    "PrincipalComponents": ".._stats.components",
+    "PrototypeBank": ".losses",
+    "Reduce": ".batches",
+    "SpotGraph": ".graph",
+    "SpotNorm": ".normalization",
+    "SpotRegression": ".._stats.prediction",
+    "Trainer": ".trainer",
+    "TrainingPlan": ".trainer",
+    "Votes": ".matching",
+    "batch_offset": ".matching",
+    "consensus_clusterings": ".clustering",
+    "consistency_loss": ".losses",
+    "contrast_loss": ".losses",
+    "cosine_reconstruction_loss": ".losses",
+    "draw_masked": ".losses",
+    "draw_masking": ".losses",
+    "draw_meetings": ".losses",
+    "ema_update": ".blocks",
+    "graph_tiles": ".tiles",
+    "hybrid_neighborhoods": ".hybrid",
+    "integrate": ".integration",
+    "l2_normalize": ".losses",
+    "match": ".matching",
+    "most_similar": ".similarity",
+    "nearest": ".matching",
+    "place": ".integration",
+    "propagate": ".graph",
+    "prototype_loss": ".losses",
+    "reconstruction_errors": ".losses",
+    "sample_negatives": ".losses",
+    "scaling_loss": ".losses",
+    "smooth": ".._stats.components",
+    "telescope_loss": ".losses",
+    "vote": ".matching",
 }
 
 __all__ = [
@@ -128,6 +129,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(f"spotscape.nn.{_HOME[name]}"), name)
+        return getattr(import_module(_HOME[name], "spotscape.nn"), name)
     msg = f"module 'spotscape.nn' has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some spots of a tissue with their halo, as a tissue of its own.
+    """Some spots of a tissue and their surroundings, as a small tissue.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class Known:
 
 
 class Reduce(nn.Module):
-    """Completes sums over the spots of a batch to sums over the tissue: here by nothing, the batch being all of it."""
+    """Completes sums over the spots of a batch to sums over the tissue. Here the batch is the whole tissue."""
 
     is_exact = True
     """Whether every step sees all spots, in one process or in all of them."""
@@ -236,6 +236,16 @@ class AllReduce(Reduce):
         rows = rows[:, : batch.n_inside]
         nothing = rows.new_zeros(len(rows), batch.n_total, rows.shape[-1])
         return Known(self.total(nothing.index_copy(1, batch.inside, rows)))
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Give every process the mean gradient: see :class:`AllReduce`."""
+    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    for one, part in zip(parameters, together.split([one.numel() for one in parameters]), strict=True):
+        one.grad = part.view_as(one).clone()
 
 
 def in_group() -> bool:

@@ -87,14 +87,16 @@ def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tenso
     bits = torch.empty(-(-n_rows * size // 4), dtype=torch.int64, device=x.device)
     bits.random_(-(2**63), None, generator=generator)
     kept = bits.view(torch.int16)[: n_rows * size] >= round(rate * 2**16) - 2**15
-    return x * (kept.view(n_rows, size) / (1 - rate)).to(x.dtype)
+    return x * kept.view(n_rows, size).to(x.dtype).mul_(1 / (1 - rate))
 
 
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
     """Scale the gradients of each encoder down to the norm ``most``; parameters are ``(B, ...)``."""
     gradients = [one.grad for one in parameters if one.grad is not None]
-    squares = torch.stack([gradient.reshape(len(gradient), -1).square().sum(1) for gradient in gradients]).sum(0)
+    together = torch.cat([gradient.flatten(1) if gradient.ndim > 1 else gradient[:, None] for gradient in gradients], 1)
+    # Row by row: a sum over the rows of one encoder is rounded in another order than over those of several.
+    squares = torch.stack([row.square().sum() for row in together])
     factor = (most / (squares.sqrt() + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
@@ -129,4 +131,5 @@ def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
         if momentum == 0:
             mine.copy_(theirs)
         else:
-            mine.lerp_(theirs, 1 - momentum)
+            # Not fused: see Adam.
+            mine.mul_(momentum).add_(theirs * (1 - momentum))

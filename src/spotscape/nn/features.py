@@ -9,7 +9,7 @@ an r×r matrix between scores and weights, and the squared error of genes is tha
 their root mean square, so that weights and learning rates need not know the unit of the expression; errors are
 multiplied back.
 
-All genes (``n_components=None``, as in the papers) may be sparse. They are multiplied with weights, never made dense.
+All genes (``n_comps=None``, as in the papers) may be sparse. They are multiplied with weights, never made dense.
 """
 
 from __future__ import annotations

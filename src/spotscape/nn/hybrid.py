@@ -23,7 +23,7 @@ at them for several (``quorum=0``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from spotscape._core.validation import require_positive_int
+from spotscape.nn.graph import Structure
 from spotscape.nn.losses.cosine import l2_normalize
 from spotscape.nn.similarity import most_similar
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Neighborhoods:
-    """The positives of every spot that has any, in compressed rows.
+    """Positives of every spot that has any, in compressed rows.
 
     Attributes
     ----------
@@ -63,6 +64,13 @@ class Neighborhoods:
     def n_anchors(self) -> int:
         """Number of spots M that have positives."""
         return len(self.anchors)
+
+    def structure(self, n_spots: int) -> Structure:
+        """The positives as a sparse matrix of anchors by spots; its transpose, once found, serves every step."""
+        found: Structure | None = self.__dict__.get("_structure")
+        if found is None or found.n_columns != n_spots:
+            found = self.__dict__["_structure"] = Structure(self.indptr, self.indices, n_spots)
+        return found
 
 
 class HybridMemory(nn.Module):
@@ -88,7 +96,8 @@ class HybridMemory(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        return {"n_searches": self.n_searches, "current": [vars(one) for one in self.current]}
+        current = [{field.name: getattr(one, field.name) for field in fields(one)} for one in self.current]
+        return {"n_searches": self.n_searches, "current": current}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take them from a checkpoint."""
@@ -180,20 +189,28 @@ def hybrid_neighborhoods(
     """
     _check(embeddings, graph, clusterings, slices, queries)
     require_positive_int(n_similar, "n_similar")
-    _check_quorum(quorum, len(clusterings))
+    if require_positive_int(quorum, "quorum", minimum=0) > len(clusterings):
+        msg = f"quorum={quorum} is more than the {len(clusterings)} clusterings; no two spots can agree that often."
+        raise ValueError(msg)
     n_spots = graph.n_spots
     directions = l2_normalize(embeddings)
     if slices is None:
         slices = torch.zeros(n_spots, dtype=torch.int64, device=embeddings.device)
     spots = torch.arange(n_spots, device=embeddings.device) if queries is None else queries.unique()
     several = len(slices.unique()) > 1
+    edges = (graph.structure.rows * n_spots + graph.structure.indices).sort().values
     kept = []
     for between in (False, True) if several else (False,):
         search = partial(_similar_pairs, directions, k=n_similar, slices=slices, between=between)
         similar = search(spots)
-        pairs = similar[_is_local(similar, graph) | _is_global(similar, clusterings, quorum)]
+        votes = torch.zeros_like(similar)
+        for labels in clusterings:
+            votes += labels[similar // n_spots] == labels[similar % n_spots]
+        pairs = similar[_contains(edges, similar) | (votes >= quorum)]
         kept.append(pairs[_is_mutual(pairs, n_spots, spots, similar, search)] if several else pairs)
-    return _compressed(torch.cat(kept), n_spots)
+    pairs = torch.cat(kept).sort().values
+    anchors, counts = (pairs // n_spots).unique_consecutive(return_counts=True)
+    return Neighborhoods(anchors, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), pairs % n_spots)
 
 
 def _similar_pairs(directions: Tensor, spots: Tensor, *, k: int, slices: Tensor, between: bool) -> Tensor:
@@ -220,33 +237,12 @@ def _is_mutual(
     return _contains(torch.cat([similar, back]).sort().values, second * n_spots + first)
 
 
-def _is_local(pairs: Tensor, graph: SpotGraph) -> Tensor:
-    """Which pairs ``(P,)`` are edges of the spatial graph; no pair is a self-loop."""
-    return _contains((graph.structure.rows * graph.n_spots + graph.structure.indices).sort().values, pairs)
-
-
-def _is_global(pairs: Tensor, clusterings: Tensor, quorum: int) -> Tensor:
-    """Which pairs ``(P,)`` share a cluster in at least ``quorum`` of the clusterings ``(R, N)``."""
-    n_spots = clusterings.shape[1]
-    first, second = pairs // n_spots, pairs % n_spots
-    votes = torch.zeros_like(pairs)
-    for labels in clusterings:
-        votes += labels[first] == labels[second]
-    return votes >= quorum
-
-
 def _contains(ascending: Tensor, values: Tensor) -> Tensor:
     """Which ``values`` ``(P,)`` are among the ``ascending`` numbers ``(E,)``."""
     if len(ascending) == 0:
         return torch.zeros_like(values, dtype=torch.bool)
     places = torch.searchsorted(ascending, values).clamp_max(len(ascending) - 1)
     return ascending[places] == values
-
-
-def _compressed(pairs: Tensor, n_spots: int) -> Neighborhoods:
-    pairs = pairs.sort().values
-    anchors, counts = (pairs // n_spots).unique_consecutive(return_counts=True)
-    return Neighborhoods(anchors, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), pairs % n_spots)
 
 
 def _check(
@@ -269,10 +265,4 @@ def _check(
         raise ValueError(msg)
     if len(queries) and not 0 <= int(queries.min()) <= int(queries.max()) < n_spots:
         msg = f"queries holds {int(queries.min())} to {int(queries.max())}; rows of spots are 0 to {n_spots - 1}."
-        raise ValueError(msg)
-
-
-def _check_quorum(quorum: int, n_runs: int) -> None:
-    if require_positive_int(quorum, "quorum", minimum=0) > n_runs:
-        msg = f"quorum={quorum} is more than the {n_runs} clusterings; no two spots can agree that often."
         raise ValueError(msg)

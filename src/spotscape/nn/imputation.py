@@ -1,176 +1,23 @@
-"""Expression predicted from the other genes of a spot and from its place in an embedding."""
+"""What genes are predicted from: other genes of the spot beside its embedding, or the spots nearest to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.stats import rankdata
 
-from spotscape._core.validation import require_finite
-from spotscape.nn.components import PrincipalComponents
+from spotscape._stats.components import PrincipalComponents
+from spotscape._stats.prediction import Predicted, SpotRegression
 from spotscape.nn.matching import Offset, batch_offset, match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
-# Penalties that are tried, in units of the mean variance along the features: from none to all but the mean.
-_PENALTIES = np.logspace(-3, 2, 16)
-
-
-class Predicted(NamedTuple):
-    """Expression as it is predicted.
-
-    Attributes
-    ----------
-    values
-        Of all spots, float64 ``(N, g)``.
-    left_out
-        Of each spot that was fitted to, by the others, ``(N, g)``; NaN for spots that were not.
-    """
-
-    values: np.ndarray
-    left_out: np.ndarray
-
-
-@dataclass(frozen=True)
-class SpotRegression:
-    r"""Ridge regression of genes on features of spots, with an intercept for each slice and a penalty for each gene.
-
-    With features :math:`f_u` and slices :math:`s(u)`, gene :math:`g` is predicted as
-
-    .. math::
-
-        \hat x_{ug} = \bar x_{sg} + (f_u - \bar f_s)^\top \beta_g,
-
-    where :math:`\beta_g` minimises the squared error in the spots that are fitted to, plus
-    :math:`\lambda_g \lVert \beta_g \rVert^2`, and :math:`\lambda_g` minimises the generalised cross-validation error.
-    A gene that the features say nothing of is predicted to be at its mean, so a prediction is not worse than that but
-    for what little there is of overfitting. In a slice that is not fitted to, the intercept is the mean of the others'.
-
-    Attributes
-    ----------
-    features
-        Of all spots, ``(N, d)``.
-    slices
-        Number of the slice of each spot, int ``(N,)``, from 0.
-    fitted
-        Rows that are fitted to, ``(n,)``.
-    axes, variances
-        Eigenvectors ``(d, r)`` and eigenvalues ``(r,)`` of the covariance of the features within slices, times n.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn import SpotRegression
-    >>> place = np.arange(50.0)[:, None]
-    >>> regression = SpotRegression.on(place, fitted=np.arange(40))
-    >>> regression.predict(3 * place).values[[0, 49]].round(2).ravel().tolist()
-    [0.06, 146.91]
-    """
-
-    features: np.ndarray
-    slices: np.ndarray
-    fitted: np.ndarray
-    axes: np.ndarray
-    variances: np.ndarray
-
-    @classmethod
-    def on(cls, features: np.ndarray, *, slices: np.ndarray | None = None, fitted: np.ndarray | None = None) -> Self:
-        """Take in features of spots.
-
-        Parameters
-        ----------
-        features
-            ``(N, d)``, finite. Their scale matters: the penalty is the same for all of them.
-        slices
-            Number of the slice of each spot, from 0, ``(N,)``; ``None`` for a single one.
-        fitted
-            Rows of the spots in which genes are measured; ``None`` for all.
-
-        Returns
-        -------
-        A regression that :meth:`predict` fits to one block of genes after the other.
-
-        Raises
-        ------
-        ValueError
-            If features are not finite, or fewer than three spots are fitted to.
-        """
-        features = np.asarray(features, dtype=np.float64)
-        require_finite(features, "features")
-        slices = np.zeros(len(features), dtype=np.int64) if slices is None else np.asarray(slices)
-        fitted = np.arange(len(features)) if fitted is None else np.asarray(fitted)
-        if len(fitted) < 3:
-            msg = f"genes are measured in {len(fitted)} spots; at least 3 are needed to fit to."
-            raise ValueError(msg)
-        centred = features[fitted] - _slice_means(features[fitted], slices[fitted])[slices[fitted]]
-        variances, axes = np.linalg.eigh(centred.T @ centred)
-        kept = variances > 1e-10 * max(variances[-1], np.finfo(np.float64).tiny)
-        return cls(features, slices, fitted, axes[:, kept], variances[kept])
-
-    def predict(self, measured: Any) -> Predicted:
-        """Fit genes and predict them in all spots.
-
-        Parameters
-        ----------
-        measured
-            Expression of a block of genes, dense or sparse, ``(N, g)``; rows that are not fitted to are not looked at.
-            Dense arrays of this size are held, so wide expression is best handed in by blocks.
-
-        Returns
-        -------
-        Predictions, and those in which a spot's own value has no part.
-        """
-        rows, codes = self.fitted, self.slices[self.fitted]
-        block = measured[rows]
-        values = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
-        means, centres = _slice_means(values, codes), _slice_means(self.features[rows], codes)
-        scores = (self.features[rows] - centres[codes]) @ self.axes
-        values -= means[codes]
-        products = scores.T @ values
-        shrinkage = self._shrinkage(products, np.square(values).sum(0), len(np.unique(codes)))
-        weights = self.axes @ (products * shrinkage / self.variances[:, None])
-        intercepts = _completed(means - centres @ weights, codes)
-        left_out = np.full((len(self.features), values.shape[1]), np.nan)
-        own = np.square(scores) @ (shrinkage / self.variances[:, None])
-        own += 1 / np.bincount(codes)[codes][:, None]
-        missed = (values - scores @ (self.axes.T @ weights)) / np.maximum(1 - own, 1e-6)
-        left_out[rows] = values + means[codes] - missed
-        return Predicted(self.features @ weights + intercepts[self._known_slice(len(intercepts))], left_out)
-
-    def _known_slice(self, n_known: int) -> np.ndarray:
-        """The row of the intercepts of each spot: the last one, the mean, for slices after those fitted to."""
-        known: np.ndarray = np.minimum(self.slices, n_known - 1)
-        return known
-
-    def _shrinkage(self, products: np.ndarray, total: np.ndarray, n_intercepts: int) -> np.ndarray:
-        """What is left of each axis for each gene, ``(r, g)``, at the penalty of the least cross-validation error."""
-        explained = np.square(products) / np.maximum(self.variances[:, None], np.finfo(np.float64).tiny)
-        penalties = _PENALTIES * (self.variances.mean() if len(self.variances) else 1.0)
-        left = self.variances / (self.variances + penalties[:, None])
-        residual = total - (2 * left - left**2) @ explained
-        errors = residual / np.maximum(1 - (left.sum(1) + n_intercepts) / len(self.fitted), 1e-3)[:, None] ** 2
-        shrinkage: np.ndarray = left[errors.argmin(0)].T
-        return shrinkage
-
-
-def _slice_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Means of the rows of each slice, ``(largest code + 1, d)``; 0 for a slice without rows."""
-    sizes = np.bincount(codes)
-    member = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(sizes), len(codes)))
-    return np.asarray(member @ values) / np.maximum(sizes, 1)[:, None]
-
-
-def _completed(intercepts: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Intercepts with one row more, the mean over slices, which also stands for slices without rows."""
-    present = np.bincount(codes) > 0
-    mean = intercepts[present].mean(0)
-    return np.vstack([np.where(present[:, None], intercepts, mean), mean])
+    from spotscape._stats.prediction import Predictor
 
 
 @dataclass(frozen=True)
@@ -197,7 +44,7 @@ class GeneFolds:
         expression: Any,
         embedding: np.ndarray | None,
         *,
-        n_components: int = 30,
+        n_comps: int = 30,
         n_folds: int = 3,
         slices: np.ndarray | None = None,
         reference: np.ndarray | None = None,
@@ -211,7 +58,7 @@ class GeneFolds:
             ``(N, G)``, dense or sparse.
         embedding
             ``(N, k)``; ``None`` for components alone.
-        n_components
+        n_comps
             Number of principal components.
         n_folds
             A gene is never among those that the components it is predicted from were made of.
@@ -230,7 +77,7 @@ class GeneFolds:
         blocks = []
         for columns in [*kept, np.ones(n_genes, dtype=bool)]:
             part = expression if columns.all() else expression[:, columns]
-            scores = PrincipalComponents.fit(part, n_components, scale=False, seed=seed).project(part)
+            scores = PrincipalComponents.fit(part, n_comps, scale=False, seed=seed).project(part)
             blocks.append(_side_by_side([scores, embedding], slices, reference))
         codes = np.zeros(expression.shape[0], dtype=np.int64) if slices is None else slices
         return cls(fold, tuple(blocks), codes)
@@ -290,20 +137,6 @@ def neighbor_operator(
     return sparse.csr_array((weights, (queries[row], columns[row, place])), shape=(n_spots, n_spots))
 
 
-def gene_blocks(genes: np.ndarray, n_spots: int, *, entries: int = 1_000_000) -> Iterator[np.ndarray]:
-    """Genes in blocks whose dense expression has about so many entries."""
-    width = max(1, entries // max(n_spots, 1))
-    for start in range(0, len(genes), width):
-        yield genes[start : start + width]
-
-
-class Predictor(Protocol):
-    """What predicts a block of genes in all spots."""
-
-    def predict(self, measured: Any) -> Predicted:
-        """Predict a block ``(N, g)``."""
-
-
 @dataclass(frozen=True)
 class NeighborMeans:
     """Means over the spots nearest in an embedding, never the spot itself.
@@ -341,73 +174,3 @@ class _Means:
         left_out = np.full(values.shape, np.nan)
         left_out[self.fitted] = values[self.fitted]
         return Predicted(values, left_out)
-
-
-def predict_genes(
-    predictor: Callable[[int, np.ndarray], Predictor],
-    measured: Any,
-    is_measured: np.ndarray,
-    slices: np.ndarray,
-    fold: np.ndarray,
-    *,
-    n_kept: int,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Predict genes block by block, each in all spots from those in which it may be fitted, and score each.
-
-    Parameters
-    ----------
-    predictor
-        Makes, of the number of a fold and of rows to fit to, what predicts.
-    measured
-        Expression ``(N, T)``, dense or sparse.
-    is_measured
-        In which slices each gene may be fitted, bool ``(n_slices, T)``.
-    slices
-        Number of the slice of each spot, ``(N,)``.
-    fold
-        Fold of each gene, ``(T,)``.
-    n_kept
-        Predictions of this many spots, the first ones, are handed back.
-
-    Returns
-    -------
-    Predictions, not below 0, float32 ``(n_kept, T)``; and the scores of each gene by name, each ``(T,)``.
-    """
-    columns: Any = sparse.csc_array(measured) if sparse.issparse(measured) else np.asarray(measured)
-    values = np.empty((n_kept, columns.shape[1]), dtype=np.float32)
-    scores = {name: np.full(columns.shape[1], np.nan) for name in ("spearman", "r2", "spearman_carried")}
-    n_fitted = np.zeros(columns.shape[1], dtype=np.int64)
-    groups, group = np.unique(np.vstack([fold, is_measured]), axis=1, return_inverse=True)
-    for number in range(groups.shape[1]):
-        fitted = np.flatnonzero(groups[1:, number].astype(bool)[slices])
-        chosen = predictor(int(groups[0, number]), fitted)
-        for genes in gene_blocks(np.flatnonzero(group.ravel() == number), len(slices)):
-            block = columns[:, genes]
-            true = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
-            found = chosen.predict(true)
-            values[:, genes] = np.maximum(found.values[:n_kept], 0)
-            n_fitted[genes] = len(fitted)
-            for name, score in _scores(true, found, fitted).items():
-                scores[name][genes] = score
-    return values, {"n_fitted": n_fitted, **scores}
-
-
-def _scores(true: np.ndarray, found: Predicted, fitted: np.ndarray) -> dict[str, np.ndarray]:
-    left_out = found.left_out[fitted]
-    squares = np.square(true[fitted] - true[fitted].mean(0)).sum(0)
-    missed = np.square(true[fitted] - left_out).sum(0)
-    r2 = 1 - np.divide(missed, squares, out=np.full_like(squares, np.nan), where=squares > 0)
-    others = np.setdiff1d(np.arange(len(true)), fitted)
-    carried = np.full(true.shape[1], np.nan)
-    if len(others) > 1:
-        carried = rank_correlations(true[others], found.values[others])
-    return {"spearman": rank_correlations(true[fitted], left_out), "r2": r2, "spearman_carried": carried}
-
-
-def rank_correlations(true: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Spearman correlation of each column; NaN where the truth is constant, 0 where only the prediction is."""
-    ranks = [rankdata(values, axis=0) - (len(values) + 1) / 2 for values in (true, found)]
-    products, (first, second) = (ranks[0] * ranks[1]).sum(0), (np.square(one).sum(0) for one in ranks)
-    scale = np.sqrt(first * second)
-    correlations = np.divide(products, scale, out=np.zeros_like(scale), where=scale > 0)
-    return np.where(first > 0, correlations, np.nan)

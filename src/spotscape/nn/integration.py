@@ -11,8 +11,9 @@ from region to region, shrunk as if :math:`\lambda` spots without an offset had 
 in :math:`\mu`: offsets add up to zero over slices. So slices that are alike stay as they are, and none is a reference.
 
 Expectation and maximisation find the parameters. They start with a single prototype, and each is split along its
-principal axis until there are enough, so that nothing is drawn at random: neither the order of spots and slices nor a
-seed matters. As the start decides between shifts of a composition and of a slice, several are tried, and the likeliest
+principal axis until there are enough, then all are split and the nearest merged again, which gives a prototype to
+regions that had to share one. Nothing is drawn at random: neither the order of spots and slices nor a seed matters. As
+the start decides between shifts of a composition and of a slice, several are tried, and the likeliest
 is kept. Time and memory are linear in the number of spots.
 
 Each spot is corrected by :math:`b_s + \sum_k r_{uk} c_{sk}`, with :math:`r_u` its probabilities of the prototypes.
@@ -32,6 +33,8 @@ import torch
 from spotscape._core.validation import require_in_range, require_positive_int
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 # Rows of one block, whose probabilities are in memory at a time.
@@ -48,7 +51,15 @@ _LEAN_AT_FIRST = 0.02
 _STEPS, _LAST_STEPS, _REST = 15, 100, 1e-4
 # Where fits start: shifts as differences of means or as zero; the number of prototypes up to which they rest; whether
 # prototypes have offsets of their own from the beginning. The likeliest with up to _FEW prototypes is chosen.
-_STARTS, _FEW = ((True, 1, False), (True, 4, False), (False, 8, False), (True, 1, True)), 8
+_STARTS = (
+    (True, 1, False),
+    (True, 4, False),
+    (False, 8, False),
+    (True, 1, True),
+)
+_FEW = 8
+# How often prototypes are split and merged again at most.
+_REGROUPINGS = 3
 
 
 def integrate(
@@ -60,7 +71,7 @@ def integrate(
     ridge: float = 100.0,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Take slice-specific offsets off an embedding.
+    """Subtract slice-specific offsets from an embedding.
 
     Parameters
     ----------
@@ -72,11 +83,11 @@ def integrate(
         Whether a spot stays where it is, bool ``(N,)``, the same for all spots of a slice. Offsets are then those to
         the slices that are held. ``None`` holds none: offsets add up to zero over slices.
     n_prototypes
-        Resolution of the offsets. The largest power of two up to it that leaves 60 spots of a slice to a prototype is
-        taken.
+        Number of prototypes, each with an offset of its own. It is lowered to a power of two at which every prototype
+        has at least 60 spots of a slice.
     ridge
-        Spots by which a prototype's own offset is shrunk towards the offset of the slice; ``inf`` leaves the latter
-        alone.
+        Number of spots by which the offset of a prototype is shrunk towards the offset of the slice. With ``inf`` only
+        the offset of the slice is subtracted.
     device
         Where to compute.
 
@@ -122,10 +133,10 @@ def place(
     ridge: float = 100.0,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Take the offsets of new slices to a reference off their embedding.
+    """Subtract the offsets of new slices to a reference from their embedding.
 
-    It is :func:`integrate` with the reference held. Each new slice is placed by itself, so where it comes to lie does
-    not depend on which others are embedded with it.
+    This is :func:`integrate` with the reference held fixed. Each new slice is placed by itself, so its place does not
+    depend on which other slices are embedded with it.
 
     Parameters
     ----------
@@ -147,7 +158,7 @@ def place(
     Raises
     ------
     ValueError
-        If the two have not the same width.
+        If the two embeddings differ in width.
 
     Examples
     --------
@@ -229,11 +240,29 @@ def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> 
             found.append(settle(model, ridge=ridge))
             model = _split(model, parts)
             model = settle(model, ridge=strength, free=len(model.centres) >= min(resting, few))
+        model = _regrouped(model, parts, partial(settle, ridge=ridge))
         found.append(settle(model, ridge=ridge, steps=_LAST_STEPS, rest=_REST))
     model = max(found, key=lambda each: _plausibility(each, parts, held, ridge))
     model = _settle(model, parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
     while 2 * len(model.centres) <= most:
         model = _settle(_split(model, parts), parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
+    return model
+
+
+def _regrouped(model: _Mixture, parts: list[Tensor], settle: Callable[..., _Mixture]) -> _Mixture:
+    """As many prototypes, each split in two and the nearest merged again, as often as that is likelier.
+
+    Splitting alone leaves two regions with one prototype where others have two. Their spots are then explained by a
+    wrong shift and by offsets of the prototype that they share.
+    """
+    for _ in range(_REGROUPINGS):
+        other = settle(_split(model, parts), free=False)
+        while len(other.centres) > len(model.centres):
+            other = _merge(other, parts)
+        other = settle(other)
+        if other.likelihood <= model.likelihood + 1:
+            break
+        model = other
     return model
 
 

@@ -56,10 +56,6 @@ def top_k(
             width=_WIDTH,
             kept=triton.next_power_of_2(k),
         )
-    return _unpack(keys)
-
-
-def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
     ordered = (keys >> 32).to(torch.int32)
     bits = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered)
     return 0xFFFFFFFF - (keys & 0xFFFFFFFF), bits.view(torch.float32)

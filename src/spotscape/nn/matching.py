@@ -29,7 +29,7 @@ _TILE_NUMBERS = 2**24
 
 
 class Matches(NamedTuple):
-    """For each query its matches, best first.
+    """Matches of each query, best first.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Matches(NamedTuple):
 
 
 class Votes(NamedTuple):
-    """What the matches of each query say.
+    """Labels that the matches of each query vote for, with confidences.
 
     Attributes
     ----------
@@ -104,13 +104,25 @@ def match(
     """
     require_positive_int(n_matches, "n_matches")
     require_choice(offset, "offset", ("mutual", "mean", "none"))
-    queries, references = _unit_rows(queries, references, offset)
+    if offset == "mutual":
+        queries, references = _about_joint_mean(queries + batch_offset(queries, references), references)
+    else:
+        if offset == "mean":
+            queries, references = queries - queries.mean(0), references - references.mean(0)
+        queries, references = normalize(queries, dim=1), normalize(references, dim=1)
     found = _search(queries, references, n_matches, positions, radius)
     if not mutual:
         return found
     swapped = None if positions is None else (positions[1], positions[0])
     back = _search(references, queries, n_matches, swapped, radius)
-    return _compact(found, are_mutual(found.indices, back.indices))
+    kept = are_mutual(found.indices, back.indices)
+    # Those that stay move to the front, in their order.
+    order = kept.to(torch.int8).sort(dim=1, descending=True, stable=True).indices
+    kept = kept.gather(1, order)
+    return Matches(
+        found.indices.gather(1, order).masked_fill(~kept, -1),
+        found.similarities.gather(1, order).masked_fill(~kept, torch.nan),
+    )
 
 
 @torch.no_grad()
@@ -207,14 +219,6 @@ def vote(matches: Matches, labels: Tensor, n_labels: int) -> Votes:
     return Votes(best.indices.masked_fill(nobody, -1), (best.values / total).masked_fill(nobody, torch.nan))
 
 
-def _unit_rows(queries: Tensor, references: Tensor, offset: Offset) -> tuple[Tensor, Tensor]:
-    if offset == "none":
-        return normalize(queries, dim=1), normalize(references, dim=1)
-    if offset == "mean":
-        return normalize(queries - queries.mean(0), dim=1), normalize(references - references.mean(0), dim=1)
-    return _about_joint_mean(queries + batch_offset(queries, references), references)
-
-
 def _about_joint_mean(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
     """Directions from the middle of the two means, which does not depend on the sizes of the sets."""
     middle = (queries.mean(0) + references.mean(0)) / 2
@@ -230,27 +234,19 @@ def _search(
 ) -> Matches:
     if positions is None:
         return Matches(*most_similar(queries, references, k))
-    limit = require_in_range(radius, "radius", low=0, above_low=True)
-    return _search_within(queries, references, k, positions, limit)
-
-
-def _search_within(
-    queries: Tensor, references: Tensor, k: int, positions: tuple[np.ndarray, np.ndarray], radius: float
-) -> Matches:
+    radius = require_in_range(radius, "radius", low=0, above_low=True)
     tree = cKDTree(positions[1])
     most = int(tree.query_ball_point(positions[0], radius, return_length=True).max(initial=0))
     k = min(k, len(references))
     width = max(most, k)
     rows = max(1, _TILE_NUMBERS // (width * queries.shape[1]))
-    tiles = [
-        _search_near(tile, references, k, tree.query_ball_point(where, radius), (where, positions[1]), radius, width)
-        for tile, where in zip(queries.split(rows), _tiles(positions[0], rows), strict=True)
-    ]
+    tiles = []
+    for start in range(0, max(len(queries), 1), rows):
+        where = positions[0][start : start + rows]
+        near = tree.query_ball_point(where, radius)
+        tile = queries[start : start + rows]
+        tiles.append(_search_near(tile, references, k, near, (where, positions[1]), radius, width))
     return Matches(torch.cat([tile.indices for tile in tiles]), torch.cat([tile.similarities for tile in tiles]))
-
-
-def _tiles(values: np.ndarray, rows: int) -> list[np.ndarray]:
-    return [values[start : start + rows] for start in range(0, max(len(values), 1), rows)]
 
 
 def _search_near(  # noqa: PLR0917
@@ -275,18 +271,8 @@ def _search_near(  # noqa: PLR0917
     return Matches(chosen, best.values.masked_fill(none, torch.nan))
 
 
-def _compact(found: Matches, kept: Tensor) -> Matches:
-    """Drop matches and move the others to the front, in their order."""
-    order = kept.to(torch.int8).sort(dim=1, descending=True, stable=True).indices
-    kept = kept.gather(1, order)
-    return Matches(
-        found.indices.gather(1, order).masked_fill(~kept, -1),
-        found.similarities.gather(1, order).masked_fill(~kept, torch.nan),
-    )
-
-
 def nearest(queries: np.ndarray, references: np.ndarray, n_neighbors: int) -> Matches:
-    """Find for each query the nearest references by Euclidean distance, in which domains by k-means are compact.
+    """Find for each query the nearest references by Euclidean distance.
 
     Parameters
     ----------

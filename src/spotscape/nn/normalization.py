@@ -113,7 +113,7 @@ class _Normalized(torch.autograd.Function):
         mean = (reduce.total(x[..., :n_inside, :].sum(-2, keepdim=True).double()) / count).to(x.dtype)
         centred = x - mean
         inside = centred[..., :n_inside, :]
-        squares = torch.einsum("vbnd,vbnd->vbd", inside, inside)[..., None, :].double()
+        squares = inside.square().sum(-2, keepdim=True).double()
         variance = (reduce.total(squares) / count).to(x.dtype)
         scale = gain * (variance + EPS).rsqrt()
         ctx.save_for_backward(centred, variance, gain)
@@ -126,7 +126,7 @@ class _Normalized(torch.autograd.Function):
         centred, variance, gain = ctx.saved_tensors
         inverse = (variance + EPS).rsqrt()
         level = gradient.sum(-2, keepdim=True)
-        along = torch.einsum("vbnd,vbnd->vbd", gradient, centred)[..., None, :] * inverse
+        along = (gradient * centred).sum(-2, keepdim=True) * inverse
         level_all, along_all = (
             (ctx.reduce.total(part.double()) / ctx.count).to(gradient.dtype) for part in (level, along)
         )

@@ -25,7 +25,7 @@ _BLOCK = 64
 
 
 class MostSimilar(NamedTuple):
-    """For each query its best candidates, best first.
+    """Candidates most similar to each query, best first.
 
     Attributes
     ----------
@@ -73,8 +73,8 @@ def most_similar(
 
     Returns
     -------
-    Indices and similarities; of equally similar ones any, but the same each time. No gradient flows through them;
-    recompute the few products that need one.
+    Indices and similarities. Which of equally similar candidates is returned is not defined, but it is the same each
+    time. No gradient flows through the similarities; compute those that need one again.
 
     Raises
     ------
@@ -144,19 +144,15 @@ def _best(products: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if products.shape[1] <= 4 * k * _BLOCK:
         values, columns = products.topk(k, dim=1)
         return columns, values
-    columns = _shortlist(products, k)
+    n_queries, n_candidates = products.shape
+    every = torch.arange(n_candidates, device=products.device)
+    in_blocks = n_candidates - n_candidates % _BLOCK
+    # The k best lie in the blocks with the k largest maxima, or in the rest that fills no block.
+    maxima = products[:, :in_blocks].unflatten(1, (-1, _BLOCK)).amax(2)
+    chosen = every[:in_blocks].view(-1, _BLOCK)[maxima.topk(k, dim=1, sorted=False).indices]
+    columns = torch.cat([chosen.flatten(1), every[in_blocks:].expand(n_queries, -1)], dim=1)
     values, places = products.gather(1, columns).topk(k, dim=1)
     return columns.gather(1, places), values
-
-
-def _shortlist(products: Tensor, k: int) -> Tensor:
-    """Columns of ``(Q, M)`` that hold the ``k`` best of each row: the blocks with the largest maxima, and the rest."""
-    n_queries, n_candidates = products.shape
-    columns = torch.arange(n_candidates, device=products.device)
-    in_blocks = n_candidates - n_candidates % _BLOCK
-    maxima = products[:, :in_blocks].unflatten(1, (-1, _BLOCK)).amax(2)
-    chosen = columns[:in_blocks].view(-1, _BLOCK)[maxima.topk(k, dim=1, sorted=False).indices]
-    return torch.cat([chosen.flatten(1), columns[in_blocks:].expand(n_queries, -1)], dim=1)
 
 
 def _search_faiss(

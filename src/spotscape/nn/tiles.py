@@ -80,12 +80,9 @@ def graph_tiles(adjacency: Any, size: int, *, slices: np.ndarray | None = None) 
 def choose_batch_size(batch_size: int | None, n_spots: int, bytes_per_spot: int) -> int | None:
     """Spots of a step, or ``None`` if a step sees all; unless it is given, what a full step would take decides."""
     estimate = n_spots * bytes_per_spot
-    if batch_size is not None:
-        chosen = require_positive_int(batch_size, "batch_size", minimum=2)
-    else:
-        chosen = n_spots if estimate <= _MOST_BYTES else _BATCH_SIZE
+    chosen = batch_size or (n_spots if estimate <= _MOST_BYTES else _BATCH_SIZE)
     if chosen >= n_spots:
-        logger.info("A step takes about %.2g GB: every step sees all spots.", estimate / 1e9)
+        logger.debug("A step takes about %.2g GB: every step sees all spots.", estimate / 1e9)
         return None
     taken = chosen * bytes_per_spot
     logger.info(
@@ -120,9 +117,12 @@ class TilePlan:
         n_batches = min(math.ceil(adjacency.shape[0] / batch_size), len(tiles))
         return cls(tuple(tiles), owners, n_batches, seed)
 
-    def n_sweeps(self, max_epochs: int) -> int:
-        """As many steps as in full batches, in whole sweeps; more only where there would be fewer than 20 sweeps."""
-        return max(math.ceil(max_epochs / self.n_batches), min(_LEAST_SWEEPS, max_epochs))
+    def n_sweeps(self, max_epochs: int, n_encoders: int = 1) -> int:
+        """As many steps as in full batches, in whole sweeps; more only where all encoders would see a spot too seldom.
+
+        Together they see each spot at least 20 times.
+        """
+        return max(math.ceil(max_epochs / self.n_batches), min(math.ceil(_LEAST_SWEEPS / n_encoders), max_epochs))
 
     def batch(self, step: int) -> np.ndarray:
         """Rows of the spots of a step, int64, ascending."""

@@ -3,124 +3,23 @@
 from __future__ import annotations
 
 import math
-import os
-import pickle
-import secrets
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from spotscape._core.logging import logger
-from spotscape.nn.batches import in_group
+from spotscape.nn.batches import average_gradients, in_group
 from spotscape.nn.blocks import clip_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_FORMAT = "spotscape-checkpoint-2"
-
-
-class Checkpoint:
-    """A file that holds the state of one training.
-
-    Parameters
-    ----------
-    path
-        The file, in a folder that exists.
-    identity
-        What the training belongs to; the file of anything else is refused. Parameters of the same shapes do not tell:
-        they fit any tissue that is reduced to as many components.
-    writes
-        Whether this process writes it, which one of several does; all read it.
-
-    """
-
-    def __init__(self, path: str | Path, identity: str, *, writes: bool = True) -> None:
-        self.path, self.identity, self.writes = Path(path), identity, writes
-        self._lock = self.path.with_name(f".{self.path.name}.lock")
-        self._handle: Any = None
-
-    def __enter__(self) -> Self:
-        """Take the file for this training; it is free again when the process ends, however it ends."""
-        while self.writes and os.name == "posix" and self._handle is None:
-            import fcntl
-
-            handle = self._lock.open("w")
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                handle.close()
-                msg = f"another training writes the checkpoint {self.path}; wait for it, or name another file."
-                raise ValueError(msg) from error
-            # The training before this one may have removed the file after we had opened it.
-            if self._lock.exists() and os.path.samestat(self._lock.stat(), os.fstat(handle.fileno())):
-                self._handle = handle
-            else:
-                handle.close()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        """Give the file back."""
-        if self._handle is not None:
-            self._lock.unlink(missing_ok=True)
-            self._handle.close()
-            self._handle = None
-
-    def read(self, device: torch.device) -> dict[str, Any] | None:
-        """The state that was saved; ``None`` if there is none yet.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged, is no checkpoint, or belongs to another training.
-        """
-        if not self.path.exists():
-            return None
-        mend = "remove it or name another file."
-        try:
-            content = torch.load(self.path, weights_only=True, map_location=device)
-        except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            msg = f"{self.path} is damaged or is no checkpoint of spotscape; {mend}"
-            raise ValueError(msg) from error
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            msg = f"{self.path} is no checkpoint of this version of spotscape; {mend}"
-            raise ValueError(msg)
-        if content["identity"] != self.identity:
-            msg = (
-                f"the checkpoint {self.path} belongs to another model or data set, or to another configuration or "
-                f"seed; {mend}"
-            )
-            raise ValueError(msg)
-        state: dict[str, Any] = content["state"]
-        return state
-
-    def write(self, state: dict[str, Any]) -> None:
-        """Replace what is saved. What fails leaves the file as it was, and nothing beside it.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written, as when the disk is full.
-        """
-        if not self.writes:
-            return
-        partial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            torch.save({"format": _FORMAT, "identity": self.identity, "state": state}, partial)
-            partial.replace(self.path)
-        except (OSError, RuntimeError) as error:
-            msg = f"the checkpoint {self.path} could not be written ({error}); is the disk full?"
-            raise OSError(msg) from error
-        finally:
-            partial.unlink(missing_ok=True)
-        logger.debug("Saved the training in %s.", self.path)
-
+    from spotscape.nn.checkpoint import Checkpoint
 
 Schedule = Literal["one_cycle", "constant"]
 
@@ -147,6 +46,9 @@ def _between(first: float, last: float, share: float) -> float:
 class Adam:
     """Moves parameters in the direction of their gradients.
 
+    One operation at a time: those that torch fuses round the last entries of a tensor, which do not fill a vector
+    register, in another way than the others. An encoder would then depend on how many are trained beside it.
+
     Parameters
     ----------
     parameters
@@ -168,10 +70,10 @@ class Adam:
         for one, mean, square in zip(self.parameters, self.means, self.squares, strict=True):
             if one.grad is None:
                 continue
-            gradient = one.grad.add(one, alpha=self.weight_decay)
-            mean.lerp_(gradient, 1 - _BETAS[0])
-            square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-            one.addcdiv_(mean, (square / second).sqrt_().add_(_EPS), value=-lr / first)
+            gradient = (one * self.weight_decay).add_(one.grad)
+            mean.mul_(_BETAS[0]).add_(gradient * (1 - _BETAS[0]))
+            square.mul_(_BETAS[1]).add_(gradient.square_().mul_(1 - _BETAS[1]))
+            one.sub_((mean * (lr / first)).div_((square / second).sqrt_().add_(_EPS)))
             one.grad = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -310,15 +212,12 @@ class Trainer:
         ValueError
             If the checkpoint belongs to another training.
         """
-        with self.checkpoint or nullcontext():
-            return self._fit(module, loss)
-
-    def _fit(self, module: nn.Module, loss: Callable[[int], LossOutput]) -> dict[str, np.ndarray]:
         plan = self.plan
-        run = _Run(module, plan, self.checkpoint)
-        module.train()
-        start = run.resume()
-        with tqdm(range(start, plan.n_steps), desc=self.description, unit="step", disable=not self.progress_bar) as bar:
+        with self.checkpoint or nullcontext():
+            run = _Run(module, plan, self.checkpoint)
+            module.train()
+            steps = range(run.resume(), plan.n_steps)
+            bar = tqdm(steps, desc=self.description, unit="step", disable=not self.progress_bar)
             for step in bar:
                 if run.has_converged():
                     logger.info("Stopped after %d epochs: the loss no longer improves.", step // plan.steps_per_epoch)
@@ -330,6 +229,7 @@ class Trainer:
                     bar.set_postfix(loss=f"{run.require_finite():.3g}")
                 if last or (step + 1) % self.save_every == 0:
                     run.save()
+        bar.close()
         module.eval()
         return run.history_by_epoch()
 
@@ -351,12 +251,12 @@ class _Run:
         # Encoders share no weight, so the gradient of the sum is that of each.
         output.total.sum().backward()
         if in_group():
-            _average_gradients(self.parameters)
+            average_gradients(self.parameters)
         if self.plan.max_grad_norm is not None:
             clip_gradients(self.parameters, self.plan.max_grad_norm)
         self.optimizer.step(lr)
-        parts = {"loss": output.total, **output.parts}
-        self.history.append({**{name: part.detach() for name, part in parts.items()}, "lr": lr})
+        losses = {"loss": output.total, **output.parts}
+        self.history.append({**{name: loss.detach() for name, loss in losses.items()}, "lr": lr})
 
     def require_finite(self) -> float:
         """The loss of the last step, the mean over encoders."""
@@ -419,13 +319,3 @@ class _Run:
 
     def _stacked(self, name: str) -> Tensor:
         return torch.stack([torch.as_tensor(entry[name]) for entry in self.history])
-
-
-def _average_gradients(parameters: list[nn.Parameter]) -> None:
-    """Give every process the mean gradient: see :class:`spotscape.nn.batches.AllReduce`."""
-    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(together)
-    together /= distributed.get_world_size()
-    for one, part in zip(parameters, together.split([one.numel() for one in parameters]), strict=True):
-        one.grad = part.view_as(one).clone()

@@ -68,3 +68,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"spotscape.pl.{_HOME[name]}"), name)
     msg = f"module 'spotscape.pl' has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

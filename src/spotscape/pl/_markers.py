@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 import pandas as pd
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
     from spotscape.pl._sheet import Shown
 
@@ -78,7 +81,7 @@ def markers(
     >>> import spotscape as sp
     >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=300, n_genes=100, difficulty=0.2)
     >>> sp.pp.prepare(adata)
-    >>> sp.tl.markers(adata, groups="domain")
+    >>> sp.tl.markers(adata, key="domain")
     >>> figure = sp.pl.markers(adata, kind="tissue", return_fig=True)
     >>> len(figure.axes)
     3
@@ -88,7 +91,7 @@ def markers(
     chosen = _chosen(adata, key, group, n_genes or (1 if kind == "tissue" else 3))
     if kind == "tissue":
         return _on_tissue(adata, chosen, layer, dict(panels))
-    groups = str(adata.uns[key]["params"]["groups"])
+    groups = str(adata.uns[key]["params"]["key"])
     return _in_scanpy(
         adata, chosen, groups, kind, layer=layer, options=dict(panels) | {"standard_scale": standard_scale}
     )
@@ -143,4 +146,19 @@ def _in_scanpy(
     plot.style(cmap=options.get("cmap") or ("Reds" if kind == "dots" else "viridis"))
     plot.make_figure()
     main = plot.ax_dict["mainplot_ax"]
+    if axes is None:
+        _make_room(main)
     return hand_out([main], options)
+
+
+def _make_room(ax: Axes) -> None:
+    """Make the figure higher if names of genes reach below it: scanpy leaves one height for them, however long."""
+    figure = cast("Figure", ax.figure)
+    below = 0.1 - cast("Bbox", ax.get_tightbbox()).y0 / figure.dpi
+    if below > 0:
+        height, parameters = figure.get_figheight(), figure.subplotpars
+        figure.set_figheight(height + below)
+        figure.subplots_adjust(
+            bottom=(parameters.bottom * height + below) / (height + below),
+            top=(parameters.top * height + below) / (height + below),
+        )

@@ -66,7 +66,7 @@ def matching(
     n_lines
         Number of lines in a panel.
     layout
-        ``"above"``: the reference above the query, both laid down in perspective. ``"beside"``: the query on the left,
+        ``"above"``: the reference above the query, both in perspective. ``"beside"``: the query on the left,
         the reference on the right, as they are.
     linewidth
         Width of the lines in points.

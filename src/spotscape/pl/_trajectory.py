@@ -90,7 +90,7 @@ def trajectory(
     ...     sp.pp.prepare(adata)
     ...     sp.pp.spatial_neighbors_knn(adata)
     ...     sp.tl.smoothed_pca(adata, n_comps=10)
-    ...     sp.tl.trajectory(adata, root="Layer_1", groups="domain", use_rep="X_smoothed_pca")
+    ...     sp.tl.trajectory(adata, root="Layer_1", key="domain", use_rep="X_smoothed_pca")
     >>> figure = sp.pl.trajectory(adata, return_fig=True)
     >>> [ax.get_title() for ax in figure.axes]
     ['pseudotime', 'domain']
@@ -98,7 +98,7 @@ def trajectory(
     require_data(adata, genes=False)
     require_known(panels, Panels, "trajectory")
     entry = _record(adata, key)
-    groups = str(entry["params"]["groups"])
+    groups = str(entry["params"]["key"])
     mend = f"sp.tl.trajectory(adata, root={entry['params'].get('root')!r}, ...)"
     require_unchanged(adata, entry, f"the trajectory {key!r}", mend, groups=groups)
     time = replace(read_values(adata, key, vmin=0.0), key="pseudotime")

@@ -24,3 +24,7 @@ __all__ = [
     "spatial_neighbors_knn",
     "spatial_neighbors_radius",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

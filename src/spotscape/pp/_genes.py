@@ -12,7 +12,6 @@ from scipy import sparse
 
 from spotscape._core.logging import logger, warn
 from spotscape._core.rows import blocks_of
-from spotscape._core.validation import require_choice, require_positive_int
 
 if TYPE_CHECKING:
     from spotscape._core.rows import Summary
@@ -53,20 +52,16 @@ def selection_of(
     min_counts: int | None,
 ) -> GeneSelection:
     """What was asked for, and the recipe's where nothing was; its ``min_cells`` gives way to a small tissue."""
-    default = _RECIPES[require_choice(recipe, "recipe", _RECIPES)]
-    if n_top_genes == "recipe":
-        n_top_genes = default.n_top_genes
-    elif n_top_genes is not None:
-        require_positive_int(n_top_genes, "n_top_genes")
+    default = _RECIPES[recipe]
     if min_cells is None:
         min_cells = min(default.min_cells, max(1, n_obs // _SPOTS_PER_REQUIRED_CELL))
         if min_cells < default.min_cells:
             lowered = "min_cells is lowered from %s to %s, one twentieth of the %s spots."
             logger.info(lowered, default.min_cells, min_cells, f"{n_obs:,}")
     return GeneSelection(
-        n_top_genes,
-        require_positive_int(min_cells, "min_cells", minimum=0),
-        require_positive_int(default.min_counts if min_counts is None else min_counts, "min_counts", minimum=0),
+        default.n_top_genes if n_top_genes == "recipe" else n_top_genes,
+        min_cells,
+        default.min_counts if min_counts is None else min_counts,
     )
 
 
@@ -112,7 +107,9 @@ def select_genes(
     fits = [_fit(moments, index) for index in range(len(summary.sizes))]
     usable = np.array([fit is not None for fit in fits])
     if usable.any():
-        _report_left_out(labels, usable)
+        if labels is not None and not usable.all():
+            names = ", ".join(map(repr, labels.categories[~usable]))
+            warn(f"The slices {names} have too few spots or counts to rank genes in them; the other slices choose.")
         expected = np.stack([fit[0] for fit in fits if fit is not None])
         number = np.where(usable, np.cumsum(usable) - 1, -1)
         codes = number[np.zeros(counts.shape[0], int) if labels is None else labels.codes]
@@ -125,7 +122,7 @@ def select_genes(
         )
         score = moments.dispersion
         method |= {"flavor": "dispersion", "span": None}
-    ranking = _rank(score, n_top_genes) | moments.overall()
+    ranking = _rank(score, n_top_genes) | {"means": moments.pooled[0], "variances": moments.pooled[1]}
     if labels is None:
         del ranking["highly_variable_nbatches"]
     return {name: _spread(values, candidates) for name, values in ranking.items()}, method
@@ -154,9 +151,6 @@ class _Moments:
     def dispersion(self) -> np.ndarray:
         ratio: np.ndarray = np.divide(self.variance, self.mean, out=np.zeros_like(self.mean), where=self.mean > 0)
         return ratio
-
-    def overall(self) -> dict[str, np.ndarray]:
-        return {"means": self.pooled[0], "variances": self.pooled[1]}
 
 
 def _moments(sizes: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,9 +237,3 @@ def _spread(values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     full = np.zeros(len(candidates), bool) if values.dtype == bool else np.full(len(candidates), np.nan)
     full[candidates] = values
     return full
-
-
-def _report_left_out(labels: pd.Categorical | None, usable: np.ndarray) -> None:
-    if labels is not None and not usable.all():
-        names = ", ".join(map(repr, labels.categories[~usable]))
-        warn(f"The slices {names} have too few spots or counts to rank genes in them; the other slices choose.")

@@ -10,7 +10,7 @@ import numpy as np
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
-from spotscape._core.validation import require_positive_int
+from spotscape._core.geometry import layout_of
 from spotscape.pp._graph_build import (
     SlicePositions,
     build,
@@ -19,7 +19,6 @@ from spotscape.pp._graph_build import (
     report_graph,
     report_layout,
     require_feasible_radius,
-    require_radius,
     require_triangulable,
     store,
     warn_of_overlaid_slices,
@@ -115,7 +114,7 @@ def spatial_neighbors_knn(
     -----
     UserWarning
         If spots lie far from all others; if a slice has too few spots, which then all become neighbours; if slices,
-        fields or samples seem to lie over each other and nothing keeps them apart.
+        fields or samples seem to overlap and nothing keeps them apart.
 
     Notes
     -----
@@ -138,7 +137,6 @@ def spatial_neighbors_knn(
     chosen: dict[str, Any] = {}
     if n_neighs is None:
         n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
-    n_neighs = require_positive_int(n_neighs, "n_neighs")
     warn_of_small_slices(tissue, n_neighs + 1)
     graph = SpatialGraph(*build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     warn_of_strays(tissue, graph.distances)
@@ -207,7 +205,7 @@ def spatial_neighbors_radius(
     -----
     UserWarning
         If ``radius`` looks to be in another unit than the coordinates, gives fewer than 3 or more than 50 neighbours on
-        average, or leaves spots without any; or if slices seem to lie over each other and ``library_key`` is not given.
+        average, or leaves spots without any; or if slices seem to overlap and ``library_key`` is not given.
 
     Examples
     --------
@@ -219,7 +217,7 @@ def spatial_neighbors_radius(
     >>> sp.pp.spatial_neighbors_radius(adata, radius=1.5, copy=True).connectivities.nnz
     684
     """
-    interval = require_radius(radius)
+    interval = radius if isinstance(radius, tuple) else (0.0, radius)
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_feasible_radius(tissue, interval[1])
     low, high = interval
@@ -291,8 +289,8 @@ def spatial_neighbors_delaunay(
     Warns
     -----
     UserWarning
-        If ``radius`` leaves spots without neighbours or fewer than 3 on average, or if slices seem to lie over each
-        other and ``library_key`` is not given.
+        If ``radius`` leaves spots without neighbours or fewer than 3 on average, or if slices seem to
+        overlap and ``library_key`` is not given.
 
     Examples
     --------
@@ -305,7 +303,7 @@ def spatial_neighbors_delaunay(
     >>> round(graph.connectivities.nnz / adata.n_obs)
     6
     """
-    interval = None if radius is None else require_radius(radius)
+    interval = (0.0, radius) if isinstance(radius, float) else radius
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_triangulable(tissue)
     low, high = (0.0, np.inf) if interval is None else interval
@@ -327,7 +325,7 @@ def _finish(
 ) -> SpatialGraph | None:
     warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
     report_graph(tissue, graph.connectivities, graph.distances)
-    report_layout(tissue.layout(adata), params)
+    report_layout(layout_of(tissue.slices, adata), params)
     if copy:
         return graph
     store(adata, tissue, *graph, params=params, key_added=key_added)

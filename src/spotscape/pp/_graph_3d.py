@@ -17,9 +17,7 @@ from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import (
     require_data,
-    require_in_range,
     require_key,
-    require_positive_int,
     slices_in_order,
 )
 from spotscape.pp._graph import SpatialGraph
@@ -73,7 +71,7 @@ def spatial_neighbors_3d(
         Column of ``adata.obs`` with the slice of every spot. ``None`` means one block.
     spatial_key
         Registered coordinates in ``adata.obsm``: shape ``(n_obs, 2)``, or ``(n_obs, 3)`` with z, any unit. ``None``
-        means ``"spatial_aligned"``, and ``"spatial"`` for a block. Give ``"spatial"`` if the slices lie over each other
+        means ``"spatial_aligned"``, and ``"spatial"`` for a block. Give ``"spatial"`` if the slices are aligned already
         as they are.
     z_key
         Column of ``adata.obs`` with the z of every spot, in the unit of the coordinates. It may vary within a slice.
@@ -122,7 +120,8 @@ def spatial_neighbors_3d(
         If neither z nor a gap is given, or both; if z is the same for all spots or not finite, or two slices lie at the
         same; if there is a single slice and no z; if ``library_order`` does not name every slice once.
     TypeError
-        If ``library_key`` holds measurements instead of names, ``z_key`` is not numeric, or a number is no number.
+        If ``library_key`` holds measurements instead of names, ``z_key`` is not numeric, or an argument
+        has the wrong type.
 
     Warns
     -----
@@ -165,7 +164,6 @@ def spatial_neighbors_3d(
     ----------
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
-    n_neighs = require_positive_int(n_neighs, "n_neighs")
     spatial_key = spatial_key or (keys.SPATIAL if library_key is None else keys.SPATIAL_ALIGNED)
     stack = Stack.read(
         adata,
@@ -175,8 +173,21 @@ def spatial_neighbors_3d(
         slice_gap=slice_gap,
         library_order=library_order,
     )
-    _refuse_overwriting(adata, spatial_key, key_added)
-    between = _number_between(n_neighs_between, "euclidean" if stack.is_block else method)
+    if key_added == spatial_key and np.shape(adata.obsm[spatial_key])[1] == 2:
+        msg = (
+            f"key_added={key_added!r} would overwrite adata.obsm[{spatial_key!r}], from which the graph is built; "
+            f"choose another name."
+        )
+        raise ValueError(msg)
+    apart, between = method == "separate" and not stack.is_block, n_neighs_between
+    if apart and between is None:
+        between = _BETWEEN
+    elif not apart and between is not None:
+        msg = (
+            f"n_neighs_between={between} goes with several slices and method='separate'; in a block, or with "
+            f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
+        )
+        raise ValueError(msg)
     if between is None:
         graph = SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     else:
@@ -196,27 +207,6 @@ def spatial_neighbors_3d(
     }
     store(adata, stack.tissue, *graph, params=params, key_added=key_added, coords=stack.coordinates)
     return None
-
-
-def _number_between(given: int | None, method: str) -> int | None:
-    if method == "separate":
-        return _BETWEEN if given is None else require_positive_int(given, "n_neighs_between")
-    if given is not None:
-        msg = (
-            f"n_neighs_between={given} goes with several slices and method='separate'; in a block, or with "
-            f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
-        )
-        raise ValueError(msg)
-    return None
-
-
-def _refuse_overwriting(adata: AnnData, spatial_key: str, key_added: str) -> None:
-    if key_added == spatial_key and np.shape(adata.obsm[spatial_key])[1] == 2:
-        msg = (
-            f"key_added={key_added!r} would overwrite adata.obsm[{spatial_key!r}], from which the graph is built; "
-            f"choose another name."
-        )
-        raise ValueError(msg)
 
 
 def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
@@ -275,7 +265,13 @@ class Stack:
     ) -> Stack:
         """Read the coordinates in the plane and put every slice at its height."""
         require_data(adata, genes=False)
-        _require_aligned(adata, spatial_key)
+        hint = ""
+        if "spatial" in adata.obsm:
+            hint = (
+                "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each "
+                "other as they are, pass spatial_key='spatial'"
+            )
+        require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
         plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
         if len(plane.slices) < 2 and z_key is None and plane.slices[0].shape[1] == 2:
             found = "no library_key is given" if library_key is None else f"adata.obs[{library_key!r}] holds one slice"
@@ -286,15 +282,13 @@ class Stack:
             )
             raise ValueError(msg)
         warn_of_units(plane)
+        if slice_gap is None and library_order is not None:
+            msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
+            raise ValueError(msg)
         if slice_gap is None:
-            _refuse_order(library_order)
             heights = _given_heights(adata, plane, z_key)
         else:
-            heights = _stacked_heights(plane, z_key, slice_gap, _bottom_to_top(plane, library_order))
-        return cls._of(plane, heights)
-
-    @classmethod
-    def _of(cls, plane: SlicePositions, heights: list[np.ndarray]) -> Stack:
+            heights = _stacked_heights(plane, z_key, slice_gap, library_order)
         levels = np.array([z.mean() for z in heights])
         order = tuple(int(index) for index in np.argsort(levels, kind="stable"))
         slices = tuple(np.column_stack([xy[:, :2], z]) for xy, z in zip(plane.slices, heights, strict=True))
@@ -375,16 +369,6 @@ def warn_of_unregistered(stack: Stack, starts: np.ndarray, ends: np.ndarray) -> 
         )
 
 
-def _require_aligned(adata: AnnData, spatial_key: str) -> None:
-    hint = ""
-    if "spatial" in adata.obsm:
-        hint = (
-            "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each other "
-            "as they are, pass spatial_key='spatial'"
-        )
-    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
-
-
 def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> list[np.ndarray]:
     """Heights from a column of ``obs`` or from the third coordinate."""
     own = plane.slices[0].shape[1] == 3
@@ -429,39 +413,29 @@ def _column(adata: AnnData, z_key: str) -> np.ndarray:
 
 
 def _stacked_heights(
-    plane: SlicePositions, z_key: str | None, slice_gap: float | Sequence[float], order: list[int]
+    plane: SlicePositions,
+    z_key: str | None,
+    slice_gap: float | Sequence[float],
+    library_order: Sequence[str] | None,
 ) -> list[np.ndarray]:
     """One height per slice, the lowest at zero."""
     if z_key is not None or plane.slices[0].shape[1] == 3:
         source = f"z_key={z_key!r}" if z_key is not None else f"the third coordinate of {plane.spatial_key!r}"
         msg = f"slice_gap={slice_gap!r} and {source} both say where the slices lie; give one of them."
         raise ValueError(msg)
-    levels = np.zeros(len(order))
-    levels[order] = np.concatenate([[0.0], np.cumsum(_gaps(slice_gap, plane.names))])
-    return [np.full(len(xy), level) for xy, level in zip(plane.slices, levels, strict=True)]
-
-
-def _gaps(slice_gap: float | Sequence[float], names: tuple[str | None, ...]) -> list[float]:
+    names = [str(name) for name in plane.names]
+    order = [names.index(name) for name in slices_in_order(names, library_order, plane.library_key)]
     expected = len(names) - 1
-    given = list(slice_gap) if isinstance(slice_gap, (Sequence, np.ndarray)) else [slice_gap] * expected
-    if len(given) != expected:
+    gaps = list(slice_gap) if isinstance(slice_gap, Sequence) else [slice_gap] * expected
+    if len(gaps) != expected:
         msg = (
-            f"slice_gap has {len(given)} values for {len(names)} slices; give one number, or {expected}: from each "
+            f"slice_gap has {len(gaps)} values for {len(names)} slices; give one number, or {expected}: from each "
             f"slice to the next."
         )
         raise ValueError(msg)
-    return [require_in_range(gap, "slice_gap", low=0, above_low=True, below_high=True) for gap in given]
-
-
-def _refuse_order(library_order: Sequence[str] | None) -> None:
-    if library_order is not None:
-        msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
-        raise ValueError(msg)
-
-
-def _bottom_to_top(plane: SlicePositions, library_order: Sequence[str] | None) -> list[int]:
-    names = [str(name) for name in plane.names]
-    return [names.index(name) for name in slices_in_order(names, library_order, plane.library_key)]
+    levels = np.zeros(len(order))
+    levels[order] = np.concatenate([[0.0], np.cumsum(gaps)])
+    return [np.full(len(xy), level) for xy, level in zip(plane.slices, levels, strict=True)]
 
 
 def _warn_of_gap(plane: SlicePositions, gaps: np.ndarray) -> None:

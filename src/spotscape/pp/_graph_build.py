@@ -20,7 +20,7 @@ from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from anndata import AnnData
 
@@ -53,10 +53,6 @@ class SlicePositions:
     def n_spots(self) -> int:
         """Number of spots over all slices."""
         return sum(len(coords) for coords in self.slices)
-
-    def layout(self, adata: AnnData) -> geometry.Layout:
-        """How the spots of the slices are arranged."""
-        return geometry.layout_of(self.slices, adata)
 
     def called(self, name: str | None) -> str:
         """How a message calls a slice."""
@@ -109,7 +105,7 @@ def store(
             "spatial_key": tissue.spatial_key,
             "library_key": tissue.library_key,
             "mean_degree": connectivities.nnz / tissue.n_spots,
-            "layout": tissue.layout(adata).as_params(),
+            "layout": geometry.layout_of(tissue.slices, adata).as_params(),
         },
     }
     obsp = {connectivities_key: connectivities, distances_key: distances}
@@ -120,9 +116,6 @@ def store(
 def n_threads(n_jobs: int | None) -> int:
     """Threads that ``n_jobs`` asks for."""
     wanted = settings.n_jobs if n_jobs is None else n_jobs
-    if wanted == 0 or wanted < -1:
-        msg = f"n_jobs={wanted} is neither a positive number of threads nor -1 (all cores)."
-        raise ValueError(msg)
     return (os.cpu_count() or 1) if wanted == -1 else wanted
 
 
@@ -166,16 +159,6 @@ def require_triangulable(tissue: SlicePositions) -> None:
                 f"no triangulation; use sp.pp.spatial_neighbors_knn."
             )
             raise ValueError(msg)
-
-
-def require_radius(radius: float | tuple[float, float]) -> tuple[float, float]:
-    """Return ``(smallest, largest)`` edge length; ValueError unless ``0 <= smallest < largest < inf``."""
-    pair: tuple[Any, ...] = tuple(radius) if isinstance(radius, (tuple, list, np.ndarray)) else (0.0, radius)
-    numeric = len(pair) == 2 and all(isinstance(r, (int, float, np.number)) and np.isfinite(r) for r in pair)
-    if not numeric or min(pair) < 0 or min(pair) == max(pair):
-        msg = f"radius={radius!r} must be a positive number in the unit of the coordinates, or (smallest, largest)."
-        raise ValueError(msg)
-    return float(min(pair)), float(max(pair))
 
 
 def require_feasible_radius(tissue: SlicePositions, radius: float) -> None:
@@ -267,9 +250,8 @@ def _overlaid_column(
     if not len(rows):
         return None
     filled = np.flatnonzero(np.diff(distances.indptr))
-    nearest = connectivities.indices[
-        [start + int(distances.data[start:stop].argmin()) for start, stop in _bounds(distances, filled)]
-    ]
+    bounds = zip(distances.indptr[filled], distances.indptr[filled + 1], strict=True)
+    nearest = connectivities.indices[[start + int(distances.data[start:stop].argmin()) for start, stop in bounds]]
     for column in adata.obs.columns.drop(tissue.library_key or [], errors="ignore"):
         telling = _TELLING.search(str(column)) is not None
         codes = _groups(adata.obs[column], telling=telling)
@@ -283,10 +265,6 @@ def _overlaid_column(
         if fewer or (telling and tissue.library_key is None and mixed > _MIXED_EDGES):
             return str(column), mixed
     return None
-
-
-def _bounds(distances: csr_matrix, rows: np.ndarray) -> Iterable[tuple[int, int]]:
-    return zip(distances.indptr[rows], distances.indptr[rows + 1], strict=True)
 
 
 def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:

@@ -17,7 +17,7 @@ from spotscape._core.counts import absent_genes, control_features, counts_elsewh
 from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
 from spotscape._core.rows import ChunkedMatrix, Normalisation, blocks_of, is_stored, summarise
-from spotscape._core.validation import require_choice, require_data, require_key, slice_labels
+from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pp._genes import Recipe, candidate_genes, select_genes, selection_of
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def prepare(
         nor part of a spot's total. They are recognised by ``var["feature_types"]``, or by names such as
         ``NegControl...``, ``BLANK_...``, ``SystemControl...``.
     counts
-        ``"check"`` refuses values that are no counts. Counts divided by one number for each spot, such as a cell's
+        ``"check"`` refuses values that are not counts. Counts divided by one number for each spot, such as a cell's
         volume, are recognised and taken with a warning, since normalisation takes that number out. ``"assume"`` takes
         any other positive values as well, such as counts less the ambient RNA.
     copy
@@ -139,14 +139,14 @@ def prepare(
     KeyError
         If ``layer`` or ``library_key`` does not exist.
     TypeError
-        If the matrix holds no numbers, or a number of genes, spots or counts is no integer.
+        If the matrix holds no numbers, or a number of genes, spots or counts is not an integer.
 
     Warns
     -----
     UserWarning
-        If values are taken as counts that are none; if a slice has so few counts that it may have failed, or too few to
-        rank genes in it; if spots lie outside the tissue; if the limits leave few genes; if no curve fits the
-        variances.
+        If values are taken as counts although they are not; if a slice has so few counts that it may have failed, or
+        too few to rank genes in it; if spots lie outside the tissue; if the limits leave few genes; if no curve fits
+        the variances.
 
     See Also
     --------
@@ -183,7 +183,7 @@ def prepare(
     labels = slice_labels(adata, library_key)
     controls = np.zeros(adata.n_vars, bool) if keep_controls else control_features(adata)
     summary = summarise(given.matrix, groups=None if labels is None else labels.codes, counted=~controls)
-    given.check(adata, summary, assume=require_choice(counts, "counts", ("check", "assume")) == "assume")
+    given.check(adata, summary, assume=counts == "assume")
     selection = selection_of(recipe, adata.n_obs, n_top_genes=n_top_genes, min_cells=min_cells, min_counts=min_counts)
     _report_data(adata, given, summary, controls, labels)
 
@@ -191,7 +191,10 @@ def prepare(
     genes = ~controls & shared if (~controls & shared).any() else ~controls
     candidates = candidate_genes(summary, selection, genes)
     ranking, method = select_genes(given.matrix, summary, candidates, selection.n_top_genes, labels=labels)
-    normalisation = Normalisation(_factors(summary.row_sums, target_sum), log1p)
+    totals = summary.row_sums
+    target = float(np.median(totals[totals > 0])) if target_sum is None else target_sum
+    factors: np.ndarray = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)
+    normalisation = Normalisation(factors, log1p)
     params = {
         "recipe": recipe,
         **dataclasses.asdict(selection),
@@ -263,7 +266,16 @@ class _Counts:
         if summary.largest == summary.least == 0:
             msg = f"{self.where} holds nothing but zeros; there is no count to work on."
             raise ValueError(msg)
-        _check_kept_counts(adata, self)
+        if keys.COUNTS in adata.layers and self.layer != keys.COUNTS and not adata.isbacked:
+            kept = adata.layers[keys.COUNTS]
+            pairs = zip(blocks_of(kept), blocks_of(self.matrix), strict=False)
+            comparable = not is_stored(kept) and not isinstance(self.matrix, ChunkedMatrix)
+            if not comparable or any((sparse.csr_array(a) != sparse.csr_array(b)).nnz for a, b in pairs):
+                msg = (
+                    f"adata.layers[{keys.COUNTS!r}] exists and is not what {self.where} holds; take it with "
+                    f"layer={keys.COUNTS!r}, or make room first: del adata.layers[{keys.COUNTS!r}]."
+                )
+                raise ValueError(msg)
         if summary.whole and summary.least >= 0:
             return
         kind = "negative" if summary.least < 0 else kind_of(self.matrix)
@@ -293,29 +305,6 @@ def _refuse_unwritable(adata: AnnData, layer: str | None, *, copy: bool) -> None
         raise ValueError(msg)
 
 
-def _check_kept_counts(adata: AnnData, given: _Counts) -> None:
-    """Refuse to overwrite other counts than those that are to be kept there."""
-    if given.layer == keys.COUNTS or keys.COUNTS not in adata.layers or adata.isbacked:
-        return
-    kept = adata.layers[keys.COUNTS]
-    pairs = zip(blocks_of(kept), blocks_of(given.matrix), strict=False)
-    comparable = not is_stored(kept) and not isinstance(given.matrix, ChunkedMatrix)
-    if comparable and all((sparse.csr_array(a) != sparse.csr_array(b)).nnz == 0 for a, b in pairs):
-        return
-    msg = (
-        f"adata.layers[{keys.COUNTS!r}] exists and is not what {given.where} holds; take it with "
-        f"layer={keys.COUNTS!r}, or make room first: del adata.layers[{keys.COUNTS!r}]."
-    )
-    raise ValueError(msg)
-
-
-def _factors(totals: np.ndarray, target_sum: float | None) -> np.ndarray:
-    filled = totals > 0
-    target = float(np.median(totals[filled])) if target_sum is None else target_sum
-    factors: np.ndarray = np.divide(target, totals, out=np.zeros_like(totals), where=filled)
-    return factors
-
-
 def _write(
     adata: AnnData,
     given: _Counts,
@@ -328,8 +317,10 @@ def _write(
     """Write all, ``X`` last, and remove what an earlier call left and this one makes untrue."""
     backed = adata.isbacked
     normalised = None if backed else _normalised(given, normalisation)
-    owned = given.layer is None and not copied and not adata.is_view
-    layers = {} if backed or given.layer == keys.COUNTS else {keys.COUNTS: _kept(given.stored, owned=owned)}
+    layers = {}
+    if not backed and given.layer != keys.COUNTS:
+        shared = hasattr(given.stored, "copy") and (given.layer is not None or copied or adata.is_view)
+        layers = {keys.COUNTS: given.stored.copy() if shared else given.stored}
     obs = {keys.FACTOR: normalisation.factors} if backed else {}
     var = {name: ranking[name] for name in _MEASURED if name in ranking}
     uns: dict[str, Any] = {keys.PREPARE: {**summary, "on_reading": backed}}
@@ -344,10 +335,6 @@ def _write(
         outdated.append(("obs", keys.FACTOR))
     matrix = {} if normalised is None else {"X": {"": normalised}}
     write(adata, {"obs": obs, "var": var, "layers": layers, "uns": uns, **matrix}, outdated=outdated, log=False)
-
-
-def _kept(counts: Any, *, owned: bool) -> Any:
-    return counts if owned or not hasattr(counts, "copy") else counts.copy()
 
 
 def _normalised(given: _Counts, normalisation: Normalisation) -> Any:

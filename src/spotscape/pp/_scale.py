@@ -18,8 +18,8 @@ from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
 from spotscape._core.rows import is_stored
 from spotscape._core.validation import looks_like_counts, require_key
+from spotscape._stats.components import PrincipalComponents
 from spotscape._stats.scale import predicted_share
-from spotscape.nn.components import PrincipalComponents
 from spotscape.pp._graph_build import SlicePositions
 
 if TYPE_CHECKING:
@@ -148,13 +148,13 @@ def stored_or_chosen_scale(
 def _choose(
     adata: AnnData, tissue: SlicePositions, sizes: list[int] | None, source: RandomSource, **expression: Any
 ) -> dict[str, Any]:
+    layout = geometry.layout_of(tissue.slices, adata)
     # A slice of few spots beside others does not tell how many neighbours these should have.
     enough = [index for index, coords in enumerate(tissue.slices) if len(coords) >= _FEWEST_SPOTS]
     if enough:
         slices, rows_of = (tuple(each[index] for index in enough) for each in (tissue.slices, tissue.rows))
         tissue = replace(tissue, slices=slices, rows=rows_of, names=tuple(tissue.names[index] for index in enough))
     largest = max(tissue.slices, key=len)
-    layout = geometry.describe_layout(adata, spatial_key=tissue.spatial_key, library_key=tissue.library_key)
     kind = layout.kind if largest.shape[1] == 2 else "irregular"
     fewest = min(map(len, tissue.slices))
     possible = [size for size in (_SIZES[kind] if sizes is None else sizes) if size < fewest]

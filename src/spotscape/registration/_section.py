@@ -253,11 +253,16 @@ class Section:
             raise AssertionError(msg)
         step = max(self.depth.step, sigma / 3)
         shape = np.asarray(np.array(self.depth.values.shape[1:]) * self.depth.step / step, dtype=int) + 1
-        cell = np.rint((self.points - self.depth.origin) / step).astype(int)
-        flat = np.ravel_multi_index(tuple(np.clip(cell, 0, shape - 1).T), tuple(shape))
-        sums = [np.bincount(flat, weights, minlength=int(shape.prod())) for weights in (None, *self.features.T)]
-        count, *total = (ndimage.gaussian_filter(s.reshape(shape).astype(float), sigma / step) for s in sums)
-        return Field(self.depth.origin, step, np.stack(total) / np.maximum(count, 1e-3 * count.max()))
+        cell, inside = np.divmod((self.points - self.depth.origin) / step, 1.0)
+        sums = np.zeros((1 + self.features.shape[1], int(shape.prod())))
+        # Shared among the four corners of their cell; the nearest corner alone would shift what lies on a lattice.
+        for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            share = np.abs(1 - np.array(corner) - inside).prod(axis=1)
+            flat = np.ravel_multi_index(tuple(np.clip(cell + corner, 0, shape - 1).astype(int).T), tuple(shape))
+            for channel, values in enumerate((1.0, *self.features.T)):
+                sums[channel] += np.bincount(flat, share * values, minlength=sums.shape[1])
+        count, *smooth = (ndimage.gaussian_filter(s.reshape(shape), sigma / step) for s in sums)
+        return Field(self.depth.origin, step, np.stack(smooth) / np.maximum(count, 1e-3 * count.max()))
 
 
 def typical_distance(points: np.ndarray) -> float:

@@ -12,18 +12,12 @@ less and less. Lengths are in spot spacings, so that the penalties mean the same
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
-from spotscape.registration._section import Section
-
-if TYPE_CHECKING:
-    from spotscape.registration._section import Field
+from spotscape.registration._section import Field, Section
 
 # Distance of control points, at most so many a side.
 _KNOTS, _MOST_KNOTS = 4.0, 60
@@ -39,23 +33,8 @@ _STIFFER, _TRIES = 4.0, 5
 _INVERSE_STEPS = 50
 
 
-@dataclass(frozen=True)
-class Deformation:
-    """Displacements on a regular grid, read by cubic splines; beyond the grid as at its border.
-
-    Attributes
-    ----------
-    origin
-        Position of the first grid point, shape ``(2,)``.
-    step
-        Distance of grid points.
-    values
-        Shape ``(2, nx, ny)``.
-    """
-
-    origin: np.ndarray
-    step: float
-    values: np.ndarray
+class Deformation(Field):
+    """Displacements ``(2, nx, ny)`` on a regular grid, read by cubic splines; beyond the grid as at its border."""
 
     def displacements(self, points: np.ndarray) -> np.ndarray:
         """How far each of the points ``(n, 2)`` is moved."""

@@ -33,3 +33,7 @@ __all__ = [
     "trajectory",
     "transfer_domains",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

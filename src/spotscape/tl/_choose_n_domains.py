@@ -20,10 +20,12 @@ from spotscape.nn.clustering import stability_curve
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from spotscape.nn.clustering import StabilityCurve
+
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _K_RANGE = (2, 20)
-# Fewest spots per domain at the upper end of a range: of any, and of one that nobody asked for.
-_SPOTS_PER_DOMAIN, _SPOTS_PER_DOMAIN_UNASKED = 5, 8
+# Fewest spots per domain at the upper end of a range: of one that was given, and of the default.
+_SPOTS_PER_DOMAIN, _SPOTS_PER_DOMAIN_UNASKED, _LEAST_HIGH = 5, 40, 5
 
 
 @public
@@ -31,7 +33,7 @@ def choose_n_domains(
     adata: AnnData,
     *,
     use_rep: str | None = None,
-    k_range: tuple[int, int] = _K_RANGE,
+    k_range: tuple[int, int] | None = None,
     method: Literal["gmm", "kmeans"] = "gmm",
     n_resamples: int = 6,
     key_added: str = keys.N_DOMAINS,
@@ -57,7 +59,8 @@ def choose_n_domains(
         Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
         are, name one. Without them: ``"X_smoothed_pca"``.
     k_range
-        Smallest and largest number of domains to try, both included. Leave room above what you expect.
+        Smallest and largest number of domains to try, both included. Leave room above what you expect. Default: 2 to
+        20, or less far where there are fewer than 40 spots for each domain, but at least to 5.
     method
         Clusterer of the samples. ``"gmm"`` (default) is the Gaussian mixture of :func:`spotscape.tl.domains` with fewer
         starts. ``"kmeans"`` finds the right number less often.
@@ -121,7 +124,7 @@ def choose_n_domains(
     require_data(adata)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
-    low, high = _check_range(k_range, adata.n_obs)
+    low, high = _default_range(adata.n_obs) if k_range is None else _check_range(k_range, adata.n_obs)
     source = RandomSource(random_state)
     entry = _choose(embedding, low, high, use_rep, source, method=method, n_resamples=n_resamples)
     target = adata.copy() if copy else adata
@@ -139,11 +142,7 @@ def stored_or_chosen(
         logger.info("Using n_domains=%s from `adata.uns['%s']`.", picked, keys.N_DOMAINS)
         return picked, {}
     logger.info("No n_domains given and none stored for `adata.obsm['%s']`: choosing by stability.", use_rep)
-    low, high = _K_RANGE
-    high = min(high, max(adata.n_obs // _SPOTS_PER_DOMAIN_UNASKED, low + 1))
-    if high > adata.n_obs // _SPOTS_PER_DOMAIN:
-        msg = f"{adata.n_obs} spots are too few to choose the number of domains by; say how many: n_domains={low}."
-        raise ValueError(msg)
+    low, high = _default_range(adata.n_obs)
     entry = _choose(embedding, low, high, use_rep, source)
     return entry["picked"], {keys.N_DOMAINS: entry}
 
@@ -161,19 +160,7 @@ def _choose(
     found = stability_curve(
         embedding, range(low, high + 1), method=method, n_resamples=n_resamples, seed=source.integer("n_domains")
     )
-    if found.is_clear:
-        logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
-    else:
-        others = ", ".join(f"{k} ({found.share[k - low]:.0%})" for k in found.candidates)
-        logger.warning(
-            "No clear number of domains: taking %d, of %s of the resamples, which agree by %.2f on it. Look at "
-            "sp.pl.n_domains(adata), and give n_domains if you know it.",
-            found.picked,
-            others,
-            found.mean[found.picked - low],
-        )
-    if found.picked == high:
-        warn(f"the number chosen, {high}, is the largest tried; there may be more: widen k_range=({low}, {high}).")
+    _report(found, low, high)
     params = {
         "use_rep": use_rep,
         "k_range": np.array([low, high]),
@@ -198,6 +185,36 @@ def _choose(
         curve=curve,
         checksum=_checksum(embedding),
     )
+
+
+def _report(found: StabilityCurve, low: int, high: int) -> None:
+    agreement = found.mean[found.picked - low]
+    if found.is_clear:
+        logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
+    else:
+        others = [f"{k}: {found.share[k - low]:.0%}" for k in found.candidates if k != found.picked]
+        logger.warning(
+            "No clear number of domains: taking %d, which %.0f%% of the resamples pick%s. Domains of different samples "
+            "agree by %.2f; 1 is full agreement. Look at sp.pl.n_domains(adata), and give n_domains if you know it.",
+            found.picked,
+            100 * found.share[found.picked - low],
+            f" ({', '.join(others)})" if others else "",
+            agreement,
+        )
+    if found.picked == high:
+        advice = f"there may be more: widen k_range=({low}, {high})"
+        if not found.is_clear:
+            advice = f"but samples agree by {agreement:.2f} only, so the tissue may have no separate domains"
+        warn(f"the number chosen, {high}, is the largest tried; {advice}.")
+
+
+def _default_range(n_obs: int) -> tuple[int, int]:
+    low, high = _K_RANGE
+    high = min(high, max(n_obs // _SPOTS_PER_DOMAIN_UNASKED, min(_LEAST_HIGH, n_obs // _SPOTS_PER_DOMAIN)))
+    if high <= low:
+        msg = f"{n_obs} spots are too few to choose the number of domains by; say how many: n_domains={low}."
+        raise ValueError(msg)
+    return low, high
 
 
 def _check_range(k_range: tuple[int, int], n_obs: int) -> tuple[int, int]:

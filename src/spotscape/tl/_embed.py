@@ -15,12 +15,7 @@ from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values, library_of_graph, read_graph
 from spotscape._core.rows import expm1
-from spotscape._core.validation import (
-    require_data,
-    require_finite,
-    require_nonnegative,
-    slice_labels,
-)
+from spotscape._core.validation import require_data, require_expression, slice_labels
 from spotscape.tl._embedding import build_aside, prepare_params, scale_of, write_embedding
 
 if TYPE_CHECKING:
@@ -104,7 +99,7 @@ def embed(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If ``model`` is none, or the slice column holds measurements.
+        If ``model`` is not a model, or the slice column holds measurements.
     ValueError
         If the model does not know its genes; if genes are missing, more than allowed or all of them; if the expression
         is on another scale than that of the training (counts, logarithms, other totals), negative, not finite, or zero
@@ -139,16 +134,14 @@ def embed(
     """
     require_data(adata, unique=["var"])
     training = _training_of(model)
-    library_key = library_of_graph(
-        adata, neighbors_key, library_key, across_slices=getattr(model, "name", None) == "SpaCross"
-    )
+    across = model.name == "SpaCross"
+    library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=across)
     slices = slice_labels(adata, library_key)
     codes = None if slices is None else slices.codes
     found = read_genes(
         adata, training, layer=layer, slices=codes, fill=missing_genes == "fill", max_missing=max_missing
     )
     check_preprocessing(adata, training, found)
-    across = model.name == "SpaCross"
     graph, built = graph_as_trained(adata, training, neighbors_key, library_key, across_slices=across)
     params = {
         "model": model.name,
@@ -219,17 +212,31 @@ def read_genes(
     columns = adata.var_names.get_indexer(list(training.genes))
     measured = columns >= 0
     if not measured.any():
-        _refuse_other_names(adata, training)
+        names = _some(list(training.genes)), _some(list(map(str, adata.var_names)))
+        msg = (
+            f"adata has none of the {len(training.genes)} genes of the model. They are called {names[0]}, here "
+            f"{names[1]}; bring adata.var_names to the same kind of name."
+        )
+        raise ValueError(msg)
     found: Any = expression_values(adata, layer, columns=columns[measured])
-    require_finite(found, source)
-    require_nonnegative(found, source, hint="Expected is normalised expression")
-    _report_empty_spots(found)
+    require_expression(found, source, hint="Expected is normalised expression")
+    empty = np.asarray(found.sum(axis=1)).ravel() == 0
+    if empty.any():
+        logger.info(
+            "%s of %s spots have none of the genes of the model; they are embedded from their neighbours.",
+            np.count_nonzero(empty),
+            len(empty),
+        )
     silent = _silent(found, slices, training.detected[measured])
     if silent.any() and fill:
         found = found[:, ~silent]
         measured[np.flatnonzero(measured)[silent]] = False
     elif silent.any():
-        _warn_of_silent(np.array(training.genes)[measured][silent], source)
+        names = np.array(training.genes)[measured][silent].tolist()
+        warn(
+            f"{len(names)} genes of the model are zero throughout a slice in {source} ({_some(names)}), although "
+            "many spots of the training have them. If they were not measured, say so: missing_genes='fill'."
+        )
     missing = np.array(training.genes)[~measured].tolist()
     if missing:
         _check_missing(missing, len(training.genes), fill=fill, max_missing=max_missing)
@@ -312,32 +319,6 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(repr, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
 
 
-def _refuse_other_names(adata: AnnData, training: TrainingRecord) -> None:
-    msg = (
-        f"adata has none of the {len(training.genes)} genes of the model. They are called "
-        f"{_some(list(training.genes))}, here {_some(list(map(str, adata.var_names)))}; bring "
-        "adata.var_names to the same kind of name."
-    )
-    raise ValueError(msg)
-
-
-def _report_empty_spots(found: Any) -> None:
-    empty = np.asarray(found.sum(axis=1)).ravel() == 0
-    if empty.any():
-        logger.info(
-            "%s of %s spots have none of the genes of the model; they are embedded from their neighbours.",
-            np.count_nonzero(empty),
-            len(empty),
-        )
-
-
-def _warn_of_silent(names: np.ndarray, source: str) -> None:
-    warn(
-        f"{len(names)} genes of the model are zero throughout a slice in {source} ({_some(names.tolist())}), although "
-        "many spots of the training have them. If they were not measured, say so: missing_genes='fill'."
-    )
-
-
 _DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
 _SIMILAR_DEGREE = 2.0
 
@@ -356,7 +337,11 @@ def graph_as_trained(
                 "have it built as at the training."
             )
             raise KeyError(msg)
-        graph, built = _build(adata, training.graph, library_key)
+        builder, arguments = _builder(training.graph)
+        said = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        logger.info("No spatial graph yet: building it as at the training, %s(%s).", builder.__name__, said)
+        place = training.graph.get("spatial_key") or keys.SPATIAL
+        graph, built = build_aside(adata, builder, spatial_key=place, library_key=library_key, **arguments)
     degree = graph.nnz / graph.shape[0]
     if not 1 / _SIMILAR_DEGREE <= degree / training.mean_degree <= _SIMILAR_DEGREE:
         warn(
@@ -366,30 +351,17 @@ def graph_as_trained(
     return graph, built
 
 
-def _build(
-    adata: AnnData, params: Mapping[str, Any], library_key: str | None
-) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
-    builder, arguments = _builder(params)
-    said = ", ".join(f"{name}={value}" for name, value in arguments.items())
-    logger.info("No spatial graph yet: building it as at the training, %s(%s).", builder.__name__, said)
-    return build_aside(
-        adata, builder, spatial_key=params.get("spatial_key") or keys.SPATIAL, library_key=library_key, **arguments
-    )
-
-
 def _builder(params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
     from spotscape.pp import spatial_neighbors_delaunay, spatial_neighbors_knn, spatial_neighbors_radius
 
     radius = params.get("radius")
     radius = tuple(map(float, radius)) if isinstance(radius, list | tuple | np.ndarray) else radius
-    if params.get("mode") == "knn":
+    if params.get("mode", "knn") == "knn" and params.get("n_neighbors"):
         return spatial_neighbors_knn, {"n_neighs": int(params["n_neighbors"])}
     if params.get("mode") == "radius":
         return spatial_neighbors_radius, {"radius": radius}
     if params.get("mode") == "delaunay":
         return spatial_neighbors_delaunay, {"radius": radius}
-    if "mode" not in params and params.get("n_neighbors"):
-        return spatial_neighbors_knn, {"n_neighs": int(params["n_neighbors"])}
     msg = (
         f"the graph of the training ({dict(params)}) cannot be built from the new slices alone; build one, within "
         "slices with sp.pp.spatial_neighbors_knn or across them with sp.pp.spatial_neighbors_3d, and name "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,20 +11,22 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, write
+from spotscape._core.anndata_io import record, unsaid, write
 from spotscape._core.counts import n_detected
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import signature
-from spotscape._core.reading import crosses_on_purpose, is_logarithm, read_expression, read_graph
+from spotscape._core.reading import crosses_on_purpose, is_logarithm, library_of_graph, read_expression, read_graph
 from spotscape._core.rows import ChunkedMatrix
-from spotscape._core.validation import looks_like_counts, require_positive_int
+from spotscape._core.validation import looks_like_counts, require_data, slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
+    from spotscape._core.randomness import RandomSource, Seed
     from spotscape.models import SpaCrossConfig, SpotscapeConfig
     from spotscape.models._base import GraphEncoder
 
@@ -56,12 +58,11 @@ def read_input(
     layer: str | None,
     use_rep: str | None,
     mask_var: str | np.ndarray | None,
+    slices: pd.Categorical | None,
     across_slices: bool = False,
 ) -> EmbeddingInput:
     """Read what an embedding is computed from; ``across_slices`` lets a stored graph join slices."""
-    expression = read_expression(
-        adata, layer=layer, use_rep=use_rep, mask_var=mask_var, library_key=library_key, stream=True
-    )
+    expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, slices=slices, stream=True)
     graph, built = graph_or_default(adata, neighbors_key, library_key, across_slices=across_slices)
     params = {
         "source": expression.source,
@@ -77,28 +78,28 @@ def choose_config(
     config: Config | None,
     preset: Any,
     *,
-    n_spots: int,
+    large_tissue: bool,
     several_slices: bool,
-    use_rep: str | None,
-    max_epochs: int | None,
-    is_log: bool | None = None,
-) -> tuple[Config, str | None]:
-    """The configuration to train with, and the name of the preset that it is, ``None`` if it was handed in.
+    is_expression: bool,
+    is_log: bool | None,
+    changes: Mapping[str, Any],
+) -> Config:
+    """The configuration to train with.
 
     A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
-    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows.
+    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows. ``changes`` are single
+    fields that were given; ``None`` leaves a field as it is.
     """
     if config is not None and preset != "default":
         msg = f"preset={preset!r} and config exclude each other; give one of them."
         raise ValueError(msg)
-    name = preset if config is None else None
-    large = n_spots > LARGE_TISSUE
-    chosen = config or kind.of_preset(preset, several_slices=several_slices, large_tissue=large)
-    if use_rep not in (None, "X"):
-        chosen = dataclasses.replace(chosen, n_components=None)
-    if not undo_logarithm(chosen.linear_scale and chosen.n_components is not None, is_log):
+    chosen = config or kind._choose(preset, several_slices=several_slices, large_tissue=large_tissue)
+    if not is_expression:
+        chosen = dataclasses.replace(chosen, n_comps=None)
+    if not undo_logarithm(chosen.linear_scale and chosen.n_comps is not None, is_log):
         chosen = dataclasses.replace(chosen, linear_scale=False)
-    return (chosen if max_epochs is None else dataclasses.replace(chosen, max_epochs=max_epochs)), name
+    given = {field: value for field, value in changes.items() if value is not None}
+    return dataclasses.replace(chosen, **given)
 
 
 def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
@@ -111,77 +112,79 @@ def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
     return wanted and is_log is not False
 
 
-def fit_and_write(
-    model: GraphEncoder[Any],
+def train_on(
     adata: AnnData,
-    tissue: EmbeddingInput,
-    slices: np.ndarray | None,
+    method: Callable[..., GraphEncoder[Any]],
+    kind: type[Config],
     *,
-    preset: str | None,
     key_added: str,
-    decoded_layer: str | None,
-    copy: bool,
+    neighbors_key: str = "spatial_neighbors",
+    library_key: str | None = None,
+    across_slices: bool = False,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    mask_var: str | np.ndarray | None = None,
+    decoded_layer: str | None = None,
+    preset: str = "default",
+    config: Config | None = None,
+    changes: Mapping[str, Any] | None = None,
+    random_state: Seed = 0,
     n_restarts: int = 1,
     return_model: bool = False,
+    copy: bool = False,
     **training: Any,
 ) -> Any:
-    """Train a model, and write its embedding, its record and, on request, what it decodes.
+    """Read an AnnData, train a method on it, and write embedding, record and, on request, what it decodes.
 
-    ``n_restarts`` trains as many in all, each from another seed; all but the embedding is of the first.
+    ``n_restarts`` trains as many in all, each from another seed; all but the embedding is of the first. ``training``
+    are arguments of the model's ``fit``, ``changes`` single fields of the configuration that were given.
     """
-    require_positive_int(n_restarts, "n_restarts")
+    require_data(adata)
+    library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=across_slices)
+    labels = slice_labels(adata, library_key)
+    several, large = labels is not None and len(labels.categories) > 1, adata.n_obs > LARGE_TISSUE
+    what: dict[str, Any] = {"is_expression": use_rep in (None, "X"), "is_log": is_logarithm(adata, layer)}
+    what |= {"large_tissue": large, "several_slices": several, "changes": changes or {}}
+    chosen = choose_config(kind, config, preset, **what)
+    reading: dict[str, Any] = {"layer": layer, "use_rep": use_rep, "mask_var": mask_var, "across_slices": across_slices}
+    tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, slices=labels, **reading)
     if copy and return_model:
         msg = "copy=True and return_model=True exclude each other: there is one result. Copy first: adata.copy()."
         raise ValueError(msg)
-    _refuse_results(adata, tissue, decoded_layer, copy=copy)
-    source = model.random_source
+    if decoded_layer is not None and tissue.genes is None:
+        msg = f"decoded_layer={decoded_layer!r} needs genes, but the input is {tissue.params['source']}; drop use_rep."
+        raise ValueError(msg)
+    if tissue.params["source"] == f"adata.layers[{decoded_layer!r}]":
+        msg = f"decoded_layer={decoded_layer!r} would overwrite measured expression; choose another name."
+        raise ValueError(msg)
+    slices = None if labels is None else labels.codes
+    model: GraphEncoder[Any] = method(chosen, random_state=random_state)
+    source: RandomSource = model.random_source
     seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
-    restarts = tuple(type(model)(model.config, random_state=seed) for seed in seeds[1:])
-    embedding, *further = model._fit_embed(tissue.matrix, tissue.graph, restarts=restarts, slices=slices, **training)
+    restarts = tuple(method(chosen, random_state=seed) for seed in seeds[1:])
+    found = model._fit_embed(tissue.matrix, tissue.graph, restarts=restarts, slices=slices, **training)
+    embedding, further = found[0], found[1:]
     layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue)}
     params = {
-        "preset": preset,
-        **dataclasses.asdict(model.config),
+        "preset": preset if config is None else None,
+        **dataclasses.asdict(chosen),
         **tissue.params,
         "n_features": tissue.matrix.shape[1],
     }
     summary = record(params, history=model.history, random_state=source.seed)
     if return_model:
         remember_training(model, adata, tissue, embedding, slices)
-    keys_further = {f"{key_added}_{number}": found for number, found in enumerate(further, start=1)}
+    keys_further: dict[str, np.ndarray] = {f"{key_added}_{number}": one for number, one in enumerate(further, start=1)}
     if further:
         summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
-    leftover = _earlier_restarts(adata, key_added) - keys_further.keys()
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
-    outdated = [("obsm", key) for key in sorted(leftover)]
+    # Embeddings of the further trainings of an earlier call belong to no new result.
+    entry = adata.uns.get(key_added.removeprefix("X_"))
+    earlier = entry.get("restarts") if isinstance(entry, Mapping) else None
+    known = set(map(str, earlier.get("use_reps", ()))) if isinstance(earlier, Mapping) else set()
+    outdated = [("obsm", key) for key in sorted(known - {key_added, *keys_further})]
     written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
     return model if return_model else written
-
-
-def _earlier_restarts(adata: AnnData, key_added: str) -> set[str]:
-    """Embeddings of the further trainings of an earlier call, which belong to no new result."""
-    entry = adata.uns.get(key_added.removeprefix("X_"))
-    restarts = entry.get("restarts") if isinstance(entry, Mapping) else None
-    known = restarts.get("use_reps", ()) if isinstance(restarts, Mapping) else ()
-    return {str(key) for key in known} - {key_added}
-
-
-def _refuse_results(adata: AnnData, tissue: EmbeddingInput, decoded_layer: object, *, copy: bool) -> None:
-    """Refuse before the training what could not be written after it."""
-    if copy and adata.isbacked:
-        msg = f"adata is backed by {str(adata.filename)!r} and cannot be copied; load it: adata = adata.to_memory()."
-        raise ValueError(msg)
-    if decoded_layer is None:
-        return
-    if not isinstance(decoded_layer, str):
-        msg = f"decoded_layer must be the name of a layer, not {decoded_layer!r} ({type(decoded_layer).__name__})."
-        raise TypeError(msg)
-    if tissue.genes is None:
-        msg = f"decoded_layer={decoded_layer!r} needs genes, but the input is {tissue.params['source']}; drop use_rep."
-        raise ValueError(msg)
-    if decoded_layer == keys.COUNTS or tissue.params["source"] == f"adata.layers[{decoded_layer!r}]":
-        msg = f"decoded_layer={decoded_layer!r} would overwrite measured expression; choose another name."
-        raise ValueError(msg)
 
 
 def _decode(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
@@ -245,10 +248,6 @@ def graph_or_default(
     across = [key for key, entry in adata.uns.items() if crosses_on_purpose(entry)] if across_slices else []
     if across:
         warn(f"the graph across slices is not used; to use it, name it: neighbors_key={across[0]!r}.")
-    return _build_default(adata, library_key)
-
-
-def _build_default(adata: AnnData, library_key: str | None) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
     from spotscape.pp import spatial_neighbors_knn
     from spotscape.pp._scale import stored_or_chosen_scale
 
@@ -268,16 +267,13 @@ def build_aside(
     coords = coordinates(adata, spatial_key)
     # On a stand-in without expression, so that the user's AnnData stays as it is until everything has succeeded.
     scratch = NewAnnData(obs=adata.obs, obsm={spatial_key: coords})
-    builder(scratch, spatial_key=spatial_key, **arguments)
+    with unsaid():
+        builder(scratch, spatial_key=spatial_key, **arguments)
     built = {
         "obsp": {_CONNECTIVITIES: scratch.obsp[_CONNECTIVITIES], _DISTANCES: scratch.obsp[_DISTANCES]},
         "uns": {_DEFAULT: scratch.uns[_DEFAULT]},
     }
     return sparse.csr_array(scratch.obsp[_CONNECTIVITIES]), built
-
-
-# Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
-_LARGEST_LOGARITHM = 20
 
 
 def remember_training(
@@ -310,10 +306,12 @@ def remember_training(
 
 def scale_of(matrix: Any, adata: AnnData, source: str) -> str:
     """``"counts"``, ``"logarithm"`` or ``"linear"``: as the record of ``adata.X`` says, else as the values look."""
+    from spotscape.models._reduction import LARGEST_LOGARITHM
+
     if looks_like_counts(matrix):
         return "counts"
     is_log = is_logarithm(adata, None) if source == "adata.X" else None
-    return "logarithm" if (matrix.max() <= _LARGEST_LOGARITHM if is_log is None else is_log) else "linear"
+    return "logarithm" if (matrix.max() <= LARGEST_LOGARITHM if is_log is None else is_log) else "linear"
 
 
 def prepare_params(adata: AnnData, source: str) -> Mapping[str, Any] | None:

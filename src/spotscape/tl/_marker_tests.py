@@ -12,6 +12,10 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.stats import false_discovery_control
 
+from spotscape._core import keys
+from spotscape._core.logging import logger, warn
+from spotscape._core.reading import in_memory
+from spotscape._core.validation import looks_like_counts
 from spotscape._stats.differential import Differences, compare, log_cpm, sum_by_group
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
@@ -33,6 +37,31 @@ class Contrast:
     def name(self) -> str:
         """What scanpy calls it."""
         return self.group if self.condition is None else f"{self.group} | {self.condition}"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Least spots to compare, and what a gene that ranks first must reach."""
+
+    spots: int
+    share: float
+    fold_change: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """What was asked for, read and checked."""
+
+    adata: AnnData
+    domains: pd.Categorical
+    conditions: pd.Categorical | None
+    slices: pd.Categorical | None
+    donors: pd.Categorical | None
+    reference: str | None
+    layer: str | None
+    expression: Matrix
+    genes: np.ndarray
+    bounds: Bounds
 
 
 @dataclass(frozen=True)
@@ -142,6 +171,111 @@ def compare_spots(
         name: sc.get.rank_genes_groups_df(part, group=name).rename(columns=columns)[list(columns.values())]
         for name in tested
     }
+
+
+def run_tests(
+    task: Task, contrasts: list[Contrast], method: str, condition: str | None
+) -> tuple[str, list[pd.DataFrame | None]]:
+    """Which test was used, and its table of each contrast: pseudo-bulk needs replicates, and these a common domain."""
+    lacking = None
+    if method in {"auto", "pseudobulk"}:
+        lacking = _lacks_replicates(task, condition)
+        if lacking is None:
+            frames = _pseudobulk(task, contrasts)
+            if method == "pseudobulk" or any(frame is not None for frame in frames):
+                return "pseudobulk", frames
+            lacking = "no domain has spots enough in two samples on either side"
+        elif method == "pseudobulk":
+            msg = f"method='pseudobulk' needs replicates: {lacking}. Spots are compared by method='wilcoxon'."
+            raise ValueError(msg)
+        method = "wilcoxon"
+    if lacking is not None and condition is None:
+        logger.info("Comparing spots by Wilcoxon's test, as there are no replicates: %s.", lacking)
+    elif lacking is not None:
+        warn(
+            f"conditions are compared without replicates: {lacking}. Spots of one slice are no independent samples, so "
+            "p-values are far too small, and what differs between slices is taken for an effect of the condition."
+        )
+    return method, _spots(task, contrasts, method)
+
+
+def _lacks_replicates(task: Task, condition: str | None) -> str | None:
+    if task.slices is None:
+        return "library_key names no slices"
+    units, what = (task.slices, "slice") if task.donors is None else (task.donors, "donor")
+    if task.conditions is None:
+        return None if len(units.categories) > 1 else f"there is one {what}"
+    pairs = pd.crosstab(np.asarray(task.slices), np.asarray(task.conditions)) > 0
+    mixed = pairs.index[pairs.sum(axis=1) > 1]
+    if len(mixed):
+        return f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]"
+    counts = (pd.crosstab(np.asarray(units), np.asarray(task.conditions)) > 0).sum(axis=0)
+    few = counts.index[counts < 2]
+    return f"condition {few[0]!r} has one {what}, and 2 are the least" if len(few) else None
+
+
+def _counts(task: Task) -> Matrix:
+    if looks_like_counts(task.expression):
+        return task.expression
+    stored = task.adata.layers.get(keys.COUNTS)
+    if stored is None or not looks_like_counts(in_memory(stored)):
+        msg = (
+            "method='pseudobulk' adds up counts, and neither the expression nor adata.layers['counts'] holds any; "
+            "sp.pp.prepare(adata) keeps them there. Or compare spots: method='wilcoxon'."
+        )
+        raise ValueError(msg)
+    return in_memory(stored)[:, task.genes]
+
+
+def _pseudobulk(task: Task, contrasts: list[Contrast]) -> list[pd.DataFrame | None]:
+    units = task.slices if task.donors is None else task.donors
+    if units is None:
+        msg = "pseudo-bulk without slices"
+        raise AssertionError(msg)
+    bulk = PseudoBulk.of(_counts(task), task.domains, units, task.conditions)
+    names, frames = task.adata.var_names[task.genes], []
+    for contrast in contrasts:
+        group = list(task.domains.categories).index(contrast.group)
+        if task.conditions is None:
+            tested = bulk.compare_domain(group, task.bounds.spots)
+        else:
+            one, other = (list(task.conditions.categories).index(c) for c in (contrast.condition, task.reference))
+            tested = bulk.compare_conditions(group, one, other, task.bounds.spots)
+        frames.append(None if tested is None else frame_of(names[tested[0]], tested[1]))
+    return frames
+
+
+def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFrame | None]:
+    if looks_like_counts(task.expression):
+        msg = (
+            f"method={method!r} expects log-normalised expression, and "
+            f"{'adata.X' if task.layer is None else f'adata.layers[{task.layer!r}]'} looks like raw counts; call "
+            "sp.pp.prepare(adata) first."
+        )
+        raise ValueError(msg)
+    entry = task.adata.uns.get("log1p")
+    base = entry.get("base") if isinstance(entry, dict) else None
+    genes = task.adata.var_names[task.genes]
+    large = [min(c.inside.sum(), c.outside.sum()) >= task.bounds.spots for c in contrasts]
+    if task.conditions is None:
+        names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]
+        tested = {}
+        if names:
+            tested = compare_spots(
+                task.expression, genes, task.domains, names, method=method, reference="rest", base=base
+            )
+        return [tested.get(contrast.group) for contrast in contrasts]
+    frames: list[pd.DataFrame | None] = []
+    for contrast, enough in zip(contrasts, large, strict=True):
+        side = np.select([contrast.inside, contrast.outside], ["inside", "outside"], "")
+        labels = pd.Categorical(side, categories=["inside", "outside"])
+        tested = {}
+        if enough:
+            tested = compare_spots(
+                task.expression, genes, labels, ["inside"], method=method, reference="outside", base=base
+            )
+        frames.append(tested.get("inside"))
+    return frames
 
 
 def for_scanpy(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,65 +12,38 @@ from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, expression_values, find_shared, in_memory, read_graph
+from spotscape._core.reading import domain_column, expression_values, find_shared, read_graph
 from spotscape._core.validation import (
-    looks_like_counts,
     read_groups,
     require_choice,
     require_data,
-    require_finite,
+    require_expression,
     require_key,
-    require_nonnegative,
     slice_labels,
 )
 from spotscape.tl._marker_tests import (
+    Bounds,
     Contrast,
     Matrix,
-    PseudoBulk,
-    compare_spots,
+    Task,
     detected_share,
     for_scanpy,
-    frame_of,
     morans_i,
+    run_tests,
 )
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
-_HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What was asked for, read and checked."""
-
-    adata: AnnData
-    domains: pd.Categorical
-    conditions: pd.Categorical | None
-    slices: pd.Categorical | None
-    donors: pd.Categorical | None
-    reference: str | None
-    layer: str | None
-    expression: Matrix
-    genes: np.ndarray
-    bounds: _Bounds
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    """Least spots to compare, and what a gene that ranks first must reach."""
-
-    spots: int
-    share: float
-    fold_change: float
+_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 
 
 @public
 def markers(
     adata: AnnData,
     *,
-    groups: str | None = None,
+    key: str | None = None,
     condition: str | None = None,
     reference: str | None = None,
     library_key: str | None = None,
@@ -101,7 +73,7 @@ def markers(
     ----------
     adata
         Annotated data with log-normalised expression and, for pseudo-bulk, counts.
-    groups
+    key
         Column of ``adata.obs`` with the domain of each spot. Spots without one are left out. Default: the domains of
         the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     condition
@@ -113,7 +85,7 @@ def markers(
         Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out, as the
         encoders do.
     donor_key
-        Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are no independent replicates:
+        Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are not independent replicates:
         their counts are added up, and donors are compared. Donors with both conditions are compared each with itself,
         if there are two of them. ``None`` takes slices for independent.
     method
@@ -156,11 +128,11 @@ def markers(
     KeyError
         If there is no such column, layer or graph.
     TypeError
-        If ``groups`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
+        If ``key`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
-        If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is no condition, counts
-        are missing or given where logarithms are expected, expression is negative or not finite, or an argument has no
-        such choice.
+        If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is not a condition,
+        counts are missing or given where logarithms are expected, expression is negative or not finite, or an
+        argument has no such choice.
 
     Warns
     -----
@@ -182,7 +154,7 @@ def markers(
     >>> adata = sp.datasets.simulate_tissue(n_domains=3, n_slices=2, n_spots=300, n_genes=100, difficulty=0.2)
     >>> with sp.settings.override(verbosity="warning"):
     ...     sp.pp.prepare(adata, library_key="slice")
-    ...     sp.tl.markers(adata, groups="domain", library_key="slice")
+    ...     sp.tl.markers(adata, key="domain", library_key="slice")
     >>> adata.uns["spotscape_markers"]["params"]["method"]
     'pseudobulk'
     >>> sp.get.markers_df(adata, group="Layer_1", n_genes=2)[["group", "gene", "rank"]]
@@ -197,14 +169,20 @@ def markers(
     Communications 2021.
     """
     require_data(adata, unique=["var"])
-    groups = domain_column(adata, groups, "groups")
-    bounds = _Bounds(min_spots, min_share, min_fold_change)
+    key = domain_column(adata, key, "key")
+    bounds = Bounds(min_spots, min_share, min_fold_change)
     task = _read(
-        adata, groups, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
+        adata, key, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
     )
-    graph = None if neighbors_key is None else _graph(adata, neighbors_key, library_key)
+    graph = None
+    if neighbors_key is not None:
+        graph = read_graph(adata, neighbors_key, library_key, across_slices=True)
+        if graph is None and neighbors_key != "spatial_neighbors":
+            require_key(adata.uns, neighbors_key, "adata.uns", hint="Build it: sp.pp.spatial_neighbors_knn(adata)")
+        if graph is None:
+            logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
     contrasts = _contrasts(task)
-    used, frames = _test(task, contrasts, method, condition)
+    used, frames = run_tests(task, contrasts, method, condition)
     left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
     _report_left_out(left_out, len(contrasts), used, min_spots)
     pairs = zip(contrasts, frames, strict=True)
@@ -216,18 +194,20 @@ def markers(
         found = morans_i(task.expression, names, np.flatnonzero(names.isin(table["gene"])), graph, codes)
         table["moran_i"] = found.loc[table["gene"]].to_numpy()
     params = {
-        "groups": groups, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
+        "key": key, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
         "donor_key": donor_key, "method": used, "layer": layer, "n_genes": n_genes, "min_spots": min_spots,
         "min_share": min_share, "min_fold_change": min_fold_change, "neighbors_key": neighbors_key,
-        "groupby": groups, "use_raw": False, "corr_method": "benjamini-hochberg",
+        "groupby": key, "use_raw": False, "corr_method": "benjamini-hochberg",
     }  # fmt: skip
+    numbers = {"i": np.int64, "f": np.float64}
+    columns = {str(name): table[name].to_numpy(dtype=numbers.get(table[name].dtype.kind, object)) for name in table}
     extra = {
         "groups": list(task.domains.categories),
         "left_out": sorted({contrast.group for contrast in left_out}),
-        "table": {str(name): _array(table[name]) for name in table},
+        "table": columns,
         **for_scanpy(finished),
     }
-    extra["made_from"] = made_from(adata, obs=[groups, condition, library_key, donor_key])
+    extra["made_from"] = made_from(adata, obs=[key, condition, library_key, donor_key])
     target = adata.copy() if copy else adata
     write(target, {"uns": {key_added: record(params, **extra)}})
     return target if copy else None
@@ -235,16 +215,16 @@ def markers(
 
 def _read(
     adata: AnnData,
-    groups: str,
+    key: str,
     condition: str | None,
     reference: str | None,
     *,
     library_key: str | None,
     donor_key: str | None,
     layer: str | None,
-    bounds: _Bounds,
-) -> _Task:
-    domains = read_groups(adata, groups, argument="groups", hint=_HINT)
+    bounds: Bounds,
+) -> Task:
+    domains = read_groups(adata, key, argument="key", hint=_HINT)
     conditions = None
     if condition is not None:
         conditions = read_groups(adata, condition, argument="condition")
@@ -257,100 +237,27 @@ def _read(
         msg = f"reference={reference!r} is a condition, but condition=None; name the column: condition=..."
         raise ValueError(msg)
     elif len(domains.categories) < 2:
-        msg = f"adata.obs[{groups!r}] has one domain; there is nothing to compare it with. {_HINT}."
+        msg = f"adata.obs[{key!r}] has one domain; there is nothing to compare it with. {_HINT}."
         raise ValueError(msg)
-    expression = _expression(adata, layer)
+    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    expression: Matrix = expression_values(adata, layer)
+    require_expression(expression, where, hint="Expected is normalised expression, or counts")
     donors = None if donor_key is None else read_groups(adata, donor_key, argument="donor_key")
     slices = donors if library_key is None else slice_labels(adata, library_key)
     genes = np.arange(adata.n_vars)
     if slices is not None:
         if donors is not None:
-            _refuse_several_donors(slices, donors)
+            pairs = pd.crosstab(np.asarray(slices), np.asarray(donors)) > 0
+            mixed = pairs.index[pairs.sum(axis=1) > 1]
+            if len(mixed):
+                msg = f"slice {mixed[0]!r} has spots of several donors; a section is of one."
+                raise ValueError(msg)
         genes = np.flatnonzero(find_shared(expression, slices, "adata.X" if layer is None else f"layer {layer!r}"))
         expression = expression[:, genes]
-    return _Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, bounds)
+    return Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, bounds)
 
 
-def _refuse_several_donors(slices: pd.Categorical, donors: pd.Categorical) -> None:
-    pairs = pd.crosstab(np.asarray(slices), np.asarray(donors)) > 0
-    mixed = pairs.index[pairs.sum(axis=1) > 1]
-    if len(mixed):
-        msg = f"slice {mixed[0]!r} has spots of several donors; a section is of one."
-        raise ValueError(msg)
-
-
-def _expression(adata: AnnData, layer: str | None) -> Matrix:
-    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    matrix: Matrix = expression_values(adata, layer)
-    require_finite(matrix, where)
-    require_nonnegative(matrix, where, hint="Expected is normalised expression, or counts")
-    return matrix
-
-
-def _counts(task: _Task) -> Matrix:
-    if looks_like_counts(task.expression):
-        return task.expression
-    stored = task.adata.layers.get(keys.COUNTS)
-    if stored is None or not looks_like_counts(in_memory(stored)):
-        msg = (
-            "method='pseudobulk' adds up counts, and neither the expression nor adata.layers['counts'] holds any; "
-            "sp.pp.prepare(adata) keeps them there. Or compare spots: method='wilcoxon'."
-        )
-        raise ValueError(msg)
-    return in_memory(stored)[:, task.genes]
-
-
-def _graph(adata: AnnData, neighbors_key: str, library_key: str | None) -> Matrix | None:
-    graph = read_graph(adata, neighbors_key, library_key, across_slices=True)
-    if graph is None and neighbors_key != "spatial_neighbors":
-        require_key(adata.uns, neighbors_key, "adata.uns", hint="Build it: sp.pp.spatial_neighbors_knn(adata)")
-    if graph is None:
-        logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
-    return graph
-
-
-def _test(
-    task: _Task, contrasts: list[Contrast], method: str, condition: str | None
-) -> tuple[str, list[pd.DataFrame | None]]:
-    """Which test was used, and its table of each contrast: pseudo-bulk needs replicates, and these a common domain."""
-    lacking = None
-    if method in {"auto", "pseudobulk"}:
-        lacking = _lacks_replicates(task, condition)
-        if lacking is None:
-            frames = _pseudobulk(task, contrasts)
-            if method == "pseudobulk" or any(frame is not None for frame in frames):
-                return "pseudobulk", frames
-            lacking = "no domain has spots enough in two samples on either side"
-        elif method == "pseudobulk":
-            msg = f"method='pseudobulk' needs replicates: {lacking}. Spots are compared by method='wilcoxon'."
-            raise ValueError(msg)
-        method = "wilcoxon"
-    if lacking is not None and condition is None:
-        logger.info("Comparing spots by Wilcoxon's test, as there are no replicates: %s.", lacking)
-    elif lacking is not None:
-        warn(
-            f"conditions are compared without replicates: {lacking}. Spots of one slice are no independent samples, so "
-            "p-values are far too small, and what differs between slices is taken for an effect of the condition."
-        )
-    return method, _spots(task, contrasts, method)
-
-
-def _lacks_replicates(task: _Task, condition: str | None) -> str | None:
-    if task.slices is None:
-        return "library_key names no slices"
-    units, what = (task.slices, "slice") if task.donors is None else (task.donors, "donor")
-    if task.conditions is None:
-        return None if len(units.categories) > 1 else f"there is one {what}"
-    pairs = pd.crosstab(np.asarray(task.slices), np.asarray(task.conditions)) > 0
-    mixed = pairs.index[pairs.sum(axis=1) > 1]
-    if len(mixed):
-        return f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]"
-    counts = (pd.crosstab(np.asarray(units), np.asarray(task.conditions)) > 0).sum(axis=0)
-    few = counts.index[counts < 2]
-    return f"condition {few[0]!r} has one {what}, and 2 are the least" if len(few) else None
-
-
-def _contrasts(task: _Task) -> list[Contrast]:
+def _contrasts(task: Task) -> list[Contrast]:
     found = []
     for name in task.domains.categories:
         own = np.asarray(task.domains == name)
@@ -361,57 +268,6 @@ def _contrasts(task: _Task) -> list[Contrast]:
         base = own & np.asarray(task.conditions == task.reference)
         found += [Contrast(name, one, task.reference, own & np.asarray(task.conditions == one), base) for one in others]
     return found
-
-
-def _pseudobulk(task: _Task, contrasts: list[Contrast]) -> list[pd.DataFrame | None]:
-    units = task.slices if task.donors is None else task.donors
-    if units is None:
-        msg = "pseudo-bulk without slices"
-        raise AssertionError(msg)
-    bulk = PseudoBulk.of(_counts(task), task.domains, units, task.conditions)
-    names, frames = task.adata.var_names[task.genes], []
-    for contrast in contrasts:
-        group = list(task.domains.categories).index(contrast.group)
-        if task.conditions is None:
-            tested = bulk.compare_domain(group, task.bounds.spots)
-        else:
-            one, other = (list(task.conditions.categories).index(c) for c in (contrast.condition, task.reference))
-            tested = bulk.compare_conditions(group, one, other, task.bounds.spots)
-        frames.append(None if tested is None else frame_of(names[tested[0]], tested[1]))
-    return frames
-
-
-def _spots(task: _Task, contrasts: list[Contrast], method: str) -> list[pd.DataFrame | None]:
-    if looks_like_counts(task.expression):
-        msg = (
-            f"method={method!r} expects log-normalised expression, and "
-            f"{'adata.X' if task.layer is None else f'adata.layers[{task.layer!r}]'} looks like raw counts; call "
-            "sp.pp.prepare(adata) first."
-        )
-        raise ValueError(msg)
-    entry = task.adata.uns.get("log1p")
-    base = entry.get("base") if isinstance(entry, dict) else None
-    genes = task.adata.var_names[task.genes]
-    large = [min(c.inside.sum(), c.outside.sum()) >= task.bounds.spots for c in contrasts]
-    if task.conditions is None:
-        names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]
-        tested = {}
-        if names:
-            tested = compare_spots(
-                task.expression, genes, task.domains, names, method=method, reference="rest", base=base
-            )
-        return [tested.get(contrast.group) for contrast in contrasts]
-    frames: list[pd.DataFrame | None] = []
-    for contrast, enough in zip(contrasts, large, strict=True):
-        side = np.select([contrast.inside, contrast.outside], ["inside", "outside"], "")
-        labels = pd.Categorical(side, categories=["inside", "outside"])
-        tested = {}
-        if enough:
-            tested = compare_spots(
-                task.expression, genes, labels, ["inside"], method=method, reference="outside", base=base
-            )
-        frames.append(tested.get("inside"))
-    return frames
 
 
 def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, min_spots: int) -> None:
@@ -425,7 +281,7 @@ def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, mi
     warn(f"Left out are domains that do not have {need}: {what}.")
 
 
-def _finish(task: _Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int | None) -> pd.DataFrame:
+def _finish(task: Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int | None) -> pd.DataFrame:
     """Rank: genes that are up in a domain first; between conditions those that differ most, either way."""
     columns = task.adata.var_names[task.genes].get_indexer(pd.Index(frame["gene"]))
     table = frame.assign(
@@ -445,11 +301,3 @@ def _finish(task: _Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int |
         table.insert(2, "reference", contrast.reference)
     table["rank"] = np.arange(1, len(table) + 1)
     return table
-
-
-def _array(column: pd.Series) -> np.ndarray:
-    if pd.api.types.is_integer_dtype(column):
-        return column.to_numpy(dtype=np.int64)
-    if pd.api.types.is_float_dtype(column):
-        return column.to_numpy(dtype=np.float64)
-    return column.to_numpy(dtype=object)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.device import resolve_device
 from spotscape._core.geometry import coordinates, spot_spacing
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
@@ -22,19 +19,18 @@ from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import (
     as_groups,
     require_data,
-    require_in_range,
     require_key,
-    require_positive_int,
     several_slices,
 )
-from spotscape.nn.graph import smooth
-from spotscape.nn.matching import Matches, Offset, match, vote
 from spotscape.tl._embedding import graph_or_default
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    import torch
     from anndata import AnnData
+
+    from spotscape.nn.matching import Matches
 
 # Registration is good to about half a spacing, and tissue differs from slice to slice by some more.
 _RADIUS_IN_SPACINGS = 5
@@ -54,7 +50,7 @@ def match_slices(
     use_rep: str | None = None,
     n_matches: int = 10,
     labels_key: str | None = None,
-    offset: Offset = "mutual",
+    offset: Literal["mutual", "mean", "none"] = "mutual",
     mutual: bool = False,
     spatial_key: str | None = None,
     radius: float | None = None,
@@ -96,7 +92,7 @@ def match_slices(
         Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots without
         such a match get no results. Use it to find anchors between slices; leave it off to transfer labels.
     spatial_key
-        Coordinates in ``adata.obsm`` in which all slices lie over each other, such as ``"spatial_aligned"``. Matches
+        Coordinates in ``adata.obsm`` in which all slices are aligned, such as ``"spatial_aligned"``. Matches
         then lie within ``radius`` of the spot, and their similarity is lowered by ``(distance / radius)²``. Use it
         if the registration is good to a fraction of ``radius``.
     radius
@@ -167,66 +163,47 @@ def match_slices(
     >>> bool((query["spotscape_match_label"].astype(str) == query["domain"].astype(str)).mean() > 0.9)
     True
     """
+    import torch
+
+    from spotscape._core.device import resolve_device
+    from spotscape._stats.components import smooth
+    from spotscape.nn.matching import match
+
     require_data(adata, genes=False, unique=["obs"])
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT, library_key=library_key).astype(np.float32, order="C")
-    embedding, results = _averaged(adata, embedding, n_hops, neighbors_key, library_key)
+    built: dict[str, dict[str, Any]] = {}
+    if n_hops:
+        graph, built = graph_or_default(adata, neighbors_key, library_key)
+        embedding = smooth(embedding, graph, n_hops)
     values = torch.from_numpy(embedding).to(resolve_device(device))
-    search = partial(match, n_matches=n_matches, offset=offset, mutual=mutual, radius=radius)
-    found = _search_all(search, values, positions, pairing)
+    near, found = pairing.reference_rows, []
+    for rows in pairing.query_rows:
+        places = None if positions is None else (positions[rows], positions[near])
+        search: dict[str, Any] = {"offset": offset, "mutual": mutual, "positions": places, "radius": radius}
+        found.append(match(values[rows], values[near], n_matches, **search))
     params = {
-        "library_key": library_key,
-        "reference": pairing.reference,
-        "query": pairing.queries,
-        "use_rep": use_rep,
-        "n_matches": n_matches,
-        "labels_key": labels_key,
-        "offset": offset,
-        "mutual": mutual,
-        "spatial_key": spatial_key,
-        "radius": radius,
-        "n_hops": n_hops,
-    }
+        "library_key": library_key, "reference": pairing.reference, "query": pairing.queries, "use_rep": use_rep,
+        "n_matches": n_matches, "labels_key": labels_key, "offset": offset, "mutual": mutual,
+        "spatial_key": spatial_key, "radius": radius, "n_hops": n_hops,
+    }  # fmt: skip
     source = made_from(adata, obs=[library_key], obsm=[use_rep, spatial_key])
     target = adata.copy() if copy else adata
-    counts = {
-        "n_query": np.array([len(rows) for rows in pairing.query_rows]),
-        "n_matched": np.array([int((one.indices[:, 0] >= 0).sum()) for one in found]),
-    }
+    matched = [int((one.indices[:, 0] >= 0).sum()) for one in found]
+    counts = {"n_query": np.array([*map(len, pairing.query_rows)]), "n_matched": np.array(matched)}
     labels = transferred_labels(pairing, found, key_added)
-    _add(results, "obs", best_matches(adata.obs_names, pairing, found, key_added) | labels)
-    _add(results, "obsp", {f"{key_added}_similarity": pair_matrix(pairing, found)})
-    _add(results, "uns", {key_added: record(params, **counts, made_from=source)})
+    results = {
+        "obs": best_matches(adata.obs_names, pairing, found, key_added) | labels,
+        "obsp": built.get("obsp", {}) | {f"{key_added}_similarity": pair_matrix(pairing, found)},
+        "uns": built.get("uns", {}) | {key_added: record(params, **counts, made_from=source)},
+    }
     # Labels of an earlier call would belong to other matches.
     outdated = [("obs", f"{key_added}_{name}") for name in ("label", "confidence")] if labels_key is None else []
     write(target, results, outdated=outdated)
     report(pairing, **counts)
     return target if copy else None
-
-
-def _search_all(
-    search: Callable[..., Matches], values: torch.Tensor, positions: np.ndarray | None, pairing: Pairing
-) -> list[Matches]:
-    near = pairing.reference_rows
-    return [
-        search(values[rows], values[near], positions=None if positions is None else (positions[rows], positions[near]))
-        for rows in pairing.query_rows
-    ]
-
-
-def _add(results: dict[str, dict[str, Any]], slot: str, entries: dict[str, Any]) -> None:
-    results[slot] = {**results.get(slot, {}), **entries}
-
-
-def _averaged(
-    adata: AnnData, embedding: np.ndarray, n_hops: int, neighbors_key: str, library_key: str
-) -> tuple[np.ndarray, dict[str, dict[str, Any]]]:
-    if require_positive_int(n_hops, "n_hops", minimum=0) == 0:
-        return embedding, {}
-    graph, built = graph_or_default(adata, neighbors_key, library_key)
-    return smooth(embedding, graph, n_hops), built
 
 
 def _space(
@@ -243,7 +220,7 @@ def _space(
     require_key(adata.obsm, spatial_key, "adata.obsm", hint="Registered coordinates: sp.pp.register_slices(adata, ...)")
     coords = coordinates(adata, spatial_key)
     if radius is not None:
-        return coords, require_in_range(radius, "radius", low=0, above_low=True)
+        return coords, radius
     spacing = spot_spacing(coords[reference_rows])
     if not np.isfinite(spacing):
         msg = f"adata.obsm[{spatial_key!r}] has one position for the whole reference slice; give radius."
@@ -267,7 +244,8 @@ class Pairing:
         cls, adata: AnnData, library_key: str, reference: str, query: str | Sequence[str] | None, labels_key: str | None
     ) -> Pairing:
         """Look the slices up by name and refuse what cannot be matched."""
-        slices = _slices(adata, library_key)
+        column = several_slices(adata, library_key)
+        slices = {str(name): np.flatnonzero(column.codes == code) for code, name in enumerate(column.categories)}
         reference, queries = _names(list(slices), reference, query, library_key)
         rows = slices[reference]
         labels = None if labels_key is None else _labels(adata, labels_key, rows, reference)
@@ -294,6 +272,10 @@ def transferred_labels(
     pairing: Pairing, found: Sequence[Matches], key_added: str
 ) -> dict[str, pd.Categorical | np.ndarray]:
     """Make the columns with the label that the matches of each spot agree on, and how much they do."""
+    import torch
+
+    from spotscape.nn.matching import vote
+
     if pairing.labels is None:
         return {}
     codes = np.full(pairing.n_obs, -1, dtype=np.int64)
@@ -331,20 +313,13 @@ def report(pairing: Pairing, n_query: np.ndarray, n_matched: np.ndarray) -> None
         )
 
 
-def _slices(adata: AnnData, library_key: str) -> dict[str, np.ndarray]:
-    labels = several_slices(adata, library_key)
-    return {str(name): np.flatnonzero(labels.codes == code) for code, name in enumerate(labels.categories)}
-
-
 def _names(
     known: list[str], reference: str, query: str | Sequence[str] | None, library_key: str
 ) -> tuple[str, list[str]]:
-    reference = str(reference)
     if query is None:
         queries = [name for name in known if name != reference]
     else:
-        queries = [query] if isinstance(query, str) or np.isscalar(query) else list(query)
-        queries = list(dict.fromkeys(str(name) for name in queries))
+        queries = list(dict.fromkeys([query] if isinstance(query, str) else query))
     unknown = [name for name in (reference, *queries) if name not in known]
     if unknown:
         msg = f"{unknown[0]!r} is no slice of adata.obs[{library_key!r}], which has: {', '.join(map(repr, known))}."

@@ -76,7 +76,7 @@ def refine_domains(
     KeyError
         If there is no such column or graph.
     TypeError
-        If ``n_passes`` is not an integer, or ``obs[key]`` holds numbers that are no names.
+        If ``n_passes`` is not an integer, or ``obs[key]`` holds measurements instead of names.
     ValueError
         If ``n_passes`` is below 1, ``key_added`` is ``key``, or the graph has no edges or another size.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +15,11 @@ from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
+    from scipy import sparse
+
+    from spotscape.models._config import EncoderConfig
 
 
 @public
@@ -134,10 +137,11 @@ def smoothed_pca(
     >>> adata.obsm["X_smoothed_pca"].shape
     (300, 10)
     """
-    from spotscape.models._smoothing import Smoothing
+    from spotscape.models._config import EncoderConfig
 
     require_data(adata)
     library_key = library_of_graph(adata, neighbors_key, library_key)
+    slices = slice_labels(adata, library_key)
     tissue = read_input(
         adata,
         neighbors_key=neighbors_key,
@@ -145,19 +149,44 @@ def smoothed_pca(
         layer=layer,
         use_rep=use_rep,
         mask_var=mask_var,
+        slices=slices,
     )
-    slices = slice_labels(adata, library_key) if center_slices else None
     source = RandomSource(random_state)
     is_expression = use_rep is None or use_rep == "X"
-    linear_scale = undo_logarithm(linear_scale and is_expression, is_logarithm(adata, layer))
-    options = Smoothing(n_comps, spatial_components, linear_scale, dispersion, clip, n_axes, whitening)
-    smoothed = options.apply(
-        tissue.matrix,
-        tissue.graph,
-        n_hops,
-        is_expression=is_expression,
-        slices=None if slices is None else np.asarray(slices.codes),
-    )
-    params = {"n_hops": n_hops, "center_slices": center_slices, **dataclasses.asdict(options), **tissue.params}
+    reading: dict[str, Any] = {
+        "spatial_components": spatial_components,
+        "linear_scale": undo_logarithm(linear_scale and is_expression, is_logarithm(adata, layer)),
+        "dispersion": dispersion,
+        "clip": clip,
+        "n_axes": n_axes,
+        "whitening": whitening,
+    }
+    config = EncoderConfig(n_comps=n_comps, **reading) if is_expression else None
+    smoothed = _smoothed(tissue.matrix, tissue.graph, n_hops, config, slices if center_slices else None)
+    params = {"n_hops": n_hops, "center_slices": center_slices, "n_comps": n_comps, **reading, **tissue.params}
     summary = record(params, random_state=source.seed)
     return write_embedding(adata, smoothed, summary, key_added=key_added, built=tissue.built, copy=copy)
+
+
+def _smoothed(
+    matrix: Any, graph: sparse.csr_array, n_hops: int, config: EncoderConfig | None, slices: pd.Categorical | None
+) -> np.ndarray:
+    """What an encoder would see, averaged over neighbours, and read as encoders are; a representation as it is."""
+    import torch
+
+    from spotscape._stats.components import smooth
+    from spotscape.models._reduction import Reduction
+    from spotscape.nn.pca import PCA
+
+    reduction = None if config is None else Reduction.fit(matrix, graph, config)
+    if config is None or reduction is None:
+        return smooth(np.asarray(matrix, dtype=np.float32), graph, n_hops)
+    values = reduction.project(matrix)
+    for name in () if slices is None else slices.categories:
+        values[slices == name] -= values[slices == name].mean(axis=0)
+    smoothed = smooth(values, graph, n_hops)
+    if config.n_axes is None and config.whitening == 0:
+        return smoothed
+    tensors = [torch.from_numpy(smoothed)]
+    axes = PCA.of(tensors, config.n_axes or smoothed.shape[1], whitening=config.whitening)
+    return axes.project(tensors).numpy()

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
-from spotscape._core.validation import require_data, slice_labels
-from spotscape.tl._embedding import choose_config, fit_and_write, read_input
+from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape.tl._embedding import train_on
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +34,8 @@ def spacross(
     preset: Literal["default", "paper", "released"] = "default",
     config: SpaCrossConfig | None = None,
     max_epochs: int | None = None,
+    lr: float | None = None,
+    n_encoders: int | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     random_state: Seed = 0,
@@ -69,7 +70,7 @@ def spacross(
         Layer to use instead of ``adata.X``.
     use_rep
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is, so it should be
-        centred. Expression is scaled by gene and reduced to principal components (``SpaCrossConfig.n_components``).
+        centred. Expression is scaled by gene and reduced to principal components (``SpaCrossConfig.n_comps``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -79,7 +80,7 @@ def spacross(
         Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.
     preset
         Set of hyper-parameters. ``"default"`` needs no tuning: ``SpaCrossConfig()``, four encoders of 100 epochs, and
-        ``SpaCrossConfig.large_tissue()``, one of 300, for one slice of more than 10,000 spots. ``"paper"`` is the
+        ``SpaCrossConfig.large_tissue()``, two of 150, for one slice of more than 10,000 spots. ``"paper"`` is the
         published setting, ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
         ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
         and graph: ``sp.pp.prepare(adata, recipe="spacross")`` (for ``"released"`` with ``log1p=False``), ``use_rep``
@@ -87,9 +88,14 @@ def spacross(
         registration (:func:`spotscape.pp.spatial_neighbors_3d`, which counts those within and between slices apart,
         where the paper takes the nearest of either).
     config
-        Hyper-parameters one by one, instead of ``preset``.
+        All hyper-parameters, instead of ``preset``.
     max_epochs
-        Epochs of each encoder; overrides ``preset`` and ``config``.
+        Epochs of each encoder; overrides ``preset`` and ``config``, as do the next two.
+    lr
+        Learning rate: the peak of the schedule.
+    n_encoders
+        Number of encoders that are trained side by side. With more of them, domains depend less on the seed, and
+        training takes longer.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
         documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
@@ -140,7 +146,7 @@ def spacross(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is no name.
+        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges; if there is no such preset, or ``config`` is given beside one; if both
@@ -173,43 +179,28 @@ def spacross(
     """
     from spotscape.models import SpaCross, SpaCrossConfig
 
-    require_data(adata)
-    library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=True)
-    slices = slice_labels(adata, library_key)
-    several = slices is not None and len(slices.categories) > 1
-    config, named = choose_config(
-        SpaCrossConfig,
-        config,
-        preset,
-        n_spots=adata.n_obs,
-        several_slices=several,
-        use_rep=use_rep,
-        max_epochs=max_epochs,
-        is_log=is_logarithm(adata, layer),
-    )
-    tissue = read_input(
+    result: AnnData | SpaCross | None = train_on(
         adata,
+        SpaCross,
+        SpaCrossConfig,
         neighbors_key=neighbors_key,
         library_key=library_key,
+        across_slices=True,
         layer=layer,
         use_rep=use_rep,
         mask_var=mask_var,
-        across_slices=True,
-    )
-    result: AnnData | SpaCross | None = fit_and_write(
-        SpaCross(config, random_state=random_state),
-        adata,
-        tissue,
-        None if slices is None else slices.codes,
-        preset=named,
         key_added=key_added,
         decoded_layer=decoded_layer,
-        copy=copy,
-        n_restarts=n_restarts,
+        preset=preset,
+        config=config,
+        changes={"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders},
         batch_size=batch_size,
-        return_model=return_model,
         device=device,
+        random_state=random_state,
+        n_restarts=n_restarts,
         progress_bar=progress_bar,
         checkpoint=checkpoint,
+        return_model=return_model,
+        copy=copy,
     )
     return result

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
-from spotscape._core.validation import require_data, slice_labels
-from spotscape.tl._embedding import choose_config, fit_and_write, read_input
+from spotscape._core.reading import HIGHLY_VARIABLE
+from spotscape.tl._embedding import train_on
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +34,8 @@ def spotscape(
     preset: Literal["default", "paper"] = "default",
     config: SpotscapeConfig | None = None,
     max_epochs: int | None = None,
+    lr: float | None = None,
+    n_encoders: int | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     random_state: Seed = 0,
@@ -68,7 +69,7 @@ def spotscape(
         Layer to use instead of ``adata.X``.
     use_rep
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is. Expression is
-        scaled by gene and reduced to principal components (``SpotscapeConfig.n_components``).
+        scaled by gene and reduced to principal components (``SpotscapeConfig.n_comps``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -84,9 +85,14 @@ def spotscape(
         more than one. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep ``use_rep`` at
         ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
     config
-        Hyper-parameters one by one, instead of ``preset``.
+        All hyper-parameters, instead of ``preset``.
     max_epochs
-        Epochs of each encoder; overrides ``preset`` and ``config``.
+        Epochs of each encoder; overrides ``preset`` and ``config``, as do the next two.
+    lr
+        Learning rate: the peak of the schedule.
+    n_encoders
+        Number of encoders that are trained side by side. With more of them, domains depend less on the seed, and
+        training takes longer.
     batch_size
         Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large data* in the
         documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, else 16,384.
@@ -137,7 +143,7 @@ def spotscape(
     KeyError
         If a key does not exist; the message lists those that do.
     TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is no name.
+        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges or joins slices; if there is no such preset, or ``config`` is given beside one; if both
@@ -170,42 +176,27 @@ def spotscape(
     """
     from spotscape.models import Spotscape, SpotscapeConfig
 
-    require_data(adata)
-    library_key = library_of_graph(adata, neighbors_key, library_key)
-    slices = slice_labels(adata, library_key)
-    several = slices is not None and len(slices.categories) > 1
-    config, named = choose_config(
-        SpotscapeConfig,
-        config,
-        preset,
-        n_spots=adata.n_obs,
-        several_slices=several,
-        use_rep=use_rep,
-        max_epochs=max_epochs,
-        is_log=is_logarithm(adata, layer),
-    )
-    tissue = read_input(
+    result: AnnData | Spotscape | None = train_on(
         adata,
+        Spotscape,
+        SpotscapeConfig,
         neighbors_key=neighbors_key,
         library_key=library_key,
         layer=layer,
         use_rep=use_rep,
         mask_var=mask_var,
-    )
-    result: AnnData | Spotscape | None = fit_and_write(
-        Spotscape(config, random_state=random_state),
-        adata,
-        tissue,
-        None if slices is None else slices.codes,
-        preset=named,
         key_added=key_added,
         decoded_layer=decoded_layer,
-        copy=copy,
-        n_restarts=n_restarts,
+        preset=preset,
+        config=config,
+        changes={"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders},
         batch_size=batch_size,
-        return_model=return_model,
         device=device,
+        random_state=random_state,
+        n_restarts=n_restarts,
         progress_bar=progress_bar,
         checkpoint=checkpoint,
+        return_model=return_model,
+        copy=copy,
     )
     return result

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
-_GROUPS_HINT = "groups names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
+_GROUPS_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 # Below this share of what chance would give, hardly any path leads from slice to slice.
 _FEW_CROSSING = 0.1
 
@@ -45,7 +45,7 @@ def trajectory(
     adata: AnnData,
     *,
     root: str | int,
-    groups: str | None = None,
+    key: str | None = None,
     use_rep: str | None = None,
     n_neighbors: int = 30,
     n_dcs: int = 10,
@@ -73,7 +73,7 @@ def trajectory(
         Annotated data with an embedding in ``obsm``.
     root
         Domain to begin at, by name or number.
-    groups
+    key
         Column of ``adata.obs`` with the domain of each spot. Spots without one also get a pseudotime. Default: the
         domains of the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
     use_rep
@@ -119,9 +119,9 @@ def trajectory(
     KeyError
         If there is no such embedding, column or slice.
     TypeError
-        If ``groups`` names numbers, ``library_key`` names measurements, or a number is not an integer.
+        If ``key`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
-        If ``root`` is no domain, there are fewer than two domains, a number is out of its range, or the embedding
+        If ``root`` is not a domain, there are fewer than two domains, a number is out of its range, or the embedding
         holds NaN or infinite values.
 
     Warns
@@ -142,7 +142,7 @@ def trajectory(
     ...     sp.pp.prepare(adata)
     ...     sp.pp.spatial_neighbors_knn(adata)
     ...     sp.tl.smoothed_pca(adata, n_comps=10)
-    ...     sp.tl.trajectory(adata, root="Layer_1", groups="domain", use_rep="X_smoothed_pca")
+    ...     sp.tl.trajectory(adata, root="Layer_1", key="domain", use_rep="X_smoothed_pca")
     >>> list(adata.uns["spotscape_pseudotime"]["order"])
     ['Layer_1', 'Layer_2', 'Layer_3', 'Layer_4']
 
@@ -155,9 +155,9 @@ def trajectory(
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
-    groups = domain_column(adata, groups, "groups")
+    key = domain_column(adata, key, "key")
     root = str(root)
-    domains = _domains(adata, groups, root)
+    domains = _domains(adata, key, root)
     slices = slice_labels(adata, library_key)
     source = RandomSource(random_state)
     graph = embed_neighbors(embedding, n_neighbors, source.integer("neighbors") % 2**31)
@@ -167,11 +167,11 @@ def trajectory(
     _report_parts(found, root)
     extra = _summary(adata, found, domains)
     extra |= {"connectivities": between, "connectivities_tree": strongest_tree(between)}
-    extra["made_from"] = made_from(adata, obs=[groups], obsm=[use_rep])
+    extra["made_from"] = made_from(adata, obs=[key], obsm=[use_rep])
     if slices is not None:
         extra |= _by_slice(found, graph, domains, slices)
     params = {
-        "root": root, "groups": groups, "use_rep": use_rep, "n_neighbors": n_neighbors, "n_dcs": n_dcs, "start": start,
+        "root": root, "key": key, "use_rep": use_rep, "n_neighbors": n_neighbors, "n_dcs": n_dcs, "start": start,
         "library_key": library_key, "random_state": source.seed,
     }  # fmt: skip
     results = stored_graph(graph, key_added, use_rep)
@@ -182,14 +182,14 @@ def trajectory(
     return target if copy else None
 
 
-def _domains(adata: AnnData, groups: str, root: str) -> pd.Categorical:
-    domains = read_groups(adata, groups, argument="groups", hint=_GROUPS_HINT)
+def _domains(adata: AnnData, key: str, root: str) -> pd.Categorical:
+    domains = read_groups(adata, key, argument="key", hint=_GROUPS_HINT)
     names = list(domains.categories)
     if root not in names:
-        msg = f"root={root!r} is no domain of adata.obs[{groups!r}], which has {names}."
+        msg = f"root={root!r} is no domain of adata.obs[{key!r}], which has {names}."
         raise ValueError(msg)
     if len(names) < 2:
-        msg = f"adata.obs[{groups!r}] has one domain; there is nothing to order. {_GROUPS_HINT}."
+        msg = f"adata.obs[{key!r}] has one domain; there is nothing to order. {_GROUPS_HINT}."
         raise ValueError(msg)
     return domains
 

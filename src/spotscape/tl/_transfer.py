@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import as_groups, require_data, require_key
-from spotscape.nn.matching import nearest, vote
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -73,7 +71,7 @@ def transfer_domains(
     KeyError
         If there is no such embedding or column.
     TypeError
-        If the reference is no AnnData, or ``n_neighbors`` no integer.
+        If the reference is not an AnnData, or ``n_neighbors`` is not an integer.
     ValueError
         If the two embeddings differ in width, are not finite, or no spot of the reference has a label.
 
@@ -92,6 +90,10 @@ def transfer_domains(
     >>> new.obs["spotscape_domain"].tolist()
     ['1', '0']
     """
+    import torch
+
+    from spotscape.nn.matching import nearest, vote
+
     require_data(adata)
     require_data(reference)
     use_rep = encoder_embedding(adata, use_rep)
@@ -102,7 +104,11 @@ def transfer_domains(
         msg = f"{use_rep!r} has {widths}; both must be of one model."
         raise ValueError(msg)
     labels_key = domain_column(reference, labels_key, "labels_key")
-    labels = _labels(reference, labels_key)
+    require_key(reference.obs, labels_key, "reference.obs", hint="Find domains there first: sp.tl.domains(reference)")
+    labels = as_groups(reference.obs[labels_key], f"labels_key={labels_key!r}")
+    if not len(labels.categories):
+        msg = f"no spot of the reference has a label in reference.obs[{labels_key!r}]."
+        raise ValueError(msg)
     votes = vote(
         nearest(here, there, n_neighbors), torch.from_numpy(labels.codes.astype(np.int64)), len(labels.categories)
     )
@@ -113,12 +119,3 @@ def transfer_domains(
     columns = {key: given, f"{key}_confidence": votes.confidence.numpy().astype(np.float32)}
     write(target, {"obs": columns, "uns": {key: record(params, made_from=made_from(adata, obsm=[use_rep]))}})
     return target if copy else None
-
-
-def _labels(reference: AnnData, labels_key: str) -> pd.Categorical:
-    require_key(reference.obs, labels_key, "reference.obs", hint="Find domains there first: sp.tl.domains(reference)")
-    labels = as_groups(reference.obs[labels_key], f"labels_key={labels_key!r}")
-    if not len(labels.categories):
-        msg = f"no spot of the reference has a label in reference.obs[{labels_key!r}]."
-        raise ValueError(msg)
-    return labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from spotscape.nn import (
 from spotscape.nn.batches import Known
 from spotscape.nn.losses.cosine import guarded_log
 from spotscape.nn.losses.scaling import Meeting
-from spotscape.nn.losses.telescope import telescope_grams, telescope_value
+from spotscape.nn.losses.telescope import telescope_grams, telescope_of_batch, telescope_value
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -66,18 +67,25 @@ class TestTelescope:
         parts = sum(telescope_grams(a[part], b[part]) for part in (slice(20), slice(20, 50)))
         torch.testing.assert_close(telescope_value(parts, 50), dense_telescope(a, b))
 
+    def test_spots_around_a_batch_do_not_count(self) -> None:
+        a, b = (l2_normalize(drawn(2, 50, 4, seed=seed)) for seed in (0, 1))
+        batch = type("B", (), {"n_inside": 30, "n_total": 30})()
+        torch.testing.assert_close(
+            telescope_of_batch(a, b, batch, Reduce()), dense_telescope(a[:, :30], b[:, :30]), rtol=1e-9, atol=0
+        )
+
 
 class TestReconstruction:
     @pytest.mark.parametrize("kind", ["components", "dense", "sparse"])
-    @pytest.mark.parametrize("hidden", [8, 3])
-    def test_it_is_the_error_of_the_genes(self, kind: str, hidden: int) -> None:
+    @pytest.mark.parametrize(("n_views", "hidden"), [(2, 8), (2, 3), (1, 3)])
+    def test_it_is_the_error_of_the_genes(self, kind: str, n_views: int, hidden: int) -> None:
         rng = np.random.default_rng(0)
         matrix = rng.poisson(0.5, (40, 70 if kind != "components" else 6)).astype(np.float64)
         loadings = np.linalg.qr(rng.normal(size=(70, 6)))[0] if kind == "components" else None
         given = sparse.csr_array(matrix) if kind == "sparse" else matrix
         options = {} if loadings is None else {"loadings": loadings, "unit": None}
         features = Features.of(given, dtype=torch.float64, **options)
-        activations = drawn(2, 3, 40, hidden).relu().requires_grad_()
+        activations = drawn(n_views, 3, 40, hidden).relu().requires_grad_()
         weight, bias = drawn(3, hidden, matrix.shape[1], seed=1).requires_grad_(), drawn(3, 1, matrix.shape[1], seed=2)
         bias.requires_grad_()
         found = reconstruction_errors(features, activations, weight, bias) / 40
@@ -125,6 +133,50 @@ class TestScaling:
         assert sum(len(one.places) for one in meetings) == 64
         assert all(len(one.own) + len(one.other) == 8 for one in meetings)
 
+    def test_every_pair_of_slices_meets_as_often(self) -> None:
+        """Matches are sought among a random part of large slices, here 8 of 10; the places are in that part."""
+        pairs: Counter[tuple[int, int]] = Counter()
+        own, other = torch.zeros(30), torch.zeros(30)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("spotscape.nn.losses.scaling._MOST_CANDIDATES", 24)
+            for seed in range(400):
+                for meeting in draw_meetings(self.SLICES, 9, seed):
+                    assert len(meeting.own.unique()) == len(meeting.other.unique()) == 8
+                    assert len(meeting.places) == 3
+                    assert meeting.places.max() < 8
+                    pairs[int(meeting.own[0]) // 10, int(meeting.other[0]) // 10] += 1
+                    own[meeting.own] += 1
+                    other[meeting.other] += 1
+        assert set(pairs) == set(itertools.permutations(range(3), 2))
+        # 1,200 meetings over six pairs, and 400 of each slice, of which a spot is in eight tenths.
+        assert max(abs(count - 200) for count in pairs.values()) < 5 * 200**0.5
+        assert (own - 320).abs().max() < 5 * (400 * 0.8 * 0.2) ** 0.5
+        assert (other - other.mean()).abs().max() < 6 * 320**0.5
+
+    def test_small_slices_are_taken_whole(self) -> None:
+        """Of very many slices two spots each are left; nobody is asked twice as often as there are spots."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("spotscape.nn.losses.scaling._MOST_CANDIDATES", 3)
+            assert {len(one.own) for one in draw_meetings(self.SLICES, 9, 0)} == {2}
+            patch.setattr("spotscape.nn.losses.scaling._MOST_CANDIDATES", 30)
+            for one in draw_meetings(self.SLICES, 300, 0):
+                assert one.own.tolist() in [rows.tolist() for rows in self.SLICES]
+                assert len(one.places) == 10
+
+    def test_a_meeting_without_a_spot_of_the_batch_is_no_term(self) -> None:
+        a, b = (l2_normalize(drawn(1, 30, 4, seed=seed)) for seed in (0, 1))
+        inside = torch.zeros(30, dtype=torch.bool)
+        inside[:10] = True
+        all_pairs = draw_meetings(self.SLICES, None, 0, inside=inside)
+        assert [len(one.places) for one in all_pairs] == [10, 10, 0, 0, 0, 0]
+        assert len(draw_meetings(self.SLICES, 9, 0, inside=inside)) == 1
+        found = scaling_loss(Known(a), Known(b), all_pairs, n_neighbors=3)
+        similarity = a[0] @ b[0].T
+        own = similarity[:10, :10].clone().fill_diagonal_(-torch.inf).topk(3, dim=1).values.mean(1)
+        across = [similarity[:10, rows].topk(3, dim=1).values.mean(1) for rows in self.SLICES[1:]]
+        expected = sum((own - one).square().mean() for one in across) / 6
+        torch.testing.assert_close(found[0], expected, rtol=1e-9, atol=0)
+
     def test_only_spots_of_the_batch_are_asked_for(self) -> None:
         inside = torch.zeros(30, dtype=torch.bool)
         inside[[1, 2, 25]] = True
@@ -165,6 +217,37 @@ class TestPrototypes:
         alone.update(rows[None], batch, Reduce(), 0)
         assert torch.equal(alone.centres[0][0], bank.centres[0][0])
 
+    def test_a_step_moves_prototypes_to_the_means_of_their_spots(self) -> None:
+        """From where they are, not from anew; one without spots stays, and spots around a batch do not count."""
+        turns = torch.tensor([0.0, 20, 40, 100, 170, 180])
+        rows = torch.stack([turns.deg2rad().cos(), turns.deg2rad().sin()], 1)[None]
+        bank = PrototypeBank((3,), 1, 2)
+        bank.get_buffer("started").fill_(True)
+        bank.centres[0].copy_(torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]]))
+        batch = type("B", (), {"n_inside": 4, "n_total": 4})()
+        labels = bank.update(rows, batch, Reduce(), 0)
+        assert labels[0].tolist() == [[0, 0, 0, 1]]
+        angles = torch.atan2(*bank.centres[0][0].T.flip(0)).rad2deg()
+        torch.testing.assert_close(angles, torch.tensor([20.0, 100.0, -90.0]))
+        assert bool(PrototypeBank((3,), 1, 2).get_buffer("started")) is False
+
+    def test_the_first_step_looks_for_them_and_the_second_follows(self) -> None:
+        rows = l2_normalize(drawn(1, 60, 4, dtype=torch.float32))
+        batch = type("B", (), {"n_inside": 60, "n_total": 60})()
+        bank = PrototypeBank((2, 5), 1, 4)
+        assert [tuple(centres.shape) for centres in bank.centres] == [(1, 2, 4), (1, 5, 4)]
+        bank.update(rows, batch, Reduce(), 0)
+        assert bank.get_buffer("started")
+        expected = []
+        for centres in bank.centres:
+            labels = (rows @ centres.mT).argmax(2)[0]
+            expected.append(
+                torch.stack([normalize(rows[0, labels == k].sum(0), dim=0) for k in range(len(centres[0]))])
+            )
+        bank.update(rows, batch, Reduce(), 1)
+        for centres, wanted in zip(bank.centres, expected, strict=True):
+            torch.testing.assert_close(centres[0], wanted)
+
 
 class TestAngles:
     def test_rows_of_any_length_have_a_direction(self) -> None:
@@ -175,6 +258,12 @@ class TestAngles:
         assert rows.grad is not None
         assert rows.grad.isfinite().all()
         assert rows.grad[2].abs().max() <= 2
+
+    def test_a_direction_has_no_gradient_along_itself(self) -> None:
+        rows = drawn(5, 3).requires_grad_()
+        l2_normalize(rows)[:, 0].sum().backward()
+        assert rows.grad is not None
+        torch.testing.assert_close((rows.grad * rows).sum(1), torch.zeros(5, dtype=torch.float64))
 
     def test_the_logarithm_goes_on_as_its_tangent(self) -> None:
         x = torch.tensor([0.5, 1e-3, 1e-9, 0.0, -1e-3], dtype=torch.float64, requires_grad=True)
@@ -190,6 +279,16 @@ class TestAngles:
         ends = cosine_reconstruction_loss(torch.tensor([[2.0, 0], [0, 1], [-1, 0]]), torch.tensor([[1.0, 0]] * 3))
         assert ends[:2].tolist() == pytest.approx([0, 2 * math.log(2)], abs=1e-6)
         assert ends[2].isfinite()
+
+    def test_an_embedding_at_the_end_of_another_has_the_tangent(self) -> None:
+        """A spot opposite to its own target, and aligned with another's: (log .1 - 1) twice, and once for both."""
+        online, target = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+        tangent = math.log(0.1) - 1
+        found = consistency_loss(online, target[:1], torch.empty(1, 0, dtype=torch.int64), eps=0.1)
+        assert found.item() == pytest.approx(-tangent)
+        found = consistency_loss(online.expand(2, 2), target, torch.tensor([[1], [0]]), eps=0.1)
+        assert found.tolist() == pytest.approx([-tangent - tangent / 2, 0.0], abs=1e-6)
+        assert cosine_reconstruction_loss(-online, online, eps=0.1).item() == pytest.approx(-2 * tangent)
 
     @pytest.mark.parametrize("k", [0, 1, 3])
     def test_consistency_is_the_formula(self, k: int) -> None:
@@ -213,8 +312,10 @@ class TestContrast:
     HOODS = Neighborhoods(torch.tensor([0, 2, 5]), torch.tensor([0, 2, 3, 6]), torch.tensor([1, 3, 0, 4, 6, 7]))
     NEGATIVES = torch.tensor([4, 1, 0])
 
-    @pytest.mark.parametrize("pairing", ["row", "all"])
-    def test_it_is_the_cross_entropy_of_scores(self, pairing: str) -> None:
+    @pytest.mark.parametrize(("pairing", "tile"), [("row", 2**22), ("all", 2**22), ("all", 6), ("all", 1)])
+    def test_it_is_the_cross_entropy_of_scores(self, pairing: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In tiles of all pairs, of two rows and one, and of one."""
+        monkeypatch.setattr("spotscape.nn.losses.contrast._TILE_ENTRIES", tile)
         z, weight, bias = (drawn(*shape, seed=seed).requires_grad_() for seed, shape in enumerate([(8, 3), (3, 3), ()]))
         found = contrast_loss(z, self.HOODS, self.NEGATIVES, weight, bias, pairing=pairing).mean()
         groups = self.HOODS.indices.split(self.HOODS.indptr.diff().tolist())

@@ -151,7 +151,7 @@ _STEPS = 20
 
 @torch.no_grad()
 def consensus_clusterings(embeddings: Tensor, n_clusters: int, n_runs: int, generator: torch.Generator) -> Tensor:
-    """Cluster the same embeddings several times by k-means, each time from another start, where they are.
+    """Cluster the same embeddings several times by k-means, each time from another start, on their device.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def consistency_loss(online: Tensor, target: Tensor, negatives: Tensor, *, eps: float = EPS) -> Tensor:
-    """Cross-masked latent consistency loss, in O(M d) time and memory.
+    """Compute the cross-masked latent consistency loss, in O(M d) time and memory.
 
     Parameters
     ----------

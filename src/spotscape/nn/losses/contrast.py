@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag, softplus
+from torch.nn.functional import softplus
 
 from spotscape._core.validation import require_choice
 
@@ -51,7 +51,7 @@ def contrast_loss(
     *,
     pairing: Pairing = "row",
 ) -> Tensor:
-    """Contrast of spots with summaries of neighbourhoods by a bilinear discriminator.
+    """Contrast spots with summaries of neighbourhoods by a bilinear discriminator.
 
     Parameters
     ----------
@@ -85,9 +85,9 @@ def contrast_loss(
 
 def summaries(embeddings: Tensor, neighborhoods: Neighborhoods) -> Tensor:
     """The sigmoid of the mean embedding of each anchor's positives, ``(M, d)``."""
-    means: Tensor = embedding_bag(
-        neighborhoods.indices, embeddings, neighborhoods.indptr, mode="mean", include_last_offset=True
-    )
+    structure = neighborhoods.structure(len(embeddings))
+    share = structure.indptr.diff().to(embeddings.dtype).reciprocal()[structure.rows]
+    means: Tensor = structure.product(share[None], embeddings[None, None])[0, 0]
     return means.sigmoid()
 
 

@@ -34,7 +34,7 @@ EPS = 1e-6
 
 
 def cosine_reconstruction_loss(decoded: Tensor, target: Tensor, *, eps: float = EPS) -> Tensor:
-    """Cosine reconstruction loss of decoded rows.
+    """Compute the cosine reconstruction loss of decoded rows.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def cosine(first: Tensor, second: Tensor) -> Tensor:
 
 
 def l2_normalize(rows: Tensor) -> Tensor:
-    """Rows of any length, scaled to length one, in float32 at least.
+    """Scale rows to length one, in float32 at least.
 
     Parameters
     ----------

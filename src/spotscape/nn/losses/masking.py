@@ -105,7 +105,7 @@ def draw_masked(n_spots: int, rate: float, generator: torch.Generator) -> tuple[
 
 
 def sample_negatives(n: int, n_others: int, generator: torch.Generator, *, rows: Tensor | None = None) -> Tensor:
-    """Draw for each spot some other spots, without replacement, uniformly, and without trying again.
+    """Draw for each spot some other spots, uniformly and without replacement.
 
     Parameters
     ----------

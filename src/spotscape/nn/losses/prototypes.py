@@ -33,7 +33,7 @@ _FIRST_STEPS = 10
 def prototype_loss(
     rows: Tensor, prototypes: Iterable[Tensor], labels: Iterable[Tensor], *, temperature: float = 0.75
 ) -> Tensor:
-    """Prototypical contrast of embeddings with prototypes of one or several granularities.
+    """Compute the prototypical contrast of embeddings with prototypes of one or several granularities.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def reconstruction_errors(features: Features, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Sum over spots of the squared error between features and ``hidden @ weight + bias``, divided by genes.
+    """Compute the squared error between features and ``hidden @ weight + bias``: sum over spots, divided by genes.
 
     Parameters
     ----------

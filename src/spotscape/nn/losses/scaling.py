@@ -112,7 +112,7 @@ def _sampled(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_neighbors: int = 5) -> Tensor:
-    """Similarity scaling of two views over several slices.
+    """Compute the loss of similarity scaling of two views over several slices.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def telescope_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Similarity telescope loss of two views of a whole tissue, in O(N d²) time and O(N d) memory.
+    """Compute the similarity telescope loss of two views of a whole tissue, in O(N d²) time and O(N d) memory.
 
     Parameters
     ----------

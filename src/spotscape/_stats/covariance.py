@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from scipy import sparse
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from spotscape._core.rows import BLOCK_ROWS, ChunkedMatrix
 
@@ -41,6 +40,8 @@ class Blocks:
             self.matrix = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix)
         self.shape: tuple[int, int] = self.matrix.shape
         self.ceiling = ceiling
+        # As many as BLAS would use now; within a product it has one.
+        self.n_threads = max((one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"), default=1)
 
     def map(self, function: Callable[..., Result], *beside: np.ndarray) -> Iterator[Result]:
         """Apply a function to every block and the same rows of arrays beside; hand the results out in their order."""
@@ -51,10 +52,10 @@ class Blocks:
 
         # BLAS with several threads cuts sums in other places; the blocks keep the cores busy.
         with threadpool_limits(1, user_api="blas"):
-            if torch.get_num_threads() == 1 or len(starts) == 1:
+            if self.n_threads == 1 or len(starts) == 1:
                 yield from map(apply, starts)
                 return
-            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            with ThreadPoolExecutor(self.n_threads) as pool:
                 yield from pool.map(apply, starts)
 
     def every(self, step: int) -> Blocks:
@@ -218,10 +219,16 @@ def leading_eigenvectors(
     # The same bits whatever the number of threads.
     with threadpool_limits(1, user_api="blas"):
         while True:
-            basis.append(_orthonormal(block, basis))
+            # Orthonormal outside of the basis; twice, for the digits that once leaves.
+            for _ in range(2):
+                for part in basis:
+                    block = block - part @ (part.T @ block)
+                block = np.linalg.qr(block)[0]
+            basis.append(block)
             image = multiply(basis[-1])
             inner = np.vstack([part.T @ image for part in basis])
-            projected = _bordered(projected, inner)
+            n_old, own = len(projected), inner[len(projected) :]
+            projected = np.block([[projected, inner[:n_old]], [inner[:n_old].T, (own + own.T) / 2]])
             values, vectors = np.linalg.eigh(projected)
             values, vectors = values[::-1][:n_vectors], vectors[:, ::-1][:, :n_vectors]
             image -= _combine(basis, inner)
@@ -234,27 +241,7 @@ def leading_eigenvectors(
             block = block[:, : size - len(projected)]
 
 
-def _orthonormal(block: np.ndarray, basis: list[np.ndarray]) -> np.ndarray:
-    """An orthonormal basis of the block outside of the basis; twice, for the digits that once leaves."""
-    for _ in range(2):
-        for part in basis:
-            block = block - part @ (part.T @ block)
-        block = np.linalg.qr(block)[0]
-    return block
-
-
 def _combine(basis: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
     """The product of the basis, side by side, with weights."""
     cuts = np.cumsum([part.shape[1] for part in basis])[:-1]
     return np.asarray(sum(part @ rows for part, rows in zip(basis, np.split(weights, cuts), strict=True)))
-
-
-def _bordered(projected: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """The operator within the basis, grown by the products with its last block."""
-    n_old, n_new = projected.shape[0], inner.shape[1]
-    grown = np.empty((n_old + n_new, n_old + n_new))
-    grown[:n_old, :n_old] = projected
-    grown[:, n_old:] = inner
-    grown[n_old:, :n_old] = inner[:n_old].T
-    grown[n_old:, n_old:] = (inner[n_old:] + inner[n_old:].T) / 2
-    return grown

@@ -28,10 +28,10 @@ def expression(n_spots: int = 120, n_genes: int = 40, *, rank: int = 5, noise: f
     return np.where(rng.random(values.shape) < 0.1, 0, values).astype(np.float32)
 
 
-def reference(matrix: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+def reference(matrix: np.ndarray, n_comps: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores and loadings by scikit-learn in float64."""
     standard = StandardScaler().fit_transform(matrix.astype(np.float64))
-    model = PCA(n_components, svd_solver="full").fit(standard)
+    model = PCA(n_comps, svd_solver="full").fit(standard)
     return model.transform(standard), model.components_.T
 
 
@@ -80,14 +80,12 @@ class TestAgainstScikitLearn:
 
 
 class TestStructure:
-    @given(
-        n_spots=st.integers(2, 40), n_genes=st.integers(1, 30), n_components=st.integers(1, 50), seed=st.integers(0, 99)
-    )
+    @given(n_spots=st.integers(2, 40), n_genes=st.integers(1, 30), n_comps=st.integers(1, 50), seed=st.integers(0, 99))
     @settings(max_examples=40, deadline=None)
-    def test_shapes_order_and_signs(self, n_spots: int, n_genes: int, n_components: int, seed: int) -> None:
+    def test_shapes_order_and_signs(self, n_spots: int, n_genes: int, n_comps: int, seed: int) -> None:
         matrix = expression(n_spots, n_genes, seed=seed)
-        found = PrincipalComponents.fit(matrix, n_components, seed=seed)
-        n_found = min(n_components, n_spots, n_genes)
+        found = PrincipalComponents.fit(matrix, n_comps, seed=seed)
+        n_found = min(n_comps, n_spots, n_genes)
         scores = found.project(matrix)
         assert found.loadings.shape == (n_genes, n_found)
         assert scores.shape == (n_spots, n_found)
@@ -171,15 +169,15 @@ def test_sparse_expression_is_never_dense() -> None:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("n_components", "error", "message"),
+        ("n_comps", "error", "message"),
         [
-            (0, ValueError, "n_components=0 must be at least 1"),
-            (2.5, TypeError, "n_components must be an integer, not 2.5"),
+            (0, ValueError, "n_comps=0 must be at least 1"),
+            (2.5, TypeError, "n_comps must be an integer, not 2.5"),
         ],
     )
-    def test_number_of_components(self, n_components: Any, error: type[Exception], message: str) -> None:
+    def test_number_of_components(self, n_comps: Any, error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message):
-            PrincipalComponents.fit(expression(), n_components)
+            PrincipalComponents.fit(expression(), n_comps)
 
     def test_other_genes(self) -> None:
         found = PrincipalComponents.fit(expression(), 3)
@@ -244,7 +242,7 @@ def test_many_spots_are_begun_with_a_part_of_them(monkeypatch: pytest.MonkeyPatc
     """What stands out is the same, to three digits, as from all spots from the start."""
     matrix = sparse.csr_array(expression(3000, 200))
     exact = PrincipalComponents.fit(matrix, 5).project(matrix)
-    monkeypatch.setattr("spotscape.nn.components._MANY", 1000)
+    monkeypatch.setattr("spotscape._stats.components._MANY", 1000)
     rough = PrincipalComponents.fit(matrix, 5)
     found = rough.project(matrix)
     assert rough.loadings.tobytes() == PrincipalComponents.fit(matrix, 5).loadings.tobytes()
@@ -263,14 +261,14 @@ class TestWhatNeighboursShare:
 
     graph = grid(12)
 
-    def reference(self, matrix: np.ndarray, n_components: int, *, scale: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def reference(self, matrix: np.ndarray, n_comps: int, *, scale: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the spots themselves, and loadings, in float64."""
         standard = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
         if scale:
             standard /= matrix.std(0, dtype=np.float64)
         joined = self.graph.toarray() + np.eye(len(matrix))
         smoothed = joined / joined.sum(1, keepdims=True) @ standard
-        loadings = np.linalg.eigh(np.cov(smoothed, rowvar=False))[1][:, ::-1][:, :n_components]
+        loadings = np.linalg.eigh(np.cov(smoothed, rowvar=False))[1][:, ::-1][:, :n_comps]
         return standard @ loadings, loadings
 
     @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.csc_matrix])
@@ -279,7 +277,7 @@ class TestWhatNeighboursShare:
     def test_against_a_dense_covariance(
         self, storage: Callable[[np.ndarray], Any], rows: int, scale: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("spotscape.nn.covariance._ROWS", rows)
+        monkeypatch.setattr("spotscape._stats.covariance._ROWS", rows)
         matrix = expression(144)
         scores, loadings = self.reference(matrix, 20, scale=scale)
         found = PrincipalComponents.fit(storage(matrix), 20, graph=self.graph, scale=scale)
@@ -334,7 +332,7 @@ class TestWhatNeighboursShare:
         matrix = expression(1600, 120)
         matrix = sparse.csr_array(matrix)
         exact = PrincipalComponents.fit(matrix, 5, graph=graph).project(matrix)
-        monkeypatch.setattr("spotscape.nn.components._MANY", 600)
+        monkeypatch.setattr("spotscape._stats.components._MANY", 600)
         found = PrincipalComponents.fit(matrix, 5, graph=graph).project(matrix)
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(exact, axis=1), rtol=5e-3, atol=5e-3)
 

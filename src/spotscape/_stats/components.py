@@ -1,4 +1,4 @@
-"""Principal components: of a matrix in memory or on disk, and of several matrices side by side."""
+"""Principal components of a matrix in memory or on disk, and means over neighbours."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from scipy import sparse
 
 from spotscape._core.validation import require_in_range, require_positive_int
-from spotscape.nn.covariance import (
+from spotscape._stats.covariance import (
     Blocks,
     covariance_product,
     leading_eigenvectors,
     moments,
     smoothed_covariance_product,
 )
-from spotscape.nn.graph import mean_operator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Self
-
-    from torch import Tensor
 
 # A sparse matrix takes little longer for this many vectors than for a few.
 _BLOCK = 32
@@ -72,7 +68,7 @@ class PrincipalComponents:
     def fit(
         cls,
         matrix: Any,
-        n_components: int,
+        n_comps: int,
         *,
         graph: Any = None,
         scale: bool = True,
@@ -86,7 +82,7 @@ class PrincipalComponents:
         ----------
         matrix
             Expression, dense or sparse, ``(N, G)``, finite.
-        n_components
+        n_comps
             How many; fewer come back if the matrix has fewer rows or columns.
         graph
             Spatial graph, sparse ``(N, N)``, row i holding the neighbours of spot i: components are sought in the means
@@ -113,11 +109,11 @@ class PrincipalComponents:
         Raises
         ------
         TypeError, ValueError
-            If ``n_components`` is no positive integer; if ``dispersion`` is negative, or positive although a gene has a
+            If ``n_comps`` is no positive integer; if ``dispersion`` is negative, or positive although a gene has a
             negative mean.
         """
         require_in_range(dispersion, "dispersion", low=0)
-        n_components = min(require_positive_int(n_components, "n_components"), *matrix.shape)
+        n_comps = min(require_positive_int(n_comps, "n_comps"), *matrix.shape)
         blocks = Blocks(matrix)
         mean, deviation = moments(blocks)
         ceiling = None
@@ -128,7 +124,7 @@ class PrincipalComponents:
         used = np.where(deviation > 0, deviation / _weights(mean, deviation, dispersion), 1) if scale else 1.0
         used = np.broadcast_to(used, mean.shape)
         # A constant gene, left in, would have a small loading where the search is not exact.
-        loadings = _axes(blocks, mean, np.where(deviation > 0, 1 / used, 0), n_components, graph, seed=seed)
+        loadings = _axes(blocks, mean, np.where(deviation > 0, 1 / used, 0), n_comps, graph, seed=seed)
         loadings *= np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(0)[None], 0))
         return cls(mean.astype(np.float32), used.astype(np.float32), loadings.astype(np.float32), ceiling)
 
@@ -210,63 +206,39 @@ def _axes(
     return leading_eigenvectors(product, start, n_axes, tolerance=1e-2, seed=seed)
 
 
-# Below this share of the largest spread an axis is what float32 leaves of zero.
-_ROUNDING = 1e-6
+def smooth(values: np.ndarray, adjacency: Any, n_hops: int) -> np.ndarray:
+    """Replace every row by the mean over its spot and the spot's neighbours, ``n_hops`` times.
 
-
-@dataclass(frozen=True)
-class PCA:
-    r"""Embeddings of :math:`m` encoders side by side, rotated onto their leading principal axes.
-
-    Side by side and divided by :math:`\sqrt m`, squared distances between spots are the mean of those in the single
-    embeddings. The latent axes of one encoder mean nothing to another, so the embeddings themselves cannot be averaged.
-
-    A few axes hold nearly all of the variance, and a clusterer that goes by distances would see little else.
-    ``whitening`` :math:`w` divides each axis by its standard deviation to that power, :math:`\sigma_k^{1-w}` being what
-    is left: 0 leaves distances as they are, 1 makes all axes alike. The variance in all stays the same.
-
-    Attributes
+    Parameters
     ----------
-    mean
-        Of the spots it was fitted to, float64 ``(m d,)``.
-    axes
-        Orthonormal columns, float64 ``(m d, n_axes)``, largest variance first; the sign makes the largest entry of
-        each positive.
-    scale
-        What each axis is multiplied with, float64 ``(n_axes,)``.
+    values
+        ``(N, d)``.
+    adjacency
+        Sparse ``(N, N)``; row i holds the neighbours of spot i. Weights are not used, the diagonal is ignored.
+    n_hops
+        How often the mean is taken; 0 returns the values.
+
+    Returns
+    -------
+    Array ``(N, d)`` of the type of ``values``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> chain = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    >>> smooth(np.array([[0.0], [3.0], [6.0]]), chain, 1).ravel().tolist()
+    [1.5, 3.0, 4.5]
     """
-
-    mean: Tensor
-    axes: Tensor
-    scale: Tensor
-
-    @classmethod
-    def of(cls, embeddings: Sequence[Tensor] | Tensor, n_axes: int, *, whitening: float = 0.0) -> Self:
-        """Fit to ``m`` embeddings of the same spots, each ``(N, d)``; there are at most ``m d`` axes."""
-        joined = _side_by_side(embeddings)
-        mean = joined.mean(0)
-        centered = joined - mean
-        squares, vectors = torch.linalg.eigh(centered.T @ centered)
-        axes = vectors.flip(1)[:, :n_axes]
-        spread = squares.flip(0)[:n_axes].clamp(min=0).sqrt()
-        largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
-        return cls(mean, axes * largest.sign(), _scales(spread, whitening))
-
-    def project(self, embeddings: Sequence[Tensor] | Tensor) -> Tensor:
-        """Rotate ``m`` embeddings of the same spots, each ``(N, d)``, to one, float32 ``(N, n_axes)``."""
-        rotated: Tensor = (_side_by_side(embeddings) - self.mean) @ self.axes * self.scale
-        return rotated.float()
+    mean = mean_operator(adjacency, values.dtype)
+    for _ in range(n_hops):
+        values = mean @ values
+    return values
 
 
-def _side_by_side(embeddings: Sequence[Tensor] | Tensor) -> Tensor:
-    joined = torch.cat([embedding.double() for embedding in embeddings], dim=1)
-    scaled: Tensor = joined / len(embeddings) ** 0.5
-    return scaled
-
-
-def _scales(spread: Tensor, whitening: float) -> Tensor:
-    """Factors that bring each spread to the power of one minus ``whitening``; 0 for axes that are mere rounding."""
-    alive = spread > _ROUNDING * spread.max()
-    scales = torch.where(alive, torch.where(alive, spread, 1.0) ** -whitening, 0.0)
-    squares = (spread * scales).square().sum()
-    return scales * (spread.square().sum() / squares.clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()
+def mean_operator(adjacency: Any, dtype: np.dtype | type) -> sparse.csr_array:
+    """The sparse ``(N, N)`` matrix whose product is the mean over each spot and its neighbours."""
+    graph = sparse.csr_array(adjacency, dtype=dtype, copy=True)
+    graph.setdiag(1)
+    graph.eliminate_zeros()
+    graph.data[:] = 1
+    return sparse.csr_array(sparse.diags_array(1 / graph.sum(axis=1)).astype(dtype) @ graph)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
-from spotscape.nn import PrincipalComponents, covariance
-from spotscape.nn.covariance import Blocks, covariance_product, moments, smoothed_covariance_product
-from spotscape.nn.graph import mean_operator
+from spotscape._stats import covariance
+from spotscape._stats.components import mean_operator
+from spotscape._stats.covariance import Blocks, covariance_product, moments, smoothed_covariance_product
+from spotscape.nn import PrincipalComponents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,15 +87,11 @@ def test_a_ceiling_is_cut_off(storage: Callable[[np.ndarray], Any]) -> None:
 @pytest.mark.parametrize("options", [{}, {"graph": directed_graph(500), "dispersion": 0.5, "clip": 5.0}])
 def test_same_bits_on_any_number_of_threads(storage: Callable[[np.ndarray], Any], options: dict[str, Any]) -> None:
     matrix = storage(values(500, 60))
-    before = torch.get_num_threads()
-    try:
-        found = []
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
+    found = []
+    for threads in (1, 2, 5):
+        with threadpool_limits(threads, user_api="blas"):
             components = PrincipalComponents.fit(matrix, 8, **options)
             found.append((components.loadings.tobytes(), components.project(matrix).tobytes()))
-    finally:
-        torch.set_num_threads(before)
     assert len(set(found)) == 1
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spotscape.nn.covariance import leading_eigenvectors
+from spotscape._stats.covariance import leading_eigenvectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,232 @@
+"""What imputation reads: an AnnData whose slices are fitted to, or one beside another that genes are carried from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spotscape._core.logging import logger
+from spotscape._core.reading import expression_values, read_embedding, read_expression
+from spotscape._core.validation import require_data, require_finite, require_key, slice_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_FEWEST_SHARED = 2
+# Enough shared genes to see how well a transfer works, whatever the size of the panel.
+_N_TESTED = 200
+_JOINT = (
+    "Embed both together: put them into one AnnData with anndata.concat, run sp.tl.spotscape(..., library_key=...), "
+    "and split it again"
+)
+_EMBED = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
+
+
+@dataclass(frozen=True)
+class ImputeInput:
+    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict.
+
+    Attributes
+    ----------
+    features
+        Expression that spots are compared by, ``(N, G)``.
+    names
+        Names of its genes.
+    embedding
+        ``(N, k)``.
+    slices, anchors
+        Number of the slice of each spot, and of those onto which the others are shifted.
+    targets
+        Names of the genes to predict.
+    measured
+        Expression of the targets, ``(N, T)``.
+    is_measured
+        In which slices a target may be fitted, bool ``(n_slices, T)``.
+    imputed
+        Which targets are asked for; the others only test the transfer, bool ``(T,)``.
+    """
+
+    features: Any
+    names: pd.Index
+    embedding: np.ndarray
+    slices: np.ndarray
+    anchors: np.ndarray
+    targets: pd.Index
+    measured: Any
+    is_measured: np.ndarray
+    imputed: np.ndarray
+
+
+def read_own(
+    adata: AnnData,
+    *,
+    genes: Sequence[str] | None,
+    reference: Sequence[str] | None,
+    use_rep: str,
+    library_key: str | None,
+    layer: str | None,
+    mask_var: str | np.ndarray | None,
+) -> ImputeInput:
+    """Read an AnnData whose own slices are fitted to: all of them, or those of ``reference``."""
+    labels = slice_labels(adata, library_key)
+    expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, slices=labels)
+    targets = adata.var_names if genes is None else _asked(genes, adata.var_names, "adata.var_names")
+    slices = _slice_numbers(adata, labels)
+    measured = _columns(adata, targets, layer)
+    known = detected_in(measured, slices)
+    anchors = np.array([0])
+    if reference is None:
+        # Zero everywhere is as good a prediction as any.
+        known[:, ~known.any(axis=0)] = True
+    else:
+        anchors = _numbers(reference, labels, library_key)
+        known[np.setdiff1d(np.arange(len(known)), anchors)] = False
+    _require_known(known, targets, reference)
+    embedding = read_embedding(adata, use_rep, hint=_EMBED)
+    names = adata.var_names[expression.genes]
+    imputed = np.ones(len(targets), dtype=bool)
+    return ImputeInput(expression.matrix, names, embedding, slices, anchors, targets, measured, known, imputed)
+
+
+def read_pair(
+    adata: AnnData,
+    other: AnnData,
+    *,
+    genes: Sequence[str] | None,
+    use_rep: str,
+    library_key: str | None,
+    layer: str | None,
+    mask_var: str | np.ndarray | None,
+    seed: int,
+) -> ImputeInput:
+    """Read an AnnData, and another one that genes are carried over from; a part of the shared genes tests that."""
+    require_data(other, unique=["var"])
+    labels = slice_labels(adata, library_key)
+    expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, slices=labels)
+    values: Any = expression.matrix
+    shared, own = _shared(adata, other, expression.genes, layer)
+    theirs = read_expression(other[:, shared], layer=layer, use_rep=None, mask_var=None).matrix
+    missing = other.var_names.difference(adata.var_names, sort=False)
+    asked = missing if genes is None else _asked(genes, other.var_names, "reference.var_names")
+    if not len(asked):
+        msg = f"all {other.n_vars} genes of the reference are in adata; name those to carry over: genes=[...]."
+        raise ValueError(msg)
+    tested = shared.difference(asked, sort=False)
+    if len(tested) > _N_TESTED:
+        tested = tested[np.sort(np.random.default_rng(seed).choice(len(tested), _N_TESTED, replace=False))]
+    targets = asked.append(tested)
+    below = _columns(other, targets, layer)
+    empty = sparse.csr_array((adata.n_obs, len(asked)), dtype=np.float32)
+    above = sparse.hstack([empty, sparse.csr_array(_columns(adata, tested, layer))], format="csr")
+    ours = _slice_numbers(adata, labels)
+    # A reference may be a single slice and need not say so.
+    reference_slices = _slice_numbers(other, slice_labels(other, library_key if library_key in other.obs else None))
+    slices = np.concatenate([ours, reference_slices + ours.max() + 1])
+    anchors = np.arange(ours.max() + 1, slices.max() + 1)
+    measured = _stack(above, below)
+    known = detected_in(measured, slices)
+    known[: anchors[0]] = False
+    _require_known(known, targets, None)
+    embedding = read_embedding(adata, use_rep, hint=_EMBED)
+    require_key(other.obsm, use_rep, "reference.obsm", hint=_JOINT)
+    beside = read_embedding(other, use_rep, hint=_JOINT)
+    if embedding.shape[1] != beside.shape[1]:
+        own_width, other_width = embedding.shape[1], beside.shape[1]
+        msg = f"obsm[{use_rep!r}] has {own_width} axes in adata and {other_width} in reference. {_JOINT}."
+        raise ValueError(msg)
+    return ImputeInput(
+        _stack(values[:, own], theirs),
+        shared,
+        np.concatenate([embedding, beside]),
+        slices,
+        anchors,
+        targets,
+        measured,
+        known,
+        np.arange(len(targets)) < len(asked),
+    )
+
+
+def _slice_numbers(adata: AnnData, labels: pd.Categorical | None) -> np.ndarray:
+    return np.zeros(adata.n_obs, dtype=np.int64) if labels is None else labels.codes.astype(np.int64)
+
+
+def detected_in(measured: Any, slices: np.ndarray) -> np.ndarray:
+    """Which genes have a value above zero in each slice, bool ``(n_slices, g)``."""
+    return np.stack(
+        [np.asarray((measured[slices == number] > 0).sum(axis=0)).ravel() > 0 for number in range(slices.max() + 1)]
+    )
+
+
+def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
+    asked = pd.Index(genes).astype(str).unique()
+    if asked.empty:
+        msg = "genes names no gene; leave it out for all."
+        raise ValueError(msg)
+    unknown = asked.difference(known, sort=False)
+    if len(unknown):
+        few = ", ".join(map(repr, unknown[:3]))
+        msg = (
+            f"{len(unknown)} of {len(asked)} genes are not in {where} (for example {few}). A gene that adata did not "
+            "measure is carried over from a reference that did: reference=<AnnData>."
+        )
+        raise KeyError(msg)
+    return asked
+
+
+def _columns(adata: AnnData, names: pd.Index, layer: str | None) -> Any:
+    columns = expression_values(adata, layer, columns=adata.var_names.get_indexer(names))
+    require_finite(columns, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
+    return columns
+
+
+def _numbers(reference: Sequence[str], labels: pd.Categorical | None, library_key: str | None) -> np.ndarray:
+    if labels is None:
+        msg = f"reference={reference!r} names slices, but library_key is None; name the column with the slices."
+        raise ValueError(msg)
+    wanted = [str(name) for name in ([reference] if np.isscalar(reference) else reference)]
+    unknown = [name for name in wanted if name not in labels.categories]
+    if unknown or not wanted:
+        msg = (
+            f"reference={reference!r} is not among the slices of adata.obs[{library_key!r}]: {list(labels.categories)}."
+        )
+        raise ValueError(msg)
+    return np.sort(labels.categories.get_indexer(pd.Index(wanted)))
+
+
+def _require_known(known: np.ndarray, targets: pd.Index, reference: object) -> None:
+    lost = ~known.any(axis=0)
+    if lost.any():
+        msg = (
+            f"{lost.sum()} of {len(targets)} genes (for example {targets[int(lost.argmax())]!r}) have no value above "
+            f"zero in reference={reference!r}; leave them out of genes, or take another reference."
+        )
+        raise ValueError(msg)
+
+
+def _shared(adata: AnnData, other: AnnData, genes: np.ndarray | None, layer: str | None) -> tuple[pd.Index, np.ndarray]:
+    """Names of the genes that both measured, and their columns among those of ``adata`` that are used."""
+    used = adata.var_names[genes]
+    shared = used.intersection(other.var_names, sort=False)
+    if len(shared):
+        shared = shared[np.asarray((_columns(other, shared, layer) > 0).sum(axis=0)).ravel() > 0]
+    if len(shared) < _FEWEST_SHARED:
+        msg = (
+            f"adata and reference share {len(shared)} of the {len(used)} genes of adata that are used (mask_var); "
+            f"genes are compared by name, such as {used[0]!r} and {other.var_names[0]!r}."
+        )
+        raise ValueError(msg)
+    logger.info("Comparing spots by %s genes that both measured.", f"{len(shared):,}")
+    return shared, used.get_indexer(shared)
+
+
+def _stack(above: Any, below: Any) -> Any:
+    if sparse.issparse(above) or sparse.issparse(below):
+        return sparse.csr_array(sparse.vstack([sparse.csr_array(above), sparse.csr_array(below)]))
+    return np.concatenate([above, below])

@@ -1,0 +1,64 @@
+"""Metrics take names of an AnnData where they take arrays."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import spotscape as sp
+from spotscape._core.columns import _HOMES, homes_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+NAMES = {name: example for name, (_, example) in _HOMES.items()}
+
+
+@pytest.fixture(scope="module")
+def tissue() -> AnnData:
+    adata = sp.datasets.simulate_tissue(n_spots=120, n_genes=40, n_domains=3, n_slices=2, random_state=1)
+    rng = np.random.default_rng(0)
+    sp.pp.spatial_neighbors_knn(adata, library_key="slice", n_neighs=6)
+    adata.obsm["X_spotscape"] = rng.normal(size=(240, 4))
+    adata.obs["spotscape_domain"] = pd.Categorical(rng.integers(0, 3, 240).astype(str))
+    adata.obs["spotscape_match"] = adata.obs["domain"].to_numpy()[rng.permutation(240)]
+    adata.layers["counts"] = adata.X.copy()
+    adata.layers["imputed"] = np.asarray(adata.X.todense()) + rng.normal(size=adata.shape) ** 2
+    return adata
+
+
+def array_of(adata: AnnData, name: str) -> Any:
+    home, key = _HOMES[name]
+    return getattr(adata, home)[key]
+
+
+@pytest.mark.parametrize("metric", sp.metrics.__all__)
+def test_names_give_what_arrays_give(tissue: AnnData, metric: str) -> None:
+    function = getattr(sp.metrics, metric)
+    parameters = [name for name in inspect.signature(function).parameters if name in homes_of(function)]
+    assert parameters
+    expected = function(**{name: array_of(tissue, name) for name in parameters})
+    found = function(tissue, **{name: NAMES[name] for name in parameters})
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_names_by_position_and_beside_arrays(tissue: AnnData) -> None:
+    expected = sp.metrics.ari(tissue.obs["domain"], tissue.obs["spotscape_domain"])
+    assert sp.metrics.ari(tissue, "domain", "spotscape_domain") == expected
+    assert sp.metrics.ari(tissue, "domain", tissue.obs["spotscape_domain"]) == expected
+    assert sp.metrics.evaluate(tissue, None, "spotscape_domain", coordinates="spatial")["chaos"] > 0
+
+
+def test_a_name_that_does_not_exist(tissue: AnnData) -> None:
+    with pytest.raises(KeyError, match=r"'layer' not found in adata.obs, which has: 'slice', 'domain'"):
+        sp.metrics.ari(tissue, "layer", "spotscape_domain")
+    with pytest.raises(TypeError, match="missing a required argument: 'labels_pred'"):
+        sp.metrics.ari(tissue, "domain")
+
+
+def test_the_docstring_shows_the_call() -> None:
+    assert '``sp.metrics.ari(adata, "domain", "spotscape_domain")``' in (sp.metrics.ari.__doc__ or "")
