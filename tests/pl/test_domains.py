@@ -603,6 +603,29 @@ class TestValues:
         with pytest.raises(KeyError, match=r"adata.X is None.*name a layer.*counts"):
             drawn(bare, "Mbp")
 
+    @pytest.mark.parametrize("place", ["var", "symbols", "raw"])
+    def test_a_gene_whose_name_occurs_twice_is_refused(self, place: str) -> None:
+        adata, options = tissue(), {}
+        if place == "symbols":
+            adata.var["symbol"] = ["Mbp", "Mbp"]
+            options = {"gene_symbols": "symbol"}
+        else:
+            adata.var_names = ["Mbp", "Mbp"]
+        if place == "raw":
+            adata.raw = adata
+            adata.var_names = ["a", "b"]
+        with pytest.raises(ValueError, match=r"'Mbp' names 2 genes, because .* are not unique"):
+            drawn(adata, "Mbp", **options)
+
+    def test_without_a_key_the_domains_that_were_found(self, caplog: pytest.LogCaptureFixture) -> None:
+        adata = tissue()
+        assert [ax.get_title() for ax in drawn(adata, None).axes] == [""]
+        adata.obs["smoothed_pca_domain"] = adata.obs["consensus_domain"] = adata.obs["domain"]
+        with caplog.at_level("INFO", logger="spotscape"):
+            assert [ax.get_title() for ax in drawn(adata, None).axes] == ["smoothed_pca_domain", "consensus_domain"]
+        assert "Showing 'smoothed_pca_domain', 'consensus_domain' of `adata.obs`." in caplog.text
+        assert [ax.get_title() for ax in drawn(adata, [None]).axes] == [""]
+
     def test_no_colour_at_all(self) -> None:
         plain, _ = drawn(tissue(), [None, "domain"]).axes
         assert np.allclose(tiles(plain).get_facecolors(), to_rgba("#DCDCDC"))

@@ -278,3 +278,30 @@ def test_spots_of_one_name_are_drawn(adata: ad.AnnData) -> None:
         assert Picture.of(figure).share("#ff0000") > 0.001
     with pytest.raises(ValueError, match="obs_names are not unique"):
         sp.pl.similarity(adata, 0)
+
+
+class TestNothingIsCutOff:
+    """Saved as it is: ``plt.savefig`` of a script does not grow the picture to what is on it, as notebooks do."""
+
+    def test_axes_with_legends_and_labels_lie_within_the_figure(self) -> None:
+        hexagons = np.array([[x + 0.5 * (y % 2), y * np.sqrt(3) / 2] for y in range(34) for x in range(30)]) * 138
+        many = ad.AnnData(np.ones((len(hexagons), 12), np.float32), obsm={"spatial": hexagons})
+        many.var_names = [f"HLA-DRB1-isoform-{number}" for number in range(12)]
+        many.obs["domain"] = pd.Categorical((hexagons[:, 0] // 350).astype(int).astype(str))
+        many.obs["total"] = hexagons[:, 1] * 3
+        many.X = np.eye(12, dtype=np.float32)[many.obs["domain"].cat.codes] + 0.1
+        sp.tl.markers(many, key="domain")
+        figures = {
+            "colour bar": sp.pl.domains(many, "total", return_fig=True),
+            "legend": sp.pl.composition(many, "domain", return_fig=True),
+            "dots": sp.pl.markers(many, return_fig=True),
+            "matrix": sp.pl.markers(many, kind="matrix", return_fig=True),
+        }
+        cut = set()
+        for name, figure in figures.items():
+            FigureCanvasAgg(figure).draw()
+            for ax in figure.axes:
+                box = ax.get_tightbbox()
+                beyond = -box.x0, -box.y0, box.x1 - figure.bbox.width, box.y1 - figure.bbox.height
+                cut |= {name} if max(beyond) > 1 else set()
+        assert not cut

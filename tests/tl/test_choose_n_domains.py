@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -53,15 +54,22 @@ def test_the_record(
     assert adata.obs.empty
 
 
-@pytest.mark.filterwarnings("ignore:the number chosen")
 def test_a_cloud_without_groups_has_no_clear_number(caplog: pytest.LogCaptureFixture) -> None:
     cloud = ad.AnnData(np.zeros((200, 1), dtype=np.float32))
     cloud.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(200, 6))
-    sp.tl.choose_n_domains(cloud, **QUICK)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sp.tl.choose_n_domains(cloud, **QUICK)
+    # More numbers would help as little: the samples do not agree on any.
+    assert not [one for one in caught if "widen k_range" in str(one.message)]
     entry = cloud.uns["n_domains"]
     assert entry["clear"] is False
     assert entry["picked"] in entry["candidates"]
-    assert "No clear number of domains: taking" in caplog.text
+    curve, picked = entry["curve"], entry["picked"]
+    at = list(curve["k"]).index(picked)
+    said = f"taking {picked}, which {100 * curve['share'][at]:.0f}% of the resamples pick"
+    assert f"No clear number of domains: {said}" in caplog.text
+    assert f"Domains of different samples agree by {curve['mean'][at]:.2f}" in caplog.text
     assert entry["curve"]["share"].sum() == pytest.approx(1)
 
 
@@ -143,6 +151,13 @@ class TestDomainsWithoutANumber:
         assert adata.obs["spotscape_domain"].nunique() == 5
         sp.tl.domains(adata, method="leiden", resolution=2)
         assert "n_domains" not in adata.uns["spotscape_domain"]["params"]
+
+
+def test_the_end_of_a_range_in_which_samples_never_agree_is_no_reason_to_widen_it() -> None:
+    cloud = ad.AnnData(np.zeros((40, 1), dtype=np.float32))
+    cloud.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.warns(UserWarning, match=r"largest tried; but samples agree by 0\.\d\d only, .* no separate domains"):
+        sp.tl.choose_n_domains(cloud, k_range=(2, 3), n_resamples=3)
 
 
 def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:

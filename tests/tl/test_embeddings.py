@@ -171,6 +171,7 @@ class TestEveryTool:
         with caplog.at_level(logging.INFO):
             tool(adata)
         assert "No spatial graph yet: building the default, the 6 nearest neighbours" in caplog.text
+        assert caplog.text.count("Adding `adata.obsp['spatial_connectivities']`") == 1
         np.testing.assert_array_equal(adata.obsm[key], expected.obsm[key])
         for name in ("spatial_connectivities", "spatial_distances"):
             assert (adata.obsp[name] != expected.obsp[name]).nnz == 0

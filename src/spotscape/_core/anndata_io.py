@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,18 @@ _ABSENT = object()
 _BITS = 63
 _BLOCK = 65_536
 _SLOTS = ("X", "obs", "var", "obsm", "varm", "obsp", "layers", "uns")
+
+_SILENT = ContextVar("spotscape_silent", default=False)
+
+
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """Keep what is written to a stand-in out of the log, where it is said when it reaches the user's AnnData."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 def to_uns(value: Any) -> Any:
@@ -90,6 +104,7 @@ def write(
             elif key in getattr(adata, slot):
                 del getattr(adata, slot)[key]
         raise
+    log = log and not _SILENT.get()
     for slot, key, _ in new if log else ():
         logger.info("Adding `adata.%s['%s']`.", slot, key)
     for slot, key in gone if log else ():

@@ -82,7 +82,7 @@ def choose_batch_size(batch_size: int | None, n_spots: int, bytes_per_spot: int)
     estimate = n_spots * bytes_per_spot
     chosen = batch_size or (n_spots if estimate <= _MOST_BYTES else _BATCH_SIZE)
     if chosen >= n_spots:
-        logger.info("A step takes about %.2g GB: every step sees all spots.", estimate / 1e9)
+        logger.debug("A step takes about %.2g GB: every step sees all spots.", estimate / 1e9)
         return None
     taken = chosen * bytes_per_spot
     logger.info(

@@ -168,6 +168,13 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
             f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}.{_near(key, named)}"
         )
         raise KeyError(msg)
+    if len(places) > 1:
+        column, remedy = "var_names", "make them so: adata.var_names_make_unique()"
+        if gene_symbols is not None:
+            column = f"var[{gene_symbols!r}]"
+            remedy = f"name one by adata.var_names: {list(adata.var_names[places][:3])}"
+        msg = f"color={key!r} names {len(places)} genes, because adata.{column} are not unique; {remedy}."
+        raise ValueError(msg)
     if matrix is None:
         msg = f"adata.X is None, so there is no expression of {key!r}; name a layer: layer=... (adata has " + (
             f"{list(adata.layers)})." if len(adata.layers) else "none)."

@@ -86,7 +86,8 @@ def composition(
     table = _table(codes, len(names), values)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     look = Look()
-    size = (4.6 + look.margin(values) + 0.07 * max(map(len, names)), 1 + 0.32 * len(names) + 0.5 * len(set(groups)))
+    height = 1 + 0.32 * len(names) + 0.5 * len(set(groups))
+    size = 4.6 + look.margin(values) + 0.07 * max(map(len, names)), max(height, look.legend_height(values) + 0.5)
     with open_axes(output, 1, size) as axes:
         _draw_shares(axes[0], shares, names, groups, values.colors)
         labelled = replace(values, codes=values.codes[values.codes >= 0])

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from spotscape._core import keys
 from spotscape._core.arguments import public
+from spotscape._core.logging import logger
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data
 from spotscape.pl._colors import Categories, Numbers, matched, plain, read_confidence, read_values, scale
@@ -75,7 +77,9 @@ def domains(
         Spots with coordinates.
     color
         Column of ``adata.obs`` or gene, or several of them. Numbers get a colour bar, all else a legend; spots without
-        a value are light grey. ``None`` shows the spots alone, over their image if there is one.
+        a value are light grey. ``None`` takes the domains that :func:`spotscape.tl.domains` and
+        :func:`spotscape.tl.consensus_domains` found, a panel for each. Without any it shows the spots alone, over
+        their image if there is one; ``[None]`` always does.
     groups
         Categories to show in colour, all others grey. ``None`` shows all.
     library_key
@@ -191,7 +195,7 @@ def domains(
     """
     options = dict(locals())
     require_data(adata, genes=False)
-    names = [color] if color is None or isinstance(color, str) else list(color)
+    names: list[str | None] = [color] if isinstance(color, str) else _found(adata) if color is None else list(color)
     if not names:
         msg = "color is empty; name at least one column of adata.obs or gene."
         raise ValueError(msg)
@@ -208,6 +212,15 @@ def domains(
         sure = read_confidence(adata, confidence)
         columns = [replace(one, confidence=sure) if isinstance(one, Categories) else one for one in columns]
     return show_spots(adata, columns, options)
+
+
+def _found(adata: AnnData) -> list[str | None]:
+    """The columns with domains that this package wrote; ``None``, for spots alone, where there are none."""
+    found = [key for key in keys.DOMAINS if key in adata.obs]
+    if not found:
+        return [None]
+    logger.info("Showing %s of `adata.obs`.", ", ".join(map(repr, found)))
+    return [*found]
 
 
 # Barcodes are long, and the star says which spot it is.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 import pandas as pd
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
     from spotscape.pl._sheet import Shown
 
@@ -143,4 +146,19 @@ def _in_scanpy(
     plot.style(cmap=options.get("cmap") or ("Reds" if kind == "dots" else "viridis"))
     plot.make_figure()
     main = plot.ax_dict["mainplot_ax"]
+    if axes is None:
+        _make_room(main)
     return hand_out([main], options)
+
+
+def _make_room(ax: Axes) -> None:
+    """Make the figure higher if names of genes reach below it: scanpy leaves one height for them, however long."""
+    figure = cast("Figure", ax.figure)
+    below = 0.1 - cast("Bbox", ax.get_tightbbox()).y0 / figure.dpi
+    if below > 0:
+        height, parameters = figure.get_figheight(), figure.subplotpars
+        figure.set_figheight(height + below)
+        figure.subplots_adjust(
+            bottom=(parameters.bottom * height + below) / (height + below),
+            top=(parameters.top * height + below) / (height + below),
+        )

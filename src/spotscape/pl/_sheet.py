@@ -155,6 +155,9 @@ def new_figure(figsize: tuple[float, float], dpi: float | None) -> Iterator[Figu
     figure = plt.figure(figsize=figsize, dpi=dpi, layout="constrained")
     try:
         yield figure
+        # Panels of fixed aspect move as legends get room, and the passes that drawing makes leave some of them cut off.
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
     except BaseException:
         plt.close(figure)
         raise

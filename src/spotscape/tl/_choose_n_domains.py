@@ -20,6 +20,8 @@ from spotscape.nn.clustering import stability_curve
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from spotscape.nn.clustering import StabilityCurve
+
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _K_RANGE = (2, 20)
 # Fewest spots per domain at the upper end of a range: of one that was given, and of the default.
@@ -158,19 +160,7 @@ def _choose(
     found = stability_curve(
         embedding, range(low, high + 1), method=method, n_resamples=n_resamples, seed=source.integer("n_domains")
     )
-    if found.is_clear:
-        logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
-    else:
-        others = ", ".join(f"{k} ({found.share[k - low]:.0%})" for k in found.candidates)
-        logger.warning(
-            "No clear number of domains: taking %d, of %s of the resamples, which agree by %.2f on it. Look at "
-            "sp.pl.n_domains(adata), and give n_domains if you know it.",
-            found.picked,
-            others,
-            found.mean[found.picked - low],
-        )
-    if found.picked == high:
-        warn(f"the number chosen, {high}, is the largest tried; there may be more: widen k_range=({low}, {high}).")
+    _report(found, low, high)
     params = {
         "use_rep": use_rep,
         "k_range": np.array([low, high]),
@@ -195,6 +185,27 @@ def _choose(
         curve=curve,
         checksum=_checksum(embedding),
     )
+
+
+def _report(found: StabilityCurve, low: int, high: int) -> None:
+    agreement = found.mean[found.picked - low]
+    if found.is_clear:
+        logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
+    else:
+        others = [f"{k}: {found.share[k - low]:.0%}" for k in found.candidates if k != found.picked]
+        logger.warning(
+            "No clear number of domains: taking %d, which %.0f%% of the resamples pick%s. Domains of different samples "
+            "agree by %.2f; 1 is full agreement. Look at sp.pl.n_domains(adata), and give n_domains if you know it.",
+            found.picked,
+            100 * found.share[found.picked - low],
+            f" ({', '.join(others)})" if others else "",
+            agreement,
+        )
+    if found.picked == high:
+        advice = f"there may be more: widen k_range=({low}, {high})"
+        if not found.is_clear:
+            advice = f"but samples agree by {agreement:.2f} only, so the tissue may have no separate domains"
+        warn(f"the number chosen, {high}, is the largest tried; {advice}.")
 
 
 def _default_range(n_obs: int) -> tuple[int, int]:

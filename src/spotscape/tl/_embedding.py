@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, write
+from spotscape._core.anndata_io import record, unsaid, write
 from spotscape._core.counts import n_detected
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
@@ -267,7 +267,8 @@ def build_aside(
     coords = coordinates(adata, spatial_key)
     # On a stand-in without expression, so that the user's AnnData stays as it is until everything has succeeded.
     scratch = NewAnnData(obs=adata.obs, obsm={spatial_key: coords})
-    builder(scratch, spatial_key=spatial_key, **arguments)
+    with unsaid():
+        builder(scratch, spatial_key=spatial_key, **arguments)
     built = {
         "obsp": {_CONNECTIVITIES: scratch.obsp[_CONNECTIVITIES], _DISTANCES: scratch.obsp[_DISTANCES]},
         "uns": {_DEFAULT: scratch.uns[_DEFAULT]},
