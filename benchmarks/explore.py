@@ -84,18 +84,20 @@ def main() -> None:
         page.evaluate(WATCH)
         used = _processor_time()
         pressed = _run_cell(page, 1, wait=False)
-        page.wait_for_function("window.paintedAt > 0", timeout=120_000)
+        page.wait_for_function("window.paintedAt > 0", timeout=300_000)
         paint = page.evaluate("window.paintedAt") / 1000 - pressed
         used = {name: after - used[name] for name, after in _processor_time().items()}
-        _wait_idle(page)
+        _wait_idle(page, 1)
         python = float(_output(page, 1).split()[1])
-        page.screenshot(path=arguments.screenshot)
         _lasso(page)
+        page.screenshot(path=arguments.screenshot)
         _run_cell(page, 2)
         print(f"cells {arguments.cells:,}  first paint {paint:.2f} s  of it sp.pl.explore {python:.2f} s ", end="")
         print(_output(page, 2))
-        print("processor time until then:", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in used.items()))
-        page.screenshot(path=arguments.screenshot)
+        print(
+            "processor time until the first paint:",
+            ", ".join(f"{name} {seconds:.2f} s" for name, seconds in used.items()),
+        )
         browser.close()
 
 
@@ -149,8 +151,7 @@ def _run_cell(page: Page, index: int, *, wait: bool = True) -> float:
     pressed = time.time()
     page.keyboard.press("Control+Enter")
     if wait:
-        page.wait_for_timeout(300)
-        _wait_idle(page)
+        _wait_idle(page, index)
     return pressed
 
 
@@ -167,12 +168,11 @@ def _processor_time() -> dict[str, float]:
     return seconds
 
 
-def _wait_idle(page: Page) -> None:
-    """Until no cell shows a star."""
-    page.wait_for_function(
-        """() => ![...document.querySelectorAll(".jp-InputPrompt")].some(p => p.textContent.includes("*"))""",
-        timeout=300_000,
-    )
+def _wait_idle(page: Page, index: int) -> None:
+    """Until a cell has run: a number stands beside it."""
+    prompts = '[...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]'
+    done = f"(index) => /[0-9]/.test({prompts}[index].textContent)"
+    page.wait_for_function(done, arg=index, timeout=300_000)
     page.wait_for_timeout(300)
 
 
@@ -183,8 +183,12 @@ def _output(page: Page, index: int) -> str:
 
 def _lasso(page: Page) -> None:
     """Choose the lasso, and draw a square in the middle of the canvas."""
-    page.locator(".jp-OutputArea button").nth(1).click()
-    box: Any = page.locator(".jp-OutputArea canvas").first.bounding_box()
+    canvas = page.locator(".jp-OutputArea canvas").first
+    canvas.evaluate("canvas => canvas.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(1000)
+    page.locator(".jp-OutputArea button[title*='asso']").first.click()
+    page.wait_for_timeout(500)
+    box: Any = canvas.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     corners = [(-80, -80), (80, -80), (80, 80), (-80, 80), (-80, -80)]
     page.mouse.move(x - 80, y - 80)

@@ -135,7 +135,35 @@ def draw_registration() -> None:
     adata = sections()
     names = list(adata.obs["slice"].cat.categories[:2])
     adata = adata[adata.obs["slice"].isin(names)].copy()
+    adata.obs["slice"] = adata.obs["slice"].cat.remove_unused_categories()
+    sp.pp.register_slices(adata, library_key="slice", use_rep="X_smoothed_pca", deform="smooth")
     sp.pl.registration(adata, checkerboard="domain")
+
+
+@cache
+def block() -> AnnData:
+    """A thick block of mouse cortex (STARmap), cells with three coordinates."""
+    adata = _read("starmap_3d_cortex")
+    sp.pp.prepare(adata)
+    sp.pp.spatial_neighbors_3d(adata, n_neighs=12)
+    sp.tl.smoothed_pca(adata, neighbors_key="spatial_3d_neighbors", n_comps=10)
+    sp.tl.domains(adata, n_domains=6)
+    return adata
+
+
+def draw_volume() -> None:
+    """Cells and surfaces side by side, as pyvista shows them."""
+    import pyvista as pv
+
+    plotter = pv.Plotter(off_screen=True, shape=(1, 2), window_size=(1500, 560), border=False)
+    for index, kind in enumerate(("points", "surface")):
+        plotter.subplot(0, index)
+        mesh = sp.pl.volume(block(), kind=kind)
+        plotter.add_mesh(mesh, scalars="rgb", rgb=True, point_size=5, render_points_as_spheres=kind == "points")
+        plotter.camera.zoom(1.25)
+    axes = plt.figure(figsize=(12, 4.5)).add_axes((0, 0, 1, 1))
+    axes.imshow(plotter.screenshot(return_img=True))
+    axes.set_axis_off()
 
 
 def draw_n_domains() -> None:
@@ -251,9 +279,9 @@ ENTRIES = (
     ),
     Entry(
         "registration",
-        "Two sections of a mouse cortex before and after registration, and a checkerboard of both: domains continue"
-        " across its fields.",
-        'sp.pp.register_slices(adata, library_key="slice", use_rep="X_smoothed_pca")\n'
+        "Two sections of a mouse cortex before and after registration; a checkerboard of both, in which domains"
+        " continue across fields; and how the second was bent.",
+        'sp.pp.register_slices(adata, library_key="slice", deform="smooth")\n'
         'sp.pl.registration(adata, checkerboard="domain")',
         draw_registration,
     ),
@@ -262,6 +290,15 @@ ENTRIES = (
         "Three registered sections in 3-D.",
         'sp.pl.stack_3d(adata, "domain")',
         lambda: sp.pl.stack_3d(sections(), "domain"),
+    ),
+    Entry(
+        "volume",
+        "Domains of a thick block of cortex: its cells, and the surfaces of its domains.",
+        "sp.pp.spatial_neighbors_3d(adata)\n"
+        'sp.tl.smoothed_pca(adata, neighbors_key="spatial_3d_neighbors")\n'
+        "sp.tl.domains(adata, n_domains=6)\n"
+        'sp.pl.volume(adata, kind="surface", path="domains.ply")',
+        draw_volume,
     ),
     Entry(
         "n_domains",

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from batch_effects import LABELS as BATCH_LABELS
 from batch_effects import table as batch_effects_table
+from deformation import real_summary as real_slices
+from deformation import summary as known_deformations
 from imputation import METHODS as IMPUTATION_METHODS
 from integration import table as integration_table
 from markdown_tables import write_table
@@ -30,7 +32,8 @@ def main() -> None:
     """Write one file for each table."""
     TABLES.mkdir(exist_ok=True)
     write("registration", registration(summary(pd.read_csv(RESULTS / "registration.csv"))))
-    write("registration_real", registration_real(pd.read_csv(RESULTS / "registration_real.csv")))
+    write("deformation", deformation(known_deformations(pd.read_csv(RESULTS / "deformation.csv"))))
+    write("registration_real", registration_real(real_slices(pd.read_csv(RESULTS / "deformation_real.csv"))))
     for tissue, rows in pd.read_csv(RESULTS / "integration.csv").groupby("tissue"):
         write(f"integration_{tissue}", integration(rows))
     write("speed_slices", speed_slices(pd.read_csv(RESULTS / "speed_slices.csv")))
@@ -86,17 +89,26 @@ def registration(results: pd.DataFrame) -> pd.DataFrame:
     """Shares of pairs in per cent, a row for each method and kind of outline."""
     shares = ["recovered", "within_1", "flagged", "wrong_unflagged"]
     shown = results.assign(**{name: (100 * results[name]).map("{:.1f} %".format) for name in shares})
-    names = {"within_1": "within one spacing", "wrong_unflagged": "wrong and not flagged", "drawn": "pairs for"}
-    columns = ["drawn", "outline", "shown", "pairs", *shares]
+    names = {"within_1": "within one spacing", "wrong_unflagged": "wrong and not flagged"}
+    columns = ["outline", "shown", "pairs", *shares]
     return shown.set_index("method")[columns].rename(columns=names).rename_axis("method")
 
 
+def deformation(results: pd.DataFrame) -> pd.DataFrame:
+    """Median errors in spacings, a row for each layout and size of the deformation."""
+    names = {"amplitude": "largest displacement", "best_rigid": "best rigid pose", "rigid": "rigid", "bent": "bent"}
+    shown = results.assign(recovered=(100 * results["recovered"]).map("{:.0f} %".format))
+    columns = {**names, "recovered": "within one spacing", "pairs": "pairs"}
+    for name in ("best_rigid", "rigid", "bent"):
+        shown[name] = shown[name].map("{:.2f}".format)
+    return shown.set_index("layout")[list(columns)].rename(columns=columns)
+
+
 def registration_real(results: pd.DataFrame) -> pd.DataFrame:
-    """RMSE in spot spacings, and agreement of annotation and embedding with the nearest spot; means over pairs."""
-    measures = {"rmse_in_spacings": "RMSE, spacings", "same_domain": "same layer", "similarity": "correlation"}
-    means = results.groupby(["tissue", "method"], sort=False)[list(measures)].mean().reset_index("method")
-    text = means[list(measures)].map(lambda value: "–" if pd.isna(value) else f"{value:.2f}").rename(columns=measures)
-    return pd.concat([means["method"], text], axis=1).rename_axis("tissue")
+    """Agreement of labels and of genes that were held out with the nearest spot; means over pairs."""
+    measures = {"same_label": "same layer", "correlation": "correlation of genes held out"}
+    text = results[list(measures)].map(lambda value: "–" if pd.isna(value) else f"{value:.3f}").rename(columns=measures)
+    return pd.concat([results[["tissue", "method", "pairs"]], text], axis=1).set_index("tissue")
 
 
 def integration(results: pd.DataFrame) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def test_several_slices_have_their_own_defaults(adata: AnnData, monkeypatch: pyt
     assert SpotscapeConfig.several_slices(latent_size=8).latent_size == 8
     one = adata[adata.obs["slice"] == "slice_1"].copy()
     asked = []
-    monkeypatch.setattr(SpotscapeConfig, "of_preset", lambda *_, **given: asked.append(given) or QUICK)
+    monkeypatch.setattr(SpotscapeConfig, "_choose", lambda *_, **given: asked.append(given) or QUICK)
     sp.tl.spotscape(one, library_key="slice")
     assert [given["several_slices"] for given in asked] == [False]
 

@@ -188,7 +188,7 @@ def _caption(entry: Mapping[str, Any], measure: str) -> str:
 
 # More slices than these make one grey of all colours.
 _MIXED_SLICES = 3
-_PIXELS, _IMAGE_PIXELS, _GRID_LINES = 240, 700, 22
+_PIXELS, _IMAGE_PIXELS, _GRID_LINES, _ROOM = 240, 700, 22, 3.0
 # Density is smoothed over this many spacings; the outline is where it has fallen to this share of its median.
 _SMOOTH, _EDGE = 1.8, 0.3
 _FIELDS = 6
@@ -206,7 +206,11 @@ class Overlay:
         """All spots as one slice, with the spacing that spots have within theirs."""
         codes = self.slices.codes
         spacing = float(np.median([geometry.spot_spacing(coords[codes == code]) for code in np.unique(codes)]))
-        return Slice("", np.arange(len(coords)), coords, geometry.Lattice("irregular", spacing, 0.0))
+        # Outlines run a little outside of the spots.
+        low, high = coords.min(axis=0), coords.max(axis=0)
+        box = np.stack([low - _ROOM * spacing, high + _ROOM * spacing])
+        lattice = geometry.Lattice("irregular", spacing, 0.0)
+        return Slice("", np.arange(len(coords)), coords, lattice, crop=box)
 
     def draw(self, ax: Axes, coords: np.ndarray) -> None:
         """Draw all slices in the style that lets each be seen."""

@@ -40,10 +40,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_GUIDE = (
-    "Guide it by an embedding or by labels that are common to the slices (use_rep=..., labels_key=...), and look at "
-    "sp.pl.registration(adata, library_key={library_key!r})"
-)
+_GUIDE = "Guide it by an embedding or by labels that are common to the slices (use_rep=..., labels_key=...) and look at"
+_GUIDED = "Features guide it already; look at"
 
 
 @public
@@ -314,6 +312,8 @@ def _stored(found: Registration) -> dict[str, Any]:
 
 def _report(entry: dict[str, Any], library_key: str) -> None:
     """Say how well it went, and warn in words where it did not."""
+    guided = entry["params"].get("use_rep") or entry["params"].get("labels_key")
+    advice = f"{_GUIDED if guided else _GUIDE} sp.pl.registration(adata, library_key={library_key!r})"
     pairs = zip(entry["library"].tolist(), entry["partners"].tolist(), strict=True)
     for i, (name, partner) in enumerate(pairs):
         if name == partner:
@@ -330,12 +330,12 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
             warn(
                 f"the registration of slice {name!r} to {partner!r} is poor: of their outlines "
                 f"{max(0.0, entry['outline_agreement'][i]):.0%} agree, {overlap:.0%} of the tissue overlaps. "
-                f"{_GUIDE.format(library_key=library_key)}{_flip_hint(entry)}."
+                f"{advice}{_flip_hint(entry)}."
             )
         elif entry["ambiguous"][i]:
             warn(
                 f"the registration of slice {name!r} to {partner!r} is ambiguous: another pose explains the slices "
-                f"about as well. {_GUIDE.format(library_key=library_key)}."
+                f"about as well. {advice}."
             )
 
 
