@@ -626,6 +626,16 @@ class TestValues:
         assert "Showing 'smoothed_pca_domain', 'consensus_domain' of `adata.obs`." in caplog.text
         assert [ax.get_title() for ax in drawn(adata, [None]).axes] == [""]
 
+    def test_a_category_without_spots_is_not_in_the_legend(self) -> None:
+        adata = tissue()
+        adata.obs["domain"] = adata.obs["domain"].cat.set_categories(["unused", "a", "b", "c"])
+        legend = drawn(adata, "domain").axes[0].get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+        colors = [handle.get_color() for handle in legend.legend_handles]
+        stored = adata.uns["domain_colors"]
+        assert len(stored) == 4
+        assert all(same_color(one, other) for one, other in zip(colors, stored[1:], strict=True))
+
     def test_no_colour_at_all(self) -> None:
         plain, _ = drawn(tissue(), [None, "domain"]).axes
         assert np.allclose(tiles(plain).get_facecolors(), to_rgba("#DCDCDC"))

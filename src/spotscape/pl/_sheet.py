@@ -302,14 +302,18 @@ def _draw_blocks(
 
 
 def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]]:
-    """Names and colours of a legend; spots without a category come last."""
+    """Names and colours of a legend, of categories that have spots; spots without a category come last."""
     if not values.names:
         return [], []
     rest = [values.rest] if (values.codes < 0).any() else []
     names = values.names
     if look.numbered(values):
         names = [f"{number} {name}" for number, name in enumerate(names, start=1)]
-    return [*names, *rest], [*values.colors, *[look.na_color for _ in rest]]
+    used = [code for code in np.unique(values.codes) if code >= 0]
+    return (
+        [*(names[code] for code in used), *rest],
+        [*(values.colors[code] for code in used), *(look.na_color for _ in rest)],
+    )
 
 
 def add_legend(ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None) -> None:
