@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -51,7 +50,7 @@ typehints_document_rtype = False  # what is returned, or written, is said in wor
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
-napoleon_custom_sections = ["Result"]  # see _keep_lists
+napoleon_custom_sections = ["Result"]  # see _keep_results
 
 # Pages and notebooks: outputs are stored, `nox -s notebooks` makes them
 nb_execution_mode = "off"
@@ -70,6 +69,7 @@ def _collect_notebooks() -> None:
 
 _collect_notebooks()
 suppress_warnings = [
+    "config.cache",  # typehints_formatter is a function
     "ref.footnote",  # numbered references at the end of a docstring need not be cited in it
     "sphinx_autodoc_typehints.forward_reference",
     "sphinx_autodoc_typehints.guarded_import",  # modules that are imported for type checking only
@@ -122,6 +122,15 @@ html_theme_options = {
 }
 
 
+def typehints_formatter(annotation: Any, config: Any) -> str | None:
+    """Write what NumPy accepts as an array as one name, instead of the dozen types that it stands for."""
+    if "_SupportsArray" not in str(annotation):
+        return None
+    others = [kind for kind in ("spmatrix", "sparray") if kind in str(annotation)]
+    none = ["None"] if type(None) in getattr(annotation, "__args__", ()) else []
+    return " | ".join(f"``{name}``" for name in ("array_like", *others, *none))
+
+
 def _mend_literals(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Keep two kinds of entries readable that napoleon passes on.
 
@@ -132,13 +141,11 @@ def _mend_literals(app: Sphinx, what: str, name: str, obj: Any, options: Any, li
     lines[:] = [re.sub(r"^:ivar ([\w, ]+):", lambda found: found[0].replace(", ", ","), line) for line in lines]
 
 
-def _keep_lists(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Show a section Returns that is a list as it is written: napoleon takes its items for names and types."""
-    heads = [index for index, line in enumerate(lines[:-1]) if line == "Returns" and set(lines[index + 1]) == {"-"}]
-    for head in heads:
-        body = itertools.takewhile(lambda line: not (line and set(line) == {"-"}), lines[head + 2 :])
-        if any(line.startswith("- ``") for line in body):
-            lines[head : head + 2] = ["Result", "------"]
+def _keep_results(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Show a section Returns as it is written: napoleon would take each line of a paragraph for a name or a type."""
+    for index, line in enumerate(lines[:-1]):
+        if line == "Returns" and set(lines[index + 1]) == {"-"}:
+            lines[index : index + 2] = ["Result", "------"]
 
 
 def _keep_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
@@ -152,5 +159,5 @@ def _keep_numbers(app: Sphinx, doctree: nodes.document, page: str) -> None:
 def setup(app: Sphinx) -> None:
     """Connect what is ours to Sphinx."""
     app.connect("doctree-resolved", _keep_numbers)
-    app.connect("autodoc-process-docstring", _keep_lists, priority=400)
+    app.connect("autodoc-process-docstring", _keep_results, priority=400)
     app.connect("autodoc-process-docstring", _mend_literals, priority=900)

@@ -68,6 +68,6 @@ def announce(function: Callable[..., Any], homes: Mapping[str, str]) -> None:
     ]
     names = ", ".join(f'"{_HOMES[name][1]}"' for name in required)
     function.__doc__ = (
-        f"{summary}\n\n    With an AnnData first, names stand for arrays:\n"
+        f"{summary}\n\n    Give an AnnData first to name what it holds instead of passing arrays:\n"
         f"    ``sp.metrics.{function.__name__}(adata, {names})``.{blank}{rest}"
     )
