@@ -47,7 +47,7 @@ print("python", time.perf_counter() - started)
 view.show()
 """
 READ = "print('selected', int(adata.obs['selected'].sum()), 'of', adata.n_obs)"
-# The share of a canvas that is painted, looked at ten times a second.
+# The share of a canvas that is painted, looked at in every frame.
 WATCH = """() => {
     window.paintedAt = 0;
     const look = () => {
@@ -59,7 +59,7 @@ WATCH = """() => {
             for (let i = 3; i < pixels.length; i += 400) painted += pixels[i] > 0;
             if (painted > pixels.length / 1200) { window.paintedAt = Date.now(); return; }
         }
-        setTimeout(look, 100);
+        requestAnimationFrame(look);
     };
     look();
 }"""
@@ -182,7 +182,7 @@ def _output(page: Page, index: int) -> str:
 
 
 def _lasso(page: Page) -> None:
-    """Choose the lasso, and draw a square in the middle of the canvas."""
+    """Choose the lasso, and draw a square in the middle of the canvas, not quite closed: that would be a click."""
     canvas = page.locator(".jp-OutputArea canvas").first
     canvas.evaluate("canvas => canvas.scrollIntoView({block: 'center'})")
     page.wait_for_timeout(1000)
@@ -190,7 +190,7 @@ def _lasso(page: Page) -> None:
     page.wait_for_timeout(500)
     box: Any = canvas.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    corners = [(-80, -80), (80, -80), (80, 80), (-80, 80), (-80, -80)]
+    corners = [(80, -80), (80, 80), (-80, 80), (-80, -30)]
     page.mouse.move(x - 80, y - 80)
     page.mouse.down()
     for dx, dy in corners:

@@ -43,9 +43,9 @@ def tissue() -> AnnData:
     sp.tl.match_slices(
         adata, library_key="slice", reference="slice_1", use_rep="X_smoothed_pca", labels_key="domain"
     )  # fmt: skip
-    sp.tl.markers(adata, groups="domain", method="wilcoxon")
-    sp.tl.trajectory(adata, root="Layer_1", groups="domain", use_rep="X_smoothed_pca", n_dcs=4)
-    config = sp.models.SpotscapeConfig(max_epochs=5, n_encoders=1, n_components=10, hidden_size=8, latent_size=4)
+    sp.tl.markers(adata, key="domain", method="wilcoxon")
+    sp.tl.trajectory(adata, root="Layer_1", key="domain", use_rep="X_smoothed_pca", n_dcs=4)
+    config = sp.models.SpotscapeConfig(max_epochs=5, n_encoders=1, n_comps=10, hidden_size=8, latent_size=4)
     sp.tl.spotscape(adata, config=config, library_key="slice")
     return adata
 

@@ -103,7 +103,7 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.number(1): "perplexity min_fold_change",
     kinds.number(): "rotation vcenter img_contrast crop_coord elev azim",
     kinds.number(0, 1000, above_low=True): "figsize",
-    kinds.number(1, 2400): "dpi",
+    kinds.number(20, 2400): "dpi",
     kinds.anything: "anchors shift flip missing_domains private_domains",
 }
 
