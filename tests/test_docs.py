@@ -135,7 +135,7 @@ def test_calls_in_pages_and_notebooks_have_arguments_that_exist(path: Path) -> N
             assert not unknown, f"sp.{name} has no {sorted(unknown)}"
 
 
-OF_OTHERS = {"img_key", "connectivity_key"}  # scanpy's and squidpy's, in a comparison
+OF_OTHERS = {"img_key", "connectivity_key", "size_key"}  # scanpy's and squidpy's, in a comparison
 
 
 @pytest.mark.parametrize("path", [*CALLING, *NOTEBOOKS], ids=lambda path: path.name)
