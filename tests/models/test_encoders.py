@@ -157,7 +157,7 @@ def test_slices_are_joined(method: str, tissue: MakeTissue) -> None:
     assert all(model.history[name].any() for name in expected)
     tiled = fitted(method, expression, adjacency, max_epochs=40, slices=slices, batch_size=128)
     assert agreement(tiled.embed(expression, adjacency, slices=slices), truth) > 0.85
-    assert len(tiled.history["loss"]) == 20
+    assert len(tiled.history["loss"]) == 10
 
 
 @pytest.mark.parametrize("n_comps", [20, None])

@@ -118,11 +118,12 @@ class TilePlan:
         return cls(tuple(tiles), owners, n_batches, seed)
 
     def n_sweeps(self, max_epochs: int, n_encoders: int = 1) -> int:
-        """As many steps as in full batches, in whole sweeps; more only where all encoders would see a spot too seldom.
+        """As many steps as in full batches, in whole sweeps; more only where a spot would be seen too seldom.
 
-        Together they see each spot at least 20 times.
+        A single encoder sees each spot at least 20 times; several, whose errors cancel, at least 10 times each.
         """
-        return max(math.ceil(max_epochs / self.n_batches), min(math.ceil(_LEAST_SWEEPS / n_encoders), max_epochs))
+        least = _LEAST_SWEEPS if n_encoders == 1 else _LEAST_SWEEPS // 2
+        return max(math.ceil(max_epochs / self.n_batches), min(least, max_epochs))
 
     def batch(self, step: int) -> np.ndarray:
         """Rows of the spots of a step, int64, ascending."""
