@@ -77,7 +77,8 @@ def spatial_asw(
 ) -> float:
     """Compute the spatial ASW: the silhouette width of domains in space.
 
-    Layers that wrap around each other score low however right they are: compare methods on one tissue, not tissues.
+    Layers that wrap around each other score low even if they are right. Use the score to compare methods on one tissue,
+    not to compare tissues.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
 
     The distances are summed over all spots of all domains and divided by the number of labelled spots. As in the
     published implementation each axis is standardised to mean 0 and standard deviation 1, and domains of fewer than
-    three spots add nothing to the sum while their spots count in the divisor.
+    three spots add nothing to the sum. Their spots still count in the divisor.
 
     Parameters
     ----------
@@ -235,9 +236,9 @@ def _count_abnormal(codes: np.ndarray, points: np.ndarray, n_neighs: int) -> int
 def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
     """Compute the accuracy at borders: the share of agreeing spots among those that touch another known domain.
 
-    Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and only then the spots
-    at boundaries are looked at. Read it beside :func:`interior_accuracy`: smoothing costs at boundaries what it gains
-    away from them.
+    Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and only then are the
+    spots at boundaries scored. Read it beside :func:`interior_accuracy`, because smoothing can lose accuracy at
+    boundaries while it gains accuracy away from them.
 
     Parameters
     ----------
@@ -247,8 +248,8 @@ def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
     labels_pred
         Found domain of each spot.
     graph
-        Spatial graph, array or sparse matrix ``(n_spots, n_spots)``: entries other than zero join spots, whichever of
-        the two they start from; for example ``adata.obsp["spatial_connectivities"]``.
+        Spatial graph, array or sparse matrix ``(n_spots, n_spots)``: an entry other than zero joins two spots, in
+        either direction; for example ``adata.obsp["spatial_connectivities"]``.
 
     Returns
     -------
