@@ -72,7 +72,7 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
 def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """Compute iLISI (integration LISI): how well slices mix in the embedding, scaled to [0, 1].
 
-    The median of :func:`lisi` over all spots, minus 1, over the number of slices minus 1.
+    This is the median of :func:`lisi` over all spots, minus 1, divided by the number of slices minus 1.
 
     Parameters
     ----------
@@ -117,7 +117,8 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
 def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """Compute cLISI (label LISI): how well known domains stay apart in the embedding, scaled to [0, 1].
 
-    The number of domains minus the median of :func:`lisi` over the labelled spots, over the number of domains minus 1.
+    Subtract the median of :func:`lisi` over the labelled spots from the number of domains, and divide by the number of
+    domains minus 1.
 
     Parameters
     ----------
@@ -161,9 +162,9 @@ def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLE
 def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """Compute F1-LISI: the harmonic mean of mixing of slices (iLISI) and separation of domains (cLISI).
 
-    ``2 * ilisi * clisi / (ilisi + clisi)``, both over the labelled spots. In the publication, the two are scaled by the
-    lowest and highest values in a comparison of methods. Here they are scaled by their bounds, so that a value does not
-    depend on the other methods.
+    The score is ``2 * ilisi * clisi / (ilisi + clisi)``, both over the labelled spots. In the publication, the two are
+    scaled by the lowest and highest values in a comparison of methods. Here they are scaled by their bounds, so that a
+    value does not depend on the other methods.
 
     Parameters
     ----------

@@ -100,7 +100,8 @@ def label_asw(
 ) -> float:
     """Compute the label ASW: the silhouette width of known domains in the embedding, scaled to [0, 1].
 
-    ``(s + 1) / 2`` of the mean width ``s`` that :func:`silhouette` returns; here of all spots by default.
+    The score is ``(s + 1) / 2``, where ``s`` is the mean width that :func:`silhouette` returns. By default it uses all
+    spots.
 
     Parameters
     ----------

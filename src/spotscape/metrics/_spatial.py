@@ -174,9 +174,10 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
 def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, library: ArrayLike | None = None) -> float:
     """Compute PAS: the share of spots of which more than half of the nearest spots belong to another domain.
 
-    With the default, a spot is abnormal if at least 6 of its 10 nearest spots have another label. Where several spots
-    are equally far (to 1e-6 relative) and not all of them can be among the ``n_neighs``, as on every lattice, they
-    share the remaining places, so that the value does not depend on the order of the spots (up to 14 more are seen).
+    With the default, a spot is abnormal if at least 6 of its 10 nearest spots have another label. On a lattice, several
+    spots are equally far (to 1e-6 relative), and often not all of them can be among the ``n_neighs``. They then share
+    the remaining places, so that the value does not depend on the order of the spots. Up to 14 spots beyond
+    ``n_neighs`` are considered.
 
     Parameters
     ----------

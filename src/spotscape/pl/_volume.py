@@ -62,7 +62,7 @@ def volume(
     color
         Column of ``adata.obs`` or gene. ``None`` means the domains that :func:`spotscape.tl.domains` has found.
     kind
-        ``"points"``, or ``"surface"``: one closed surface for each category.
+        ``"points"`` draws the spots. ``"surface"`` draws one closed surface for each category.
     library_key
         Column of ``adata.obs`` with the slice of every spot. ``None`` takes the one by which the data were processed.
     spatial_key
