@@ -87,17 +87,17 @@ def simulate_tissue(
         Median of the expected total counts of a spot before dropout; spots, regions and slices vary around it. The
         default gives one count per gene and spot on average, with about two thirds of the entries zero.
     dropout
-        The p of the probability :math:`p \exp(-\mu/4)` that a gene is lost in a spot. With 0, counts are negative
-        binomial without extra zeros.
+        The factor :math:`p` in the probability :math:`p \exp(-\mu/4)` that a gene is lost in a spot. With 0, counts are
+        negative binomial without extra zeros.
     batch_effect
         Standard deviation, on the log scale, of the effect that a slice has on each gene. Effects average to zero over
         slices, so a single slice has none. With 0.3, a gene is typically a third higher or lower.
     rotation
-        In degrees. With a number, the first slice is not rotated, and every other one by a random angle up to this
-        size. A sequence gives the angle of every slice.
+        In degrees. With a number, the first slice is not rotated, and every other slice is rotated by a random angle up
+        to this size. A sequence gives the angle of every slice.
     shift
-        In spot spacings. With a number, the first slice is not shifted, and every other one by a random distance up to
-        this size. A sequence of ``(x, y)`` gives the shift of every slice.
+        In spot spacings. With a number, the first slice is not shifted, and every other slice is shifted by a random
+        distance up to this size. A sequence of ``(x, y)`` gives the shift of every slice.
     flip
         Slices, counted from 0, that are mirrored.
     tears
@@ -105,7 +105,7 @@ def simulate_tissue(
     drift
         How far the boundaries of the domains move from one slice to the next, in spot spacings.
     missing_domains
-        For a slice (counted from 0) the names of the domains that it lacks. Adjacent domains take their place.
+        Dict from slice (counted from 0) to the names of the domains that it lacks. Adjacent domains take their place.
     private_domains
         Slices, counted from 0, with an additional domain that no other slice has: an island named
         ``"Private_<i + 1>"``.

@@ -125,8 +125,8 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
     Parameters
     ----------
     adata
-        Annotated data with the results of :func:`spotscape.tl.match_slices`. Of a subset, the table has the pairs whose
-        two spots are both there.
+        Annotated data with the results of :func:`spotscape.tl.match_slices`. For a subset of the spots, the table has
+        only the pairs whose two spots both belong to the subset.
     key
         Name of these results, the ``key_added`` of that function.
     max_rank

@@ -215,8 +215,8 @@ def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Compute the micro F1 score over all spots, after the matching of :func:`f1_macro`.
 
-    Each spot has one known and one found domain, and spots of a found domain without a partner count as wrongly
-    predicted; so this equals :func:`clustering_accuracy`. It is included because published tables list it.
+    Each spot has one known and one found domain, and spots of a found domain without a partner count as wrong. The
+    score therefore equals :func:`clustering_accuracy`. It is included because published tables list it.
 
     Parameters
     ----------

@@ -32,8 +32,8 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
     labels
         Slice (for integration) or domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
     embedding
-        Position of each spot, shape ``(n_spots, n_dims)``. Exact neighbours are looked for: up to 15 dimensions in
-        near-linear time, above by all pairs in linear memory.
+        Position of each spot, shape ``(n_spots, n_dims)``. The search for neighbours is exact. Up to 15 dimensions it
+        takes near-linear time. Above, it compares all pairs and needs linear memory.
     perplexity
         Effective number of neighbours. Default: 30, as published; a third of the spots where there are fewer than 90.
 
@@ -72,7 +72,7 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
 def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """Compute iLISI (integration LISI): how well slices mix in the embedding, scaled to [0, 1].
 
-    The median of :func:`lisi` over all spots, minus 1, over the number of slices minus 1.
+    This is the median of :func:`lisi` over all spots, minus 1, divided by the number of slices minus 1.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
     Returns
     -------
     Between 0 (slices apart) and 1 (all slices equally frequent around the median spot). Slices of different size cannot
-    reach 1, and a domain that one slice lacks must not: read it beside :func:`clisi`.
+    reach 1, and a domain that one slice lacks should not reach it. Read it beside :func:`clisi`.
 
     Raises
     ------
@@ -117,7 +117,8 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
 def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """Compute cLISI (label LISI): how well known domains stay apart in the embedding, scaled to [0, 1].
 
-    The number of domains minus the median of :func:`lisi` over the labelled spots, over the number of domains minus 1.
+    Subtract the median of :func:`lisi` over the labelled spots from the number of domains, and divide by the number of
+    domains minus 1.
 
     Parameters
     ----------
@@ -161,9 +162,9 @@ def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLE
 def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
     """Compute F1-LISI: the harmonic mean of mixing of slices (iLISI) and separation of domains (cLISI).
 
-    ``2 * ilisi * clisi / (ilisi + clisi)``, both over the labelled spots. As published the two are scaled by the lowest
-    and highest values in a comparison of methods; here by their bounds, so that a value does not depend on what it is
-    compared with.
+    The score is ``2 * ilisi * clisi / (ilisi + clisi)``, both over the labelled spots. In the publication, the two are
+    scaled by the lowest and highest values in a comparison of methods. Here they are scaled by their bounds, so that a
+    value does not depend on the other methods.
 
     Parameters
     ----------

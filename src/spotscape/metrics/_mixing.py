@@ -40,15 +40,15 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
     embedding
         Position of each spot, shape ``(n_spots, n_dims)``.
     n_neighs
-        Nearest spots that are tested, the spot itself not counted; all others where there are fewer. The more, the
-        stricter the test. Default: 50.
+        Number of nearest spots that are tested, without the spot itself. If there are fewer other spots, all are
+        tested. More spots make the test stricter. Default: 50.
     alpha
-        Level of the test: slices dealt out at random are accepted in about ``1 - alpha`` of the spots.
+        Level of the test: if slices are assigned at random, the test accepts about ``1 - alpha`` of the spots.
 
     Returns
     -------
-    Between 0 (slices apart) and 1. Strict: slices that differ in what tissue they hold are rejected, rightly mixed or
-    not; :func:`js_divergence` grades the same comparison.
+    Between 0 (slices apart) and 1. The test is strict: it rejects slices that contain different tissue, even if they
+    are mixed correctly. :func:`js_divergence` measures the same comparison in degrees.
 
     Raises
     ------
@@ -87,14 +87,14 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
     embedding
         Position of each spot, shape ``(n_spots, n_dims)``.
     n_neighs
-        Nearest spots that are looked at, the spot itself not counted; all others where there are fewer. Few give a
-        noisy composition, hence a divergence of about ``0.18 * (n_slices - 1) / n_neighs`` under perfect mixing.
-        Default: 50.
+        Number of nearest spots that are examined, without the spot itself. If there are fewer other spots, all are
+        examined. Few spots have a noisy composition, which gives a divergence of about ``0.18 * (n_slices - 1) /
+        n_neighs`` under perfect mixing. Default: 50.
 
     Returns
     -------
-    0 where every neighbourhood is composed as the whole, and below 1; the lower, the better mixed. Two slices of equal
-    size that lie apart have 0.311.
+    Below 1, and 0 if every neighbourhood has the composition of the whole. Lower values mean better mixing. Two slices
+    of equal size that lie apart have 0.311.
 
     Raises
     ------
@@ -130,7 +130,8 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
     embedding
         Position of each spot, shape ``(n_spots, n_dims)``.
     n_neighs
-        Nearest spots to which each is joined, itself not counted; an edge counts in both directions. Default: 15.
+        Number of nearest spots to which each spot is joined, without the spot itself. An edge counts in both
+        directions. Default: 15.
 
     Returns
     -------

@@ -100,7 +100,8 @@ def label_asw(
 ) -> float:
     """Compute the label ASW: the silhouette width of known domains in the embedding, scaled to [0, 1].
 
-    ``(s + 1) / 2`` of the mean width ``s`` that :func:`silhouette` returns; here of all spots by default.
+    The score is ``(s + 1) / 2``, where ``s`` is the mean width that :func:`silhouette` returns. By default it uses all
+    spots.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def label_asw(
         Position of each spot, shape ``(n_spots, n_dims)``.
     max_spots
         Above this number of spots, a seeded sample of about this size is taken as in :func:`silhouette`. Default: all
-        spots, exactly, in memory that grows linearly and time that grows with the square of their number.
+        spots, without sampling. Memory then grows linearly with their number, and time with its square.
     random_state
         Seed of the sample.
 
@@ -153,8 +154,9 @@ def batch_asw(
 ) -> float:
     """Compute the batch ASW: the silhouette width of slices within known domains; 1 is the best mixing.
 
-    Within a domain, the mean of ``1 - |s|`` over the widths ``s`` of its spots among slices; then the mean over the
-    domains, whatever their sizes. Domains that are in one slice only, or have no two spots of one slice, are left out.
+    The value of a domain is the mean of ``1 - |s|`` over its spots, where ``s`` is the silhouette width among slices.
+    The score is the mean over the domains, each with the same weight. Domains that are in one slice only, or have no
+    two spots of one slice, are left out.
 
     Parameters
     ----------
@@ -166,8 +168,8 @@ def batch_asw(
         Position of each spot, shape ``(n_spots, n_dims)``.
     max_spots
         Above this number of spots of a domain, a seeded sample of about this size is taken as in :func:`silhouette`.
-        Default: all spots, exactly, in memory that grows linearly and time that grows with the square of the size of
-        the domains.
+        Default: all spots, without sampling. Memory then grows linearly with the size of the domains, and time with its
+        square.
     random_state
         Seed of the sample.
 

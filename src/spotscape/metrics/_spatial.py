@@ -77,7 +77,8 @@ def spatial_asw(
 ) -> float:
     """Compute the spatial ASW: the silhouette width of domains in space.
 
-    Layers that wrap around each other score low however right they are: compare methods on one tissue, not tissues.
+    Layers that wrap around each other score low even if they are right. Use the score to compare methods on one tissue,
+    not to compare tissues.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
 
     The distances are summed over all spots of all domains and divided by the number of labelled spots. As in the
     published implementation each axis is standardised to mean 0 and standard deviation 1, and domains of fewer than
-    three spots add nothing to the sum while their spots count in the divisor.
+    three spots add nothing to the sum. Their spots still count in the divisor.
 
     Parameters
     ----------
@@ -173,9 +174,10 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
 def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, library: ArrayLike | None = None) -> float:
     """Compute PAS: the share of spots of which more than half of the nearest spots belong to another domain.
 
-    With the default, a spot is abnormal if at least 6 of its 10 nearest spots have another label. Where several spots
-    are equally far (to 1e-6 relative) and not all of them can be among the ``n_neighs``, as on every lattice, they
-    share the remaining places, so that the value does not depend on the order of the spots (up to 14 more are seen).
+    With the default, a spot is abnormal if at least 6 of its 10 nearest spots have another label. On a lattice, several
+    spots are equally far (to 1e-6 relative), and often not all of them can be among the ``n_neighs``. They then share
+    the remaining places, so that the value does not depend on the order of the spots. Up to 14 spots beyond
+    ``n_neighs`` are considered.
 
     Parameters
     ----------
@@ -235,9 +237,9 @@ def _count_abnormal(codes: np.ndarray, points: np.ndarray, n_neighs: int) -> int
 def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
     """Compute the accuracy at borders: the share of agreeing spots among those that touch another known domain.
 
-    Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and only then the spots
-    at boundaries are looked at. Read it beside :func:`interior_accuracy`: smoothing costs at boundaries what it gains
-    away from them.
+    Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and only then are the
+    spots at boundaries scored. Read it beside :func:`interior_accuracy`, because smoothing can lose accuracy at
+    boundaries while it gains accuracy away from them.
 
     Parameters
     ----------
@@ -247,8 +249,8 @@ def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
     labels_pred
         Found domain of each spot.
     graph
-        Spatial graph, array or sparse matrix ``(n_spots, n_spots)``: entries other than zero join spots, whichever of
-        the two they start from; for example ``adata.obsp["spatial_connectivities"]``.
+        Spatial graph, array or sparse matrix ``(n_spots, n_spots)``: an entry other than zero joins two spots, in
+        either direction; for example ``adata.obsp["spatial_connectivities"]``.
 
     Returns
     -------

@@ -32,8 +32,8 @@ def label_transfer_accuracy(
     labels_transferred
         Label that each spot got from its match, under the same names; NaN or None where it has no match.
     count_unmatched
-        Count spots without a match as wrong. By default they are left out, so that a strict filter of matches scores
-        high: report the share of matched spots beside it.
+        Count spots without a match as wrong. By default they are left out, so a strict filter of matches gives a high
+        score. Report the share of matched spots beside it.
 
     Returns
     -------
@@ -73,8 +73,8 @@ def label_transfer_ari(
 
     Returns
     -------
-    At most 1; 0 is expected of labels dealt out at random. Unlike :func:`label_transfer_accuracy` it is not raised by
-    one label that most spots have.
+    At most 1; random labels have an expected value of 0. Unlike :func:`label_transfer_accuracy`, it does not rise if
+    most spots have the same label.
 
     Raises
     ------
@@ -130,9 +130,10 @@ def imputation_scores(
 ) -> pd.DataFrame:
     """Compute errors and rank correlation of imputed expression for each gene.
 
-    Three numbers, because each can be had cheaply. RMSE is least for the expected value; L1 for the median, so that in
-    sparse expression nothing beats a prediction of zero throughout; Spearman asks for the order of spots alone and is
-    blind to scale. Compare with the mean of each gene, with zero, and with a mean over neighbours.
+    The function reports three numbers, because a poor imputation can do well on each of them alone. RMSE is lowest for
+    the expected value. L1 is lowest for the median, so in sparse expression a prediction of zero everywhere is hard to
+    beat. Spearman depends only on the order of the spots, not on the scale. Compare with the mean of each gene, with
+    zero, and with a mean over neighbours.
 
     Parameters
     ----------

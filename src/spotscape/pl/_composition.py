@@ -118,7 +118,8 @@ def crosstab(
     key
         Column of ``adata.obs`` with the domains. ``None`` means those that :func:`spotscape.tl.domains` has found.
     to
-        Column of ``adata.obs`` with the annotation, or other domains. Spots that either does not label are left out.
+        Column of ``adata.obs`` with the annotation, or other domains. Spots that lack a label in either column are left
+        out.
     normalize
         Meaning of colours and numbers: ``"rows"``, the share of the domain that lies in the region; ``"columns"``, the
         share of the region that has the domain; ``"none"``, the number of spots.

@@ -52,7 +52,7 @@ def confidence(
     palette
         Colours of domains, as in :func:`spotscape.pl.domains`.
     **panels
-        All that lays out panels in :func:`spotscape.pl.domains`; ``ax`` takes one more than there are slices.
+        Arguments that lay out panels, as in :func:`spotscape.pl.domains`; ``ax`` takes one more than there are slices.
 
     Returns
     -------
@@ -94,9 +94,10 @@ def disagreement(
 ) -> Shown:
     """Show where several labelings of the same spots differ, for each spot and each domain.
 
-    Domains of each labeling are matched one to one with those of the first, such that most spots agree. A spot's
-    disagreement is the share of the others that give it another domain than the first does; spots that either does not
-    label are left out. With two labelings it is 0 or 1, and shows where domains differ from an annotation.
+    Domains of each labeling are matched one to one with those of the first, such that most spots agree. The
+    disagreement of a spot is the share of the other labelings that give it another domain than the first labeling does.
+    A labeling without a label for the spot does not count. With two labelings the disagreement is 0 or 1. If one of
+    them is an annotation, it shows where the domains differ from the annotation.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ def disagreement(
     palette
         Colours of the domains of the first, as in :func:`spotscape.pl.domains`.
     **panels
-        All that lays out panels in :func:`spotscape.pl.domains`; ``ax`` takes one more than there are slices,
+        Arguments that lay out panels, as in :func:`spotscape.pl.domains`; ``ax`` takes one more than there are slices,
         ``cmap`` is ``"Reds"`` here and ``img`` ``False``.
 
     Returns

@@ -97,8 +97,8 @@ def domains(
         ``"consensus_domain_confidence"`` of :func:`spotscape.tl.consensus_domains`. ``None`` shows them in full colour.
     palette
         Colours of categories: name of a matplotlib colormap, colormap, list, cycler, or dict from category to colour.
-        ``None`` takes ``adata.uns["<color>_colors"]``, and where that is missing colours of which any two of the first
-        12 can be told apart by colour-blind people. Beyond 12, names are written on the tissue too.
+        ``None`` takes ``adata.uns["<color>_colors"]``. If there are none, default colours are taken; colour-blind
+        people can tell any two of the first 12 apart. Beyond 12, names are written on the tissue too.
     cmap
         Colormap of numbers.
     vmin, vmax
@@ -148,10 +148,11 @@ def domains(
     ax
         Axes to draw on, one for each panel.
     show
-        ``None`` leaves the figure open: a notebook shows it at the end of the cell, ``plt.show()`` and
-        ``plt.savefig()`` in a script have it. ``True`` calls ``plt.show()``, ``False`` returns the axes.
+        ``None`` leaves the figure open. A notebook then shows it at the end of the cell, and a script can call
+        ``plt.show()`` or ``plt.savefig()``. ``True`` calls ``plt.show()``, ``False`` returns the axes.
     return_fig
-        Whether to return the figure and take it out of pyplot: a notebook shows it once, as the value of a cell.
+        Whether to return the figure and remove it from pyplot. A notebook then shows it only once, as the value of a
+        cell.
 
     Returns
     -------
@@ -255,7 +256,7 @@ def similarity(
     vmin, vmax
         Ends of the scale. ``None`` means the first percentile, and 1.
     **panels
-        All that lays out panels in :func:`spotscape.pl.domains`, such as ``library_key``, ``ncols``, ``size``,
+        Arguments that lay out panels, as in :func:`spotscape.pl.domains`, such as ``library_key``, ``ncols``, ``size``,
         ``cmap`` (``"magma"`` here), ``img`` (``False`` here), ``ax``, ``show`` and ``return_fig``.
 
     Returns

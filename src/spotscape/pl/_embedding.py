@@ -58,7 +58,7 @@ def embedding(
         Columns of ``adata.obs`` or genes, a panel each. ``None`` means the domains and the slices.
     basis
         Coordinates in the plane in ``adata.obsm``, such as ``"X_umap"`` of :func:`scanpy.tl.umap`. ``None`` makes a
-        UMAP of ``use_rep`` for this plot alone, of an even part of 30,000 spots where there are more.
+        UMAP of ``use_rep`` for this plot only. If there are more than 30,000 spots, it takes an even sample of 30,000.
     use_rep
         Key of the embedding in ``adata.obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is
         there. Without them: ``"X_smoothed_pca"``.

@@ -43,9 +43,9 @@ def markers(
     Parameters
     ----------
     adata
-        With the results of :func:`spotscape.tl.markers`.
+        Annotated data with the results of :func:`spotscape.tl.markers`.
     key
-        Their name, ``key_added`` there.
+        Name of these results, the ``key_added`` of that function.
     kind
         ``"dots"``: scanpy's dot plot, size by the share of spots that have the gene. ``"matrix"``: scanpy's heat map of
         means. ``"tissue"``: the genes on the tissue.
@@ -58,8 +58,8 @@ def markers(
     standard_scale
         Whether dots and heat map are scaled from 0 to 1, by gene (``"var"``) or by domain (``"group"``).
     **panels
-        ``cmap``, ``figsize``, ``ax``, ``show``, ``return_fig``, and on the tissue all that lays out panels in
-        :func:`spotscape.pl.domains`.
+        ``cmap``, ``figsize``, ``ax``, ``show``, ``return_fig``, and, for ``kind="tissue"``, all arguments that lay out
+        panels in :func:`spotscape.pl.domains`.
 
     Returns
     -------

@@ -49,17 +49,18 @@ def matching(
     """Show matches between slices: a panel for each query slice, with lines to the reference.
 
     A sample of spots, spread evenly over the query slice, is joined with their best matches; the lines have the colours
-    of the query's spots. Where labels were transferred, the query shows those that it received and the reference those
-    that it gave. Slices whose sizes differ more than twofold, as in different units, are drawn at the same size.
+    of the query's spots. If labels were transferred, the query shows the labels that it received, and the reference
+    shows the labels that it gave. Slices whose sizes differ more than twofold, as in different units, are drawn at the
+    same size.
 
     Parameters
     ----------
     adata
-        With the results of :func:`spotscape.tl.match_slices`.
+        Annotated data with the results of :func:`spotscape.tl.match_slices`.
     query
         Query slices to show. ``None`` shows all that were matched.
     key
-        Name of the matches, ``key_added`` there.
+        Name of the matches, the ``key_added`` of that function.
     color
         Column of ``adata.obs`` or gene by which to colour. ``None`` means the transferred labels, or the similarity of
         the best match if none were transferred; spots of the reference are then light grey.

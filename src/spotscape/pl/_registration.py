@@ -52,8 +52,8 @@ def registration(
 
     Under each panel stands the mean distance of the slices to their partners: the root mean square distance of a spot
     to the nearest of the other slice. It says how well the grids of spots coincide. The checkerboard shows whether the
-    tissue continues across slices. Each slice that was bent gets a panel with a grid on its tissue: grey as it was
-    after rotation and shift, in colour after bending. The colour says how far the tissue has moved.
+    tissue continues across slices. Each slice that was bent gets a panel with a grid on its tissue: grey shows the grid
+    after rotation and shift, and colour shows it after bending. The colour says how far the tissue has moved.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def registration(
         ``"outline"``: outlines alone. ``"auto"``: density for up to three slices, outlines for more.
     checkerboard
         Column of ``adata.obs`` or gene for a third panel, in which the fields of a checkerboard show one slice after
-        the other: if slices fit, patterns continue across fields. ``"image"`` shows the images of the slices so,
-        ``adata.uns["spatial"][slice]["images"]``, each moved like its spots.
+        the other: if slices fit, patterns continue across fields. ``"image"`` shows the images of the slices in this
+        way (``adata.uns["spatial"][slice]["images"]``), each moved like its spots.
     deformation
         Whether each slice that was bent (``deform="smooth"``) gets a panel with its grid.
     palette

@@ -65,7 +65,7 @@ def stack_3d(
     slice_gap
         Distance between slices in the unit of the coordinates. ``None`` takes half the extent of the tissue.
     groups
-        Categories to show; all other spots are left out, so that one sees through the stack.
+        Categories to show. All other spots are left out, so that you can see through the stack.
     palette, vmin, vmax
         As in :func:`spotscape.pl.domains`.
     elev, azim

@@ -51,17 +51,17 @@ def trajectory(
     Parameters
     ----------
     adata
-        With the results of :func:`spotscape.tl.trajectory`.
+        Annotated data with the results of :func:`spotscape.tl.trajectory`.
     key
-        Their name, ``key_added`` there.
+        Name of these results, the ``key_added`` of that function.
     min_connectivity
         Connections of PAGA below this, from 0 to 1, are not shown.
     palette
         Colours of domains, as in :func:`spotscape.pl.domains`.
     **panels
         ``library_key`` (``None`` means that of the trajectory), ``spatial_key``, ``ncols``, ``size``, ``cmap`` (of
-        pseudotime), ``title``, ``legend_loc``, ``ax``, ``show``, ``return_fig`` and all else that lays out panels in
-        :func:`spotscape.pl.domains`; ``img`` is ``False`` here.
+        pseudotime), ``title``, ``legend_loc``, ``ax``, ``show``, ``return_fig`` and all other arguments that lay out
+        panels in :func:`spotscape.pl.domains`; ``img`` is ``False`` here.
 
     Returns
     -------

@@ -51,9 +51,9 @@ def volume(
 ) -> Any:
     """Turn a block or a stack of slices into a mesh: to rotate, and to save for ParaView, MeshLab or Blender.
 
-    Points are the spots themselves. Surfaces enclose the domains: the tissue is divided where the local share of one
-    domain overtakes that of the others, after spots have been spread a little over their neighbourhood, and between
-    slices over half of the gap.
+    Points are the spots themselves. Surfaces enclose the domains. For this, each spot is spread a little over its
+    neighbourhood, and between slices over half of the gap. The surface of a domain lies where its local share overtakes
+    that of the other domains.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def volume(
     color
         Column of ``adata.obs`` or gene. ``None`` means the domains that :func:`spotscape.tl.domains` has found.
     kind
-        ``"points"``, or ``"surface"``: one closed surface for each category.
+        ``"points"`` draws the spots. ``"surface"`` draws one closed surface for each category.
     library_key
         Column of ``adata.obs`` with the slice of every spot. ``None`` takes the one by which the data were processed.
     spatial_key
@@ -70,7 +70,7 @@ def volume(
         :func:`spotscape.pp.register_slices`, or else ``"spatial"``. Three columns are taken as they are.
     slice_gap
         Distance between slices in the unit of the coordinates, where they have two columns. ``None`` takes half the
-        extent of the tissue, which is to be seen but not to be measured.
+        extent of the tissue. This is good for viewing, but do not measure distances on it.
     groups
         Categories to keep; all others are left out.
     palette, cmap, vmin, vmax

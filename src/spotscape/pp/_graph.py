@@ -76,7 +76,7 @@ def spatial_neighbors_knn(
         Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
     spatial_key
-        Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``, any unit.
+        Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``, in any unit.
     key_added
         Prefix of the keys that are written.
     n_jobs
@@ -165,7 +165,8 @@ def spatial_neighbors_radius(
     adata
         Spots with coordinates. Expression is not used.
     radius
-        Largest length of an edge, in the unit of the coordinates. A pair ``(smallest, largest)`` keeps a ring.
+        Largest length of an edge, in the unit of the coordinates. A pair ``(smallest, largest)`` keeps only edges whose
+        length lies between the two.
     library_key
         Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
         single slice.
@@ -241,8 +242,8 @@ def spatial_neighbors_delaunay(
     """Build a spatial graph: connect spots of the same slice that are adjacent in the Delaunay triangulation.
 
     Each spot gets about six neighbours, whatever the local density. Long edges occur along the outline of the tissue;
-    ``radius`` removes them. Spots at the same place are one corner of the triangulation: they are neighbours of each
-    other and share all their other neighbours (squidpy leaves all but one without any).
+    ``radius`` removes them. Spots at the same place count as one corner of the triangulation. They are neighbours of
+    each other and share all their other neighbours. (In squidpy, all but one of them have no neighbours.)
 
     Parameters
     ----------

@@ -56,10 +56,10 @@ def spatial_neighbors_3d(
 ) -> SpatialGraph | None:
     """Build a graph in 3-D: of a stack of slices, or of one thick block whose cells have three coordinates.
 
-    In a stack, every spot is connected with its nearest spots in its own slice and in adjacent slices. Slices often
-    lie much closer together or much farther apart than their spots. By distance alone, nearly all neighbours would then
-    be in other slices, or none. The two numbers of neighbours are therefore set separately, and the share of edges
-    between slices is logged and stored.
+    In a stack, every spot is connected with its nearest spots in its own slice and in adjacent slices. Slices often lie
+    much closer together or much farther apart than their spots. By distance alone, either nearly all neighbours would
+    then be in other slices, or none would. The two numbers of neighbours are therefore set separately, and the share of
+    edges between slices is logged and stored.
 
     In a block, every cell is connected with the ``n_neighs`` nearest in space.
 
@@ -71,18 +71,18 @@ def spatial_neighbors_3d(
         Column of ``adata.obs`` with the slice of every spot. ``None`` means one block.
     spatial_key
         Registered coordinates in ``adata.obsm``: shape ``(n_obs, 2)``, or ``(n_obs, 3)`` with z, any unit. ``None``
-        means ``"spatial_aligned"``, and ``"spatial"`` for a block. Give ``"spatial"`` if the slices are aligned already
-        as they are.
+        means ``"spatial_aligned"``, and ``"spatial"`` for a block. Give ``"spatial"`` if the slices are already
+        aligned.
     z_key
         Column of ``adata.obs`` with the z of every spot, in the unit of the coordinates. It may vary within a slice.
     slice_gap
-        Instead of ``z_key``: distance from one slice to the next, in the unit of the coordinates; or one distance for
-        each step, as in ``[10, 300, 10]``.
+        Distance from one slice to the next, in the unit of the coordinates, to use instead of ``z_key``. A list such as
+        ``[10, 300, 10]`` gives one distance for each step.
     library_order
         Slices from bottom to top, for ``slice_gap``. ``None`` takes the order of the categories.
     n_neighs
         Neighbours of every spot in its own slice, itself not counted; 6 is the first ring of a Visium slide. With
-        ``method="euclidean"``, its neighbours in all.
+        ``method="euclidean"``, the total number of neighbours of every spot.
     n_neighs_between
         Neighbours of every spot in *each* adjacent slice. ``None`` means 2, so that most neighbours are in the spot's
         own slice.

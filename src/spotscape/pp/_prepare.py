@@ -75,21 +75,22 @@ def prepare(
         Spots by genes, with raw counts in ``adata.X`` or in a layer: dense, CSR or CSC, any real type, a dask array, or
         a file opened with ``backed="r"`` (see Notes). If ``X`` is ``None`` and there is one layer, that layer is taken.
     recipe
-        Which paper's choice of genes to follow. ``"spotscape"`` marks 5,000 of all genes; ``"spacross"`` marks 2,000 of
-        those seen in 50 spots with 10 counts in all. Both methods work well with either. The next three arguments
-        override it.
+        The paper whose choice of genes to follow. ``"spotscape"`` marks 5,000 of all genes; ``"spacross"`` marks 2,000
+        of the genes that have counts in at least 50 spots and at least 10 counts in total. Both methods work well with
+        either. The next three arguments override it.
     n_top_genes
-        Number of genes to mark; ``"recipe"`` takes that of the recipe. ``None``, or a number that is not smaller than
-        the number of genes within the limits, marks all of these without ranking.
+        Number of genes to mark; ``"recipe"`` takes that of the recipe. ``None`` marks all genes within the limits of
+        ``min_cells`` and ``min_counts``, without ranking. So does a number that is not smaller than the number of these
+        genes.
     min_cells
         Mark only genes with a count in at least this many spots. ``None`` means the recipe's: 0 for Spotscape, 50 for
         SpaCross, but no more than one twentieth of the spots.
     min_counts
-        Mark only genes with at least this many counts in all. ``None`` means the recipe's: 0 for Spotscape, 10 for
+        Mark only genes with at least this many counts in total. ``None`` means the recipe's: 0 for Spotscape, 10 for
         SpaCross.
     log1p
-        Whether to take ``log(1 + x)``. The released notebooks of SpaCross do not. The methods read from the record
-        whether values are log-transformed.
+        Whether to take ``log(1 + x)``. The released notebooks of SpaCross do not take it. The choice is stored in
+        ``adata.uns``, where the methods read it.
     library_key
         Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or bools. ``None`` means a
         single slice.
@@ -105,8 +106,8 @@ def prepare(
         ``NegControl...``, ``BLANK_...``, ``SystemControl...``.
     counts
         ``"check"`` refuses values that are not counts. Counts divided by one number for each spot, such as a cell's
-        volume, are recognised and taken with a warning, since normalisation takes that number out. ``"assume"`` takes
-        any other positive values as well, such as counts less the ambient RNA.
+        volume, are recognised and accepted with a warning, because normalisation cancels that number. ``"assume"`` also
+        accepts any other positive values, such as counts less the ambient RNA.
     copy
         Return a new AnnData instead of changing ``adata``.
 

@@ -68,12 +68,12 @@ def register_slices(
     This works for any arrangement and number of spots or cells, for any rotation, and for slices that show only a part
     of the same tissue. Every slice keeps its shape, unless you set ``deform="smooth"``.
 
-    First the outline of the tissue is found. Then all shifts at every fifth degree are scored with a Fourier transform:
-    how well outlines agree, how much of the smaller tissue lies on the other, and how features correlate there. The
-    best poses are refined by iterative closest points between outlines (point to line, in both directions, robust
-    against edges without a counterpart), together with the features, until spots move by less than a hundredth of their
-    spacing. Single spots are not matched to each other, because neighbouring slices contain different spots, and on a
-    grid every shift by one spacing would fit.
+    First the outline of the tissue is found. Then a Fourier transform scores all shifts at every fifth degree of
+    rotation. The score measures how well outlines agree, how much of the smaller tissue lies on the other, and how
+    features correlate there. Iterative closest points between outlines refine the best poses, together with the
+    features, until spots move by less than a hundredth of their spacing. They match points to lines in both directions
+    and are robust against edges without a counterpart. Single spots are not matched to each other, for two reasons:
+    neighbouring slices contain different spots, and on a grid every shift by one spacing would fit.
 
     The result is the same in every run; no random numbers are used.
 
@@ -87,28 +87,28 @@ def register_slices(
         Only ``"icp"``.
     policy
         ``"sequential"`` registers every slice to its neighbour in ``library_order``, which is right for sections of a
-        block; ``"star"`` registers every slice to the reference, so that errors do not add up.
+        block. ``"star"`` registers every slice to the reference, so that errors do not add up.
     reference
         The slice that stays where it is. ``None`` means the first.
     library_order
         The slices from one end of the tissue to the other. ``None`` means the order of the categories.
     allow_flip
-        Whether slices may lie mirrored on their slides. Off by default: it is rare, and a mirror image of a nearly
-        symmetric outline fits nearly as well.
+        Whether slices may lie mirrored on their slides. The default is ``False``, because mirrored slices are rare, and
+        the mirror image of a nearly symmetric outline fits nearly as well.
     scale
-        Whether slices may have another size, or coordinates another unit.
+        Whether slices may differ in size, or their coordinates in unit.
     deform
         ``"smooth"`` bends each slice after it was rotated and shifted, so that its features and outline agree best with
         those of its partner, under a penalty on bending and strain. This corrects deformations from cutting and
         mounting of up to about 5 spot spacings. Deformations that features do not show, such as a shift along layers,
-        remain. A slice is not bent, and the log says so, if bending would fold the tissue or features would agree no
-        better. With ``policy="sequential"`` deformations accumulate from slice to slice; with ``"star"`` each slice is
-        bent once.
+        remain. If bending would fold the tissue, or would not improve the agreement of features, the slice is not bent,
+        and the log says so. With ``policy="sequential"`` deformations accumulate from slice to slice; with ``"star"``
+        each slice is bent once.
     use_rep
         Representation in ``adata.obsm`` that guides the registration: an embedding of all slices together, or principal
         components. The mean of each slice is subtracted. It resolves poses that the outline alone leaves open.
         ``"auto"`` (default) takes the first of ``"X_spotscape"``, ``"X_spacross"`` and ``"X_smoothed_pca"`` that was
-        made of all these slices. Without one, and with ``None``, only outlines are used.
+        made of all these slices. If there is none, or with ``None``, only outlines are used.
     labels_key
         Column of ``adata.obs`` that guides the registration: labels that mean the same in all slices.
     spatial_key
@@ -257,9 +257,9 @@ def apply_registration(
     points
         Shape ``(n, 2)``, in the unit and frame of the slice's coordinates before registration.
     library
-        The slice that they belong to.
+        The slice to which the points belong.
     inverse
-        Whether to go the other way: from the common frame to the slice's own.
+        Whether to map points in the other direction, from the common frame to the slice's own.
     key
         Name of the registration in ``adata.uns``.
 

@@ -61,10 +61,11 @@ def choose_scale(
     """Choose the number of neighbours for the spatial graph, without labels.
 
     Each spot is predicted by the mean of its neighbours over two steps of the graph, without the spot itself. Few
-    neighbours predict badly because they are noisy, and many because some lie in other domains. In between, many sizes
-    predict about equally well. Of the sizes that reach 0.9 of the highest value, the one closest to the default is
-    taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid, 8 on a square one) and 12
-    neighbours for single cells. Sparse data lead to more neighbours, thin structures to fewer.
+    neighbours predict badly because their mean is noisy. Many neighbours predict badly because some lie in other
+    domains. In between, many sizes predict about equally well. Of the sizes that reach 0.9 of the highest value, the
+    one closest to the default is taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid, 8 on
+    a square one) and 12 neighbours for single cells. Sparse data lead to more neighbours, and thin structures lead to
+    fewer.
 
     :func:`spotscape.pp.spatial_neighbors_knn` calls this function if ``n_neighs`` is not given. Call it yourself to
     draw the curve with :func:`spotscape.pl.scale`, or to try other sizes.
@@ -85,7 +86,8 @@ def choose_scale(
     key_added
         Name of the record in ``adata.uns``.
     random_state
-        Seed for choosing windows. Tissue of more than 20,000 spots is examined in ten windows of 2,000 spots.
+        Seed for choosing windows: if the tissue has more than 20,000 spots, only ten windows of 2,000 spots are
+        examined.
     copy
         Return a copy with the record instead of writing to ``adata``.
 

@@ -43,13 +43,14 @@ def choose_n_domains(
     """Choose the number of domains by their stability over samples of the spots.
 
     Samples of 65 % of the spots (3,000 at most) are clustered into every number of domains, and the clusters are
-    extended to all spots. The stability is the mean adjusted Rand index between pairs of samples. The elbow compares
-    the gain in log-likelihood from the last two domains with that from the next three (logarithm of the ratio). The
-    largest number is picked whose score, stability plus a fifth of the elbow, is within 0.04 of the highest score.
+    extended to all spots. The stability is the mean adjusted Rand index between pairs of samples. The elbow is the
+    logarithm of the ratio of two gains in log-likelihood: that from the last two domains, and that from the next three.
+    The score is the stability plus a fifth of the elbow. The function picks the largest number whose score is within
+    0.04 of the highest score.
 
-    Look at the curve with :func:`spotscape.pl.n_domains`: several peaks are several levels of detail. The choice uses
-    only the embedding, and tissue that changes gradually has no definite number of domains. The page *Number of
-    domains* of the documentation says how often the choice is right.
+    Look at the curve with :func:`spotscape.pl.n_domains`. Several peaks correspond to several levels of detail. The
+    choice uses only the embedding, and tissue that changes gradually has no definite number of domains. The page
+    *Number of domains* of the documentation says how often the choice is right.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def choose_n_domains(
         are, name one. Without them: ``"X_smoothed_pca"``.
     k_range
         Smallest and largest number of domains to try, both included. Leave room above what you expect. Default: 2 to
-        20, or less far where there are fewer than 40 spots for each domain, but at least to 5.
+        20. The largest number is lower if 20 domains would have fewer than 40 spots each, but at least 5.
     method
         Clusterer of the samples. ``"gmm"`` (default) is the Gaussian mixture of :func:`spotscape.tl.domains` with fewer
         starts. ``"kmeans"`` finds the right number less often.

@@ -51,11 +51,12 @@ def consensus_domains(
     adata
         Annotated data with several embeddings of the same spots in ``obsm``.
     n_domains
-        Number of domains, at least 2. Exactly as many come out, none of them empty. ``None`` (default) chooses it as
-        :func:`spotscape.tl.choose_n_domains` does, from all embeddings side by side, each of the same total variance.
+        Number of domains, at least 2. Exactly as many come out, none of them empty. ``None`` (default) chooses the
+        number as :func:`spotscape.tl.choose_n_domains` does, from all embeddings joined column-wise. Each embedding is
+        scaled to the same total variance.
     use_reps
-        Keys of the embeddings in ``obsm``, of any methods. Default: those of :func:`spotscape.tl.spotscape`,
-        :func:`spotscape.tl.spacross` and :func:`spotscape.tl.smoothed_pca` that are there, with all their restarts.
+        Keys of the embeddings in ``obsm``, from any methods. Default: all that :func:`spotscape.tl.spotscape`,
+        :func:`spotscape.tl.spacross` and :func:`spotscape.tl.smoothed_pca` have written, including restarts.
     method
         How each embedding is clustered: ``"auto"`` (default) as :func:`spotscape.tl.domains` does by default,
         ``"kmeans"``, ``"gmm"`` (the tied mixture), or ``"both"`` of these.

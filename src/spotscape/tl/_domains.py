@@ -55,8 +55,8 @@ def domains(
         clusterer is right on all tissue, and a border that only one of them draws is likely an artefact. ``"kmeans"``:
         best of 10 to 100 k-means runs. ``"gmm"``: Gaussian mixture with one covariance for all domains, called EEE in
         R's mclust, fitted by maximum likelihood from many starts. ``"leiden"``: communities of the neighbour graph of
-        the embedding. With ``n_domains``, a resolution that gives this number is searched. If none does, the nearest
-        clusters are merged, or the widest are split.
+        the embedding. With ``n_domains``, the function searches for a resolution that gives this number. If there is
+        none, it merges the nearest clusters or splits the widest.
     use_rep
         Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
         are, name one. Without them: ``"X_smoothed_pca"``.

@@ -45,15 +45,15 @@ def embed(
     """Embed the spots of new slices with a model that was trained on others.
 
     Nothing is trained. Genes are matched by name, in any order; genes that the model does not know are ignored.
-    Expression has to be normalised as in the training, and the spatial graph is built as in the training. Finally the
-    offset of each new slice to the training is subtracted. Domains of the training can then be transferred with
-    :func:`spotscape.tl.transfer_domains`.
+    Expression has to be normalised as in the training, and the spatial graph is built as in the training. Finally, the
+    offset of each new slice from the training slices is subtracted. Domains of the training can then be transferred
+    with :func:`spotscape.tl.transfer_domains`.
 
     Parameters
     ----------
     adata
-        New slices, normalised as those of the training were: the same call of :func:`spotscape.pp.prepare`, on *all*
-        genes. Which of them it marks as highly variable does not matter.
+        New slices, normalised like those of the training: use the same call of :func:`spotscape.pp.prepare`, on *all*
+        genes. It does not matter which genes are marked as highly variable.
     model
         From ``sp.tl.spotscape(..., return_model=True)``, ``sp.tl.spacross(..., return_model=True)`` or
         :func:`spotscape.models.load`.
@@ -61,19 +61,19 @@ def embed(
         Record of the spatial graph in ``adata.uns``. If there is none of the default name, it is built as at the
         training (same function, same number of neighbours or radius), written, and mentioned in the log.
     library_key
-        Column of ``adata.obs`` with the slice of each spot; ``None`` for a single slice. Each slice is
-        aligned by itself: what else is embedded with it makes no difference.
+        Column of ``adata.obs`` with the slice of each spot; ``None`` for a single slice. Each slice is aligned by
+        itself, so the other slices in the call do not change its result.
     layer
         Layer to use instead of ``adata.X``.
     missing_genes
         What to do about genes of the model that are not in ``adata``. ``"fill"`` (default) gives them their mean in the
-        training, which favours no domain. Genes that are zero in all spots of a slice also count as missing, if at
-        least 20 spots with them would be expected from the training. The log and the record name these genes.
+        training, which favours no domain. A gene that is zero in all spots of a slice also counts as missing if,
+        according to the training, at least 20 spots should have it. The log and the record name these genes.
         ``"refuse"`` raises an error that names them.
     max_missing
         Largest share of the model's genes that may be missing. The more are missing, the more spots look average.
     align
-        Whether to subtract the offset to the training. With ``False``, a batch effect shifts the whole slice.
+        Whether to subtract the offset from the training slices. With ``False``, a batch effect shifts the whole slice.
     key_added
         Name of the embedding in ``adata.obsm``; ``None`` takes that of the method. The record in ``adata.uns`` has the
         same name without ``X_``.

@@ -51,10 +51,10 @@ def impute(
     without the gene) and on its embedding. The penalty is chosen for each gene. A gene that cannot be predicted stays
     at its mean. Every gene gets a score, for which the measured value was not used in its own prediction.
 
-    A gene is fitted in the slices in which it has a value above zero and predicted in all; a slice without one counts
-    as not having measured it. To predict from chosen slices alone, or from another AnnData, name these as
-    ``reference``. Differences between slices as a whole are removed from the features. A slice that measured the gene
-    keeps its own mean; one that did not gets the mean of the others.
+    A gene is fitted in the slices in which it has a value above zero, and it is predicted in all slices. A slice in
+    which all its values are zero counts as not having measured the gene. To predict from chosen slices alone, or from
+    another AnnData, name these as ``reference``. Differences between slices as a whole are removed from the features. A
+    slice that measured the gene keeps its own mean of this gene. A slice that did not gets the mean of the others.
 
     Imputed values are smooth and have lost their random variation. **Do not test them for differential expression**:
     every gene would differ significantly between any two domains.
@@ -71,8 +71,8 @@ def impute(
         same unit; or the name of a slice, or of several, of ``library_key``. ``None`` means every slice that measured
         the gene.
     method
-        ``"regression"``, see above, or ``"neighbors"``, the mean over the nearest spots in the embedding, without the
-        spot itself. Regression was better on all tissues in ``benchmarks/imputation.py``.
+        ``"regression"`` is the method described above. ``"neighbors"`` takes the mean over the nearest spots in the
+        embedding, without the spot itself. Regression was better on all tissues in ``benchmarks/imputation.py``.
     use_rep
         Key of the embedding in ``adata.obsm``, and that of ``reference``. Default: ``"X_spotscape"`` or
         ``"X_spacross"``, whichever is there; if both are, name one. Without them: ``"X_smoothed_pca"``.

@@ -33,9 +33,9 @@ def integrate_slices(
 ) -> AnnData | None:
     """Correct batch effects: subtract slice-specific offsets from an embedding.
 
-    After this, the same region has the same place in the embedding of all slices. One mixture model describes all
-    slices, with shared prototypes, proportions for each slice, an offset of each slice, and deviations of this offset
-    between regions. The offsets are subtracted. A slice may hold more or less of a region, or none of it. Slices
+    Afterwards, the same region has the same place in the embedding of all slices. One mixture model describes all
+    slices. The slices share its prototypes. Each slice has proportions and an offset of its own, and the offset may
+    differ between regions. The offsets are subtracted. A slice may hold more or less of a region, or none of it. Slices
     without a batch effect are not changed, and spots are not averaged. No labels, reference slice or random numbers are
     used.
 
@@ -54,8 +54,9 @@ def integrate_slices(
         Number of prototypes, at least 2. More of them let offsets differ more between regions. Fewer are used if a
         slice would have fewer than 60 spots for each.
     ridge
-        Strength of the assumption that a slice has the same offset everywhere, in spots: the deviation of a region is
-        shrunk as if that many more spots had none. With ``1e9``, the same offset is subtracted everywhere.
+        Strength of the assumption that a slice has the same offset everywhere, as a number of spots. The deviation of a
+        region is shrunk as if the region had this many additional spots without deviation. With ``1e9``, the same
+        offset is subtracted everywhere.
     key_added
         Name of the result in ``adata.obsm``; ``None`` appends ``_integrated`` to ``use_rep``.
     device

@@ -86,26 +86,28 @@ def markers(
         encoders do.
     donor_key
         Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are not independent replicates:
-        their counts are added up, and donors are compared. Donors with both conditions are compared each with itself,
-        if there are two of them. ``None`` takes slices for independent.
+        their counts are added up, and donors are compared. If at least two donors have both conditions, each of them is
+        compared with itself. ``None`` treats slices as independent.
     method
-        ``"pseudobulk"``: moderated t-tests on log2 counts per million, with depths from medians of ratios, so that a
-        few strong genes do not put all others down; domains are compared with the rest of the same
-        slice (paired), conditions over slices; at least 2 slices each. ``"wilcoxon"``, ``"t-test"``,
-        ``"t-test_overestim_var"``: scanpy's, between spots. ``"auto"`` (default): pseudo-bulk where there are
-        replicates that share a domain, else ``"wilcoxon"``, and for conditions you are then warned.
+        ``"pseudobulk"``: moderated t-tests on log2 counts per million. Depths are medians of ratios, so that a few
+        strong genes do not lower all others. A domain is compared with the rest of the same slice (paired); conditions
+        are compared over slices. Each side needs at least 2 slices. ``"wilcoxon"``, ``"t-test"`` and
+        ``"t-test_overestim_var"`` are scanpy's tests between spots. ``"auto"`` (default) takes pseudo-bulk if there are
+        replicates that share a domain, else ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning
+        appears.
     layer
         Layer with the expression. ``None`` means ``adata.X``. Pseudo-bulk takes its counts from there if these are
         counts, else from ``adata.layers["counts"]``, where :func:`spotscape.pp.prepare` keeps them.
     n_genes
         Keep the best genes of each comparison only. ``None`` keeps all that were tested.
     min_spots
-        Least spots of a domain, in a slice for pseudo-bulk, in all else; what has fewer is left out. Default: 10, below
-        which sums of counts are mostly noise.
+        Smallest number of spots of a domain: per slice for pseudo-bulk, in total for other tests. Domains with fewer
+        spots are left out. Default: 10, because sums over fewer spots are mostly noise.
     min_share, min_fold_change
-        Genes rank first if they are seen in this share of a domain's spots (of either side, between conditions) and up
-        by this factor; a gene of a few spots may have a large statistic and marks nothing. The others follow, each kind
-        ordered by score. With 0 and 1 the score alone decides.
+        Genes rank first if they are detected in this share of a domain's spots (between conditions, in the spots of
+        either side) and their expression is higher by this factor. The other genes follow. Both groups are ordered by
+        score. A gene that is detected in only a few spots may have a large statistic but marks no domain. With 0 and 1,
+        the score alone decides.
     neighbors_key
         Name of the spatial graph in ``adata.uns`` for Moran's I. ``None`` leaves it out, as does the default if there
         is no such graph.
@@ -145,8 +147,9 @@ def markers(
 
     Notes
     -----
-    Log counts per million take the sum of all counts of a domain as its depth, so a gene that is a large part of it
-    pushes all others down a little. Moderated t-tests borrow strength from all genes, which takes some hundred.
+    Log counts per million take the sum of all counts of a domain as its depth. A gene that is a large part of this sum
+    therefore lowers all others a little. Moderated t-tests borrow strength from all genes, which needs some hundred
+    genes.
 
     Examples
     --------

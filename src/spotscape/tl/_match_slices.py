@@ -82,12 +82,14 @@ def match_slices(
         Number of matches of each spot, fewer if the reference has fewer spots. On four slices of human cortex the
         transfer of layers improved up to about 10.
     labels_key
-        Column of ``adata.obs`` whose values are transferred; read in the reference only, where it may have gaps.
+        Column of ``adata.obs`` whose values are transferred. It is read in the reference only, and spots there may lack
+        a value.
     offset
         Offset between slices that is subtracted before they are compared, because a joint embedding may still contain a
         batch effect. ``"mutual"`` (default): the mean difference over pairs of spots that are among each other's
-        nearest, so that a region of only one slice does not count. ``"mean"``: the mean of each slice; slightly better
-        if both slices contain the same regions in the same shares, worse otherwise. ``"none"``: nothing.
+        nearest. A region that only one slice contains thus does not count. ``"mean"``: the mean of each slice. It is
+        slightly better if both slices contain the same regions in the same shares, and worse otherwise. ``"none"``
+        subtracts nothing.
     mutual
         Keep a match only if the query spot is also among the ``n_matches`` best of the reference spot. Spots without
         such a match get no results. Use it to find anchors between slices; leave it off to transfer labels.

@@ -52,10 +52,10 @@ def refine_domains(
     library_key
         Column of ``obs`` with the slice of each spot. Default: the one that the graph was built with.
     n_passes
-        Number of votes; fewer if nothing changes any more. Default: 1, because each pass shrinks thin domains a little
-        more.
+        Largest number of votes. Voting ends earlier if nothing changes any more. Default: 1, because each pass shrinks
+        thin domains a little more.
     across_slices
-        Whether neighbours in other slices vote too, on a graph that has them.
+        Whether neighbours in other slices vote too, if the graph connects slices.
     key_added
         Name of the new column in ``obs`` and of the record in ``uns``. Default: ``f"{key}_refined"``. The column
         ``key`` stays as it is.

@@ -68,8 +68,8 @@ def smoothed_pca(
         Whether components are the directions in which means over neighbours differ most. ``False`` takes those in which
         single spots differ most, as in an ordinary PCA.
     linear_scale
-        Whether the log transform is undone first, so that counts are averaged over neighbours. Values above 20 show
-        that there is no log transform.
+        Whether the log transform is undone first, so that counts are averaged over neighbours. If any value is above
+        20, the function concludes that there is no log transform to undo.
     dispersion
         How genes are scaled. 0 gives all genes the same variance, and 1 is close to Pearson residuals. In between,
         genes that vary beyond counting noise get more weight. ``None`` only centres genes.

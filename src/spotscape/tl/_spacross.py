@@ -63,14 +63,16 @@ def spacross(
         Record of the spatial graph in ``adata.uns``, such as ``"spatial_3d_neighbors"``. If there is none of the
         default name, that of :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
-        Column of ``adata.obs`` with the slice of each spot. It adds the parts for several slices. Neighbours come from
-        other slices only if the graph says so, and genes that a slice did not measure (zero in all of its spots,
-        although other slices have them) are left out, and the log says so. ``None`` for a single slice.
+        Column of ``adata.obs`` with the slice of each spot. It adds the parts of the method for several slices.
+        Neighbours come from other slices only if the graph connects slices. Genes that a slice did not measure (zero in
+        all of its spots, although other slices have them) are left out, and the log says so. ``None`` for a single
+        slice.
     layer
         Layer to use instead of ``adata.X``.
     use_rep
-        Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is, so it should be
-        centred. Expression is scaled by gene and reduced to principal components (``SpaCrossConfig.n_comps``).
+        Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``. It is used as it is, so it
+        should be centred. Expression, in contrast, is scaled by gene and reduced to principal components
+        (``SpaCrossConfig.n_comps``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -79,14 +81,15 @@ def spacross(
     decoded_layer
         Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.
     preset
-        Set of hyper-parameters. ``"default"`` needs no tuning: ``SpaCrossConfig()``, four encoders of 100 epochs, and
-        ``SpaCrossConfig.large_tissue()``, two of 150, for one slice of more than 10,000 spots. ``"paper"`` is the
-        published setting, ``SpaCrossConfig.paper()``; ``"released"`` what the released code does where it differs,
-        ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. To the published setting belong also genes
-        and graph: ``sp.pp.prepare(adata, recipe="spacross")`` (for ``"released"`` with ``log1p=False``), ``use_rep``
-        left at ``None``, and 8 to 12 neighbours (``n_neighs``), of several slices those in three dimensions after
-        registration (:func:`spotscape.pp.spatial_neighbors_3d`, which counts those within and between slices apart,
-        where the paper takes the nearest of either).
+        Set of hyper-parameters. ``"default"`` needs no tuning. It is ``SpaCrossConfig()`` (four encoders of 100
+        epochs), or, for one slice of more than 10,000 spots, ``SpaCrossConfig.large_tissue()`` (two encoders of 150
+        epochs). ``"paper"`` is the published setting, ``SpaCrossConfig.paper()``. ``"released"`` follows the released
+        code where it differs from the paper: ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. The
+        published setting also includes genes and graph. For the genes, call ``sp.pp.prepare(adata, recipe="spacross")``
+        (for ``"released"`` with ``log1p=False``) and leave ``use_rep`` at ``None``. For the graph, take 8 to 12
+        neighbours (``n_neighs``). For several slices, register them and take the neighbours in three dimensions with
+        :func:`spotscape.pp.spatial_neighbors_3d`. That function counts neighbours within and between slices separately,
+        whereas the paper takes the nearest of either.
     config
         All hyper-parameters, instead of ``preset``.
     max_epochs

@@ -47,11 +47,11 @@ def spotscape(
 ) -> AnnData | Spotscape | None:
     """Embed spots with Spotscape, a graph encoder that preserves similarities between all spots.
 
-    A graph autoencoder is trained on two views of the tissue with random edges and genes removed, so that the
-    similarity of *every* pair of spots is the same in both. With several slices, similarities get the same scale across
-    slices, all slices share prototypes, and offsets between slices are subtracted from the embedding. No labels are
-    used. Cluster the embedding with :func:`spotscape.tl.domains`, or hand it to :func:`scanpy.pp.neighbors` with
-    ``use_rep="X_spotscape"``.
+    A graph autoencoder is trained on two views of the tissue, from each of which random edges and genes were removed.
+    It learns to give *every* pair of spots the same similarity in both views. With several slices, similarities get the
+    same scale across slices, all slices share prototypes, and offsets between slices are subtracted from the embedding.
+    No labels are used. Cluster the embedding with :func:`spotscape.tl.domains`, or hand it to
+    :func:`scanpy.pp.neighbors` with ``use_rep="X_spotscape"``.
 
     Parameters
     ----------
@@ -62,14 +62,14 @@ def spotscape(
         Record of the spatial graph in ``adata.uns``. If there is none of the default name, that of
         :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
-        Column of ``adata.obs`` with the slice of each spot. It adds the parts for several slices; neighbours never come
-        from another slice, and genes that a slice did not measure (zero in all of its spots, although other slices have
-        them) are left out, and the log says so. ``None`` for a single slice.
+        Column of ``adata.obs`` with the slice of each spot. It adds the parts of the method for several slices.
+        Neighbours never come from another slice. Genes that a slice did not measure (zero in all of its spots, although
+        other slices have them) are left out, and the log says so. ``None`` for a single slice.
     layer
         Layer to use instead of ``adata.X``.
     use_rep
-        Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``: as it is. Expression is
-        scaled by gene and reduced to principal components (``SpotscapeConfig.n_comps``).
+        Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``. It is used as it is.
+        Expression, in contrast, is scaled by gene and reduced to principal components (``SpotscapeConfig.n_comps``).
     mask_var
         Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
         exists; ``None`` uses all genes.
@@ -78,12 +78,12 @@ def spotscape(
     decoded_layer
         Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.
     preset
-        Set of hyper-parameters. ``"default"`` needs no tuning: ``SpotscapeConfig()`` for one slice, with one encoder
-        instead of four (``SpotscapeConfig.large_tissue()``) for one of more than 10,000 spots, and
-        ``SpotscapeConfig.several_slices()``, half as many epochs, for several slices. ``"paper"`` is the published
-        setting, ``SpotscapeConfig.paper()``, with the learning rate of the released runs on several slices, 5e-4, for
-        more than one. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep ``use_rep`` at
-        ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
+        Set of hyper-parameters. ``"default"`` needs no tuning. It is ``SpotscapeConfig()`` for one slice,
+        ``SpotscapeConfig.large_tissue()`` (one encoder instead of four) for one slice of more than 10,000 spots, and
+        ``SpotscapeConfig.several_slices()`` (half as many epochs) for several slices. ``"paper"`` is the published
+        setting, ``SpotscapeConfig.paper()``. For several slices it has the learning rate of the released runs on
+        several slices, 5e-4. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep
+        ``use_rep`` at ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
     config
         All hyper-parameters, instead of ``preset``.
     max_epochs

@@ -80,15 +80,15 @@ def trajectory(
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
         both are, name one. Without them: ``"X_smoothed_pca"``.
     n_neighbors
-        Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's default,
-        because in an embedding of a spatial graph the nearest spots are often adjacent in the tissue, and a graph of
-        only these is barely connected.
+        Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's default. In an
+        embedding of a spatial graph, the nearest spots are often adjacent in the tissue, and a graph of only these
+        spots is barely connected.
     n_dcs
         Number of diffusion components. Default: 10, as in scanpy.
     start
-        Which spot of the root domain has pseudotime 0: ``"center"``, the one nearest to the median of the domain in
-        diffusion space (default), or ``"tip"``, the one farthest out on the first diffusion component, for spots of the
-        root domain to be ordered as well.
+        Which spot of the root domain has pseudotime 0: ``"center"`` (default) is the spot nearest to the median of the
+        domain in diffusion space. ``"tip"`` is the spot farthest out on the first diffusion component; with it, the
+        spots of the root domain are ordered as well.
     library_key
         Column of ``adata.obs`` with the slice of each spot. All slices are ordered together. The means of each slice
         are stored, and a warning appears if slices hardly meet in the graph.

@@ -33,8 +33,8 @@ def transfer_domains(
     """Transfer domains from a reference to new spots by their nearest neighbours in the embedding.
 
     Use it for slices that were embedded with :func:`spotscape.tl.embed`. Domains keep the names of the training. A
-    region that the training lacks gets the name of the most similar one, so look at the confidence, and also cluster
-    the new slice by itself.
+    region that the training lacks gets the name of the most similar region. Therefore look at the confidence, and also
+    cluster the new slice by itself.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def transfer_domains(
         Key of the embedding in ``obsm`` of both. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
         Without them: ``"X_smoothed_pca"``.
     n_neighbors
-        Nearest spots of the reference, by Euclidean distance, that vote.
+        Number of nearest spots of the reference, by Euclidean distance, that vote.
     key_added
         Name of the column in ``adata.obs``; ``None`` takes ``labels_key``.
     copy
