@@ -153,11 +153,6 @@ def draw(results: pd.DataFrame, path: Path) -> None:
         ax.set_ylim((0, 1) if kind != "seqfish" else (0.8, 1))
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
-        if kind != "seqfish":
-            zoom = ax.inset_axes((0.36, 0.1, 0.6, 0.5), xlim=(0.55, 1), ylim=(0.6, 0.95))
-            _trace(zoom, rows, measure)
-            zoom.tick_params(labelsize=8)
-            ax.indicate_inset_zoom(zoom, edgecolor="0.5")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=160)
     plt.close(figure)
