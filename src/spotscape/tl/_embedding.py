@@ -151,12 +151,7 @@ def train_on(
     if copy and return_model:
         msg = "copy=True and return_model=True exclude each other: there is one result. Copy first: adata.copy()."
         raise ValueError(msg)
-    if decoded_layer is not None and tissue.genes is None:
-        msg = f"decoded_layer={decoded_layer!r} needs genes, but the input is {tissue.params['source']}; drop use_rep."
-        raise ValueError(msg)
-    if tissue.params["source"] == f"adata.layers[{decoded_layer!r}]":
-        msg = f"decoded_layer={decoded_layer!r} would overwrite measured expression; choose another name."
-        raise ValueError(msg)
+    _check_decoded_layer(decoded_layer, tissue)
     slices = None if labels is None else labels.codes
     model: GraphEncoder[Any] = method(chosen, random_state=random_state)
     source: RandomSource = model.random_source
@@ -178,13 +173,26 @@ def train_on(
     if further:
         summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
-    # Embeddings of the further trainings of an earlier call belong to no new result.
+    outdated = _earlier_restarts(adata, key_added, kept={key_added, *keys_further})
+    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
+    return model if return_model else written
+
+
+def _check_decoded_layer(decoded_layer: str | None, tissue: EmbeddingInput) -> None:
+    if decoded_layer is not None and tissue.genes is None:
+        msg = f"decoded_layer={decoded_layer!r} needs genes, but the input is {tissue.params['source']}; drop use_rep."
+        raise ValueError(msg)
+    if tissue.params["source"] == f"adata.layers[{decoded_layer!r}]":
+        msg = f"decoded_layer={decoded_layer!r} would overwrite measured expression; choose another name."
+        raise ValueError(msg)
+
+
+def _earlier_restarts(adata: AnnData, key_added: str, kept: set[str]) -> list[tuple[str, str]]:
+    """Embeddings of the further trainings of an earlier call, which belong to no new result."""
     entry = adata.uns.get(key_added.removeprefix("X_"))
     earlier = entry.get("restarts") if isinstance(entry, Mapping) else None
     known = set(map(str, earlier.get("use_reps", ()))) if isinstance(earlier, Mapping) else set()
-    outdated = [("obsm", key) for key in sorted(known - {key_added, *keys_further})]
-    written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
-    return model if return_model else written
+    return [("obsm", key) for key in sorted(known - kept)]
 
 
 def _decode(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
