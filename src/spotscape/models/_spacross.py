@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from scipy import sparse
-from torch import Tensor, nn
-from torch.nn.functional import elu
+from torch import Tensor, nn, relu_
+from torch.nn.functional import elu, elu_
 
 from spotscape._core.arguments import public
 from spotscape._core.rows import ChunkedMatrix
@@ -221,7 +221,7 @@ class SpaCrossNetwork(Network):
         weight, shift = self.norms[2].folded(self.graph_1[None], x, batch.n_inside, reduce)  # type: ignore[operator]
         x = in_rows(
             lambda rows: product(
-                drop_out(product(rows, weight, shift).relu_(), self.dropout, generator), self.graph_2[None]
+                drop_out(product(rows, weight, shift, relu_), self.dropout, generator), self.graph_2[None]
             ),
             x,
         )
@@ -234,7 +234,7 @@ class SpaCrossNetwork(Network):
             weight, shift = self.norms[0].folded(self.linear_1[None], shown, batch.n_inside, reduce)  # type: ignore[operator]
             return in_rows(
                 lambda rows: product(
-                    drop_out(elu(product(rows, weight, shift), inplace=True), self.dropout, generator),
+                    drop_out(product(rows, weight, shift, elu_), self.dropout, generator),
                     self.linear_2[None],
                 ),
                 shown,
