@@ -216,7 +216,7 @@ class SpaCrossNetwork(Network):
         reduce, values = reduce or Reduce(), batch.features.values
         shown = values[None] if masking is None else masking.apply(values, self.token)
         x = self._first(shown[None], batch, reduce, generator)
-        x = drop_out(elu(self.norms[1](x, batch.n_inside, reduce)), self.dropout, generator)
+        x = drop_out(elu_(self.norms[1](x, batch.n_inside, reduce)), self.dropout, generator)
         x = propagate(batch.graph, weights, x)
         weight, shift = self.norms[2].folded(self.graph_1[None], x, batch.n_inside, reduce)  # type: ignore[operator]
         x = in_rows(
