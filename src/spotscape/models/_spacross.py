@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from scipy import sparse
 from torch import Tensor, nn, relu_
 from torch.nn.functional import elu, elu_
 
 from spotscape._core.arguments import public
-from spotscape._core.rows import ChunkedMatrix
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.models._reduction import to_units
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from spotscape._core.randomness import Seed
-    from spotscape.models._reduction import Reduction
     from spotscape.models._steps import Draw
     from spotscape.nn.features import Features
     from spotscape.nn.losses import Masking
@@ -456,19 +453,11 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
 
     name = "SpaCross"
 
+    unit, needs_dense = 1.0, True
+
     @public
     def __init__(self, config: SpaCrossConfig | None = None, *, random_state: Seed = 0) -> None:
         super().__init__(SpaCrossConfig() if config is None else config, random_state)
-
-    def _features(
-        self, expression: Any, reduction: Reduction | None, unit: float | None, device: torch.device
-    ) -> Features:
-        if reduction is None and sparse.issparse(expression):
-            expression = expression.toarray()
-        elif reduction is None and isinstance(expression, ChunkedMatrix):
-            whole = expression.in_memory()
-            expression = whole.toarray() if sparse.issparse(whole) else whole
-        return super()._features(expression, reduction, 1.0, device)
 
     def _network(self, n_features: int, source: WeightSource) -> SpaCrossNetwork:
         return SpaCrossNetwork(n_features, self.config, source)
