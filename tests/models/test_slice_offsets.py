@@ -57,7 +57,8 @@ class TestOffsets:
         joined = sparse.csr_array(graph + across + across.T)
         np.testing.assert_array_equal(smooth_within(scores, joined, slices), smooth_within(scores, graph, slices))
         alone, together = (slice_offsets(scores, one, slices) for one in (graph, joined))
-        assert alone is not None and together is not None
+        assert alone is not None
+        assert together is not None
         np.testing.assert_array_equal(alone, together)
 
     def test_a_single_slice_has_no_offset_but_to_a_reference(self) -> None:
