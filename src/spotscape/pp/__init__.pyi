@@ -73,26 +73,26 @@ def spatial_neighbors_radius(
 @overload
 def spatial_neighbors_3d(
     adata: AnnData | SpatialData, *, library_key: str | None = ..., spatial_key: str | None = ..., z_key: str | None =
-    ..., slice_gap: float | Sequence[float] | None = ..., library_order: Sequence[str] | None = ..., n_neighs: int =
-    ..., n_neighs_between: int | None = ..., method: Literal['separate', 'euclidean'] = ..., key_added: str = ...,
-    n_jobs: int | None = ..., copy: Literal[False] = ..., table_key: str | Sequence[str] | None = ...,
+    ..., slice_gap: float | Sequence[float] | None = ..., library_order: Sequence[str] | None = ..., n_neighs: int |
+    None = ..., n_neighs_between: int | None = ..., method: Literal['separate', 'euclidean'] = ..., key_added: str =
+    ..., n_jobs: int | None = ..., copy: Literal[False] = ..., table_key: str | Sequence[str] | None = ...,
     coordinate_system: str | None = ...,
 ) -> None: ...
 @overload
 def spatial_neighbors_3d(
     adata: AnnData | SpatialData, *, library_key: str | None = ..., spatial_key: str | None = ..., z_key: str | None =
-    ..., slice_gap: float | Sequence[float] | None = ..., library_order: Sequence[str] | None = ..., n_neighs: int =
-    ..., n_neighs_between: int | None = ..., method: Literal['separate', 'euclidean'] = ..., key_added: str = ...,
-    n_jobs: int | None = ..., copy: Literal[True], table_key: str | Sequence[str] | None = ..., coordinate_system: str |
-    None = ...,
+    ..., slice_gap: float | Sequence[float] | None = ..., library_order: Sequence[str] | None = ..., n_neighs: int |
+    None = ..., n_neighs_between: int | None = ..., method: Literal['separate', 'euclidean'] = ..., key_added: str =
+    ..., n_jobs: int | None = ..., copy: Literal[True], table_key: str | Sequence[str] | None = ..., coordinate_system:
+    str | None = ...,
 ) -> SpatialGraph: ...
 @overload
 def spatial_neighbors_3d(
     adata: AnnData | SpatialData, *, library_key: str | None = ..., spatial_key: str | None = ..., z_key: str | None =
-    ..., slice_gap: float | Sequence[float] | None = ..., library_order: Sequence[str] | None = ..., n_neighs: int =
-    ..., n_neighs_between: int | None = ..., method: Literal['separate', 'euclidean'] = ..., key_added: str = ...,
-    n_jobs: int | None = ..., copy: bool = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str |
-    None = ...,
+    ..., slice_gap: float | Sequence[float] | None = ..., library_order: Sequence[str] | None = ..., n_neighs: int |
+    None = ..., n_neighs_between: int | None = ..., method: Literal['separate', 'euclidean'] = ..., key_added: str =
+    ..., n_jobs: int | None = ..., copy: bool = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str
+    | None = ...,
 ) -> SpatialGraph | None: ...
 @overload
 def prepare(

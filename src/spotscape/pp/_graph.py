@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.geometry import layout_of
@@ -136,15 +135,12 @@ def spatial_neighbors_knn(
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     chosen: dict[str, Any] = {}
     if n_neighs is None:
-        n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
+        n_neighs, chosen = stored_or_chosen_scale(adata, tissue)
     warn_of_small_slices(tissue, n_neighs + 1)
     graph = SpatialGraph(*build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     warn_of_strays(tissue, graph.distances)
     params = {"mode": "knn", "n_neighbors": n_neighs}
-    result = _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
-    if not copy:
-        write(adata, {"uns": chosen})
-    return result
+    return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy, chosen=chosen)
 
 
 @public
@@ -323,11 +319,12 @@ def _finish(
     params: dict[str, object],
     key_added: str,
     copy: bool,
+    chosen: dict[str, Any] | None = None,
 ) -> SpatialGraph | None:
     warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
     report_graph(tissue, graph.connectivities, graph.distances)
     report_layout(layout_of(tissue.slices, adata), params)
     if copy:
         return graph
-    store(adata, tissue, *graph, params=params, key_added=key_added)
+    store(adata, tissue, *graph, params=params, key_added=key_added, chosen=chosen)
     return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from spotscape.pp._graph_build import (
     warn_of_small_slices,
     warn_of_strays,
 )
+from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -47,7 +48,7 @@ def spatial_neighbors_3d(
     z_key: str | None = None,
     slice_gap: float | Sequence[float] | None = None,
     library_order: Sequence[str] | None = None,
-    n_neighs: int = 6,
+    n_neighs: int | None = None,
     n_neighs_between: int | None = None,
     method: Literal["separate", "euclidean"] = "separate",
     key_added: str = keys.SPATIAL_3D,
@@ -66,7 +67,8 @@ def spatial_neighbors_3d(
     Parameters
     ----------
     adata
-        Spots of all slices, registered to one coordinate system, or cells of a block. Expression is not used.
+        Spots of all slices, registered to one coordinate system, or cells of a block. Expression is used only to choose
+        ``n_neighs``.
     library_key
         Column of ``adata.obs`` with the slice of every spot. ``None`` means one block.
     spatial_key
@@ -81,8 +83,9 @@ def spatial_neighbors_3d(
     library_order
         Slices from bottom to top, for ``slice_gap``. ``None`` takes the order of the categories.
     n_neighs
-        Neighbours of every spot in its own slice, itself not counted; 6 is the first ring of a Visium slide. With
-        ``method="euclidean"``, the total number of neighbours of every spot.
+        Neighbours of every spot in its own slice, itself not counted. With ``method="euclidean"``, the total number of
+        neighbours of every spot. ``None`` (default) chooses it as :func:`spatial_neighbors_knn` does, from the spots of
+        each slice: about 6 on the hexagonal grid of Visium, 8 on a square grid and 12 for single cells.
     n_neighs_between
         Neighbours of every spot in *each* adjacent slice. ``None`` means 2, so that most neighbours are in the spot's
         own slice.
@@ -111,6 +114,8 @@ def spatial_neighbors_3d(
     ``adata.uns["spatial_3d_neighbors"]`` : dict
         ``connectivities_key``, ``distances_key`` and ``params``; among them ``library_order`` (bottom to top) and
         ``cross_slice_fraction``, the share of edges between slices.
+    ``adata.uns["scale"]`` : dict
+        How ``n_neighs`` was chosen, only if it was chosen here.
 
     Raises
     ------
@@ -188,6 +193,11 @@ def spatial_neighbors_3d(
             f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
         )
         raise ValueError(msg)
+    chosen: dict[str, Any] = {}
+    if n_neighs is None:
+        plane = tuple(xyz[:, :2] for xyz in stack.tissue.slices)
+        within = stack.tissue if stack.is_block else replace(stack.tissue, slices=plane)
+        n_neighs, chosen = stored_or_chosen_scale(adata, within)
     if between is None:
         graph = SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     else:
@@ -205,7 +215,7 @@ def spatial_neighbors_3d(
         "library_order": [] if stack.is_block else stack.names,
         "cross_slice_fraction": share,
     }
-    store(adata, stack.tissue, *graph, params=params, key_added=key_added, coords=stack.coordinates)
+    store(adata, stack.tissue, *graph, params=params, key_added=key_added, coords=stack.coordinates, chosen=chosen)
     return None
 
 

@@ -20,7 +20,7 @@ from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from anndata import AnnData
 
@@ -91,8 +91,9 @@ def store(
     params: dict[str, Any],
     key_added: str,
     coords: np.ndarray | None = None,
+    chosen: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a graph under squidpy's keys, and the coordinates it was built on where they are new."""
+    """Write a graph under squidpy's keys; where they are new, its coordinates and how its size was chosen."""
     record_key, connectivities_key, distances_key = keys.graph_keys(key_added)
     entry = {
         "connectivities_key": connectivities_key,
@@ -110,7 +111,7 @@ def store(
     }
     obsp = {connectivities_key: connectivities, distances_key: distances}
     obsm = {} if coords is None else {key_added: coords}
-    write(adata, {"obsm": obsm, "obsp": obsp, "uns": {record_key: entry}})
+    write(adata, {"obsm": obsm, "obsp": obsp, "uns": {record_key: entry, **(chosen or {})}})
 
 
 def n_threads(n_jobs: int | None) -> int:
