@@ -147,11 +147,18 @@ def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
     return True if ours is None and theirs is not None else ours
 
 
+def domain_columns(adata: AnnData) -> list[str]:
+    """Columns with domains: those of the usual names, else those with the record of a clustering or a consensus."""
+    records = {key: entry for key, entry in adata.uns.items() if key in adata.obs and isinstance(entry, Mapping)}
+    usual = [key for key in keys.DOMAINS if key in adata.obs]
+    return usual or [key for key, entry in records.items() if "criterion" in entry or "run_agreement" in entry]
+
+
 def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
     """The column with the domains: the one named, else the only one that a function of this package has written."""
     if key is not None:
         return key
-    found = the_one_present(adata.obs, keys.DOMAINS, "adata.obs", argument)
+    found = the_one_present(adata.obs, domain_columns(adata) or keys.DOMAINS, "adata.obs", argument)
     if found != keys.DOMAINS[0]:
         logger.info("Using `adata.obs['%s']`.", found)
     return found

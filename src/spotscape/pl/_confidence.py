@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
+from spotscape._core.reading import domain_columns
 from spotscape._core.validation import require_data, the_one_present
 from spotscape.pl._colors import Categories, Numbers, read_categories, read_confidence, scale
 from spotscape.pl._sheet import Look, Panels, hand_out, open_axes, read_pieces, require_known, sheet_size, show_spots
@@ -77,7 +78,7 @@ def confidence(
     require_data(adata, genes=False)
     require_known(panels, Panels, "confidence")
     if key is None:
-        known = [name for name in keys.DOMAINS if keys.confidence_of(name) in adata.obs]
+        known = [name for name in domain_columns(adata) if keys.confidence_of(name) in adata.obs]
         key = the_one_present(dict.fromkeys(known), known or keys.DOMAINS, "adata.obs", "key")
     sure = read_confidence(adata, confidence_key or keys.confidence_of(key))
     values = read_categories(adata, key, palette)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.logging import logger
-from spotscape._core.reading import encoder_embedding, read_embedding
+from spotscape._core.reading import domain_columns, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data
 from spotscape.pl._colors import Categories, Numbers, matched, plain, read_confidence, read_values, scale
 from spotscape.pl._sheet import Panels, require_known, show_spots
@@ -217,7 +216,7 @@ def domains(
 
 def _found(adata: AnnData) -> list[str | None]:
     """The columns with domains that this package wrote; ``None``, for spots alone, where there are none."""
-    found = [key for key in keys.DOMAINS if key in adata.obs]
+    found = domain_columns(adata)
     if not found:
         return [None]
     logger.info("Showing %s of `adata.obs`.", ", ".join(map(repr, found)))
