@@ -19,8 +19,7 @@ STEPS = {
 }
 _READS = """IN is an .h5ad, .h5mu or .zarr file (AnnData or SpatialData), or the output folder of Visium, Visium HD,
 Xenium, MERSCOPE or CosMx. Several inputs are several slices of one analysis."""
-_WRITES = """.h5ad (AnnData) or .zarr (SpatialData) to write; with one IN and --report, OUT may be left out: the data are
-then written beside the report"""
+_WRITES = ".h5ad (AnnData) or .zarr (SpatialData) to write; with one IN and --report, by default beside the report"
 _EXAMPLE = """examples:
   spotscape info outs/
   spotscape run outs/ tissue.h5ad --report report.html

@@ -271,7 +271,7 @@ class Tiles(PathCollection):
         super().draw(renderer)
 
 
-class Bar(ScaleBar):  # type: ignore[misc] # the library has no types
+class Bar(ScaleBar):
     """A scale bar in the corner of the axes in which it hides the fewest spots, whatever size the axes have got."""
 
     spots: np.ndarray
@@ -279,8 +279,7 @@ class Bar(ScaleBar):  # type: ignore[misc] # the library has no types
 
     def draw(self, renderer: RendererBase, *args: Any, **kwargs: Any) -> None:
         """Choose the corner, then draw."""
-        frame, point = self.axes.get_window_extent(renderer), renderer.points_to_pixels(1.0)
-        to_pixels = self.axes.transData
+        frame, point, to_pixels = self.axes.get_window_extent(renderer), self.figure.dpi / 72, self.axes.transData
         around = np.abs(np.diff(to_pixels.transform([[0, 0], [self.margin] * 2]), axis=0))[0]
         width = _BAR_SHARE * frame.width + _BAR_BESIDE * point + around[0]
         height = _BAR_HEIGHT * point + around[1]
