@@ -297,7 +297,7 @@ def _read_matrix_market(folder: Path) -> AnnData:
             raise FileNotFoundError(msg)
         return found
 
-    adata = AnnData(sparse.csr_matrix(mmread(path("matrix.mtx")).T, dtype=np.float32))
+    adata = AnnData(sparse.csr_matrix(mmread(path("matrix.mtx"), spmatrix=False).T, dtype=np.float32))
     features = pd.read_csv(path("features.tsv", "genes.tsv"), sep="\t", header=None, dtype=str)
     barcodes = pd.read_csv(path("barcodes.tsv"), sep="\t", header=None, dtype=str)
     adata.obs_names = barcodes[0].to_numpy()
@@ -332,7 +332,7 @@ def _with_positions(adata: AnnData, folder: Path, *, library: str) -> AnnData:
         positions = pd.read_csv(table, header=0 if has_header else None, index_col=0)
     positions.columns = pd.Index(_POSITIONS)
     # Without a header the name of the index is a number, which AnnData refuses.
-    positions.index = pd.Index(positions.index.astype(str), name=None)
+    positions.index = positions.index.astype(str).rename(None)
     positions = _rows_of(adata, positions, table)
     adata.obs = positions[_POSITIONS[:3]]
     # x is the column of the image.
