@@ -13,17 +13,17 @@ import pandas as pd
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
+from spotscape._core.edges import Edges, edges_between_adjacent, join_edges, nearest_edges
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import (
     require_data,
     require_key,
     slices_in_order,
 )
-from spotscape.pp._graph import SpatialGraph
 from spotscape.pp._graph_build import (
     SlicePositions,
-    build,
+    SpatialGraph,
+    edges_of,
     n_threads,
     report_graph,
     store,
@@ -199,7 +199,7 @@ def spatial_neighbors_3d(
         within = stack.tissue if stack.is_block else replace(stack.tissue, slices=plane)
         n_neighs, chosen = stored_or_chosen_scale(adata, within)
     if between is None:
-        graph = SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
+        graph = SpatialGraph.of(edges_of(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     else:
         graph = _separate(stack, n_neighs, between, n_jobs)
     share = _report(stack, graph, method)
@@ -215,7 +215,7 @@ def spatial_neighbors_3d(
         "library_order": [] if stack.is_block else stack.names,
         "cross_slice_fraction": share,
     }
-    store(adata, stack.tissue, *graph, params=params, key_added=key_added, coords=stack.coordinates, chosen=chosen)
+    store(adata, stack.tissue, graph, params=params, key_added=key_added, coords=stack.coordinates, chosen=chosen)
     return None
 
 
@@ -223,17 +223,18 @@ def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> 
     tissue = stack.tissue
     warn_of_small_slices(tissue, max(n_neighs + 1, between))
     stack.require_distinct_levels()
-    _, within = build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
+    within = edges_of(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
     slices, rows = ([parts[index] for index in stack.order] for parts in (tissue.slices, tissue.rows))
     across = edges_between_adjacent(slices, rows, between, workers=n_threads(n_jobs))
     warn_of_strays(tissue, within)
-    warn_of_unregistered(stack, across.row, across.col)
-    return SpatialGraph(*union(within, across))
+    warn_of_unregistered(stack, across)
+    own = within.tocoo()
+    return SpatialGraph.of(join_edges([(own.data, own.row, own.col), *across], tissue.n_spots))
 
 
 def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:
     """Log the graph and the share of its edges that cross slices, which is returned; warn if it is extreme."""
-    report_graph(stack.tissue, graph.connectivities, graph.distances)
+    report_graph(stack.tissue, graph)
     if stack.is_block:
         return 0.0
     codes, edges = stack.codes, graph.connectivities.tocoo()
@@ -366,9 +367,10 @@ def warn_of_units(tissue: SlicePositions) -> None:
     )
 
 
-def warn_of_unregistered(stack: Stack, starts: np.ndarray, ends: np.ndarray) -> None:
+def warn_of_unregistered(stack: Stack, across: list[Edges]) -> None:
     """Warn if neighbours in adjacent slices are far from each other in the plane."""
     coords = stack.coordinates[:, :2]
+    _, starts, ends = (np.concatenate(part) for part in zip(*across, strict=True))
     apart = float(np.median(np.linalg.norm(coords[starts] - coords[ends], axis=1)))
     spacing = _widest_spacing(stack.tissue)
     if apart > _UNREGISTERED_IN_SPACINGS * spacing:
