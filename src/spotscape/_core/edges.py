@@ -19,7 +19,7 @@ from spotscape._core.geometry import join_coincident, lattice
 from spotscape._core.randomness import mix_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # Lengths, and the rows of the spots from which and to which they go.
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -188,7 +188,7 @@ def nearest_others(points: np.ndarray, n_neighs: int) -> tuple[np.ndarray, np.nd
 
 
 def edges_between_adjacent(
-    slices: list[np.ndarray], rows: list[np.ndarray], n_neighs: int, *, workers: int = 1
+    slices: Sequence[np.ndarray], rows: Sequence[np.ndarray], n_neighs: int, *, workers: int = 1
 ) -> list[Edges]:
     """The edges from each spot to its ``n_neighs`` nearest in the slice before and in the one after.
 

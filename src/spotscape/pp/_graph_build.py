@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -52,6 +52,23 @@ class SlicePositions:
     def n_spots(self) -> int:
         """Number of spots over all slices."""
         return sum(len(coords) for coords in self.slices)
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """Coordinates of all spots in the order of the AnnData, float64 ``(n_obs, 2)`` or ``(n_obs, 3)``."""
+        coords = np.empty((self.n_spots, self.slices[0].shape[1]))
+        for own, rows in zip(self.slices, self.rows, strict=True):
+            coords[rows] = own
+        return coords
+
+    def in_plane(self) -> SlicePositions:
+        """The same without z."""
+        return replace(self, slices=tuple(coords[:, :2] for coords in self.slices))
+
+    def take(self, indices: Sequence[int]) -> SlicePositions:
+        """Some of the slices, or all in another order."""
+        slices, rows = (tuple(parts[index] for index in indices) for parts in (self.slices, self.rows))
+        return replace(self, slices=slices, rows=rows, names=tuple(self.names[index] for index in indices))
 
     def called(self, name: str | None) -> str:
         """How a message calls a slice."""
