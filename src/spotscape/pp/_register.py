@@ -314,6 +314,7 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
     """Say how well it went, and warn in words where it did not."""
     guided = entry["params"].get("use_rep") or entry["params"].get("labels_key")
     advice = f"{_GUIDED if guided else _GUIDE} sp.pl.registration(adata, library_key={library_key!r})"
+    flip = "" if entry["params"]["allow_flip"] else "; if slices may lie mirrored, give allow_flip=True"
     pairs = zip(entry["library"].tolist(), entry["partners"].tolist(), strict=True)
     for i, (name, partner) in enumerate(pairs):
         if name == partner:
@@ -330,17 +331,13 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
             warn(
                 f"the registration of slice {name!r} to {partner!r} is poor: of their outlines "
                 f"{max(0.0, entry['outline_agreement'][i]):.0%} agree, {overlap:.0%} of the tissue overlaps. "
-                f"{advice}{_flip_hint(entry)}."
+                f"{advice}{flip}."
             )
         elif entry["ambiguous"][i]:
             warn(
                 f"the registration of slice {name!r} to {partner!r} is ambiguous: another pose explains the slices "
                 f"about as well. {advice}."
             )
-
-
-def _flip_hint(entry: dict[str, Any]) -> str:
-    return "" if entry["params"]["allow_flip"] else "; if slices may lie mirrored, give allow_flip=True"
 
 
 # Three points determine an outline, and the spots of any slice worth registering are many more.
