@@ -126,7 +126,6 @@ def test_stale_colours_are_replaced() -> None:
     assert len(set(adata.uns["domain_colors"])) == 3
 
 
-@pytest.mark.filterwarnings("error")
 def test_a_view_is_not_written_to() -> None:
     adata = tissue(n_slices=2)
     view = adata[adata.obs["lib"] == "s0"]

@@ -185,7 +185,7 @@ def path(value: Any, name: str, hint: Hint) -> Path:
     """A path, as text or as an object."""
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise not_a(value, name, "a path")
-    if not os.fspath(value) or "\0" in str(value):
+    if not os.fspath(value).strip() or "\0" in str(value):
         msg = f"{name}={value!r} is no path."
         raise ValueError(msg)
     return Path(value)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core.counts import layer_names
 from spotscape._core.geometry import lattice
 from spotscape.cli._plan import plan
 from spotscape.cli._read import read
@@ -150,7 +151,7 @@ def _share_within_others(names: np.ndarray, coords: np.ndarray) -> float:
 def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
     """Where the counts are, the totals of (a sample of) the spots, and of the genes."""
     if layer is not None and layer not in adata.layers:
-        problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(adata.layers) or 'none'}")
+        problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}")
         return "missing", np.empty(0), np.empty(0)
     values = adata.X if layer is None else adata.layers[layer]
     where = "X" if layer is None else f"layers[{layer!r}]"
@@ -172,7 +173,7 @@ def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str
 
 def _elsewhere(adata: AnnData) -> str:
     """Where counts are instead, as the end of a sentence."""
-    for name in adata.layers:
+    for name in layer_names(adata):
         values = _dense_values(adata.layers[name][: min(_SAMPLE, adata.n_obs)])
         if values.size and values.min() >= 0 and np.array_equal(values, np.floor(values)):
             return f"; layers[{name!r}] holds counts: --layer {name}"
