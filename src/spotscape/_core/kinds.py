@@ -190,7 +190,7 @@ def path(value: Any, name: str, hint: Hint) -> Path:
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         msg = f"{name} must be a path, not {described(value)}."
         raise TypeError(msg)
-    if not os.fspath(value) or "\0" in str(value):
+    if not os.fspath(value).strip() or "\0" in str(value):
         msg = f"{name}={value!r} is no path."
         raise ValueError(msg)
     return Path(value)
