@@ -205,8 +205,8 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray |
         require_key(adata.var, mask_var, "adata.var", hint="mask_var names a boolean column, or is a boolean array")
         column = adata.var[mask_var]
         # Concatenation of slices with other genes leaves gaps in a boolean column: those genes were not chosen.
-        whole = column.dtype != object or not column.dropna().isin([True, False]).all()
-        mask = np.asarray(column if whole else column.isin([True]).to_numpy())
+        gaps = column.dtype == "boolean" or (column.dtype == object and column.dropna().isin([True, False]).all())
+        mask = np.asarray(column.isin([True]) if gaps else column)
     else:
         mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):

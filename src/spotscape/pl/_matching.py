@@ -198,7 +198,7 @@ def _values(
     if not received or not isinstance(values, Categories):
         return values
     in_query = np.isin(adata.obs[str(params["library_key"])].astype(str), [str(name) for name in params["query"]])
-    codes = pd.Categorical(adata.obs[label].astype("string"), categories=values.names).codes
+    codes = pd.Index(values.names).get_indexer(adata.obs[label].astype("string").to_numpy(object))
     return replace(values, codes=np.where(in_query, codes, values.codes))
 
 
