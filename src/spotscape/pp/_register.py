@@ -185,7 +185,9 @@ def register_slices(
     >>> abs(round(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) / 5) * 5)
     130
     """
-    slices = read_slices(adata, library_key=library_key, spatial_key=spatial_key, library_order=library_order)
+    slices = read_slices(
+        adata, library_key=library_key, spatial_key=spatial_key, library_order=library_order, one_unit=not scale
+    )
     names = [str(name) for name in slices.names]
     reference = names[0] if reference is None else str(reference)
     if reference not in names:
@@ -198,8 +200,6 @@ def register_slices(
             "The quickest embedding is sp.tl.smoothed_pca(adata, library_key=...)."
         )
         raise ValueError(msg)
-    if not scale:
-        require_one_unit(slices)
     found = register(
         slices.slices,
         features=features,
@@ -345,7 +345,12 @@ _FEWEST_SPOTS = 3
 
 
 def read_slices(
-    adata: AnnData, *, library_key: str | None, spatial_key: str, library_order: Sequence[str] | None
+    adata: AnnData,
+    *,
+    library_key: str | None,
+    spatial_key: str,
+    library_order: Sequence[str] | None,
+    one_unit: bool,
 ) -> SlicePositions:
     """The slices in the order of the tissue, in the plane; refuses those that could not be registered."""
     if library_key is None:
@@ -368,14 +373,10 @@ def read_slices(
         if np.linalg.matrix_rank(positions - positions.mean(axis=0), tol=1e-9 * np.ptp(positions)) < 2:
             msg = f"the spots of slice {name!r} lie on one line, which has no outline to register by."
             raise ValueError(msg)
-    return slices
-
-
-def require_one_unit(slices: SlicePositions) -> None:
-    """Refuse slices whose spacing and extent are both larger than the first slice's by the same factor."""
+    # Spacing and extent are both larger than the first slice's by the same factor.
     ratios = unit_ratios(slices.slices)
     other = np.flatnonzero(ratios != 1)
-    if len(other):
+    if one_unit and len(other):
         index = int(other[0])
         msg = (
             f"the coordinates of slice {slices.names[index]!r} seem to be in another unit than those of "
@@ -383,6 +384,7 @@ def require_one_unit(slices: SlicePositions) -> None:
             f"by that number, convert all slices to micrometres, or call register_slices(..., scale=True)."
         )
         raise ValueError(msg)
+    return slices
 
 
 def read_features(
