@@ -186,13 +186,15 @@ def register_slices(
     130
     """
     slices = read_slices(
-        adata, library_key=library_key, spatial_key=spatial_key, library_order=library_order, one_unit=not scale
+        adata,
+        library_key=library_key,
+        spatial_key=spatial_key,
+        library_order=library_order,
+        reference=reference,
+        one_unit=not scale,
     )
     names = [str(name) for name in slices.names]
-    reference = names[0] if reference is None else str(reference)
-    if reference not in names:
-        msg = f"reference={reference!r} is not a slice; there are {names}."
-        raise ValueError(msg)
+    index = 0 if reference is None else names.index(reference)
     use_rep, features = read_features(adata, slices, use_rep=use_rep, labels_key=labels_key)
     if deform and features is None:
         msg = (
@@ -203,7 +205,7 @@ def register_slices(
     found = register(
         slices.slices,
         features=features,
-        reference=names.index(reference),
+        reference=index,
         policy=policy,
         allow_flip=allow_flip,
         scale=scale,
@@ -226,7 +228,7 @@ def register_slices(
         transforms=found.transforms,
         library=np.array(names),
         partners=np.array([names[i] for i in found.partners]),
-        reference=reference,
+        reference=names[index],
         policy=policy,
         spacing=spacing_by_slice(slices.slices),
         made_from=made_from(adata, obs=[library_key], obsm=[spatial_key]),
@@ -350,6 +352,7 @@ def read_slices(
     library_key: str | None,
     spatial_key: str,
     library_order: Sequence[str] | None,
+    reference: str | None,
     one_unit: bool,
 ) -> SlicePositions:
     """The slices in the order of the tissue, in the plane; refuses those that could not be registered."""
@@ -361,6 +364,9 @@ def read_slices(
     slices = slices.take([names.index(name) for name in slices_in_order(names, library_order, library_key)])
     if len(names) < 2:
         msg = f"adata.obs[{library_key!r}] has one slice, {names[0]!r}; registration needs at least two."
+        raise ValueError(msg)
+    if reference is not None and reference not in names:
+        msg = f"reference={reference!r} is not a slice; there are {list(slices.names)}."
         raise ValueError(msg)
     for name, coords in zip(slices.names, slices.slices, strict=True):
         positions = np.unique(coords, axis=0)
