@@ -185,14 +185,7 @@ def register_slices(
     >>> abs(round(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) / 5) * 5)
     130
     """
-    slices = read_slices(
-        adata,
-        library_key=library_key,
-        spatial_key=spatial_key,
-        library_order=library_order,
-        reference=reference,
-        one_unit=not scale,
-    )
+    slices = read_slices(adata, library_key, spatial_key, library_order, reference, one_unit=not scale)
     names = [str(name) for name in slices.names]
     index = 0 if reference is None else names.index(reference)
     use_rep, features = read_features(adata, slices, use_rep=use_rep, labels_key=labels_key)
@@ -348,11 +341,11 @@ _FEWEST_SPOTS = 3
 
 def read_slices(
     adata: AnnData,
-    *,
     library_key: str | None,
     spatial_key: str,
     library_order: Sequence[str] | None,
     reference: str | None,
+    *,
     one_unit: bool,
 ) -> SlicePositions:
     """The slices in the order of the tissue, in the plane; refuses those that could not be registered."""
