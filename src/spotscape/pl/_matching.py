@@ -94,7 +94,8 @@ def matching(
     TypeError
         If ``n_lines`` is not an integer.
     ValueError
-        If a query was not matched, ``size`` is not positive, or ``ax`` does not fit the number of panels.
+        If the record is of something else, a query was not matched, ``size`` is not positive, or ``ax`` does not fit
+        the number of panels.
 
     See Also
     --------
@@ -123,7 +124,7 @@ def matching(
     params = entry["params"]
     if "reference" not in params or "library_key" not in params:
         msg = f"adata.uns[{key!r}] is not a record of matches. {hint}."
-        raise KeyError(msg)
+        raise ValueError(msg)
     warn_if_changed(adata, entry, f"the match {key!r}", "sp.tl.match_slices(adata, ...)")
     pairs = _pairs(adata, key, params, query, spatial_key=spatial_key, n_lines=n_lines)
     values = _values(adata, key, params, color, palette=palette, vmin=vmin, vmax=vmax)
