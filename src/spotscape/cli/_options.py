@@ -113,7 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         _add_data(command.add_argument_group("the data"))
         _add_analysis(command.add_argument_group("the analysis"))
         _add_process(command.add_argument_group("the process"))
-    _add_output(run.add_argument_group("the results"))
+    results = run.add_argument_group("the results")
+    results.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with the results")
+    results.add_argument("--log", type=Path, metavar="FILE", help="write the log there; by default beside OUT")
+    results.add_argument("--checkpoint", type=Path, metavar="FILE", help="save the training there, and resume it")
+    results.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    results.add_argument("--dry-run", action="store_true", help="read the data, say what would be done, write nothing")
     return parser
 
 
@@ -159,14 +164,6 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--quiet", action="store_true", help="say only what is wrong")
     group.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
-
-
-def _add_output(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with the results")
-    group.add_argument("--log", type=Path, metavar="FILE", help="write the log there; by default beside OUT")
-    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="save the training there, and resume it")
-    group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    group.add_argument("--dry-run", action="store_true", help="read the data, say what would be done, write nothing")
 
 
 def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:

@@ -163,9 +163,13 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
         places, matrix = np.flatnonzero(adata.raw.var_names == key), adata.raw.X
     if not len(places):
         existing = ", ".join(repr(str(name)) for name in adata.obs) or "nothing"
+        # Written in another way, or with a letter amiss.
+        known = {str(name).upper(): str(name) for name in named}
+        close = get_close_matches(key.upper(), list(known), n=1, cutoff=0.7)
+        near = f" Did you mean {known[close[0]]!r}?" if close else ""
         msg = (
             f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} "
-            f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}.{_near(key, named)}"
+            f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}.{near}"
         )
         raise KeyError(msg)
     if len(places) > 1:
@@ -185,13 +189,6 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
         if hasattr(column, method) and not sparse.issparse(column):
             column = getattr(column, method)()
     return np.asarray(column.todense() if sparse.issparse(column) else column, dtype=np.float64).ravel()
-
-
-def _near(key: str, names: pd.Index) -> str:
-    """A gene that may have been meant: written in another way, or with a letter amiss."""
-    known = {str(name).upper(): str(name) for name in names}
-    found = get_close_matches(key.upper(), list(known), n=1, cutoff=0.7)
-    return f" Did you mean {known[found[0]]!r}?" if found else ""
 
 
 def scale(values: np.ndarray, vmin: Bound, vmax: Bound, vcenter: float | None = None) -> Normalize:

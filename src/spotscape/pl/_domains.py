@@ -292,7 +292,9 @@ def similarity(
     for row in rows:
         cosine = unit @ unit[row]
         norm = scale(cosine, vmin, 1.0 if vmax is None else vmax)
-        columns.append(Numbers(f"similarity to {_short(str(adata.obs_names[row]))}", cosine, norm))
+        name = str(adata.obs_names[row])
+        short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+        columns.append(Numbers(f"similarity to {short}", cosine, norm))
 
     def add_star(ax: Axes, piece: Slice, column: int) -> None:
         where = np.flatnonzero(piece.rows == rows[column])
@@ -300,10 +302,6 @@ def similarity(
 
     options: dict[str, Any] = {"cmap": "magma", "img": False, **panels}
     return show_spots(adata, columns, options, decorate=add_star)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _row(adata: AnnData, anchor: Any) -> int:

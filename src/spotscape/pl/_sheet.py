@@ -243,7 +243,8 @@ def show_spots(
         if decorate is not None:
             _decorate(axes, pieces, decorate)
     else:
-        across, blocks_across, down, blocks_down = _layout(len(pieces), len(shown), look.ncols)
+        across, blocks_across = min(look.ncols, len(pieces)), min(look.ncols, len(shown)) if len(pieces) == 1 else 1
+        down, blocks_down = -(-len(pieces) // across), -(-len(shown) // blocks_across)
         headed = len(pieces) > 1 and len(shown) == 1
         beside = max(look.margin(one, headed=headed) for one in shown)
         width, height = sheet_size(pieces, across, down, beside, alone=len(titles) == 1)
@@ -268,12 +269,6 @@ def show_spots(
 def _decorate(axes: Sequence[Axes], pieces: Sequence[Slice], how: Callable[[Axes, Slice, int], None]) -> None:
     for index, ax in enumerate(axes):
         how(ax, pieces[index % len(pieces)], index // len(pieces))
-
-
-def _layout(n_pieces: int, n_columns: int, ncols: int) -> tuple[int, int, int, int]:
-    across = min(ncols, n_pieces)
-    blocks_across = min(ncols, n_columns) if n_pieces == 1 else 1
-    return across, blocks_across, -(-n_pieces // across), -(-n_columns // blocks_across)
 
 
 def _draw_blocks(

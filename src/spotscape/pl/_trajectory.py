@@ -160,7 +160,7 @@ _LEAST_SHARE = 0.005
 _WIDEST = 5.0
 _DARK, _LIGHT = "#303030", "#8C8C8C"
 # Relative luminance above which dark letters read better than white ones.
-_BRIGHT = 0.45
+_BRIGHT, _LUMINANCE = 0.45, (0.2126, 0.7152, 0.0722)
 # Longer names stand beside their node.
 _SHORT = 3
 
@@ -228,7 +228,7 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
         text = ax.annotate(
             name, (x, y), xytext=(0, 0 if inside else 10), textcoords="offset points", fontsize=9, fontweight="bold",
             ha="center", va="center_baseline" if inside else "bottom", zorder=6,
-            color="white" if inside and _luminance(color) <= _BRIGHT else _DARK,
+            color="white" if inside and np.dot(to_rgb(color), _LUMINANCE) <= _BRIGHT else _DARK,
         )  # fmt: skip
         if not inside:
             text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
@@ -249,7 +249,3 @@ def _places(coords: np.ndarray, codes: np.ndarray, graph: Route) -> dict[int, np
         target = _TOWARDS * np.mean(before, axis=0) + (1 - _TOWARDS) * middle if before else middle
         places[code] = clear_place(inner[code], target, places, apart)
     return places
-
-
-def _luminance(color: str) -> float:
-    return float(np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)))

@@ -3,7 +3,7 @@ from anndata import AnnData
 from collections.abc import Sequence
 from spatialdata import SpatialData
 from spotscape._core.randomness import Seed
-from spotscape.pp._graph import SpatialGraph as SpatialGraph
+from spotscape.pp._graph_build import SpatialGraph as SpatialGraph
 from typing import Literal
 from typing import TypeVar
 from typing import overload

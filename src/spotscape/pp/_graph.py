@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from spotscape._core.edges import edges_within, nearest_edges, triangulated_edge
 from spotscape._core.geometry import layout_of
 from spotscape.pp._graph_build import (
     SlicePositions,
-    build,
-    check_pruning,
+    SpatialGraph,
     check_radius,
+    edges_of,
     report_graph,
     report_layout,
     require_feasible_radius,
@@ -28,22 +28,6 @@ from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scipy import sparse
-
-
-class SpatialGraph(NamedTuple):
-    """A spatial graph, as the functions of this module return it with ``copy=True``.
-
-    Attributes
-    ----------
-    connectivities
-        CSR float32 ``(n_obs, n_obs)``, 1.0 per edge, zero diagonal; row ``i`` holds the neighbours of spot ``i``.
-    distances
-        CSR float64 of the same sparsity: lengths of the edges in the unit of the coordinates.
-    """
-
-    connectivities: sparse.csr_matrix
-    distances: sparse.csr_matrix
 
 
 @public
@@ -137,7 +121,7 @@ def spatial_neighbors_knn(
     if n_neighs is None:
         n_neighs, chosen = stored_or_chosen_scale(adata, tissue)
     warn_of_small_slices(tissue, n_neighs + 1)
-    graph = SpatialGraph(*build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
+    graph = SpatialGraph.of(edges_of(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     warn_of_strays(tissue, graph.distances)
     params = {"mode": "knn", "n_neighbors": n_neighs}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy, chosen=chosen)
@@ -218,8 +202,8 @@ def spatial_neighbors_radius(
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_feasible_radius(tissue, interval[1])
     low, high = interval
-    graph = SpatialGraph(*build(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
-    check_radius(tissue, graph.connectivities, radius=high)
+    graph = SpatialGraph.of(edges_of(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
+    check_radius(tissue, graph, high)
     params: dict[str, object] = {"mode": "radius", "radius": high if low == 0 else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
@@ -304,9 +288,9 @@ def spatial_neighbors_delaunay(
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_triangulable(tissue)
     low, high = (0.0, np.inf) if interval is None else interval
-    graph = SpatialGraph(*build(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
+    graph = SpatialGraph.of(edges_of(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
     if interval is not None:
-        check_pruning(tissue, graph.connectivities, radius=high)
+        check_radius(tissue, graph, high, pruned=True)
     params: dict[str, object] = {"mode": "delaunay", "radius": None if interval is None else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
@@ -321,10 +305,10 @@ def _finish(
     copy: bool,
     chosen: dict[str, Any] | None = None,
 ) -> SpatialGraph | None:
-    warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
-    report_graph(tissue, graph.connectivities, graph.distances)
+    warn_of_overlaid_slices(adata, tissue, graph)
+    report_graph(tissue, graph)
     report_layout(layout_of(tissue.slices, adata), params)
     if copy:
         return graph
-    store(adata, tissue, *graph, params=params, key_added=key_added, chosen=chosen)
+    store(adata, tissue, graph, params=params, key_added=key_added, chosen=chosen)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,17 +13,17 @@ import pandas as pd
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
+from spotscape._core.edges import edges_between_adjacent, join_edges, nearest_edges
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import (
     require_data,
     require_key,
     slices_in_order,
 )
-from spotscape.pp._graph import SpatialGraph
 from spotscape.pp._graph_build import (
     SlicePositions,
-    build,
+    SpatialGraph,
+    edges_of,
     n_threads,
     report_graph,
     store,
@@ -170,7 +170,7 @@ def spatial_neighbors_3d(
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
     spatial_key = spatial_key or (keys.SPATIAL if library_key is None else keys.SPATIAL_ALIGNED)
-    stack = Stack.read(
+    tissue = read_stack(
         adata,
         library_key=library_key,
         spatial_key=spatial_key,
@@ -184,25 +184,26 @@ def spatial_neighbors_3d(
             f"choose another name."
         )
         raise ValueError(msg)
-    apart, between = method == "separate" and not stack.is_block, n_neighs_between
-    if apart and between is None:
+    is_block, between = len(tissue.slices) == 1, n_neighs_between
+    if method == "euclidean" or is_block:
+        if between is not None:
+            msg = (
+                f"n_neighs_between={between} goes with several slices and method='separate'; in a block, or with "
+                f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
+            )
+            raise ValueError(msg)
+    elif between is None:
         between = _BETWEEN
-    elif not apart and between is not None:
-        msg = (
-            f"n_neighs_between={between} goes with several slices and method='separate'; in a block, or with "
-            f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
-        )
-        raise ValueError(msg)
     chosen: dict[str, Any] = {}
     if n_neighs is None:
-        plane = tuple(xyz[:, :2] for xyz in stack.tissue.slices)
-        within = stack.tissue if stack.is_block else replace(stack.tissue, slices=plane)
-        n_neighs, chosen = stored_or_chosen_scale(adata, within)
+        n_neighs, chosen = stored_or_chosen_scale(adata, tissue if is_block else tissue.in_plane())
+    coords = tissue.coordinates
     if between is None:
-        graph = SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
+        graph = SpatialGraph.of(nearest_edges(coords, n_neighs))
     else:
-        graph = _separate(stack, n_neighs, between, n_jobs)
-    share = _report(stack, graph, method)
+        graph = _separate(tissue, n_neighs, between, n_jobs)
+    report_graph(tissue, graph)
+    share = 0.0 if is_block else _report_crossing(tissue, graph, method)
     if copy:
         return graph
     params = {
@@ -212,31 +213,45 @@ def spatial_neighbors_3d(
         "n_neighs_between": between,
         "z_key": z_key,
         "slice_gap": slice_gap,
-        "library_order": [] if stack.is_block else stack.names,
+        "library_order": [] if is_block else list(tissue.names),
         "cross_slice_fraction": share,
     }
-    store(adata, stack.tissue, *graph, params=params, key_added=key_added, coords=stack.coordinates, chosen=chosen)
+    store(adata, tissue, graph, params=params, key_added=key_added, coords=coords, chosen=chosen)
     return None
 
 
-def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
-    tissue = stack.tissue
+def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
+    """Neighbours in the own slice and in adjacent ones, of a stack from bottom to top."""
     warn_of_small_slices(tissue, max(n_neighs + 1, between))
-    stack.require_distinct_levels()
-    _, within = build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
-    slices, rows = ([parts[index] for index in stack.order] for parts in (tissue.slices, tissue.rows))
-    across = edges_between_adjacent(slices, rows, between, workers=n_threads(n_jobs))
+    levels = ((name, coords[:, 2].mean()) for name, coords in zip(tissue.names, tissue.slices, strict=True))
+    for (first, low), (second, high) in pairwise(levels):
+        if np.isclose(low, high, rtol=1e-12, atol=0):
+            msg = (
+                f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is open which slices are adjacent; "
+                f"give each slice its own z, or use method='euclidean'."
+            )
+            raise ValueError(msg)
+    within = edges_of(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
+    across = edges_between_adjacent(tissue.slices, tissue.rows, between, workers=n_threads(n_jobs))
     warn_of_strays(tissue, within)
-    warn_of_unregistered(stack, across.row, across.col)
-    return SpatialGraph(*union(within, across))
+    plane, spacing = tissue.coordinates[:, :2], _widest_spacing(tissue)
+    distances = np.concatenate([np.linalg.norm(plane[starts] - plane[ends], axis=1) for _, starts, ends in across])
+    if np.median(distances) > _UNREGISTERED_IN_SPACINGS * spacing:
+        warn(
+            f"the nearest spots of adjacent slices lie {np.median(distances):.4g} apart in the plane (median), but "
+            f"spots of a slice only {spacing:.4g}: the slices do not lie over each other in adata.obsm"
+            f"[{tissue.spatial_key!r}]. Register them first: "
+            f"sp.pp.register_slices(adata, library_key={tissue.library_key!r})."
+        )
+    own = within.tocoo()
+    return SpatialGraph.of(join_edges([(own.data, own.row, own.col), *across], tissue.n_spots))
 
 
-def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:
-    """Log the graph and the share of its edges that cross slices, which is returned; warn if it is extreme."""
-    report_graph(stack.tissue, graph.connectivities, graph.distances)
-    if stack.is_block:
-        return 0.0
-    codes, edges = stack.codes, graph.connectivities.tocoo()
+def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -> float:
+    """Log the share of edges that cross slices, which is returned; warn if it is extreme."""
+    codes, edges = np.empty(tissue.n_spots, dtype=np.intp), graph.connectivities.tocoo()
+    for code, rows in enumerate(tissue.rows):
+        codes[rows] = code
     crossing = int(np.count_nonzero(codes[edges.row] != codes[edges.col]))
     share = float(crossing / edges.nnz)
     logger.info("%s of %s edges join different slices (%.1f %%).", f"{crossing:,}", f"{edges.nnz:,}", 100 * share)
@@ -255,101 +270,49 @@ _SPACING_RATIO = 3.0
 _UNREGISTERED_IN_SPACINGS = 3.0
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Slices in three dimensions and their order from bottom to top."""
-
-    tissue: SlicePositions
-    order: tuple[int, ...]
-
-    @classmethod
-    def read(
-        cls,
-        adata: AnnData,
-        *,
-        library_key: str | None,
-        spatial_key: str,
-        z_key: str | None,
-        slice_gap: float | Sequence[float] | None,
-        library_order: Sequence[str] | None,
-    ) -> Stack:
-        """Read the coordinates in the plane and put every slice at its height."""
-        require_data(adata, genes=False)
-        hint = ""
-        if "spatial" in adata.obsm:
-            hint = (
-                "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each "
-                "other as they are, pass spatial_key='spatial'"
-            )
-        require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
-        plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
-        if len(plane.slices) < 2 and z_key is None and plane.slices[0].shape[1] == 2:
-            found = "no library_key is given" if library_key is None else f"adata.obs[{library_key!r}] holds one slice"
-            msg = (
-                f"{found}, and adata.obsm[{spatial_key!r}] has two coordinates. A graph in 3-D joins several slices "
-                f"(library_key=...), or cells with three coordinates or a z_key. Use sp.pp.spatial_neighbors_knn for a "
-                f"single slice."
-            )
-            raise ValueError(msg)
-        warn_of_units(plane)
-        if slice_gap is None and library_order is not None:
-            msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
-            raise ValueError(msg)
-        if slice_gap is None:
-            heights = _given_heights(adata, plane, z_key)
-        else:
-            heights = _stacked_heights(plane, z_key, slice_gap, library_order)
-        levels = np.array([z.mean() for z in heights])
-        order = tuple(int(index) for index in np.argsort(levels, kind="stable"))
-        slices = tuple(np.column_stack([xy[:, :2], z]) for xy, z in zip(plane.slices, heights, strict=True))
-        if len(slices) == 1:
-            return cls(replace(plane, slices=slices), order)
-        _warn_of_gap(plane, np.diff(levels[list(order)]))
-        logger.info("Slices from the lowest z up: %s.", ", ".join(str(plane.names[index]) for index in order))
-        return cls(replace(plane, slices=slices), order)
-
-    @property
-    def is_block(self) -> bool:
-        """Whether there is a single slice, with a z for every spot."""
-        return len(self.order) == 1
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the slices from bottom to top."""
-        return [str(self.tissue.names[index]) for index in self.order]
-
-    @property
-    def codes(self) -> np.ndarray:
-        """Slice of every spot as its number in ``tissue``, shape ``(n_obs,)``."""
-        codes = np.empty(self.tissue.n_spots, dtype=np.intp)
-        for code, rows in enumerate(self.tissue.rows):
-            codes[rows] = code
-        return codes
-
-    @property
-    def coordinates(self) -> np.ndarray:
-        """Coordinates of all spots in the order of the AnnData, float64 ``(n_obs, 3)``."""
-        coords = np.empty((self.tissue.n_spots, 3))
-        for xyz, rows in zip(self.tissue.slices, self.tissue.rows, strict=True):
-            coords[rows] = xyz
-        return coords
-
-    def whole(self) -> SlicePositions:
-        """The stack as a single tissue, in which slices do not count."""
-        rows = np.arange(self.tissue.n_spots)
-        return replace(self.tissue, slices=(self.coordinates,), rows=(rows,), names=(None,), library_key=None)
-
-    def require_distinct_levels(self) -> None:
-        """Refuse two slices at one height, of which none is above the other."""
-        levels = [self.tissue.slices[index][:, 2].mean() for index in self.order]
-        for below, (low, high) in enumerate(pairwise(levels)):
-            if np.isclose(low, high, rtol=1e-12, atol=0):
-                first, second = self.names[below : below + 2]
-                msg = (
-                    f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is open which slices are "
-                    f"adjacent; give each slice its own z, or use method='euclidean'."
-                )
-                raise ValueError(msg)
+def read_stack(
+    adata: AnnData,
+    *,
+    library_key: str | None,
+    spatial_key: str,
+    z_key: str | None,
+    slice_gap: float | Sequence[float] | None,
+    library_order: Sequence[str] | None,
+) -> SlicePositions:
+    """Slices in three dimensions from bottom to top, or a single one with a z for every spot."""
+    require_data(adata, genes=False)
+    hint = ""
+    if "spatial" in adata.obsm:
+        hint = (
+            "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each "
+            "other as they are, pass spatial_key='spatial'"
+        )
+    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
+    plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
+    if len(plane.slices) < 2 and z_key is None and plane.slices[0].shape[1] == 2:
+        found = "no library_key is given" if library_key is None else f"adata.obs[{library_key!r}] holds one slice"
+        msg = (
+            f"{found}, and adata.obsm[{spatial_key!r}] has two coordinates. A graph in 3-D joins several slices "
+            f"(library_key=...), or cells with three coordinates or a z_key. Use sp.pp.spatial_neighbors_knn for a "
+            f"single slice."
+        )
+        raise ValueError(msg)
+    warn_of_units(plane)
+    if slice_gap is None and library_order is not None:
+        msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
+        raise ValueError(msg)
+    if slice_gap is None:
+        heights = _given_heights(adata, plane, z_key)
+    else:
+        heights = _stacked_heights(plane, z_key, slice_gap, library_order)
+    levels = np.array([z.mean() for z in heights])
+    order = np.argsort(levels, kind="stable").tolist()
+    slices = tuple(np.column_stack([xy[:, :2], z]) for xy, z in zip(plane.slices, heights, strict=True))
+    stack = replace(plane, slices=slices).take(order)
+    if len(order) > 1:
+        _warn_of_gap(plane, np.diff(levels[order]))
+        logger.info("Slices from the lowest z up: %s.", ", ".join(map(str, stack.names)))
+    return stack
 
 
 def warn_of_units(tissue: SlicePositions) -> None:
@@ -364,19 +327,6 @@ def warn_of_units(tissue: SlicePositions) -> None:
         f"{tissue.called(tissue.names[low])} {finite[low]:.4g}; unless the platforms differ, adata.obsm"
         f"[{tissue.spatial_key!r}] holds different units (pixels and micrometres?). Bring all slices to one unit."
     )
-
-
-def warn_of_unregistered(stack: Stack, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Warn if neighbours in adjacent slices are far from each other in the plane."""
-    coords = stack.coordinates[:, :2]
-    apart = float(np.median(np.linalg.norm(coords[starts] - coords[ends], axis=1)))
-    spacing = _widest_spacing(stack.tissue)
-    if apart > _UNREGISTERED_IN_SPACINGS * spacing:
-        warn(
-            f"the nearest spots of adjacent slices lie {apart:.4g} apart in the plane (median), but spots of a slice "
-            f"only {spacing:.4g}: the slices do not lie over each other in adata.obsm[{stack.tissue.spatial_key!r}]. "
-            f"Register them first: sp.pp.register_slices(adata, library_key={stack.tissue.library_key!r})."
-        )
 
 
 def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> list[np.ndarray]:

@@ -95,7 +95,7 @@ class _Splines:
 
     def penalty(self) -> sparse.csr_array:
         """Bending and strain of one coordinate's displacement, quadratic in the coefficients."""
-        one = [[_differences(n, order) for n in self.shape] for order in range(3)]
+        one = [[sparse.csr_array(np.diff(np.eye(n), order, axis=0)) for n in self.shape] for order in range(3)]
         terms = []
         for x, y, weight in (
             (2, 0, _BENDING),
@@ -107,13 +107,6 @@ class _Splines:
             slope = sparse.kron(one[x][0], one[y][1], format="csr")
             terms.append(weight * self.step ** (2 - 2 * (x + y)) * (slope.T @ slope))
         return sparse.csr_array(sum(terms[1:], terms[0]))
-
-
-def _differences(n: int, order: int) -> sparse.csr_array:
-    matrix = sparse.eye_array(n, format="csr")
-    for _ in range(order):
-        matrix = matrix[1:] - matrix[:-1]
-    return sparse.csr_array(matrix)
 
 
 def fit_deformation(moving: Section, fixed: Section) -> Deformation | None:
