@@ -268,7 +268,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
         side = np.select([contrast.inside, contrast.outside], [0, 1], -1)
-        labels = pd.Categorical.from_codes(side, ["inside", "outside"])
+        labels = pd.Categorical.from_codes(side, pd.Index(["inside", "outside"]))
         tested = {}
         if enough:
             tested = compare_spots(
