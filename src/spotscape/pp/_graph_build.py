@@ -202,9 +202,11 @@ def check_radius(tissue: SlicePositions, graph: SpatialGraph, radius: float, *, 
     ``pruned`` says that it has taken edges out of a triangulation.
     """
     n_edges, spacings = graph.connectivities.nnz, [geometry.spot_spacing(coords) for coords in tissue.slices]
+    if n_edges == 0 and pruned:
+        msg = f"radius={radius:g} removes every edge of the triangulation: {_spacing_of(tissue)}. {_advice(tissue)}"
+        raise ValueError(msg)
     if n_edges == 0:
-        did = "removes every edge of the triangulation" if pruned else "joins no spots at all"
-        msg = f"radius={radius:g} {did}: {_spacing_of(tissue)}. {_advice(tissue)}"
+        msg = f"radius={radius:g} joins no spots at all: {_spacing_of(tissue)}. {_advice(tissue)}"
         raise ValueError(msg)
     low, high = _RADIUS_IN_SPACINGS
     in_other_unit = [
