@@ -140,11 +140,12 @@ def radius(value: Any, name: str, hint: Hint) -> Any:
     pair = tuple(value) if hint.several and is_list(value) else (0.0, value)
     if any(isinstance(one, (bool, str)) or not isinstance(one, (int, float, np.integer, np.floating)) for one in pair):
         raise not_a(value, name, f"a number{' or (smallest, largest)' if hint.several else ''}")
+    pair = tuple(map(float, pair))
     if len(pair) != 2 or not 0 <= min(pair) < max(pair) < _FAR or not np.isfinite(pair).all():
         or_pair = ", or (smallest, largest)" if hint.several else ""
         msg = f"{name}={value!r} must be a positive number in the unit of the coordinates{or_pair}."
         raise ValueError(msg)
-    return (float(min(pair)), float(max(pair))) if isinstance(value, Iterable) else float(value)
+    return (min(pair), max(pair)) if isinstance(value, Iterable) else pair[1]
 
 
 def flag(value: Any, name: str, hint: Hint) -> bool:
@@ -336,13 +337,13 @@ def colormap(value: Any, name: str, hint: Hint) -> Any:
 
 
 def palette(value: Any, name: str, hint: Hint) -> Any:
-    """Colours of categories; which of them are colours is looked at where the categories are known."""
+    """Colours of categories, which are looked at where these are known; a Cycler, which scanpy takes, gives dicts."""
     from matplotlib.colors import Colormap
 
     if isinstance(value, (str, Mapping, Colormap)):
         return value
     if is_list(value):
-        return list(value)
+        return [entry.get("color", entry) if isinstance(entry, Mapping) else entry for entry in value]
     raise not_a(value, name, "the name of a colormap, a list of colours or a dict")
 
 
@@ -370,7 +371,11 @@ def axes(value: Any, name: str, hint: Hint) -> Any:
 def shown(value: Any, name: str, hint: Hint) -> Any:
     """What colours show: columns or genes; ``None`` stands for a panel without."""
     if hint.several and is_list(value):
-        return each(lambda one, *rest: None if one is None else text(one, *rest), value, name)
+        several = each(lambda one, *rest: None if one is None else text(one, *rest), value, name)
+        if not several:
+            msg = f"{name} is empty; name at least one column of adata.obs or gene."
+            raise ValueError(msg)
+        return several
     return text(value, name, hint)
 
 

@@ -199,6 +199,9 @@ def scale(values: np.ndarray, vmin: Bound, vmax: Bound, vcenter: float | None = 
         low, high = float(finite.min()), float(finite.max())
     low = low if vmin is None else _bound(finite, vmin)
     high = high if vmax is None else _bound(finite, vmax)
+    if low > high:
+        msg = f"the colours would begin at vmin={low:g} and end at vmax={high:g}; give both, the lower one as vmin."
+        raise ValueError(msg)
     if vcenter is None:
         return Normalize(low, high)
     # The middle colour needs room on both sides.
@@ -285,8 +288,7 @@ def _from_palette(palette: Palette, names: list[str]) -> list[Any]:
             msg = f"palette has no colour for the categories {missing}; it has {list(palette)}."
             raise ValueError(msg)
         return [named[name] for name in names]
-    # A Cycler, which scanpy takes, gives dicts.
-    colors = [entry["color"] if isinstance(entry, Mapping) else entry for entry in palette]
+    colors = list(palette)
     if len(colors) < len(names):
         given = {str(color).upper() for color in colors}
         spare = [color for color in default_colors(len(names) + len(colors)) if color not in given]

@@ -86,7 +86,11 @@ def history(
     if not isinstance(stored, Mapping) or not stored:
         msg = "the history holds no curves; expected a dict from name to one value per epoch."
         raise ValueError(msg)
-    curves = {str(name): np.asarray(values, dtype=np.float64) for name, values in stored.items()}
+    try:
+        curves = {str(name): np.asarray(values, dtype=np.float64) for name, values in stored.items()}
+    except (TypeError, ValueError) as error:
+        msg = f"the history holds what is no number: {error}."
+        raise ValueError(msg) from error
     for name, values in curves.items():
         if values.ndim != 1:
             msg = f"the curve {name!r} of the history has shape {values.shape}; expected one value per epoch."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from spotscape._core.arguments import public
+from spotscape._core.kinds import is_list
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_columns, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data
@@ -196,9 +197,6 @@ def domains(
     options = dict(locals())
     require_data(adata, genes=False)
     names: list[str | None] = [color] if isinstance(color, str) else _found(adata) if color is None else list(color)
-    if not names:
-        msg = "color is empty; name at least one column of adata.obs or gene."
-        raise ValueError(msg)
     columns = matched([
         plain(adata.n_obs)
         if name is None
@@ -287,7 +285,10 @@ def similarity(
     key = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)").astype(np.float64)
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    rows = [_row(adata, one) for one in ([anchors] if isinstance(anchors, (str, int, np.integer)) else anchors)]
+    rows = [_row(adata, one) for one in (anchors if is_list(anchors) else [anchors])]
+    if not rows:
+        msg = "anchors is empty; name a spot."
+        raise ValueError(msg)
     columns = []
     for row in rows:
         cosine = unit @ unit[row]

@@ -119,6 +119,8 @@ def _in_scanpy(
     import scanpy as sc
 
     require_key(adata.obs, groups, "adata.obs", hint="The markers were found for these domains")
+    if layer is not None:
+        require_key(adata.layers, layer, "adata.layers")
     axes = given_axes(options, 1)
     data = adata
     if not isinstance(adata.obs[groups].dtype, pd.CategoricalDtype):
@@ -130,7 +132,11 @@ def _in_scanpy(
         figsize=options.get("figsize"), ax=None if axes is None else axes[0],
     )  # fmt: skip
     plot.style(cmap=options.get("cmap") or ("Reds" if kind == "dots" else "viridis"))
-    plot.make_figure()
+    try:
+        plot.make_figure()
+    except ValueError as error:
+        msg = f"scanpy cannot lay out a figure of figsize={options.get('figsize')}: {error}."
+        raise ValueError(msg) from error
     main = plot.ax_dict["mainplot_ax"]
     if axes is None:
         _make_room(main)
