@@ -101,7 +101,7 @@ def main() -> None:
             rows = {row["code"]: row for row in csv.DictReader(file)}
     rows[score["code"]] = {**score, "drawn": len(mutants), "killed": loop.killed}
     with _SCORES.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[score["code"]]))
+        writer = csv.DictWriter(file, list(rows[score["code"]]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows[name] for name in sorted(rows))
 

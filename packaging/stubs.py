@@ -10,6 +10,7 @@ import ast
 import re
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -33,21 +34,18 @@ _HEAD = "# Written by packaging/stubs.py from the sources; change those.\n"
 
 def stub_of(namespace: str) -> str:
     """The text of ``__init__.pyi``."""
-    tree = ast.parse((PACKAGE / namespace / "__init__.py").read_text(encoding="utf-8"))
-    imports, functions, public = list(_ALWAYS), [], []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"spotscape.{namespace}._"):
-            source = ast.parse((ROOT / "src" / f"{node.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-            imports += [ast.unparse(one) for one in ast.walk(source) if isinstance(one, ast.ImportFrom | ast.Import)]
-            found = {one.name: one for one in source.body if isinstance(one, ast.FunctionDef | ast.ClassDef)}
-            for alias in node.names:
-                public.append(alias.name)
-                one = found[alias.name]
-                if isinstance(one, ast.FunctionDef):
-                    written = _overloads(one, namespace)
-                    functions += [f"@overload\n{text}" for text in written] if len(written) > 1 else written
-                if isinstance(one, ast.ClassDef):
-                    imports.append(f"from {node.module} import {one.name} as {one.name}")
+    module = import_module(f"spotscape.{namespace}")
+    imports, functions, public = list(_ALWAYS), [], list(module.__all__)
+    for name in public:
+        home = getattr(module, name).__module__
+        source = ast.parse((ROOT / "src" / f"{home.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        imports += [ast.unparse(one) for one in ast.walk(source) if isinstance(one, ast.ImportFrom | ast.Import)]
+        one = next(one for one in source.body if getattr(one, "name", None) == name)
+        if isinstance(one, ast.FunctionDef):
+            written = _overloads(one, namespace)
+            functions += [f"@overload\n{text}" for text in written] if len(written) > 1 else written
+        if isinstance(one, ast.ClassDef):
+            imports.append(f"from {home} import {name} as {name}")
     options = _options() if namespace == "pl" else []
     body = "\n".join([*options, 'Data = TypeVar("Data", AnnData, SpatialData)', "", *functions])
     listed = textwrap.fill(", ".join(f'"{name}"' for name in sorted(public)), 116)
@@ -86,8 +84,6 @@ def _options() -> list[str]:
 
 
 def _overloads(node: ast.FunctionDef, namespace: str) -> list[str]:
-    from importlib import import_module
-
     from spotscape._core.columns import homes_of
     from spotscape._core.spatial_data import ANNOTATIONS, options_of
 

@@ -26,8 +26,10 @@ def text_of(node: ast.AST, names: dict[str, str]) -> str:
             return "".join(text_of(part, names) for part in node.values)
         case ast.BinOp():
             return text_of(node.left, names) + text_of(node.right, names)
-        case ast.Name():
-            return names.get(node.id, "{}")
+        case ast.IfExp():
+            return f"{text_of(node.body, names)} or {text_of(node.orelse, names)}"
+        case ast.FormattedValue(value=ast.Name(id=name)) | ast.Name(id=name):
+            return names.get(name, "{}")
     return "{}"
 
 

@@ -17,8 +17,12 @@ ANNDATA_SIDE = ("anndata", "scanpy", "squidpy", "spatialdata")
 FORBIDDEN = {
     "import spotscape": (*HEAVY, "anndata", "pandas", "torch"),
     "import spotscape.metrics, spotscape.models, spotscape.nn": tuple({*HEAVY, *ANNDATA_SIDE}),
-    "import spotscape.datasets, spotscape.get, spotscape.pl, spotscape.pp": (*HEAVY, "torch"),
-    "import spotscape.tl": HEAVY,
+    "import spotscape.datasets, spotscape.get, spotscape.metrics, spotscape.pl, spotscape.pp, spotscape.tl": (
+        *HEAVY,
+        "torch",
+    ),
+    "import spotscape as sp; sp.tl.markers, sp.tl.refine_domains, sp.tl.spotscape, sp.tl.trajectory": (*HEAVY, "torch"),
+    "import spotscape as sp; [getattr(sp.tl, name) for name in sp.tl.__all__]": HEAVY,
 }
 
 

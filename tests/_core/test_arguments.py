@@ -232,6 +232,8 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_first(adata: AnnData, tm
         sp.tl.spotscape(adata, checkpoint=tmp_path / "missing" / "a.pt")
     with pytest.raises(ValueError, match="is a folder"):
         sp.tl.spotscape(adata, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="checkpoint=' ' is no path"):
+        sp.tl.spotscape(adata, checkpoint=" ")
 
 
 @pytest.mark.parametrize(

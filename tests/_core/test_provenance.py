@@ -166,7 +166,7 @@ def test_embeddings_trained_apart_are_told_where_they_are_used_as_one(tissue: An
 
 def test_embeddings_trained_together_raise_no_word(tissue: AnnData) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         sp.tl.domains(tissue, n_domains=3, method="kmeans")
         sp.tl.domains(tissue[tissue.obs["slice"] == "slice_1"].copy(), n_domains=3, method="kmeans")
         sp.tl.match_slices(tissue[::-1].copy(), library_key="slice", reference="slice_1")

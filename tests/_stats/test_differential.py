@@ -72,6 +72,13 @@ def test_depths_by_hand() -> None:
     np.testing.assert_allclose(effective_depth(np.zeros((2, 3))), 1)
 
 
+def test_effective_depths_have_the_geometric_mean_of_the_depths() -> None:
+    counts = np.random.default_rng(0).poisson(50, (3, 40)) * np.array([[1], [2], [5]])
+    found = effective_depth(counts)
+    np.testing.assert_allclose(found.prod(), counts.sum(axis=1, dtype=float).prod())
+    assert np.std(found / counts.sum(axis=1)) > 0.001
+
+
 def test_the_prior_and_its_trend_are_recovered() -> None:
     rng = np.random.default_rng(0)
     level = rng.uniform(2, 12, 20_000)
@@ -132,6 +139,11 @@ def test_variances_are_drawn_to_the_prior() -> None:
     np.testing.assert_allclose(found.score, effect / np.sqrt((degrees * prior + 3 * floored) / (degrees + 3) * 0.7))
     np.testing.assert_allclose(found.pvalue, 2 * stats.t.sf(np.abs(found.score), degrees + 3))
     assert np.isfinite(moderated_t(effect, np.zeros(30), 3, scale=1.0, level=level).score).all()
+    # A variance of zero counts as a hundred-thousandth of the median of the others, however small they are.
+    some = np.r_[0, 1e-3 * variance[1:]]
+    least = np.r_[1e-5 * np.median(some[1:]), some[1:]]
+    scores = [moderated_t(effect, each, 3, scale=0.7, level=level).score for each in (some, least)]
+    np.testing.assert_array_equal(*scores)
 
 
 def test_a_prior_of_two_genes() -> None:

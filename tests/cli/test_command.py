@@ -144,6 +144,26 @@ def sp_version(package: str) -> str:
     return version(package)
 
 
+def test_a_report_alone_keeps_the_data_beside_it(
+    tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, config = tmp_path / "new" / "page.html", tmp_path / "page.toml"
+    config.write_text(f"report = {str(page)!r}\n", encoding="utf-8")
+    words = [*QUICK[:2], "--no-markers"]
+    assert main(["run", str(tissue), *words, f"--report={page}"]) == 0
+    kept = page.with_name("page_domains.h5ad")
+    assert ad.read_h5ad(kept).obs["smoothed_pca_domain"].nunique() == 3
+    assert sorted(path.name for path in page.parent.iterdir()) == ["page.html", "page_domains.h5ad", "page_domains.log"]
+    said = capsys.readouterr().err
+    assert f"OUT is not given: the data are written beside the report, to {kept}." in said
+    # Once more, asked for by a file, it is not overwritten; and an OUT after options is still one.
+    assert main(["run", str(tissue), *words, f"--config={config}"]) == 2
+    assert "page_domains.h5ad exists; --overwrite replaces it" in capsys.readouterr().err
+    assert read_options(["run", "in.h5ad", "--report", "r.html", "out.h5ad"]).output.name == "out.h5ad"
+    assert main(["run", str(tissue), *words]) == 2
+    assert "OUT is missing: name the .h5ad or .zarr to write, or ask for a page by --report" in capsys.readouterr().err
+
+
 def test_markers_of_many_spots_are_not_ranked() -> None:
     from spotscape.cli._inspect import Description
     from spotscape.cli._plan import plan

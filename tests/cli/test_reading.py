@@ -29,9 +29,16 @@ sys.modules["cli_folders"] = folders
 _spec.loader.exec_module(folders)
 
 
-def tissue(n_spots: int = 60) -> ad.AnnData:
-    adata = sp.datasets.simulate_tissue(n_spots=n_spots, n_genes=30, n_domains=3, random_state=0)
+def tissue(n_spots: int = 60, *, geometry: str = "hexagonal", spacing: float = 100) -> ad.AnnData:
+    adata = sp.datasets.simulate_tissue(
+        n_spots=n_spots,
+        n_genes=30,
+        n_domains=3,
+        geometry=geometry,
+        random_state=0,  # type: ignore[arg-type]
+    )
     adata.X = adata.X.astype(np.float32)
+    adata.obsm["spatial"] = spacing / 100 * adata.obsm["spatial"]
     return adata
 
 
@@ -158,11 +165,10 @@ def info(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object
 
 
 def test_info_knows_unit_and_lattice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = folders.visium(tmp_path / "v", tissue(200), layout="old")
-    found = info(capsys, folder)
+    found = info(capsys, folders.visium(tmp_path / "v", tissue(200, spacing=200), layout="old"))
     assert (found["platform"], found["unit"]) == ("Visium", "pixels of 0.5 µm")
     assert (found["n_spots"], found["n_genes"], found["slices"]) == (199, 30, None)
-    hd = info(capsys, folders.visium_hd(tmp_path / "hd", tissue(200)))
+    hd = info(capsys, folders.visium_hd(tmp_path / "hd", tissue(200, geometry="square", spacing=32)))
     assert hd["unit"] == "pixels of 0.25 µm"
     assert info(capsys, folders.xenium(tmp_path / "x", tissue()))["unit"] == "µm"
 

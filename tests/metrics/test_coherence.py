@@ -163,3 +163,10 @@ def test_errors_of_single_metrics() -> None:
             metric(labels, points, library=["s", "t"])
         with pytest.raises(ValueError, match="library is missing for 1 spots"):
             metric(labels, points, library=["s"] * 79 + [None])
+
+
+def test_a_sample_of_all_spots_is_no_other() -> None:
+    """Seven of eight spots are four of each domain after rounding, and none is drawn twice."""
+    points = np.random.default_rng(0).normal(size=(8, 2))
+    labels = list("aaaabbbb")
+    assert sp.metrics.label_asw(labels, points, max_spots=7) == pytest.approx(sp.metrics.label_asw(labels, points))

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.spatial.distance import cdist
 
 import spotscape as sp
-from spotscape.metrics._lisi import perplexity_weights
+from spotscape.metrics._lisi import lisi_of, perplexity_weights
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -161,3 +161,15 @@ def test_neither_mixed_nor_apart_is_nothing() -> None:
 
     assert harmonic(0.0, 0.0) == 0.0
     assert harmonic(0.5, 1.0) == pytest.approx(2 / 3)
+
+
+def test_few_spots_have_a_third_of_them_as_perplexity() -> None:
+    points = np.random.default_rng(0).normal(size=(12, 2))
+    codes = np.arange(12) % 2
+    order = cdist(points, points).argsort(axis=1)[:, 1:]
+    distances = np.take_along_axis(cdist(points, points), order, axis=1)
+    shares = perplexity_weights(distances, 4)
+    expected = [
+        1 / sum(row[codes[near] == code].sum() ** 2 for code in (0, 1)) for row, near in zip(shares, order, strict=True)
+    ]
+    np.testing.assert_allclose(lisi_of(codes, distances, order, 30), expected)

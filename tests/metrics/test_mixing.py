@@ -140,13 +140,6 @@ def test_silhouettes_at_the_extremes() -> None:
     assert sp.metrics.label_asw(domain, apart) < 0.55
 
 
-def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    domain, _, points = cloud(0)
-    whole = silhouette_widths(points, domain)
-    monkeypatch.setattr("spotscape.metrics._silhouettes._BLOCK", 160 * 7)
-    np.testing.assert_allclose(silhouette_widths(points, domain), whole, atol=1e-12)
-
-
 def test_samples_come_close_and_are_seeded() -> None:
     domain, library, points = cloud(0, n=4000)
     exact = sp.metrics.batch_asw(domain, library, points)

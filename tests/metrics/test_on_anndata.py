@@ -61,4 +61,6 @@ def test_a_name_that_does_not_exist(tissue: AnnData) -> None:
 
 
 def test_the_docstring_shows_the_call() -> None:
-    assert '``sp.metrics.ari(adata, "domain", "spotscape_domain")``' in (sp.metrics.ari.__doc__ or "")
+    summary, call, *_ = (sp.metrics.ari.__doc__ or "").split("\n\n")
+    assert "\n" not in summary
+    assert call.splitlines()[1] == '``sp.metrics.ari(adata, "domain", "spotscape_domain")``.'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +194,15 @@ def test_a_higher_quorum_never_adds_and_neighbours_in_space_always_stay() -> Non
 def test_one_slice_is_as_no_slices() -> None:
     problem = Problem((20,), 3)
     assert as_sets(problem.find(slices=problem.slices)) == as_sets(problem.find())
+
+
+def test_a_copy_has_a_structure_of_its_own() -> None:
+    found = Neighborhoods(torch.tensor([1, 2]), torch.tensor([0, 2, 3]), torch.tensor([0, 3, 1]), 5)
+    assert found.structure is found.structure
+    for other in (copy.deepcopy(found), pickle.loads(pickle.dumps(found)), dataclasses.replace(found, n_spots=6)):
+        assert other.structure is not found.structure
+        assert (other.structure.n_rows, other.structure.n_columns) == (2, other.n_spots)
+        assert other.structure.transposed.indices.tolist() == [0, 1, 0]
 
 
 def test_repeated_and_no_queries() -> None:

@@ -11,7 +11,18 @@ import pytest
 import torch
 
 from spotscape.nn import integrate, nearest, place, vote
-from spotscape.nn.integration import _fit, _merge, _Mixture, _plausibility, _settle, _shifts, _single, _split, _step
+from spotscape.nn.integration import (
+    _fit,
+    _merge,
+    _Mixture,
+    _plausibility,
+    _regrouped,
+    _settle,
+    _shifts,
+    _single,
+    _split,
+    _step,
+)
 
 # Kinds of spots in two slices and their proportions: alike, unlike, one lacking, and one private to each.
 COMPOSITIONS = {
@@ -312,9 +323,9 @@ def test_what_is_held_has_neither_shift_nor_offsets() -> None:
     np.testing.assert_allclose(_step(start, parts, held, 2.0).shifts[:, 0], [0, 4], atol=1e-5)
 
 
-@pytest.mark.parametrize(("rest", "expected"), [(1e-9, 7), (10.0, 1)])
+@pytest.mark.parametrize(("rest", "expected"), [(1e-9, 7), (0.75, 1)])
 def test_it_settles_once_all_rests(rest: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps that halve the way to rest: after the first, one spacing is left, which ten standard deviations allow."""
+    """Steps that halve the way to rest, with a standard deviation of 2: the first moves by 1, less than 0.75 of it."""
     steps = []
 
     def step(model: _Mixture, *_: Any, **__: Any) -> _Mixture:
@@ -323,12 +334,19 @@ def test_it_settles_once_all_rests(rest: float, expected: int, monkeypatch: pyte
 
     monkeypatch.setattr("spotscape.nn.integration._step", step)
     zeros = torch.zeros(2, 1)
-    model = _Mixture(torch.tensor([[2.0]]), zeros, zeros[:, None], zeros, torch.tensor(1.0))
+    model = _Mixture(torch.tensor([[2.0]]), zeros, zeros[:, None], zeros, torch.tensor(4.0))
     _settle(model, [], torch.tensor([False, False]), 1.0, steps=7, rest=rest)
     assert len(steps) == expected
     moved = replace(model, centres=torch.zeros(1, 1), shifts=torch.ones(2, 1))
     _settle(moved, [], torch.tensor([False, False]), 1.0, steps=7, rest=1e-9)
     assert len(steps) == expected + 1
+    steps.clear()
+    _settle(replace(model, centres=torch.full((1, 1), 1e9)), [], torch.tensor([False, False]), 1.0)
+    assert len(steps) == 15
+    # As a rule it rests at a thousandth of the deviation: the third step moves by 1.05 of that, the fourth by half.
+    steps.clear()
+    _settle(replace(model, centres=torch.full((1, 1), 0.0168)), [], torch.tensor([False, False]), 1.0)
+    assert len(steps) == 4
 
 
 def test_a_shift_of_few_spots() -> None:
@@ -374,12 +392,74 @@ def test_prototypes_that_can_be_spared_count_for_nothing(composition: Any, most:
     assert scores[0] == pytest.approx(scores[1], abs=0.001 * abs(scores[0]) if most == 1 else 0.01 * abs(scores[0]))
 
 
-@pytest.mark.parametrize(("most", "expected"), [(1, 1), (2, 2), (3, 2), (8, 8), (20, 16), (64, 16)])
-def test_number_of_prototypes(most: int, expected: int) -> None:
-    """1,000 spots of each of two slices leave room for 16."""
-    spots, slices, _ = tissue(1_000)
-    parts = [torch.from_numpy(spots[slices == name]) for name in (0, 1)]
+def parts_of(spots: np.ndarray, slices: np.ndarray) -> list[torch.Tensor]:
+    return [torch.from_numpy(spots[slices == name]) for name in np.unique(slices)]
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "expected"),
+    [(960, 1, 1), (960, 2, 2), (960, 3, 2), (960, 8, 8), (960, 20, 16), (960, 64, 16), (240, 64, 4), (239, 64, 2)],
+)
+def test_number_of_prototypes(n: int, most: int, expected: int) -> None:
+    """A prototype takes 60 spots of each of the two slices: 960 leave room for 16."""
+    parts = parts_of(*tissue(n)[:2])
     assert len(_fit(parts, torch.tensor([False, False]), most, 100.0).centres) == expected
+
+
+def test_as_a_rule_the_ridge_is_a_hundred() -> None:
+    spots, slices, kinds = tissue(130)
+    moved = spots + slices[:, None] * np.stack([shift(seed) for seed in range(4)])[kinds]
+    np.testing.assert_array_equal(integrate(moved, slices), integrate(moved, slices, ridge=100))
+    new, old = moved[slices == 1], moved[slices == 0]
+    np.testing.assert_array_equal(place(new, old), place(new, old, ridge=100))
+
+
+def test_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is free while prototypes are split: shifts early, late, or only at the end, and offsets early or late."""
+    seen: list[tuple[int, bool, bool]] = []
+
+    def settle(model: _Mixture, *_: Any, ridge: float = 0, free: bool = True, steps: int = 0, **__: Any) -> _Mixture:
+        if not steps:
+            seen.append((len(model.centres), np.isfinite(ridge), free))
+        return model
+
+    monkeypatch.setattr("spotscape.nn.integration._settle", settle)
+    monkeypatch.setattr("spotscape.nn.integration._regrouped", lambda model, *_: model)
+    monkeypatch.setattr("spotscape.nn.integration._plausibility", lambda *_: 0.0)
+    _fit(parts_of(*tissue(500)[:2]), torch.tensor([False, False]), 8, 100.0)
+    steps = [(1, False), (1, True), (2, False), (2, True), (4, False), (4, True), (8, False)]
+    early = [(n, offsets, True) for n, offsets in steps]
+    from_four = [(n, offsets, offsets or n >= 4) for n, offsets in steps]
+    from_eight = [(n, offsets, offsets or n >= 8) for n, offsets in steps]
+    with_offsets = [(n, True, True) for n, _ in steps]
+    assert seen == [*early, *from_four, *from_eight, *with_offsets]
+
+
+@pytest.mark.parametrize(("gains", "kept"), [([0.9], 0), ([1.1, 0.9], 1), ([1.1, 1.1, 1.1, 1.1], 3)])
+def test_prototypes_are_regrouped_as_long_as_that_is_likelier(gains: list[float], kept: int) -> None:
+    """By more than one, and three times at most."""
+    parts = parts_of(*tissue(60)[:2])
+    start = _split(_single(parts, torch.tensor([False, False]), from_means=False), parts)
+    start = replace(start, likelihood=0.0)
+    found = np.cumsum(gains)
+    calls: list[int] = []
+
+    def settle(model: _Mixture, *, free: bool = True) -> _Mixture:
+        assert (len(model.centres), free) in {(4, False), (2, True)}
+        if not free:
+            return model
+        calls.append(len(calls))
+        return replace(model, likelihood=float(found[calls[-1]]))
+
+    assert _regrouped(start, parts, settle).likelihood == (found[kept - 1] if kept else 0)
+    assert len(calls) == min(len(gains), 3)
+
+
+def test_shifts_add_up_to_zero() -> None:
+    """The regression holds its middle only loosely, so it is taken off."""
+    means = 100 + torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights = torch.tensor([[9.0], [1.0], [0.1]], dtype=torch.float64) * torch.ones(4, dtype=torch.float64)
+    np.testing.assert_allclose(_shifts(means, weights, torch.tensor([False] * 3)).sum(0), 0, atol=1e-12)
 
 
 def test_probabilities_are_those_of_gaussians() -> None:

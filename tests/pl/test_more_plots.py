@@ -230,7 +230,7 @@ class TestMarkers:
         figure = sp.pl.markers(marked, kind="tissue", group="Layer_2", return_fig=True)
         (title,) = (ax.get_title() for ax in figure.axes)
         gene = re.fullmatch(r"(\S+) \(Layer_2\)", title).group(1)
-        values = marked.obs_vector(gene)
+        values = marked.to_df()[gene]
         assert values[marked.obs["domain"] == "Layer_2"].mean() > values[marked.obs["domain"] != "Layer_2"].mean()
 
 

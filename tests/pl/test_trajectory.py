@@ -105,7 +105,7 @@ def test_a_domain_that_is_gone_from_a_subset_is_not_drawn(adata: ad.AnnData) -> 
     ("arguments", "error", "match"),
     [
         ({"key": "nothing"}, KeyError, r"'nothing' not found in adata.uns.*sp.tl.trajectory"),
-        ({"key": "other"}, KeyError, "is not a record of a trajectory"),
+        ({"key": "other"}, ValueError, "is not a record of that kind, but a dict without .params"),
         ({"min_connectivity": 2}, ValueError, r"min_connectivity=2 lies outside \[0, 1\]"),
         ({"size": 0}, ValueError, "size=0 lies outside"),
         ({"ncols": 0}, ValueError, "ncols=0 must be at least 1"),

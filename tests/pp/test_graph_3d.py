@@ -45,8 +45,42 @@ def three_slices(seed: int = 0) -> ad.AnnData:
     return stack_of({name: cells(size, seed + size) for name, size in (("a", 40), ("b", 55), ("c", 30))})
 
 
-def build(adata: ad.AnnData, **kwargs: Any) -> Any:
-    return sp.pp.spatial_neighbors_3d(adata, library_key="slice", **kwargs)
+def build(adata: ad.AnnData, *, n_neighs: int | None = 6, **kwargs: Any) -> Any:
+    return sp.pp.spatial_neighbors_3d(adata, library_key="slice", n_neighs=n_neighs, **kwargs)
+
+
+@pytest.mark.parametrize(("geometry", "expected"), [("hexagonal", 6), ("square", 8), ("irregular", 12)])
+def test_neighbours_in_the_slice_are_chosen_as_in_the_plane(
+    geometry: Any, expected: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    slices = [
+        sp.datasets.simulate_tissue(n_spots=400, n_genes=80, geometry=geometry, random_state=seed) for seed in (0, 1)
+    ]
+    adata = ad.concat(slices, keys=["a", "b"], label="slice", index_unique="-")
+    adata.obs["z"] = 50.0 * adata.obs["slice"].cat.codes.astype(float)
+    adata.obsm["xyz"] = np.column_stack([adata.obsm["spatial"], adata.obs["z"]])
+    flat = sp.pp.spatial_neighbors_knn(adata, library_key="slice", copy=True)
+    codes = adata.obs["slice"].cat.codes.to_numpy()
+    with caplog.at_level(logging.INFO, logger="spotscape"):
+        for arguments in ({"spatial_key": "xyz"}, {"spatial_key": "spatial", "z_key": "z"}):
+            build(adata, n_neighs=None, **arguments)
+            graph = adata.obsp[KEYS[0]].multiply(codes[:, None] == codes[None, :]).tocsr()
+            graph.eliminate_zeros()
+            assert (graph != flat.connectivities).nnz == 0
+            assert (np.diff(graph.indptr) == expected).all()
+            assert adata.uns["spatial_3d_neighbors"]["params"]["n_neighbors"] == expected
+            assert (adata.uns["scale"]["n_neighs"], adata.uns["scale"]["geometry"]) == (expected, geometry)
+    assert f"Chose {expected} neighbours, within" in caplog.text
+
+
+def test_a_block_takes_the_number_that_was_chosen_for_it() -> None:
+    cloud = np.random.default_rng(0).random((300, 3)) * [9, 9, 4]
+    adata = ad.AnnData(np.ones((300, 1), np.float32), obsm={"spatial": cloud})
+    sp.pp.spatial_neighbors_3d(adata)
+    assert (np.diff(adata.obsp[KEYS[0]].indptr) == 12).all()
+    adata.uns["scale"]["n_neighs"] = 9
+    sp.pp.spatial_neighbors_3d(adata)
+    assert (np.diff(adata.obsp[KEYS[0]].indptr) == 9).all()
 
 
 @pytest.mark.parametrize("z_key", [None, "z"])

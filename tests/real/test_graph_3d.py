@@ -31,7 +31,6 @@ def test_distance_alone_prefers_other_slices(stack: ad.AnnData, gap: float, fewe
     assert fewest < stack.uns["spatial_3d_neighbors"]["params"]["cross_slice_fraction"] < most
 
 
-@pytest.mark.filterwarnings("error")
 def test_separate_numbers_do_not_depend_on_the_gap(stack: ad.AnnData) -> None:
     graphs = [
         sp.pp.spatial_neighbors_3d(stack, library_key="slice", slice_gap=gap, copy=True) for gap in (10, [10, 300, 10])

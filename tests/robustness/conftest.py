@@ -204,8 +204,9 @@ class Attempts:
 
 
 @pytest.fixture
-def attempts(tmp_path: Path) -> Iterator[Attempts]:
-    """Collect the faults of many calls."""
+def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempts]:
+    """Collect the faults of many calls; some take a word for a file and write it where they run."""
+    monkeypatch.chdir(tmp_path)
     found = Attempts(tmp_path, [])
     with sp.settings.override(verbosity="error"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

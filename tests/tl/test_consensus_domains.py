@@ -205,3 +205,22 @@ def test_errors_leave_the_data_as_they_were(
         sp.tl.consensus_domains(blobs, **{"n_domains": 3, **arguments})  # type: ignore[arg-type]
     assert {*blobs.obs} == {"truth"}
     assert not blobs.uns
+
+
+def test_the_only_domains_are_found_whatever_their_name(blobs: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    reps = [key for key in blobs.obsm if key.startswith("X_")]
+    blobs.obsm["spatial"] = np.asarray(blobs.obsm[reps[0]])[:, :2]
+    sp.pp.spatial_neighbors_knn(blobs, n_neighs=4)
+    sp.tl.consensus_domains(blobs, n_domains=3, use_reps=reps, key_added="joint")
+    with caplog.at_level("INFO", logger="spotscape"):
+        sp.tl.refine_domains(blobs)
+        assert sp.pl.domains(blobs, return_fig=True).axes[0].get_title() == "joint"
+        sp.pl.confidence(blobs)
+    assert "joint_refined" in blobs.obs
+    assert "Using `adata.obs['joint']`." in caplog.text
+    sp.tl.domains(blobs, n_domains=3, use_rep=reps[0], key_added="single")
+    with pytest.raises(ValueError, match=r"adata\.obs has 'joint' and 'single'; name one: key='joint'"):
+        sp.tl.refine_domains(blobs)
+    sp.tl.domains(blobs, n_domains=3, use_rep=reps[0], key_added="spotscape_domain")
+    sp.tl.refine_domains(blobs)
+    assert "spotscape_domain_refined" in blobs.obs

@@ -211,7 +211,7 @@ def test_labels_that_are_strings(slices: ad.AnnData) -> None:
     slices.obs["layer"] = slices.obs["layer"].astype(str)
     sp.tl.match_slices(slices, library_key="slice", reference="s1", labels_key="layer")
     column = f"{KEY}_label"
-    assert (slices.obs[column].astype(str) == expected.obs[column].astype(str)).all()
+    pd.testing.assert_series_equal(slices.obs[column].astype("string"), expected.obs[column].astype("string"))
 
 
 def test_labels_of_an_earlier_call_do_not_stay(slices: ad.AnnData) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.reading import read_graph
+from spotscape._core.reading import read_graph, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,3 +169,14 @@ class TestGraphs:
         assert not [w for w in recwarn if "neighbours on average" in str(w.message)]
         with pytest.warns(UserWarning, match=r"have 0\.1 neighbours on average .* built with 4\.0"):
             read_graph(adata[(grid.sum(axis=1) % 2 == 0) | (np.arange(900) == 1)].copy(), "spatial_neighbors")
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize("dtype", [object, "boolean"])
+def test_genes_of_which_nothing_is_known_are_not_chosen(adata: AnnData, dtype: Any, missing: Any) -> None:
+    """An outer join leaves a gap where a slice lacks a gene: as an object in older versions of pandas, else as NA."""
+    known = [True, False, *[missing] * (adata.n_vars - 2)]
+    adata.var["chosen"] = pd.Series(known, dtype=dtype).to_numpy() if dtype is object else pd.array(known, dtype)
+    mask = read_mask(adata, "chosen")
+    assert mask is not None
+    assert mask.nonzero()[0].tolist() == [0]

@@ -60,7 +60,8 @@ def _values(adata: AnnData, home: str, value: Any) -> Any:
 
 def announce(function: Callable[..., Any], homes: Mapping[str, str]) -> None:
     """Say in the docstring of a metric that names work as well."""
-    summary, blank, rest = (function.__doc__ or "").partition("\n\n")
+    # Python 3.13 strips the indentation of docstrings when it compiles them, earlier ones do not.
+    summary, blank, rest = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
     required = [
         parameter.name
         for parameter in inspect.signature(function).parameters.values()
@@ -68,6 +69,6 @@ def announce(function: Callable[..., Any], homes: Mapping[str, str]) -> None:
     ]
     names = ", ".join(f'"{_HOMES[name][1]}"' for name in required)
     function.__doc__ = (
-        f"{summary}\n\n    Give an AnnData first to name what it holds instead of passing arrays:\n"
-        f"    ``sp.metrics.{function.__name__}(adata, {names})``.{blank}{rest}"
+        f"{summary}\n\nGive an AnnData first to name what it holds instead of passing arrays:\n"
+        f"``sp.metrics.{function.__name__}(adata, {names})``.{blank}{rest}"
     )

@@ -84,9 +84,14 @@ def _are_multiples(part: sparse.csr_matrix) -> bool:
     return whole > _MOST * tested
 
 
+def layer_names(adata: AnnData) -> list[str]:
+    """Names of the layers; anndata 0.13 lists ``X`` among them, under ``None``."""
+    return [name for name in adata.layers if name is not None]
+
+
 def counts_elsewhere(adata: AnnData, but: str | None) -> str | None:
     """The call that takes raw counts from another place of the AnnData, ``None`` if none holds any."""
-    for name in sorted(adata.layers, key=lambda name: name != "counts"):
+    for name in sorted(layer_names(adata), key=lambda name: name != "counts"):
         if name != but and adata.layers[name] is not None and _hold_counts(adata.layers[name]):
             return f"adata.layers[{name!r}] holds counts: sp.pp.prepare(adata, layer={name!r})."
     if adata.raw is not None and _hold_counts(adata.raw.X):

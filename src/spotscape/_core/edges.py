@@ -7,6 +7,8 @@ them, which depends on nothing but the numbers of the two spots.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
@@ -14,7 +16,13 @@ from scipy.spatial import Delaunay, cKDTree
 from sklearn.neighbors import NearestNeighbors
 
 from spotscape._core.geometry import join_coincident, lattice
+from spotscape._core.randomness import mix_bits
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# Lengths, and the rows of the spots from which and to which they go.
+Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
 # Rings of neighbours on a grid differ by more, the spots of one ring by less, even where positions are whole pixels.
 _TIE = 0.05
 # Enough for every ring that few neighbours need; spots that share a place in thousands are not sorted out further.
@@ -62,17 +70,15 @@ def nearest(
 def _draw(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """A number in ``[0, 1)`` for each pair of rows, whichever comes first; splitmix64 of both."""
     low, high = np.minimum(first, second).astype(np.uint64), np.maximum(first, second).astype(np.uint64)
-    mixed = low * np.uint64(0x9E3779B97F4A7C15) + high + np.uint64(1)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    draw: np.ndarray = (mixed ^ (mixed >> np.uint64(31))) / 2.0**64
+    draw: np.ndarray = mix_bits(low * np.uint64(0x9E3779B97F4A7C15) + high + np.uint64(1)) / 2.0**64
     return draw
 
 
 def nearest_edges(coords: np.ndarray, n_neighs: int) -> sparse.csr_matrix:
     """Lengths of the edges from each spot to its nearest others; explicit zeros between spots at one place."""
     lengths, found = nearest(coords, coords, n_neighs, width=tie_width(coords), itself=True)
-    return _lengths(np.repeat(np.arange(len(coords)), found.shape[1]), found.ravel(), lengths.ravel(), len(coords))
+    starts = np.repeat(np.arange(len(coords)), found.shape[1])
+    return join_edges([(lengths.ravel(), starts, found.ravel())], len(coords))
 
 
 def edges_within(coords: np.ndarray, low: float, high: float) -> sparse.csr_matrix:
@@ -81,7 +87,7 @@ def edges_within(coords: np.ndarray, low: float, high: float) -> sparse.csr_matr
     tree = cKDTree(coords)
     pairs = tree.sparse_distance_matrix(tree, high + width, output_type="ndarray")
     pairs = pairs[(pairs["i"] != pairs["j"]) & ((pairs["v"] >= low - width) | (low == 0))]
-    return _lengths(pairs["i"], pairs["j"], pairs["v"], len(coords))
+    return join_edges([(pairs["v"], pairs["i"], pairs["j"])], len(coords))
 
 
 def triangulated_edges(coords: np.ndarray, low: float = 0.0, high: float = np.inf) -> sparse.csr_matrix:
@@ -99,7 +105,7 @@ def triangulated_edges(coords: np.ndarray, low: float = 0.0, high: float = np.in
     lengths = np.linalg.norm(corners[starts] - corners[ends], axis=1)
     width = tie_width(corners)
     kept = (lengths >= low - width) & (lengths <= high + width)
-    edges = _lengths(starts[kept], ends[kept], lengths[kept], len(corners))
+    edges = join_edges([(lengths[kept], starts[kept], ends[kept])], len(corners))
     return edges if len(corners) == len(coords) else join_coincident(edges, corner_of.ravel())
 
 
@@ -161,8 +167,10 @@ def _off_circle(corners: np.ndarray, triangles: np.ndarray, others: np.ndarray) 
     return off
 
 
-def _lengths(rows: np.ndarray, columns: np.ndarray, lengths: np.ndarray, n_spots: int) -> sparse.csr_matrix:
-    matrix: sparse.csr_matrix = sparse.csr_matrix((lengths, (rows, columns)), shape=(n_spots, n_spots))
+def join_edges(parts: Iterable[Edges], n_spots: int) -> sparse.csr_matrix:
+    """Lengths of edges in one matrix ``(n_spots, n_spots)``; those of zero stay stored."""
+    lengths, starts, ends = (np.concatenate(part) for part in zip(*parts, strict=True))
+    matrix: sparse.csr_matrix = sparse.csr_matrix((lengths, (starts, ends)), shape=(n_spots, n_spots))
     matrix.sort_indices()
     return matrix
 
@@ -180,13 +188,13 @@ def nearest_others(points: np.ndarray, n_neighs: int) -> tuple[np.ndarray, np.nd
 
 
 def edges_between_adjacent(
-    slices: list[np.ndarray], rows: list[np.ndarray], n_neighs: int, *, workers: int = 1
-) -> sparse.coo_matrix:
-    """Lengths of the edges from each spot to its ``n_neighs`` nearest in the slice before and in the one after.
+    slices: Sequence[np.ndarray], rows: Sequence[np.ndarray], n_neighs: int, *, workers: int = 1
+) -> list[Edges]:
+    """The edges from each spot to its ``n_neighs`` nearest in the slice before and in the one after.
 
     ``slices`` holds the coordinates of each slice in the order of the stack, ``rows`` the row of each of their spots.
     """
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    parts: list[Edges] = []
     # Where slices are flat the gap adds the same to all, and what ties in the plane has to tie whatever it is.
     flat = all(np.ptp(coords[:, 2]) == 0 for coords in slices)
     seen = [coords[:, :2] for coords in slices] if flat else slices
@@ -196,17 +204,4 @@ def edges_between_adjacent(
             _, found = nearest(seen[here], seen[there], n_neighs, width=widths[there], itself=False, workers=workers)
             lengths = np.linalg.norm(slices[here][:, None] - slices[there][found], axis=2)
             parts.append((lengths.ravel(), np.repeat(rows[here], found.shape[1]), rows[there][found].ravel()))
-    lengths, starts, ends = (np.concatenate(part) for part in zip(*parts, strict=True))
-    n_spots = sum(len(index) for index in rows)
-    return sparse.coo_matrix((lengths, (starts, ends)), shape=(n_spots, n_spots))
-
-
-def union(first: sparse.csr_matrix, second: sparse.coo_matrix) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Connectivities and lengths of two graphs without a common edge; lengths of zero stay stored."""
-    left = first.tocoo()
-    starts, ends = np.concatenate([left.row, second.row]), np.concatenate([left.col, second.col])
-    lengths = np.concatenate([left.data, second.data])
-    joined = sparse.csr_matrix((lengths, (starts, ends)), shape=first.shape)
-    joined.sort_indices()
-    ones = np.ones(joined.nnz, dtype=np.float32)
-    return sparse.csr_matrix((ones, joined.indices.copy(), joined.indptr.copy()), shape=first.shape), joined
+    return parts

@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ from spotscape._core.validation import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spotscape._core.arguments import Rule
 
 # Squares of longer distances are no finite numbers.
@@ -36,11 +38,20 @@ ONE = Hint(nullable=False, choices=(), classes=("str",), several=False, length=N
 _TAKEN_BY_FILES = {"_index", ".", "..", "zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 
 
+def not_a(value: Any, name: str, expected: str) -> TypeError:
+    """The error for a value of another kind."""
+    return TypeError(f"{name} must be {expected}, not {described(value)}.")
+
+
+def each(rule: Rule, values: Iterable[Any], name: str) -> list[Any]:
+    """Several values of one kind, each under its own name."""
+    return [rule(one, f"{name}[{index}]", ONE) for index, one in enumerate(values)]
+
+
 def key_name(value: Any, name: str, hint: Hint) -> str:
     """The name of a result: a text that h5ad and zarr can hold as a key."""
     if not isinstance(value, str):
-        msg = f"{name} must be a text, not {described(value)}."
-        raise TypeError(msg)
+        raise not_a(value, name, "a text")
     if not value.strip() or "/" in value or "\0" in value or value in _TAKEN_BY_FILES:
         msg = f"{name}={value!r} cannot be a key of an h5ad file or zarr store: no slash, not empty, not '_index'."
         raise ValueError(msg)
@@ -63,12 +74,11 @@ def text(value: Any, name: str, hint: Hint) -> Any:
             raise ValueError(msg)
         return str(value)
     if hint.several and is_list(value):
-        return [text(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
+        return each(text, value, name)
     if "np.ndarray" in hint.classes and hasattr(value, "__array__"):
         return value
     expected = "a text or a list of texts" if hint.several else "a text"
-    msg = f"{name} must be {expected}, not {described(value)}."
-    raise TypeError(msg)
+    raise not_a(value, name, expected)
 
 
 def texts(value: Any, name: str, hint: Hint) -> list[str]:
@@ -85,53 +95,41 @@ def label(value: Any, name: str, hint: Hint) -> Any:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return str(int(value))
     if hint.several and is_list(value):
-        return [label(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
+        return each(label, value, name)
     return text(value, name, hint)
 
 
 def labels(value: Any, name: str, hint: Hint) -> list[str]:
     """A list of names of slices, domains or groups."""
     if isinstance(value, str) or not is_list(value):
-        msg = f"{name} must be a list of names, not {described(value)}."
-        raise TypeError(msg)
+        raise not_a(value, name, "a list of names")
     several: list[str] = label(value, name, hint)
     return several
 
 
 def integer(minimum: int = 1) -> Rule:
     """A whole number from ``minimum`` on, or one of the texts of the signature."""
-
-    def rule(value: Any, name: str, hint: Hint) -> Any:
-        if isinstance(value, str) and value in hint.choices:
-            return value
-        if hint.several and is_list(value):
-            _require_length(value, name, hint)
-            return [require_positive_int(one, f"{name}[{i}]", minimum=minimum) for i, one in enumerate(value)]
-        if hint.several and "int" not in hint.classes:
-            msg = f"{name} must be {hint.length or 'several'} numbers, not {described(value)}."
-            raise TypeError(msg)
-        return require_positive_int(value, name, minimum=minimum)
-
-    return rule
+    return _numbers("int", lambda value, name: require_positive_int(value, name, minimum=minimum))
 
 
 def number(low: float = -np.inf, high: float = np.inf, *, above_low: bool = False, below_high: bool = False) -> Rule:
     """A finite number in an interval, or one of the texts of the signature."""
-    above_low, below_high = above_low or low == -np.inf, below_high or high == np.inf
+    ends = {"above_low": above_low or low == -np.inf, "below_high": below_high or high == np.inf}
+    return _numbers("float", lambda value, name: require_in_range(value, name, low=low, high=high, **ends))
 
-    def one(value: Any, name: str) -> float:
-        return require_in_range(value, name, low=low, high=high, above_low=above_low, below_high=below_high)
 
+def _numbers(kind: str, one: Callable[[Any, str], Any]) -> Rule:
     def rule(value: Any, name: str, hint: Hint) -> Any:
         if isinstance(value, str) and value in hint.choices:
             return value
         if hint.several and is_list(value):
-            _require_length(value, name, hint)
-            several = [one(entry, f"{name}[{index}]") for index, entry in enumerate(value)]
-            return tuple(several) if hint.length is not None else several
-        if hint.several and "float" not in hint.classes:
-            msg = f"{name} must be {hint.length or 'several'} numbers, not {described(value)}."
-            raise TypeError(msg)
+            several = tuple(one(entry, f"{name}[{index}]") for index, entry in enumerate(value))
+            if hint.length not in {None, len(several)}:
+                msg = f"{name} must be {hint.length} numbers, not {described(value)}."
+                raise ValueError(msg)
+            return list(several) if hint.length is None else several
+        if hint.several and kind not in hint.classes:
+            raise not_a(value, name, f"{hint.length or 'several'} numbers")
         return one(value, name)
 
     return rule
@@ -141,20 +139,19 @@ def radius(value: Any, name: str, hint: Hint) -> Any:
     """A distance, or the smallest and the largest one."""
     pair = tuple(value) if hint.several and is_list(value) else (0.0, value)
     if any(isinstance(one, (bool, str)) or not isinstance(one, (int, float, np.integer, np.floating)) for one in pair):
-        msg = f"{name} must be a number{' or (smallest, largest)' if hint.several else ''}, not {described(value)}."
-        raise TypeError(msg)
+        raise not_a(value, name, f"a number{' or (smallest, largest)' if hint.several else ''}")
+    pair = tuple(map(float, pair))
     if len(pair) != 2 or not 0 <= min(pair) < max(pair) < _FAR or not np.isfinite(pair).all():
         or_pair = ", or (smallest, largest)" if hint.several else ""
         msg = f"{name}={value!r} must be a positive number in the unit of the coordinates{or_pair}."
         raise ValueError(msg)
-    return (float(min(pair)), float(max(pair))) if isinstance(value, Iterable) else float(value)
+    return (min(pair), max(pair)) if isinstance(value, Iterable) else pair[1]
 
 
 def flag(value: Any, name: str, hint: Hint) -> bool:
     """``True`` or ``False``."""
     if not isinstance(value, (bool, np.bool_)):
-        msg = f"{name} must be True or False, not {described(value)}."
-        raise TypeError(msg)
+        raise not_a(value, name, "True or False")
     return bool(value)
 
 
@@ -188,9 +185,8 @@ def threads(value: Any, name: str, hint: Hint) -> int:
 def path(value: Any, name: str, hint: Hint) -> Path:
     """A path, as text or as an object."""
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
-        msg = f"{name} must be a path, not {described(value)}."
-        raise TypeError(msg)
-    if not os.fspath(value) or "\0" in str(value):
+        raise not_a(value, name, "a path")
+    if not os.fspath(value).strip() or "\0" in str(value):
         msg = f"{name}={value!r} is no path."
         raise ValueError(msg)
     return Path(value)
@@ -216,8 +212,7 @@ def instance(value: Any, name: str, hint: Hint) -> Any:
     if isinstance(value, Mapping) and "Mapping" in wanted:
         return value
     expected = " or ".join(f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}" for kind in sorted(wanted))
-    msg = f"{name} must be {expected}, not {described(value)}."
-    raise TypeError(msg)
+    raise not_a(value, name, expected)
 
 
 def anndata(value: Any, name: str, hint: Hint) -> Any:
@@ -234,8 +229,7 @@ def anndata(value: Any, name: str, hint: Hint) -> Any:
                     raise ValueError(msg)
             return value
     if hint.classes == ("AnnData",):
-        msg = f"{name} must be an AnnData, not {described(value)}."
-        raise TypeError(msg)
+        raise not_a(value, name, "an AnnData")
     return instance(value, name, hint) if "Mapping" in hint.classes else label(value, name, hint)
 
 
@@ -244,22 +238,15 @@ def anything(value: Any, name: str, hint: Hint) -> Any:
     return value
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: Any) -> TypeGuard[Iterable[Any]]:
     is_one = isinstance(value, (str, bytes, Mapping)) or inspect.isclass(value) or getattr(value, "ndim", 1) == 0
     return isinstance(value, Iterable) and not is_one
-
-
-def _require_length(value: Any, name: str, hint: Hint) -> None:
-    if hint.length is not None and len(list(value)) != hint.length:
-        msg = f"{name} must be {hint.length} numbers, not {described(value)}."
-        raise ValueError(msg)
 
 
 def array(value: Any, name: str, hint: Hint) -> np.ndarray:
     """Numbers in any container, as a dense array; what they mean is looked at by who reads them."""
     if not sparse.issparse(value) and not _is_ordered(value):
-        msg = f"{name} must be an array, not {described(value)}."
-        raise TypeError(msg)
+        raise not_a(value, name, "an array")
     return as_numbers(value, name)
 
 
@@ -306,8 +293,7 @@ def slices(value: Any, name: str, hint: Hint) -> np.ndarray:
 def adjacency(value: Any, name: str, hint: Hint) -> Any:
     """A spatial graph, sparse, with finite weights."""
     if not sparse.issparse(value) or value.dtype.kind not in "fiub":
-        msg = f"{name} must be a sparse matrix of numbers, spots by spots, not {described(value)}."
-        raise TypeError(msg)
+        raise not_a(value, name, "a sparse matrix of numbers, spots by spots")
     if value.ndim != 2 or value.shape[0] != value.shape[1]:
         msg = f"{name} has shape {value.shape}; expected a row and a column for each spot."
         raise ValueError(msg)
@@ -351,15 +337,14 @@ def colormap(value: Any, name: str, hint: Hint) -> Any:
 
 
 def palette(value: Any, name: str, hint: Hint) -> Any:
-    """Colours of categories; which of them are colours is looked at where the categories are known."""
+    """Colours of categories, which are looked at where these are known; a Cycler, which scanpy takes, gives dicts."""
     from matplotlib.colors import Colormap
 
     if isinstance(value, (str, Mapping, Colormap)):
         return value
     if is_list(value):
-        return list(value)
-    msg = f"{name} must be the name of a colormap, a list of colours or a dict, not {described(value)}."
-    raise TypeError(msg)
+        return [entry.get("color", entry) if isinstance(entry, Mapping) else entry for entry in value]
+    raise not_a(value, name, "the name of a colormap, a list of colours or a dict")
 
 
 def color(value: Any, name: str, hint: Hint) -> Any:
@@ -377,17 +362,20 @@ def axes(value: Any, name: str, hint: Hint) -> Any:
     from matplotlib.axes import Axes
 
     if hint.several and is_list(value):
-        return [axes(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
+        return each(axes, value, name)
     if not isinstance(value, Axes):
-        msg = f"{name} must be an Axes of matplotlib, not {described(value)}."
-        raise TypeError(msg)
+        raise not_a(value, name, "an Axes of matplotlib")
     return value
 
 
 def shown(value: Any, name: str, hint: Hint) -> Any:
     """What colours show: columns or genes; ``None`` stands for a panel without."""
     if hint.several and is_list(value):
-        return [None if one is None else text(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
+        several = each(lambda one, *rest: None if one is None else text(one, *rest), value, name)
+        if not several:
+            msg = f"{name} is empty; name at least one column of adata.obs or gene."
+            raise ValueError(msg)
+        return several
     return text(value, name, hint)
 
 
@@ -404,5 +392,5 @@ def bound(value: Any, name: str, hint: Hint) -> Any:
 def title(value: Any, name: str, hint: Hint) -> Any:
     """Text to be shown, or several; an empty one is a title too."""
     if hint.several and is_list(value):
-        return [title(one, f"{name}[{index}]", ONE) for index, one in enumerate(value)]
+        return each(title, value, name)
     return value if isinstance(value, str) and not value else text(value, name, hint)

@@ -91,8 +91,8 @@ _NAMES: Final[dict[Rule, str]] = {
     " refresh_every n_slices n_spots",
     kinds.integer(2): "n_domains k_range n_dcs n_resamples min_spots max_spots batch_size n_clusters n_prototypes",
     _POSITIVE: "resolution ridge clip target_sum size linewidth slice_gap lr max_grad_norm prototype_temperature"
-    " library_size legend_fontsize",
-    _NOT_NEGATIVE: "dispersion telescope_weight reconstruction_weight scaling_weight prototype_weight weight_decay"
+    " library_size",
+    _NOT_NEGATIVE: "telescope_weight reconstruction_weight scaling_weight prototype_weight weight_decay"
     " min_delta contrast_weight consistency_weight batch_effect drift",
     _SHARE: "min_share img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
     " target_momentum difficulty",
@@ -102,7 +102,9 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.radius: "radius",
     kinds.number(1): "perplexity min_fold_change",
     kinds.number(): "rotation vcenter img_contrast crop_coord elev azim",
-    kinds.number(0, 1000, above_low=True): "figsize",
+    kinds.number(0, 1000, above_low=True): "figsize legend_fontsize",
+    # A power: 1 gives each gene its variance over its mean as a weight.
+    kinds.number(0, 10): "dispersion",
     kinds.number(20, 2400): "dpi",
     kinds.anything: "anchors shift flip missing_domains private_domains",
 }

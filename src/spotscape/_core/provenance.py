@@ -17,6 +17,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.logging import warn
+from spotscape._core.randomness import mix_bits
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,11 +43,11 @@ def digest(values: Any, names: pd.Index) -> str:
     False
     """
     rows, named = _hash_rows(values), _hash_names(names)
-    places = _mix(np.arange(len(rows), dtype=np.uint64))
-    halves = [int(_mix(rows ^ salt).sum(dtype=np.uint64)) for salt in (places, named)]
+    places = mix_bits(np.arange(len(rows), dtype=np.uint64))
+    halves = [int(mix_bits(rows ^ salt).sum(dtype=np.uint64)) for salt in (places, named)]
     _, where, counts = np.unique(named, return_index=True, return_counts=True)
     few = where[counts == 1][:_WITNESSES]
-    return "".join(f"{part:016x}" for part in (*halves, *np.stack([named[few], _mix(rows[few])], axis=1).ravel()))
+    return "".join(f"{part:016x}" for part in (*halves, *np.stack([named[few], mix_bits(rows[few])], axis=1).ravel()))
 
 
 def same(one: str, other: str) -> bool:
@@ -68,7 +69,7 @@ def kept(known: str, values: Any, names: pd.Index) -> bool:
     parts = [np.uint64(int(known[at : at + 16], 16)) for at in range(32, len(known), 16)]
     of_name, named = dict(zip(parts[::2], parts[1::2], strict=True)), _hash_names(names)
     rows = np.flatnonzero(np.isin(named, parts[::2]))
-    found = _mix(_hash_rows(values)[rows])
+    found = mix_bits(_hash_rows(values)[rows])
     return all(value == of_name[name] for name, value in zip(named[rows], found, strict=True))
 
 
@@ -196,12 +197,5 @@ def _hash_rows(values: Any) -> np.ndarray:
         # Zero has two signs, and NaN many forms.
         block[np.isnan(block)] = np.nan
         bits = np.ascontiguousarray(block).view(np.uint32).astype(np.uint64)
-        rows[start : start + _BLOCK] = _mix((bits * weights).sum(axis=1, dtype=np.uint64))
+        rows[start : start + _BLOCK] = mix_bits((bits * weights).sum(axis=1, dtype=np.uint64))
     return rows
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    """Scramble the bits of uint64 (the finaliser of splitmix64)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(values ^ (values >> np.uint64(31)))

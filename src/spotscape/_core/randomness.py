@@ -66,3 +66,10 @@ class RandomSource:
     def integer(self, purpose: str) -> int:
         """A 32-bit seed for a library that takes an integer ``random_state``."""
         return int(self._sequence(purpose).generate_state(1, np.uint32)[0])
+
+
+def mix_bits(values: np.ndarray) -> np.ndarray:
+    """Scramble the bits of uint64 (the finaliser of splitmix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))

@@ -147,11 +147,18 @@ def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
     return True if ours is None and theirs is not None else ours
 
 
+def domain_columns(adata: AnnData) -> list[str]:
+    """Columns with domains: those of the usual names, else those with the record of a clustering or a consensus."""
+    records = {key: entry for key, entry in adata.uns.items() if key in adata.obs and isinstance(entry, Mapping)}
+    usual = [key for key in keys.DOMAINS if key in adata.obs]
+    return usual or [key for key, entry in records.items() if "criterion" in entry or "run_agreement" in entry]
+
+
 def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
     """The column with the domains: the one named, else the only one that a function of this package has written."""
     if key is not None:
         return key
-    found = the_one_present(adata.obs, keys.DOMAINS, "adata.obs", argument)
+    found = the_one_present(adata.obs, domain_columns(adata) or keys.DOMAINS, "adata.obs", argument)
     if found != keys.DOMAINS[0]:
         logger.info("Using `adata.obs['%s']`.", found)
     return found
@@ -198,8 +205,8 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray |
         require_key(adata.var, mask_var, "adata.var", hint="mask_var names a boolean column, or is a boolean array")
         column = adata.var[mask_var]
         # Concatenation of slices with other genes leaves gaps in a boolean column: those genes were not chosen.
-        whole = column.dtype != object or not column.dropna().isin([True, False]).all()
-        mask = np.asarray(column if whole else column.isin([True]).to_numpy())
+        gaps = column.dtype == "boolean" or (column.dtype == object and column.dropna().isin([True, False]).all())
+        mask = np.asarray(column.isin([True]) if gaps else column)
     else:
         mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):

@@ -24,9 +24,9 @@ JOINED = "joined"
 ANNOTATIONS = {"table_key": "str | Sequence[str] | None", "coordinate_system": "str | None"}
 _DESCRIPTIONS = {
     "table_key": """Name of the table if ``adata`` is a SpatialData; not needed if it has one table. A list,
-        ``table_key=["a", "b"]``, joins tables as the slices of ``library_key``. Results are written into the table.""",
+    ``table_key=["a", "b"]``, joins tables as the slices of ``library_key``. Results are written into the table.""",
     "coordinate_system": """Coordinate system of a SpatialData. Centroids of the elements that the table annotates are
-        taken in it and kept in ``obsm["spatial_<system>"]``. ``None`` takes ``obsm["spatial"]`` if it exists.""",
+    taken in it and kept in ``obsm["spatial_<system>"]``. ``None`` takes ``obsm["spatial"]`` if it exists.""",
 }
 
 
@@ -49,8 +49,9 @@ def announce(function: Callable[..., Any], options: Collection[str]) -> None:
     old = list(signature.parameters.values())
     place = len(old) - (old[-1].kind is kinds.VAR_KEYWORD)
     function.__signature__ = signature.replace(parameters=[*old[:place], *new, *old[place:]])  # type: ignore[attr-defined]
-    text = "".join(f"    {name}\n        {_DESCRIPTIONS[name]}\n" for name in added)
-    before, heading, after = (function.__doc__ or "").partition("\n    Returns\n    -------")
+    text = "".join(f"{name}\n    {_DESCRIPTIONS[name]}\n" for name in added)
+    # Python 3.13 strips the indentation of docstrings when it compiles them, earlier ones do not.
+    before, heading, after = inspect.cleandoc(function.__doc__ or "").partition("\nReturns\n-------")
     function.__doc__ = f"{before.rstrip()}\n{text}{heading}{after}" if heading else function.__doc__
 
 

@@ -34,7 +34,7 @@ _MANY_SLICES = 20
 def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: str, *, hint: str = "") -> None:
     """Raise a KeyError that lists the existing keys if ``key`` is not in ``container`` (named ``where``)."""
     if key not in container:
-        existing = ", ".join(repr(str(name)) for name in container) or "nothing"
+        existing = ", ".join(repr(str(name)) for name in container if name is not None) or "nothing"
         raise KeyError(f"{key!r} not found in {where}, which has: {existing}.{_sentence(hint)}")  # noqa: EM102
 
 

@@ -167,6 +167,8 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
     if options.dry_run:
         sys.stdout.write(text_of(options, tissue, found, steps))
         return 1 if found.problems else 0
+    if options.beside_report:
+        logger.info("OUT is not given: the data are written beside the report, to %s.", options.output)
     for note in found.notes:
         logger.info("%s.", note)
     if found.problems:

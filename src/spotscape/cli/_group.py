@@ -44,20 +44,16 @@ def joined(options: argparse.Namespace) -> Iterator[None]:
     from spotscape._core.device import resolve_device
     from spotscape.nn.batches import join_group
 
-    _end_with_parent()
+    if sys.platform == "linux":
+        # The system ends this process when the one that started it is gone, as a killed torchrun is.
+        request_signal, terminate = 1, 15
+        ctypes.CDLL(None).prctl(request_signal, terminate)
     join_group(resolve_device(options.device), minutes=options.timeout)
     try:
         yield
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-
-
-def _end_with_parent() -> None:
-    """Let the system end this process when the one that started it is gone, as a killed torchrun is."""
-    if sys.platform == "linux":
-        request_signal, terminate = 1, 15
-        ctypes.CDLL(None).prctl(request_signal, terminate)
 
 
 def lead(step: Step, tissue: Input, options: argparse.Namespace) -> None:

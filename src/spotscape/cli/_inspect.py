@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape._core.geometry import lattice
+from spotscape._core.counts import layer_names
+from spotscape._core.geometry import layout_of
 from spotscape.cli._plan import plan
 from spotscape.cli._read import read
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from spotscape._core.geometry import Layout
     from spotscape.cli._plan import Step
     from spotscape.cli._read import Input
 
@@ -29,12 +31,15 @@ _SLICE_NAMES = ("slice", "section", "library_id", "library", "sample", "sample_i
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
 _OVER_EACH_OTHER = 0.3
 _SAMPLE = 2_000
-# The spot of Visium whose diameter Space Ranger states in pixels, in µm.
-_SPOT = 65.0
 _CONTROLS = {
     "Xenium": ("NegControlProbe", "NegControlCodeword", "UnassignedCodeword", "BLANK_", "antisense_"),
     "MERSCOPE": ("Blank-",),
     "CosMx": ("SystemControl", "NegPrb", "Negative"),
+}
+_BY_LATTICE = {
+    "hexagonal": "Visium (by its lattice)",
+    "square": "ST or bins (by its lattice)",
+    "irregular": "single cells or beads (irregular)",
 }
 
 
@@ -69,17 +74,18 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
     one = coords
     if coords is not None and slices is not None:
         one = coords[(adata.obs[slices].astype(str) == next(iter(sizes))).to_numpy()]
-    shape = None if one is None else lattice(one)
-    platform = tissue.platform or _platform(adata, None if shape is None else shape.kind)
+    layout = None if one is None else layout_of([one], adata)
+    microns = None if layout is None else layout.um_per_unit
+    unit = "unit not stated in the file" if microns is None else "µm" if microns == 1 else f"pixels of {microns:.3g} µm"
     counts, totals, per_gene = _counts(adata, options.layer, problems)
     n_empty = int(np.count_nonzero(per_gene == 0))
     return Description(
         n_spots=adata.n_obs,
         n_genes=adata.n_vars,
-        platform=platform,
-        arrangement="unknown" if shape is None else shape.kind + " lattice" * (shape.kind != "irregular"),
-        spacing=float("nan") if shape is None else shape.spacing,
-        unit="" if shape is None else _unit(adata, platform),
+        platform=tissue.platform or _platform(adata, layout),
+        arrangement="unknown" if layout is None else layout.kind + " lattice" * (layout.kind != "irregular"),
+        spacing=float("nan") if layout is None else layout.spacing,
+        unit="" if layout is None else unit,
         slices=slices,
         slice_sizes=sizes,
         counts=counts,
@@ -150,7 +156,7 @@ def _share_within_others(names: np.ndarray, coords: np.ndarray) -> float:
 def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
     """Where the counts are, the totals of (a sample of) the spots, and of the genes."""
     if layer is not None and layer not in adata.layers:
-        problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(adata.layers) or 'none'}")
+        problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}")
         return "missing", np.empty(0), np.empty(0)
     values = adata.X if layer is None else adata.layers[layer]
     where = "X" if layer is None else f"layers[{layer!r}]"
@@ -172,7 +178,7 @@ def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str
 
 def _elsewhere(adata: AnnData) -> str:
     """Where counts are instead, as the end of a sentence."""
-    for name in adata.layers:
+    for name in layer_names(adata):
         values = _dense_values(adata.layers[name][: min(_SAMPLE, adata.n_obs)])
         if values.size and values.min() >= 0 and np.array_equal(values, np.floor(values)):
             return f"; layers[{name!r}] holds counts: --layer {name}"
@@ -184,40 +190,14 @@ def _dense_values(values: Any) -> np.ndarray:
     return np.asarray(values.data if sparse.issparse(values) else values, dtype=np.float64).ravel()
 
 
-def _platform(adata: AnnData, kind: str | None) -> str:
+def _platform(adata: AnnData, layout: Layout | None) -> str:
     names = pd.Index(adata.var_names.astype(str))
     for platform, starts in _CONTROLS.items():
         if names.str.startswith(starts).any():
             return f"{platform} (by its control probes)"
-    factors = scalefactors(adata)
-    if "bin_size_um" in factors:
-        return "Visium HD"
-    if kind == "hexagonal":
-        return "Visium" if factors else "Visium (by its lattice)"
-    if kind == "square":
-        return "ST or bins (by its lattice)"
-    return "unknown" if kind is None else "single cells or beads (irregular)"
-
-
-def scalefactors(adata: AnnData) -> dict[str, Any]:
-    """Scale factors that squidpy and scanpy keep for a slice, of the first; empty if there are none."""
-    stored = adata.uns.get("spatial")
-    if not isinstance(stored, dict):
-        return {}
-    entries = (entry.get("scalefactors", {}) for entry in stored.values() if isinstance(entry, dict))
-    return dict(next(entries, {}))
-
-
-def _unit(adata: AnnData, platform: str) -> str:
-    """The unit of the coordinates, where the file says so."""
-    if str(adata.uns.get("spatial_unit", "")).startswith("micromet"):
-        return "µm"
-    factors = scalefactors(adata)
-    if "microns_per_pixel" in factors:
-        return f"pixels of {float(factors['microns_per_pixel']):.3g} µm"
-    if "spot_diameter_fullres" in factors and platform == "Visium":
-        return f"pixels of {_SPOT / float(factors['spot_diameter_fullres']):.3g} µm"
-    return "unit not stated in the file"
+    if layout is None:
+        return "unknown"
+    return layout.platform or _BY_LATTICE[layout.kind]
 
 
 def info(options: argparse.Namespace) -> int:

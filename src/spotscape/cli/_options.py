@@ -19,6 +19,7 @@ STEPS = {
 }
 _READS = """IN is an .h5ad, .h5mu or .zarr file (AnnData or SpatialData), or the output folder of Visium, Visium HD,
 Xenium, MERSCOPE or CosMx. Several inputs are several slices of one analysis."""
+_WRITES = ".h5ad (AnnData) or .zarr (SpatialData) to write; with one IN and --report, by default beside the report"
 _EXAMPLE = """examples:
   spotscape info outs/
   spotscape run outs/ tissue.h5ad --report report.html
@@ -39,14 +40,36 @@ class _Parser(argparse.ArgumentParser):
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line and, behind it, the configuration file that it names."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parse(parser, arguments)
     options.steps = {}
     if getattr(options, "config", None) is not None:
         from_file, steps = _read_config(options.config)
         # The file comes first, so that the command line has the last word.
-        options = parser.parse_args([arguments[0], *from_file, *arguments[1:]])
+        options = _parse(parser, [arguments[0], *from_file, *arguments[1:]])
         options.steps = steps
     options.words = list(arguments)
+    if options.command == "run" and options.output is None:
+        if options.report is None:
+            msg = "OUT is missing: name the .h5ad or .zarr to write, or ask for a page by --report FILE.html"
+            raise UsageError(msg)
+        options.beside_report = True
+        options.output = options.report.with_name(f"{options.report.stem}_domains.h5ad")
+    return options
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Options with ``output=None`` where OUT is not given.
+
+    With ``nargs="?"``, Python before 3.13 does not take an OUT that comes after other options.
+    """
+    try:
+        options = parser.parse_args(words)
+    except UsageError as error:
+        if "required: OUT" not in str(error):
+            raise
+        options = parser.parse_args([*words, "OUT"])
+        options.output = None
+    options.beside_report = False
     return options
 
 
@@ -83,14 +106,19 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="find domains and write them", description=_READS, **shared)
     info = commands.add_parser("info", help="say what a file is and what would be done", description=_READS, **shared)
     run.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
-    run.add_argument("output", type=Path, metavar="OUT", help=".h5ad (AnnData) or .zarr (SpatialData) to write")
+    run.add_argument("output", type=Path, metavar="OUT", help=_WRITES)
     info.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
     info.add_argument("--json", action="store_true", help="print it for programs")
     for command in (run, info):
         _add_data(command.add_argument_group("the data"))
         _add_analysis(command.add_argument_group("the analysis"))
         _add_process(command.add_argument_group("the process"))
-    _add_output(run.add_argument_group("the results"))
+    results = run.add_argument_group("the results")
+    results.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with the results")
+    results.add_argument("--log", type=Path, metavar="FILE", help="write the log there; by default beside OUT")
+    results.add_argument("--checkpoint", type=Path, metavar="FILE", help="save the training there, and resume it")
+    results.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    results.add_argument("--dry-run", action="store_true", help="read the data, say what would be done, write nothing")
     return parser
 
 
@@ -136,14 +164,6 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--quiet", action="store_true", help="say only what is wrong")
     group.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
-
-
-def _add_output(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with the results")
-    group.add_argument("--log", type=Path, metavar="FILE", help="write the log there; by default beside OUT")
-    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="save the training there, and resume it")
-    group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    group.add_argument("--dry-run", action="store_true", help="read the data, say what would be done, write nothing")
 
 
 def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:

@@ -71,10 +71,18 @@ def plan(options: argparse.Namespace, tissue: Input, found: Description) -> list
     seed = {} if options.seed == 0 else {"random_state": options.seed}
     recipe = {"recipe": "spacross"} if options.method == "spacross" else {}
     embedding = EMBEDDINGS[options.method]
+    wanted = {
+        "max_epochs": options.max_epochs,
+        "device": None if options.device == "auto" else options.device,
+        "n_restarts": None if options.restarts == 1 else options.restarts,
+        "checkpoint": None if getattr(options, "checkpoint", None) is None else str(options.checkpoint),
+    }
+    is_trained = options.method != "smoothed-pca"
+    training = {name: value for name, value in wanted.items() if is_trained and value is not None}
     steps = [
         Step("pp", "prepare", {**recipe, **counts, **slices}),
         Step("pp", "spatial_neighbors_knn", {**neighbors, **place, **slices}),
-        _embed(options, {**slices, **seed}),
+        Step("tl", options.method.replace("-", "_"), {**slices, **seed, **training}),
     ]
     if options.method == "smoothed-pca" and slices:
         steps.append(Step("tl", "integrate_slices", {"use_rep": embedding, "key_added": embedding, **slices, **seed}))
@@ -99,18 +107,6 @@ def domain_key(options: argparse.Namespace) -> str:
 
 def _votes(options: argparse.Namespace) -> bool:
     return bool(options.restarts > 1 and options.method != "smoothed-pca")
-
-
-def _embed(options: argparse.Namespace, arguments: dict[str, Any]) -> Step:
-    if options.method == "smoothed-pca":
-        return Step("tl", "smoothed_pca", arguments)
-    wanted = {
-        "max_epochs": options.max_epochs,
-        "device": None if options.device == "auto" else options.device,
-        "n_restarts": None if options.restarts == 1 else options.restarts,
-        "checkpoint": None if getattr(options, "checkpoint", None) is None else str(options.checkpoint),
-    }
-    return Step("tl", options.method, arguments | {name: value for name, value in wanted.items() if value is not None})
 
 
 def _domains(options: argparse.Namespace, n_spots: int, embedding: dict[str, Any], seed: dict[str, Any]) -> list[Step]:

@@ -29,122 +29,6 @@ def ari(
     adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
 ) -> float: ...
 @overload
-def clustering_accuracy(
-    labels_true: ArrayLike, labels_pred: ArrayLike,
-) -> float: ...
-@overload
-def clustering_accuracy(
-    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
-) -> float: ...
-@overload
-def completeness(
-    labels_true: ArrayLike, labels_pred: ArrayLike,
-) -> float: ...
-@overload
-def completeness(
-    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
-) -> float: ...
-@overload
-def f1_macro(
-    labels_true: ArrayLike, labels_pred: ArrayLike,
-) -> float: ...
-@overload
-def f1_macro(
-    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
-) -> float: ...
-@overload
-def f1_micro(
-    labels_true: ArrayLike, labels_pred: ArrayLike,
-) -> float: ...
-@overload
-def f1_micro(
-    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
-) -> float: ...
-@overload
-def homogeneity(
-    labels_true: ArrayLike, labels_pred: ArrayLike,
-) -> float: ...
-@overload
-def homogeneity(
-    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
-) -> float: ...
-@overload
-def nmi(
-    labels_true: ArrayLike, labels_pred: ArrayLike,
-) -> float: ...
-@overload
-def nmi(
-    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
-) -> float: ...
-@overload
-def evaluate(
-    labels_true: ArrayLike | None, labels_pred: ArrayLike, *, coordinates: ArrayLike | None = ..., embedding: ArrayLike
-    | None = ..., library: ArrayLike | None = ..., max_spots: int = ..., random_state: Seed = ...,
-) -> pd.Series: ...
-@overload
-def evaluate(
-    adata: AnnData, labels_true: str | ArrayLike | None, labels_pred: str | ArrayLike, *, coordinates: str | ArrayLike |
-    None = ..., embedding: str | ArrayLike | None = ..., library: str | ArrayLike | None = ..., max_spots: int = ...,
-    random_state: Seed = ...,
-) -> pd.Series: ...
-@overload
-def clisi(
-    labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = ...,
-) -> float: ...
-@overload
-def clisi(
-    adata: AnnData, labels: str | ArrayLike, embedding: str | ArrayLike, *, perplexity: float = ...,
-) -> float: ...
-@overload
-def f1_lisi(
-    labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perplexity: float = ...,
-) -> float: ...
-@overload
-def f1_lisi(
-    adata: AnnData, labels: str | ArrayLike, library: str | ArrayLike, embedding: str | ArrayLike, *, perplexity: float
-    = ...,
-) -> float: ...
-@overload
-def ilisi(
-    library: ArrayLike, embedding: ArrayLike, *, perplexity: float = ...,
-) -> float: ...
-@overload
-def ilisi(
-    adata: AnnData, library: str | ArrayLike, embedding: str | ArrayLike, *, perplexity: float = ...,
-) -> float: ...
-@overload
-def lisi(
-    labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = ...,
-) -> np.ndarray: ...
-@overload
-def lisi(
-    adata: AnnData, labels: str | ArrayLike, embedding: str | ArrayLike, *, perplexity: float = ...,
-) -> np.ndarray: ...
-@overload
-def graph_connectivity(
-    labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int = ...,
-) -> float: ...
-@overload
-def graph_connectivity(
-    adata: AnnData, labels: str | ArrayLike, embedding: str | ArrayLike, *, n_neighs: int = ...,
-) -> float: ...
-@overload
-def js_divergence(
-    library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = ...,
-) -> float: ...
-@overload
-def js_divergence(
-    adata: AnnData, library: str | ArrayLike, embedding: str | ArrayLike, *, n_neighs: int = ...,
-) -> float: ...
-@overload
-def kbet(
-    library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = ..., alpha: float = ...,
-) -> float: ...
-@overload
-def kbet(
-    adata: AnnData, library: str | ArrayLike, embedding: str | ArrayLike, *, n_neighs: int = ..., alpha: float = ...,
-) -> float: ...
-@overload
 def batch_asw(
     labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, max_spots: int | None = ..., random_state: Seed =
     ...,
@@ -153,15 +37,6 @@ def batch_asw(
 def batch_asw(
     adata: AnnData, labels: str | ArrayLike, library: str | ArrayLike, embedding: str | ArrayLike, *, max_spots: int |
     None = ..., random_state: Seed = ...,
-) -> float: ...
-@overload
-def label_asw(
-    labels: ArrayLike, embedding: ArrayLike, *, max_spots: int | None = ..., random_state: Seed = ...,
-) -> float: ...
-@overload
-def label_asw(
-    adata: AnnData, labels: str | ArrayLike, embedding: str | ArrayLike, *, max_spots: int | None = ..., random_state:
-    Seed = ...,
 ) -> float: ...
 @overload
 def boundary_accuracy(
@@ -180,6 +55,30 @@ def chaos(
     adata: AnnData, labels: str | ArrayLike, coordinates: str | ArrayLike, *, library: str | ArrayLike | None = ...,
 ) -> float: ...
 @overload
+def clisi(
+    labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = ...,
+) -> float: ...
+@overload
+def clisi(
+    adata: AnnData, labels: str | ArrayLike, embedding: str | ArrayLike, *, perplexity: float = ...,
+) -> float: ...
+@overload
+def clustering_accuracy(
+    labels_true: ArrayLike, labels_pred: ArrayLike,
+) -> float: ...
+@overload
+def clustering_accuracy(
+    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
+) -> float: ...
+@overload
+def completeness(
+    labels_true: ArrayLike, labels_pred: ArrayLike,
+) -> float: ...
+@overload
+def completeness(
+    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
+) -> float: ...
+@overload
 def domain_scores(
     labels_true: ArrayLike, labels_pred: ArrayLike,
 ) -> pd.DataFrame: ...
@@ -188,12 +87,139 @@ def domain_scores(
     adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
 ) -> pd.DataFrame: ...
 @overload
+def evaluate(
+    labels_true: ArrayLike | None, labels_pred: ArrayLike, *, coordinates: ArrayLike | None = ..., embedding: ArrayLike
+    | None = ..., library: ArrayLike | None = ..., max_spots: int = ..., random_state: Seed = ...,
+) -> pd.Series: ...
+@overload
+def evaluate(
+    adata: AnnData, labels_true: str | ArrayLike | None, labels_pred: str | ArrayLike, *, coordinates: str | ArrayLike |
+    None = ..., embedding: str | ArrayLike | None = ..., library: str | ArrayLike | None = ..., max_spots: int = ...,
+    random_state: Seed = ...,
+) -> pd.Series: ...
+@overload
+def f1_lisi(
+    labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perplexity: float = ...,
+) -> float: ...
+@overload
+def f1_lisi(
+    adata: AnnData, labels: str | ArrayLike, library: str | ArrayLike, embedding: str | ArrayLike, *, perplexity: float
+    = ...,
+) -> float: ...
+@overload
+def f1_macro(
+    labels_true: ArrayLike, labels_pred: ArrayLike,
+) -> float: ...
+@overload
+def f1_macro(
+    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
+) -> float: ...
+@overload
+def f1_micro(
+    labels_true: ArrayLike, labels_pred: ArrayLike,
+) -> float: ...
+@overload
+def f1_micro(
+    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
+) -> float: ...
+@overload
+def graph_connectivity(
+    labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int = ...,
+) -> float: ...
+@overload
+def graph_connectivity(
+    adata: AnnData, labels: str | ArrayLike, embedding: str | ArrayLike, *, n_neighs: int = ...,
+) -> float: ...
+@overload
+def homogeneity(
+    labels_true: ArrayLike, labels_pred: ArrayLike,
+) -> float: ...
+@overload
+def homogeneity(
+    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
+) -> float: ...
+@overload
+def ilisi(
+    library: ArrayLike, embedding: ArrayLike, *, perplexity: float = ...,
+) -> float: ...
+@overload
+def ilisi(
+    adata: AnnData, library: str | ArrayLike, embedding: str | ArrayLike, *, perplexity: float = ...,
+) -> float: ...
+@overload
+def imputation_scores(
+    truth: ArrayLike | sparse.spmatrix | sparse.sparray, imputed: ArrayLike | sparse.spmatrix | sparse.sparray, mask:
+    ArrayLike | None = ..., *, genes: Sequence[str] | None = ...,
+) -> pd.DataFrame: ...
+@overload
+def imputation_scores(
+    adata: AnnData, truth: str | ArrayLike | sparse.spmatrix | sparse.sparray, imputed: str | ArrayLike |
+    sparse.spmatrix | sparse.sparray, mask: ArrayLike | None = ..., *, genes: Sequence[str] | None = ...,
+) -> pd.DataFrame: ...
+@overload
 def interior_accuracy(
     labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any,
 ) -> float: ...
 @overload
 def interior_accuracy(
     adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike, graph: str | Any,
+) -> float: ...
+@overload
+def js_divergence(
+    library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = ...,
+) -> float: ...
+@overload
+def js_divergence(
+    adata: AnnData, library: str | ArrayLike, embedding: str | ArrayLike, *, n_neighs: int = ...,
+) -> float: ...
+@overload
+def kbet(
+    library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = ..., alpha: float = ...,
+) -> float: ...
+@overload
+def kbet(
+    adata: AnnData, library: str | ArrayLike, embedding: str | ArrayLike, *, n_neighs: int = ..., alpha: float = ...,
+) -> float: ...
+@overload
+def label_asw(
+    labels: ArrayLike, embedding: ArrayLike, *, max_spots: int | None = ..., random_state: Seed = ...,
+) -> float: ...
+@overload
+def label_asw(
+    adata: AnnData, labels: str | ArrayLike, embedding: str | ArrayLike, *, max_spots: int | None = ..., random_state:
+    Seed = ...,
+) -> float: ...
+@overload
+def label_transfer_accuracy(
+    labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool = ...,
+) -> float: ...
+@overload
+def label_transfer_accuracy(
+    adata: AnnData, labels_true: str | ArrayLike, labels_transferred: str | ArrayLike, *, count_unmatched: bool = ...,
+) -> float: ...
+@overload
+def label_transfer_ari(
+    labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool = ...,
+) -> float: ...
+@overload
+def label_transfer_ari(
+    adata: AnnData, labels_true: str | ArrayLike, labels_transferred: str | ArrayLike, *, count_unmatched: bool = ...,
+) -> float: ...
+@overload
+def lisi(
+    labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = ...,
+) -> np.ndarray: ...
+@overload
+def lisi(
+    adata: AnnData, labels: str | ArrayLike, embedding: str | ArrayLike, *, perplexity: float = ...,
+) -> np.ndarray: ...
+@overload
+def nmi(
+    labels_true: ArrayLike, labels_pred: ArrayLike,
+) -> float: ...
+@overload
+def nmi(
+    adata: AnnData, labels_true: str | ArrayLike, labels_pred: str | ArrayLike,
 ) -> float: ...
 @overload
 def pas(
@@ -222,30 +248,4 @@ def spatial_asw(
 def spatial_asw(
     adata: AnnData, labels: str | ArrayLike, coordinates: str | ArrayLike, *, library: str | ArrayLike | None = ...,
     max_spots: int = ..., random_state: Seed = ...,
-) -> float: ...
-@overload
-def imputation_scores(
-    truth: ArrayLike | sparse.spmatrix | sparse.sparray, imputed: ArrayLike | sparse.spmatrix | sparse.sparray, mask:
-    ArrayLike | None = ..., *, genes: Sequence[str] | None = ...,
-) -> pd.DataFrame: ...
-@overload
-def imputation_scores(
-    adata: AnnData, truth: str | ArrayLike | sparse.spmatrix | sparse.sparray, imputed: str | ArrayLike |
-    sparse.spmatrix | sparse.sparray, mask: ArrayLike | None = ..., *, genes: Sequence[str] | None = ...,
-) -> pd.DataFrame: ...
-@overload
-def label_transfer_accuracy(
-    labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool = ...,
-) -> float: ...
-@overload
-def label_transfer_accuracy(
-    adata: AnnData, labels_true: str | ArrayLike, labels_transferred: str | ArrayLike, *, count_unmatched: bool = ...,
-) -> float: ...
-@overload
-def label_transfer_ari(
-    labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool = ...,
-) -> float: ...
-@overload
-def label_transfer_ari(
-    adata: AnnData, labels_true: str | ArrayLike, labels_transferred: str | ArrayLike, *, count_unmatched: bool = ...,
 ) -> float: ...

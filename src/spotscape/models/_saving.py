@@ -147,9 +147,8 @@ def save_model(model: GraphEncoder[Any], directory: str | Path, *, overwrite: bo
     try:
         partial.mkdir()
         tensors = _tensors(model)
-        text = json.dumps(
-            {**_description(model), "tensors_sha256": _digest(tensors)}, indent=1, allow_nan=False
-        ).encode()
+        described = {**_description(model), "tensors_sha256": _digest(tensors)}
+        text = json.dumps(described, indent=1, allow_nan=False, default=_plain).encode()
         (partial / CONFIG).write_bytes(text)
         save_file(tensors, partial / WEIGHTS, metadata={FINGERPRINT: hashlib.sha256(text).hexdigest()})
         _swap(partial, target)
@@ -212,15 +211,6 @@ def _swap(partial: Path, target: Path) -> None:
 
 def _description(model: GraphEncoder[Any]) -> dict[str, Any]:
     reduction, known = model._reduction, model.training
-    training = None
-    if known is not None:
-        training = {
-            "genes": list(known.genes),
-            "scale": known.scale,
-            "prepare": _plain(known.prepare),
-            "graph": _plain(known.graph),
-            "mean_degree": known.mean_degree,
-        }
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -232,7 +222,7 @@ def _description(model: GraphEncoder[Any]) -> dict[str, Any]:
         "n_features": model.require_trained().n_features,
         "unit": model._unit,
         "undo_logarithm": None if reduction is None else reduction.is_log,
-        "training": training,
+        "training": None if known is None else {name: getattr(known, name) for name in _TRAINING},
     }
 
 
@@ -264,14 +254,8 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Records as they come back from h5ad, with NumPy's scalars and arrays, in the types that JSON has."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else str(value)
+    """What JSON has no type for: NumPy's scalars and arrays in records that come back from h5ad."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def _require_files(folder: Path) -> None:

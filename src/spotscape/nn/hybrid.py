@@ -24,7 +24,7 @@ at them for several (``quorum=0``).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,23 +54,24 @@ class Neighborhoods:
         Where the positives of each anchor begin and end in ``indices``, int64 ``(M + 1,)``.
     indices
         Rows of the positives of each anchor, int64 ``(P,)``, ascending within an anchor.
+    n_spots
+        Number of spots N, whose rows these are.
     """
 
     anchors: Tensor
     indptr: Tensor
     indices: Tensor
+    n_spots: int
 
     @property
     def n_anchors(self) -> int:
         """Number of spots M that have positives."""
         return len(self.anchors)
 
-    def structure(self, n_spots: int) -> Structure:
+    @cached_property
+    def structure(self) -> Structure:
         """The positives as a sparse matrix of anchors by spots; its transpose, once found, serves every step."""
-        found: Structure | None = self.__dict__.get("_structure")
-        if found is None or found.n_columns != n_spots:
-            found = self.__dict__["_structure"] = Structure(self.indptr, self.indices, n_spots)
-        return found
+        return Structure(self.indptr, self.indices, self.n_spots)
 
 
 class HybridMemory(nn.Module):
@@ -85,7 +86,7 @@ class HybridMemory(nn.Module):
     def __init__(self, n_encoders: int) -> None:
         super().__init__()
         none = torch.empty(0, dtype=torch.int64)
-        self.current = [Neighborhoods(none, torch.zeros(1, dtype=torch.int64), none)] * n_encoders
+        self.current = [Neighborhoods(none, torch.zeros(1, dtype=torch.int64), none, 0)] * n_encoders
         self.n_searches = 0
 
     def is_due(self, epoch: float, every: float) -> bool:
@@ -134,7 +135,7 @@ def within_batch(whole: Neighborhoods, batch: Batch, known: Known) -> tuple[Tens
     order = rows.argsort()
     anchors, indices = (order[torch.searchsorted(rows[order], wanted)] for wanted in (whole.anchors[chosen], positives))
     indptr = torch.cat([counts.new_zeros(1), counts[chosen].cumsum(0)])
-    return rows, Neighborhoods(anchors, indptr, indices)
+    return rows, Neighborhoods(anchors, indptr, indices, len(rows))
 
 
 @torch.no_grad()
@@ -210,7 +211,8 @@ def hybrid_neighborhoods(
         kept.append(pairs[_is_mutual(pairs, n_spots, spots, similar, search)] if several else pairs)
     pairs = torch.cat(kept).sort().values
     anchors, counts = (pairs // n_spots).unique_consecutive(return_counts=True)
-    return Neighborhoods(anchors, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), pairs % n_spots)
+    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return Neighborhoods(anchors, indptr, pairs % n_spots, n_spots)
 
 
 def _similar_pairs(directions: Tensor, spots: Tensor, *, k: int, slices: Tensor, between: bool) -> Tensor:

@@ -49,7 +49,11 @@ class PCA:
         joined = _side_by_side(embeddings)
         mean = joined.mean(0)
         centered = joined - mean
-        squares, vectors = torch.linalg.eigh(centered.T @ centered)
+        products = centered.T @ centered
+        if not products.isfinite().all():
+            msg = "the embeddings are not finite, or too large to be squared; if a training diverged, lower its lr."
+            raise ValueError(msg)
+        squares, vectors = torch.linalg.eigh(products)
         axes = vectors.flip(1)[:, :n_axes]
         spread = squares.flip(0)[:n_axes].clamp(min=0).sqrt()
         largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))

@@ -49,9 +49,6 @@ class Panels(Looks, total=False):
 
 Data = TypeVar("Data", AnnData, SpatialData)
 
-def match_colors(
-    adata: AnnData | SpatialData, key: str | Sequence[str], *, to: str, table_key: str | Sequence[str] | None = ...,
-) -> None: ...
 @overload
 def composition(
     adata: AnnData | SpatialData, key: str | None = ..., *, library_key: str | None = ..., condition: str | None = ...,
@@ -75,30 +72,6 @@ def composition(
     adata: AnnData | SpatialData, key: str | None = ..., *, library_key: str | None = ..., condition: str | None = ...,
     palette: Palette | None = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig:
     bool = ..., **output: Unpack[Output],
-) -> Figure | Axes | list[Axes] | None: ...
-@overload
-def crosstab(
-    adata: AnnData | SpatialData, key: str | None = ..., *, to: str, normalize: Literal['rows', 'columns', 'none'] =
-    ..., cmap: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig:
-    Literal[True], **output: Unpack[Output],
-) -> Figure: ...
-@overload
-def crosstab(
-    adata: AnnData | SpatialData, key: str | None = ..., *, to: str, normalize: Literal['rows', 'columns', 'none'] =
-    ..., cmap: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False], return_fig: Literal[False]
-    = ..., **output: Unpack[Output],
-) -> Axes | list[Axes]: ...
-@overload
-def crosstab(
-    adata: AnnData | SpatialData, key: str | None = ..., *, to: str, normalize: Literal['rows', 'columns', 'none'] =
-    ..., cmap: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] | None = ..., return_fig:
-    Literal[False] = ..., **output: Unpack[Output],
-) -> None: ...
-@overload
-def crosstab(
-    adata: AnnData | SpatialData, key: str | None = ..., *, to: str, normalize: Literal['rows', 'columns', 'none'] =
-    ..., cmap: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig: bool = ...,
-    **output: Unpack[Output],
 ) -> Figure | Axes | list[Axes] | None: ...
 @overload
 def confidence(
@@ -125,6 +98,30 @@ def confidence(
     Unpack[Panels],
 ) -> Figure | Axes | list[Axes] | None: ...
 @overload
+def crosstab(
+    adata: AnnData | SpatialData, key: str | None = ..., *, to: str, normalize: Literal['rows', 'columns', 'none'] =
+    ..., cmap: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig:
+    Literal[True], **output: Unpack[Output],
+) -> Figure: ...
+@overload
+def crosstab(
+    adata: AnnData | SpatialData, key: str | None = ..., *, to: str, normalize: Literal['rows', 'columns', 'none'] =
+    ..., cmap: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False], return_fig: Literal[False]
+    = ..., **output: Unpack[Output],
+) -> Axes | list[Axes]: ...
+@overload
+def crosstab(
+    adata: AnnData | SpatialData, key: str | None = ..., *, to: str, normalize: Literal['rows', 'columns', 'none'] =
+    ..., cmap: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] | None = ..., return_fig:
+    Literal[False] = ..., **output: Unpack[Output],
+) -> None: ...
+@overload
+def crosstab(
+    adata: AnnData | SpatialData, key: str | None = ..., *, to: str, normalize: Literal['rows', 'columns', 'none'] =
+    ..., cmap: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig: bool = ...,
+    **output: Unpack[Output],
+) -> Figure | Axes | list[Axes] | None: ...
+@overload
 def disagreement(
     adata: AnnData | SpatialData, labelings: Sequence[str], *, palette: Palette | None = ..., table_key: str |
     Sequence[str] | None = ..., show: bool | None = ..., return_fig: Literal[True], **panels: Unpack[Panels],
@@ -144,66 +141,6 @@ def disagreement(
 def disagreement(
     adata: AnnData | SpatialData, labelings: Sequence[str], *, palette: Palette | None = ..., table_key: str |
     Sequence[str] | None = ..., show: bool | None = ..., return_fig: bool = ..., **panels: Unpack[Panels],
-) -> Figure | Axes | list[Axes] | None: ...
-@overload
-def history(
-    adata: AnnData | SpatialData, *, key: str | None = ..., table_key: str | Sequence[str] | None = ..., show: bool |
-    None = ..., return_fig: Literal[True], **output: Unpack[Output],
-) -> Figure: ...
-@overload
-def history(
-    adata: AnnData | SpatialData, *, key: str | None = ..., table_key: str | Sequence[str] | None = ..., show:
-    Literal[False], return_fig: Literal[False] = ..., **output: Unpack[Output],
-) -> Axes | list[Axes]: ...
-@overload
-def history(
-    adata: AnnData | SpatialData, *, key: str | None = ..., table_key: str | Sequence[str] | None = ..., show:
-    Literal[True] | None = ..., return_fig: Literal[False] = ..., **output: Unpack[Output],
-) -> None: ...
-@overload
-def history(
-    adata: AnnData | SpatialData, *, key: str | None = ..., table_key: str | Sequence[str] | None = ..., show: bool |
-    None = ..., return_fig: bool = ..., **output: Unpack[Output],
-) -> Figure | Axes | list[Axes] | None: ...
-@overload
-def n_domains(
-    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None =
-    ..., return_fig: Literal[True], **output: Unpack[Output],
-) -> Figure: ...
-@overload
-def n_domains(
-    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False],
-    return_fig: Literal[False] = ..., **output: Unpack[Output],
-) -> Axes | list[Axes]: ...
-@overload
-def n_domains(
-    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] |
-    None = ..., return_fig: Literal[False] = ..., **output: Unpack[Output],
-) -> None: ...
-@overload
-def n_domains(
-    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None =
-    ..., return_fig: bool = ..., **output: Unpack[Output],
-) -> Figure | Axes | list[Axes] | None: ...
-@overload
-def scale(
-    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None =
-    ..., return_fig: Literal[True], **output: Unpack[Output],
-) -> Figure: ...
-@overload
-def scale(
-    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False],
-    return_fig: Literal[False] = ..., **output: Unpack[Output],
-) -> Axes | list[Axes]: ...
-@overload
-def scale(
-    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] |
-    None = ..., return_fig: Literal[False] = ..., **output: Unpack[Output],
-) -> None: ...
-@overload
-def scale(
-    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None =
-    ..., return_fig: bool = ..., **output: Unpack[Output],
 ) -> Figure | Axes | list[Axes] | None: ...
 @overload
 def domains(
@@ -258,30 +195,6 @@ def domains(
     | Sequence[str] | None = ..., coordinate_system: str | None = ...,
 ) -> Figure | Axes | list[Axes] | None: ...
 @overload
-def similarity(
-    adata: AnnData | SpatialData, anchors: str | int | Sequence[str | int], *, use_rep: str | None = ..., vmin: Bound =
-    ..., vmax: Bound = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig:
-    Literal[True], **panels: Unpack[Panels],
-) -> Figure: ...
-@overload
-def similarity(
-    adata: AnnData | SpatialData, anchors: str | int | Sequence[str | int], *, use_rep: str | None = ..., vmin: Bound =
-    ..., vmax: Bound = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False], return_fig:
-    Literal[False] = ..., **panels: Unpack[Panels],
-) -> Axes | list[Axes]: ...
-@overload
-def similarity(
-    adata: AnnData | SpatialData, anchors: str | int | Sequence[str | int], *, use_rep: str | None = ..., vmin: Bound =
-    ..., vmax: Bound = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] | None = ..., return_fig:
-    Literal[False] = ..., **panels: Unpack[Panels],
-) -> None: ...
-@overload
-def similarity(
-    adata: AnnData | SpatialData, anchors: str | int | Sequence[str | int], *, use_rep: str | None = ..., vmin: Bound =
-    ..., vmax: Bound = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig: bool =
-    ..., **panels: Unpack[Panels],
-) -> Figure | Axes | list[Axes] | None: ...
-@overload
 def embedding(
     adata: AnnData | SpatialData, color: str | Sequence[str] | None = ..., *, basis: str | None = ..., use_rep: str |
     None = ..., library_key: str | None = ..., layer: str | None = ..., palette: Palette | None = ..., vmin: Bound =
@@ -316,6 +229,26 @@ def explore(
     table_key: str | Sequence[str] | None = ..., coordinate_system: str | None = ...,
 ) -> Any: ...
 @overload
+def history(
+    adata: AnnData | SpatialData, *, key: str | None = ..., table_key: str | Sequence[str] | None = ..., show: bool |
+    None = ..., return_fig: Literal[True], **output: Unpack[Output],
+) -> Figure: ...
+@overload
+def history(
+    adata: AnnData | SpatialData, *, key: str | None = ..., table_key: str | Sequence[str] | None = ..., show:
+    Literal[False], return_fig: Literal[False] = ..., **output: Unpack[Output],
+) -> Axes | list[Axes]: ...
+@overload
+def history(
+    adata: AnnData | SpatialData, *, key: str | None = ..., table_key: str | Sequence[str] | None = ..., show:
+    Literal[True] | None = ..., return_fig: Literal[False] = ..., **output: Unpack[Output],
+) -> None: ...
+@overload
+def history(
+    adata: AnnData | SpatialData, *, key: str | None = ..., table_key: str | Sequence[str] | None = ..., show: bool |
+    None = ..., return_fig: bool = ..., **output: Unpack[Output],
+) -> Figure | Axes | list[Axes] | None: ...
+@overload
 def markers(
     adata: AnnData | SpatialData, *, key: str = ..., kind: Literal['dots', 'matrix', 'tissue'] = ..., n_genes: int |
     None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., standard_scale: Literal['var',
@@ -343,6 +276,9 @@ def markers(
     'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig: bool = ...,
     **panels: Unpack[Panels],
 ) -> Figure | Axes | list[Axes] | None: ...
+def match_colors(
+    adata: AnnData | SpatialData, key: str | Sequence[str], *, to: str, table_key: str | Sequence[str] | None = ...,
+) -> None: ...
 @overload
 def matching(
     adata: AnnData | SpatialData, query: str | Sequence[str] | None = ..., *, key: str = ..., color: str | None = ...,
@@ -373,6 +309,26 @@ def matching(
     coordinate_system: str | None = ..., show: bool | None = ..., return_fig: bool = ..., **looks: Unpack[Looks],
 ) -> Figure | Axes | list[Axes] | None: ...
 @overload
+def n_domains(
+    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None =
+    ..., return_fig: Literal[True], **output: Unpack[Output],
+) -> Figure: ...
+@overload
+def n_domains(
+    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False],
+    return_fig: Literal[False] = ..., **output: Unpack[Output],
+) -> Axes | list[Axes]: ...
+@overload
+def n_domains(
+    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] |
+    None = ..., return_fig: Literal[False] = ..., **output: Unpack[Output],
+) -> None: ...
+@overload
+def n_domains(
+    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None =
+    ..., return_fig: bool = ..., **output: Unpack[Output],
+) -> Figure | Axes | list[Axes] | None: ...
+@overload
 def registration(
     adata: AnnData | SpatialData, *, library_key: str | None = ..., spatial_key: str | None = ..., key: str = ...,
     style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., deformation: bool =
@@ -399,6 +355,50 @@ def registration(
     style: Literal['auto', 'spots', 'density', 'outline'] = ..., checkerboard: str | None = ..., deformation: bool =
     ..., palette: Palette | None = ..., table_key: str | Sequence[str] | None = ..., coordinate_system: str | None =
     ..., show: bool | None = ..., return_fig: bool = ..., **looks: Unpack[Looks],
+) -> Figure | Axes | list[Axes] | None: ...
+@overload
+def scale(
+    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None =
+    ..., return_fig: Literal[True], **output: Unpack[Output],
+) -> Figure: ...
+@overload
+def scale(
+    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False],
+    return_fig: Literal[False] = ..., **output: Unpack[Output],
+) -> Axes | list[Axes]: ...
+@overload
+def scale(
+    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] |
+    None = ..., return_fig: Literal[False] = ..., **output: Unpack[Output],
+) -> None: ...
+@overload
+def scale(
+    adata: AnnData | SpatialData, *, key: str = ..., table_key: str | Sequence[str] | None = ..., show: bool | None =
+    ..., return_fig: bool = ..., **output: Unpack[Output],
+) -> Figure | Axes | list[Axes] | None: ...
+@overload
+def similarity(
+    adata: AnnData | SpatialData, anchors: str | int | Sequence[str | int], *, use_rep: str | None = ..., vmin: Bound =
+    ..., vmax: Bound = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig:
+    Literal[True], **panels: Unpack[Panels],
+) -> Figure: ...
+@overload
+def similarity(
+    adata: AnnData | SpatialData, anchors: str | int | Sequence[str | int], *, use_rep: str | None = ..., vmin: Bound =
+    ..., vmax: Bound = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False], return_fig:
+    Literal[False] = ..., **panels: Unpack[Panels],
+) -> Axes | list[Axes]: ...
+@overload
+def similarity(
+    adata: AnnData | SpatialData, anchors: str | int | Sequence[str | int], *, use_rep: str | None = ..., vmin: Bound =
+    ..., vmax: Bound = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] | None = ..., return_fig:
+    Literal[False] = ..., **panels: Unpack[Panels],
+) -> None: ...
+@overload
+def similarity(
+    adata: AnnData | SpatialData, anchors: str | int | Sequence[str | int], *, use_rep: str | None = ..., vmin: Bound =
+    ..., vmax: Bound = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig: bool =
+    ..., **panels: Unpack[Panels],
 ) -> Figure | Axes | list[Axes] | None: ...
 def stack_3d(
     adata: AnnData | SpatialData, color: str | None = ..., *, library_key: str | None = ..., spatial_key: str | None =

@@ -163,9 +163,13 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
         places, matrix = np.flatnonzero(adata.raw.var_names == key), adata.raw.X
     if not len(places):
         existing = ", ".join(repr(str(name)) for name in adata.obs) or "nothing"
+        # Written in another way, or with a letter amiss.
+        known = {str(name).upper(): str(name) for name in named}
+        close = get_close_matches(key.upper(), list(known), n=1, cutoff=0.7)
+        near = f" Did you mean {known[close[0]]!r}?" if close else ""
         msg = (
             f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} "
-            f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}.{_near(key, named)}"
+            f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}.{near}"
         )
         raise KeyError(msg)
     if len(places) > 1:
@@ -187,13 +191,6 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
     return np.asarray(column.todense() if sparse.issparse(column) else column, dtype=np.float64).ravel()
 
 
-def _near(key: str, names: pd.Index) -> str:
-    """A gene that may have been meant: written in another way, or with a letter amiss."""
-    known = {str(name).upper(): str(name) for name in names}
-    found = get_close_matches(key.upper(), list(known), n=1, cutoff=0.7)
-    return f" Did you mean {known[found[0]]!r}?" if found else ""
-
-
 def scale(values: np.ndarray, vmin: Bound, vmax: Bound, vcenter: float | None = None) -> Normalize:
     """The scale of numbers, between their 1st and 99th percentile unless told otherwise."""
     finite = values[np.isfinite(values)]
@@ -202,6 +199,9 @@ def scale(values: np.ndarray, vmin: Bound, vmax: Bound, vcenter: float | None = 
         low, high = float(finite.min()), float(finite.max())
     low = low if vmin is None else _bound(finite, vmin)
     high = high if vmax is None else _bound(finite, vmax)
+    if low > high:
+        msg = f"the colours would begin at vmin={low:g} and end at vmax={high:g}; give both, the lower one as vmin."
+        raise ValueError(msg)
     if vcenter is None:
         return Normalize(low, high)
     # The middle colour needs room on both sides.
@@ -288,8 +288,7 @@ def _from_palette(palette: Palette, names: list[str]) -> list[Any]:
             msg = f"palette has no colour for the categories {missing}; it has {list(palette)}."
             raise ValueError(msg)
         return [named[name] for name in names]
-    # A Cycler, which scanpy takes, gives dicts.
-    colors = [entry["color"] if isinstance(entry, Mapping) else entry for entry in palette]
+    colors = list(palette)
     if len(colors) < len(names):
         given = {str(color).upper() for color in colors}
         spare = [color for color in default_colors(len(names) + len(colors)) if color not in given]

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
+from spotscape._core.reading import domain_columns
 from spotscape._core.validation import require_data, the_one_present
+from spotscape.metrics._agreement import matched
 from spotscape.pl._colors import Categories, Numbers, read_categories, read_confidence, scale
 from spotscape.pl._sheet import Look, Panels, hand_out, open_axes, read_pieces, require_known, sheet_size, show_spots
 
@@ -77,7 +78,7 @@ def confidence(
     require_data(adata, genes=False)
     require_known(panels, Panels, "confidence")
     if key is None:
-        known = [name for name in keys.DOMAINS if keys.confidence_of(name) in adata.obs]
+        known = [name for name in domain_columns(adata) if keys.confidence_of(name) in adata.obs]
         key = the_one_present(dict.fromkeys(known), known or keys.DOMAINS, "adata.obs", "key")
     sure = read_confidence(adata, confidence_key or keys.confidence_of(key))
     values = read_categories(adata, key, palette)
@@ -145,23 +146,14 @@ def disagreement(
     for other in others:
         both = (first.codes >= 0) & (other.codes >= 0)
         known += both
-        differ += both & (_renamed(other, first) != first.codes)
+        if both.any():
+            here, there = matched(first.codes[both], other.codes[both])
+            differ[both] += here != there
     share = np.divide(differ, known, out=np.full(adata.n_obs, np.nan), where=known > 0)
     shown = Numbers("disagreement", share, scale(share, 0.0, 1.0))
     return _with_bars(
         adata, shown, first, share, title="disagreement", options={"cmap": "Reds", "img": False, **panels}
     )
-
-
-def _renamed(other: Categories, first: Categories) -> np.ndarray:
-    """Codes of ``other`` in those of ``first``; -2 for a domain without a partner."""
-    table = np.zeros((len(other.names), len(first.names)), dtype=np.int64)
-    both = (first.codes >= 0) & (other.codes >= 0)
-    np.add.at(table, (other.codes[both], first.codes[both]), 1)
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    partner = np.full(len(other.names) + 1, -2)
-    partner[rows] = columns
-    return np.asarray(partner[other.codes])
 
 
 def _with_bars(

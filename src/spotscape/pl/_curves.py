@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.validation import require_data, require_key, the_one_present
+from spotscape._core.validation import require_data, require_key, require_record, the_one_present
 from spotscape.pl._sheet import Output, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from spotscape.pl._sheet import Shown
 
+_COLOR, _CHOSEN = "#0072B2", "#CC3311"
 # A curve that falls by more than this is read on a logarithmic scale.
 _LOG_ABOVE = 10
 _NCOLS = 4
@@ -58,10 +59,10 @@ def history(
     Raises
     ------
     KeyError
-        If there is no such record, or it has no history.
+        If there is no such record.
     ValueError
-        If the history is empty or a curve is not one-dimensional; if there are records of both encoders and ``key``
-        names none.
+        If the record has no history, the history is empty or a curve is not one-dimensional; if there are records of
+        both encoders and ``key`` names none.
 
     See Also
     --------
@@ -76,51 +77,46 @@ def history(
     ['loss', 'learning rate']
     """
     require_known(output, Output, "history")
-    curves = _curves(adata, key)
-    across = len(curves) if len(curves) <= _ONE_ROW else _NCOLS
-    down = -(-len(curves) // across)
-    with open_axes(output, len(curves), (3 * across, 2.4 * down), across=across) as axes:
-        for ax, (name, values) in zip(axes, curves.items(), strict=True):
-            _draw_history(ax, name, values)
-    return hand_out(axes, output)
-
-
-def _curves(source: AnnData | Mapping[str, Any], key: str | None) -> dict[str, np.ndarray]:
+    source = adata
     if not isinstance(source, Mapping):
-        if key is None:
-            key = the_one_present(source.uns, keys.ENCODERS, "adata.uns", "key")
+        key = the_one_present(source.uns, keys.ENCODERS, "adata.uns", "key") if key is None else key
         hint = "An encoder leaves its record there: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
-        require_key(source.uns, key, "adata.uns", hint=hint)
-        source = source.uns[key]
-        require_key(source, "history", f"adata.uns[{key!r}]")
+        source = require_record(source, key, ("history",), hint)
     stored = source.get("history", source)
     if not isinstance(stored, Mapping) or not stored:
         msg = "the history holds no curves; expected a dict from name to one value per epoch."
         raise ValueError(msg)
-    curves = {str(name): np.asarray(values, dtype=np.float64) for name, values in stored.items()}
+    try:
+        curves = {str(name): np.asarray(values, dtype=np.float64) for name, values in stored.items()}
+    except (TypeError, ValueError) as error:
+        msg = f"the history holds what is no number: {error}."
+        raise ValueError(msg) from error
     for name, values in curves.items():
         if values.ndim != 1:
             msg = f"the curve {name!r} of the history has shape {values.shape}; expected one value per epoch."
             raise ValueError(msg)
-    return curves
+    across = len(curves) if len(curves) <= _ONE_ROW else _NCOLS
+    down = -(-len(curves) // across)
+    with open_axes(output, len(curves), (3 * across, 2.4 * down), across=across) as axes:
+        for ax, (name, values) in zip(axes, curves.items(), strict=True):
+            ax.plot(np.arange(1, len(values) + 1), values, color=_COLOR, linewidth=1.6)
+            finite = values[np.isfinite(values)]
+            if finite.size and finite.min() > 0 and finite.max() > _LOG_ABOVE * finite.min():
+                ax.set_yscale("log")
+            elif finite.size and finite.min() == finite.max():
+                # A constant has no range of its own; matplotlib's would show digits that are not there.
+                ax.set_yticks(finite[:1], [f"{finite[0]:g}"])
+            ax.set(title=_TITLES.get(name, name), xlabel="epoch")
+            _finish(ax, 4)
+    return hand_out(axes, output)
 
 
-def _draw_history(ax: Axes, name: str, values: np.ndarray) -> None:
-    ax.plot(np.arange(1, len(values) + 1), values, color="#0072B2", linewidth=1.6)
-    finite = values[np.isfinite(values)]
-    if finite.size and finite.min() > 0 and finite.max() > _LOG_ABOVE * finite.min():
-        ax.set_yscale("log")
-    elif finite.size and finite.min() == finite.max():
-        # A constant has no range of its own; matplotlib's would show digits that are not there.
-        ax.set_yticks(finite[:1], [f"{finite[0]:g}"])
-    ax.set_title(_TITLES.get(name, name))
-    ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+def _finish(ax: Axes, most_ticks: int) -> None:
+    ax.xaxis.set_major_locator(MaxNLocator(most_ticks, integer=True))
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", alpha=0.3, linewidth=0.6)
 
 
-_COLOR, _PICKED = "#0072B2", "#CC3311"
 # What a curve may have, and how its panel is called.
 _PANELS = {
     "score": ("score", "Score"),
@@ -155,7 +151,9 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
     Raises
     ------
     KeyError
-        If there is no such record, or it has no curve.
+        If there is no such record.
+    ValueError
+        If the record has no curve.
 
     See Also
     --------
@@ -175,50 +173,31 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
     """
     require_data(adata, genes=False)
     require_known(output, Output, "n_domains")
-    entry = _read(adata, key)
+    hint = "It is made by sp.tl.choose_n_domains(adata)"
+    entry = require_record(adata, key, ("curve", "picked"), hint)
+    for name in ("k", "mean"):
+        require_key(entry["curve"], name, f"adata.uns[{key!r}]['curve']", hint=hint)
     curve = {str(name): np.asarray(values, dtype=np.float64) for name, values in entry["curve"].items()}
+    numbers, picked = curve["k"], int(entry["picked"])
     panels = [name for name in _PANELS if name in curve]
     with open_axes(output, len(panels), (4 * len(panels), 3)) as axes:
         for ax, name in zip(axes, panels, strict=True):
-            _draw_n_domains(ax, name, curve, int(entry["picked"]))
+            values = curve[name] - (curve[name].min() if name == "bic" else 0)
+            ax.axvline(picked, color=_CHOSEN, linewidth=1, linestyle=(0, (4, 3)))
+            ax.plot(numbers, values, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
+            ax.plot(
+                [picked], values[numbers == picked], color=_CHOSEN, marker="o", markersize=7, linestyle="",
+                label=f"chosen: {picked}",
+            )  # fmt: skip
+            if name == "mean" and "sd" in curve:
+                low, high = values - curve["sd"], np.minimum(values + curve["sd"], 1)
+                ax.fill_between(numbers, low, high, color=_COLOR, alpha=0.18, linewidth=0)
+                ax.set_ylim(min(0.0, float(low.min())), 1.03)
+            ylabel, title = _PANELS[name]
+            ax.set(xlabel="number of domains", ylabel=ylabel, title=title)
+            ax.legend(frameon=False, loc="best", handletextpad=0.2)
+            _finish(ax, 10)
     return hand_out(axes, output)
-
-
-def _read(adata: AnnData, key: str) -> Any:
-    hint = "It is made by sp.tl.choose_n_domains(adata)"
-    require_key(adata.uns, key, "adata.uns", hint=hint)
-    entry = adata.uns[key]
-    if not isinstance(entry, Mapping):
-        msg = f"adata.uns[{key!r}] is not a record of a number of domains. {hint}."
-        raise KeyError(msg)
-    for name in ("curve", "picked"):
-        require_key(entry, name, f"adata.uns[{key!r}]", hint=hint)
-    for name in ("k", "mean"):
-        require_key(entry["curve"], name, f"adata.uns[{key!r}]['curve']", hint=hint)
-    return entry
-
-
-def _draw_n_domains(ax: Axes, name: str, curve: dict[str, np.ndarray], picked: int) -> None:
-    numbers, values = curve["k"], curve[name] - (curve[name].min() if name == "bic" else 0)
-    ax.axvline(picked, color=_PICKED, linewidth=1, linestyle=(0, (4, 3)))
-    ax.plot(numbers, values, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
-    ax.plot(
-        [picked], values[numbers == picked], color=_PICKED, marker="o", markersize=7, linestyle="",
-        label=f"chosen: {picked}",
-    )  # fmt: skip
-    if name == "mean" and "sd" in curve:
-        low, high = values - curve["sd"], np.minimum(values + curve["sd"], 1)
-        ax.fill_between(numbers, low, high, color=_COLOR, alpha=0.18, linewidth=0)
-        ax.set_ylim(min(0.0, float(low.min())), 1.03)
-    ylabel, title = _PANELS[name]
-    ax.set(xlabel="number of domains", ylabel=ylabel, title=title)
-    ax.legend(frameon=False, loc="best", handletextpad=0.2)
-    ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis="y", alpha=0.3, linewidth=0.6)
-
-
-_COLOR, _CHOSEN = "#0072B2", "#CC3311"
 
 
 @public
@@ -267,33 +246,28 @@ def scale(
     'share predicted by neighbours'
     """
     require_known(output, Output, "scale")
-    hint = "It is made by sp.pp.choose_scale(adata)"
-    require_key(adata.uns, key, "adata.uns", hint=hint)
-    entry = adata.uns[key]
-    for name in ("curve", "n_neighs"):
-        require_key(entry, name, f"adata.uns[{key!r}]", hint=hint)
+    entry = require_record(adata, key, ("curve", "n_neighs"), "It is made by sp.pp.choose_scale(adata)")
     curve = {str(name): np.asarray(values) for name, values in entry["curve"].items()}
     if not np.isfinite(curve["predicted"]).any():
         msg = f"adata.uns[{key!r}] has no curve: {entry['reason']}."
         raise ValueError(msg)
-    with open_axes(output, 1, (4.6, 3.2)) as axes:
-        _draw_scale(axes[0], curve, int(entry["n_neighs"]), float(entry["radius"]))
-    return hand_out(axes, output)
-
-
-def _draw_scale(ax: Axes, curve: dict[str, np.ndarray], chosen: int, chosen_radius: float) -> None:
     numbers, radius, share = (curve[name] for name in ("n_neighs", "radius", "predicted"))
-    flat = radius[share >= 0.9 * share.max()]
-    ax.axvspan(flat[0], flat[-1], color=_COLOR, alpha=0.1, linewidth=0)
-    ax.plot(radius, share, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
-    at = np.flatnonzero(numbers == chosen)
-    ax.plot(radius[at], share[at], color=_CHOSEN, marker="o", markersize=7, linestyle="", label=f"chosen: {chosen}")
-    ax.axvline(chosen_radius, color=_CHOSEN, linewidth=1, linestyle=(0, (4, 3)))
-    ax.set_ylim(min(0.0, 1.1 * share.min()), 1.15 * share.max())
-    ax.set_xlabel("distance of the last neighbour")
-    ax.set_ylabel("share predicted by neighbours")
-    ax.legend(frameon=False, loc="lower right", handletextpad=0.2)
-    ax.spines["right"].set_visible(False)
-    upper = ax.secondary_xaxis("top")
-    upper.set_xticks(radius, [str(number) for number in numbers], fontsize="small")
-    upper.set_xlabel("neighbours")
+    chosen, flat = int(entry["n_neighs"]), radius[share >= 0.9 * share.max()]
+    with open_axes(output, 1, (4.6, 3.2)) as axes:
+        ax = axes[0]
+        ax.axvspan(flat[0], flat[-1], color=_COLOR, alpha=0.1, linewidth=0)
+        ax.plot(radius, share, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
+        at = np.flatnonzero(numbers == chosen)
+        ax.plot(radius[at], share[at], color=_CHOSEN, marker="o", markersize=7, linestyle="", label=f"chosen: {chosen}")
+        ax.axvline(float(entry["radius"]), color=_CHOSEN, linewidth=1, linestyle=(0, (4, 3)))
+        ax.set(
+            ylim=(min(0.0, 1.1 * share.min()), 1.15 * share.max()),
+            xlabel="distance of the last neighbour",
+            ylabel="share predicted by neighbours",
+        )
+        ax.legend(frameon=False, loc="lower right", handletextpad=0.2)
+        ax.spines["right"].set_visible(False)
+        upper = ax.secondary_xaxis("top")
+        upper.set_xticks(radius, [str(number) for number in numbers], fontsize="small")
+        upper.set_xlabel("neighbours")
+    return hand_out(axes, output)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from spotscape._core import keys
 from spotscape._core.arguments import public
+from spotscape._core.kinds import is_list
 from spotscape._core.logging import logger
-from spotscape._core.reading import encoder_embedding, read_embedding
+from spotscape._core.reading import domain_columns, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data
 from spotscape.pl._colors import Categories, Numbers, matched, plain, read_confidence, read_values, scale
 from spotscape.pl._sheet import Panels, require_known, show_spots
@@ -197,9 +197,6 @@ def domains(
     options = dict(locals())
     require_data(adata, genes=False)
     names: list[str | None] = [color] if isinstance(color, str) else _found(adata) if color is None else list(color)
-    if not names:
-        msg = "color is empty; name at least one column of adata.obs or gene."
-        raise ValueError(msg)
     columns = matched([
         plain(adata.n_obs)
         if name is None
@@ -217,7 +214,7 @@ def domains(
 
 def _found(adata: AnnData) -> list[str | None]:
     """The columns with domains that this package wrote; ``None``, for spots alone, where there are none."""
-    found = [key for key in keys.DOMAINS if key in adata.obs]
+    found = domain_columns(adata)
     if not found:
         return [None]
     logger.info("Showing %s of `adata.obs`.", ", ".join(map(repr, found)))
@@ -288,12 +285,17 @@ def similarity(
     key = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)").astype(np.float64)
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    rows = [_row(adata, one) for one in ([anchors] if isinstance(anchors, (str, int, np.integer)) else anchors)]
+    rows = [_row(adata, one) for one in (anchors if is_list(anchors) else [anchors])]
+    if not rows:
+        msg = "anchors is empty; name a spot."
+        raise ValueError(msg)
     columns = []
     for row in rows:
         cosine = unit @ unit[row]
         norm = scale(cosine, vmin, 1.0 if vmax is None else vmax)
-        columns.append(Numbers(f"similarity to {_short(str(adata.obs_names[row]))}", cosine, norm))
+        name = str(adata.obs_names[row])
+        short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+        columns.append(Numbers(f"similarity to {short}", cosine, norm))
 
     def add_star(ax: Axes, piece: Slice, column: int) -> None:
         where = np.flatnonzero(piece.rows == rows[column])
@@ -301,10 +303,6 @@ def similarity(
 
     options: dict[str, Any] = {"cmap": "magma", "img": False, **panels}
     return show_spots(adata, columns, options, decorate=add_star)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _row(adata: AnnData, anchor: Any) -> int:

@@ -252,7 +252,8 @@ def explore(
         axes=False,
         height=600,
         color_by=color,
-        size=size or float(np.clip(900 / np.sqrt(adata.n_obs), 1, 10)),
+        # Whole points: it cuts off what is behind the comma.
+        size=max(1, round(size or np.clip(900 / np.sqrt(adata.n_obs), 1, 10))),
         opacity=1.0,
         legend=True,
         tooltip=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 import pandas as pd
@@ -88,37 +89,22 @@ def markers(
     """
     require_data(adata, unique=["var"])
     require_known(panels, Panels, "markers")
-    chosen = _chosen(adata, key, group, n_genes or (1 if kind == "tissue" else 3))
+    table = markers_df(adata, key=key, group=group)
+    # A gene of several domains stays with that of the highest score.
+    up = table[table["log2_fold_change"] > 0].sort_values("score", ascending=False).drop_duplicates("gene")
+    in_order, most = up.sort_values("rank"), n_genes or (1 if kind == "tissue" else 3)
+    chosen = {str(name): list(own["gene"].head(most)) for name, own in in_order.groupby("group", observed=True)}
+    if not chosen:
+        msg = f"adata.uns[{key!r}] has no gene that is up in a domain."
+        raise ValueError(msg)
     if kind == "tissue":
-        return _on_tissue(adata, chosen, layer, dict(panels))
+        genes_of = [(name, gene) for name, genes in chosen.items() for gene in genes]
+        columns = [replace(read_values(adata, gene, layer=layer), key=f"{gene} ({name})") for name, gene in genes_of]
+        return show_spots(adata, columns, {"cmap": "magma", "img": False, **panels})
     groups = str(adata.uns[key]["params"]["key"])
     return _in_scanpy(
         adata, chosen, groups, kind, layer=layer, options=dict(panels) | {"standard_scale": standard_scale}
     )
-
-
-def _chosen(adata: AnnData, key: str, group: str | Sequence[str] | None, n_genes: int) -> dict[str, list[str]]:
-    """The best genes of each domain that are up in it; a gene of several stays with that of the highest score."""
-    table = markers_df(adata, key=key, group=group)
-    up = table[table["log2_fold_change"] > 0].sort_values("score", ascending=False).drop_duplicates("gene")
-    up = up.sort_values("rank")
-    found = {str(name): list(own["gene"].head(n_genes)) for name, own in up.groupby("group", observed=True)}
-    found = {name: genes for name, genes in found.items() if genes}
-    if not found:
-        msg = f"adata.uns[{key!r}] has no gene that is up in a domain."
-        raise ValueError(msg)
-    return found
-
-
-def _on_tissue(adata: AnnData, chosen: dict[str, list[str]], layer: str | None, options: dict[str, Any]) -> Shown:
-    from dataclasses import replace
-
-    columns = []
-    for name, genes in chosen.items():
-        for gene in genes:
-            values = read_values(adata, gene, layer=layer)
-            columns.append(replace(values, key=f"{gene} ({name})"))
-    return show_spots(adata, columns, {"cmap": "magma", "img": False, **options})
 
 
 def _in_scanpy(
@@ -133,6 +119,8 @@ def _in_scanpy(
     import scanpy as sc
 
     require_key(adata.obs, groups, "adata.obs", hint="The markers were found for these domains")
+    if layer is not None:
+        require_key(adata.layers, layer, "adata.layers")
     axes = given_axes(options, 1)
     data = adata
     if not isinstance(adata.obs[groups].dtype, pd.CategoricalDtype):
@@ -144,7 +132,11 @@ def _in_scanpy(
         figsize=options.get("figsize"), ax=None if axes is None else axes[0],
     )  # fmt: skip
     plot.style(cmap=options.get("cmap") or ("Reds" if kind == "dots" else "viridis"))
-    plot.make_figure()
+    try:
+        plot.make_figure()
+    except ValueError as error:
+        msg = f"scanpy cannot lay out a figure of figsize={options.get('figsize')}: {error}."
+        raise ValueError(msg) from error
     main = plot.ax_dict["mainplot_ax"]
     if axes is None:
         _make_room(main)

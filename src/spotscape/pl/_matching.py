@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -15,12 +14,14 @@ from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.provenance import warn_if_changed
-from spotscape._core.validation import require_data, require_key, slice_labels
+from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import Slice, add_tiles, face_colors
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from anndata import AnnData
     from matplotlib.axes import Axes
 
@@ -93,7 +94,8 @@ def matching(
     TypeError
         If ``n_lines`` is not an integer.
     ValueError
-        If a query was not matched, ``size`` is not positive, or ``ax`` does not fit the number of panels.
+        If the record is of something else, a query was not matched, ``size`` is not positive, or ``ax`` does not fit
+        the number of panels.
 
     See Also
     --------
@@ -116,7 +118,14 @@ def matching(
     require_data(adata, genes=False, unique=["obs"])
     require_known(looks, Looks, "matching")
     look = Look.of(looks, adata.n_obs)
-    params = _params(adata, key)
+    hint = "Make matches first: sp.tl.match_slices(adata, ...)"
+    entry = require_record(adata, key, ("params",), hint)
+    require_key(adata.obs, key, "adata.obs", hint=hint)
+    params = entry["params"]
+    if "reference" not in params or "library_key" not in params:
+        msg = f"adata.uns[{key!r}] is not a record of matches. {hint}."
+        raise ValueError(msg)
+    warn_if_changed(adata, entry, f"the match {key!r}", "sp.tl.match_slices(adata, ...)")
     pairs = _pairs(adata, key, params, query, spatial_key=spatial_key, n_lines=n_lines)
     values = _values(adata, key, params, color, palette=palette, vmin=vmin, vmax=vmax)
     across = len(pairs) if layout == "above" else 1
@@ -125,19 +134,6 @@ def matching(
             draw_pair(ax, pair, values, look, layout=layout, linewidth=linewidth, legend=index == across - 1)
     store_colors(adata, [values])
     return hand_out(axes, looks)
-
-
-def _params(adata: AnnData, key: str) -> Mapping[str, Any]:
-    hint = "Make matches first: sp.tl.match_slices(adata, ...)"
-    require_key(adata.uns, key, "adata.uns", hint=hint)
-    require_key(adata.obs, key, "adata.obs", hint=hint)
-    entry = adata.uns[key]
-    params = entry.get("params", {}) if isinstance(entry, Mapping) else {}
-    if "reference" not in params or "library_key" not in params:
-        msg = f"adata.uns[{key!r}] is not a record of matches. {hint}."
-        raise KeyError(msg)
-    warn_if_changed(adata, entry, f"the match {key!r}", "sp.tl.match_slices(adata, ...)")
-    return params
 
 
 def _pairs(
@@ -198,7 +194,7 @@ def _values(
     if not received or not isinstance(values, Categories):
         return values
     in_query = np.isin(adata.obs[str(params["library_key"])].astype(str), [str(name) for name in params["query"]])
-    codes = pd.Categorical(adata.obs[label].astype("string"), categories=values.names).codes
+    codes = pd.Index(values.names).get_indexer(adata.obs[label].astype("string").to_numpy(object))
     return replace(values, codes=np.where(in_query, codes, values.codes))
 
 

@@ -249,8 +249,8 @@ _SIZE_OVER_IMAGE = 0.7
 # What spots without confidence fade to, and the share of their colour that they keep: it still says which domain.
 _PALE = "#F7F7F7"
 _FAINTEST = 0.08
-# Room for a scale bar in a corner, in widths and heights of the axes.
-_BAR = (0.33, 0.13)
+# Room for a scale bar in a corner: a share of the width of the axes and points of text around it; and points of height.
+_BAR_SHARE, _BAR_BESIDE, _BAR_HEIGHT = 0.25, 8, 20
 # Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
 _SAMPLE, _AROUND = 20_000, 12
 # A category is a place on the tissue if its innermost spots have this share of their own around them.
@@ -271,6 +271,26 @@ class Tiles(PathCollection):
         super().draw(renderer)
 
 
+class Bar(ScaleBar):
+    """A scale bar in the corner of the axes in which it hides the fewest spots, whatever size the axes have got."""
+
+    spots: np.ndarray
+    margin: float
+
+    def draw(self, renderer: RendererBase, *args: Any, **kwargs: Any) -> None:
+        """Choose the corner, then draw."""
+        frame, point, to_pixels = self.axes.get_window_extent(renderer), self.figure.dpi / 72, self.axes.transData
+        around = np.abs(np.diff(to_pixels.transform([[0, 0], [self.margin] * 2]), axis=0))[0]
+        width = _BAR_SHARE * frame.width + _BAR_BESIDE * point + around[0]
+        height = _BAR_HEIGHT * point + around[1]
+        x, y = to_pixels.transform(self.spots).T
+        beside = {"left": x < frame.x0 + width, "right": x > frame.x1 - width}
+        over = {"lower": y < frame.y0 + height, "upper": y > frame.y1 - height}
+        hidden = {f"{low} {side}": int((over[low] & beside[side]).sum()) for low in over for side in beside}
+        self.location = min(hidden, key=hidden.__getitem__)
+        super().draw(renderer, *args, **kwargs)
+
+
 def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look, *, box: np.ndarray) -> None:
     """Draw the spots of a slice over their image, with a scale bar where the unit is known."""
     if piece.image is not None:
@@ -289,7 +309,12 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
         ax.set_axis_off()
     unit = piece.unit if look.scalebar is None else look.scalebar
     if unit:
-        _add_scale_bar(ax, float(unit), piece.coords)
+        bar = Bar(
+            float(unit), "um", length_fraction=0.25, box_alpha=0.6, pad=0.2, border_pad=0.3, sep=2,
+            width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",
+        )  # fmt: skip
+        bar.spots, bar.margin = piece.coords, piece.lattice.spacing / 2
+        ax.add_artist(bar)
     if look.labels_on_tissue(values):
         write_names(ax, piece, values, look)
 
@@ -418,23 +443,3 @@ def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.nda
     taken = np.array(list(places.values())).reshape(-1, 2)
     crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < apart).any(axis=1)
     return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
-
-
-def _add_scale_bar(ax: Axes, unit: float, coords: np.ndarray) -> None:
-    bar = ScaleBar(
-        unit, "um", length_fraction=0.25, location=_emptiest_corner(ax, coords), box_alpha=0.6, pad=0.2,
-        border_pad=0.3, sep=2, width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",
-    )  # fmt: skip
-    ax.add_artist(bar)
-
-
-def _emptiest_corner(ax: Axes, coords: np.ndarray) -> str:
-    """The corner of the axes in which a scale bar hides the fewest spots."""
-    places = (ax.transData + ax.transAxes.inverted()).transform(coords)
-    hidden = {}
-    for vertical in ("lower", "upper"):
-        for side in ("left", "right"):
-            x = places[:, 0] if side == "left" else 1 - places[:, 0]
-            y = places[:, 1] if vertical == "lower" else 1 - places[:, 1]
-            hidden[f"{vertical} {side}"] = int(((x < _BAR[0]) & (y < _BAR[1])).sum())
-    return min(hidden, key=hidden.__getitem__)

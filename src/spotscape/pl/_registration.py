@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -16,14 +15,14 @@ from scipy.spatial import cKDTree
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
-from spotscape._core.validation import require_data, require_key, slice_labels
+from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import Slice, add_tiles, read_slices, stretch
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
-from spotscape.registration import Placement
+from spotscape.registration import Placement, grid_points
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -90,8 +89,8 @@ def registration(
     KeyError
         If there is no such registration or column, or no image for ``checkerboard="image"``.
     ValueError
-        If ``size`` is not positive or ``alpha`` outside (0, 1], or ``ax`` has another number of axes than there are
-        panels.
+        If the record is of something else, ``size`` is not positive or ``alpha`` outside (0, 1], or ``ax`` has another
+        number of axes than there are panels.
 
     Examples
     --------
@@ -104,7 +103,9 @@ def registration(
     """
     require_data(adata, genes=False)
     require_known(looks, Looks, "registration")
-    entry = _record(adata, key)
+    hint = "Call sp.pp.register_slices(adata, library_key=...) first"
+    entry = require_record(adata, key, ("params", "partners"), hint)
+    require_key(adata.obsm, key, "adata.obsm", hint=hint)
     library_key = str(entry["params"].get("library_key")) if library_key is None else library_key
     spatial_key = spatial_key or str(entry["params"]["spatial_key"])
     before, after = coordinates(adata, spatial_key)[:, :2], coordinates(adata, key)[:, :2]
@@ -135,17 +136,6 @@ def registration(
         grids = {name: Grid.of(before[slices.codes == slices.names.index(name)], placements[name]) for name in bent}
         draw_grids(axes[n_panels - len(bent) :], grids, overlay, after)
     return hand_out(axes, looks)
-
-
-def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
-    hint = "Call sp.pp.register_slices(adata, library_key=...) first"
-    require_key(adata.uns, key, "adata.uns", hint=hint)
-    entry = adata.uns[key]
-    if not isinstance(entry, Mapping) or "partners" not in entry:
-        msg = f"adata.uns[{key!r}] is not a record of a registration. {hint}."
-        raise KeyError(msg)
-    require_key(adata.obsm, key, "adata.obsm", hint=hint)
-    return entry
 
 
 def _slices(adata: AnnData, library_key: str, palette: Palette | None) -> Categories:
@@ -262,7 +252,7 @@ class Overlay:
         low, high, field = board
         pixel = (high - low).max() / _IMAGE_PIXELS
         axes = [np.arange(start + pixel / 2, end, pixel) for start, end in zip(low, high, strict=True)]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        points = grid_points(axes)
         turn = np.floor((points - low) / field).astype(int).sum(axis=1) % len(self.slices.names)
         colors = np.zeros((len(points), 4))
         for piece in pieces:

@@ -111,6 +111,9 @@ def stack_3d(
     look = Look.of(looks, adata.n_obs)
     if groups is not None and isinstance(shown, Categories):
         pieces = [(name, rows[shown.codes[rows] >= 0]) for name, rows in pieces]
+    if not any(len(rows) for _, rows in pieces):
+        msg = f"no spot is left to be shown: groups={groups}."
+        raise ValueError(msg)
     pieces = [(name, rows[:: max(1, -(-adata.n_obs // _MOST))]) for name, rows in pieces if len(rows)]
     if interactive:
         figure = _in_plotly(coords, pieces, shown, look)

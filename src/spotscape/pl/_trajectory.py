@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,13 +13,13 @@ from matplotlib.patheffects import withStroke
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.provenance import require_unchanged
-from spotscape._core.validation import require_data, require_key
+from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
 from spotscape.pl._panel import clear_place, inner_spots
 from spotscape.pl._sheet import Panels, require_known, show_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from spotscape.pl._colors import Palette
     from spotscape.pl._panel import Slice
     from spotscape.pl._sheet import Shown
-
-_HINT = "Make it first: sp.tl.trajectory(adata, root=...)"
 
 
 @public
@@ -75,8 +72,8 @@ def trajectory(
     KeyError
         If there are no such results, or no coordinates.
     ValueError
-        If ``min_connectivity`` is not between 0 and 1, ``size`` is not positive, or the domains are no longer those of
-        the trajectory.
+        If the record is of something else, ``min_connectivity`` is not between 0 and 1, ``size`` is not positive, or
+        the domains are no longer those of the trajectory.
 
     See Also
     --------
@@ -97,12 +94,17 @@ def trajectory(
     """
     require_data(adata, genes=False)
     require_known(panels, Panels, "trajectory")
-    entry = _record(adata, key)
+    hint = "Make it first: sp.tl.trajectory(adata, root=...)"
+    entry = require_record(adata, key, ("params", "connectivities_tree"), hint)
+    require_key(adata.obs, key, "adata.obs", hint=hint)
     groups = str(entry["params"]["key"])
     mend = f"sp.tl.trajectory(adata, root={entry['params'].get('root')!r}, ...)"
     require_unchanged(adata, entry, f"the trajectory {key!r}", mend, groups=groups)
     time = replace(read_values(adata, key, vmin=0.0), key="pseudotime")
-    stored = _domains(adata, entry, groups, palette)
+    stored, known = read_categories(adata, groups, palette), [str(name) for name in entry["groups"]]
+    if not {stored.names[code] for code in np.unique(stored.codes[stored.codes >= 0])} <= set(known):
+        msg = f"adata.obs[{groups!r}] has other domains than the trajectory, made of {known}; make it anew: {mend}."
+        raise ValueError(msg)
     domains = _ordered(stored, entry)
     graph = route(entry, domains.names, min_connectivity)
 
@@ -115,28 +117,6 @@ def trajectory(
     shown = show_spots(adata, [time, domains], options, decorate=add_graph)
     store_colors(adata, [stored])
     return shown
-
-
-def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
-    require_key(adata.uns, key, "adata.uns", hint=_HINT)
-    require_key(adata.obs, key, "adata.obs", hint=_HINT)
-    entry = adata.uns[key]
-    if not isinstance(entry, Mapping) or "connectivities_tree" not in entry:
-        msg = f"adata.uns[{key!r}] is not a record of a trajectory. {_HINT}."
-        raise KeyError(msg)
-    return entry
-
-
-def _domains(adata: AnnData, entry: Mapping[str, Any], groups: str, palette: Palette | None) -> Categories:
-    values = read_categories(adata, groups, palette)
-    known = [str(name) for name in entry["groups"]]
-    if not {name for code, name in enumerate(values.names) if (values.codes == code).any()} <= set(known):
-        msg = (
-            f"adata.obs[{groups!r}] has other domains than the trajectory, which was made of {known}; make it anew: "
-            "sp.tl.trajectory(adata, root=...)."
-        )
-        raise ValueError(msg)
-    return values
 
 
 def _ordered(values: Categories, entry: Mapping[str, Any]) -> Categories:
@@ -160,7 +140,7 @@ _LEAST_SHARE = 0.005
 _WIDEST = 5.0
 _DARK, _LIGHT = "#303030", "#8C8C8C"
 # Relative luminance above which dark letters read better than white ones.
-_BRIGHT = 0.45
+_BRIGHT, _LUMINANCE = 0.45, (0.2126, 0.7152, 0.0722)
 # Longer names stand beside their node.
 _SHORT = 3
 
@@ -228,7 +208,7 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
         text = ax.annotate(
             name, (x, y), xytext=(0, 0 if inside else 10), textcoords="offset points", fontsize=9, fontweight="bold",
             ha="center", va="center_baseline" if inside else "bottom", zorder=6,
-            color="white" if inside and _luminance(color) <= _BRIGHT else _DARK,
+            color="white" if inside and np.dot(to_rgb(color), _LUMINANCE) <= _BRIGHT else _DARK,
         )  # fmt: skip
         if not inside:
             text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
@@ -249,7 +229,3 @@ def _places(coords: np.ndarray, codes: np.ndarray, graph: Route) -> dict[int, np
         target = _TOWARDS * np.mean(before, axis=0) + (1 - _TOWARDS) * middle if before else middle
         places[code] = clear_place(inner[code], target, places, apart)
     return places
-
-
-def _luminance(color: str) -> float:
-    return float(np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)))

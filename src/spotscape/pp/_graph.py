@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.geometry import layout_of
+from spotscape._core.logging import logger
 from spotscape.pp._graph_build import (
     SlicePositions,
-    build,
-    check_pruning,
+    SpatialGraph,
     check_radius,
+    edges_of,
     report_graph,
-    report_layout,
     require_feasible_radius,
-    require_triangulable,
     store,
     warn_of_overlaid_slices,
     warn_of_small_slices,
@@ -29,22 +27,8 @@ from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scipy import sparse
 
-
-class SpatialGraph(NamedTuple):
-    """A spatial graph, as the functions of this module return it with ``copy=True``.
-
-    Attributes
-    ----------
-    connectivities
-        CSR float32 ``(n_obs, n_obs)``, 1.0 per edge, zero diagonal; row ``i`` holds the neighbours of spot ``i``.
-    distances
-        CSR float64 of the same sparsity: lengths of the edges in the unit of the coordinates.
-    """
-
-    connectivities: sparse.csr_matrix
-    distances: sparse.csr_matrix
+_RINGS_OF_SQUARES = {4, 8, 12, 20, 24}
 
 
 @public
@@ -136,15 +120,12 @@ def spatial_neighbors_knn(
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     chosen: dict[str, Any] = {}
     if n_neighs is None:
-        n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=spatial_key, library_key=library_key)
+        n_neighs, chosen = stored_or_chosen_scale(adata, tissue)
     warn_of_small_slices(tissue, n_neighs + 1)
-    graph = SpatialGraph(*build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
+    graph = SpatialGraph.of(edges_of(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
     warn_of_strays(tissue, graph.distances)
     params = {"mode": "knn", "n_neighbors": n_neighs}
-    result = _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
-    if not copy:
-        write(adata, {"uns": chosen})
-    return result
+    return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy, chosen=chosen)
 
 
 @public
@@ -222,8 +203,8 @@ def spatial_neighbors_radius(
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
     require_feasible_radius(tissue, interval[1])
     low, high = interval
-    graph = SpatialGraph(*build(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
-    check_radius(tissue, graph.connectivities, radius=high)
+    graph = SpatialGraph.of(edges_of(tissue, partial(edges_within, low=low, high=high), n_jobs=n_jobs))
+    check_radius(tissue, graph, high)
     params: dict[str, object] = {"mode": "radius", "radius": high if low == 0 else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
@@ -306,11 +287,19 @@ def spatial_neighbors_delaunay(
     """
     interval = (0.0, radius) if isinstance(radius, float) else radius
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
-    require_triangulable(tissue)
+    for name, coords in zip(tissue.names, tissue.slices, strict=True):
+        centred = coords - coords.mean(axis=0)
+        rank = np.linalg.matrix_rank(centred / max(np.abs(centred).max(initial=0.0), np.finfo(float).tiny))
+        if rank < min(coords.shape[1], 2):
+            msg = (
+                f"{tissue.called(name)} has {len(coords)} spots that lie on one line (or plane, or point), so there is "
+                f"no triangulation; use sp.pp.spatial_neighbors_knn."
+            )
+            raise ValueError(msg)
     low, high = (0.0, np.inf) if interval is None else interval
-    graph = SpatialGraph(*build(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
+    graph = SpatialGraph.of(edges_of(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
     if interval is not None:
-        check_pruning(tissue, graph.connectivities, radius=high)
+        check_radius(tissue, graph, high, pruned=True)
     params: dict[str, object] = {"mode": "delaunay", "radius": None if interval is None else list(interval)}
     return _finish(adata, tissue, graph, params=params, key_added=key_added, copy=copy)
 
@@ -323,11 +312,19 @@ def _finish(
     params: dict[str, object],
     key_added: str,
     copy: bool,
+    chosen: dict[str, Any] | None = None,
 ) -> SpatialGraph | None:
-    warn_of_overlaid_slices(adata, tissue, graph.connectivities, graph.distances)
-    report_graph(tissue, graph.connectivities, graph.distances)
-    report_layout(layout_of(tissue.slices, adata), params)
+    warn_of_overlaid_slices(adata, tissue, graph)
+    report_graph(tissue, graph)
+    layout = layout_of(tissue.slices, adata)
+    logger.info("The spots lie in %s.", layout)
+    if layout.kind == "square" and params["mode"] == "knn" and params["n_neighbors"] not in _RINGS_OF_SQUARES:
+        logger.info(
+            "On a square grid the nearest neighbours come as 4, 8 or 12; of %d, those of the last ring are taken "
+            "by a fixed draw. n_neighs=4 or 8 takes whole rings.",
+            params["n_neighbors"],
+        )
     if copy:
         return graph
-    store(adata, tissue, *graph, params=params, key_added=key_added)
+    store(adata, tissue, graph, params=params, key_added=key_added, chosen=chosen)
     return None

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.edges import edges_between_adjacent, nearest_edges, union
+from spotscape._core.edges import edges_between_adjacent, join_edges, nearest_edges
 from spotscape._core.logging import logger, warn
-from spotscape._core.validation import (
-    require_data,
-    require_key,
-    slices_in_order,
-)
-from spotscape.pp._graph import SpatialGraph
+from spotscape._core.validation import require_data, require_key, slices_in_order
 from spotscape.pp._graph_build import (
     SlicePositions,
-    build,
+    SpatialGraph,
+    edges_of,
     n_threads,
     report_graph,
     store,
     warn_of_small_slices,
     warn_of_strays,
 )
+from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -47,7 +44,7 @@ def spatial_neighbors_3d(
     z_key: str | None = None,
     slice_gap: float | Sequence[float] | None = None,
     library_order: Sequence[str] | None = None,
-    n_neighs: int = 6,
+    n_neighs: int | None = None,
     n_neighs_between: int | None = None,
     method: Literal["separate", "euclidean"] = "separate",
     key_added: str = keys.SPATIAL_3D,
@@ -66,7 +63,8 @@ def spatial_neighbors_3d(
     Parameters
     ----------
     adata
-        Spots of all slices, registered to one coordinate system, or cells of a block. Expression is not used.
+        Spots of all slices, registered to one coordinate system, or cells of a block. Expression is used only to choose
+        ``n_neighs``.
     library_key
         Column of ``adata.obs`` with the slice of every spot. ``None`` means one block.
     spatial_key
@@ -81,8 +79,9 @@ def spatial_neighbors_3d(
     library_order
         Slices from bottom to top, for ``slice_gap``. ``None`` takes the order of the categories.
     n_neighs
-        Neighbours of every spot in its own slice, itself not counted; 6 is the first ring of a Visium slide. With
-        ``method="euclidean"``, the total number of neighbours of every spot.
+        Neighbours of every spot in its own slice, itself not counted. With ``method="euclidean"``, the total number of
+        neighbours of every spot. ``None`` (default) chooses it as :func:`spatial_neighbors_knn` does, from the spots of
+        each slice: about 6 on the hexagonal grid of Visium, 8 on a square grid and 12 for single cells.
     n_neighs_between
         Neighbours of every spot in *each* adjacent slice. ``None`` means 2, so that most neighbours are in the spot's
         own slice.
@@ -111,6 +110,8 @@ def spatial_neighbors_3d(
     ``adata.uns["spatial_3d_neighbors"]`` : dict
         ``connectivities_key``, ``distances_key`` and ``params``; among them ``library_order`` (bottom to top) and
         ``cross_slice_fraction``, the share of edges between slices.
+    ``adata.uns["scale"]`` : dict
+        How ``n_neighs`` was chosen, only if it was chosen here.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def spatial_neighbors_3d(
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
     spatial_key = spatial_key or (keys.SPATIAL if library_key is None else keys.SPATIAL_ALIGNED)
-    stack = Stack.read(
+    tissue = read_stack(
         adata,
         library_key=library_key,
         spatial_key=spatial_key,
@@ -179,20 +180,26 @@ def spatial_neighbors_3d(
             f"choose another name."
         )
         raise ValueError(msg)
-    apart, between = method == "separate" and not stack.is_block, n_neighs_between
-    if apart and between is None:
+    is_block, between = len(tissue.slices) == 1, n_neighs_between
+    if method == "euclidean" or is_block:
+        if between is not None:
+            msg = (
+                f"n_neighs_between={between} goes with several slices and method='separate'; in a block, or with "
+                f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
+            )
+            raise ValueError(msg)
+    elif between is None:
         between = _BETWEEN
-    elif not apart and between is not None:
-        msg = (
-            f"n_neighs_between={between} goes with several slices and method='separate'; in a block, or with "
-            f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
-        )
-        raise ValueError(msg)
+    chosen: dict[str, Any] = {}
+    if n_neighs is None:
+        n_neighs, chosen = stored_or_chosen_scale(adata, tissue if is_block else tissue.in_plane())
+    coords = tissue.coordinates
     if between is None:
-        graph = SpatialGraph(*build(stack.whole(), partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs))
+        graph = SpatialGraph.of(nearest_edges(coords, n_neighs))
     else:
-        graph = _separate(stack, n_neighs, between, n_jobs)
-    share = _report(stack, graph, method)
+        graph = _separate(tissue, n_neighs, between, n_jobs)
+    report_graph(tissue, graph)
+    share = 0.0 if is_block else _report_crossing(tissue, graph, method)
     if copy:
         return graph
     params = {
@@ -202,31 +209,45 @@ def spatial_neighbors_3d(
         "n_neighs_between": between,
         "z_key": z_key,
         "slice_gap": slice_gap,
-        "library_order": [] if stack.is_block else stack.names,
+        "library_order": [] if is_block else list(tissue.names),
         "cross_slice_fraction": share,
     }
-    store(adata, stack.tissue, *graph, params=params, key_added=key_added, coords=stack.coordinates)
+    store(adata, tissue, graph, params=params, key_added=key_added, coords=coords, chosen=chosen)
     return None
 
 
-def _separate(stack: Stack, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
-    tissue = stack.tissue
+def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int | None) -> SpatialGraph:
+    """Neighbours in the own slice and in adjacent ones, of a stack from bottom to top."""
     warn_of_small_slices(tissue, max(n_neighs + 1, between))
-    stack.require_distinct_levels()
-    _, within = build(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
-    slices, rows = ([parts[index] for index in stack.order] for parts in (tissue.slices, tissue.rows))
-    across = edges_between_adjacent(slices, rows, between, workers=n_threads(n_jobs))
+    levels = ((name, coords[:, 2].mean()) for name, coords in zip(tissue.names, tissue.slices, strict=True))
+    for (first, low), (second, high) in pairwise(levels):
+        if np.isclose(low, high, rtol=1e-12, atol=0):
+            msg = (
+                f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is open which slices are adjacent; "
+                f"give each slice its own z, or use method='euclidean'."
+            )
+            raise ValueError(msg)
+    within = edges_of(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
+    across = edges_between_adjacent(tissue.slices, tissue.rows, between, workers=n_threads(n_jobs))
     warn_of_strays(tissue, within)
-    warn_of_unregistered(stack, across.row, across.col)
-    return SpatialGraph(*union(within, across))
+    plane, spacing = tissue.coordinates[:, :2], _widest_spacing(tissue)
+    distances = np.concatenate([np.linalg.norm(plane[starts] - plane[ends], axis=1) for _, starts, ends in across])
+    if np.median(distances) > _UNREGISTERED_IN_SPACINGS * spacing:
+        warn(
+            f"the nearest spots of adjacent slices lie {np.median(distances):.4g} apart in the plane (median), but "
+            f"spots of a slice only {spacing:.4g}: the slices do not lie over each other in adata.obsm"
+            f"[{tissue.spatial_key!r}]. Register them first: "
+            f"sp.pp.register_slices(adata, library_key={tissue.library_key!r})."
+        )
+    own = within.tocoo()
+    return SpatialGraph.of(join_edges([(own.data, own.row, own.col), *across], tissue.n_spots))
 
 
-def _report(stack: Stack, graph: SpatialGraph, method: str) -> float:
-    """Log the graph and the share of its edges that cross slices, which is returned; warn if it is extreme."""
-    report_graph(stack.tissue, graph.connectivities, graph.distances)
-    if stack.is_block:
-        return 0.0
-    codes, edges = stack.codes, graph.connectivities.tocoo()
+def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -> float:
+    """Log the share of edges that cross slices, which is returned; warn if it is extreme."""
+    codes, edges = np.empty(tissue.n_spots, dtype=np.intp), graph.connectivities.tocoo()
+    for code, rows in enumerate(tissue.rows):
+        codes[rows] = code
     crossing = int(np.count_nonzero(codes[edges.row] != codes[edges.col]))
     share = float(crossing / edges.nnz)
     logger.info("%s of %s edges join different slices (%.1f %%).", f"{crossing:,}", f"{edges.nnz:,}", 100 * share)
@@ -245,101 +266,49 @@ _SPACING_RATIO = 3.0
 _UNREGISTERED_IN_SPACINGS = 3.0
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Slices in three dimensions and their order from bottom to top."""
-
-    tissue: SlicePositions
-    order: tuple[int, ...]
-
-    @classmethod
-    def read(
-        cls,
-        adata: AnnData,
-        *,
-        library_key: str | None,
-        spatial_key: str,
-        z_key: str | None,
-        slice_gap: float | Sequence[float] | None,
-        library_order: Sequence[str] | None,
-    ) -> Stack:
-        """Read the coordinates in the plane and put every slice at its height."""
-        require_data(adata, genes=False)
-        hint = ""
-        if "spatial" in adata.obsm:
-            hint = (
-                "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each "
-                "other as they are, pass spatial_key='spatial'"
-            )
-        require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
-        plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
-        if len(plane.slices) < 2 and z_key is None and plane.slices[0].shape[1] == 2:
-            found = "no library_key is given" if library_key is None else f"adata.obs[{library_key!r}] holds one slice"
-            msg = (
-                f"{found}, and adata.obsm[{spatial_key!r}] has two coordinates. A graph in 3-D joins several slices "
-                f"(library_key=...), or cells with three coordinates or a z_key. Use sp.pp.spatial_neighbors_knn for a "
-                f"single slice."
-            )
-            raise ValueError(msg)
-        warn_of_units(plane)
-        if slice_gap is None and library_order is not None:
-            msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
-            raise ValueError(msg)
-        if slice_gap is None:
-            heights = _given_heights(adata, plane, z_key)
-        else:
-            heights = _stacked_heights(plane, z_key, slice_gap, library_order)
-        levels = np.array([z.mean() for z in heights])
-        order = tuple(int(index) for index in np.argsort(levels, kind="stable"))
-        slices = tuple(np.column_stack([xy[:, :2], z]) for xy, z in zip(plane.slices, heights, strict=True))
-        if len(slices) == 1:
-            return cls(replace(plane, slices=slices), order)
-        _warn_of_gap(plane, np.diff(levels[list(order)]))
-        logger.info("Slices from the lowest z up: %s.", ", ".join(str(plane.names[index]) for index in order))
-        return cls(replace(plane, slices=slices), order)
-
-    @property
-    def is_block(self) -> bool:
-        """Whether there is a single slice, with a z for every spot."""
-        return len(self.order) == 1
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the slices from bottom to top."""
-        return [str(self.tissue.names[index]) for index in self.order]
-
-    @property
-    def codes(self) -> np.ndarray:
-        """Slice of every spot as its number in ``tissue``, shape ``(n_obs,)``."""
-        codes = np.empty(self.tissue.n_spots, dtype=np.intp)
-        for code, rows in enumerate(self.tissue.rows):
-            codes[rows] = code
-        return codes
-
-    @property
-    def coordinates(self) -> np.ndarray:
-        """Coordinates of all spots in the order of the AnnData, float64 ``(n_obs, 3)``."""
-        coords = np.empty((self.tissue.n_spots, 3))
-        for xyz, rows in zip(self.tissue.slices, self.tissue.rows, strict=True):
-            coords[rows] = xyz
-        return coords
-
-    def whole(self) -> SlicePositions:
-        """The stack as a single tissue, in which slices do not count."""
-        rows = np.arange(self.tissue.n_spots)
-        return replace(self.tissue, slices=(self.coordinates,), rows=(rows,), names=(None,), library_key=None)
-
-    def require_distinct_levels(self) -> None:
-        """Refuse two slices at one height, of which none is above the other."""
-        levels = [self.tissue.slices[index][:, 2].mean() for index in self.order]
-        for below, (low, high) in enumerate(pairwise(levels)):
-            if np.isclose(low, high, rtol=1e-12, atol=0):
-                first, second = self.names[below : below + 2]
-                msg = (
-                    f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is open which slices are "
-                    f"adjacent; give each slice its own z, or use method='euclidean'."
-                )
-                raise ValueError(msg)
+def read_stack(
+    adata: AnnData,
+    *,
+    library_key: str | None,
+    spatial_key: str,
+    z_key: str | None,
+    slice_gap: float | Sequence[float] | None,
+    library_order: Sequence[str] | None,
+) -> SlicePositions:
+    """Slices in three dimensions from bottom to top, or a single one with a z for every spot."""
+    require_data(adata, genes=False)
+    hint = ""
+    if "spatial" in adata.obsm:
+        hint = (
+            "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each "
+            "other as they are, pass spatial_key='spatial'"
+        )
+    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
+    plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
+    if len(plane.slices) < 2 and z_key is None and plane.slices[0].shape[1] == 2:
+        found = "no library_key is given" if library_key is None else f"adata.obs[{library_key!r}] holds one slice"
+        msg = (
+            f"{found}, and adata.obsm[{spatial_key!r}] has two coordinates. A graph in 3-D joins several slices "
+            f"(library_key=...), or cells with three coordinates or a z_key. Use sp.pp.spatial_neighbors_knn for a "
+            f"single slice."
+        )
+        raise ValueError(msg)
+    warn_of_units(plane)
+    if slice_gap is None and library_order is not None:
+        msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
+        raise ValueError(msg)
+    if slice_gap is None:
+        heights = _given_heights(adata, plane, z_key)
+    else:
+        heights = _stacked_heights(plane, z_key, slice_gap, library_order)
+    levels = np.array([z.mean() for z in heights])
+    order = np.argsort(levels, kind="stable").tolist()
+    slices = tuple(np.column_stack([xy[:, :2], z]) for xy, z in zip(plane.slices, heights, strict=True))
+    stack = replace(plane, slices=slices).take(order)
+    if len(order) > 1:
+        _warn_of_gap(plane, np.diff(levels[order]))
+        logger.info("Slices from the lowest z up: %s.", ", ".join(map(str, stack.names)))
+    return stack
 
 
 def warn_of_units(tissue: SlicePositions) -> None:
@@ -356,19 +325,6 @@ def warn_of_units(tissue: SlicePositions) -> None:
     )
 
 
-def warn_of_unregistered(stack: Stack, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Warn if neighbours in adjacent slices are far from each other in the plane."""
-    coords = stack.coordinates[:, :2]
-    apart = float(np.median(np.linalg.norm(coords[starts] - coords[ends], axis=1)))
-    spacing = _widest_spacing(stack.tissue)
-    if apart > _UNREGISTERED_IN_SPACINGS * spacing:
-        warn(
-            f"the nearest spots of adjacent slices lie {apart:.4g} apart in the plane (median), but spots of a slice "
-            f"only {spacing:.4g}: the slices do not lie over each other in adata.obsm[{stack.tissue.spatial_key!r}]. "
-            f"Register them first: sp.pp.register_slices(adata, library_key={stack.tissue.library_key!r})."
-        )
-
-
 def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> list[np.ndarray]:
     """Heights from a column of ``obs`` or from the third coordinate."""
     own = plane.slices[0].shape[1] == 3
@@ -383,33 +339,31 @@ def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> 
     if z_key is not None and own:
         msg = f"adata.obsm[{plane.spatial_key!r}] has a third coordinate already; leave z_key={z_key!r} out."
         raise ValueError(msg)
-    z = None if z_key is None else _column(adata, z_key)
-    heights = [xyz[:, 2] for xyz in plane.slices] if z is None else [z[rows] for rows in plane.rows]
+    if z_key is None:
+        heights = [xyz[:, 2] for xyz in plane.slices]
+    else:
+        require_key(adata.obs, z_key, "adata.obs", hint="z_key names the column with the z of each spot")
+        column = adata.obs[z_key]
+        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            msg = (
+                f"adata.obs[{z_key!r}] has dtype {column.dtype}, expected numbers; call "
+                f"adata.obs[{z_key!r}] = adata.obs[{z_key!r}].astype(float)."
+            )
+            raise TypeError(msg)
+        z: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if not np.isfinite(z).all():
+            msg = (
+                f"adata.obs[{z_key!r}] is NaN or infinite for {np.count_nonzero(~np.isfinite(z))} of {len(z)} spots; "
+                f"give every spot its z, or remove those spots."
+            )
+            raise ValueError(msg)
+        heights = [z[rows] for rows in plane.rows]
     low, high = min(part.min() for part in heights), max(part.max() for part in heights)
     if low == high:
         where = f"adata.obsm[{plane.spatial_key!r}][:, 2]" if z_key is None else f"adata.obs[{z_key!r}]"
         msg = f"{where} is {low:g} for all spots, so all slices lie on one plane; give each its z, or slice_gap=..."
         raise ValueError(msg)
     return heights
-
-
-def _column(adata: AnnData, z_key: str) -> np.ndarray:
-    require_key(adata.obs, z_key, "adata.obs", hint="z_key names the column with the z of each spot")
-    column = adata.obs[z_key]
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        msg = (
-            f"adata.obs[{z_key!r}] has dtype {column.dtype}, expected numbers; call "
-            f"adata.obs[{z_key!r}] = adata.obs[{z_key!r}].astype(float)."
-        )
-        raise TypeError(msg)
-    z: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if not np.isfinite(z).all():
-        msg = (
-            f"adata.obs[{z_key!r}] is NaN or infinite for {np.count_nonzero(~np.isfinite(z))} of {len(z)} spots; give "
-            f"every spot its z, or remove those spots."
-        )
-        raise ValueError(msg)
-    return z
 
 
 def _stacked_heights(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,17 +14,16 @@ from scipy.sparse import csr_matrix
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import write
+from spotscape._core.edges import join_edges
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
-
-Matrices = tuple[csr_matrix, csr_matrix]
 
 
 @dataclass(frozen=True)
@@ -54,45 +53,70 @@ class SlicePositions:
         """Number of spots over all slices."""
         return sum(len(coords) for coords in self.slices)
 
+    @property
+    def coordinates(self) -> np.ndarray:
+        """Coordinates of all spots in the order of the AnnData, float64 ``(n_obs, 2)`` or ``(n_obs, 3)``."""
+        coords = np.empty((self.n_spots, self.slices[0].shape[1]))
+        for own, rows in zip(self.slices, self.rows, strict=True):
+            coords[rows] = own
+        return coords
+
+    def in_plane(self) -> SlicePositions:
+        """The same without z."""
+        return replace(self, slices=tuple(coords[:, :2] for coords in self.slices))
+
+    def take(self, indices: Sequence[int]) -> SlicePositions:
+        """Some of the slices, or all in another order."""
+        slices, rows = (tuple(parts[index] for index in indices) for parts in (self.slices, self.rows))
+        return replace(self, slices=slices, rows=rows, names=tuple(self.names[index] for index in indices))
+
     def called(self, name: str | None) -> str:
         """How a message calls a slice."""
         return "adata" if name is None else f"slice {name!r}"
 
 
-def build(tissue: SlicePositions, build_slice: Callable[[np.ndarray], csr_matrix], *, n_jobs: int | None) -> Matrices:
-    """Connectivities and lengths of the edges of all slices, of which none joins two."""
-    threads = min(n_threads(n_jobs), len(tissue.slices))
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            graphs = list(pool.map(build_slice, tissue.slices))
-    else:
-        graphs = [build_slice(coords) for coords in tissue.slices]
-    if len(graphs) == 1:
-        lengths = graphs[0]
-    else:
-        edges = [graph.tocoo() for graph in graphs]
-        starts, ends = (
-            np.concatenate([rows[getattr(part, axis)] for rows, part in zip(tissue.rows, edges, strict=True)])
-            for axis in ("row", "col")
-        )
-        data = np.concatenate([part.data for part in edges])
-        lengths = csr_matrix((data, (starts, ends)), shape=(tissue.n_spots, tissue.n_spots))
-        lengths.sort_indices()
-    ones = np.ones(lengths.nnz, dtype=np.float32)
-    return csr_matrix((ones, lengths.indices.copy(), lengths.indptr.copy()), shape=lengths.shape), lengths
+class SpatialGraph(NamedTuple):
+    """A spatial graph, as the functions that build one return it with ``copy=True``.
+
+    Attributes
+    ----------
+    connectivities
+        CSR float32 ``(n_obs, n_obs)``, 1.0 per edge, zero diagonal; row ``i`` holds the neighbours of spot ``i``.
+    distances
+        CSR float64 of the same sparsity: lengths of the edges in the unit of the coordinates.
+    """
+
+    connectivities: csr_matrix
+    distances: csr_matrix
+
+    @classmethod
+    def of(cls, lengths: csr_matrix) -> SpatialGraph:
+        """The graph whose edges have these lengths."""
+        ones = np.ones(lengths.nnz, dtype=np.float32)
+        return cls(csr_matrix((ones, lengths.indices.copy(), lengths.indptr.copy()), shape=lengths.shape), lengths)
+
+
+def edges_of(tissue: SlicePositions, of_slice: Callable[[np.ndarray], csr_matrix], *, n_jobs: int | None) -> csr_matrix:
+    """Lengths of the edges of all slices, of which none joins two."""
+    with ThreadPoolExecutor(min(n_threads(n_jobs), len(tissue.slices))) as pool:
+        found = list(pool.map(of_slice, tissue.slices))
+    if len(found) == 1:
+        return found[0]
+    edges = zip(tissue.rows, (lengths.tocoo() for lengths in found), strict=True)
+    return join_edges([(own.data, rows[own.row], rows[own.col]) for rows, own in edges], tissue.n_spots)
 
 
 def store(
     adata: AnnData,
     tissue: SlicePositions,
-    connectivities: csr_matrix,
-    distances: csr_matrix,
+    graph: SpatialGraph,
     *,
     params: dict[str, Any],
     key_added: str,
     coords: np.ndarray | None = None,
+    chosen: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a graph under squidpy's keys, and the coordinates it was built on where they are new."""
+    """Write a graph under squidpy's keys; where they are new, its coordinates and how its size was chosen."""
     record_key, connectivities_key, distances_key = keys.graph_keys(key_added)
     entry = {
         "connectivities_key": connectivities_key,
@@ -104,13 +128,13 @@ def store(
             **params,
             "spatial_key": tissue.spatial_key,
             "library_key": tissue.library_key,
-            "mean_degree": connectivities.nnz / tissue.n_spots,
+            "mean_degree": graph.connectivities.nnz / tissue.n_spots,
             "layout": geometry.layout_of(tissue.slices, adata).as_params(),
         },
     }
-    obsp = {connectivities_key: connectivities, distances_key: distances}
+    obsp = {connectivities_key: graph.connectivities, distances_key: graph.distances}
     obsm = {} if coords is None else {key_added: coords}
-    write(adata, {"obsm": obsm, "obsp": obsp, "uns": {record_key: entry}})
+    write(adata, {"obsm": obsm, "obsp": obsp, "uns": {record_key: entry, **(chosen or {})}})
 
 
 def n_threads(n_jobs: int | None) -> int:
@@ -133,7 +157,6 @@ _MEAN_DEGREE = (3, 50)
 _MAX_EDGES = 300_000_000
 _MIXED_EDGES = 0.01
 _SHARED_POSITIONS = 0.05
-_RINGS_OF_SQUARES = {4, 8, 12, 20, 24}
 
 
 def warn_of_small_slices(tissue: SlicePositions, minimum: int) -> None:
@@ -148,19 +171,6 @@ def warn_of_small_slices(tissue: SlicePositions, minimum: int) -> None:
         )
 
 
-def require_triangulable(tissue: SlicePositions) -> None:
-    """Refuse slices whose spots do not span a plane (or space)."""
-    for name, coords in zip(tissue.names, tissue.slices, strict=True):
-        centred = coords - coords.mean(axis=0)
-        rank = np.linalg.matrix_rank(centred / max(np.abs(centred).max(initial=0.0), np.finfo(float).tiny))
-        if rank < min(coords.shape[1], 2):
-            msg = (
-                f"{tissue.called(name)} has {len(coords)} spots that lie on one line (or plane, or point), so there is "
-                f"no triangulation; use sp.pp.spatial_neighbors_knn."
-            )
-            raise ValueError(msg)
-
-
 def require_feasible_radius(tissue: SlicePositions, radius: float) -> None:
     """Refuse a radius whose graph would not fit into memory, before it is tried."""
     edges = sum(len(coords) * geometry.expected_degree(coords, radius) for coords in tissue.slices)
@@ -172,35 +182,43 @@ def require_feasible_radius(tissue: SlicePositions, radius: float) -> None:
         raise ValueError(msg)
 
 
-def check_radius(tissue: SlicePositions, connectivities: csr_matrix, *, radius: float) -> None:
-    """Raise if ``radius`` joins nothing; warn if it looks wrong for the spacing, or leaves spots alone."""
-    if connectivities.nnz == 0:
+def check_radius(tissue: SlicePositions, graph: SpatialGraph, radius: float, *, pruned: bool = False) -> None:
+    """Raise if ``radius`` leaves no edge; warn if it looks wrong for the spacing, or leaves spots alone.
+
+    ``pruned`` says that it has taken edges out of a triangulation.
+    """
+    n_edges, spacings = graph.connectivities.nnz, [geometry.spot_spacing(coords) for coords in tissue.slices]
+    if n_edges == 0 and pruned:
+        msg = f"radius={radius:g} removes every edge of the triangulation: {_spacing_of(tissue)}. {_advice(tissue)}"
+        raise ValueError(msg)
+    if n_edges == 0:
         msg = f"radius={radius:g} joins no spots at all: {_spacing_of(tissue)}. {_advice(tissue)}"
         raise ValueError(msg)
     low, high = _RADIUS_IN_SPACINGS
-    spacings = [geometry.spot_spacing(coords) for coords in tissue.slices]
-    other_unit = [
+    in_other_unit = [
         index for index, spacing in enumerate(spacings) if np.isfinite(spacing) and not low <= radius / spacing <= high
     ]
-    if other_unit:
-        times = radius / spacings[other_unit[0]]
+    fewest, most = _MEAN_DEGREE
+    if in_other_unit and not pruned:
+        index = in_other_unit[0]
         warn(
-            f"radius={radius:g} is {times:.2g} times the spacing of the spots; is it in another unit than "
-            f"adata.obsm[{tissue.spatial_key!r}]? There {_spacing_of(tissue, other_unit[0])}. "
-            f"{_advice(tissue, other_unit[0])}"
+            f"radius={radius:g} is {radius / spacings[index]:.2g} times the spacing of the spots; is it in another "
+            f"unit than adata.obsm[{tissue.spatial_key!r}]? There {_spacing_of(tissue, index)}. "
+            f"{_advice(tissue, index)}"
         )
-    else:
-        _warn_of_degree(tissue, connectivities, radius)
-    _warn_of_isolated(tissue, connectivities, radius)
-
-
-def check_pruning(tissue: SlicePositions, connectivities: csr_matrix, *, radius: float) -> None:
-    """Raise if ``radius`` removed every edge of a triangulation; warn if it removed too many."""
-    if connectivities.nnz == 0:
-        msg = f"radius={radius:g} removes every edge of the triangulation: {_spacing_of(tissue)}. {_advice(tissue)}"
-        raise ValueError(msg)
-    _warn_of_degree(tissue, connectivities, radius)
-    _warn_of_isolated(tissue, connectivities, radius)
+    elif not fewest <= n_edges / tissue.n_spots <= most:
+        warn(
+            f"radius={radius:g} gives {n_edges / tissue.n_spots:.1f} neighbours per spot on average. {_advice(tissue)}"
+        )
+    isolated = np.diff(graph.connectivities.indptr) == 0
+    if isolated.any():
+        in_slice = [np.count_nonzero(isolated[rows]) for rows in tissue.rows]
+        worst = int(np.argmax(in_slice))
+        where = f" (most in {tissue.called(tissue.names[worst])}: {in_slice[worst]})" if tissue.library_key else ""
+        warn(
+            f"{isolated.sum()} of {tissue.n_spots} spots have no neighbour within radius={radius:g}{where} and are "
+            f"embedded from their own expression alone. Raise radius, or remove those spots."
+        )
 
 
 def warn_of_strays(tissue: SlicePositions, distances: csr_matrix) -> None:
@@ -217,16 +235,14 @@ def warn_of_strays(tissue: SlicePositions, distances: csr_matrix) -> None:
         )
 
 
-def warn_of_overlaid_slices(
-    adata: AnnData, tissue: SlicePositions, connectivities: csr_matrix, distances: csr_matrix
-) -> None:
+def warn_of_overlaid_slices(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> None:
     """Warn if several slices, fields or samples seem to lie in one frame of coordinates with nothing between them.
 
     Cells of one tissue keep a distance from each other, so those of two tissues laid over each other have strangers
     for their nearest neighbours more often than chance has it. That is how any column of ``obs`` gives itself away;
     columns whose names say that they hold slices need less.
     """
-    found = _overlaid_column(adata, tissue, connectivities, distances)
+    found = _overlaid_column(adata, tissue, graph)
     if found is not None:
         column, mixed = found
         also = "" if tissue.library_key is None else f" as well as adata.obs[{tissue.library_key!r}]"
@@ -235,7 +251,7 @@ def warn_of_overlaid_slices(
             f"that column holds slices, fields or samples{also}, keep them apart with library_key={column!r}."
         )
         return
-    shared = _n_sharing_position(distances)
+    shared = _n_sharing_position(graph.distances)
     if tissue.library_key is None and shared > _SHARED_POSITIONS * tissue.n_spots:
         warn(
             f"{shared} of {tissue.n_spots} spots share their position with another one; if several slices lie over "
@@ -243,9 +259,8 @@ def warn_of_overlaid_slices(
         )
 
 
-def _overlaid_column(
-    adata: AnnData, tissue: SlicePositions, connectivities: csr_matrix, distances: csr_matrix
-) -> tuple[str, float] | None:
+def _overlaid_column(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> tuple[str, float] | None:
+    connectivities, distances = graph
     rows = np.repeat(np.arange(connectivities.shape[0]), np.diff(connectivities.indptr))
     if not len(rows):
         return None
@@ -282,8 +297,9 @@ def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:
     return np.where(codes < 0, n_groups, codes)
 
 
-def report_graph(tissue: SlicePositions, connectivities: csr_matrix, distances: csr_matrix) -> None:
+def report_graph(tissue: SlicePositions, graph: SpatialGraph) -> None:
     """Log the degree and the edge lengths of a graph in one line."""
+    connectivities, distances = graph
     if not distances.nnz:
         msg = "no spot has a neighbour: every slice has a single spot, or is one by mistake of library_key."
         raise ValueError(msg)
@@ -306,26 +322,6 @@ def report_graph(tissue: SlicePositions, connectivities: csr_matrix, distances: 
     )
 
 
-def _warn_of_degree(tissue: SlicePositions, connectivities: csr_matrix, radius: float) -> None:
-    mean = connectivities.nnz / tissue.n_spots
-    fewest, most = _MEAN_DEGREE
-    if not fewest <= mean <= most:
-        warn(f"radius={radius:g} gives {mean:.1f} neighbours per spot on average. {_advice(tissue)}")
-
-
-def _warn_of_isolated(tissue: SlicePositions, connectivities: csr_matrix, radius: float) -> None:
-    isolated = np.diff(connectivities.indptr) == 0
-    if not isolated.any():
-        return
-    per_slice = [np.count_nonzero(isolated[rows]) for rows in tissue.rows]
-    worst = int(np.argmax(per_slice))
-    where = "" if tissue.library_key is None else f" (most in {tissue.called(tissue.names[worst])}: {per_slice[worst]})"
-    warn(
-        f"{isolated.sum()} of {tissue.n_spots} spots have no neighbour within radius={radius:g}{where} and are "
-        f"embedded from their own expression alone. Raise radius, or remove those spots."
-    )
-
-
 def _spacing_of(tissue: SlicePositions, index: int = 0) -> str:
     spacing = geometry.spot_spacing(tissue.slices[index])
     whose = "" if tissue.library_key is None else f" of {tissue.called(tissue.names[index])}"
@@ -339,14 +335,3 @@ def _advice(tissue: SlicePositions, index: int = 0) -> str:
 def _n_sharing_position(distances: csr_matrix) -> int:
     zero = np.flatnonzero(distances.data == 0)
     return len(np.unique(np.searchsorted(distances.indptr, zero, side="right")))
-
-
-def report_layout(layout: geometry.Layout, params: dict[str, Any]) -> None:
-    """Log the arrangement of the spots and their spacing, and what a square grid makes of six neighbours."""
-    logger.info("The spots lie in %s.", layout)
-    if layout.kind == "square" and params["mode"] == "knn" and params["n_neighbors"] not in _RINGS_OF_SQUARES:
-        logger.info(
-            "On a square grid the nearest neighbours come as 4, 8 or 12; of %d, those of the last ring are taken "
-            "by a fixed draw. n_neighs=4 or 8 takes whole rings.",
-            params["n_neighbors"],
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,30 +10,20 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.geometry import coordinates, spacing_by_slice
+from spotscape._core.geometry import spacing_by_slice
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import joint_embedding, made_from, warn_if_changed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import (
     as_groups,
     as_numbers,
-    require_data,
     require_finite,
     require_key,
     require_record,
-    slice_labels,
     slices_in_order,
 )
-from spotscape.pp._graph_build import n_threads
-from spotscape.registration import (
-    Placement,
-    Registration,
-    guiding_features,
-    measures,
-    one_hot,
-    register,
-    unit_ratios,
-)
+from spotscape.pp._graph_build import SlicePositions, n_threads
+from spotscape.registration import Placement, guiding_features, measures, one_hot, register, unit_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,8 +177,9 @@ def register_slices(
     >>> abs(round(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) / 5) * 5)
     130
     """
-    slices = Slices.read(adata, library_key=library_key, spatial_key=spatial_key, library_order=library_order)
-    index = slices.position(reference)
+    slices = read_slices(adata, library_key, spatial_key, library_order, reference, one_unit=not scale)
+    names = [str(name) for name in slices.names]
+    index = 0 if reference is None else names.index(reference)
     use_rep, features = read_features(adata, slices, use_rep=use_rep, labels_key=labels_key)
     if deform and features is None:
         msg = (
@@ -196,10 +187,8 @@ def register_slices(
             "The quickest embedding is sp.tl.smoothed_pca(adata, library_key=...)."
         )
         raise ValueError(msg)
-    if not scale:
-        slices.require_one_unit()
     found = register(
-        slices.coords,
+        slices.slices,
         features=features,
         reference=index,
         policy=policy,
@@ -208,9 +197,7 @@ def register_slices(
         deform=deform is not None,
         n_threads=n_threads(n_jobs),
     )
-    aligned = np.empty((slices.n_obs, 2))
-    for number, (rows, coords) in enumerate(zip(slices.rows, slices.coords, strict=True)):
-        aligned[rows] = found.place(number, coords)
+    moved = tuple(found.place(index, coords) for index, coords in enumerate(slices.slices))
     params = {
         "method": method,
         "library_key": library_key,
@@ -224,17 +211,17 @@ def register_slices(
     entry = record(
         params,
         transforms=found.transforms,
-        library=np.array(slices.names),
-        partners=np.array([slices.names[i] for i in found.partners]),
-        reference=slices.names[index],
+        library=np.array(names),
+        partners=np.array([names[i] for i in found.partners]),
+        reference=names[index],
         policy=policy,
-        spacing=spacing_by_slice(slices.coords),
+        spacing=spacing_by_slice(slices.slices),
         made_from=made_from(adata, obs=[library_key], obsm=[spatial_key]),
-        **measures(slices.coords, found),
-        **_stored(found),
+        **measures(slices.slices, found),
+        **found.deformation_record(),
     )
     target = adata.copy() if copy else adata
-    write(target, {"obsm": {key_added: aligned}, "uns": {key_added: entry}})
+    write(target, {"obsm": {key_added: replace(slices, slices=moved).coordinates}, "uns": {key_added: entry}})
     _report(entry, library_key)
     return target if copy else None
 
@@ -301,19 +288,11 @@ def apply_registration(
     return placement.move_back(coords) if inverse else placement.move(coords)
 
 
-def _stored(found: Registration) -> dict[str, Any]:
-    """The deformations as they are recorded: one grid, without displacement where nothing is bent."""
-    bent = next((one for one in found.deformations if one is not None), None)
-    if bent is None:
-        return {}
-    values = [np.zeros_like(bent.values) if one is None else one.values for one in found.deformations]
-    return {"deformation": {"origin": bent.origin, "step": bent.step, "values": np.stack(values)}}
-
-
 def _report(entry: dict[str, Any], library_key: str) -> None:
     """Say how well it went, and warn in words where it did not."""
     guided = entry["params"].get("use_rep") or entry["params"].get("labels_key")
     advice = f"{_GUIDED if guided else _GUIDE} sp.pl.registration(adata, library_key={library_key!r})"
+    flip = "" if entry["params"]["allow_flip"] else "; if slices may lie mirrored, give allow_flip=True"
     pairs = zip(entry["library"].tolist(), entry["partners"].tolist(), strict=True)
     for i, (name, partner) in enumerate(pairs):
         if name == partner:
@@ -330,7 +309,7 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
             warn(
                 f"the registration of slice {name!r} to {partner!r} is poor: of their outlines "
                 f"{max(0.0, entry['outline_agreement'][i]):.0%} agree, {overlap:.0%} of the tissue overlaps. "
-                f"{advice}{_flip_hint(entry)}."
+                f"{advice}{flip}."
             )
         elif entry["ambiguous"][i]:
             warn(
@@ -339,80 +318,59 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
             )
 
 
-def _flip_hint(entry: dict[str, Any]) -> str:
-    return "" if entry["params"]["allow_flip"] else "; if slices may lie mirrored, give allow_flip=True"
-
-
 # Three points determine an outline, and the spots of any slice worth registering are many more.
 _FEWEST_SPOTS = 3
 
 
-@dataclass(frozen=True)
-class Slices:
-    """Coordinates of every slice, in the order of the tissue, and the rows of the AnnData that they come from."""
-
-    names: tuple[str, ...]
-    rows: tuple[np.ndarray, ...]
-    coords: tuple[np.ndarray, ...]
-    n_obs: int
-
-    @classmethod
-    def read(cls, adata: AnnData, *, library_key: str, spatial_key: str, library_order: Sequence[str] | None) -> Slices:
-        """Read and check coordinates and slices."""
-        require_data(adata, genes=False)
-        coords = coordinates(adata, spatial_key)[:, :2]
-        labels = slice_labels(adata, library_key)
-        if labels is None:
-            msg = "library_key is None; name the column of adata.obs with the slice of each spot."
-            raise ValueError(msg)
-        found = [str(name) for name in labels.categories]
-        names = slices_in_order(found, library_order, library_key)
-        rows = tuple(np.flatnonzero(labels.codes == found.index(name)) for name in names)
-        slices = cls(tuple(names), rows, tuple(coords[index] for index in rows), adata.n_obs)
-        slices._require_shapes(library_key)
-        return slices
-
-    def position(self, reference: str | None) -> int:
-        """Where the reference stands in the order."""
-        if reference is None:
-            return 0
-        if str(reference) not in self.names:
-            msg = f"reference={reference!r} is not a slice; there are {list(self.names)}."
-            raise ValueError(msg)
-        return self.names.index(str(reference))
-
-    def require_one_unit(self) -> None:
-        """Refuse slices whose spacing and extent are both larger than the first slice's by the same factor."""
-        ratios = unit_ratios(self.coords)
-        other = np.flatnonzero(ratios != 1)
-        if len(other):
-            index = int(other[0])
+def read_slices(
+    adata: AnnData,
+    library_key: str | None,
+    spatial_key: str,
+    library_order: Sequence[str] | None,
+    reference: str | None,
+    *,
+    one_unit: bool,
+) -> SlicePositions:
+    """The slices in the order of the tissue, in the plane; refuses those that could not be registered."""
+    if library_key is None:
+        msg = "library_key is None; name the column of adata.obs with the slice of each spot."
+        raise ValueError(msg)
+    slices = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key).in_plane()
+    names = [str(name) for name in slices.names]
+    slices = slices.take([names.index(name) for name in slices_in_order(names, library_order, library_key)])
+    if len(names) < 2:
+        msg = f"adata.obs[{library_key!r}] has one slice, {names[0]!r}; registration needs at least two."
+        raise ValueError(msg)
+    if reference is not None and reference not in names:
+        msg = f"reference={reference!r} is not a slice; there are {list(slices.names)}."
+        raise ValueError(msg)
+    for name, coords in zip(slices.names, slices.slices, strict=True):
+        positions = np.unique(coords, axis=0)
+        if len(positions) < _FEWEST_SPOTS:
             msg = (
-                f"the coordinates of slice {self.names[index]!r} seem to be in another unit than those of "
-                f"{self.names[0]!r}: spot spacing and extent are both {ratios[index]:.3g} times as large. Divide them "
-                f"by that number, convert all slices to micrometres, or call register_slices(..., scale=True)."
+                f"slice {name!r} has spots at {len(positions)} position(s); registration needs at least "
+                f"{_FEWEST_SPOTS}. Remove the slice: adata[adata.obs[{library_key!r}] != {name!r}]."
             )
             raise ValueError(msg)
-
-    def _require_shapes(self, library_key: str) -> None:
-        if len(self.names) < 2:
-            msg = f"adata.obs[{library_key!r}] has one slice, {self.names[0]!r}; registration needs at least two."
+        if np.linalg.matrix_rank(positions - positions.mean(axis=0), tol=1e-9 * np.ptp(positions)) < 2:
+            msg = f"the spots of slice {name!r} lie on one line, which has no outline to register by."
             raise ValueError(msg)
-        for name, coords in zip(self.names, self.coords, strict=True):
-            positions = np.unique(coords, axis=0)
-            if len(positions) < _FEWEST_SPOTS:
-                msg = (
-                    f"slice {name!r} has spots at {len(positions)} position(s); registration needs at least "
-                    f"{_FEWEST_SPOTS}. Remove the slice: adata[adata.obs[{library_key!r}] != {name!r}]."
-                )
-                raise ValueError(msg)
-            if np.linalg.matrix_rank(positions - positions.mean(axis=0), tol=1e-9 * np.ptp(positions)) < 2:
-                msg = f"the spots of slice {name!r} lie on one line, which has no outline to register by."
-                raise ValueError(msg)
+    # Spacing and extent are both larger than the first slice's by the same factor.
+    ratios = unit_ratios(slices.slices)
+    other = np.flatnonzero(ratios != 1)
+    if one_unit and len(other):
+        index = int(other[0])
+        msg = (
+            f"the coordinates of slice {slices.names[index]!r} seem to be in another unit than those of "
+            f"{slices.names[0]!r}: spot spacing and extent are both {ratios[index]:.3g} times as large. Divide them "
+            f"by that number, convert all slices to micrometres, or call register_slices(..., scale=True)."
+        )
+        raise ValueError(msg)
+    return slices
 
 
 def read_features(
-    adata: AnnData, slices: Slices, *, use_rep: str | None, labels_key: str | None
+    adata: AnnData, slices: SlicePositions, *, use_rep: str | None, labels_key: str | None
 ) -> tuple[str | None, list[np.ndarray] | None]:
     """The representation that guides, and features slice by slice; ``None`` if there is nothing to guide."""
     if use_rep == "auto":

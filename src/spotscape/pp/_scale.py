@@ -132,18 +132,17 @@ def choose_scale(
     return target if copy else None
 
 
-def stored_or_chosen_scale(
-    adata: AnnData, *, spatial_key: str, library_key: str | None
-) -> tuple[int, dict[str, dict[str, Any]]]:
+def stored_or_chosen_scale(adata: AnnData, tissue: SlicePositions) -> tuple[int, dict[str, dict[str, Any]]]:
     """The number of neighbours stored for these coordinates and slices; else a new choice, with the record to write."""
     entry = adata.uns.get(keys.SCALE)
     if isinstance(entry, Mapping) and "n_neighs" in entry and not changed(adata, entry):
         params = entry["params"]
-        if (params["spatial_key"], params.get("library_key")) == (spatial_key, library_key):
+        if (params["spatial_key"], params.get("library_key")) == (tissue.spatial_key, tissue.library_key):
             logger.info("Using n_neighs=%d from `adata.uns['%s']`.", entry["n_neighs"], keys.SCALE)
             return int(entry["n_neighs"]), {}
-    tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
-    chosen = _choose(adata, tissue, None, RandomSource(0), layer=None, use_rep=None, mask_var=HIGHLY_VARIABLE)
+    # Whoever takes all genes says so itself.
+    mask_var = HIGHLY_VARIABLE if HIGHLY_VARIABLE in adata.var else None
+    chosen = _choose(adata, tissue, None, RandomSource(0), layer=None, use_rep=None, mask_var=mask_var)
     return int(chosen["n_neighs"]), {keys.SCALE: chosen}
 
 

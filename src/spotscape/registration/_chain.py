@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from spotscape._core.geometry import lattice, spacing_by_slice, spot_spacing
 from spotscape.registration._search import PoseScorer, PoseSearch, Refiner, Score, distinct
-from spotscape.registration._section import Section, displacement, motion, move
+from spotscape.registration._section import Section, displacement, grid_points, motion, move
 from spotscape.registration._smooth import Deformation, fit_deformation
 
 if TYPE_CHECKING:
@@ -238,6 +238,14 @@ class Registration:
         """Move points of a slice into the frame of the reference."""
         return Placement(self.transforms[index], self.deformations[index]).move(points)
 
+    def deformation_record(self) -> dict[str, Any]:
+        """The deformations as they are recorded: one grid, without displacement where nothing is bent."""
+        bent = next((one for one in self.deformations if one is not None), None)
+        if bent is None:
+            return {}
+        values = [np.zeros_like(bent.values) if one is None else one.values for one in self.deformations]
+        return {"deformation": {"origin": bent.origin, "step": bent.step, "values": np.stack(values)}}
+
 
 def register(
     slices: Sequence[np.ndarray],
@@ -306,7 +314,7 @@ def _combined(
     low, high = moved.min(axis=0) - _MARGIN * spacing, moved.max(axis=0) + _MARGIN * spacing
     step = max(_GRID_STEP * spacing, float((high - low).max()) / _MOST_STEPS)
     axes = [np.arange(low[i], high[i] + step, step) for i in range(2)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    grid = grid_points(axes)
 
     def combined(index: int) -> Deformation | None:
         points, bent = move(np.linalg.inv(transforms[index]), grid), False

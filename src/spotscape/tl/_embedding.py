@@ -257,9 +257,11 @@ def graph_or_default(
     if across:
         warn(f"the graph across slices is not used; to use it, name it: neighbors_key={across[0]!r}.")
     from spotscape.pp import spatial_neighbors_knn
+    from spotscape.pp._graph_build import SlicePositions
     from spotscape.pp._scale import stored_or_chosen_scale
 
-    n_neighs, chosen = stored_or_chosen_scale(adata, spatial_key=keys.SPATIAL, library_key=library_key)
+    positions = SlicePositions.read(adata, spatial_key=keys.SPATIAL, library_key=library_key)
+    n_neighs, chosen = stored_or_chosen_scale(adata, positions)
     logger.info("No spatial graph yet: building the default, the %d nearest neighbours of each spot.", n_neighs)
     graph, built = build_aside(adata, spatial_neighbors_knn, library_key=library_key, n_neighs=n_neighs)
     built["uns"] |= chosen

@@ -138,7 +138,7 @@ def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
 def compare_spots(
     expression: Matrix,
     genes: pd.Index,
-    labels: pd.Categorical,
+    labels: pd.Categorical[Any],
     tested: list[str],
     *,
     method: str,
@@ -267,8 +267,8 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         return [tested.get(contrast.group) for contrast in contrasts]
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
-        side = np.select([contrast.inside, contrast.outside], ["inside", "outside"], "")
-        labels = pd.Categorical(side, categories=["inside", "outside"])
+        side = np.select([contrast.inside, contrast.outside], [0, 1], -1)
+        labels = pd.Categorical.from_codes(side, pd.Index(["inside", "outside"]))
         tested = {}
         if enough:
             tested = compare_spots(

@@ -21,16 +21,7 @@ from spotscape._core.validation import (
     require_key,
     slice_labels,
 )
-from spotscape.tl._marker_tests import (
-    Bounds,
-    Contrast,
-    Matrix,
-    Task,
-    detected_share,
-    for_scanpy,
-    morans_i,
-    run_tests,
-)
+from spotscape.tl._marker_tests import Bounds, Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,8 +65,9 @@ def markers(
     adata
         Annotated data with log-normalised expression and, for pseudo-bulk, counts.
     key
-        Column of ``adata.obs`` with the domain of each spot. Spots without one are left out. Default: the domains of
-        the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
+        Column of ``adata.obs`` with the domain of each spot. Spots without one are left out. Default: the only
+        domains that :func:`spotscape.tl.domains` or :func:`spotscape.tl.consensus_domains` has found; if there are
+        several, name one.
     condition
         Column of ``adata.obs`` with the condition of each spot, the same for all spots of a slice. Each condition is
         compared with ``reference``, within each domain. ``None`` compares each domain with all others.

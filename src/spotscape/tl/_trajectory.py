@@ -75,7 +75,8 @@ def trajectory(
         Domain to begin at, by name or number.
     key
         Column of ``adata.obs`` with the domain of each spot. Spots without one also get a pseudotime. Default: the
-        domains of the one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
+        only domains that :func:`spotscape.tl.domains` or :func:`spotscape.tl.consensus_domains` has found; if there are
+        several, name one.
     use_rep
         Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
         both are, name one. Without them: ``"X_smoothed_pca"``.

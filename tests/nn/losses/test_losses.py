@@ -309,7 +309,7 @@ class TestAngles:
 
 
 class TestContrast:
-    HOODS = Neighborhoods(torch.tensor([0, 2, 5]), torch.tensor([0, 2, 3, 6]), torch.tensor([1, 3, 0, 4, 6, 7]))
+    HOODS = Neighborhoods(torch.tensor([0, 2, 5]), torch.tensor([0, 2, 3, 6]), torch.tensor([1, 3, 0, 4, 6, 7]), 8)
     NEGATIVES = torch.tensor([4, 1, 0])
 
     @pytest.mark.parametrize(("pairing", "tile"), [("row", 2**22), ("all", 2**22), ("all", 6), ("all", 1)])

@@ -85,7 +85,7 @@ def contrast_loss(
 
 def summaries(embeddings: Tensor, neighborhoods: Neighborhoods) -> Tensor:
     """The sigmoid of the mean embedding of each anchor's positives, ``(M, d)``."""
-    structure = neighborhoods.structure(len(embeddings))
+    structure = neighborhoods.structure
     share = structure.indptr.diff().to(embeddings.dtype).reciprocal()[structure.rows]
     means: Tensor = structure.product(share[None], embeddings[None, None])[0, 0]
     return means.sigmoid()

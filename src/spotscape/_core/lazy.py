@@ -1,0 +1,27 @@
+"""Packages whose modules are loaded when one of their names is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def lazy(package: str, modules: Mapping[str, str]) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """``__all__``, ``__getattr__`` and ``__dir__`` of a package, given the public names of each of its modules.
+
+    >>> names, get, _ = lazy("spotscape.tl", {"_markers": "markers", "_domains": "domains"})
+    >>> names, get("markers").__name__
+    (['domains', 'markers'], 'markers')
+    """
+    home = {name: module for module, names in modules.items() for name in names.split()}
+
+    def get(name: str) -> Any:
+        if name in home:
+            return getattr(import_module(f"{package}.{home[name]}"), name)
+        msg = f"module {package!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+
+    return sorted(home), get, lambda: sorted(home)
