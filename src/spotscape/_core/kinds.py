@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -238,7 +238,7 @@ def anything(value: Any, name: str, hint: Hint) -> Any:
     return value
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: Any) -> TypeGuard[Iterable[Any]]:
     is_one = isinstance(value, (str, bytes, Mapping)) or inspect.isclass(value) or getattr(value, "ndim", 1) == 0
     return isinstance(value, Iterable) and not is_one
 
