@@ -210,11 +210,34 @@ def recognise(folder: Path) -> tuple[Platform, Path] | None:
 
 
 def _read_visium(folder: Path) -> AnnData:
-    adata = _read_matrix(folder, "filtered_feature_bc_matrix", "raw_feature_bc_matrix")
+    """Matrix, positions, scale factors and images, where squidpy and scanpy have them."""
+    adata, spatial = _read_matrix(folder, "filtered_feature_bc_matrix", "raw_feature_bc_matrix"), folder / "spatial"
     # The slice is called as the folder or, where that is called as all are, the one around it.
     common = re.compile(r"outs|binned_outputs|square_\d+um")
     named = [part for part in folder.absolute().parts if not common.fullmatch(part)]
-    return _with_positions(adata, folder / "spatial", library=named[-1])
+    table = next(iter(sorted(spatial.glob("tissue_positions*"))))
+    if table.suffix == ".parquet":
+        positions = pd.read_parquet(table).set_index("barcode")
+    else:
+        with table.open(encoding="utf-8") as file:
+            has_header = "in_tissue" in file.readline()
+        positions = pd.read_csv(table, header=0 if has_header else None, index_col=0)
+    positions.columns = pd.Index(_POSITIONS)
+    # Without a header the name of the index is a number, which AnnData refuses.
+    positions.index = positions.index.astype(str).rename(None)
+    positions = _rows_of(adata, positions, table)
+    adata.obs = positions[_POSITIONS[:3]]
+    # x is the column of the image.
+    adata.obsm["spatial"] = positions[[_POSITIONS[4], _POSITIONS[3]]].to_numpy(np.float64)
+    factors = spatial / "scalefactors_json.json"
+    entry: dict[str, Any] = {"metadata": {}, "images": _images(spatial)}
+    entry["scalefactors"] = json.loads(factors.read_text(encoding="utf-8")) if factors.exists() else {}
+    adata.uns["spatial"] = {named[-1]: entry}
+    inside = adata.obs["in_tissue"].to_numpy() == 1
+    if inside.any() and not inside.all():
+        logger.info("Leaving out %d of %d spots that do not lie under tissue.", np.sum(~inside), len(inside))
+        adata = adata[inside].copy()
+    return adata
 
 
 def _bins(folder: Path, bin_size: int) -> Path:
@@ -319,33 +342,6 @@ def _genes_only(adata: AnnData) -> AnnData:
     named = ", ".join(f"{count} {kind}" for kind, count in others.items())
     logger.info("Leaving out %d features that are no genes (%s).", others.sum(), named)
     return adata[:, (kinds == "Gene Expression").to_numpy()].copy()
-
-
-def _with_positions(adata: AnnData, folder: Path, *, library: str) -> AnnData:
-    """Add positions, scale factors and images of a folder ``spatial``, where squidpy and scanpy have them."""
-    table = next(iter(sorted(folder.glob("tissue_positions*"))))
-    if table.suffix == ".parquet":
-        positions = pd.read_parquet(table).set_index("barcode")
-    else:
-        with table.open(encoding="utf-8") as file:
-            has_header = "in_tissue" in file.readline()
-        positions = pd.read_csv(table, header=0 if has_header else None, index_col=0)
-    positions.columns = pd.Index(_POSITIONS)
-    # Without a header the name of the index is a number, which AnnData refuses.
-    positions.index = positions.index.astype(str).rename(None)
-    positions = _rows_of(adata, positions, table)
-    adata.obs = positions[_POSITIONS[:3]]
-    # x is the column of the image.
-    adata.obsm["spatial"] = positions[[_POSITIONS[4], _POSITIONS[3]]].to_numpy(np.float64)
-    factors = folder / "scalefactors_json.json"
-    entry: dict[str, Any] = {"metadata": {}, "images": _images(folder)}
-    entry["scalefactors"] = json.loads(factors.read_text(encoding="utf-8")) if factors.exists() else {}
-    adata.uns["spatial"] = {library: entry}
-    inside = adata.obs["in_tissue"].to_numpy() == 1
-    if inside.any() and not inside.all():
-        logger.info("Leaving out %d of %d spots that do not lie under tissue.", np.sum(~inside), len(inside))
-        adata = adata[inside].copy()
-    return adata
 
 
 def _images(folder: Path) -> dict[str, np.ndarray]:

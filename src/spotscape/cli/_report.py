@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,8 @@ class Report:
         sections = (self._domains(), self._confidence(), self._number(), self._slices(), self._markers())
         read = [("file", ", ".join(map(str, self.options.inputs))), ("read as", self.tissue.kind), *rows_of(self.found)]
         about = (self._training(), _section("Input", "", _definitions(read)), self._log(), self._settings())
-        inputs = self.options.inputs
+        inputs, method = self.options.inputs, self.options.method
+        paper = f" ({escape(_PAPERS[method])})" if method in _PAPERS else ""
         names = [path.absolute().parent.name if path.name in ("", "outs") else path.name for path in inputs]
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         return template.substitute(
@@ -82,7 +83,11 @@ class Report:
                 f'<div class="tile"><b>{value}</b><span>{name}</span></div>' for value, name in self._tiles()
             ),
             sections="\n".join(section for section in (*sections, *about) if section),
-            methods=self._methods(),
+            methods=(
+                f"For a methods section: domains were found with {_NAMES[method]}{paper}, as implemented in spotscape "
+                f"{escape(version('spotscape'))}, from raw counts of {self.found.n_spots:,} spots with the settings "
+                "above."
+            ),
             date=f"{now:%Y-%m-%d %H:%M %Z}",
         )
 
@@ -305,7 +310,7 @@ class Report:
         command = shlex.join(["spotscape", *self.options.words])
         python = ["import spotscape as sp", "", *(str(step) for step in self.steps)]
         times = ", ".join(f"{step.name} {duration(step.seconds)}" for step in self.steps if step.seconds >= 1)
-        versions = ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _version(name)) is not None)
+        versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
         rows = [
             ("seed", str(self.options.seed)),
             ("time", times or "less than a second a step"),
@@ -314,15 +319,6 @@ class Report:
         ]
         body = f"<pre>{escape(command)}</pre><h3>The same in Python</h3><pre>{escape(chr(10).join(python))}</pre>"
         return _section("Settings and versions", "", body + _definitions(rows))
-
-    def _methods(self) -> str:
-        method = _NAMES[self.options.method]
-        cited = _PAPERS.get(self.options.method)
-        paper = f" ({escape(cited)})" if cited else ""
-        return (
-            f"For a methods section: domains were found with {method}{paper}, as implemented in spotscape "
-            f"{escape(version('spotscape'))}, from raw counts of {self.found.n_spots:,} spots with the settings above."
-        )
 
 
 def _section(title: str, text: str, body: str) -> str:
@@ -353,10 +349,3 @@ def _picture(figure: Figure | Any, text: str, *, svg: bool = False, kind: str = 
     form = "svg+xml" if svg else "png"
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<figure{classes}><img src="data:image/{form};base64,{data}" alt="{escape(text)}"></figure>'
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

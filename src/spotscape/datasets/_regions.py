@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from spotscape.registration._section import grid_points
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -100,7 +102,7 @@ class Outline:
     def grid(self, n_per_side: int = 96) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """A square grid of points over the tissue, shape ``(n_per_side ** 2, 2)``, and which of them lie inside."""
         axes = [np.linspace(-1.3 * half, 1.3 * half, n_per_side) for half in self.semi_axes]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        points = grid_points(axes)
         return points, self.level(points) < 1
 
 

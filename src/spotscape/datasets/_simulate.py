@@ -160,27 +160,7 @@ def simulate_tissue(
     >>> bool(abs(restored - adata.obsm["spatial_truth"]).max() < 1e-9)
     True
     """
-    parameters = Parameters(
-        n_domains=n_domains,
-        n_slices=n_slices,
-        n_spots=n_spots,
-        n_genes=n_genes,
-        geometry=geometry,
-        layout=layout,
-        difficulty=difficulty,
-        library_size=library_size,
-        dropout=dropout,
-        batch_effect=batch_effect,
-        rotation=rotation,
-        shift=shift,
-        flip=flip,
-        tears=tears,
-        drift=drift,
-        missing_domains=missing_domains or {},
-        private_domains=private_domains,
-        n_heldout_genes=n_heldout_genes,
-        random_state=random_state,
-    )
+    parameters = Parameters(**dict(locals()) | {"missing_domains": missing_domains or {}})
     source = RandomSource(random_state)
     tissue = Tissue.draw(parameters, source)
     sections = [cut_section(tissue, index, source) for index in range(n_slices)]
@@ -189,7 +169,18 @@ def simulate_tissue(
 
 def _to_anndata(tissue: Tissue, sections: list[Section], seed: int) -> AnnData:
     p, spacing = tissue.parameters, SPACING[tissue.parameters.geometry]
-    obs = _describe_spots(tissue, sections)
+    sizes = [len(section.domain) for section in sections]
+    slices = [f"slice_{i + 1}" for i in range(len(sections))]
+    cell_types = pd.Index([f"type_{i + 1}" for i in range(N_CELL_TYPES)])
+    obs = pd.DataFrame(
+        {
+            "slice": pd.Categorical.from_codes(np.repeat(np.arange(len(sections)), sizes), pd.Index(slices)),
+            "domain": domain_categories(tissue, sections),
+            "cell_type": pd.Categorical.from_codes(np.concatenate([s.cell_type for s in sections]), cell_types),
+            "library_size": np.concatenate([section.depth for section in sections]),
+        },
+        index=pd.Index([f"{name}_{i}" for name, size in zip(slices, sizes, strict=True) for i in range(size)]),
+    )
     genes = pd.Index([f"gene_{i + 1}" for i in range(p.total_genes)])
     counts = sparse.vstack([section.counts for section in sections], format="csr")
     adata = AnnData(
@@ -210,20 +201,3 @@ def _to_anndata(tissue: Tissue, sections: list[Section], seed: int) -> AnnData:
     transforms[:, :2, 2] *= spacing
     adata.uns["simulation"] = record(p.as_record(), random_state=seed, spacing=spacing, transforms=transforms)
     return adata
-
-
-def _describe_spots(tissue: Tissue, sections: list[Section]) -> pd.DataFrame:
-    sizes = [len(section.domain) for section in sections]
-    slices = [f"slice_{i + 1}" for i in range(len(sections))]
-    codes = np.repeat(np.arange(len(sections)), sizes)
-    names = [f"{name}_{i}" for name, size in zip(slices, sizes, strict=True) for i in range(size)]
-    cell_types = pd.Index([f"type_{i + 1}" for i in range(N_CELL_TYPES)])
-    return pd.DataFrame(
-        {
-            "slice": pd.Categorical.from_codes(codes, pd.Index(slices)),
-            "domain": domain_categories(tissue, sections),
-            "cell_type": pd.Categorical.from_codes(np.concatenate([s.cell_type for s in sections]), cell_types),
-            "library_size": np.concatenate([section.depth for section in sections]),
-        },
-        index=pd.Index(names),
-    )

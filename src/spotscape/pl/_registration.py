@@ -19,7 +19,7 @@ from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import Slice, add_tiles, read_slices, stretch
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
-from spotscape.registration import Placement
+from spotscape.registration import Placement, grid_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -252,7 +252,7 @@ class Overlay:
         low, high, field = board
         pixel = (high - low).max() / _IMAGE_PIXELS
         axes = [np.arange(start + pixel / 2, end, pixel) for start, end in zip(low, high, strict=True)]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        points = grid_points(axes)
         turn = np.floor((points - low) / field).astype(int).sum(axis=1) % len(self.slices.names)
         colors = np.zeros((len(points), 4))
         for piece in pieces:

@@ -239,9 +239,7 @@ def show_spots(
     axes = given_axes(options, len(titles))
     if axes is not None:
         blocks = [axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))]
-        _draw_blocks(blocks, pieces, shown, look, titles, across=len(pieces))
-        if decorate is not None:
-            _decorate(axes, pieces, decorate)
+        _draw_blocks(blocks, pieces, shown, look, titles, across=len(pieces), decorate=decorate)
     else:
         across, blocks_across = min(look.ncols, len(pieces)), min(look.ncols, len(shown)) if len(pieces) == 1 else 1
         down, blocks_down = -(-len(pieces) // across), -(-len(shown) // blocks_across)
@@ -258,17 +256,10 @@ def show_spots(
                 top, left = index // blocks_across * down, index % blocks_across * across
                 places = [(top + i // across, left + i % across) for i in range(len(pieces))]
                 blocks.append([figure.add_subplot(grid[place]) for place in places])
-            _draw_blocks(blocks, pieces, shown, look, titles, across=across)
+            _draw_blocks(blocks, pieces, shown, look, titles, across=across, decorate=decorate)
             axes = [ax for block in blocks for ax in block]
-            if decorate is not None:
-                _decorate(axes, pieces, decorate)
     store_colors(adata, columns)
     return hand_out(axes, options)
-
-
-def _decorate(axes: Sequence[Axes], pieces: Sequence[Slice], how: Callable[[Axes, Slice, int], None]) -> None:
-    for index, ax in enumerate(axes):
-        how(ax, pieces[index % len(pieces)], index // len(pieces))
 
 
 def _draw_blocks(
@@ -279,6 +270,7 @@ def _draw_blocks(
     titles: Sequence[str],
     *,
     across: int,
+    decorate: Callable[[Axes, Slice, int], None] | None,
 ) -> None:
     boxes = _boxes(pieces)
     for index, (axes, values) in enumerate(zip(blocks, columns, strict=True)):
@@ -286,6 +278,8 @@ def _draw_blocks(
         for ax, piece, box, title in zip(axes, pieces, boxes, own_titles, strict=False):
             draw_slice(ax, piece, values, look, box=box)
             ax.set_title(title)
+            if decorate is not None:
+                decorate(ax, piece, index)
         if len(pieces) > 1 and len(columns) > 1:
             axes[0].annotate(
                 values.key, (0, 0.5), xytext=(-8, 0), xycoords="axes fraction", textcoords="offset points",

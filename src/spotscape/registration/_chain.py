@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from spotscape._core.geometry import lattice, spacing_by_slice, spot_spacing
 from spotscape.registration._search import PoseScorer, PoseSearch, Refiner, Score, distinct
-from spotscape.registration._section import Section, displacement, motion, move
+from spotscape.registration._section import Section, displacement, grid_points, motion, move
 from spotscape.registration._smooth import Deformation, fit_deformation
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def _combined(
     low, high = moved.min(axis=0) - _MARGIN * spacing, moved.max(axis=0) + _MARGIN * spacing
     step = max(_GRID_STEP * spacing, float((high - low).max()) / _MOST_STEPS)
     axes = [np.arange(low[i], high[i] + step, step) for i in range(2)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    grid = grid_points(axes)
 
     def combined(index: int) -> Deformation | None:
         points, bent = move(np.linalg.inv(transforms[index]), grid), False

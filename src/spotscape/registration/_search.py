@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 from scipy.spatial import cKDTree
 
-from spotscape.registration._section import about, displacement, motion, move
+from spotscape.registration._section import about, displacement, grid_points, motion, move
 
 if TYPE_CHECKING:
     from spotscape.registration._section import Field, Section
@@ -278,7 +278,7 @@ class PoseSearch:
         self._half = 0.5 * query.diameter + 2 * self._blur
         side = int(np.ceil(2 * self._half / self.step)) + 1
         offsets = (np.arange(side) - (side - 1) / 2) * self.step
-        self._query_grid = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
+        self._query_grid = grid_points([offsets, offsets])
         self._corner, self._side = offsets[0], side
         self._middle = (query.points.min(axis=0) + query.points.max(axis=0)) / 2
         low, high = reference.points.min(axis=0) - 2 * self._blur, reference.points.max(axis=0) + 2 * self._blur
@@ -288,7 +288,7 @@ class PoseSearch:
         guided = query.features is not None and reference.features is not None
         blur = max(1.5, _FEATURE_BLUR * size)
         self._fields = (query.smooth_features(blur), reference.smooth_features(blur)) if guided else None
-        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        grid = grid_points(axes)
         images = self._images(reference, grid, (len(axes[0]), len(axes[1])), which=1)
         self._fixed = images.transforms(self._shape)
         self._area = images.tissue.sum()

@@ -52,6 +52,11 @@ def mirrors(matrix: np.ndarray) -> bool:
     return bool(np.linalg.det(matrix[:2, :2]) < 0)
 
 
+def grid_points(axes: Sequence[np.ndarray]) -> np.ndarray:
+    """All points of a grid, ``(n, 2)``; those of one x stand together."""
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
 def displacement(one: np.ndarray, other: np.ndarray, points: np.ndarray) -> float:
     """Root mean square distance between where two matrices move the same points."""
     return float(np.sqrt(((move(one, points) - move(other, points)) ** 2).sum(axis=1).mean()))
@@ -277,7 +282,7 @@ def _depth(points: np.ndarray) -> Field:
     low, high = points.min(axis=0) - reach - _MARGIN, points.max(axis=0) + reach + _MARGIN
     step = max(_STEP, float((high - low).max()) / _MAX_SIDE)
     axes = [np.arange(low[i], high[i] + step, step) for i in range(2)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    grid = grid_points(axes)
     distance = cKDTree(points).query(grid, distance_upper_bound=reach + 2 * step)[0]
     near = (distance <= reach).reshape(len(axes[0]), len(axes[1]))
     inside = ndimage.distance_transform_edt(near) * step

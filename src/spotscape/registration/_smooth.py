@@ -17,7 +17,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
-from spotscape.registration._section import Field, Section
+from spotscape.registration._section import Field, Section, grid_points
 
 # Distance of control points, at most so many a side.
 _KNOTS, _MOST_KNOTS = 4.0, 60
@@ -121,7 +121,7 @@ def fit_deformation(moving: Section, fixed: Section) -> Deformation | None:
     second = _fit_once(Section.of(first.move(moving.points), moving.features), fixed)
     if second is None:
         return first
-    grid = np.stack(np.meshgrid(*first.axes(), indexing="ij"), axis=-1).reshape(-1, 2)
+    grid = grid_points(first.axes())
     values = (second.move(first.move(grid)) - grid).T.reshape(first.values.shape)
     both = Deformation(first.origin, first.step, values)
     return both if both.areas().min() > _LEAST_AREA else first
@@ -201,6 +201,6 @@ def _sampled(splines: _Splines, coefficients: np.ndarray) -> Deformation:
     step = splines.step / 2
     extent = (np.array(splines.shape) - 3) * splines.step
     axes = [splines.origin[i] + splines.step + step * np.arange(int(extent[i] / step) + 1) for i in range(2)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    grid = grid_points(axes)
     values = _displaced(splines.basis(grid), coefficients)
     return Deformation(np.array([axes[0][0], axes[1][0]]), step, values.T.reshape(2, len(axes[0]), len(axes[1])))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spotscape._core.logging import logger
 from spotscape.nn.clustering import Clustering, by_size, check_points, make_exactly, search_resolution
 from spotscape.tl._trajectory import embed_neighbors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def leiden(
@@ -22,8 +18,15 @@ def leiden(
     if find_spec("igraph") is None:
         msg = "method='leiden' needs igraph; install it by: pip install \"spotscape[leiden]\"."
         raise ImportError(msg)
+    import scanpy as sc
+
     points = np.asarray(embedding, dtype=np.float64) if n_domains is None else check_points(embedding, n_domains)
-    cluster = _clusterer(points, n_neighbors, seed)
+    graph = embed_neighbors(points, n_neighbors, seed)
+
+    def cluster(resolution: float) -> np.ndarray:
+        sc.tl.leiden(graph, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
+        return np.asarray(graph.obs["leiden"].cat.codes)
+
     if n_domains is None:
         return Clustering(by_size(cluster(resolution))[0], "resolution", resolution)
     labels, found = search_resolution(cluster, n_domains, start=resolution)
@@ -34,16 +37,3 @@ def leiden(
             *(n_domains, n_found, found, "merged" if n_found > n_domains else "split"),
         )
     return Clustering(by_size(make_exactly(labels, points, n_domains))[0], "resolution", found)
-
-
-def _clusterer(points: np.ndarray, n_neighbors: int, seed: int) -> Callable[[float], np.ndarray]:
-    import scanpy as sc
-
-    graph = embed_neighbors(points, n_neighbors, seed)
-
-    def cluster(resolution: float) -> np.ndarray:
-        sc.tl.leiden(graph, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
-        codes: np.ndarray = graph.obs["leiden"].cat.codes.to_numpy()
-        return codes
-
-    return cluster

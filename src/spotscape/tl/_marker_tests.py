@@ -138,7 +138,7 @@ def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
 def compare_spots(
     expression: Matrix,
     genes: pd.Index,
-    labels: pd.Categorical,
+    labels: pd.Categorical[Any],
     tested: list[str],
     *,
     method: str,
