@@ -12,11 +12,7 @@ from scipy.special import chdtrc, rel_entr
 from spotscape._core.arguments import public
 from spotscape._core.edges import nearest_others
 from spotscape._core.validation import require_in_range
-from spotscape.metrics._arrays import (
-    encode_library,
-    encode_points,
-    require_two_slices,
-)
+from spotscape.metrics._arrays import encode_library, encode_points, require_two_slices
 from spotscape.metrics._silhouettes import rows_by
 
 if TYPE_CHECKING:

@@ -10,15 +10,14 @@ import numpy as np
 from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.geometry import layout_of
+from spotscape._core.logging import logger
 from spotscape.pp._graph_build import (
     SlicePositions,
     SpatialGraph,
     check_radius,
     edges_of,
     report_graph,
-    report_layout,
     require_feasible_radius,
-    require_triangulable,
     store,
     warn_of_overlaid_slices,
     warn_of_small_slices,
@@ -28,6 +27,8 @@ from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+_RINGS_OF_SQUARES = {4, 8, 12, 20, 24}
 
 
 @public
@@ -286,7 +287,15 @@ def spatial_neighbors_delaunay(
     """
     interval = (0.0, radius) if isinstance(radius, float) else radius
     tissue = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
-    require_triangulable(tissue)
+    for name, coords in zip(tissue.names, tissue.slices, strict=True):
+        centred = coords - coords.mean(axis=0)
+        rank = np.linalg.matrix_rank(centred / max(np.abs(centred).max(initial=0.0), np.finfo(float).tiny))
+        if rank < min(coords.shape[1], 2):
+            msg = (
+                f"{tissue.called(name)} has {len(coords)} spots that lie on one line (or plane, or point), so there is "
+                f"no triangulation; use sp.pp.spatial_neighbors_knn."
+            )
+            raise ValueError(msg)
     low, high = (0.0, np.inf) if interval is None else interval
     graph = SpatialGraph.of(edges_of(tissue, partial(triangulated_edges, low=low, high=high), n_jobs=n_jobs))
     if interval is not None:
@@ -307,7 +316,14 @@ def _finish(
 ) -> SpatialGraph | None:
     warn_of_overlaid_slices(adata, tissue, graph)
     report_graph(tissue, graph)
-    report_layout(layout_of(tissue.slices, adata), params)
+    layout = layout_of(tissue.slices, adata)
+    logger.info("The spots lie in %s.", layout)
+    if layout.kind == "square" and params["mode"] == "knn" and params["n_neighbors"] not in _RINGS_OF_SQUARES:
+        logger.info(
+            "On a square grid the nearest neighbours come as 4, 8 or 12; of %d, those of the last ring are taken "
+            "by a fixed draw. n_neighs=4 or 8 takes whole rings.",
+            params["n_neighbors"],
+        )
     if copy:
         return graph
     store(adata, tissue, graph, params=params, key_added=key_added, chosen=chosen)

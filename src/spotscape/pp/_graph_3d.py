@@ -15,11 +15,7 @@ from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.edges import edges_between_adjacent, join_edges, nearest_edges
 from spotscape._core.logging import logger, warn
-from spotscape._core.validation import (
-    require_data,
-    require_key,
-    slices_in_order,
-)
+from spotscape._core.validation import require_data, require_key, slices_in_order
 from spotscape.pp._graph_build import (
     SlicePositions,
     SpatialGraph,
@@ -343,33 +339,31 @@ def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> 
     if z_key is not None and own:
         msg = f"adata.obsm[{plane.spatial_key!r}] has a third coordinate already; leave z_key={z_key!r} out."
         raise ValueError(msg)
-    z = None if z_key is None else _column(adata, z_key)
-    heights = [xyz[:, 2] for xyz in plane.slices] if z is None else [z[rows] for rows in plane.rows]
+    if z_key is None:
+        heights = [xyz[:, 2] for xyz in plane.slices]
+    else:
+        require_key(adata.obs, z_key, "adata.obs", hint="z_key names the column with the z of each spot")
+        column = adata.obs[z_key]
+        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            msg = (
+                f"adata.obs[{z_key!r}] has dtype {column.dtype}, expected numbers; call "
+                f"adata.obs[{z_key!r}] = adata.obs[{z_key!r}].astype(float)."
+            )
+            raise TypeError(msg)
+        z: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if not np.isfinite(z).all():
+            msg = (
+                f"adata.obs[{z_key!r}] is NaN or infinite for {np.count_nonzero(~np.isfinite(z))} of {len(z)} spots; "
+                f"give every spot its z, or remove those spots."
+            )
+            raise ValueError(msg)
+        heights = [z[rows] for rows in plane.rows]
     low, high = min(part.min() for part in heights), max(part.max() for part in heights)
     if low == high:
         where = f"adata.obsm[{plane.spatial_key!r}][:, 2]" if z_key is None else f"adata.obs[{z_key!r}]"
         msg = f"{where} is {low:g} for all spots, so all slices lie on one plane; give each its z, or slice_gap=..."
         raise ValueError(msg)
     return heights
-
-
-def _column(adata: AnnData, z_key: str) -> np.ndarray:
-    require_key(adata.obs, z_key, "adata.obs", hint="z_key names the column with the z of each spot")
-    column = adata.obs[z_key]
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        msg = (
-            f"adata.obs[{z_key!r}] has dtype {column.dtype}, expected numbers; call "
-            f"adata.obs[{z_key!r}] = adata.obs[{z_key!r}].astype(float)."
-        )
-        raise TypeError(msg)
-    z: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if not np.isfinite(z).all():
-        msg = (
-            f"adata.obs[{z_key!r}] is NaN or infinite for {np.count_nonzero(~np.isfinite(z))} of {len(z)} spots; give "
-            f"every spot its z, or remove those spots."
-        )
-        raise ValueError(msg)
-    return z
 
 
 def _stacked_heights(

@@ -157,7 +157,6 @@ _MEAN_DEGREE = (3, 50)
 _MAX_EDGES = 300_000_000
 _MIXED_EDGES = 0.01
 _SHARED_POSITIONS = 0.05
-_RINGS_OF_SQUARES = {4, 8, 12, 20, 24}
 
 
 def warn_of_small_slices(tissue: SlicePositions, minimum: int) -> None:
@@ -170,19 +169,6 @@ def warn_of_small_slices(tissue: SlicePositions, minimum: int) -> None:
             f"{tissue.called(tissue.names[small[0]])} has {sizes[small[0]]} spots, too few for n_neighs={minimum - 1}: "
             f"all of them become neighbours of each other{others}."
         )
-
-
-def require_triangulable(tissue: SlicePositions) -> None:
-    """Refuse slices whose spots do not span a plane (or space)."""
-    for name, coords in zip(tissue.names, tissue.slices, strict=True):
-        centred = coords - coords.mean(axis=0)
-        rank = np.linalg.matrix_rank(centred / max(np.abs(centred).max(initial=0.0), np.finfo(float).tiny))
-        if rank < min(coords.shape[1], 2):
-            msg = (
-                f"{tissue.called(name)} has {len(coords)} spots that lie on one line (or plane, or point), so there is "
-                f"no triangulation; use sp.pp.spatial_neighbors_knn."
-            )
-            raise ValueError(msg)
 
 
 def require_feasible_radius(tissue: SlicePositions, radius: float) -> None:
@@ -349,14 +335,3 @@ def _advice(tissue: SlicePositions, index: int = 0) -> str:
 def _n_sharing_position(distances: csr_matrix) -> int:
     zero = np.flatnonzero(distances.data == 0)
     return len(np.unique(np.searchsorted(distances.indptr, zero, side="right")))
-
-
-def report_layout(layout: geometry.Layout, params: dict[str, Any]) -> None:
-    """Log the arrangement of the spots and their spacing, and what a square grid makes of six neighbours."""
-    logger.info("The spots lie in %s.", layout)
-    if layout.kind == "square" and params["mode"] == "knn" and params["n_neighbors"] not in _RINGS_OF_SQUARES:
-        logger.info(
-            "On a square grid the nearest neighbours come as 4, 8 or 12; of %d, those of the last ring are taken "
-            "by a fixed draw. n_neighs=4 or 8 takes whole rings.",
-            params["n_neighbors"],
-        )

@@ -23,15 +23,7 @@ from spotscape._core.validation import (
     slices_in_order,
 )
 from spotscape.pp._graph_build import SlicePositions, n_threads
-from spotscape.registration import (
-    Placement,
-    Registration,
-    guiding_features,
-    measures,
-    one_hot,
-    register,
-    unit_ratios,
-)
+from spotscape.registration import Placement, guiding_features, measures, one_hot, register, unit_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,7 +218,7 @@ def register_slices(
         spacing=spacing_by_slice(slices.slices),
         made_from=made_from(adata, obs=[library_key], obsm=[spatial_key]),
         **measures(slices.slices, found),
-        **_stored(found),
+        **found.deformation_record(),
     )
     target = adata.copy() if copy else adata
     write(target, {"obsm": {key_added: replace(slices, slices=moved).coordinates}, "uns": {key_added: entry}})
@@ -294,15 +286,6 @@ def apply_registration(
     require_finite(coords, "points")
     placement = Placement.of_record(entry, names.index(str(library)))
     return placement.move_back(coords) if inverse else placement.move(coords)
-
-
-def _stored(found: Registration) -> dict[str, Any]:
-    """The deformations as they are recorded: one grid, without displacement where nothing is bent."""
-    bent = next((one for one in found.deformations if one is not None), None)
-    if bent is None:
-        return {}
-    values = [np.zeros_like(bent.values) if one is None else one.values for one in found.deformations]
-    return {"deformation": {"origin": bent.origin, "step": bent.step, "values": np.stack(values)}}
 
 
 def _report(entry: dict[str, Any], library_key: str) -> None:

@@ -238,6 +238,14 @@ class Registration:
         """Move points of a slice into the frame of the reference."""
         return Placement(self.transforms[index], self.deformations[index]).move(points)
 
+    def deformation_record(self) -> dict[str, Any]:
+        """The deformations as they are recorded: one grid, without displacement where nothing is bent."""
+        bent = next((one for one in self.deformations if one is not None), None)
+        if bent is None:
+            return {}
+        values = [np.zeros_like(bent.values) if one is None else one.values for one in self.deformations]
+        return {"deformation": {"origin": bent.origin, "step": bent.step, "values": np.stack(values)}}
+
 
 def register(
     slices: Sequence[np.ndarray],

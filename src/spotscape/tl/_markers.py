@@ -21,16 +21,7 @@ from spotscape._core.validation import (
     require_key,
     slice_labels,
 )
-from spotscape.tl._marker_tests import (
-    Bounds,
-    Contrast,
-    Matrix,
-    Task,
-    detected_share,
-    for_scanpy,
-    morans_i,
-    run_tests,
-)
+from spotscape.tl._marker_tests import Bounds, Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData

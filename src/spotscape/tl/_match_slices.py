@@ -16,12 +16,7 @@ from spotscape._core.geometry import coordinates, spot_spacing
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import encoder_embedding, read_embedding
-from spotscape._core.validation import (
-    as_groups,
-    require_data,
-    require_key,
-    several_slices,
-)
+from spotscape._core.validation import as_groups, require_data, require_key, several_slices
 from spotscape.tl._embedding import graph_or_default
 
 if TYPE_CHECKING:
