@@ -291,7 +291,8 @@ def similarity(
         raise ValueError(msg)
     columns = []
     for row in rows:
-        cosine = unit @ unit[row]
+        # Rounding makes it a little more than one.
+        cosine = np.clip(unit @ unit[row], -1, 1)
         norm = scale(cosine, vmin, 1.0 if vmax is None else vmax)
         name = str(adata.obs_names[row])
         short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

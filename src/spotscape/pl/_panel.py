@@ -117,6 +117,14 @@ def rows_by_slice(n_obs: int, labels: pd.Categorical | None) -> list[tuple[str, 
     return [(str(name), np.flatnonzero(labels.codes == code)) for code, name in enumerate(labels.categories)]
 
 
+def _n_groups(column: pd.Series) -> int:
+    try:
+        return int(column.nunique())
+    except TypeError:
+        # Lists and the like, which are no names.
+        return 0
+
+
 def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
     """The column that holds the slices, if there are several: the one that the graph or a method was given.
 
@@ -126,14 +134,14 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
     for key, entry in adata.uns.items():
         params = entry.get("params") if isinstance(entry, Mapping) else None
         name = params.get("library_key") if isinstance(params, Mapping) else None
-        if isinstance(name, str) and name in adata.obs and 1 < adata.obs[name].nunique() <= _MAX_SLICES:
+        if isinstance(name, str) and name in adata.obs and 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
             recorded.append((not str(key).endswith("_neighbors"), name))
     if recorded:
         name = min(recorded)[1]
         logger.info("Drawing the slices of `adata.obs['%s']` apart, by which the data were processed.", name)
         return name
     for name in _SLICE_COLUMNS if coords is not None else ():
-        if name not in adata.obs or adata.obs[name].isna().any() or not 1 < adata.obs[name].nunique() <= _MAX_SLICES:
+        if name not in adata.obs or adata.obs[name].isna().any() or not 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
             continue
         if _lie_on_each_other(coords, pd.factorize(adata.obs[name])[0]):
             logger.info("The groups of `adata.obs['%s']` lie on each other: drawing them apart.", name)

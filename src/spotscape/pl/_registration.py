@@ -195,7 +195,9 @@ class Overlay:
     def piece(self, coords: np.ndarray) -> Slice:
         """All spots as one slice, with the spacing that spots have within theirs."""
         codes = self.slices.codes
-        spacing = float(np.median([geometry.spot_spacing(coords[codes == code]) for code in np.unique(codes)]))
+        found = geometry.spacing_by_slice(coords[codes == code] for code in np.unique(codes))
+        # A slice in a single place has none.
+        spacing = float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else 1.0
         # Outlines run a little outside of the spots.
         low, high = coords.min(axis=0), coords.max(axis=0)
         box = np.stack([low - _ROOM * spacing, high + _ROOM * spacing])
@@ -272,10 +274,14 @@ class Overlay:
 
     def _draw_density(self, ax: Axes, own: np.ndarray, color: str, piece: Slice, *, filled: bool) -> None:
         (x0, y0), (x1, y1) = piece.box
-        pixel = max(x1 - x0, y1 - y0) / _PIXELS
-        edges = [np.arange(start, end + pixel, pixel) for start, end in ((x0, x1), (y0, y1))]
+        pixel = max(x1 - x0, y1 - y0) / _PIXELS or 1.0
+        # An outline needs two pixels along each axis.
+        shape = [max(2, int(np.ceil((end - start) / pixel))) for start, end in ((x0, x1), (y0, y1))]
+        edges = [start + pixel * np.arange(n + 1) for start, n in zip((x0, y0), shape, strict=True)]
         counts = np.histogram2d(own[:, 0], own[:, 1], bins=edges)[0]
-        density = gaussian_filter(counts, max(1.0, _SMOOTH * geometry.spot_spacing(own) / pixel), mode="constant")
+        spacing = geometry.spot_spacing(own)
+        spacing = spacing if np.isfinite(spacing) else piece.lattice.spacing
+        density = gaussian_filter(counts, max(1.0, _SMOOTH * spacing / pixel), mode="constant")
         typical = float(np.median(density[counts > 0]))
         if filled:
             opacity = 0.45 * np.clip(density / (1.5 * typical), 0, 1) * (density > _EDGE * typical)
