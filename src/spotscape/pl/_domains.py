@@ -196,8 +196,8 @@ def domains(
     """
     options = dict(locals())
     require_data(adata, genes=False)
-    wanted = (domain_columns(adata) or [None]) if color is None else color
-    names: list[str | None] = [wanted] if isinstance(wanted, str) else list(wanted)
+    found: list[str | None] = [*domain_columns(adata)] or [None]
+    names = found if color is None else [color] if isinstance(color, str) else list(color)
     if color is None and names != [None]:
         logger.info("Showing %s of `adata.obs`.", ", ".join(map(repr, names)))
     columns = matched([
