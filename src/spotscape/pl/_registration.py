@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 from matplotlib import colormaps
@@ -122,11 +122,15 @@ def registration(
     beside = overlay.look.margin(slices) + (0.8 if bent else 0.0)
     beside += 0.0 if board is None or isinstance(board, list) else overlay.look.margin(board)
     size = across * _PANEL + beside, -(-n_panels // across) * (_PANEL + 0.5)
+    names, partners = ([str(name) for name in entry[key]] for key in ("library", "partners"))
+    moved = [name != partner for name, partner in zip(names, partners, strict=True)]
+    spacing = np.asarray(entry["spacing"])[names.index(str(entry["reference"]))]
     with open_axes(looks, n_panels, size, across=across) as axes:
         for ax, coords, measure in zip(axes, (before, after), ("rmse_before", "rmse"), strict=False):
             overlay.draw(ax, coords)
             ax.set_title("before" if coords is before else "after")
-            _write_below(ax, _caption(entry, measure))
+            value = float(np.mean(np.asarray(entry[measure])[moved]))
+            _write_below(ax, f"RMSE {value:.3g} = {value / spacing:.2f} spacings")
         add_legend(axes[1], "irregular", slices, overlay.look, title=None)
         if board is not None:
             overlay.draw_checkerboard(axes[2], after, board, placements)
@@ -167,13 +171,6 @@ def _board(adata: AnnData, name: str, spatial_key: str, library_key: str) -> Cat
 
 def _write_below(ax: Axes, text: str) -> None:
     ax.text(0.5, -0.02, text, transform=ax.transAxes, ha="center", va="top", fontsize="small")
-
-
-def _caption(entry: Mapping[str, Any], measure: str) -> str:
-    moved = np.array([str(a) != str(b) for a, b in zip(entry["library"], entry["partners"], strict=True)])
-    spacing = np.asarray(entry["spacing"])[[str(name) for name in entry["library"]].index(str(entry["reference"]))]
-    value = float(np.mean(np.asarray(entry[measure])[moved]))
-    return f"RMSE {value:.3g} = {value / spacing:.2f} spacings"
 
 
 # More slices than these make one grey of all colours.
