@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -295,7 +296,11 @@ class TestWhatNeighboursShare:
         zeros = sparse.csr_array(
             sparse.coo_array((np.r_[stored.data, 0], (np.r_[stored.row, 0], np.r_[stored.col, 100])), shape=(144, 144))
         )
-        for graph in (weighted, sparse.csr_matrix(self.graph), zeros, self.graph.astype(bool)):
+        backwards = sparse.csr_array(self.graph, copy=True)
+        for first, last in pairwise(backwards.indptr):
+            backwards.indices[first:last] = backwards.indices[first:last][::-1].copy()
+        backwards.has_sorted_indices = False
+        for graph in (weighted, sparse.csr_matrix(self.graph), zeros, self.graph.astype(bool), backwards):
             before = graph.copy()
             found = PrincipalComponents.fit(matrix, 5, graph=graph).loadings
             np.testing.assert_array_equal(found, expected)

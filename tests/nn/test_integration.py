@@ -205,6 +205,8 @@ def test_one_slice_and_spots_in_one_place_are_returned_as_they_are() -> None:
     assert found.tobytes() == spots.tobytes()
     assert not np.shares_memory(found, spots)
     np.testing.assert_array_equal(integrate(np.ones((4, 2)), np.array([0, 0, 1, 1])), 1)
+    # One spot a slice: its offset and its place are the same.
+    np.testing.assert_array_equal(integrate(spots, np.arange(len(spots))), spots)
 
 
 def test_a_handful_of_spots_is_no_error() -> None:

@@ -14,6 +14,8 @@ from scipy import sparse
 
 import spotscape as sp
 
+from .test_arguments import EXTRAS  # noqa: TID252
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -331,6 +333,37 @@ def test_there_are_many() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_some_broken_data(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
     tried(name, random.Random(name).sample(list(BROKEN), 12), good, calls, attempts)
+
+
+# Found when all were tried: errors of other libraries, each of another kind.
+FOUND = [
+    ("tl.smoothed_pca", "obsp: text"),
+    ("tl.embed", "uns[prepare]: list"),
+    ("tl.integrate_slices", "obsm[X_spotscape]: big-endian"),
+    ("tl.integrate_slices", "obs[slice]: all different"),
+    ("tl.transfer_domains", "uns[domain_colors]: number"),
+    ("pl.disagreement", "obs[slice]: lists"),
+    ("pl.embedding", "obsm[X_spotscape]: one point"),
+    ("pl.embedding", "obsm[X_spotscape]: one column"),
+    ("pl.explore", "obsm[spatial]: beyond single precision"),
+    ("pl.history", "uns[spotscape]: number"),
+    ("pl.markers", "two genes"),
+    ("pl.markers", "obs[domain]: missing in all"),
+    ("pl.markers", "obs[domain]: unused"),
+    ("pl.markers", "index named as a column"),
+    ("pl.registration", "obsm[spatial_aligned]: one point"),
+    ("pl.registration", "obsm[spatial]: one outlier"),
+    ("pl.similarity", "obsm[X_spotscape]: one point"),
+]
+
+
+@pytest.mark.parametrize("case", FOUND, ids=" on ".join)
+def test_what_once_failed(
+    case: tuple[str, str], good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any
+) -> None:
+    if case[0] in EXTRAS:
+        pytest.importorskip(EXTRAS[case[0]])
+    tried(case[0], [case[1]], good, calls, attempts)
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +65,7 @@ def following_colors(adata: AnnData, key: str, values: pd.Categorical) -> list[s
     if stored is None:
         return None
     old = adata.obs[key].dtype if key in adata.obs else None
-    if not isinstance(old, pd.CategoricalDtype) or isinstance(stored, Mapping) or len(stored) != len(old.categories):
+    if not isinstance(old, pd.CategoricalDtype) or np.shape(stored) != (len(old.categories),):
         return []
     codes = adata.obs[key].cat.codes.to_numpy()
     if list(old.categories) == list(values.categories) and np.array_equal(codes, values.codes):

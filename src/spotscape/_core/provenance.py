@@ -68,7 +68,8 @@ def kept(known: str, values: Any, names: pd.Index) -> bool:
     """
     parts = [np.uint64(int(known[at : at + 16], 16)) for at in range(32, len(known), 16)]
     of_name, named = dict(zip(parts[::2], parts[1::2], strict=True)), _hash_names(names)
-    rows = np.flatnonzero(np.isin(named, parts[::2]))
+    # Sorted: numpy 2.0 overflows where it makes a table of large unsigned numbers.
+    rows = np.flatnonzero(np.isin(named, parts[::2], kind="sort"))
     found = mix_bits(_hash_rows(values)[rows])
     return all(value == of_name[name] for name, value in zip(named[rows], found, strict=True))
 

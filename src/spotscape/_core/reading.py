@@ -250,7 +250,11 @@ def read_graph(
         raise ValueError(msg)
     key = entry["connectivities_key"]
     require_key(adata.obsp, key, "adata.obsp", hint=f"The graph was lost, as concatenation does; {_REBUILD}")
-    graph = sparse.csr_array(adata.obsp[key], copy=True)
+    stored = adata.obsp[key]
+    if stored.dtype.kind not in "fiubc":
+        msg = f"adata.obsp[{key!r}] holds no numbers, but {stored.dtype}; {_REBUILD}."
+        raise ValueError(msg)
+    graph = sparse.csr_array(stored, copy=True)
     if graph.shape[0] != adata.n_obs:
         msg = f"adata.obsp[{key!r}] is {graph.shape} for {adata.n_obs} spots; {_REBUILD}."
         raise ValueError(msg)

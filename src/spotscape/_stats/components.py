@@ -240,5 +240,7 @@ def mean_operator(adjacency: Any, dtype: np.dtype | type) -> sparse.csr_array:
     graph = sparse.csr_array(adjacency, dtype=dtype, copy=True)
     graph.setdiag(1)
     graph.eliminate_zeros()
+    # Sums of rounded numbers keep their order, whatever that of the neighbours in the graph.
+    graph.sort_indices()
     graph.data[:] = 1
     return sparse.csr_array(sparse.diags_array(1 / graph.sum(axis=1)).astype(dtype) @ graph)

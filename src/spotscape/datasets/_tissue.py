@@ -74,7 +74,19 @@ class Parameters:
         if not np.isfinite(self.shift).all():
             msg = "shift must be finite numbers."
             raise ValueError(msg)
-        self._check_slices_and_domains()
+        for name in ("flip", "private_domains", "missing_domains"):
+            unknown = sorted(set(getattr(self, name)) - set(range(self.n_slices)), key=str)
+            if unknown:
+                msg = (
+                    f"{name} names slices {unknown}; with n_slices={self.n_slices} there are 0 to {self.n_slices - 1}."
+                )
+                raise ValueError(msg)
+        names, _ = domain_names(self.layout, self.n_domains)
+        for index, missing in self.missing_domains.items():
+            unknown = sorted({missing} if isinstance(missing, str) else set(missing) - set(names))
+            if unknown or set(missing) == set(names):
+                msg = f"missing_domains[{index}]={missing!r} must be a list of some, but not all, of {names}."
+                raise ValueError(msg)
 
     @property
     def spots_per_slice(self) -> list[int]:
@@ -99,21 +111,6 @@ class Parameters:
             if not np.isscalar(values[name]):
                 values[name] = np.asarray(list(values[name]))
         return values
-
-    def _check_slices_and_domains(self) -> None:
-        for name in ("flip", "private_domains", "missing_domains"):
-            unknown = sorted(set(getattr(self, name)) - set(range(self.n_slices)), key=str)
-            if unknown:
-                msg = (
-                    f"{name} names slices {unknown}; with n_slices={self.n_slices} there are 0 to {self.n_slices - 1}."
-                )
-                raise ValueError(msg)
-        names, _ = domain_names(self.layout, self.n_domains)
-        for index, missing in self.missing_domains.items():
-            unknown = sorted({missing} if isinstance(missing, str) else set(missing) - set(names))
-            if unknown or set(missing) == set(names):
-                msg = f"missing_domains[{index}]={missing!r} must be a list of some, but not all, of {names}."
-                raise ValueError(msg)
 
 
 def _per_slice(value: int | Sequence[int], n_slices: int) -> list[int]:
@@ -262,8 +259,18 @@ class Section:
 
 def cut_section(tissue: Tissue, index: int, source: RandomSource) -> Section:
     """Cut slice ``index``: lay its spots, find what lies under them, and count."""
-    p = tissue.parameters
-    slide, truth = _place_spots(tissue, index, source.numpy(f"spots {index}"))
+    p, placement, rng = tissue.parameters, tissue.placements[index], source.numpy(f"spots {index}")
+    half_width = 1.45 * tissue.outline.semi_axes.max() + 5
+    slide = lay_spots(p.geometry, half_width, rng) + placement[:2, 2]
+    truth = move(np.linalg.inv(placement), slide)
+    on_tissue = np.ones(len(truth), dtype=bool)
+    for _ in range(p.tears_per_slice[index]):
+        truth, beside = Tear.draw(rng, tissue.outline.radius).close(truth)
+        on_tissue &= beside
+    level = np.where(on_tissue, tissue.outline.level(truth), np.inf)
+    n_spots = p.spots_per_slice[index]
+    chosen = np.sort(np.argpartition(level, n_spots - 1)[:n_spots])
+    slide, truth = slide[chosen], truth[chosen]
     weights = tissue.regions.weights(truth, index)
     rng = source.numpy(f"cells {index}")
     cell_types = draw_cell_types(rng, len(truth), single_cells=p.geometry == "irregular")
@@ -285,23 +292,6 @@ def cut_section(tissue: Tissue, index: int, source: RandomSource) -> Section:
         sparse.vstack(counts, format="csr"),
         np.vstack(expected) if expected else np.empty((len(truth), 0), dtype=np.float32),
     )
-
-
-def _place_spots(
-    tissue: Tissue, index: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    p, placement = tissue.parameters, tissue.placements[index]
-    half_width = 1.45 * tissue.outline.semi_axes.max() + 5
-    slide = lay_spots(p.geometry, half_width, rng) + placement[:2, 2]
-    truth = move(np.linalg.inv(placement), slide)
-    on_tissue = np.ones(len(truth), dtype=bool)
-    for _ in range(p.tears_per_slice[index]):
-        truth, beside = Tear.draw(rng, tissue.outline.radius).close(truth)
-        on_tissue &= beside
-    level = np.where(on_tissue, tissue.outline.level(truth), np.inf)
-    n_spots = p.spots_per_slice[index]
-    chosen = np.sort(np.argpartition(level, n_spots - 1)[:n_spots])
-    return slide[chosen], truth[chosen]
 
 
 def domain_categories(tissue: Tissue, sections: list[Section]) -> pd.Categorical[str]:

@@ -109,13 +109,14 @@ def integrate(
     if ridge != np.inf:
         require_in_range(ridge, "ridge", low=0, above_low=True)
     # A copy: an array of that type would be written to otherwise.
-    values = torch.tensor(np.asarray(embedding), dtype=torch.float64, device=device)
+    values = torch.tensor(np.asarray(embedding, np.float64), device=device)
     names = np.unique(slices)
     rows = [torch.from_numpy(np.flatnonzero(slices == name)).to(device) for name in names]
     fixed = [held is not None and bool(np.asarray(held)[slices == name].all()) for name in names]
     centre = torch.stack([values[own].mean(0) for own in rows]).mean(0)
     scale = (values - centre).square().mean().sqrt()
-    if len(rows) > 1 and scale > 0:
+    # Where each slice is in one place, nothing tells its offset from what its spots are.
+    if len(rows) > 1 and scale > 0 and any((values[own] != values[own[0]]).any() for own in rows):
         parts = [(values[own] - centre) / scale for own in rows]
         model = _fit(parts, torch.tensor(fixed, device=device), n_prototypes, ridge)
         for index, (own, part) in enumerate(zip(rows, parts, strict=True)):

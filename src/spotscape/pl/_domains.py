@@ -196,7 +196,10 @@ def domains(
     """
     options = dict(locals())
     require_data(adata, genes=False)
-    names: list[str | None] = [color] if isinstance(color, str) else _found(adata) if color is None else list(color)
+    found: list[str | None] = [*domain_columns(adata)] or [None]
+    names = found if color is None else [color] if isinstance(color, str) else list(color)
+    if color is None and names != [None]:
+        logger.info("Showing %s of `adata.obs`.", ", ".join(map(repr, names)))
     columns = matched([
         plain(adata.n_obs)
         if name is None
@@ -210,15 +213,6 @@ def domains(
         sure = read_confidence(adata, confidence)
         columns = [replace(one, confidence=sure) if isinstance(one, Categories) else one for one in columns]
     return show_spots(adata, columns, options)
-
-
-def _found(adata: AnnData) -> list[str | None]:
-    """The columns with domains that this package wrote; ``None``, for spots alone, where there are none."""
-    found = domain_columns(adata)
-    if not found:
-        return [None]
-    logger.info("Showing %s of `adata.obs`.", ", ".join(map(repr, found)))
-    return [*found]
 
 
 # Barcodes are long, and the star says which spot it is.
@@ -291,7 +285,8 @@ def similarity(
         raise ValueError(msg)
     columns = []
     for row in rows:
-        cosine = unit @ unit[row]
+        # Rounding makes it a little more than one.
+        cosine = np.clip(unit @ unit[row], -1, 1)
         norm = scale(cosine, vmin, 1.0 if vmax is None else vmax)
         name = str(adata.obs_names[row])
         short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

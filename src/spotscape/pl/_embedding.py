@@ -122,7 +122,11 @@ def _plane(
     if basis is not None:
         name = basis if basis in adata.obsm else f"X_{basis}"
         require_key(adata.obsm, name, "adata.obsm")
-        return rows, read_embedding(adata, name, hint="")[:, :2].astype(np.float64), name
+        values = read_embedding(adata, name, hint="")
+        if values.shape[1] < 2:
+            msg = f"adata.obsm[{name!r}] has one axis, and two are drawn; give use_rep={name!r} for a UMAP of it."
+            raise ValueError(msg)
+        return rows, values[:, :2].astype(np.float64), name
     key = encoder_embedding(adata, use_rep)
     values = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)")
     rows = rows[:: -(-adata.n_obs // _MOST)]
@@ -283,6 +287,9 @@ def _laid_out(coords: np.ndarray, pieces: list[tuple[str, np.ndarray]], ncols: i
         corner = cell * np.array([index % across, -(index // across)])
         places[rows] = (coords[rows] - (low + high) / 2) * [1, up] + corner
         codes[rows] = index
+    if not np.isfinite(places).all():
+        msg = "the coordinates are too large for the widget, which has 32 bits for each; give them in another unit."
+        raise ValueError(msg)
     names = pd.Categorical.from_codes(codes, categories=pd.Index([name for name, _ in pieces]))
     return pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "slice": names})
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
-import pandas as pd
+import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, require_key
 from spotscape.get import markers_df
-from spotscape.pl._colors import as_categories, read_values
+from spotscape.pl._colors import Numbers, as_categories, read_values
 from spotscape.pl._sheet import Panels, given_axes, hand_out, require_known, show_spots
 
 if TYPE_CHECKING:
@@ -117,18 +117,22 @@ def _in_scanpy(
     options: dict[str, Any],
 ) -> Shown:
     import scanpy as sc
+    from anndata import AnnData
 
     require_key(adata.obs, groups, "adata.obs", hint="The markers were found for these domains")
-    if layer is not None:
-        require_key(adata.layers, layer, "adata.layers")
+    labels = as_categories(adata.obs[groups]).remove_unused_categories()
+    if not len(labels.categories):
+        msg = f"adata.obs[{groups!r}] labels no spot, so there is no domain to show."
+        raise ValueError(msg)
     axes = given_axes(options, 1)
-    data = adata
-    if not isinstance(adata.obs[groups].dtype, pd.CategoricalDtype):
-        data = adata.copy()
-        data.obs[groups] = as_categories(adata.obs[groups])
+    # Scanpy gets nothing but what it draws: other columns, their names and categories without spots confuse it.
+    genes = [gene for own in chosen.values() for gene in own]
+    values = [read_values(adata, gene, layer=layer) for gene in genes]
+    data = AnnData(np.column_stack([one.values for one in values if isinstance(one, Numbers)]))
+    data.var_names, data.obs["domain"] = genes, labels
     draw = sc.pl.DotPlot if kind == "dots" else sc.pl.MatrixPlot
     plot = draw(
-        data, chosen, groups, use_raw=False, layer=layer, standard_scale=options["standard_scale"],
+        data, chosen, "domain", use_raw=False, standard_scale=options["standard_scale"],
         figsize=options.get("figsize"), ax=None if axes is None else axes[0],
     )  # fmt: skip
     plot.style(cmap=options.get("cmap") or ("Reds" if kind == "dots" else "viridis"))

@@ -96,7 +96,13 @@ def read_slices(
     stored = adata.uns.get("spatial", {})
     entries = {str(name): entry for name, entry in stored.items()} if isinstance(stored, Mapping) else {}
     entries = {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}
-    crop = _crop(crop_coord)
+    crop = None
+    if crop_coord is not None:
+        left, right, top, bottom = (float(value) for value in crop_coord)
+        crop = np.array([[min(left, right), min(top, bottom)], [max(left, right), max(top, bottom)]])
+        if not (np.isfinite(crop).all() and (crop[1] > crop[0]).all()):
+            msg = f"crop_coord={crop_coord} must be (left, right, top, bottom) in the unit of the coordinates."
+            raise ValueError(msg)
     pieces = []
     for name, rows in rows_by_slice(adata.n_obs, labels):
         # Without slices an entry is taken only where there is no choice.
@@ -105,8 +111,14 @@ def read_slices(
         lattice = geometry.lattice(own)
         image = _image(entry or {}, name, img_res_key) if img else None
         pieces.append(Slice(name, rows, own, lattice, image, _unit(entry or {}, lattice, layout), crop))
-    if img:
-        _report_images(entries, [piece.name for piece in pieces], library_key)
+    names, with_images = [piece.name for piece in pieces], [name for name in entries if entries[name].get("images")]
+    if img and library_key is None and len(with_images) > 1:
+        logger.info("There are images of %s; name the column with these ids by library_key to see them.", with_images)
+    elif img and library_key is not None and with_images and not set(with_images) & set(names):
+        logger.info(
+            "No image is shown: `adata.uns['spatial']` has images of %s, and `adata.obs['%s']` the slices %s.",
+            with_images, library_key, names,
+        )  # fmt: skip
     return pieces
 
 
@@ -115,6 +127,14 @@ def rows_by_slice(n_obs: int, labels: pd.Categorical | None) -> list[tuple[str, 
     if labels is None:
         return [("", np.arange(n_obs))]
     return [(str(name), np.flatnonzero(labels.codes == code)) for code, name in enumerate(labels.categories)]
+
+
+def _n_groups(column: pd.Series) -> int:
+    try:
+        return int(column.nunique())
+    except TypeError:
+        # Lists and the like, which are no names.
+        return 0
 
 
 def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
@@ -126,14 +146,14 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
     for key, entry in adata.uns.items():
         params = entry.get("params") if isinstance(entry, Mapping) else None
         name = params.get("library_key") if isinstance(params, Mapping) else None
-        if isinstance(name, str) and name in adata.obs and 1 < adata.obs[name].nunique() <= _MAX_SLICES:
+        if isinstance(name, str) and name in adata.obs and 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
             recorded.append((not str(key).endswith("_neighbors"), name))
     if recorded:
         name = min(recorded)[1]
         logger.info("Drawing the slices of `adata.obs['%s']` apart, by which the data were processed.", name)
         return name
     for name in _SLICE_COLUMNS if coords is not None else ():
-        if name not in adata.obs or adata.obs[name].isna().any() or not 1 < adata.obs[name].nunique() <= _MAX_SLICES:
+        if name not in adata.obs or adata.obs[name].isna().any() or not 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
             continue
         if _lie_on_each_other(coords, pd.factorize(adata.obs[name])[0]):
             logger.info("The groups of `adata.obs['%s']` lie on each other: drawing them apart.", name)
@@ -149,17 +169,6 @@ def _lie_on_each_other(coords: Any, codes: np.ndarray) -> bool:
             if shared > _OVERLAP * min((high - low).prod(), (other_high - other_low).prod()) > 0:
                 return True
     return False
-
-
-def _crop(crop_coord: tuple[float, float, float, float] | None) -> np.ndarray | None:
-    if crop_coord is None:
-        return None
-    left, right, top, bottom = (float(value) for value in crop_coord)
-    box = np.array([[min(left, right), min(top, bottom)], [max(left, right), max(top, bottom)]])
-    if not (np.isfinite(box).all() and (box[1] > box[0]).all()):
-        msg = f"crop_coord={crop_coord} must be (left, right, top, bottom) in the unit of the coordinates."
-        raise ValueError(msg)
-    return box
 
 
 def _unit(entry: Mapping[str, Any], lattice: geometry.Lattice, layout: geometry.Layout) -> float | None:
@@ -227,18 +236,6 @@ def stretch(pixels: np.ndarray, contrast: tuple[float, float] | None) -> np.ndar
     low, high = np.nanpercentile(pixels[..., :3], contrast or _CONTRAST)
     out: np.ndarray = np.clip((np.nan_to_num(pixels, nan=low) - low) / max(high - low, 1e-12), 0, 1)
     return out
-
-
-def _report_images(entries: Mapping[str, Mapping[str, Any]], names: list[str], library_key: str | None) -> None:
-    """Say why there is no image where a user would expect one."""
-    ids = [name for name, entry in entries.items() if entry.get("images")]
-    if library_key is None and len(ids) > 1:
-        logger.info("There are images of %s; name the column with these ids by library_key to see them.", ids)
-    elif library_key is not None and ids and not set(ids) & set(names):
-        logger.info(
-            "No image is shown: `adata.uns['spatial']` has images of %s, and `adata.obs['%s']` the slices %s.",
-            ids, library_key, names,
-        )  # fmt: skip
 
 
 # Above this many spots a vector file would take longer to open than to look at.

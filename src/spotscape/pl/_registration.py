@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 from matplotlib import colormaps
@@ -122,11 +122,15 @@ def registration(
     beside = overlay.look.margin(slices) + (0.8 if bent else 0.0)
     beside += 0.0 if board is None or isinstance(board, list) else overlay.look.margin(board)
     size = across * _PANEL + beside, -(-n_panels // across) * (_PANEL + 0.5)
+    names, partners = ([str(name) for name in entry[key]] for key in ("library", "partners"))
+    moved = [name != partner for name, partner in zip(names, partners, strict=True)]
+    spacing = np.asarray(entry["spacing"])[names.index(str(entry["reference"]))]
     with open_axes(looks, n_panels, size, across=across) as axes:
         for ax, coords, measure in zip(axes, (before, after), ("rmse_before", "rmse"), strict=False):
             overlay.draw(ax, coords)
             ax.set_title("before" if coords is before else "after")
-            _write_below(ax, _caption(entry, measure))
+            value = float(np.mean(np.asarray(entry[measure])[moved]))
+            _write_below(ax, f"RMSE {value:.3g} = {value / spacing:.2f} spacings")
         add_legend(axes[1], "irregular", slices, overlay.look, title=None)
         if board is not None:
             overlay.draw_checkerboard(axes[2], after, board, placements)
@@ -169,13 +173,6 @@ def _write_below(ax: Axes, text: str) -> None:
     ax.text(0.5, -0.02, text, transform=ax.transAxes, ha="center", va="top", fontsize="small")
 
 
-def _caption(entry: Mapping[str, Any], measure: str) -> str:
-    moved = np.array([str(a) != str(b) for a, b in zip(entry["library"], entry["partners"], strict=True)])
-    spacing = np.asarray(entry["spacing"])[[str(name) for name in entry["library"]].index(str(entry["reference"]))]
-    value = float(np.mean(np.asarray(entry[measure])[moved]))
-    return f"RMSE {value:.3g} = {value / spacing:.2f} spacings"
-
-
 # More slices than these make one grey of all colours.
 _MIXED_SLICES = 3
 _PIXELS, _IMAGE_PIXELS, _GRID_LINES, _ROOM = 240, 700, 22, 3.0
@@ -195,7 +192,9 @@ class Overlay:
     def piece(self, coords: np.ndarray) -> Slice:
         """All spots as one slice, with the spacing that spots have within theirs."""
         codes = self.slices.codes
-        spacing = float(np.median([geometry.spot_spacing(coords[codes == code]) for code in np.unique(codes)]))
+        found = geometry.spacing_by_slice(coords[codes == code] for code in np.unique(codes))
+        # A slice in a single place has none.
+        spacing = float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else 1.0
         # Outlines run a little outside of the spots.
         low, high = coords.min(axis=0), coords.max(axis=0)
         box = np.stack([low - _ROOM * spacing, high + _ROOM * spacing])
@@ -272,10 +271,14 @@ class Overlay:
 
     def _draw_density(self, ax: Axes, own: np.ndarray, color: str, piece: Slice, *, filled: bool) -> None:
         (x0, y0), (x1, y1) = piece.box
-        pixel = max(x1 - x0, y1 - y0) / _PIXELS
-        edges = [np.arange(start, end + pixel, pixel) for start, end in ((x0, x1), (y0, y1))]
+        pixel = max(x1 - x0, y1 - y0) / _PIXELS or 1.0
+        # An outline needs two pixels along each axis.
+        shape = [max(2, int(np.ceil((end - start) / pixel))) for start, end in ((x0, x1), (y0, y1))]
+        edges = [start + pixel * np.arange(n + 1) for start, n in zip((x0, y0), shape, strict=True)]
         counts = np.histogram2d(own[:, 0], own[:, 1], bins=edges)[0]
-        density = gaussian_filter(counts, max(1.0, _SMOOTH * geometry.spot_spacing(own) / pixel), mode="constant")
+        spacing = geometry.spot_spacing(own)
+        spacing = spacing if np.isfinite(spacing) else piece.lattice.spacing
+        density = gaussian_filter(counts, max(1.0, _SMOOTH * spacing / pixel), mode="constant")
         typical = float(np.median(density[counts > 0]))
         if filled:
             opacity = 0.45 * np.clip(density / (1.5 * typical), 0, 1) * (density > _EDGE * typical)

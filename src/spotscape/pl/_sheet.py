@@ -366,6 +366,8 @@ def sheet_size(
 ) -> tuple[float, float]:
     """Width and height in inches of panels of these slices with a legend beside them; larger if there is only one."""
     extents = np.array([box[1] - box[0] for box in _boxes(pieces)])
+    # Spots in one place are given room as on a square.
+    extents = np.maximum(extents, 1e-9 * (extents.max() or 1.0))
     aspect = float(np.clip(np.max(extents[:, 1] / extents[:, 0]), 0.4, 2.0))
     width = _ONLY_PANEL_WIDTH / max(1.0, aspect) ** 0.5 if alone else _PANEL_WIDTH
     # 0.3 inch for the title above each panel.

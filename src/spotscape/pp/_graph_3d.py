@@ -180,16 +180,15 @@ def spatial_neighbors_3d(
             f"choose another name."
         )
         raise ValueError(msg)
-    is_block, between = len(tissue.slices) == 1, n_neighs_between
-    if method == "euclidean" or is_block:
-        if between is not None:
-            msg = (
-                f"n_neighs_between={between} goes with several slices and method='separate'; in a block, or with "
-                f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
-            )
-            raise ValueError(msg)
-    elif between is None:
-        between = _BETWEEN
+    is_block = len(tissue.slices) == 1
+    by_distance = is_block or method == "euclidean"
+    if by_distance and n_neighs_between is not None:
+        msg = (
+            f"n_neighs_between={n_neighs_between} goes with several slices and method='separate'; in a block, or with "
+            f"method='euclidean', distance alone decides which spots are the n_neighs nearest."
+        )
+        raise ValueError(msg)
+    between = None if by_distance else n_neighs_between or _BETWEEN
     chosen: dict[str, Any] = {}
     if n_neighs is None:
         n_neighs, chosen = stored_or_chosen_scale(adata, tissue if is_block else tissue.in_plane())

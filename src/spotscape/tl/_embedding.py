@@ -327,4 +327,5 @@ def scale_of(matrix: Any, adata: AnnData, source: str) -> str:
 def prepare_params(adata: AnnData, source: str) -> Mapping[str, Any] | None:
     """How ``pp.prepare`` made ``adata.X``; ``None`` if it did not, or if another matrix was read."""
     record = adata.uns.get(keys.PREPARE) if source == "adata.X" else None
-    return None if record is None else dict(record["params"])
+    params = record.get("params") if isinstance(record, Mapping) else None
+    return dict(params) if isinstance(params, Mapping) else None

@@ -267,8 +267,9 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         return [tested.get(contrast.group) for contrast in contrasts]
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
-        side = np.select([contrast.inside, contrast.outside], [0, 1], -1)
-        labels = pd.Categorical.from_codes(side, pd.Index(["inside", "outside"]))
+        side = np.full(len(contrast.inside), None, dtype=object)
+        side[contrast.inside], side[contrast.outside] = "inside", "outside"
+        labels = pd.Categorical(side, categories=["inside", "outside"])
         tested = {}
         if enough:
             tested = compare_spots(
