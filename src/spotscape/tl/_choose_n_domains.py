@@ -51,9 +51,10 @@ def choose_n_domains(
 
     The embedding is compared with smoothed principal components of the same tissue (:func:`spotscape.tl.smoothed_pca`),
     which are computed for this and not kept; smoothed components are compared with those of half the hops. Both are
-    clustered into every number of domains, by k-means and four mixtures each. The function picks the number from 3 on
-    at which domains of the two agree best, by the mean adjusted Rand index; of numbers within .01 the largest. Two
-    domains are picked only if agreement falls from there on: any two embeddings agree on the coarsest division.
+    clustered into every number of domains, by k-means and four mixtures each. The function picks the number at which
+    domains of the two agree best, by the mean adjusted Rand index; of numbers within .01 the largest. Any two
+    embeddings agree on the coarsest division, so the smallest number is picked only if agreement falls from there on
+    and does not rise again by .1.
 
     Look at the curve with :func:`spotscape.pl.n_domains`. Several peaks correspond to several levels of detail. Tissue
     that changes gradually has no definite number of domains. The page *Number of domains* of the documentation says how
