@@ -121,9 +121,7 @@ class TestDomainsWithoutANumber:
             sp.tl.domains(adata)
         assert adata.obs["spotscape_domain"].nunique() == 4
         assert adata.uns["n_domains"]["picked"] == 4
-        assert (
-            "No n_domains given and none stored for `adata.obsm['X_spotscape']`: choosing by stability." in caplog.text
-        )
+        assert "No n_domains given and none stored for `adata.obsm['X_spotscape']`: choosing it." in caplog.text
         assert "Chose 4 domains of 2 to 5." in caplog.text
         again = adata.uns["n_domains"]
         sp.tl.choose_n_domains(adata, key_added="again")
@@ -156,7 +154,10 @@ class TestDomainsWithoutANumber:
 def test_the_end_of_a_range_in_which_samples_never_agree_is_no_reason_to_widen_it() -> None:
     cloud = ad.AnnData(np.zeros((40, 1), dtype=np.float32))
     cloud.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(40, 2))
-    with pytest.warns(UserWarning, match=r"largest tried; but samples agree by 0\.\d\d only, .* no separate domains"):
+    with pytest.warns(
+        UserWarning,
+        match=r"largest tried; but domains of different samples agree by 0\.\d\d only, .* no separate domains",
+    ):
         sp.tl.choose_n_domains(cloud, k_range=(2, 3), n_resamples=3)
 
 
@@ -165,8 +166,54 @@ def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:
         sp.tl.choose_n_domains(adata, k_range=(2, 4), n_resamples=3)
 
 
+@pytest.fixture(scope="module")
+def tissue() -> ad.AnnData:
+    """Four layers, with their smoothed components."""
+    tissue = sp.datasets.simulate_tissue(n_domains=4, n_spots=700, n_genes=150, random_state=3)
+    with sp.settings.override(verbosity="error"):
+        sp.pp.prepare(tissue)
+        sp.pp.spatial_neighbors_knn(tissue)
+        sp.tl.smoothed_pca(tissue)
+    return tissue
+
+
+class TestTwoEmbeddings:
+    def test_the_record_and_nothing_else(self, tissue: ad.AnnData) -> None:
+        before = {name: {*getattr(tissue, name)} for name in ("obs", "obsm", "obsp", "uns")}
+        sp.tl.choose_n_domains(tissue, k_range=(2, 7))
+        after = {name: {*getattr(tissue, name)} for name in before}
+        assert after == {**before, "uns": before["uns"] | {"n_domains"}}
+        entry = tissue.uns.pop("n_domains")
+        assert entry["picked"] == 4
+        assert [*entry["curve"]] == ["k", "mean", "sd", "share"]
+        assert entry["params"]["method"] == "agreement"
+        assert entry["curve"]["mean"][2] == entry["curve"]["mean"][1:].max()
+
+    def test_an_embedding_of_another_tool_is_compared_with_the_expression(
+        self, tissue: ad.AnnData, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It has 3 groups where the tissue has 4 regions: what both see decides, and the number is not clear."""
+        mine = tissue.copy()
+        region = mine.obs["domain"].cat.codes.to_numpy()
+        rng = np.random.default_rng(0)
+        mine.obsm["X_mine"] = 9 * np.eye(3)[np.minimum(region, 2)] + rng.normal(size=(mine.n_obs, 3))
+        sp.tl.choose_n_domains(mine, use_rep="X_mine", k_range=(2, 7))
+        assert mine.uns["n_domains"]["clear"] is False
+        assert "Domains of two embeddings agree by" in caplog.text
+        sp.tl.choose_n_domains(mine, use_rep="X_mine", k_range=(2, 7), method="gmm")
+        assert mine.uns["n_domains"]["picked"] == 3
+
+    def test_without_expression_stability_decides(self, tissue: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+        bare = ad.AnnData(np.zeros((tissue.n_obs, 1), dtype=np.float32))
+        bare.obsm["X_smoothed_pca"] = tissue.obsm["X_smoothed_pca"]
+        with caplog.at_level("INFO"):
+            sp.tl.choose_n_domains(bare, k_range=(2, 6), n_resamples=2)
+        assert "Nothing to compare `adata.obsm['X_smoothed_pca']` with" in caplog.text
+        assert bare.uns["n_domains"]["params"]["method"] == "gmm"
+
+
 BAD = [
-    ({"method": "leiden"}, ValueError, r"method='leiden' is not one of \['gmm', 'kmeans'\]"),
+    ({"method": "leiden"}, ValueError, r"method='leiden' is not one of \['agreement', 'gmm', 'kmeans'\]"),
     ({"k_range": (2, 3, 4)}, ValueError, r"k_range must be 2 numbers, not \(2, 3, 4\)"),
     ({"k_range": (1, 4)}, ValueError, r"k_range\[0\]=1 must be at least 2"),
     ({"k_range": (4, 4)}, ValueError, r"k_range\[1\]=4 must be at least 5"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy import sparse
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from spotscape._core.rows import BLOCK_ROWS, ChunkedMatrix
 
@@ -40,8 +40,11 @@ class Blocks:
             self.matrix = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix)
         self.shape: tuple[int, int] = self.matrix.shape
         self.ceiling = ceiling
+        # Looking for the libraries takes ten milliseconds, as long as a product with a slice of tissue.
+        self._libraries = ThreadpoolController()
         # As many as BLAS would use now; within a product it has one.
-        self.n_threads = max((one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"), default=1)
+        blas = (one["num_threads"] for one in self._libraries.info() if one["user_api"] == "blas")
+        self.n_threads = max(blas, default=1)
 
     def map(self, function: Callable[..., Result], *beside: np.ndarray) -> Iterator[Result]:
         """Apply a function to every block and the same rows of arrays beside; hand the results out in their order."""
@@ -51,7 +54,7 @@ class Blocks:
             return function(self._block(start), *(rows[start : start + _ROWS] for rows in beside))
 
         # BLAS with several threads cuts sums in other places; the blocks keep the cores busy.
-        with threadpool_limits(1, user_api="blas"):
+        with self._libraries.limit(limits=1, user_api="blas"):
             if self.n_threads == 1 or len(starts) == 1:
                 yield from map(apply, starts)
                 return

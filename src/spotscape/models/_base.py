@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, distributed, nn
 
 from spotscape._core.arguments import public
@@ -20,8 +21,8 @@ from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.settings import settings
-from spotscape.models._reduction import Reduction
-from spotscape.models._saving import MOST_SPOTS, save_model
+from spotscape.models._reduction import Reduction, slice_offsets, smooth_within
+from spotscape.models._saving import MOST_SPOTS, Reference, save_model
 from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
 from spotscape.nn.batches import Batch, Reduce, in_group, join_group
 from spotscape.nn.blocks import WeightSource
@@ -37,10 +38,8 @@ from spotscape.nn.trainer import Trainer, TrainingPlan
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scipy import sparse
-
     from spotscape.models._config import EncoderConfig
-    from spotscape.models._saving import Reference, TrainingRecord
+    from spotscape.models._saving import TrainingRecord
     from spotscape.nn.trainer import LossOutput
 
 C = TypeVar("C", bound="EncoderConfig")
@@ -106,6 +105,9 @@ class GraphEncoder(ABC, Generic[C]):
 
     name: str
     config: C
+    # What components are divided by, found from them if ``None``; whether all genes have to be dense.
+    unit: ClassVar[float | None] = None
+    needs_dense: ClassVar[bool] = False
 
     def __init__(self, config: C, random_state: Seed) -> None:
         self.config = config
@@ -254,10 +256,11 @@ class GraphEncoder(ABC, Generic[C]):
         """Embed the spots of this or another tissue with the same genes; float32 ``(N, n_axes)``.
 
         With the slice of each spot in ``slices``, offsets between the slices that are embedded here are subtracted
-        (unless ``config.integrate`` is off). With ``align`` the offset of each slice to the training,
-        :attr:`reference`, is subtracted instead, slice by slice (:func:`spotscape.nn.place`).
+        (unless ``config.integrate`` is off), from the components that the encoders see and from the embedding. With
+        ``align`` the offset of each slice to the training, :attr:`reference`, is subtracted instead, slice by slice
+        (:func:`spotscape.nn.place`).
         """
-        network, batch = self._inputs(expression, adjacency)
+        network, batch, _ = self._inputs(expression, adjacency, slices, align=align)
         with torch.no_grad():
             embedding = network.encode(batch, batch.graph.whole_weights)[0]
         joined, device, known = self._joined(embedding), self._device(), self.reference
@@ -274,9 +277,15 @@ class GraphEncoder(ABC, Generic[C]):
         self,
         expression: np.ndarray | sparse.spmatrix | sparse.sparray,
         adjacency: sparse.spmatrix | sparse.sparray,
+        *,
+        slices: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Decoded expression in the units of the input, float32 ``(N, G)``; a dense array as large as that says."""
-        network, batch = self._inputs(expression, adjacency)
+        """Decoded expression in the units of the input, float32 ``(N, G)``; a dense array as large as that says.
+
+        With the slice of each spot in ``slices``, encoders see what :meth:`embed` shows them, and the offset of a slice
+        is added again to what they decode.
+        """
+        network, batch, offsets = self._inputs(expression, adjacency, slices)
         if self.config.reconstruction_weight == 0:
             msg = "the decoder was not trained, because reconstruction_weight is 0; give it a weight and fit again."
             raise ValueError(msg)
@@ -285,6 +294,8 @@ class GraphEncoder(ABC, Generic[C]):
             embedding = network.encode(batch, batch.graph.whole_weights)
             decoded = self._to_scale(network.decode(embedding, batch)[0], batch.features)
         mean = (decoded.mean(0) * self._unit).float().cpu().numpy()
+        if offsets is not None:
+            mean += offsets
         return self._to_genes(mean, whole)
 
     @public
@@ -333,19 +344,33 @@ class GraphEncoder(ABC, Generic[C]):
     def _read(self, expression: Any, adjacency: Any, slices: np.ndarray | None, device: torch.device) -> Tissue:
         rows = slice_rows(slices, expression.shape[0], device)
         reduction = Reduction.fit(expression, adjacency, self.config)
-        features = self._features(expression, reduction, None, device)
+        features, _ = self._features(expression, adjacency, slices, reduction, device=device, unit=self.unit)
         whole = Batch.whole(features, SpotGraph.from_adjacency(adjacency, device))
         return Tissue(whole, rows, reduction, expression.shape[1])
 
     def _features(
-        self, expression: Any, reduction: Reduction | None, unit: float | None, device: torch.device
-    ) -> Features:
-        """What the encoders see; a ``unit`` of ``None`` is found."""
-        if reduction is not None:
-            loadings = reduction.components.loadings
-            return Features.of(reduction.project(expression), loadings=loadings, unit=unit, device=device)
-        whole = expression.in_memory() if isinstance(expression, ChunkedMatrix) else expression
-        return Features.of(whole, device=device)
+        self,
+        expression: Any,
+        adjacency: Any,
+        slices: np.ndarray | None,
+        reduction: Reduction | None,
+        *,
+        device: torch.device,
+        unit: float | None = None,
+        align: bool = False,
+    ) -> tuple[Features, np.ndarray | None]:
+        """What the encoders see, and the offsets of slices that were subtracted; a ``unit`` of ``None`` is found."""
+        if reduction is None:
+            whole = expression.in_memory() if isinstance(expression, ChunkedMatrix) else expression
+            dense = self.needs_dense and sparse.issparse(whole)
+            return Features.of(whole.toarray() if dense else whole, device=device), None
+        scores, offsets = reduction.project(expression), None
+        if self.config.integrate:
+            known = self.reference if align else None
+            offsets = slice_offsets(scores, adjacency, slices, reference=known, device=device)
+        if offsets is not None:
+            scores -= offsets
+        return Features.of(scores, loadings=reduction.components.loadings, unit=unit, device=device), offsets
 
     def _train(
         self,
@@ -423,14 +448,30 @@ class GraphEncoder(ABC, Generic[C]):
             raise ValueError(msg)
         return self.network
 
-    def _inputs(self, expression: Any, adjacency: Any) -> tuple[Network, Batch]:
+    def _inputs(
+        self, expression: Any, adjacency: Any, slices: np.ndarray | None, *, align: bool = False
+    ) -> tuple[Network, Batch, np.ndarray | None]:
         network = self.require_trained()
         check_input(expression, adjacency)
         if expression.shape[1] != self._n_genes:
             msg = f"the model was trained on {self._n_genes} genes, this expression has {expression.shape[1]}."
             raise ValueError(msg)
-        features = self._features(expression, self._reduction, self._unit, self._device())
-        return network, Batch.whole(features, SpotGraph.from_adjacency(adjacency, self._device()))
+        features, offsets = self._features(
+            expression, adjacency, slices, self._reduction, device=self._device(), unit=self._unit, align=align
+        )
+        return network, Batch.whole(features, SpotGraph.from_adjacency(adjacency, self._device())), offsets
+
+    def _remember(
+        self, expression: Any, adjacency: Any, slices: np.ndarray | None, embedding: np.ndarray, *, seed: int
+    ) -> None:
+        """Keep the place of the training's spots, on which new slices can be laid."""
+        seen = None
+        if self.config.integrate and self._reduction is not None:
+            features, _ = self._features(
+                expression, adjacency, slices, self._reduction, device=self._device(), unit=self._unit
+            )
+            seen = smooth_within(features.values.float().cpu().numpy() * np.float32(self._unit), adjacency, slices)
+        self.reference = Reference.of(embedding, slices, seen, seed=seed)
 
     def _identity(self, digest: str) -> str:
         """What a checkpoint belongs to: all that the numbers depend on, the epochs only if they shape the schedule."""

@@ -10,13 +10,19 @@ from scipy import sparse
 
 from spotscape._core.rows import expm1
 from spotscape._core.validation import looks_like_counts
-from spotscape._stats.components import PrincipalComponents
+from spotscape._stats.components import PrincipalComponents, smooth
+from spotscape.nn.integration import integrate, place
 
 if TYPE_CHECKING:
+    import torch
+
     from spotscape.models._config import EncoderConfig
+    from spotscape.models._saving import Reference
 
 # Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
 LARGEST_LOGARITHM = 20
+# A slice's offset is a mean, which more spots hardly change. Single spots are noisy: their neighbourhoods are compared.
+_SPOTS_PER_SLICE, _HOPS = 2_000, 2
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,72 @@ class Reduction:
         linear = self.components.restore(decoded)
         restored = np.log1p(np.maximum(linear, 0, out=linear), out=linear) if self.is_log else linear
         return to_units(restored, expression)
+
+
+def smooth_within(scores: np.ndarray, adjacency: Any, slices: np.ndarray | None) -> np.ndarray:
+    """Means over neighbourhoods, ``(N, p)``; edges of a 3-D graph that join slices do not count."""
+    if slices is not None:
+        edges = sparse.coo_array(adjacency)
+        same = np.asarray(slices)[edges.row] == np.asarray(slices)[edges.col]
+        kept = (edges.data[same], (edges.row[same], edges.col[same]))
+        adjacency = sparse.csr_array(kept, shape=edges.shape)
+    return smooth(scores, adjacency, _HOPS)
+
+
+def slice_offsets(
+    scores: np.ndarray,
+    adjacency: Any,
+    slices: np.ndarray | None,
+    *,
+    reference: Reference | None = None,
+    device: torch.device | str = "cpu",
+) -> np.ndarray | None:
+    """How far the components of each spot's slice lie from those of all slices, or of the reference, ``(N, p)``.
+
+    A strong batch effect would take up the encoder, which then tells slices apart and not regions. It is found as
+    :func:`~spotscape.nn.integrate` finds offsets, so that a slice with other proportions of the regions is not moved.
+
+    Parameters
+    ----------
+    scores
+        Components, ``(N, p)``.
+    adjacency
+        Spatial graph, sparse ``(N, N)``.
+    slices
+        Slice of each spot, ``(N,)``; ``None`` for a single one.
+    reference
+        The training, if slices are to be laid on it.
+    device
+        Where to compute.
+
+    Returns
+    -------
+    The same for all spots of a slice; ``None`` if there is nothing to compare a slice with.
+    """
+    known = None if reference is None else reference.inputs
+    codes = np.zeros(len(scores), int) if slices is None else np.unique(slices, return_inverse=True)[1]
+    if known is None and codes.max() == 0:
+        return None
+    smoothed = smooth_within(scores, adjacency, slices)
+    rows = _some_of_each(codes)
+    if known is None or reference is None:
+        moved = integrate(smoothed[rows], codes[rows], ridge=np.inf, device=device)
+    else:
+        kept = _some_of_each(reference.slices)
+        held = {"reference": known[kept], "reference_slices": reference.slices[kept]}
+        moved = place(smoothed[rows], **held, slices=codes[rows], ridge=np.inf, device=device)
+    first = np.unique(codes[rows], return_index=True)[1]
+    offsets: np.ndarray = (smoothed[rows] - moved)[first]
+    return offsets[codes]
+
+
+def _some_of_each(codes: np.ndarray) -> np.ndarray:
+    """Rows of at most so many spots of each slice, from all over it."""
+    chosen = []
+    for code in np.unique(codes):
+        own = np.flatnonzero(codes == code)
+        chosen.append(own[:: -(-len(own) // _SPOTS_PER_SLICE)])
+    return np.concatenate(chosen)
 
 
 def to_units(decoded: np.ndarray, expression: Any) -> np.ndarray:

@@ -70,7 +70,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Reference:
-    """Embedding of the training spots, with which new slices are aligned.
+    """Spots of the training, with which new slices are aligned.
 
     Attributes
     ----------
@@ -78,19 +78,32 @@ class Reference:
         Float32 ``(R, d)``.
     slices
         Number of the slice of each, int64 ``(R,)``; all 0 for a single slice.
+    inputs
+        Components that the encoders saw, as means over neighbourhoods, float32 ``(R, p)``; ``None`` if they are not
+        aligned.
     """
 
     embedding: np.ndarray
     slices: np.ndarray
+    inputs: np.ndarray | None = None
 
     @classmethod
-    def of(cls, embedding: np.ndarray, slices: np.ndarray | None, *, seed: int, at_most: int = MOST_SPOTS) -> Self:
+    def of(
+        cls,
+        embedding: np.ndarray,
+        slices: np.ndarray | None,
+        inputs: np.ndarray | None = None,
+        *,
+        seed: int,
+        at_most: int = MOST_SPOTS,
+    ) -> Self:
         """All spots, or ``at_most`` of them drawn at random."""
         rows = np.arange(len(embedding))
         if len(rows) > at_most:
             rows = np.sort(np.random.default_rng(seed).choice(rows, at_most, replace=False))
         codes = np.zeros(len(embedding)) if slices is None else np.unique(slices, return_inverse=True)[1]
-        return cls(np.ascontiguousarray(embedding[rows], dtype=np.float32), codes[rows].astype(np.int64))
+        seen = None if inputs is None else np.ascontiguousarray(inputs[rows], dtype=np.float32)
+        return cls(np.ascontiguousarray(embedding[rows], dtype=np.float32), codes[rows].astype(np.int64), seen)
 
 
 FORMAT, FORMAT_VERSION = "spotscape-model", 2
@@ -406,7 +419,10 @@ def _fill(model: Any, described: dict[str, Any], shapes: _Shapes, device: torch.
     if shapes.has("reference."):
         width = config.latent_size if model._pca is None else len(model._pca.scale)
         points = shapes.array("reference.embedding", None, width)
-        model.reference = Reference(points, shapes.array("reference.slices", len(points)))
+        seen = None
+        if shapes.has("reference.inputs"):
+            seen = shapes.array("reference.inputs", len(points), described["n_features"])
+        model.reference = Reference(points, shapes.array("reference.slices", len(points)), seen)
 
 
 def _training(described: dict[str, Any], n_genes: int, shapes: _Shapes) -> TrainingRecord:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from scipy import sparse
-from torch import Tensor, nn
-from torch.nn.functional import elu
+from torch import Tensor, nn, relu_
+from torch.nn.functional import elu, elu_
 
 from spotscape._core.arguments import public
-from spotscape._core.rows import ChunkedMatrix
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
 from spotscape.models._config import EncoderConfig, tells_shared_fields
 from spotscape.models._reduction import to_units
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from spotscape._core.randomness import Seed
-    from spotscape.models._reduction import Reduction
     from spotscape.models._steps import Draw
     from spotscape.nn.features import Features
     from spotscape.nn.losses import Masking
@@ -216,12 +213,12 @@ class SpaCrossNetwork(Network):
         reduce, values = reduce or Reduce(), batch.features.values
         shown = values[None] if masking is None else masking.apply(values, self.token)
         x = self._first(shown[None], batch, reduce, generator)
-        x = drop_out(elu(self.norms[1](x, batch.n_inside, reduce)), self.dropout, generator)
+        x = drop_out(elu_(self.norms[1](x, batch.n_inside, reduce)), self.dropout, generator)
         x = propagate(batch.graph, weights, x)
         weight, shift = self.norms[2].folded(self.graph_1[None], x, batch.n_inside, reduce)  # type: ignore[operator]
         x = in_rows(
             lambda rows: product(
-                drop_out(product(rows, weight, shift).relu_(), self.dropout, generator), self.graph_2[None]
+                drop_out(product(rows, weight, shift, relu_), self.dropout, generator), self.graph_2[None]
             ),
             x,
         )
@@ -234,7 +231,7 @@ class SpaCrossNetwork(Network):
             weight, shift = self.norms[0].folded(self.linear_1[None], shown, batch.n_inside, reduce)  # type: ignore[operator]
             return in_rows(
                 lambda rows: product(
-                    drop_out(elu(product(rows, weight, shift), inplace=True), self.dropout, generator),
+                    drop_out(product(rows, weight, shift, elu_), self.dropout, generator),
                     self.linear_2[None],
                 ),
                 shown,
@@ -456,19 +453,11 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
 
     name = "SpaCross"
 
+    unit, needs_dense = 1.0, True
+
     @public
     def __init__(self, config: SpaCrossConfig | None = None, *, random_state: Seed = 0) -> None:
         super().__init__(SpaCrossConfig() if config is None else config, random_state)
-
-    def _features(
-        self, expression: Any, reduction: Reduction | None, unit: float | None, device: torch.device
-    ) -> Features:
-        if reduction is None and sparse.issparse(expression):
-            expression = expression.toarray()
-        elif reduction is None and isinstance(expression, ChunkedMatrix):
-            whole = expression.in_memory()
-            expression = whole.toarray() if sparse.issparse(whole) else whole
-        return super()._features(expression, reduction, 1.0, device)
 
     def _network(self, n_features: int, source: WeightSource) -> SpaCrossNetwork:
         return SpaCrossNetwork(n_features, self.config, source)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, relu_
 
 from spotscape._core.arguments import public
 from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
@@ -168,7 +168,7 @@ class SpotscapeNetwork(Network):
             # Neighbours are averaged before the weights: what is averaged is data, and needs no gradient.
             seen = propagate(batch.graph, weights, batch.features.values.expand(len(weights), 1, -1, -1))
             weight, shift = self.first_norm.folded(first, seen, batch.n_inside, reduce)
-            hidden = in_rows(lambda rows: product(product(rows, weight, shift).relu_(), self.second[None]), seen)
+            hidden = in_rows(lambda rows: product(product(rows, weight, shift, relu_), self.second[None]), seen)
         else:
             expanded = batch.features.multiply(first.expand(len(weights), -1, -1, -1))
             wide = self.first_norm(propagate(batch.graph, weights, expanded), batch.n_inside, reduce).relu()
@@ -180,7 +180,7 @@ class SpotscapeNetwork(Network):
         """Input of the decoder's last layer for the spots inside, ``(V, B, n, hidden)``."""
         inside = embedding[..., :n_inside, :]
         weight, shift = self.expand_norm.folded(self.expand[None], inside, n_inside, reduce or Reduce())
-        return product(inside, weight, shift).relu_()
+        return product(inside, weight, shift, relu_)
 
     def decode(self, embedding: Tensor, batch: Batch, reduce: Reduce | None = None) -> Tensor:
         """Decoded features, ``(V, B, n, p)``."""

@@ -54,8 +54,13 @@ class WeightSource:
         return nn.Parameter(torch.full((len(self), *shape), value, device=self.device))
 
 
-def product(rows: Tensor, weight: Tensor, shift: Tensor | None = None) -> Tensor:
-    """Batched ``rows @ weight + shift``: ``(V, B | 1, n, p)`` and ``(V | 1, B, p, d)`` to ``(V, B, n, d)``."""
+def product(
+    rows: Tensor, weight: Tensor, shift: Tensor | None = None, activate_: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Batched ``rows @ weight + shift``: ``(V, B | 1, n, p)`` and ``(V | 1, B, p, d)`` to ``(V, B, n, d)``.
+
+    ``activate_`` works in place, before the result is a view: autograd copies views that are changed.
+    """
     if torch.is_autocast_enabled(rows.device.type):
         dtype = torch.get_autocast_dtype(rows.device.type)
         rows, weight, shift = rows.to(dtype), weight.to(dtype), None if shift is None else shift.to(dtype)
@@ -63,9 +68,10 @@ def product(rows: Tensor, weight: Tensor, shift: Tensor | None = None) -> Tensor
     left, right = (part.expand(*sizes, *part.shape[2:]).flatten(0, 1) for part in (rows, weight))
     shape = (*sizes, rows.shape[2], weight.shape[3])
     if shift is None:
-        return torch.bmm(left, right).view(shape)
-    level = shift.expand(*sizes, *shift.shape[2:]).flatten(0, 1)
-    return torch.baddbmm(level, left, right).view(shape)
+        result = torch.bmm(left, right)
+    else:
+        result = torch.baddbmm(shift.expand(*sizes, *shift.shape[2:]).flatten(0, 1), left, right)
+    return (result if activate_ is None else activate_(result)).view(shape)
 
 
 def in_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:

@@ -106,7 +106,8 @@ def integrate(
     [1.0, 0.0, 0.0]
     """
     require_positive_int(n_prototypes, "n_prototypes")
-    require_in_range(ridge, "ridge", low=0, above_low=True)
+    if ridge != np.inf:
+        require_in_range(ridge, "ridge", low=0, above_low=True)
     # A copy: an array of that type would be written to otherwise.
     values = torch.tensor(np.asarray(embedding, np.float64), device=device)
     names = np.unique(slices)

@@ -127,12 +127,12 @@ _PANELS = {
 
 @public
 def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Output]) -> Shown:
-    """Show the score of each number of domains, its parts, and the number chosen.
+    """Show how well domains agree for each number of domains, and the number chosen.
 
-    The score is the stability plus a fifth of the elbow of the mixture's likelihood. Stability is the agreement of
-    domains between samples of the spots, with mean and standard deviation over pairs of samples. The Bayesian
-    information criterion of the mixture is shown as the difference from its lowest value; on smoothed data it seldom
-    has a minimum within the range.
+    The agreement of two embeddings is drawn with its mean and standard deviation over pairs of clusterings. If the
+    stability decided, there are three panels. The score is the stability plus a fifth of the elbow of the mixture's
+    likelihood. Stability is the agreement of domains between samples of the spots. The Bayesian information criterion
+    of the mixture is shown as the difference from its lowest value.
 
     Parameters
     ----------
@@ -194,6 +194,8 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
                 ax.fill_between(numbers, low, high, color=_COLOR, alpha=0.18, linewidth=0)
                 ax.set_ylim(min(0.0, float(low.min())), 1.03)
             ylabel, title = _PANELS[name]
+            if name == "mean" and "score" not in curve and "bic" not in curve:
+                ylabel, title = "agreement (ARI)", "Agreement of two embeddings"
             ax.set(xlabel="number of domains", ylabel=ylabel, title=title)
             ax.legend(frameon=False, loc="best", handletextpad=0.2)
             _finish(ax, 10)

@@ -23,21 +23,21 @@ Data = TypeVar("Data", AnnData, SpatialData)
 
 @overload
 def choose_n_domains(
-    adata: Data, *, use_rep: str | None = ..., k_range: tuple[int, int] | None = ..., method: Literal['gmm', 'kmeans'] =
-    ..., n_resamples: int = ..., key_added: str = ..., random_state: Seed = ..., copy: Literal[False] = ..., table_key:
-    str | Sequence[str] | None = ...,
+    adata: Data, *, use_rep: str | None = ..., k_range: tuple[int, int] | None = ..., method: Literal['agreement',
+    'gmm', 'kmeans'] = ..., n_resamples: int = ..., key_added: str = ..., random_state: Seed = ..., copy: Literal[False]
+    = ..., table_key: str | Sequence[str] | None = ...,
 ) -> None: ...
 @overload
 def choose_n_domains(
-    adata: Data, *, use_rep: str | None = ..., k_range: tuple[int, int] | None = ..., method: Literal['gmm', 'kmeans'] =
-    ..., n_resamples: int = ..., key_added: str = ..., random_state: Seed = ..., copy: Literal[True], table_key: str |
-    Sequence[str] | None = ...,
+    adata: Data, *, use_rep: str | None = ..., k_range: tuple[int, int] | None = ..., method: Literal['agreement',
+    'gmm', 'kmeans'] = ..., n_resamples: int = ..., key_added: str = ..., random_state: Seed = ..., copy: Literal[True],
+    table_key: str | Sequence[str] | None = ...,
 ) -> Data: ...
 @overload
 def choose_n_domains(
-    adata: Data, *, use_rep: str | None = ..., k_range: tuple[int, int] | None = ..., method: Literal['gmm', 'kmeans'] =
-    ..., n_resamples: int = ..., key_added: str = ..., random_state: Seed = ..., copy: bool = ..., table_key: str |
-    Sequence[str] | None = ...,
+    adata: Data, *, use_rep: str | None = ..., k_range: tuple[int, int] | None = ..., method: Literal['agreement',
+    'gmm', 'kmeans'] = ..., n_resamples: int = ..., key_added: str = ..., random_state: Seed = ..., copy: bool = ...,
+    table_key: str | Sequence[str] | None = ...,
 ) -> Data | None: ...
 @overload
 def consensus_domains(

@@ -1,7 +1,8 @@
-"""The number of domains: how well domains of different samples of the spots agree, for each number."""
+"""The number of domains: how well domains of two embeddings of the tissue agree, for each number."""
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,10 +15,14 @@ from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
+from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, require_positive_int
-from spotscape.nn.clustering import stability_curve
+from spotscape.nn.clustering import agreement_curve, stability_curve
+from spotscape.tl._smoothed_pca import smoothed_components
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from spotscape.nn.clustering import StabilityCurve
@@ -34,23 +39,28 @@ def choose_n_domains(
     *,
     use_rep: str | None = None,
     k_range: tuple[int, int] | None = None,
-    method: Literal["gmm", "kmeans"] = "gmm",
+    method: Literal["agreement", "gmm", "kmeans"] = "agreement",
     n_resamples: int = 6,
     key_added: str = keys.N_DOMAINS,
     random_state: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Choose the number of domains by their stability over samples of the spots.
+    """Choose the number of domains at which two embeddings of the tissue agree.
 
-    Samples of 65 % of the spots (3,000 at most) are clustered into every number of domains, and the clusters are
-    extended to all spots. The stability is the mean adjusted Rand index between pairs of samples. The elbow is the
-    logarithm of the ratio of two gains in log-likelihood: that from the last two domains, and that from the next three.
-    The score is the stability plus a fifth of the elbow. The function picks the largest number whose score is within
-    0.04 of the highest score.
+    The embedding is compared with smoothed principal components of the same tissue (:func:`spotscape.tl.smoothed_pca`),
+    which are computed for this and not kept; smoothed components are compared with those of half the hops. Both are
+    clustered into every number of domains, by k-means and four mixtures each. The function picks the number from 3 on
+    at which domains of the two agree best, by the mean adjusted Rand index; of numbers within .01 the largest. Two
+    domains are picked only if agreement falls from there on: any two embeddings agree on the coarsest division.
 
-    Look at the curve with :func:`spotscape.pl.n_domains`. Several peaks correspond to several levels of detail. The
-    choice uses only the embedding, and tissue that changes gradually has no definite number of domains. The page
-    *Number of domains* of the documentation says how often the choice is right.
+    Look at the curve with :func:`spotscape.pl.n_domains`. Several peaks correspond to several levels of detail. Tissue
+    that changes gradually has no definite number of domains. The page *Number of domains* of the documentation says how
+    often the choice is right.
+
+    An embedding without expression and graph beside it cannot be compared. The stability of its domains over samples of
+    the spots decides then, as with ``method="gmm"``: samples of 65 % of the spots (3,000 at most) are clustered into
+    every number of domains. To their mean adjusted Rand index a fifth of an elbow of the log-likelihood is added, and
+    the largest number within .04 of the highest score is picked.
 
     Parameters
     ----------
@@ -63,11 +73,12 @@ def choose_n_domains(
         Smallest and largest number of domains to try, both included. Leave room above what you expect. Default: 2 to
         20. The largest number is lower if 20 domains would have fewer than 40 spots each, but at least 5.
     method
-        Clusterer of the samples. ``"gmm"`` (default) is the Gaussian mixture of :func:`spotscape.tl.domains` with fewer
-        starts. ``"kmeans"`` finds the right number less often.
+        ``"agreement"`` (default) of two embeddings. ``"gmm"`` and ``"kmeans"`` take the stability over samples. Samples
+        are clustered by the Gaussian mixture of :func:`spotscape.tl.domains` with fewer starts, or by k-means. On
+        annotated tissue they find the number less often.
     n_resamples
-        Half of the number of samples to begin with, at least 2. Samples are added, up to four times as many in total,
-        until nine in ten bootstraps over the samples pick the same number.
+        For the stability: half of the number of samples to begin with, at least 2. Samples are added, up to four times
+        as many in total, until nine in ten bootstraps over the samples pick the same number.
     key_added
         Name of the record in ``uns``.
     random_state
@@ -81,13 +92,13 @@ def choose_n_domains(
     ``None``, or with ``copy=True`` an AnnData, with
 
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``picked`` (the number, ``int``), ``clear`` (whether nine
-      in ten bootstraps over the samples pick it and samples agree on its domains by .9; the log names the candidates if
-      not), ``candidates`` (numbers that a tenth of the bootstraps picks), ``checksum`` (``int``, of the embedding that
-      the choice is for) and ``curve``, a dict of columns with a value for each number tried, which
-      :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the stability over pairs of samples,
-      ``to_next``, the mean agreement of domains of different samples with ``k`` and ``k + 1`` domains (NaN for the
-      last), ``bic``, the mixture's Bayesian information criterion, a mean over samples, lower is better, ``score``,
-      stability plus a fifth of the elbow, and ``share``, of the bootstraps that pick the number (``float64``).
+      in ten bootstraps over the clusterings pick it and domains agree by .9; the log names the candidates if not),
+      ``candidates`` (numbers that a tenth of the bootstraps picks), ``checksum`` (``int``, of the embedding that the
+      choice is for) and ``curve``, a dict of columns with a value for each number tried, which
+      :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the agreement, and ``share``, of the
+      bootstraps that pick the number (``float64``). The stability also has ``score``, which decides, ``to_next``, the
+      mean agreement of domains of different samples with ``k`` and ``k + 1`` domains (NaN for the last), and ``bic``,
+      the mixture's Bayesian information criterion, a mean over samples, lower is better.
 
     Raises
     ------
@@ -127,25 +138,54 @@ def choose_n_domains(
     embedding = read_embedding(adata, use_rep, hint=_HINT)
     low, high = _default_range(adata.n_obs) if k_range is None else _check_range(k_range, adata.n_obs)
     source = RandomSource(random_state)
-    entry = _choose(embedding, low, high, use_rep, source, method=method, n_resamples=n_resamples)
+    views = _views(adata, use_rep, embedding) if method == "agreement" else []
+    entry = _choose(embedding, low, high, use_rep, source, views=views, method=method, n_resamples=n_resamples)
     target = adata.copy() if copy else adata
     write(target, {"uns": {key_added: entry}})
     return target if copy else None
 
 
 def stored_or_chosen(
-    adata: AnnData, embedding: np.ndarray, use_rep: str, source: RandomSource
+    adata: AnnData,
+    embedding: np.ndarray,
+    use_rep: str,
+    source: RandomSource,
+    *,
+    views: Sequence[np.ndarray] | None = None,
 ) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The number of domains stored for this embedding; else a new choice, with the record to write."""
+    """The number of domains stored for this embedding; else a new choice, with the record to write.
+
+    ``views`` are embeddings to compare, if there are several already.
+    """
     entry = adata.uns.get(keys.N_DOMAINS)
     if isinstance(entry, Mapping) and entry.get("checksum") == _checksum(embedding):
         picked = int(entry["picked"])
         logger.info("Using n_domains=%s from `adata.uns['%s']`.", picked, keys.N_DOMAINS)
         return picked, {}
-    logger.info("No n_domains given and none stored for `adata.obsm['%s']`: choosing by stability.", use_rep)
+    logger.info("No n_domains given and none stored for `adata.obsm['%s']`: choosing it.", use_rep)
     low, high = _default_range(adata.n_obs)
-    entry = _choose(embedding, low, high, use_rep, source)
+    views = _views(adata, use_rep, embedding) if views is None else views
+    entry = _choose(embedding, low, high, use_rep, source, views=views)
     return entry["picked"], {keys.N_DOMAINS: entry}
+
+
+def _views(adata: AnnData, use_rep: str, embedding: np.ndarray) -> list[np.ndarray]:
+    """The embedding, and smoothed components of the same expression and graph; nothing if there are none."""
+    made = adata.uns.get(use_rep.removeprefix("X_"))
+    params = made.get("params") if isinstance(made, Mapping) else None
+    params = params if isinstance(params, Mapping) else {}
+    reading = {name: params[name] for name in ("neighbors_key", "library_key") if isinstance(params.get(name), str)}
+    hops = 2
+    if use_rep == keys.X_SMOOTHED_PCA or "n_hops" in params:
+        hops = 1 if int(params.get("n_hops", 2)) > 1 else 2
+    try:
+        with settings.override(verbosity="error"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            other, _, _ = smoothed_components(adata, n_hops=hops, **reading)
+    except (KeyError, ValueError, TypeError) as error:
+        logger.info("Nothing to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, error.args[0])
+        return []
+    return [embedding, other]
 
 
 def _choose(
@@ -155,29 +195,27 @@ def _choose(
     use_rep: str,
     source: RandomSource,
     *,
-    method: Literal["gmm", "kmeans"] = "gmm",
+    views: Sequence[np.ndarray],
+    method: Literal["agreement", "gmm", "kmeans"] = "agreement",
     n_resamples: int = 6,
 ) -> dict[str, Any]:
-    found = stability_curve(
-        embedding, range(low, high + 1), method=method, n_resamples=n_resamples, seed=source.integer("n_domains")
-    )
+    numbers, seed = range(low, high + 1), source.integer("n_domains")
+    if views:
+        found = agreement_curve(views, numbers, seed=seed)
+    else:
+        method = "gmm" if method == "agreement" else method
+        found = stability_curve(embedding, numbers, method=method, n_resamples=n_resamples, seed=seed)
     _report(found, low, high)
-    params = {
+    params: dict[str, Any] = {
         "use_rep": use_rep,
         "k_range": np.array([low, high]),
         "method": method,
-        "n_resamples": n_resamples,
         "random_state": source.seed,
     }
-    curve = {
-        "k": found.numbers.astype(np.int64),
-        "mean": found.mean,
-        "sd": found.sd,
-        "to_next": found.to_next,
-        "bic": found.bic,
-        "score": found.score,
-        "share": found.share,
-    }
+    if not views:
+        params["n_resamples"] = n_resamples
+    columns = {name: getattr(found, name) for name in ("mean", "sd", "to_next", "bic", "score", "share")}
+    curve = {"k": found.numbers.astype(np.int64), **{name: each for name, each in columns.items() if each is not None}}
     return record(
         params,
         picked=found.picked,
@@ -190,22 +228,29 @@ def _choose(
 
 def _report(found: StabilityCurve, low: int, high: int) -> None:
     agreement = found.mean[found.picked - low]
+    drawn, compared = (
+        ("resamples", "different samples") if found.score is not None else ("bootstraps", "two embeddings")
+    )
     if found.is_clear:
         logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
     else:
         others = [f"{k}: {found.share[k - low]:.0%}" for k in found.candidates if k != found.picked]
         logger.warning(
-            "No clear number of domains: taking %d, which %.0f%% of the resamples pick%s. Domains of different samples "
-            "agree by %.2f; 1 is full agreement. Look at sp.pl.n_domains(adata), and give n_domains if you know it.",
+            "No clear number of domains: taking %d, which %.0f%% of the %s pick%s. Domains of %s agree by %.2f; 1 is "
+            "full agreement. Look at sp.pl.n_domains(adata), and give n_domains if you know it.",
             found.picked,
             100 * found.share[found.picked - low],
+            drawn,
             f" ({', '.join(others)})" if others else "",
+            compared,
             agreement,
         )
     if found.picked == high:
         advice = f"there may be more: widen k_range=({low}, {high})"
         if not found.is_clear:
-            advice = f"but samples agree by {agreement:.2f} only, so the tissue may have no separate domains"
+            advice = (
+                f"but domains of {compared} agree by {agreement:.2f} only, so the tissue may have no separate domains"
+            )
         warn(f"the number chosen, {high}, is the largest tried; {advice}.")
 
 

@@ -52,8 +52,7 @@ def consensus_domains(
         Annotated data with several embeddings of the same spots in ``obsm``.
     n_domains
         Number of domains, at least 2. Exactly as many come out, none of them empty. ``None`` (default) chooses the
-        number as :func:`spotscape.tl.choose_n_domains` does, from all embeddings joined column-wise. Each embedding is
-        scaled to the same total variance.
+        number at which domains of these embeddings agree best, as :func:`spotscape.tl.choose_n_domains` does.
     use_reps
         Keys of the embeddings in ``obsm``, from any methods. Default: all that :func:`spotscape.tl.spotscape`,
         :func:`spotscape.tl.spacross` and :func:`spotscape.tl.smoothed_pca` have written, including restarts.
@@ -120,7 +119,9 @@ def consensus_domains(
     source = RandomSource(random_state)
     records: dict[str, dict[str, Any]] = {}
     if n_domains is None:
-        n_domains, records = stored_or_chosen(adata, _side_by_side(embeddings), " + ".join(chosen), source)
+        n_domains, records = stored_or_chosen(
+            adata, _side_by_side(embeddings), " + ".join(chosen), source, views=embeddings
+        )
     names, runs = [], []
     for key, embedding in zip(chosen, embeddings, strict=True):
         for clusterer in _CLUSTERERS.get(method, (method,)):

@@ -159,7 +159,7 @@ def train_on(
     restarts = tuple(method(chosen, random_state=seed) for seed in seeds[1:])
     found = model._fit_embed(tissue.matrix, tissue.graph, restarts=restarts, slices=slices, **training)
     embedding, further = found[0], found[1:]
-    layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue)}
+    layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue, slices)}
     params = {
         "preset": preset if config is None else None,
         **dataclasses.asdict(chosen),
@@ -195,9 +195,9 @@ def _earlier_restarts(adata: AnnData, key_added: str, kept: set[str]) -> list[tu
     return [("obsm", key) for key in sorted(known - kept)]
 
 
-def _decode(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput) -> np.ndarray:
+def _decode(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput, slices: np.ndarray | None) -> np.ndarray:
     """Decoded expression in all columns of the AnnData, NaN for genes that the model has not seen."""
-    decoded: np.ndarray = np.maximum(model.reconstruct(tissue.matrix, tissue.graph), 0)
+    decoded: np.ndarray = np.maximum(model.reconstruct(tissue.matrix, tissue.graph, slices=slices), 0)
     if decoded.shape[1] == adata.n_vars:
         return decoded
     layer = np.full(adata.shape, np.nan, dtype=np.float32)
@@ -294,11 +294,11 @@ def remember_training(
     slices: np.ndarray | None,
 ) -> None:
     """Put the record of the training and the place of its spots into the model."""
-    from spotscape.models import Reference, TrainingRecord
+    from spotscape.models import TrainingRecord
 
     seed = model.random_source.integer("reference")
     matrix = tissue.matrix
-    model.reference = Reference.of(embedding, slices, seed=seed)
+    model._remember(matrix, tissue.graph, slices, embedding, seed=seed)
     if tissue.genes is None:
         return
     detected = matrix.summary.detected.sum(axis=0) if isinstance(matrix, ChunkedMatrix) else n_detected(matrix)

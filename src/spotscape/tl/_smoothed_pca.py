@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from spotscape.models._config import EncoderConfig
 
 
+_READING: dict[str, Any] = {
+    "spatial_components": True,
+    "linear_scale": True,
+    "dispersion": 0.5,
+    "clip": 5.0,
+    "n_axes": 12,
+    "whitening": 0.5,
+}
+
+
 @public
 def smoothed_pca(
     adata: AnnData,
@@ -137,6 +147,42 @@ def smoothed_pca(
     >>> adata.obsm["X_smoothed_pca"].shape
     (300, 10)
     """
+    source = RandomSource(random_state)
+    smoothed, params, built = smoothed_components(
+        adata,
+        n_hops=n_hops,
+        n_comps=n_comps,
+        neighbors_key=neighbors_key,
+        library_key=library_key,
+        center_slices=center_slices,
+        layer=layer,
+        use_rep=use_rep,
+        mask_var=mask_var,
+        spatial_components=spatial_components,
+        linear_scale=linear_scale,
+        dispersion=dispersion,
+        clip=clip,
+        n_axes=n_axes,
+        whitening=whitening,
+    )
+    summary = record(params, random_state=source.seed)
+    return write_embedding(adata, smoothed, summary, key_added=key_added, built=built, copy=copy)
+
+
+def smoothed_components(
+    adata: AnnData,
+    *,
+    n_hops: int = 2,
+    n_comps: int = 30,
+    neighbors_key: str = "spatial_neighbors",
+    library_key: str | None = None,
+    center_slices: bool = True,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
+    **reading: Any,
+) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
+    """The embedding of :func:`smoothed_pca`, its parameters, and the graph if it was built; nothing is written."""
     from spotscape.models._config import EncoderConfig
 
     require_data(adata)
@@ -151,21 +197,13 @@ def smoothed_pca(
         mask_var=mask_var,
         slices=slices,
     )
-    source = RandomSource(random_state)
     is_expression = use_rep is None or use_rep == "X"
-    reading: dict[str, Any] = {
-        "spatial_components": spatial_components,
-        "linear_scale": undo_logarithm(linear_scale and is_expression, is_logarithm(adata, layer)),
-        "dispersion": dispersion,
-        "clip": clip,
-        "n_axes": n_axes,
-        "whitening": whitening,
-    }
+    reading = {**_READING, **reading}
+    reading["linear_scale"] = undo_logarithm(reading["linear_scale"] and is_expression, is_logarithm(adata, layer))
     config = EncoderConfig(n_comps=n_comps, **reading) if is_expression else None
     smoothed = _smoothed(tissue.matrix, tissue.graph, n_hops, config, slices if center_slices else None)
     params = {"n_hops": n_hops, "center_slices": center_slices, "n_comps": n_comps, **reading, **tissue.params}
-    summary = record(params, random_state=source.seed)
-    return write_embedding(adata, smoothed, summary, key_added=key_added, built=tissue.built, copy=copy)
+    return smoothed, params, tissue.built
 
 
 def _smoothed(

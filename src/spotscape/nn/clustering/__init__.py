@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotscape.nn.clustering._agreement import most_agreed
+from spotscape.nn.clustering._agreement import clusterings, most_agreed
 from spotscape.nn.clustering._consensus import Consensus, combine_clusterings, consensus_clusterings
 from spotscape.nn.clustering._kmeans import (
     Clustering,
@@ -15,13 +15,16 @@ from spotscape.nn.clustering._kmeans import (
 )
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._stability import StabilityCurve, pick_number, stability_curve
+from spotscape.nn.clustering._views import agreement_curve
 
 __all__ = [
     "Clustering",
     "Consensus",
     "StabilityCurve",
+    "agreement_curve",
     "by_size",
     "check_points",
+    "clusterings",
     "combine_clusterings",
     "consensus_clusterings",
     "gaussian_mixture",

@@ -52,12 +52,8 @@ def most_agreed(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> tuple[
     >>> name, agreement["mixture_1"], found.posterior.shape
     ('kmeans', 1.0, (40, 2))
     """
-    plain = kmeans(points, n_clusters, seed=seed)
-    fits = {"kmeans": replace(plain, posterior=soft_assignment(points, plain.labels))}
-    starts = [plain.labels, *_starts(points, n_clusters, seed)]
-    for shrinkage in SHRINKAGES:
-        mixture = gaussian_mixture(points, n_clusters, shrinkage=shrinkage, starts=starts)
-        fits[f"mixture_{shrinkage:g}"] = mixture
+    fits = clusterings(points, n_clusters, seed=seed)
+    fits["kmeans"] = replace(fits["kmeans"], posterior=soft_assignment(points, fits["kmeans"].labels))
     labels = [fit.labels for fit in fits.values()]
     pairs = np.array([[adjusted_rand_score(one, other) for other in labels] for one in labels])
     agreement = (pairs.sum(axis=1) - 1) / (len(labels) - 1)
@@ -66,6 +62,17 @@ def most_agreed(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> tuple[
     name = [*fits][best]
     chosen = replace(fits[name], criterion="agreement", value=float(agreement[best]))
     return chosen, name, dict(zip(fits, agreement.tolist(), strict=True))
+
+
+def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[str, Clustering]:
+    """The same points clustered by k-means and by mixtures whose covariance is free, a sphere, or in between."""
+    plain = kmeans(points, n_clusters, seed=seed)
+    starts = [plain.labels, *_starts(points, n_clusters, seed)]
+    mixtures = {
+        f"mixture_{shrinkage:g}": gaussian_mixture(points, n_clusters, shrinkage=shrinkage, starts=starts)
+        for shrinkage in SHRINKAGES
+    }
+    return {"kmeans": plain, **mixtures}
 
 
 def _starts(points: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:

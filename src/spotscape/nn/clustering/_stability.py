@@ -47,42 +47,43 @@ _KMEANS_STARTS = 2
 
 @dataclass(frozen=True)
 class StabilityCurve:
-    """Agreement of clusterings over samples, for each number of clusters.
+    """Agreement of clusterings over samples or embeddings, for each number of clusters.
 
     Attributes
     ----------
     numbers
         Numbers of clusters, consecutive, shape ``(K,)``.
     mean, sd
-        Mean and standard deviation of the adjusted Rand index over pairs of samples, each ``(K,)``.
+        Mean and standard deviation of the adjusted Rand index over pairs of samples, or of clusterings of different
+        embeddings, each ``(K,)``.
+    share
+        Share of bootstraps over samples, or over clusterings, in which the number is taken, ``(K,)``.
+    picked
+        The number that is taken most often.
+    n_samples
+        Number of samples that were drawn, or of clusterings of each embedding.
     to_next
         Mean adjusted Rand index between clusterings of different samples into ``k`` and ``k + 1``, ``(K,)``; NaN for
-        the last.
+        the last. This and what follows is ``None`` if embeddings are compared.
     bic
         Mean over samples of the Bayesian information criterion of the mixture, ``(K,)``; lower is better.
     score
         Stability plus 0.2 times the :func:`elbow` of the mixture's log-likelihood, ``(K,)``.
-    share
-        Share of bootstraps over the samples in which :func:`pick_number` takes the number, ``(K,)``.
-    picked
-        The number that it takes most often.
-    n_samples
-        Number of samples that were drawn.
     """
 
     numbers: np.ndarray
     mean: np.ndarray
     sd: np.ndarray
-    to_next: np.ndarray
-    bic: np.ndarray
-    score: np.ndarray
     share: np.ndarray
     picked: int
     n_samples: int
+    to_next: np.ndarray | None = None
+    bic: np.ndarray | None = None
+    score: np.ndarray | None = None
 
     @property
     def is_clear(self) -> bool:
-        """Whether nine in ten bootstraps pick the same number, and samples agree on its clusters by .9 or more."""
+        """Whether nine in ten bootstraps pick the same number, and the agreement on its clusters is .9 or more."""
         return bool(self.share.max() >= _CLEAR and self.mean[self.share.argmax()] >= _STABLE)
 
     @property
@@ -140,7 +141,7 @@ def stability_curve(
     >>> curve.picked, float(curve.mean[2])
     (4, 1.0)
     """
-    numbers = _check_numbers(numbers)
+    numbers = check_numbers(numbers)
     require_choice(method, "method", METHODS)
     require_positive_int(n_resamples, "n_resamples", minimum=2)
     values = check_points(points, numbers[-1])
@@ -171,12 +172,12 @@ def stability_curve(
         np.array(numbers),
         pairs.mean(axis=1),
         pairs.std(axis=1),
-        following,
-        bic,
-        _score(pairs.mean(axis=1), mean_log_likelihood),
         share,
         int(numbers[int(share.argmax())]),
         len(found),
+        following,
+        bic,
+        _score(pairs.mean(axis=1), mean_log_likelihood),
     )
 
 
@@ -323,7 +324,7 @@ def _agreement_with_next(labels: list[list[np.ndarray]], numbers: list[int]) -> 
     return np.array([*following, np.nan])
 
 
-def _check_numbers(numbers: Sequence[int]) -> list[int]:
+def check_numbers(numbers: Sequence[int]) -> list[int]:
     checked = [require_positive_int(number, "number of clusters", minimum=2) for number in numbers]
     if len(checked) < 2 or any(later != earlier + 1 for earlier, later in pairwise(checked)):
         msg = f"numbers={checked} must be two or more consecutive numbers of clusters, ascending."

@@ -1,0 +1,122 @@
+r"""How many clusters: the number at which clusterings of two embeddings of the same points agree.
+
+What is in the tissue is in every embedding of it, while each embedding has accidents of its own. With too few clusters,
+which groups end up together is such an accident; with too many, which group is cut, and where. Two embeddings, each
+clustered in several ways, agree best at the number of groups that both of them see. Samples of the points of a single
+embedding do not show this: they share its accidents.
+
+Any two embeddings agree on the coarsest division, such as white and grey matter, whatever else there is. Two clusters
+are therefore taken only where no finer division stands out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.metrics import adjusted_rand_score
+
+from spotscape.nn.clustering._agreement import clusterings
+from spotscape.nn.clustering._kmeans import check_points
+from spotscape.nn.clustering._stability import StabilityCurve, check_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# More points make it slower, not clearer.
+_MOST_POINTS = 3_000
+# What counts as equal, and bootstraps over the clusterings.
+_TOLERANCE, _BOOTSTRAPS = 0.01, 200
+
+
+def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed: int = 0) -> StabilityCurve:
+    """Cluster two or more embeddings of the same points into each number of clusters, and compare them.
+
+    Every embedding is clustered by k-means and by four mixtures (:func:`~spotscape.nn.clustering.most_agreed`). The
+    agreement is the mean adjusted Rand index over all pairs of clusterings of different embeddings.
+
+    Parameters
+    ----------
+    views
+        Embeddings of the same points, each ``(n, d)``, finite. Of more than 3,000 points as many are drawn.
+    numbers
+        Consecutive numbers of clusters, ascending, two or more; the first at least 2.
+    seed
+        Of the points that are drawn, of starts and of bootstraps.
+
+    Returns
+    -------
+    The curve and the number picked, see :func:`pick_agreed`. ``share`` is over bootstraps of the clusterings.
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer.
+    ValueError
+        If the points cannot be cut into as many clusters, or ``numbers`` is no such sequence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn.clustering import agreement_curve
+    >>> rng = np.random.default_rng(0)
+    >>> views = [9 * np.eye(4)[np.arange(120) % 4] + rng.normal(size=(120, 4)) for _ in range(2)]
+    >>> curve = agreement_curve(views, range(2, 7))
+    >>> curve.picked, float(curve.mean[2])
+    (4, 1.0)
+    """
+    numbers = check_numbers(numbers)
+    generator = np.random.default_rng(seed)
+    points = [check_points(view, numbers[-1]) for view in views]
+    if len(points[0]) > _MOST_POINTS:
+        rows = np.sort(generator.choice(len(points[0]), _MOST_POINTS, replace=False))
+        points = [view[rows] for view in points]
+    found = np.array([_compared(points, number, seed) for number in numbers])
+    n_views, n_clusterings = found.shape[1], found.shape[2]
+    first, second = np.triu_indices(n_views, 1)
+    pairs = found[:, first, :, second].transpose(1, 0, 2, 3).reshape(len(numbers), -1)
+    share = np.zeros(len(numbers))
+    for _ in range(_BOOTSTRAPS):
+        drawn = generator.integers(n_clusterings, size=(n_views, n_clusterings))
+        sampled = [found[:, a][:, drawn[a]][:, :, b][:, :, drawn[b]] for a, b in zip(first, second, strict=True)]
+        share[numbers.index(pick_agreed(numbers, np.mean(sampled, axis=(0, 2, 3))))] += 1 / _BOOTSTRAPS
+    return StabilityCurve(
+        np.array(numbers),
+        pairs.mean(axis=1),
+        pairs.std(axis=1),
+        share,
+        int(numbers[int(share.argmax())]),
+        n_clusterings,
+    )
+
+
+def pick_agreed(numbers: Sequence[int] | np.ndarray, agreement: np.ndarray) -> int:
+    """The number from 3 on with the highest agreement; the largest of those within .01 of it.
+
+    Two is taken if agreement falls from 2 over 3 to all others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pick_agreed([2, 3, 4, 5], np.array([0.95, 0.6, 0.8, 0.7]))
+    4
+    >>> pick_agreed([2, 3, 4, 5], np.array([0.95, 0.9, 0.8, 0.7]))
+    2
+    """
+    first = 1 if numbers[0] == 2 else 0
+    finer = agreement[first:]
+    best = int(np.flatnonzero(finer >= finer.max() - _TOLERANCE)[-1]) + first
+    falls = best == first == 1 and agreement[0] > agreement[1]
+    return int(numbers[0 if falls else best])
+
+
+def _compared(points: list[np.ndarray], number: int, seed: int) -> np.ndarray:
+    """Adjusted Rand index of all clusterings, ``(V, C, V, C)`` for V embeddings in C clusterings each."""
+    labels = [[fit.labels for fit in clusterings(view, number, seed=seed).values()] for view in points]
+    shape = (len(labels), len(labels[0]))
+    same = np.ones((*shape, *shape))
+    for first in range(len(labels)):
+        for second in range(first + 1, len(labels)):
+            found = np.array([[adjusted_rand_score(one, other) for other in labels[second]] for one in labels[first]])
+            same[first, :, second], same[second, :, first] = found, found.T
+    return same
