@@ -203,6 +203,14 @@ class TestTwoEmbeddings:
         sp.tl.choose_n_domains(mine, use_rep="X_mine", k_range=(2, 7), method="gmm")
         assert mine.uns["n_domains"]["picked"] == 3
 
+    def test_a_layer_is_read_where_the_embedding_was_made_from_it(self, tissue: ad.AnnData) -> None:
+        mine = tissue.copy()
+        mine.layers["normalised"], mine.X = mine.X, np.zeros(mine.shape, dtype=np.float32)
+        sp.tl.smoothed_pca(mine, layer="normalised")
+        sp.tl.choose_n_domains(mine, k_range=(2, 6))
+        assert mine.uns["n_domains"]["params"]["method"] == "agreement"
+        assert mine.uns["n_domains"]["picked"] == 4
+
     def test_without_expression_stability_decides(self, tissue: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
         bare = ad.AnnData(np.zeros((tissue.n_obs, 1), dtype=np.float32))
         bare.obsm["X_smoothed_pca"] = tissue.obsm["X_smoothed_pca"]

@@ -40,8 +40,8 @@ clip
     Values are clipped at this many standard deviations above the mean of their gene, so that a few spots do not
     dominate a component. ``None``, as in the paper, does not clip.
 integrate
-    Whether slice-specific offsets are subtracted from the embedding of several slices after training
-    (:func:`spotscape.nn.integrate`). The paper has no such step.
+    Whether offsets of several slices are subtracted (:func:`spotscape.nn.integrate`), from the components before
+    training and from the embedding after it. The paper has no such step.
 max_epochs, lr, schedule, weight_decay, max_grad_norm, patience, min_delta, precision
     Training; see :class:`spotscape.nn.TrainingPlan`."""
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _K_RANGE = (2, 20)
+# How records say what an embedding was made from.
+_SOURCES = {"layer": "adata.layers['", "use_rep": "adata.obsm['"}
 # Fewest spots per domain at the upper end of a range: of one that was given, and of the default.
 _SPOTS_PER_DOMAIN, _SPOTS_PER_DOMAIN_UNASKED, _LEAST_HIGH = 5, 40, 5
 
@@ -49,9 +51,10 @@ def choose_n_domains(
 
     The embedding is compared with smoothed principal components of the same tissue (:func:`spotscape.tl.smoothed_pca`),
     which are computed for this and not kept; smoothed components are compared with those of half the hops. Both are
-    clustered into every number of domains, by k-means and four mixtures each. The function picks the number from 3 on
-    at which domains of the two agree best, by the mean adjusted Rand index; of numbers within .01 the largest. Two
-    domains are picked only if agreement falls from there on: any two embeddings agree on the coarsest division.
+    clustered into every number of domains, by k-means and four mixtures each. The function picks the number at which
+    domains of the two agree best, by the mean adjusted Rand index; of numbers within .01 the largest. Any two
+    embeddings agree on the coarsest division, so the smallest number is picked only if agreement falls from there on
+    and does not rise again by .1.
 
     Look at the curve with :func:`spotscape.pl.n_domains`. Several peaks correspond to several levels of detail. Tissue
     that changes gradually has no definite number of domains. The page *Number of domains* of the documentation says how
@@ -174,18 +177,22 @@ def _views(adata: AnnData, use_rep: str, embedding: np.ndarray) -> list[np.ndarr
     made = adata.uns.get(use_rep.removeprefix("X_"))
     params = made.get("params") if isinstance(made, Mapping) else None
     params = params if isinstance(params, Mapping) else {}
-    reading = {name: params[name] for name in ("neighbors_key", "library_key") if isinstance(params.get(name), str)}
     hops = 2
     if use_rep == keys.X_SMOOTHED_PCA or "n_hops" in params:
         hops = 1 if int(params.get("n_hops", 2)) > 1 else 2
-    try:
-        with settings.override(verbosity="error"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            other, _, _ = smoothed_components(adata, n_hops=hops, **reading)
-    except (KeyError, ValueError, TypeError) as error:
-        logger.info("Nothing to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, error.args[0])
-        return []
-    return [embedding, other]
+    source = str(params.get("source"))
+    reading = {name: source[len(start) : -2] for name, start in _SOURCES.items() if source.startswith(start)}
+    graph = {name: params[name] for name in ("neighbors_key", "library_key") if isinstance(params.get(name), str)}
+    # A graph that joins slices serves SpaCross only; the usual one does here.
+    for given in ({**reading, **graph}, reading) if graph else (reading,):
+        try:
+            with settings.override(verbosity="error"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return [embedding, smoothed_components(adata, n_hops=hops, **given)[0]]
+        except (KeyError, ValueError, TypeError) as error:
+            reason = error.args[0]
+    logger.info("Nothing to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, reason)
+    return []
 
 
 def _choose(

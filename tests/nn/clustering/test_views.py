@@ -17,15 +17,19 @@ from spotscape.nn.clustering._views import pick_agreed
         ([0.95, 0.6, 0.8, 0.789], 4),
         ([0.95, 0.9, 0.8, 0.7], 2),
         ([0.85, 0.9, 0.8, 0.7], 3),
-        ([0.95, 0.9, 0.8, 0.9], 5),
+        ([0.85, 0.84, 0.8, 0.7], 3),
+        ([0.95, 0.9, 0.8, 0.91], 5),
+        ([0.95, 0.9, 0.8, 0.89], 2),
+        ([0.3, 0.9, 0.8, 0.89], 5),
     ],
 )
 def test_the_rule(agreement: list[float], expected: int) -> None:
     assert pick_agreed([2, 3, 4, 5], np.array(agreement)) == expected
 
 
-def test_a_range_from_three_has_no_two() -> None:
-    assert pick_agreed([3, 4, 5], np.array([0.9, 0.8, 0.7])) == 3
+def test_a_range_that_begins_above_two() -> None:
+    assert pick_agreed([5, 6, 7], np.array([0.9, 0.8, 0.7])) == 5
+    assert pick_agreed([5, 6, 7], np.array([0.9, 0.95, 0.7])) == 6
 
 
 def views(n_groups: int, *, n_views: int = 2, n_each: int = 40, distance: float = 9.0) -> list[np.ndarray]:

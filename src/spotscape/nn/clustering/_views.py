@@ -5,8 +5,8 @@ which groups end up together is such an accident; with too many, which group is 
 clustered in several ways, agree best at the number of groups that both of them see. Samples of the points of a single
 embedding do not show this: they share its accidents.
 
-Any two embeddings agree on the coarsest division, such as white and grey matter, whatever else there is. Two clusters
-are therefore taken only where no finer division stands out.
+Any two embeddings agree on the coarsest division, such as white and grey matter, whatever else there is. From there the
+agreement falls. A finer division counts if the agreement rises again, or has not fallen.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 # More points make it slower, not clearer.
 _MOST_POINTS = 3_000
-# What counts as equal, and bootstraps over the clusterings.
-_TOLERANCE, _BOOTSTRAPS = 0.01, 200
+# What counts as equal: to the highest agreement, and to that on the first number. What counts as a rise.
+_TOLERANCE, _NO_FALL, _RISE = 0.01, 0.02, 0.1
+_BOOTSTRAPS = 200
 
 
 def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed: int = 0) -> StabilityCurve:
@@ -91,23 +92,25 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
 
 
 def pick_agreed(numbers: Sequence[int] | np.ndarray, agreement: np.ndarray) -> int:
-    """The number from 3 on with the highest agreement; the largest of those within .01 of it.
+    """The number with the highest agreement, the first aside; the largest of those within .01 of it.
 
-    Two is taken if agreement falls from 2 over 3 to all others.
+    A number counts if its agreement is as high as that of the first (within .02), or .1 above the lowest before it. If
+    none does, agreement falls throughout, and the first number is taken.
 
     Examples
     --------
     >>> import numpy as np
     >>> pick_agreed([2, 3, 4, 5], np.array([0.95, 0.6, 0.8, 0.7]))
     4
-    >>> pick_agreed([2, 3, 4, 5], np.array([0.95, 0.9, 0.8, 0.7]))
+    >>> pick_agreed([2, 3, 4, 5], np.array([0.95, 0.9, 0.8, 0.85]))
     2
     """
-    first = 1 if numbers[0] == 2 else 0
-    finer = agreement[first:]
-    best = int(np.flatnonzero(finer >= finer.max() - _TOLERANCE)[-1]) + first
-    falls = best == first == 1 and agreement[0] > agreement[1]
-    return int(numbers[0 if falls else best])
+    lowest = np.minimum.accumulate(agreement)[:-1]
+    counts = (agreement[1:] >= lowest + _RISE) | (agreement[1:] >= agreement[0] - _NO_FALL)
+    if not counts.any():
+        return int(numbers[0])
+    best = agreement[1:][counts].max()
+    return int(numbers[1 + np.flatnonzero(counts & (agreement[1:] >= best - _TOLERANCE))[-1]])
 
 
 def _compared(points: list[np.ndarray], number: int, seed: int) -> np.ndarray:
