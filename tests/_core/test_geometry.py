@@ -23,7 +23,7 @@ SQUARES = np.array([[x, y] for y in range(15) for x in range(15)], float)
 
 
 @pytest.mark.parametrize(("coords", "kind", "symmetry"), [(HEXAGONS, "hexagonal", 6), (SQUARES, "square", 4)])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(angle=st.floats(0, 6.28), scale=st.floats(1e-3, 1e4), jitter=st.floats(0, 0.04))
 def test_lattices_are_recognised_at_any_rotation_and_unit(  # noqa: PLR0917
     coords: np.ndarray, kind: str, symmetry: int, angle: float, scale: float, jitter: float

@@ -82,7 +82,7 @@ class TestAgainstScikitLearn:
 
 class TestStructure:
     @given(n_spots=st.integers(2, 40), n_genes=st.integers(1, 30), n_comps=st.integers(1, 50), seed=st.integers(0, 99))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_shapes_order_and_signs(self, n_spots: int, n_genes: int, n_comps: int, seed: int) -> None:
         matrix = expression(n_spots, n_genes, seed=seed)
         found = PrincipalComponents.fit(matrix, n_comps, seed=seed)

@@ -53,7 +53,7 @@ def test_a_found_domain_without_partner_is_wrong() -> None:
 
 
 @given(LABELLINGS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_accuracy_and_f1_equal_the_best_of_all_matchings(pair: tuple[list[int], list[int]]) -> None:
     true, pred = map(np.asarray, pair)
     known = np.unique(true)
@@ -68,7 +68,7 @@ def test_accuracy_and_f1_equal_the_best_of_all_matchings(pair: tuple[list[int], 
 
 
 @given(LABELLINGS, st.randoms(use_true_random=False))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_names_and_order_of_spots_do_not_matter(pair: tuple[list[int], list[int]], random: object) -> None:
     true, pred = map(np.asarray, pair)
     names, order = list("vwxyz"), list(range(len(true)))
@@ -79,7 +79,7 @@ def test_names_and_order_of_spots_do_not_matter(pair: tuple[list[int], list[int]
 
 
 @given(LABELLINGS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_scikit_learn_agrees(pair: tuple[list[int], list[int]]) -> None:
     assert sp.metrics.ari(*pair) == pytest.approx(sk.adjusted_rand_score(*pair), abs=1e-12)
     assert sp.metrics.nmi(*pair) == pytest.approx(sk.normalized_mutual_info_score(*pair), abs=1e-12)

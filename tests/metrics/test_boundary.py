@@ -51,7 +51,7 @@ def test_tissue_all_of_boundaries_has_no_interior() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=4, max_size=20), st.randoms())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_both_together_are_the_accuracy_over_all_spots(pairs: list[tuple[int, int]], random: object) -> None:
     true, pred = np.array(pairs).T
     n = len(true)

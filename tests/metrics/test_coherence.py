@@ -58,7 +58,7 @@ def test_pas_worked_by_hand() -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_chaos_and_pas_equal_brute_force(seed: int) -> None:
     labels, points = tissue(seed)
     assert sp.metrics.chaos(labels, points) == pytest.approx(brute_chaos(labels, points))
@@ -67,7 +67,7 @@ def test_chaos_and_pas_equal_brute_force(seed: int) -> None:
 
 
 @given(SEEDS, st.floats(0.1, 6.2), st.floats(0.01, 1e4))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_place_unit_and_order_do_not_matter(seed: int, angle: float, scale: float) -> None:
     labels, points = tissue(seed)
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -80,7 +80,7 @@ def test_place_unit_and_order_do_not_matter(seed: int, angle: float, scale: floa
 
 
 @given(SEEDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_pas_of_a_lattice_does_not_depend_on_the_order_of_its_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2)
@@ -89,7 +89,7 @@ def test_pas_of_a_lattice_does_not_depend_on_the_order_of_its_ties(seed: int) ->
 
 
 @given(SEEDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_slices_are_scored_apart(seed: int) -> None:
     (first, one), (second, two) = tissue(seed), tissue(seed + 1, n=50)
     labels, library = np.r_[first, second], ["s1"] * len(first) + ["s2"] * len(second)

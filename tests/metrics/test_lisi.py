@@ -44,7 +44,7 @@ def brute_lisi(labels: np.ndarray, points: np.ndarray, perplexity: float) -> np.
 
 
 @given(SEEDS, st.sampled_from([4.0, 7.5, 30.0]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_equals_the_formula_spot_by_spot(seed: int, perplexity: float) -> None:
     _, library, points = cloud(seed)
     expected = brute_lisi(library, points, perplexity)
@@ -95,7 +95,7 @@ def test_extremes() -> None:
 
 
 @given(SEEDS, st.floats(1e-3, 1e3))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_order_names_place_and_unit_do_not_matter(seed: int, scale: float) -> None:
     domain, library, points = cloud(seed)
     order = np.random.default_rng(seed).permutation(len(domain))

@@ -39,7 +39,7 @@ def nearest(points: np.ndarray, k: int) -> np.ndarray:
 
 
 @given(SEEDS, st.integers(5, 60))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_kbet_and_divergence_equal_brute_force(seed: int, k: int) -> None:
     _, library, points = cloud(seed)
     shares = np.bincount(library) / len(library)
@@ -91,7 +91,7 @@ def brute_connectivity(labels: np.ndarray, points: np.ndarray, k: int) -> float:
 
 
 @given(SEEDS, st.integers(1, 6))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_connectivity_equals_brute_force(seed: int, k: int) -> None:
     domain, _, points = cloud(seed)
     found = sp.metrics.graph_connectivity(domain, points, n_neighs=k)
@@ -107,7 +107,7 @@ def test_connectivity_at_the_extremes() -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_silhouettes_equal_scikit_learns(seed: int) -> None:
     domain, library, points = cloud(seed)
     lonely = np.where(np.arange(len(domain)) == 5, 9, domain)
@@ -152,7 +152,7 @@ def test_samples_come_close_and_are_seeded() -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_order_names_place_and_unit_do_not_matter(seed: int) -> None:
     domain, library, points = cloud(seed)
     order = np.random.default_rng(seed).permutation(len(domain))

@@ -95,7 +95,7 @@ def by_sets(problem: Problem, k: int, quorum: int, *, with_slices: bool) -> dict
     return {u: found for u, found in positives.items() if found}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     sizes=st.sampled_from(SIZES),
     k=st.integers(1, 8),
@@ -157,7 +157,7 @@ def test_by_hand_with_two_slices(device: torch.device) -> None:
     assert as_sets(hybrid_neighborhoods(**none_local, n_similar=1, quorum=2, slices=slices)) == {3: {4}, 4: {3}}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(sizes=st.sampled_from(SIZES[1:]), quorum=st.integers(0, N_RUNS), seed=st.integers(0, 999))
 def test_several_slices_on_a_symmetric_graph_give_symmetric_neighbourhoods(
     sizes: tuple[int, ...], quorum: int, seed: int
@@ -167,7 +167,7 @@ def test_several_slices_on_a_symmetric_graph_give_symmetric_neighbourhoods(
     assert all(u in found[v] for u, positives in found.items() for v in positives)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(sizes=st.sampled_from(SIZES), quorum=st.integers(0, N_RUNS), seed=st.integers(0, 999))
 def test_ignores_the_order_of_spots_and_the_lengths_of_rows(sizes: tuple[int, ...], quorum: int, seed: int) -> None:
     problem = Problem(sizes, seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import special_ortho_group
 
@@ -25,7 +25,6 @@ def cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a / a.norm(dim=1, keepdim=True)) @ (b / b.norm(dim=1, keepdim=True)).T
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 30), m=st.integers(1, 30), k=st.integers(1, 6), seed=st.integers(0, 50))
 def test_equals_the_full_matrix(n: int, m: int, k: int, seed: int) -> None:
     queries, references = points(n, seed), points(m, seed + 100)
@@ -39,7 +38,6 @@ def test_equals_the_full_matrix(n: int, m: int, k: int, seed: int) -> None:
         torch.testing.assert_close(full.gather(1, found.indices), expected)
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 30), m=st.integers(1, 30), k=st.integers(1, 6), seed=st.integers(0, 50))
 def test_within_a_radius_equals_the_full_matrix(n: int, m: int, k: int, seed: int) -> None:
     queries, references = points(n, seed), points(m, seed + 100)
@@ -154,7 +152,6 @@ class TestVote:
         expected = torch.tensor([1.1 / 2.0, 1.0, torch.nan, torch.nan, 0.5])
         torch.testing.assert_close(found.confidence, expected, equal_nan=True)
 
-    @settings(deadline=None)
     @given(seed=st.integers(0, 50), k=st.integers(1, 6))
     def test_equals_a_loop(self, seed: int, k: int) -> None:
         rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spotscape.nn import most_similar, similarity
@@ -14,7 +14,6 @@ def points(n: int, seed: int, d: int = 4) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@settings(deadline=None)
 @given(n=st.integers(2, 40), m=st.integers(3, 40), k=st.integers(1, 6), seed=st.integers(0, 99))
 def test_equals_the_full_matrix(n: int, m: int, k: int, seed: int) -> None:
     queries, candidates = points(n, seed), points(m, seed + 100)
@@ -25,7 +24,6 @@ def test_equals_the_full_matrix(n: int, m: int, k: int, seed: int) -> None:
     assert torch.equal(found.indices, expected.indices[:, :wanted])
 
 
-@settings(deadline=None)
 @given(
     n=st.integers(1, 20), m=st.integers(10, 300), k=st.integers(1, 6), block=st.integers(1, 9), seed=st.integers(0, 99)
 )

@@ -16,7 +16,7 @@ def tissue(n_spots: int = 400, seed: int = 0) -> sparse.csr_array:
     return sparse.csr_array(kneighbors_graph(np.random.default_rng(seed).random((n_spots, 2)), 5))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n_spots=st.integers(8, 300), size=st.integers(1, 400), n_slices=st.integers(1, 3), seed=st.integers(0, 99))
 def test_every_spot_is_in_one_tile(n_spots: int, size: int, n_slices: int, seed: int) -> None:
     slices = np.arange(n_spots) % n_slices

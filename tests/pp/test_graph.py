@@ -137,7 +137,7 @@ def test_unused_categories_are_no_slices(build: Callable[..., Any], kwargs: dict
 
 
 @each_builder
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 1000),
     angle=st.floats(0, 6.28),
@@ -157,7 +157,7 @@ def test_rigid_motion_keeps_the_graph(  # noqa: PLR0917
     assert np.allclose(before.distances.toarray(), after.distances.toarray(), atol=1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), scale=st.floats(1e-3, 1e4))
 def test_knn_and_delaunay_know_no_unit(seed: int, scale: float) -> None:
     coords = cells(40, seed)
@@ -167,7 +167,7 @@ def test_knn_and_delaunay_know_no_unit(seed: int, scale: float) -> None:
 
 
 @each_builder
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000))
 @pytest.mark.filterwarnings("ignore:radius")
 @pytest.mark.filterwarnings("ignore:.* of 40 spots")

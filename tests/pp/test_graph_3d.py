@@ -139,7 +139,7 @@ def test_the_part_within_slices_is_the_graph_within_slices() -> None:
 
 
 @given(SEEDS, st.integers(1, 6), st.integers(1, 4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @pytest.mark.filterwarnings("ignore:the nearest spots of adjacent slices")
 def test_equals_brute_force(seed: int, n_neighs: int, between: int) -> None:
     adata = three_slices(seed)
@@ -163,7 +163,7 @@ def test_equals_brute_force(seed: int, n_neighs: int, between: int) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @pytest.mark.filterwarnings("ignore")
 def test_order_of_spots_does_not_matter(seed: int) -> None:
     adata = three_slices(seed)

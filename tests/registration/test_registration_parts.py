@@ -93,7 +93,7 @@ class TestPiece:
 
 
 class TestAlign:
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     @given(degrees, coordinate, coordinate, st.booleans())
     def test_a_known_motion_is_undone(
         self, slices: tuple[np.ndarray, np.ndarray], angle: float, x: float, y: float, mirror: bool

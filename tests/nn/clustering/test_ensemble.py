@@ -72,7 +72,7 @@ runs_of_spots = arrays(np.int64, (4, 30), elements=st.integers(0, 2)).map(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(runs_of_spots, st.permutations(range(33)))
 def test_the_order_of_the_spots_does_not_matter(runs: np.ndarray, order: list[int]) -> None:
     first, second = combine_clusterings(runs), combine_clusterings(runs[:, order])
@@ -80,7 +80,7 @@ def test_the_order_of_the_spots_does_not_matter(runs: np.ndarray, order: list[in
     np.testing.assert_allclose(first.confidence[order], second.confidence)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.permutations(range(3)), min_size=5, max_size=5), st.integers(0, 2**32 - 1))
 def test_the_names_of_the_clusters_do_not_matter(names: list[list[int]], seed: int) -> None:
     truth = np.arange(60) % 3
@@ -93,7 +93,7 @@ def test_the_names_of_the_clusters_do_not_matter(names: list[list[int]], seed: i
     assert adjusted_rand_score(first.labels[sure], second.labels[sure]) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(runs_of_spots)
 def test_what_always_holds(runs: np.ndarray) -> None:
     found = combine_clusterings(runs)

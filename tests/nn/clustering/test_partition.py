@@ -41,7 +41,7 @@ def test_the_widest_cluster_is_split() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=4, max_size=30), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_as_many_clusters_as_asked_for(rows: list[tuple[int, int]], data: st.DataObject) -> None:
     points = np.array(rows, dtype=float)
     n_distinct = len(np.unique(points, axis=0))
