@@ -408,6 +408,17 @@ def test_number_of_prototypes(n: int, most: int, expected: int) -> None:
     assert len(_fit(parts, torch.tensor([False, False]), most, 100.0).centres) == expected
 
 
+def test_an_infinite_ridge_moves_all_spots_of_a_slice_alike() -> None:
+    regions = np.repeat(6 * np.eye(3), 70, axis=0) + np.random.default_rng(0).normal(size=(210, 3))
+    local = np.repeat([[0.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0]], 70, axis=0)
+    both = np.concatenate([regions, regions + local + 2.0])
+    moved = both - integrate(both, np.repeat([0, 1], 210), ridge=np.inf)
+    for own in (moved[:210], moved[210:]):
+        np.testing.assert_allclose(own, np.broadcast_to(own[0], own.shape), atol=1e-12)
+    assert np.abs(moved[0] - moved[-1]).min() > 1
+    assert np.ptp(both[210:] - integrate(both, np.repeat([0, 1], 210))[210:], axis=0).max() > 0.1
+
+
 def test_as_a_rule_the_ridge_is_a_hundred() -> None:
     spots, slices, kinds = tissue(130)
     moved = spots + slices[:, None] * np.stack([shift(seed) for seed in range(4)])[kinds]
