@@ -408,7 +408,7 @@ class TestEncoders:
     ) -> None:
         before = adata.copy()
 
-        def failing(*_: object) -> None:
+        def failing(*_: object, **__: object) -> None:
             raise MemoryError
 
         monkeypatch.setattr("spotscape.models._base.GraphEncoder.reconstruct", failing)
