@@ -149,7 +149,7 @@ def stability_curve(
     centred = _varying(values)
     standardised = centred / centred.std(axis=0)
     generators = (np.random.default_rng([seed, index]) for index in count())
-    compared = _draw(len(values), _COMPARED_POINTS, next(generators))
+    compared = draw_points(len(values), _COMPARED_POINTS, next(generators))
     found: list[tuple[list[np.ndarray], np.ndarray]] = []
     same = np.empty((len(numbers), 0, 0))
     with threadpool_limits(1):
@@ -250,7 +250,7 @@ class _Sample:
         numbers: list[int],
         generator: np.random.Generator,
     ) -> None:
-        rows = _draw(len(centred), _n_drawn(len(centred)), generator)
+        rows = draw_points(len(centred), _n_drawn(len(centred)), generator)
         shift = standardised[rows].mean(axis=0)
         self.em = TiedEM(standardised[rows] - shift, _RIDGE)
         self.compared = standardised[compared] - shift
@@ -349,7 +349,7 @@ def _varying(values: np.ndarray) -> np.ndarray:
     return varying
 
 
-def _draw(n_points: int, n_drawn: int, generator: np.random.Generator) -> np.ndarray:
+def draw_points(n_points: int, n_drawn: int, generator: np.random.Generator) -> np.ndarray:
     if n_drawn >= n_points:
         return np.arange(n_points)
     return np.sort(generator.choice(n_points, n_drawn, replace=False))

@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from spotscape.nn.clustering._agreement import clusterings
 from spotscape.nn.clustering._kmeans import check_points
-from spotscape.nn.clustering._stability import StabilityCurve, check_numbers
+from spotscape.nn.clustering._stability import StabilityCurve, check_numbers, draw_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,9 +69,8 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
     numbers = check_numbers(numbers)
     generator = np.random.default_rng(seed)
     points = [check_points(view, numbers[-1]) for view in views]
-    if len(points[0]) > _MOST_POINTS:
-        rows = np.sort(generator.choice(len(points[0]), _MOST_POINTS, replace=False))
-        points = [view[rows] for view in points]
+    rows = draw_points(len(points[0]), _MOST_POINTS, generator)
+    points = [view[rows] for view in points]
     found = np.array([_compared(points, number, seed) for number in numbers])
     n_views, n_clusterings = found.shape[1], found.shape[2]
     first, second = np.triu_indices(n_views, 1)
