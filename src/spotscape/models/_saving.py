@@ -123,7 +123,9 @@ def _put_together(
     for name, tensor in tensors.items():
         part, _, own = name.partition(".")
         parts.setdefault(part, {})[own] = tensor
-    arrays = {part: {name: tensor.numpy() for name, tensor in named.items()} for part, named in parts.items()}
+    arrays: dict[str, dict[str, Any]] = {
+        part: {name: tensor.numpy() for name, tensor in named.items()} for part, named in parts.items()
+    }
     # Without memory: the weights are those of the file, of the shapes that the configuration says.
     with torch.device("meta"):
         source = WeightSource([0] * model.config.n_encoders, device="meta")
