@@ -111,10 +111,8 @@ def refine_domains(
     params = {"key": key, "neighbors_key": neighbors_key, "library_key": library, "n_passes": n_passes}
     params["across_slices"] = across_slices
     _report(labels, refined, n_changed)
-    target = adata.copy() if copy else adata
     summary = record(params, n_changed=n_changed, n_changed_by_pass=changes, made_from=made_from(adata, obs=[key]))
-    write(target, {"obs": {name: refined}, "uns": {name: summary}})
-    return target if copy else None
+    return write(adata, {"obs": {name: refined}, "uns": {name: summary}}, copy=copy)
 
 
 def _read_graph(
