@@ -48,7 +48,8 @@ def rank_sum_scores(values: Matrix, groups: np.ndarray, n_groups: int) -> np.nda
     sizes = np.bincount(groups, minlength=n_groups)[:, None].astype(np.float64)
     variance = sizes * (n - sizes) / 12 * ((n + 1) - ties / max(1, n * (n - 1)))
     away = sums - sizes * (n + 1) / 2
-    return np.divide(away, np.sqrt(variance), out=np.zeros_like(away), where=variance > 0)
+    scores: np.ndarray = np.divide(away, np.sqrt(variance), out=np.zeros_like(away), where=variance > 0)
+    return scores
 
 
 def morans_i(values: Matrix, edges: sparse.csr_array) -> np.ndarray:
@@ -85,7 +86,7 @@ def _dot(one: Any, other: Any) -> np.ndarray:
 
 def _blocks(values: Matrix) -> Iterator[slice]:
     n_genes = values.shape[1]
-    entries = values.nnz if sparse.issparse(values) else values.size
+    entries = values.size  # of a sparse matrix, those that are stored
     width = max(1, int(n_genes * _ENTRIES / max(1, entries)))
     return (slice(left, left + width) for left in range(0, n_genes, width))
 
