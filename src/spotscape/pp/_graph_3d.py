@@ -8,10 +8,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.edges import edges_between_adjacent, join_edges, nearest_edges, within_groups
+from spotscape._core.edges import Edges, edges_between_adjacent, join_edges, nearest_edges, within_groups
 from spotscape._core.logging import logger, warn
 from spotscape.pp._graph_build import (
     SlicePositions,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _BETWEEN = 2
 _MOST_CROSSING = 0.5
+# The surroundings of a spot are its six nearest; an edge between slices is at most three times as long as these reach.
+_AROUND, _LONGEST_BETWEEN = 6, 3.0
 _UNREGISTERED_IN_SPACINGS = 3.0
 
 
@@ -83,7 +86,9 @@ def spatial_neighbors_3d(
         each slice: about 6 on the hexagonal grid of Visium, 8 on a square grid and 12 for single cells.
     n_neighs_between
         Neighbours of every spot in *each* adjacent slice. ``None`` means 2, so that most neighbours are in the spot's
-        own slice.
+        own slice. Where an adjacent slice has no tissue, a spot gets no neighbours in it. This is so if its nearest
+        there lie, in the plane, more than three times as far away as its six nearest in its own slice, and as the six
+        nearest of a spot in the other slice (median). The log says how many spots this concerns.
     method
         ``"separate"``, or ``"euclidean"``: the ``n_neighs`` nearest in 3-D whatever their slice, as SpaCross does (with
         8 to 12).
@@ -238,7 +243,29 @@ def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int |
             f"sp.pp.register_slices(adata, library_key={tissue.library_key!r})."
         )
     own = within.tocoo()
+    across = _over_tissue(tissue, across, max(_AROUND, between))
     return SpatialGraph.of(join_edges([(own.data, own.row, own.col), *across], tissue.n_spots))
+
+
+def _over_tissue(tissue: SlicePositions, across: list[Edges], n_around: int) -> list[Edges]:
+    """Leave out edges to spots that are the nearest only because the adjacent slice has no tissue at this place."""
+    plane, own, usual = tissue.coordinates[:, :2], *np.full((2, tissue.n_spots), np.inf)
+    for rows in tissue.rows:
+        if len(rows) > n_around:
+            own[rows] = cKDTree(plane[rows]).query(plane[rows], k=[n_around + 1])[0].ravel()
+            usual[rows] = np.median(own[rows])
+    kept, without = [], [np.empty(0, dtype=np.intp)]
+    for lengths, starts, ends in across:
+        apart = np.linalg.norm(plane[starts] - plane[ends], axis=1)
+        near = apart <= _LONGEST_BETWEEN * np.maximum(own[starts], usual[ends])
+        without.append(np.setdiff1d(starts, starts[near]))
+        kept.append((lengths[near], starts[near], ends[near]))
+    n_without = len(np.unique(np.concatenate(without)))
+    if n_without:
+        logger.info(
+            "%s spots lie where an adjacent slice has no tissue, and get no neighbours in it.", f"{n_without:,}"
+        )
+    return kept
 
 
 def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -> float:
@@ -252,6 +279,6 @@ def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -
     remedy = "method='separate' sets the neighbours within and between slices apart"
     if method == "euclidean" and share > _MOST_CROSSING:
         warn(f"{share:.0%} of the edges join different slices: they lie closer than the spots of a slice; {remedy}.")
-    elif crossing == 0:
+    elif method == "euclidean" and crossing == 0:
         warn(f"no edge joins different slices: they lie farther apart than n_neighs reaches. Raise it, or: {remedy}.")
     return share
