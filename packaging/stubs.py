@@ -7,6 +7,7 @@ sources, and a test compares them. The sources stay free of overloads, of which 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import sys
 import textwrap
@@ -89,7 +90,7 @@ def _overloads(node: ast.FunctionDef, namespace: str) -> list[str]:
 
     function = getattr(import_module(f"spotscape.{namespace}"), node.name)
     returned = ast.unparse(node.returns) if node.returns else "None"
-    parameters = _parameters(_Spelled(function.__globals__).visit(node))
+    parameters = _parameters(_Spelled(inspect.unwrap(function).__globals__).visit(node))
     takes_data = "adata" in parameters
     if takes_data:
         parameters["adata"] = "Data" if "AnnData" in returned else "AnnData | SpatialData"

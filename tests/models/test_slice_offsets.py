@@ -10,8 +10,8 @@ from scipy import sparse
 
 import spotscape as sp
 from spotscape.models import Spotscape, SpotscapeConfig
+from spotscape.models._records import Reference
 from spotscape.models._reduction import slice_offsets, smooth_within
-from spotscape.models._saving import Reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,9 +103,8 @@ class TestTraining:
         expression, graph = tissue.X, tissue.obsp["spatial_connectivities"]
         codes = tissue.obs["slice"].cat.codes.to_numpy()
         model = Spotscape(SpotscapeConfig(n_encoders=1, max_epochs=5))
-        trained = model._fit_embed(expression, graph, slices=codes, progress_bar=False)[0]
+        trained = model._fit_embed(expression, graph, slices=codes, remember=True, progress_bar=False)[0]
         np.testing.assert_array_equal(model.embed(expression, graph, slices=codes), trained)
-        model._remember(expression, graph, codes, trained, seed=0)
         model.save(tmp_path / "model")
         loaded = sp.models.load(tmp_path / "model")
         second = codes == 1

@@ -289,48 +289,41 @@ class TestRefusals:
         with pytest.raises(ValueError, match="belong to different models"):
             load(saved)
 
-    def test_a_gene_too_few(self, saved: Path) -> None:
-        edit(saved, lambda found: found["training"]["genes"].pop(), consistent=True)
-        with pytest.raises(ValueError, match="names 59 genes for the 60 of the model"):
-            load(saved)
-
     def test_a_newer_version(self, saved: Path) -> None:
         edit(saved, lambda found: found.update(format_version=99, spotscape_version="9.9", something_new=1))
         with pytest.raises(ValueError, match=r"has format 99, written by spotscape 9.9.*pip install --upgrade"):
             load(saved)
 
-    @pytest.mark.parametrize("number", [0, True, "1", None])
+    @pytest.mark.parametrize("number", [0, "1", None])
     def test_no_version(self, saved: Path, number: object) -> None:
         edit(saved, lambda found: found.update(format_version=number))
-        with pytest.raises(ValueError, match="expected is a whole number"):
+        with pytest.raises(ValueError, match=f"has format {number}.*Train the model again"):
             load(saved)
 
-    @pytest.mark.parametrize("where", [None, "config", "training"])
-    def test_unknown_fields(self, saved: Path, where: str | None) -> None:
-        edit(saved, lambda found: (found if where is None else found[where]).update(surprise=1))
-        with pytest.raises(ValueError, match=r"does not know: \['surprise'\]"):
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda found: found["config"].update(surprise=1),
+            lambda found: found["config"].update(latent_size=0),
+            lambda found: found["config"].update(schedule="none"),
+            lambda found: found["config"].update(hidden_size=32),
+            # A width that would take a terabyte is refused before anything is allocated.
+            lambda found: found["config"].update(hidden_size=10**9),
+            lambda found: found["training"].pop("scale"),
+            lambda found: found.pop("n_genes"),
+            lambda found: found.update(config=[]),
+        ],
+    )
+    def test_a_configuration_that_does_not_fit(self, saved: Path, change: Callable[[dict[str, Any]], object]) -> None:
+        edit(saved, change)
+        with pytest.raises(ValueError, match="another entry was changed"):
             load(saved)
-
-    @pytest.mark.parametrize("where", [None, "training"])
-    def test_a_missing_field(self, saved: Path, where: str | None) -> None:
-        edit(saved, lambda found: (found if where is None else found[where]).pop("genes" if where else "n_genes"))
-        with pytest.raises(ValueError, match="lacks the fields"):
-            load(saved)
-
-    @pytest.mark.parametrize(("field", "value"), [("n_genes", "60"), ("n_genes", True), ("config", []), ("unit", "1")])
-    def test_a_field_of_another_type(self, saved: Path, field: str, value: object) -> None:
-        edit(saved, lambda found: found.update({field: value}))
-        with pytest.raises(ValueError, match=f"has {field}=.*; expected is"):
-            load(saved)
-
-    @pytest.mark.parametrize("change", [{"latent_size": 0}, {"schedule": "none"}, {"hidden_size": "256"}])
-    def test_a_configuration_without_sense(self, saved: Path, change: dict[str, Any]) -> None:
-        edit(saved, lambda found: found["config"].update(change))
-        with pytest.raises(ValueError, match="makes no sense"):
+        edit(saved, lambda _: None, consistent=True)
+        with pytest.raises(ValueError, match="does not hold the whole of a model"):
             load(saved)
 
     def test_an_unknown_method(self, saved: Path) -> None:
-        edit(saved, lambda found: found.update(method="Other"))
+        edit(saved, lambda found: found.update(method="Other"), consistent=True)
         with pytest.raises(ValueError, match=r"of the method 'Other'; known are \['SpaCross', 'Spotscape'\]"):
             load(saved)
 
@@ -341,31 +334,11 @@ class TestRefusals:
             load(saved)
 
     @pytest.mark.parametrize(
-        "name",
-        ["network.output", "reduction.loadings", "pca.axes", "training.means", "reference.embedding"],
+        "name", ["network.output", "reduction.mean", "pca.axes", "training.means", "reference.slices"]
     )
-    def test_wrong_shapes(self, saved: Path, name: str) -> None:
-        rewrite(saved, lambda tensors: tensors.update({name: torch.zeros(3, 2, 2, 2)}))
-        with pytest.raises(ValueError, match=rf"has '{name}' of shape \(3, 2, 2, 2\); config.json says"):
-            load(saved)
-
-    def test_sizes_are_those_of_the_configuration(self, saved: Path) -> None:
-        """A width that would take a terabyte is refused before anything is allocated."""
-        edit(saved, lambda found: found["config"].update(hidden_size=10**9), consistent=True)
-        with pytest.raises(ValueError, match=r"config.json says"):
-            load(saved)
-
-    def test_missing_and_unknown_tensors(self, saved: Path) -> None:
-        rewrite(saved, lambda tensors: tensors.update(surprise=torch.zeros(1)))
-        with pytest.raises(ValueError, match=r"does not know: \['surprise'\]"):
-            load(saved)
-        rewrite(saved, lambda tensors: tensors.pop("network.output_shift"))
-        with pytest.raises(ValueError, match=r"lacks 'network.output_shift'"):
-            load(saved)
-
-    def test_values_that_are_none(self, saved: Path) -> None:
-        rewrite(saved, lambda tensors: tensors["network.output_shift"].fill_(torch.nan))
-        with pytest.raises(ValueError, match=r"NaN or infinite values in 'network.output_shift'"):
+    def test_a_tensor_that_is_missing(self, saved: Path, name: str) -> None:
+        rewrite(saved, lambda tensors: tensors.pop(name))
+        with pytest.raises(ValueError, match="does not hold the whole of a model"):
             load(saved)
 
 
@@ -376,7 +349,7 @@ def test_a_bit_that_has_turned_is_noticed(saved: Path) -> None:
         flipped = bytearray(content)
         flipped[place] ^= 1 << int(place) % 8
         (saved / "weights.safetensors").write_bytes(flipped)
-        with pytest.raises(ValueError, match=r"damaged|truncated|belong to different|does not know|lacks|shape"):
+        with pytest.raises(ValueError, match=r"damaged|truncated|belong to different"):
             load(saved)
     (saved / "weights.safetensors").write_bytes(content)
     load(saved)

@@ -233,6 +233,19 @@ class TestMarkers:
         values = marked.to_df()[gene]
         assert values[marked.obs["domain"] == "Layer_2"].mean() > values[marked.obs["domain"] != "Layer_2"].mean()
 
+    def test_a_gene_of_two_domains_is_shown_for_both(self) -> None:
+        counts = np.random.default_rng(0).poisson(1.0, (200, 40)).astype(np.float32)
+        counts[:50, 7], counts[50:100, 7] = 40, 20
+        adata = ad.AnnData(counts, obsm={"spatial": np.argwhere(np.ones((10, 20))).astype(float)})
+        adata.obs["domain"] = pd.Categorical(np.repeat(["a", "b", "c", "d"], 50))
+        sp.pp.prepare(adata)
+        sp.tl.markers(adata, key="domain")
+        assert sp.get.markers_df(adata, group=["a", "b"], n_genes=1)["gene"].tolist() == ["7", "7"]
+        figure = sp.pl.markers(adata, kind="dots", n_genes=1, return_fig=True)
+        assert [text.get_text() for text in figure.axes[0].get_xticklabels()][:2] == ["7", "7"]
+        figure = sp.pl.markers(adata, kind="tissue", group=["a", "b"], return_fig=True)
+        assert [ax.get_title() for ax in figure.axes if ax.get_title()] == ["7 (a, b)"]
+
 
 @pytest.mark.parametrize("name", ["similarity", "matching", "confidence", "trajectory", "registration", "stack_3d"])
 def test_arguments_that_nobody_reads_are_refused(adata: ad.AnnData, name: str) -> None:

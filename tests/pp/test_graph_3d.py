@@ -113,6 +113,23 @@ def test_two_slices_by_hand() -> None:
     np.testing.assert_array_equal(graph.connectivities.toarray(), expected > 0)
 
 
+@pytest.mark.parametrize("spacing", [1.0, 0.4])
+def test_no_neighbours_where_the_other_slice_has_no_tissue(spacing: float, caplog: pytest.LogCaptureFixture) -> None:
+    """The second slice is the left half of the first, of the same or of another platform."""
+    whole = hexagons(24)
+    half = hexagons(int(24 / spacing)) * spacing
+    half = half[half[:, 0] <= 11]
+    adata = stack_of({"whole": whole, "half": half})
+    with caplog.at_level("INFO", logger="spotscape"):
+        graph = build(adata, slice_gap=0.1, n_neighs_between=2, copy=True).connectivities.tocsr()
+    across = graph[: len(whole), len(whole) :]
+    degree = np.asarray(across.sum(axis=1)).ravel()
+    assert set(degree[whole[:, 0] <= 11]) == {2}
+    assert set(degree[whole[:, 0] > 17]) == {0}
+    assert set(np.asarray(graph[len(whole) :, : len(whole)].sum(axis=1)).ravel()) == {2}
+    assert f"{np.count_nonzero(degree == 0)} spots lie where an adjacent slice has no tissue" in caplog.text
+
+
 def test_only_adjacent_slices_are_joined_in_the_given_order() -> None:
     adata = three_slices()
     build(adata, slice_gap=[0.1, 0.3], library_order=["c", "a", "b"])
@@ -151,13 +168,17 @@ def test_equals_brute_force(seed: int, n_neighs: int, between: int) -> None:
     points = np.column_stack([adata.obsm["spatial_aligned"], z])
     lengths = cdist(points, points)
     np.fill_diagonal(lengths, np.inf)
+    plane = cdist(points[:, :2], points[:, :2])
+    own = np.array([np.sort(plane[spot, level == level[spot]])[6] for spot in range(125)])
+    limit = 3 * np.maximum(own[:, None], [np.median(own[level == other]) for other in range(3)])
     expected = np.zeros((125, 125), bool)
     for spot in range(125):
         for other in range(3):
             steps, k = abs(other - level[spot]), n_neighs if other == level[spot] else between
             there = np.flatnonzero(level == other)
             if steps <= 1:
-                expected[spot, there[np.argsort(lengths[spot, there])[:k]]] = True
+                near = there[np.argsort(lengths[spot, there])[:k]]
+                expected[spot, near] = (other == level[spot]) | (plane[spot, near] <= limit[spot, other])
     np.testing.assert_array_equal(graph.connectivities.toarray(), expected)
     np.testing.assert_allclose(graph.distances.toarray(), np.where(expected, lengths, 0), rtol=1e-12)
 

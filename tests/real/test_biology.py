@@ -47,6 +47,20 @@ def test_known_genes_are_among_the_first_markers_of_found_domains(cortex: ad.Ann
         assert (ranks[list(genes)] <= 10).all(), ranks[list(genes)]
 
 
+def test_genes_of_few_beads_are_found_as_markers(real_data: Callable[[str], Path]) -> None:
+    """Most counts are zero. Without a correction for ties, four genes of the choroid plexus are significant."""
+    adata = ad.read_h5ad(real_data("slideseq_cerebellum_10k.h5ad"))
+    sp.pp.prepare(adata)
+    sp.tl.smoothed_pca(adata)
+    sp.tl.domains(adata, n_domains=6)
+    sp.tl.markers(adata)
+    table = sp.get.markers_df(adata)
+    plexus = table[(table["gene"] == "Ttr") & (table["rank"] == 1)]["group"].iloc[0]
+    pvalues = table[table["group"] == plexus].set_index("gene")["pvalue_adj"]
+    assert (pvalues[["Ttr", "Enpp2", "1500015O10Rik", "Kl", "Kcnj13", "Igfbp2", "Prlr"]] < 1e-10).all()
+    assert (table["moran_i"].isna() == ((table["share"] == 0) & (table["share_rest"] == 0))).all()
+
+
 def test_genes_left_out_are_imputed_better_than_by_the_spots_around(cortex: ad.AnnData) -> None:
     """Carried over from half of the spots to the other half, which have neither the genes nor saw them."""
     rng = np.random.default_rng(0)

@@ -39,5 +39,20 @@ def test_separate_numbers_do_not_depend_on_the_gap(stack: ad.AnnData) -> None:
     assert (first != second).nnz == 0
     degree = np.diff(first.indptr)
     outer = stack.obs["slice"].isin(["151673", "151676"]).to_numpy()
-    assert set(degree[outer]) == {8}
-    assert set(degree[~outer]) == {10}
+    # The outlines of the sections differ a little, so some spots have no tissue above or below them.
+    assert (degree[outer] == 8).mean() > 0.98
+    assert (degree[~outer] == 10).mean() > 0.9
+
+
+def test_a_section_of_which_half_is_lost_is_joined_where_it_is(stack: ad.AnnData) -> None:
+    """Without the limit 1,678 spots have neighbours millimetres away, at the edge of what is left."""
+    coords, second = stack.obsm["spatial_aligned"], (stack.obs["slice"] == "151674").to_numpy()
+    lost = second & (coords[:, 0] > np.median(coords[second, 0]))
+    torn = stack[~lost & stack.obs["slice"].isin(["151673", "151674"]).to_numpy()].copy()
+    sp.pp.spatial_neighbors_3d(torn, library_key="slice", slice_gap=10)
+    assert torn.obsp["spatial_3d_distances"].max() < 700
+    whole = (torn.obs["slice"] == "151673").to_numpy()
+    across = torn.obsp["spatial_3d_connectivities"][whole][:, ~whole]
+    away = torn.obsm["spatial_aligned"][whole, 0] - np.median(coords[second, 0])
+    assert (np.diff(across.indptr)[away > 700] == 0).all()
+    assert (np.diff(across.indptr)[away < -200] == 2).mean() > 0.95

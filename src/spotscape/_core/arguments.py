@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -95,16 +94,16 @@ def public(function: F) -> F:
     }
 
     homes = columns.homes_of(function)
-    with_new_names = _with_new_names  # looked up here: the globals of what follows are those of the function
 
+    @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         if not renamed.keys().isdisjoint(kwargs):
-            kwargs = with_new_names(function.__name__, renamed, kwargs)
+            kwargs = _with_new_names(function.__name__, renamed, kwargs)
         if homes and columns.is_given(args):
             args, kwargs = (), columns.look_up(function, homes, args, kwargs)
         if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
             given = {name: for_tables[name](value) for name, value in kwargs.items() if name in for_tables}
-            return spatial_data.call_on_table(inside, *args, **(kwargs | given))
+            return spatial_data.call_on_table(checked, *args, **(kwargs | given))
         in_place = tuple(value if check is None else check(value) for check, value in zip(in_order, args, strict=False))
         args = in_place + args[len(in_place) :]
         for name, value in kwargs.items():
@@ -114,13 +113,10 @@ def public(function: F) -> F:
         check_writing(*args, **kwargs)
         return function(*args, **kwargs)
 
-    # As if it stood in the module of the function, where doctest looks for examples.
-    inside = types.FunctionType(checked.__code__, function.__globals__, function.__name__, closure=checked.__closure__)
-    functools.update_wrapper(inside, function)
-    spatial_data.announce(inside, for_tables)
+    spatial_data.announce(checked, for_tables)
     if homes:
-        columns.announce(inside, homes)
-    return cast("F", inside)
+        columns.announce(checked, homes)
+    return cast("F", checked)
 
 
 def _with_new_names(function: str, renamed: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:

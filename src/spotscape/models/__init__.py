@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
-from spotscape.models._saving import Reference, TrainingRecord, read_model
+from spotscape.models._records import Reference, TrainingRecord
+from spotscape.models._saving import read_model
 from spotscape.models._spacross import SpaCross, SpaCrossConfig
 from spotscape.models._spotscape import Spotscape, SpotscapeConfig
 
@@ -46,9 +47,8 @@ def load(directory: str | Path, *, device: str | torch.device | None = None) -> 
     FileNotFoundError
         If there is no such directory, or one of the two files is missing.
     ValueError
-        If the directory holds a pickle; if the configuration was written by a newer version, is no model's, has fields
-        that are unknown or lacks some, or has been changed since; if the weights are truncated, or do not have the
-        names and shapes that the configuration says.
+        If the directory holds a pickle; if the configuration is no model's, was written by another version, or has
+        been changed since; if the weights are truncated or damaged, or do not fit the configuration.
 
     Examples
     --------

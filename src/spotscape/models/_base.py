@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
@@ -21,10 +21,12 @@ from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.settings import settings
+from spotscape.models._method import Tissue
+from spotscape.models._records import MOST_SPOTS, Reference
 from spotscape.models._reduction import Reduction, slice_offsets, smooth_within
-from spotscape.models._saving import MOST_SPOTS, Reference, save_model
-from spotscape.models._steps import Draw, Steps, check_input, digest_of, slice_rows
-from spotscape.nn.batches import Batch, Reduce, in_group, join_group
+from spotscape.models._saving import save_model
+from spotscape.models._steps import Steps, check_input, digest_of, slice_rows
+from spotscape.nn.batches import Batch, in_group, join_group
 from spotscape.nn.blocks import WeightSource
 from spotscape.nn.checkpoint import Checkpoint
 from spotscape.nn.features import Features
@@ -39,65 +41,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spotscape.models._config import EncoderConfig
-    from spotscape.models._saving import TrainingRecord
+    from spotscape.models._method import Network, Objective
+    from spotscape.models._records import TrainingRecord
+    from spotscape.nn.batches import Reduce
     from spotscape.nn.trainer import LossOutput
 
 C = TypeVar("C", bound="EncoderConfig")
-
-
-@dataclass(frozen=True, eq=False)
-class Tissue:
-    """What is trained on: all spots, the rows of each slice (none for a single one), and how expression was reduced."""
-
-    whole: Batch
-    slices: tuple[Tensor, ...]
-    reduction: Reduction | None
-    n_genes: int
-
-
-class Network(nn.Module):
-    """B encoders with their decoders; all parameters are ``(B, ...)``.
-
-    A view of a batch has weights of its graph, ``(V, E)``, and a mask of its features; ``None`` stands for all genes.
-    """
-
-    n_hops: int
-
-    def __init__(self, n_features: int) -> None:
-        super().__init__()
-        self.n_features = n_features
-
-    @abstractmethod
-    def encode(self, batch: Batch, weights: Tensor, mask: Tensor | None = None, reduce: Reduce | None = None) -> Tensor:
-        """Embeddings of each view, ``(V, B, n, latent)``."""
-
-    @abstractmethod
-    def decode(self, embedding: Tensor, batch: Batch, reduce: Reduce | None = None) -> Tensor:
-        """Decoded features ``(V, B, n, p)`` of a full graph, in the unit of the features."""
-
-
-class Objective(nn.Module):
-    """The loss of a step; holds the network, and what only training needs.
-
-    What is random is drawn apart from the loss, so that a loss is a function of a batch and a draw.
-    """
-
-    def __init__(self, network: Network, tissue: Tissue, reduce: Reduce) -> None:
-        super().__init__()
-        self.network, self.tissue, self.reduce = network, tissue, reduce
-
-    @abstractmethod
-    def draw(self, batch: Batch, draw: Draw) -> Any:
-        """What is random in a step."""
-
-    @abstractmethod
-    def forward(self, batch: Batch, drawn: Any, epoch: float) -> LossOutput:
-        """The loss of each encoder and its parts; ``epoch`` is the number of times that spots were seen."""
-
-    def mean(self, sums: Tensor, count: int) -> Tensor:
-        """The mean over spots of the step, in all processes, of what was summed over ``count`` of them here."""
-        counted = torch.full((), float(count), dtype=torch.float64, device=sums.device)
-        return self.reduce.total(sums) / self.reduce.total(counted).clamp(min=1).to(sums.dtype)
 
 
 class GraphEncoder(ABC, Generic[C]):
@@ -201,7 +150,13 @@ class GraphEncoder(ABC, Generic[C]):
         return self
 
     def _fit_embed(
-        self, expression: Any, adjacency: Any, *, restarts: tuple[GraphEncoder[C], ...] = (), **training: Any
+        self,
+        expression: Any,
+        adjacency: Any,
+        *,
+        restarts: tuple[GraphEncoder[C], ...] = (),
+        remember: bool = False,
+        **training: Any,
     ) -> list[np.ndarray]:
         """Train, and return the embedding of :meth:`embed` without computing it twice.
 
@@ -213,6 +168,8 @@ class GraphEncoder(ABC, Generic[C]):
             Further models of the same configuration and other seeds to train on the same tissue, which is read and
             reduced once. Each ends as if it had been trained alone; its checkpoint has ``.restart1`` and so on behind
             the name.
+        remember
+            Whether this model is to keep the place of the spots, :attr:`reference`, so that new slices can be aligned.
         **training
             The keyword arguments of :meth:`fit`.
 
@@ -242,6 +199,12 @@ class GraphEncoder(ABC, Generic[C]):
             if tissue.slices and self.config.integrate:
                 joined = integrate(joined, np.asarray(slices), device=device)
             found.append(joined)
+        if remember:
+            seen = None
+            if self.config.integrate and tissue.reduction is not None:
+                components = tissue.whole.features.values.cpu().numpy() * np.float32(self._unit)
+                seen = smooth_within(components, adjacency, slices)
+            self.reference = Reference.of(found[0], slices, seen, seed=self.random_source.integer("reference"))
         return found
 
     @public
@@ -460,18 +423,6 @@ class GraphEncoder(ABC, Generic[C]):
             expression, adjacency, slices, self._reduction, device=self._device(), unit=self._unit, align=align
         )
         return network, Batch.whole(features, SpotGraph.from_adjacency(adjacency, self._device())), offsets
-
-    def _remember(
-        self, expression: Any, adjacency: Any, slices: np.ndarray | None, embedding: np.ndarray, *, seed: int
-    ) -> None:
-        """Keep the place of the training's spots, on which new slices can be laid."""
-        seen = None
-        if self.config.integrate and self._reduction is not None:
-            features, _ = self._features(
-                expression, adjacency, slices, self._reduction, device=self._device(), unit=self._unit
-            )
-            seen = smooth_within(features.values.float().cpu().numpy() * np.float32(self._unit), adjacency, slices)
-        self.reference = Reference.of(embedding, slices, seen, seed=seed)
 
     def _identity(self, digest: str) -> str:
         """What a checkpoint belongs to: all that the numbers depend on, the epochs only if they shape the schedule."""

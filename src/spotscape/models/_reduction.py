@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from spotscape.models._config import EncoderConfig
-    from spotscape.models._saving import Reference
+    from spotscape.models._records import Reference
 
 # Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
 LARGEST_LOGARITHM = 20

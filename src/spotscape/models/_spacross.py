@@ -11,8 +11,9 @@ from torch import Tensor, nn, relu_
 from torch.nn.functional import elu, elu_
 
 from spotscape._core.arguments import public
-from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
+from spotscape.models._base import GraphEncoder
 from spotscape.models._config import EncoderConfig, tells_shared_fields
+from spotscape.models._method import Network, Objective, Tissue
 from spotscape.models._reduction import to_units
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, relu_
 
 from spotscape._core.arguments import public
-from spotscape.models._base import GraphEncoder, Network, Objective, Tissue
+from spotscape.models._base import GraphEncoder
 from spotscape.models._config import EncoderConfig, tells_shared_fields
+from spotscape.models._method import Network, Objective, Tissue
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, in_rows, product
 from spotscape.nn.features import apply_mask

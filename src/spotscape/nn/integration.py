@@ -51,12 +51,7 @@ _LEAN_AT_FIRST = 0.02
 _STEPS, _LAST_STEPS, _REST = 15, 100, 1e-4
 # Where fits start: shifts as differences of means or as zero; the number of prototypes up to which they rest; whether
 # prototypes have offsets of their own from the beginning. The likeliest with up to _FEW prototypes is chosen.
-_STARTS = (
-    (True, 1, False),
-    (True, 4, False),
-    (False, 8, False),
-    (True, 1, True),
-)
+_STARTS = ((True, 1, False), (True, 4, False), (False, 8, False), (True, 1, True))
 _FEW = 8
 # How often prototypes are split and merged again at most.
 _REGROUPINGS = 3
@@ -174,17 +169,12 @@ def place(
     0.0
     """
     if embedding.shape[1] != reference.shape[1]:
-        msg = (
-            f"the embedding has {embedding.shape[1]} axes, the reference {reference.shape[1]}; both must be of one "
-            "model."
-        )
+        found, wanted = embedding.shape[1], reference.shape[1]
+        msg = f"the embedding has {found} axes, the reference {wanted}; both must be of one model."
         raise ValueError(msg)
-    known = (
-        np.zeros(len(reference), int)
-        if reference_slices is None
-        else np.unique(reference_slices, return_inverse=True)[1]
-    )
-    names = np.zeros(len(embedding), int) if slices is None else np.asarray(slices)
+    known = np.zeros(len(reference)) if reference_slices is None else reference_slices
+    known = np.unique(known, return_inverse=True)[1]
+    names = np.zeros(len(embedding)) if slices is None else np.asarray(slices)
     placed = np.empty(embedding.shape, np.float32)
     for name in np.unique(names):
         own = names == name
@@ -295,10 +285,8 @@ def _settle(
     """Steps until prototypes and shifts rest; without ``free`` the shifts do from the start."""
     for _ in range(steps):
         last, model = model, _step(model, parts, held, ridge, free=free, lean=lean)
-        moved = max(
-            float((new - old).norm(dim=1).max())
-            for new, old in ((model.centres, last.centres), (model.shifts, last.shifts))
-        )
+        pairs = ((model.centres, last.centres), (model.shifts, last.shifts))
+        moved = max(float((new - old).norm(dim=1).max()) for new, old in pairs)
         if moved < rest * float(model.variance.sqrt()):
             break
     return model

@@ -13,8 +13,8 @@ from spotscape._core.arguments import public
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import read_groups, require_data, slice_labels
 from spotscape.pl._colors import Categories, read_categories, store_colors
-from spotscape.pl._panel import find_slices
 from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known
+from spotscape.pl._slices import find_slices
 
 if TYPE_CHECKING:
     from anndata import AnnData

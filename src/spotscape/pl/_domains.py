@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from spotscape.pl._colors import Bound, Palette
-    from spotscape.pl._panel import Slice
     from spotscape.pl._sheet import Shown
+    from spotscape.pl._slices import Slice
 
 
 @public

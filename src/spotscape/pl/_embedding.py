@@ -15,8 +15,8 @@ from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
-from spotscape.pl._panel import Slice, find_slices, rows_by_slice
 from spotscape.pl._sheet import Looks, require_known, show_spots
+from spotscape.pl._slices import Slice, find_slices, rows_by_slice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

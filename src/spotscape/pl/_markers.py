@@ -51,7 +51,8 @@ def markers(
         ``"dots"``: scanpy's dot plot, size by the share of spots that have the gene. ``"matrix"``: scanpy's heat map of
         means. ``"tissue"``: the genes on the tissue.
     n_genes
-        Markers for each domain. ``None`` means 3, and 1 on the tissue.
+        Markers for each domain, in the order of :func:`spotscape.get.markers_df`. ``None`` means 3, and 1 on the
+        tissue. A gene that marks several domains is shown for each; on the tissue once, with the names of all of them.
     group
         Domain, or several, whose markers are shown. ``None`` means all.
     layer
@@ -90,16 +91,20 @@ def markers(
     require_data(adata, unique=["var"])
     require_known(panels, Panels, "markers")
     table = markers_df(adata, key=key, group=group)
-    # A gene of several domains stays with that of the highest score.
-    up = table[table["log2_fold_change"] > 0].sort_values("score", ascending=False).drop_duplicates("gene")
-    in_order, most = up.sort_values("rank"), n_genes or (1 if kind == "tissue" else 3)
-    chosen = {str(name): list(own["gene"].head(most)) for name, own in in_order.groupby("group", observed=True)}
+    up, most = table[table["log2_fold_change"] > 0].sort_values("rank"), n_genes or (1 if kind == "tissue" else 3)
+    chosen = {str(name): list(own["gene"].unique()[:most]) for name, own in up.groupby("group", observed=True)}
     if not chosen:
         msg = f"adata.uns[{key!r}] has no gene that is up in a domain."
         raise ValueError(msg)
     if kind == "tissue":
-        genes_of = [(name, gene) for name, genes in chosen.items() for gene in genes]
-        columns = [replace(read_values(adata, gene, layer=layer), key=f"{gene} ({name})") for name, gene in genes_of]
+        domains_of: dict[str, list[str]] = {}
+        for name, genes in chosen.items():
+            for gene in genes:
+                domains_of.setdefault(gene, []).append(name)
+        columns = [
+            replace(read_values(adata, gene, layer=layer), key=f"{gene} ({', '.join(names)})")
+            for gene, names in domains_of.items()
+        ]
         return show_spots(adata, columns, {"cmap": "magma", "img": False, **panels})
     groups = str(adata.uns[key]["params"]["key"])
     return _in_scanpy(
@@ -126,7 +131,7 @@ def _in_scanpy(
         raise ValueError(msg)
     axes = given_axes(options, 1)
     # Scanpy gets nothing but what it draws: other columns, their names and categories without spots confuse it.
-    genes = [gene for own in chosen.values() for gene in own]
+    genes = list(dict.fromkeys(gene for own in chosen.values() for gene in own))
     values = [read_values(adata, gene, layer=layer) for gene in genes]
     data = AnnData(np.column_stack([one.values for one in values if isinstance(one, Numbers)]))
     data.var_names, data.obs["domain"] = genes, labels

@@ -16,8 +16,9 @@ from spotscape._core.geometry import coordinates
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
-from spotscape.pl._panel import Slice, add_tiles, face_colors
+from spotscape.pl._panel import add_tiles, face_colors
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
+from spotscape.pl._slices import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

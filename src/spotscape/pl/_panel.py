@@ -1,13 +1,10 @@
-"""Slices as they are read, and one slice drawn on its axes."""
+"""One slice drawn on its axes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.artist import allow_rasterization
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
@@ -18,226 +15,18 @@ from matplotlib.transforms import Affine2D
 from matplotlib_scalebar.scalebar import ScaleBar
 from scipy.spatial import cKDTree
 
-from spotscape._core import geometry
-from spotscape._core.geometry import coordinates
-from spotscape._core.logging import logger
-from spotscape._core.validation import slice_labels
 from spotscape.pl._colors import Categories
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import RendererBase
 
+    from spotscape._core.geometry import Lattice
     from spotscape.pl._colors import Numbers
     from spotscape.pl._sheet import Look
+    from spotscape.pl._slices import Slice
 
-# Columns that, by the habits of the field, hold the slice of a spot.
-_SLICE_COLUMNS = ("slice", "slice_id", "library_id", "section", "slide", "sample", "sample_id", "batch")
-_MAX_SLICES = 200
-# Frames that cover more of each other than this lie on each other: what is drawn together would hide itself.
-_OVERLAP = 0.2
-# Centre to centre on a Visium slide.
-_VISIUM_SPACING = 100.0
 _CONTRAST = (1.0, 99.8)
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image, and how many of its pixels make one unit of the coordinates."""
-
-    pixels: np.ndarray
-    scale: float
-
-    @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top in the unit of the coordinates."""
-        height, width = self.pixels.shape[:2]
-        return 0, width / self.scale, height / self.scale, 0
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Spots of one slice; ``unit`` is the number of micrometres in one unit of the coordinates, if known."""
-
-    name: str
-    rows: np.ndarray
-    coords: np.ndarray
-    lattice: geometry.Lattice
-    image: Image | None = None
-    unit: float | None = None
-    crop: np.ndarray | None = field(default=None)
-
-    @property
-    def box(self) -> np.ndarray:
-        """Corners ``[[x0, y0], [x1, y1]]`` of what is shown: the crop, or the spots with a margin."""
-        if self.crop is not None:
-            return self.crop
-        low, high = self.coords.min(axis=0), self.coords.max(axis=0)
-        margin = self.lattice.spacing + 0.01 * (high - low).max()
-        return np.stack([low - margin, high + margin])
-
-
-def read_slices(
-    adata: AnnData,
-    *,
-    spatial_key: str,
-    library_key: str | None,
-    img: bool = False,
-    img_res_key: str | None = None,
-    crop_coord: tuple[float, float, float, float] | None = None,
-) -> list[Slice]:
-    """The slices of ``library_key``; without one, of the column that the data were processed by."""
-    coords = coordinates(adata, spatial_key)[:, :2]
-    if library_key is None:
-        library_key = find_slices(adata, coords)
-    labels = slice_labels(adata, library_key)
-    layout = geometry.describe_layout(adata, spatial_key=spatial_key, library_key=library_key)
-    stored = adata.uns.get("spatial", {})
-    entries = {str(name): entry for name, entry in stored.items()} if isinstance(stored, Mapping) else {}
-    entries = {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}
-    crop = None
-    if crop_coord is not None:
-        left, right, top, bottom = (float(value) for value in crop_coord)
-        crop = np.array([[min(left, right), min(top, bottom)], [max(left, right), max(top, bottom)]])
-        if not (np.isfinite(crop).all() and (crop[1] > crop[0]).all()):
-            msg = f"crop_coord={crop_coord} must be (left, right, top, bottom) in the unit of the coordinates."
-            raise ValueError(msg)
-    pieces = []
-    for name, rows in rows_by_slice(adata.n_obs, labels):
-        # Without slices an entry is taken only where there is no choice.
-        entry = entries.get(name) if labels is not None else next(iter(entries.values())) if len(entries) == 1 else None
-        own = coords[rows]
-        lattice = geometry.lattice(own)
-        image = _image(entry or {}, name, img_res_key) if img else None
-        pieces.append(Slice(name, rows, own, lattice, image, _unit(entry or {}, lattice, layout), crop))
-    names, with_images = [piece.name for piece in pieces], [name for name in entries if entries[name].get("images")]
-    if img and library_key is None and len(with_images) > 1:
-        logger.info("There are images of %s; name the column with these ids by library_key to see them.", with_images)
-    elif img and library_key is not None and with_images and not set(with_images) & set(names):
-        logger.info(
-            "No image is shown: `adata.uns['spatial']` has images of %s, and `adata.obs['%s']` the slices %s.",
-            with_images, library_key, names,
-        )  # fmt: skip
-    return pieces
-
-
-def rows_by_slice(n_obs: int, labels: pd.Categorical | None) -> list[tuple[str, np.ndarray]]:
-    """Name and rows of every slice; a single one has no name."""
-    if labels is None:
-        return [("", np.arange(n_obs))]
-    return [(str(name), np.flatnonzero(labels.codes == code)) for code, name in enumerate(labels.categories)]
-
-
-def _n_groups(column: pd.Series) -> int:
-    try:
-        return int(column.nunique())
-    except TypeError:
-        # Lists and the like, which are no names.
-        return 0
-
-
-def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
-    """The column that holds the slices, if there are several: the one that the graph or a method was given.
-
-    Without a record of it, a column whose name is that of slices by habit, if its groups lie on each other.
-    """
-    recorded = []
-    for key, entry in adata.uns.items():
-        params = entry.get("params") if isinstance(entry, Mapping) else None
-        name = params.get("library_key") if isinstance(params, Mapping) else None
-        if isinstance(name, str) and name in adata.obs and 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
-            recorded.append((not str(key).endswith("_neighbors"), name))
-    if recorded:
-        name = min(recorded)[1]
-        logger.info("Drawing the slices of `adata.obs['%s']` apart, by which the data were processed.", name)
-        return name
-    for name in _SLICE_COLUMNS if coords is not None else ():
-        if name not in adata.obs or adata.obs[name].isna().any() or not 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
-            continue
-        if _lie_on_each_other(coords, pd.factorize(adata.obs[name])[0]):
-            logger.info("The groups of `adata.obs['%s']` lie on each other: drawing them apart.", name)
-            return name
-    return None
-
-
-def _lie_on_each_other(coords: Any, codes: np.ndarray) -> bool:
-    boxes = [(coords[codes == code].min(axis=0), coords[codes == code].max(axis=0)) for code in np.unique(codes)[:20]]
-    for index, (low, high) in enumerate(boxes):
-        for other_low, other_high in boxes[:index]:
-            shared = np.clip(np.minimum(high, other_high) - np.maximum(low, other_low), 0, None).prod()
-            if shared > _OVERLAP * min((high - low).prod(), (other_high - other_low).prod()) > 0:
-                return True
-    return False
-
-
-def _unit(entry: Mapping[str, Any], lattice: geometry.Lattice, layout: geometry.Layout) -> float | None:
-    """Micrometres in one unit of the coordinates, where the file says it; images of one study differ in scale."""
-    factors = entry.get("scalefactors")
-    given = _number(factors.get("microns_per_pixel")) if isinstance(factors, Mapping) else None
-    if given is None and layout.platform == "Visium" and lattice.kind == "hexagonal":
-        return _VISIUM_SPACING / lattice.spacing
-    return layout.um_per_unit if given is None else given
-
-
-def _image(entry: Mapping[str, Any], name: str, img_res_key: str | None) -> Image | None:
-    """The image of an entry of ``uns["spatial"]`` with the best resolution, or the one that was asked for."""
-    images, factors = entry.get("images"), entry.get("scalefactors")
-    images = images if isinstance(images, Mapping) else {}
-    factors = factors if isinstance(factors, Mapping) else {}
-    for resolution in ("hires", "lowres") if img_res_key is None else (img_res_key,):
-        if (pixels := images.get(resolution)) is None:
-            continue
-        scale = _number(factors.get(f"tissue_{resolution}_scalef"))
-        if scale is None:
-            logger.info("The %s image of %r has no scale factor, so it is not shown.", resolution, name)
-            continue
-        array = _as_picture(np.asarray(pixels))
-        if array is not None:
-            return Image(array, scale)
-        logger.info("The %s image of %r has shape %s and is not shown.", resolution, name, np.shape(pixels))
-    if img_res_key is not None and images:
-        msg = f"there is no image img_res_key={img_res_key!r} of {name!r}; there are {list(images)}."
-        raise KeyError(msg)
-    return None
-
-
-def _number(value: Any) -> float | None:
-    """A scale factor: some writers store it as an array of one."""
-    try:
-        number = float(np.asarray(value, dtype=np.float64).ravel()[0])
-    except (TypeError, ValueError, IndexError):
-        return None
-    return number if np.isfinite(number) and number > 0 else None
-
-
-def _as_picture(array: np.ndarray) -> np.ndarray | None:
-    """Height × width (× colours): the axis of channels last, channels of length one dropped."""
-    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
-        array = np.moveaxis(array, 0, -1)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    return array if fits and array.dtype.kind in "uifb" and array.size else None
-
-
-def stretch(pixels: np.ndarray, contrast: tuple[float, float] | None) -> np.ndarray:
-    """Values between 0 and 1, from one percentile to another.
-
-    Colours that are in a range a screen can show stay as they are, unless ``contrast`` is given.
-    """
-    if contrast is None and pixels.ndim == 3:
-        if pixels.dtype == np.uint8:
-            return pixels
-        if pixels.dtype.kind == "f" and np.nanmax(pixels) <= 1 and np.nanmin(pixels) >= 0:
-            return pixels
-        if np.nanmax(pixels) <= 255 and np.nanmin(pixels) >= 0:
-            return np.nan_to_num(pixels / 255)
-    low, high = np.nanpercentile(pixels[..., :3], contrast or _CONTRAST)
-    out: np.ndarray = np.clip((np.nan_to_num(pixels, nan=low) - low) / max(high - low, 1e-12), 0, 1)
-    return out
-
-
 # Above this many spots a vector file would take longer to open than to look at.
 RASTER_ABOVE = 50_000
 # Cells overlap a little where they crowd and still leave no holes where they do not.
@@ -318,7 +107,7 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
 
 def add_tiles(
     ax: Axes,
-    lattice: geometry.Lattice,
+    lattice: Lattice,
     points: np.ndarray,
     rows: np.ndarray,
     values: Categories | Numbers,
@@ -352,7 +141,7 @@ def add_tiles(
     return tiles
 
 
-def shape(lattice: geometry.Lattice, scale: float) -> Path:
+def shape(lattice: Lattice, scale: float) -> Path:
     """Make a hexagon or square that fills its cell of the lattice, or a disc; centred, in data units."""
     if lattice.kind == "irregular":
         return Path.unit_circle().transformed(Affine2D().scale(scale * _DISC_IN_SPACINGS * lattice.spacing / 2))
@@ -440,3 +229,20 @@ def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.nda
     taken = np.array(list(places.values())).reshape(-1, 2)
     crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < apart).any(axis=1)
     return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
+
+
+def stretch(pixels: np.ndarray, contrast: tuple[float, float] | None) -> np.ndarray:
+    """Values between 0 and 1, from one percentile to another.
+
+    Colours that are in a range a screen can show stay as they are, unless ``contrast`` is given.
+    """
+    if contrast is None and pixels.ndim == 3:
+        if pixels.dtype == np.uint8:
+            return pixels
+        if pixels.dtype.kind == "f" and np.nanmax(pixels) <= 1 and np.nanmin(pixels) >= 0:
+            return pixels
+        if np.nanmax(pixels) <= 255 and np.nanmin(pixels) >= 0:
+            return np.nan_to_num(pixels / 255)
+    low, high = np.nanpercentile(pixels[..., :3], contrast or _CONTRAST)
+    out: np.ndarray = np.clip((np.nan_to_num(pixels, nan=low) - low) / max(high - low, 1e-12), 0, 1)
+    return out

@@ -17,8 +17,9 @@ from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
-from spotscape.pl._panel import Slice, add_tiles, read_slices, stretch
+from spotscape.pl._panel import add_tiles, stretch
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
+from spotscape.pl._slices import Slice, read_slices
 from spotscape.registration import Placement, grid_points
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from spotscape._core.colors import UNLABELLED
 from spotscape._core.validation import require_positive_int
 from spotscape.pl._colors import READABLE, Categories, Numbers, store_colors
-from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice, read_slices
+from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice
+from spotscape.pl._slices import read_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from spotscape.pl._panel import Slice
+    from spotscape.pl._slices import Slice
 
     Shown = Figure | Axes | list[Axes] | None
 

@@ -15,8 +15,9 @@ from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
-from spotscape.pl._panel import face_colors, find_slices, rows_by_slice
+from spotscape.pl._panel import face_colors
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
+from spotscape.pl._slices import find_slices, rows_by_slice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape._core.randomness import RandomSource, Seed
-    from spotscape.models import SpaCrossConfig, SpotscapeConfig
+    from spotscape.models import SpaCrossConfig, SpotscapeConfig, TrainingRecord
     from spotscape.models._base import GraphEncoder
 
 # From here on one encoder is trained, for time.
@@ -157,7 +157,8 @@ def train_on(
     source: RandomSource = model.random_source
     seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
     restarts = tuple(method(chosen, random_state=seed) for seed in seeds[1:])
-    found = model._fit_embed(tissue.matrix, tissue.graph, restarts=restarts, slices=slices, **training)
+    training |= {"slices": slices, "restarts": restarts, "remember": return_model}
+    found = model._fit_embed(tissue.matrix, tissue.graph, **training)
     embedding, further = found[0], found[1:]
     layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue, slices)}
     params = {
@@ -168,7 +169,7 @@ def train_on(
     }
     summary = record(params, history=model.history, random_state=source.seed)
     if return_model:
-        remember_training(model, adata, tissue, embedding, slices)
+        model.training = _training_record(model, adata, tissue)
     keys_further: dict[str, np.ndarray] = {f"{key_added}_{number}": one for number, one in enumerate(further, start=1)}
     if further:
         summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
@@ -286,24 +287,16 @@ def build_aside(
     return sparse.csr_array(scratch.obsp[_CONNECTIVITIES]), built
 
 
-def remember_training(
-    model: GraphEncoder[Any],
-    adata: AnnData,
-    tissue: EmbeddingInput,
-    embedding: np.ndarray,
-    slices: np.ndarray | None,
-) -> None:
-    """Put the record of the training and the place of its spots into the model."""
+def _training_record(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput) -> TrainingRecord | None:
+    """How the genes of a training, its expression and its graph were made; ``None`` for a representation."""
     from spotscape.models import TrainingRecord
 
-    seed = model.random_source.integer("reference")
-    matrix = tissue.matrix
-    model._remember(matrix, tissue.graph, slices, embedding, seed=seed)
     if tissue.genes is None:
-        return
+        return None
+    matrix = tissue.matrix
     detected = matrix.summary.detected.sum(axis=0) if isinstance(matrix, ChunkedMatrix) else n_detected(matrix)
     entry = {**dict(adata.uns), **tissue.built.get("uns", {})}[tissue.params["neighbors_key"]]
-    model.training = TrainingRecord(
+    return TrainingRecord(
         genes=tuple(map(str, adata.var_names[tissue.genes])),
         scale=scale_of(matrix, adata, tissue.params["source"]),
         prepare=prepare_params(adata, tissue.params["source"]),

@@ -21,10 +21,12 @@ from spotscape._core.validation import (
     require_key,
     slice_labels,
 )
-from spotscape.tl._marker_tests import Bounds, Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
+from spotscape.tl._marker_tests import Bounds, Contrast, Task, detected_share, for_scanpy, morans_i, run_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from spotscape._stats.by_gene import Matrix
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
 _HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
@@ -52,7 +54,7 @@ def markers(
     """Find marker genes of each domain, or genes that differ between conditions within a domain.
 
     With several slices, slices are replicates: counts are summed over the spots of a domain in a slice, and these sums
-    are compared (pseudo-bulk). With one slice there are no replicates, and scanpy's tests compare spots.
+    are compared (pseudo-bulk). With one slice there are no replicates, and spots are compared.
 
     **P-values are too small where the domains were found from the same genes**, as they are by
     :func:`spotscape.tl.domains`: clustering creates differences even in noise, and the test finds them. Tests between
@@ -84,8 +86,9 @@ def markers(
         ``"pseudobulk"``: moderated t-tests on log2 counts per million. Depths are medians of ratios, so that a few
         strong genes do not lower all others. A domain is compared with the rest of the same slice (paired); conditions
         are compared over slices. Each side needs at least 2 slices. ``"wilcoxon"``, ``"t-test"`` and
-        ``"t-test_overestim_var"`` are scanpy's tests between spots. ``"auto"`` (default) takes pseudo-bulk if there are
-        replicates that share a domain, else ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning
+        ``"t-test_overestim_var"`` are scanpy's tests between spots, the first with its correction for ties
+        (``tie_correct=True``). ``"auto"`` (default) takes pseudo-bulk if there are replicates that share a domain, else
+        ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning
         appears.
     layer
         Layer with the expression. ``None`` means ``adata.X``. Pseudo-bulk takes its counts from there if these are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,21 +16,10 @@ from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
-    from scipy import sparse
 
-    from spotscape.models._config import EncoderConfig
-
-
-_READING: dict[str, Any] = {
-    "spatial_components": True,
-    "linear_scale": True,
-    "dispersion": 0.5,
-    "clip": 5.0,
-    "n_axes": 12,
-    "whitening": 0.5,
-}
+# How expression is read, as by the encoders.
+_READING = ("n_comps", "spatial_components", "linear_scale", "dispersion", "clip", "n_axes", "whitening")
 
 
 @public
@@ -169,24 +159,22 @@ def smoothed_pca(
     return write_embedding(adata, smoothed, summary, key_added=key_added, built=built, copy=copy)
 
 
-def smoothed_components(
-    adata: AnnData,
-    *,
-    n_hops: int = 2,
-    n_comps: int = 30,
-    neighbors_key: str = "spatial_neighbors",
-    library_key: str | None = None,
-    center_slices: bool = True,
-    layer: str | None = None,
-    use_rep: str | None = None,
-    mask_var: str | np.ndarray | None = HIGHLY_VARIABLE,
-    **reading: Any,
-) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
-    """The embedding of :func:`smoothed_pca`, its parameters, and the graph if it was built; nothing is written."""
-    from spotscape.models._config import EncoderConfig
+def smoothed_components(adata: AnnData, **given: Any) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
+    """The embedding of :func:`smoothed_pca`, its parameters, and the graph if it was built; nothing is written.
 
+    What is not given is as in :func:`smoothed_pca`.
+    """
+    import torch
+
+    from spotscape._stats.components import smooth
+    from spotscape.models._config import EncoderConfig
+    from spotscape.models._reduction import Reduction
+    from spotscape.nn.pca import PCA
+
+    given = {name: each.default for name, each in inspect.signature(smoothed_pca).parameters.items()} | given
+    neighbors_key, layer, use_rep, n_hops = (given[key] for key in ("neighbors_key", "layer", "use_rep", "n_hops"))
     require_data(adata)
-    library_key = library_of_graph(adata, neighbors_key, library_key)
+    library_key = library_of_graph(adata, neighbors_key, given["library_key"])
     slices = slice_labels(adata, library_key)
     tissue = read_input(
         adata,
@@ -194,37 +182,23 @@ def smoothed_components(
         library_key=library_key,
         layer=layer,
         use_rep=use_rep,
-        mask_var=mask_var,
+        mask_var=given["mask_var"],
         slices=slices,
     )
+    params = {name: given[name] for name in ("n_hops", "center_slices", *_READING)} | tissue.params
     is_expression = use_rep is None or use_rep == "X"
-    reading = {**_READING, **reading}
-    reading["linear_scale"] = undo_logarithm(reading["linear_scale"] and is_expression, is_logarithm(adata, layer))
-    config = EncoderConfig(n_comps=n_comps, **reading) if is_expression else None
-    smoothed = _smoothed(tissue.matrix, tissue.graph, n_hops, config, slices if center_slices else None)
-    params = {"n_hops": n_hops, "center_slices": center_slices, "n_comps": n_comps, **reading, **tissue.params}
-    return smoothed, params, tissue.built
-
-
-def _smoothed(
-    matrix: Any, graph: sparse.csr_array, n_hops: int, config: EncoderConfig | None, slices: pd.Categorical | None
-) -> np.ndarray:
-    """What an encoder would see, averaged over neighbours, and read as encoders are; a representation as it is."""
-    import torch
-
-    from spotscape._stats.components import smooth
-    from spotscape.models._reduction import Reduction
-    from spotscape.nn.pca import PCA
-
-    reduction = None if config is None else Reduction.fit(matrix, graph, config)
-    if config is None or reduction is None:
-        return smooth(np.asarray(matrix, dtype=np.float32), graph, n_hops)
-    values = reduction.project(matrix)
-    for name in () if slices is None else slices.categories:
+    params["linear_scale"] = undo_logarithm(params["linear_scale"] and is_expression, is_logarithm(adata, layer))
+    config = EncoderConfig(**{name: params[name] for name in _READING})
+    reduction = Reduction.fit(tissue.matrix, tissue.graph, config) if is_expression else None
+    if reduction is None:
+        smoothed = smooth(np.asarray(tissue.matrix, dtype=np.float32), tissue.graph, n_hops)
+        return smoothed, params, tissue.built
+    values = reduction.project(tissue.matrix)
+    for name in slices.categories if slices is not None and given["center_slices"] else ():
         values[slices == name] -= values[slices == name].mean(axis=0)
-    smoothed = smooth(values, graph, n_hops)
-    if config.n_axes is None and config.whitening == 0:
-        return smoothed
-    tensors = [torch.from_numpy(smoothed)]
-    axes = PCA.of(tensors, config.n_axes or smoothed.shape[1], whitening=config.whitening)
-    return axes.project(tensors).numpy()
+    smoothed = smooth(values, tissue.graph, n_hops)
+    if config.n_axes is not None or config.whitening != 0:
+        tensors = [torch.from_numpy(smoothed)]
+        axes = PCA.of(tensors, config.n_axes or smoothed.shape[1], whitening=config.whitening)
+        smoothed = axes.project(tensors).numpy()
+    return smoothed, params, tissue.built

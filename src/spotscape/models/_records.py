@@ -1,0 +1,83 @@
+"""What a model remembers of its training: how its input was made, and where its spots lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A megabyte of positions; offsets are smooth, so more of them would say nothing new.
+MOST_SPOTS = 20_000
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """The genes a model was trained on, and how expression and graph were made.
+
+    Attributes
+    ----------
+    genes
+        Names in the order of the model's columns.
+    scale
+        ``"logarithm"``, ``"linear"`` or ``"counts"``: what the values look like.
+    prepare
+        Parameters of :func:`spotscape.pp.prepare`; ``None`` if it was not used.
+    graph
+        Parameters of the spatial graph as they stand in ``adata.uns``.
+    mean_degree
+        Neighbours of a spot, on average.
+    means
+        Mean of each gene in the units of the input, float32 ``(G,)``; fills genes that a new slice lacks.
+    detected
+        Share of the spots in which each gene is not zero, float32 ``(G,)``.
+    """
+
+    genes: tuple[str, ...]
+    scale: str
+    prepare: Mapping[str, Any] | None
+    graph: Mapping[str, Any]
+    mean_degree: float
+    means: np.ndarray
+    detected: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Spots of the training, with which new slices are aligned.
+
+    Attributes
+    ----------
+    embedding
+        Float32 ``(R, d)``.
+    slices
+        Number of the slice of each, int64 ``(R,)``; all 0 for a single slice.
+    inputs
+        Components that the encoders saw, as means over neighbourhoods, float32 ``(R, p)``; ``None`` if they are not
+        aligned.
+    """
+
+    embedding: np.ndarray
+    slices: np.ndarray
+    inputs: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        embedding: np.ndarray,
+        slices: np.ndarray | None,
+        inputs: np.ndarray | None = None,
+        *,
+        seed: int,
+        at_most: int = MOST_SPOTS,
+    ) -> Self:
+        """All spots, or ``at_most`` of them drawn at random."""
+        rows = np.arange(len(embedding))
+        if len(rows) > at_most:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, at_most, replace=False))
+        codes = np.zeros(len(embedding)) if slices is None else np.unique(slices, return_inverse=True)[1]
+        seen = None if inputs is None else np.ascontiguousarray(inputs[rows], dtype=np.float32)
+        return cls(np.ascontiguousarray(embedding[rows], dtype=np.float32), codes[rows].astype(np.int64), seen)
