@@ -30,9 +30,10 @@ from anndata import read_h5ad
 from rows import append
 from scipy.spatial import cKDTree
 from simulated_pairs import GEOMETRIES, LAYOUTS
+from skimage.transform import estimate_transform
 
 import spotscape as sp
-from spotscape.registration import fit_rigid, motion, move
+from spotscape.registration import motion, move
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -84,7 +85,8 @@ def run_known(n_seeds: int, out: Path) -> None:
         rows = (adata.obs["slice"] == "slice_2").to_numpy()
         entry = adata.uns["spatial_aligned"]
         rigid = move(entry["transforms"][1], adata.obsm["spatial"][rows])
-        best = move(fit_rigid(adata.obsm["spatial"][rows], truth), adata.obsm["spatial"][rows])
+        own = adata.obsm["spatial"][rows]
+        best = move(estimate_transform("euclidean", own, truth).params, own)
         row = {"seed": seed, "geometry": geometry, "layout": layout, "amplitude": amplitude}
         for name, places in (("best_rigid", best), ("rigid", rigid), ("bent", adata.obsm["spatial_aligned"][rows])):
             row[name] = round(rms(places, truth) / spacing, 3)

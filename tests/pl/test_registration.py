@@ -7,9 +7,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
+from skimage.transform import estimate_transform
 
 import spotscape as sp
-from spotscape.registration import fit_rigid, move
+from spotscape.registration import move
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -135,7 +136,7 @@ def photographed() -> AnnData:
     for name in adata.obs["slice"].cat.categories:
         rows = (adata.obs["slice"] == name).to_numpy()
         own = adata.obsm["spatial"][rows]
-        to_truth = fit_rigid(own, adata.obsm["spatial_truth"][rows])
+        to_truth = estimate_transform("euclidean", own, adata.obsm["spatial_truth"][rows]).params
         width, height = (0.1 * own.max(axis=0)).astype(int) + 1
         x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
         pixels = np.uint8(255 * pattern(move(to_truth, np.stack([x, y], axis=-1).reshape(-1, 2) / 0.1)))
@@ -161,7 +162,8 @@ def test_a_checkerboard_of_images_shows_one_tissue(photographed: AnnData) -> Non
     shown = near & (pixels[..., 3] == 1)
     assert shown.sum() > 0.9 * near.sum()
     reference = (photographed.obs["slice"] == "slice_1").to_numpy()
-    to_truth = fit_rigid(photographed.obsm["spatial"][reference], photographed.obsm["spatial_truth"][reference])
+    own, truth = (photographed.obsm[key][reference] for key in ("spatial", "spatial_truth"))
+    to_truth = estimate_transform("euclidean", own, truth).params
     expected = pattern(move(to_truth, places.reshape(-1, 2))).reshape(*places.shape[:2], 3)
     assert np.abs(pixels[..., :3] - expected)[shown].mean() < 0.05
     # The fields of the second slice would show something else without its transform.

@@ -71,16 +71,6 @@ def test_a_graph_of_slices_is_that_of_each_whatever_its_name(seed: int, names: l
 
 
 @few
-@given(seeds, st.floats(0, 360), st.floats(-5e3, 5e3), st.booleans())
-def test_a_motion_fitted_to_moved_points_is_that_motion(seed: int, angle: float, shift: float, mirror: bool) -> None:
-    points = np.random.default_rng(seed).normal(size=(12, 2)) * 100
-    matrix = reg.motion(angle, (shift, 2 * shift), mirror=mirror, scale=1.3)
-    found = reg.fit_rigid(points, reg.move(matrix, points), scale=True, mirror=None)
-    np.testing.assert_allclose(found, matrix, atol=1e-6)
-    np.testing.assert_allclose(reg.move(np.linalg.inv(found), reg.move(matrix, points)), points, atol=1e-6)
-
-
-@few
 @given(seeds, st.integers(1, 4), st.integers(1, 4))
 def test_the_rand_index_counts_pairs(seed: int, n_one: int, n_other: int) -> None:
     rng = np.random.default_rng(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from skimage.transform import estimate_transform
 
 from spotscape import registration as reg
 from spotscape.registration import Deformation, fit_deformation
@@ -38,7 +39,7 @@ def bent_pair(amplitude: float, angle: float, noise: float = 0.4) -> tuple[Secti
     one, two = disc(1), disc(2)
     moved = bend(two, amplitude, angle)
     truth = two
-    moved = reg.move(reg.fit_rigid(moved, truth), moved)
+    moved = reg.move(estimate_transform("euclidean", moved, truth).params, moved)
     return Section.of(moved, features(two, noise, 3)), Section.of(one, features(one, noise, 4)), truth
 
 

@@ -36,33 +36,6 @@ def slices() -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestRigid:
-    @given(degrees, coordinate, coordinate, st.booleans(), st.floats(0.1, 10))
-    def test_a_motion_is_found_from_its_points(
-        self, angle: float, x: float, y: float, mirror: bool, scale: float
-    ) -> None:
-        source = np.random.default_rng(1).normal(size=(6, 2))
-        matrix = reg.motion(angle, (x, y), mirror=mirror, scale=scale)
-        found = reg.fit_rigid(source, reg.move(matrix, source), scale=True, mirror=None)
-        np.testing.assert_allclose(found, matrix, atol=1e-7)
-        assert reg.mirrors(found) is mirror
-
-    @given(degrees, st.booleans())
-    def test_the_angle_is_read_back(self, angle: float, mirror: bool) -> None:
-        turned = reg.angle_of(reg.motion(angle, (3, 4), mirror=mirror, scale=2.5))
-        assert abs((turned - angle + 180) % 360 - 180) < 1e-9
-
-    def test_no_mirror_unless_allowed(self) -> None:
-        source = np.array([[0.0, 0], [2, 0], [0, 1], [2, 1.5]])
-        assert not reg.mirrors(reg.fit_rigid(source, source * [1, -1]))
-        assert reg.mirrors(reg.fit_rigid(source, source * [1, -1], mirror=None))
-
-    def test_weights_leave_an_outlier_out(self) -> None:
-        source = np.array([[0.0, 0], [1, 0], [0, 1], [5, 5]])
-        target = source + np.array([2, 3])
-        target[3] = [90, -40]
-        found = reg.fit_rigid(source, target, np.array([1.0, 1, 1, 0]))
-        np.testing.assert_allclose(found, reg.motion(0, (2, 3)), atol=1e-12)
-
     def test_about_keeps_the_centre_in_place(self) -> None:
         centre = np.array([3.0, -2.0])
         np.testing.assert_allclose(reg.move(reg.about(reg.motion(70), centre), centre[None])[0], centre)

@@ -66,10 +66,13 @@ def write(
     adata: AnnData,
     results: Mapping[str, Mapping[str, Any]],
     *,
+    copy: bool = False,
     outdated: Iterable[tuple[str, str]] = (),
     log: bool = True,
-) -> None:
+) -> AnnData | None:
     """Write results, given as ``{"obsm": {"X_spotscape": array}, "uns": {...}}``, and say so in the log.
+
+    With ``copy`` they are written to a copy, which is returned.
 
     All or nothing: shapes and values are checked before the first assignment, and whatever interrupts the writing, such
     as Ctrl-C, puts back what was there. ``{"X": {"": matrix}}`` stands for ``adata.X`` and belongs last: on a view, the
@@ -77,6 +80,7 @@ def write(
     call that are taken out, lest they be read as belonging to the new result; colours of categories follow them.
     ``log=False`` leaves the saying to a caller that sums up many keys in one line.
     """
+    adata = adata.copy() if copy else adata
     require_writable(adata)
     for slot, entries in results.items():
         if slot not in _SLOTS:
@@ -109,6 +113,7 @@ def write(
         logger.info("Adding `adata.%s['%s']`.", slot, key)
     for slot, key in gone if log else ():
         logger.info("Removing `adata.%s['%s']` of an earlier call.", slot, key)
+    return adata if copy else None
 
 
 def _put(adata: AnnData, slot: str, key: str, value: Any) -> None:

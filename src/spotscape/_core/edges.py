@@ -7,13 +7,12 @@ them, which depends on nothing but the numbers of the two spots.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, cKDTree
-from sklearn.neighbors import NearestNeighbors
 
 from spotscape._core.geometry import join_coincident, lattice
 from spotscape._core.randomness import mix_bits
@@ -175,12 +174,22 @@ def join_edges(parts: Iterable[Edges], n_spots: int) -> sparse.csr_matrix:
     return matrix
 
 
+def within_groups(graph: Any, codes: np.ndarray) -> sparse.csr_array:
+    """The edges of a sparse graph that join spots of one group."""
+    edges = sparse.coo_array(graph)
+    row, col = edges.coords
+    same = codes[row] == codes[col]
+    return sparse.csr_array((edges.data[same], (row[same], col[same])), shape=edges.shape)
+
+
 def nearest_others(points: np.ndarray, n_neighs: int) -> tuple[np.ndarray, np.ndarray]:
     """Distances and row numbers, both ``(n, n_neighs)``, of the nearest other points, nearest first.
 
     A point is no neighbour of itself, even where others share its place. Up to 15 dimensions by a tree; above, all
     pairs of distances are looked at, block by block.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     # Far from the origin the expansion |a|² - 2ab + |b|², which scikit-learn uses, loses digits.
     centred = points - points.mean(axis=0)
     distances, indices = NearestNeighbors(n_neighbors=n_neighs).fit(centred).kneighbors()

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.counts import absent_genes, kind_of, n_detected
+from spotscape._core.edges import within_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign
 from spotscape._core.rows import ChunkedMatrix, Normalisation, is_stored
@@ -273,7 +274,8 @@ def read_graph(
             f"from their own expression alone."
         )
     _warn_if_stale(graph, entry.get("params"), key)
-    crossing = _count_crossing(graph, adata, library_key)
+    slices = slice_labels(adata, library_key)
+    crossing = 0 if slices is None else graph.nnz - within_groups(graph, slices.codes).nnz
     found = f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]"
     within = f"sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})"
     if crossing and not across_slices:
@@ -355,15 +357,6 @@ def find_shared(
     say = warn if shared.sum() < min(_FEW_SHARED, len(shared) / 2) else logger.info
     say(f"Using the {shared.sum()} genes, of {len(shared)} in {source}, that all slices share ({panels}).")
     return shared
-
-
-def _count_crossing(graph: sparse.csr_array, adata: AnnData, library_key: str | None) -> int:
-    slices = slice_labels(adata, library_key)
-    if slices is None:
-        return 0
-    codes = np.asarray(slices.codes)
-    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
-    return int(np.count_nonzero(codes[rows] != codes[graph.indices]))
 
 
 def library_of_graph(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from spotscape.registration._section import grid_points
+from spotscape.registration import grid_points
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -21,7 +21,7 @@ from spotscape.datasets._expression import (
     row_chunks,
 )
 from spotscape.datasets._regions import Outline, Regions, domain_names, draw_regions, lay_spots
-from spotscape.registration._section import motion, move
+from spotscape.registration import motion, move
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -5,37 +5,31 @@ A method adds a configuration, a network and an objective, side by side in one f
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, distributed
+from torch import Tensor
 
 from spotscape._core.arguments import public
 from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import ChunkedMatrix
-from spotscape._core.settings import settings
 from spotscape.models._method import Tissue
 from spotscape.models._records import MOST_SPOTS, Reference
 from spotscape.models._reduction import Reduction, slice_offsets, smooth_within
 from spotscape.models._saving import save_model
-from spotscape.models._steps import Steps, check_input, digest_of, slice_rows
-from spotscape.nn.batches import Batch, in_group, join_group
-from spotscape.nn.blocks import WeightSource
-from spotscape.nn.checkpoint import Checkpoint
+from spotscape.models._steps import check_input, digest_of, slice_rows
+from spotscape.models._training import checkpoint_of, train
+from spotscape.nn.batches import Batch, join_group
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
 from spotscape.nn.normalization import keeping
 from spotscape.nn.pca import PCA
-from spotscape.nn.tiles import choose_batch_size
-from spotscape.nn.trainer import Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +38,7 @@ if TYPE_CHECKING:
     from spotscape.models._method import Network, Objective
     from spotscape.models._records import TrainingRecord
     from spotscape.nn.batches import Reduce
-    from spotscape.nn.trainer import LossOutput
+    from spotscape.nn.blocks import WeightSource
 
 C = TypeVar("C", bound="EncoderConfig")
 
@@ -180,21 +174,16 @@ class GraphEncoder(ABC, Generic[C]):
         slices, batch_size = training.get("slices"), training.get("batch_size")
         device = join_group(resolve_device(training.get("device")))
         tissue = self._read(expression, adjacency, slices, device)
-        digest = ""
-        if (checkpoint := training.get("checkpoint")) is not None:
-            digest = digest_of(expression, adjacency, slices, batch_size)
+        checkpoint, bar = training.get("checkpoint"), training.get("progress_bar")
+        digest = "" if checkpoint is None else digest_of(expression, adjacency, slices, batch_size)
         found = []
         for number, model in enumerate((self, *restarts)):
             if number:
                 logger.info("Restart %d of %d.", number + 1, len(restarts) + 1)
-            file = None
-            if checkpoint is not None:
-                name = f"{checkpoint}.restart{number}" if number else checkpoint
-                file = Checkpoint(name, model._identity(digest), writes=not in_group() or distributed.get_rank() == 0)
-            bar = training.get("progress_bar")
-            model._train(
-                tissue, adjacency, batch_size, file, progress_bar=settings.progress_bar if bar is None else bar
-            )
+            name = f"{checkpoint}.restart{number}" if number and checkpoint else checkpoint
+            file = None if name is None else checkpoint_of(model, name, digest)
+            model.network, model.history = train(model, tissue, adjacency, batch_size, file, progress_bar=bar)
+            model.training = model.reference = None
             joined = model._finish(tissue)
             if tissue.slices and self.config.integrate:
                 joined = integrate(joined, np.asarray(slices), device=device)
@@ -335,50 +324,6 @@ class GraphEncoder(ABC, Generic[C]):
             scores -= offsets
         return Features.of(scores, loadings=reduction.components.loadings, unit=unit, device=device), offsets
 
-    def _train(
-        self,
-        tissue: Tissue,
-        adjacency: Any,
-        batch_size: int | None,
-        checkpoint: Checkpoint | None,
-        *,
-        progress_bar: bool,
-    ) -> None:
-        config, features = self.config, tissue.whole.features
-        seeds = [self.random_source.integer(f"weights {number}") for number in range(config.n_encoders)]
-        network = self._network(features.shape[1], WeightSource(seeds)).to(features.device)
-        n_spots = choose_batch_size(batch_size, tissue.whole.n_total, config.n_encoders * self._bytes_per_spot())
-        steps = Steps(
-            tissue.whole,
-            adjacency,
-            self.random_source,
-            n_hops=network.n_hops,
-            batch_size=n_spots,
-            slices=tissue.slices,
-        )
-        n_epochs = steps.n_epochs(config.max_epochs, config.n_encoders)
-        objective = self._objective(network, tissue, steps.reduce, n_epochs).to(features.device)
-        logger.info(
-            "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs, on %s.",
-            self.name,
-            f"{tissue.whole.n_total:,}",
-            f" in {len(tissue.slices)} slices" if tissue.slices else "",
-            f"{tissue.n_genes:,}",
-            config.n_encoders,
-            config.max_epochs,
-            features.device,
-        )
-
-        def loss(step: int) -> LossOutput:
-            batch = steps.batch(step)
-            output: LossOutput = objective(batch, objective.draw(batch, steps.draw(step)), step / steps.per_epoch)
-            return output
-
-        plan = TrainingPlan.of(config, steps.per_epoch, n_epochs)
-        trainer = Trainer(plan, progress_bar=progress_bar, checkpoint=checkpoint, description=f"Training {self.name}")
-        self.history = trainer.fit(objective, loss)
-        self.network, self.training, self.reference = network, None, None
-
     def _finish(self, tissue: Tissue) -> np.ndarray:
         """Keep the statistics and axes of the whole tissue, and return its embedding."""
         if self.network is None:
@@ -423,13 +368,3 @@ class GraphEncoder(ABC, Generic[C]):
             expression, adjacency, slices, self._reduction, device=self._device(), unit=self._unit, align=align
         )
         return network, Batch.whole(features, SpotGraph.from_adjacency(adjacency, self._device())), offsets
-
-    def _identity(self, digest: str) -> str:
-        """What a checkpoint belongs to: all that the numbers depend on, the epochs only if they shape the schedule."""
-        told = asdict(self.config)
-        if self.config.schedule == "constant":
-            del told["max_epochs"]
-        n_processes = distributed.get_world_size() if in_group() else 1
-        return hashlib.sha256(
-            repr((self.name, told, self.random_source.seed, n_processes, digest)).encode()
-        ).hexdigest()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy import sparse
 
+from spotscape._core.edges import within_groups
 from spotscape._core.rows import expm1
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.components import PrincipalComponents, smooth
@@ -67,10 +68,7 @@ class Reduction:
 def smooth_within(scores: np.ndarray, adjacency: Any, slices: np.ndarray | None) -> np.ndarray:
     """Means over neighbourhoods, ``(N, p)``; edges of a 3-D graph that join slices do not count."""
     if slices is not None:
-        edges = sparse.coo_array(adjacency)
-        same = np.asarray(slices)[edges.row] == np.asarray(slices)[edges.col]
-        kept = (edges.data[same], (edges.row[same], edges.col[same]))
-        adjacency = sparse.csr_array(kept, shape=edges.shape)
+        adjacency = within_groups(adjacency, np.asarray(slices))
     return smooth(scores, adjacency, _HOPS)
 
 

@@ -227,7 +227,6 @@ def show_spots(
     *,
     decorate: Callable[[Axes, Slice, int], None] | None = None,
     pieces: list[Slice] | None = None,
-    panel_titles: Sequence[str] | None = None,
 ) -> Shown:
     """Draw every slice for every column: columns below each other, or side by side where there is one slice.
 
@@ -236,7 +235,7 @@ def show_spots(
     look = Look.of(options, adata.n_obs)
     pieces = read_pieces(adata, options) if pieces is None else pieces
     shown = [one.only(options.get("groups")) if isinstance(one, Categories) else one for one in columns]
-    titles = panel_titles or _titles(options.get("title"), [one.key for one in shown], pieces)
+    titles = _titles(options.get("title"), [one.key for one in shown], pieces)
     axes = given_axes(options, len(titles))
     if axes is not None:
         blocks = [axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))]

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.edges import Edges, edges_between_adjacent, join_edges, nearest_edges
+from spotscape._core.edges import Edges, edges_between_adjacent, join_edges, nearest_edges, within_groups
 from spotscape._core.logging import logger, warn
 from spotscape.pp._graph_build import (
     SlicePositions,
@@ -270,12 +270,12 @@ def _over_tissue(tissue: SlicePositions, across: list[Edges], n_around: int) -> 
 
 def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -> float:
     """Log the share of edges that cross slices, which is returned; warn if it is extreme."""
-    codes, edges = np.empty(tissue.n_spots, dtype=np.intp), graph.connectivities.tocoo()
+    codes, n_edges = np.empty(tissue.n_spots, dtype=np.intp), graph.connectivities.nnz
     for code, rows in enumerate(tissue.rows):
         codes[rows] = code
-    crossing = int(np.count_nonzero(codes[edges.row] != codes[edges.col]))
-    share = float(crossing / edges.nnz)
-    logger.info("%s of %s edges join different slices (%.1f %%).", f"{crossing:,}", f"{edges.nnz:,}", 100 * share)
+    crossing = n_edges - within_groups(graph.connectivities, codes).nnz
+    share = float(crossing / n_edges)
+    logger.info("%s of %s edges join different slices (%.1f %%).", f"{crossing:,}", f"{n_edges:,}", 100 * share)
     remedy = "method='separate' sets the neighbours within and between slices apart"
     if method == "euclidean" and share > _MOST_CROSSING:
         warn(f"{share:.0%} of the edges join different slices: they lie closer than the spots of a slice; {remedy}.")

@@ -220,10 +220,10 @@ def register_slices(
         **measures(slices.slices, found),
         **found.deformation_record(),
     )
-    target = adata.copy() if copy else adata
-    write(target, {"obsm": {key_added: replace(slices, slices=moved).coordinates}, "uns": {key_added: entry}})
+    placed = replace(slices, slices=moved).coordinates
+    written = write(adata, {"obsm": {key_added: placed}, "uns": {key_added: entry}}, copy=copy)
     _report(entry, library_key)
-    return target if copy else None
+    return written
 
 
 @public

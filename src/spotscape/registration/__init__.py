@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from spotscape.registration._chain import (
-    Alignment,
+from spotscape.registration._motion import about, displacement, motion, move
+from spotscape.registration._pair import Alignment, align
+from spotscape.registration._search import Score
+from spotscape.registration._section import grid_points, guiding_features, one_hot
+from spotscape.registration._smooth import Deformation, fit_deformation
+from spotscape.registration._stack import (
     Placement,
     Registration,
-    align,
     measures,
     n_mutual_pairs,
     nearest_rmse,
@@ -14,20 +17,6 @@ from spotscape.registration._chain import (
     register,
     unit_ratios,
 )
-from spotscape.registration._search import Score
-from spotscape.registration._section import (
-    about,
-    angle_of,
-    displacement,
-    fit_rigid,
-    grid_points,
-    guiding_features,
-    mirrors,
-    motion,
-    move,
-    one_hot,
-)
-from spotscape.registration._smooth import Deformation, fit_deformation
 
 __all__ = [
     "Alignment",
@@ -37,14 +26,11 @@ __all__ = [
     "Score",
     "about",
     "align",
-    "angle_of",
     "displacement",
     "fit_deformation",
-    "fit_rigid",
     "grid_points",
     "guiding_features",
     "measures",
-    "mirrors",
     "motion",
     "move",
     "n_mutual_pairs",

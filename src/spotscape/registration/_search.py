@@ -9,7 +9,8 @@ import numpy as np
 from scipy import fft
 from scipy.spatial import cKDTree
 
-from spotscape.registration._section import about, displacement, grid_points, motion, move
+from spotscape.registration._motion import about, displacement, motion, move
+from spotscape.registration._section import grid_points
 
 if TYPE_CHECKING:
     from spotscape.registration._section import Field, Section

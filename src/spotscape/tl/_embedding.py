@@ -218,12 +218,10 @@ def write_embedding(
     copy: bool,
 ) -> AnnData | None:
     """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned."""
-    target = adata.copy() if copy else adata
     embeddings = {key_added: embedding, **built.get("obsm", {})}
     written = signature(adata.obs_names, {("obsm", key): values for key, values in embeddings.items()})
     uns = {**built.get("uns", {}), key_added.removeprefix("X_"): {**summary, "written": written}}
-    write(target, {**built, "obsm": embeddings, "uns": uns}, outdated=outdated)
-    return target if copy else None
+    return write(adata, {**built, "obsm": embeddings, "uns": uns}, outdated=outdated, copy=copy)
 
 
 _DEFAULT, _CONNECTIVITIES, _DISTANCES = keys.graph_keys(keys.SPATIAL)

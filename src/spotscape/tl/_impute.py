@@ -176,17 +176,17 @@ def impute(
     summary = record(
         params, random_state=source.seed, scores=scores, made_from=made_from(adata, obs=[library_key], obsm=[use_rep])
     )
-    target = adata.copy() if copy else adata
     # A layer of all genes, or a frame of some.
     slot: str = "layers" if genes is None and not is_pair else "obsm"
     placed: Any = values
     if slot == "obsm":
         names = tissue.targets[tissue.imputed].str.replace("/", "|")
         placed = pd.DataFrame(values[:, tissue.imputed], adata.obs_names, names)
-    outdated = [({"layers": "obsm", "obsm": "layers"}[slot], key_added)] if key_added in target.uns else []
-    write(target, {slot: {key_added: placed}, "uns": {key_added: summary}}, outdated=outdated)
+    outdated = [({"layers": "obsm", "obsm": "layers"}[slot], key_added)] if key_added in adata.uns else []
+    results = {slot: {key_added: placed}, "uns": {key_added: summary}}
+    written = write(adata, results, outdated=outdated, copy=copy)
     _report(scores)
-    return target if copy else None
+    return written
 
 
 def _predict(

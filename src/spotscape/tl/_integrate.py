@@ -116,11 +116,9 @@ def integrate_slices(
         raise ValueError(msg)
     key = f"{use_rep}_integrated" if key_added is None else key_added
     params = {"library_key": library_key, "use_rep": use_rep, "n_prototypes": n_prototypes, "ridge": ridge}
-    target = adata.copy() if copy else adata
     summary = record(
         params,
         made_from=made_from(adata, obs=[library_key], obsm=[use_rep]),
         written=signature(adata.obs_names, {("obsm", key): integrated}),
     )
-    write(target, {"obsm": {key: integrated}, "uns": {key.removeprefix("X_"): summary}})
-    return target if copy else None
+    return write(adata, {"obsm": {key: integrated}, "uns": {key.removeprefix("X_"): summary}}, copy=copy)

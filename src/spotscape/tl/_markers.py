@@ -206,9 +206,7 @@ def markers(
         **for_scanpy(finished),
     }
     extra["made_from"] = made_from(adata, obs=[key, condition, library_key, donor_key])
-    target = adata.copy() if copy else adata
-    write(target, {"uns": {key_added: record(params, **extra)}})
-    return target if copy else None
+    return write(adata, {"uns": {key_added: record(params, **extra)}}, copy=copy)
 
 
 def _read(

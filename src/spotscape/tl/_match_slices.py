@@ -187,7 +187,6 @@ def match_slices(
         "spatial_key": spatial_key, "radius": radius, "n_hops": n_hops,
     }  # fmt: skip
     source = made_from(adata, obs=[library_key], obsm=[use_rep, spatial_key])
-    target = adata.copy() if copy else adata
     matched = [int((one.indices[:, 0] >= 0).sum()) for one in found]
     counts = {"n_query": np.array([*map(len, pairing.query_rows)]), "n_matched": np.array(matched)}
     labels = transferred_labels(pairing, found, key_added)
@@ -198,9 +197,9 @@ def match_slices(
     }
     # Labels of an earlier call would belong to other matches.
     outdated = [("obs", f"{key_added}_{name}") for name in ("label", "confidence")] if labels_key is None else []
-    write(target, results, outdated=outdated)
+    written = write(adata, results, outdated=outdated, copy=copy)
     report(pairing, **counts)
-    return target if copy else None
+    return written
 
 
 def _space(

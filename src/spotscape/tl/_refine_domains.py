@@ -11,6 +11,7 @@ from scipy import sparse
 
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.edges import within_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, library_of_graph, read_graph
@@ -111,10 +112,8 @@ def refine_domains(
     params = {"key": key, "neighbors_key": neighbors_key, "library_key": library, "n_passes": n_passes}
     params["across_slices"] = across_slices
     _report(labels, refined, n_changed)
-    target = adata.copy() if copy else adata
     summary = record(params, n_changed=n_changed, n_changed_by_pass=changes, made_from=made_from(adata, obs=[key]))
-    write(target, {"obs": {name: refined}, "uns": {name: summary}})
-    return target if copy else None
+    return write(adata, {"obs": {name: refined}, "uns": {name: summary}}, copy=copy)
 
 
 def _read_graph(
@@ -128,10 +127,7 @@ def _read_graph(
     graph = read_graph(adata, neighbors_key)
     if graph is None or slices is None or across_slices:
         return sparse.csr_array(graph), library_key
-    edges = graph.tocoo()
-    row, col = edges.coords
-    within = slices.codes[row] == slices.codes[col]
-    return sparse.csr_array((edges.data[within], (row[within], col[within])), shape=graph.shape), library_key
+    return within_groups(graph, slices.codes), library_key
 
 
 def _report(old: pd.Categorical, new: pd.Categorical, n_changed: int) -> None:

@@ -178,9 +178,7 @@ def trajectory(
     results = stored_graph(graph, key_added, use_rep)
     results["obs"] = {key_added: found.time}
     results["uns"][key_added] = record(params, **extra)
-    target = adata.copy() if copy else adata
-    write(target, results)
-    return target if copy else None
+    return write(adata, results, copy=copy)
 
 
 def _domains(adata: AnnData, key: str, root: str) -> pd.Categorical:

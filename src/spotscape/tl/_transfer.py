@@ -115,7 +115,6 @@ def transfer_domains(
     key = labels_key if key_added is None else key_added
     given = pd.Categorical.from_codes(votes.labels.numpy(), categories=labels.categories)
     params = {"labels_key": labels_key, "use_rep": use_rep, "n_neighbors": n_neighbors}
-    target = adata.copy() if copy else adata
     columns = {key: given, f"{key}_confidence": votes.confidence.numpy().astype(np.float32)}
-    write(target, {"obs": columns, "uns": {key: record(params, made_from=made_from(adata, obsm=[use_rep]))}})
-    return target if copy else None
+    summary = record(params, made_from=made_from(adata, obsm=[use_rep]))
+    return write(adata, {"obs": columns, "uns": {key: summary}}, copy=copy)

@@ -1,0 +1,168 @@
+"""Registration of two slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from spotscape._core.geometry import spot_spacing
+from spotscape.registration._motion import displacement, motion, move
+from spotscape.registration._search import PoseScorer, PoseSearch, Refiner, Score, distinct
+from spotscape.registration._section import Section
+from spotscape.registration._smooth import Deformation, fit_deformation
+
+_ANGLE_STEP = 5.0
+_CANDIDATES, _FINALISTS = 20, 8
+# Poses nearer to each other than this share of the tissue's size, or these spacings, are the same.
+_SAME_SHARE, _SAME_SPACINGS = 0.06, 2.0
+# A pose explains the slices "about as well" if its score is within this share of the best.
+_AMBIGUOUS = 0.06
+# What outlines without features must show before they are believed.
+_SURE_OUTLINE, _CLOSE_OUTLINES, _STRAIGHT = 0.6, 0.75, 0.34
+_POOR_OUTLINE, _POOR_FEATURES = 0.15, 0.4
+_FIRST_WIDTH, _LAST_WIDTH, _N_WIDTHS = (0.06, 4.0), 1.3, 5
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a query is moved onto its reference.
+
+    Attributes
+    ----------
+    matrix
+        Homogeneous ``(3, 3)``, in the unit of the coordinates.
+    score
+        Of the pose.
+    runner_up
+        The score of the best pose that moves the query elsewhere; ``None`` if there is none.
+    contested
+        Whether the pose may be wrong although it scores best: features alone prefer another one; or there are none, and
+        the outlines agree in part only, agree nearly as well elsewhere, or were cut straight, which looks the same on
+        either side of the cut.
+    deformation
+        What follows the motion, in the frame and unit of the reference; ``None`` where nothing is bent.
+    deformed_features
+        Correlation of the features after it.
+    """
+
+    matrix: np.ndarray
+    score: Score
+    runner_up: Score | None
+    contested: bool = False
+    deformation: Deformation | None = None
+    deformed_features: float = float("nan")
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether another pose explains the slices about as well, or could."""
+        close = self.runner_up is not None and self.runner_up.total > (1 - _AMBIGUOUS) * self.score.total
+        return close or self.contested
+
+    @property
+    def poor(self) -> bool:
+        """Whether neither outlines nor features agree."""
+        by_features = not np.isnan(self.score.features) and self.score.features > _POOR_FEATURES
+        return self.score.outline < _POOR_OUTLINE and not by_features
+
+
+def align(
+    query: np.ndarray,
+    reference: np.ndarray,
+    *,
+    features: tuple[np.ndarray, np.ndarray] | None = None,
+    allow_flip: bool = False,
+    scale: bool = False,
+    deform: bool = False,
+) -> Alignment:
+    """Find the rigid motion, or similarity, that lays a slice on another, and how to bend it then.
+
+    Parameters
+    ----------
+    query, reference
+        Coordinates, shape ``(n, 2)`` each, at least three positions that are not on a line.
+    features
+        Of the query's and the reference's spots, shape ``(n, n_features)`` each, comparable and centred; see
+        :func:`guiding_features`.
+    allow_flip
+        Whether the query may be turned over.
+    scale
+        Whether its size may change.
+    deform
+        Whether it may be bent smoothly by the features, so as not to fold; where features agree no better then, it is
+        not bent.
+
+    Returns
+    -------
+    The best pose and how sure it is.
+    """
+    sizes = _sizes(query, reference) if scale else [1.0]
+    options = {"allow_flip": allow_flip, "scale": scale, "deform": deform}
+    found = [_align_sized(query, reference, size, features, **options) for size in sizes]
+    return max(found, key=lambda alignment: alignment.score.total)
+
+
+def _align_sized(
+    query: np.ndarray,
+    reference: np.ndarray,
+    size: float,
+    features: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    allow_flip: bool,
+    scale: bool,
+    deform: bool,
+) -> Alignment:
+    unit = max(size * spot_spacing(query), spot_spacing(reference))
+    # Centred and in spot spacings, so that neither the place nor the unit of the coordinates matters.
+    normal = motion(0.0, -size * query.mean(axis=0) / unit, scale=size / unit)
+    home = motion(0.0, reference.mean(axis=0), scale=unit)
+    here, there = (None, None) if features is None else features
+    moving = Section.of(size * (query - query.mean(axis=0)) / unit, here)
+    fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
+    poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
+    if not poses:
+        msg = "no position lays the outlines of two slices over each other; have they more than a few distinct spots?"
+        raise ValueError(msg)
+    (score, matrix), *others = poses
+    apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))
+    far = [rival for rival, other in others if displacement(other, matrix, moving.contour) > apart]
+    found = Alignment(
+        home @ matrix @ normal, score, far[0] if far else None, _is_contested(score, far, (moving, fixed))
+    )
+    if not deform or features is None:
+        return found
+    bent = fit_deformation(Section.of(move(matrix, moving.points), here), fixed)
+    agreement = -1.0 if bent is None else PoseScorer(moving, fixed).features(bent.move(move(matrix, moving.points)))
+    if bent is None or agreement <= score.features:
+        return found
+    return replace(found, deformation=bent.scaled(unit, reference.mean(axis=0)), deformed_features=agreement)
+
+
+def _is_contested(score: Score, far: list[Score], sections: tuple[Section, Section]) -> bool:
+    if not np.isnan(score.features):
+        return any(rival.features > score.features for rival in far)
+    close = any(rival.total > _CLOSE_OUTLINES * score.total for rival in far)
+    straight = any(piece.longest_straight_edge > _STRAIGHT * piece.diameter for piece in sections)
+    return close or straight or score.outline < _SURE_OUTLINE
+
+
+def _ranked(moving: Section, fixed: Section, *, allow_flip: bool, scale: bool) -> list[tuple[Score, np.ndarray]]:
+    size = max(moving.diameter, fixed.diameter)
+    search, refiner, judge = PoseSearch(moving, fixed), Refiner(moving, fixed, scale=scale), PoseScorer(moving, fixed)
+    angles = np.arange(0.0, 360.0, _ANGLE_STEP)
+    poses = [pose for mirror in (False, True)[: 1 + allow_flip] for pose in search.poses(angles, mirror=mirror)]
+    widths = np.geomspace(max(_FIRST_WIDTH[0] * size, _FIRST_WIDTH[1]), _LAST_WIDTH, _N_WIDTHS)
+    starts = distinct(poses, moving.contour, size, most=_CANDIDATES)
+    rough = [refiner.refine(start, widths=widths[:-2], finish=False) for _, start in starts]
+    hopeful = distinct([(judge.score(matrix).total, matrix) for matrix in rough], moving.contour, size, most=_FINALISTS)
+    refined = [refiner.refine(matrix, widths=widths[-2:], finish=True) for _, matrix in hopeful]
+    return sorted(((judge.score(matrix), matrix) for matrix in refined), key=lambda pose: -pose[0].total)
+
+
+def _sizes(query: np.ndarray, reference: np.ndarray) -> list[float]:
+    """By how much to magnify the query: as spot spacings say (one technology), or as areas do (two technologies)."""
+    spacings = spot_spacing(query), spot_spacing(reference)
+    areas = [Section.of(points / spacing).area for points, spacing in zip((query, reference), spacings, strict=True)]
+    by_spacing = spacings[1] / spacings[0]
+    by_area = by_spacing * float(np.sqrt(areas[1] / areas[0]))
+    return [by_spacing] if abs(np.log(by_area / by_spacing)) < 0.15 else [by_spacing, by_area]
