@@ -185,7 +185,7 @@ class TestTwoEmbeddings:
         assert after == {**before, "uns": before["uns"] | {"n_domains"}}
         entry = tissue.uns.pop("n_domains")
         assert entry["picked"] == 4
-        assert [*entry["curve"]] == ["k", "mean", "sd", "share"]
+        assert [*entry["curve"]] == ["k", "mean", "sd", "elbow", "share"]
         assert entry["params"]["method"] == "agreement"
         assert entry["curve"]["mean"][2] == entry["curve"]["mean"][1:].max()
 

@@ -190,7 +190,7 @@ def _weights(mean: np.ndarray, deviation: np.ndarray, power: float) -> np.ndarra
 def _axes(
     blocks: Blocks, mean: np.ndarray, weight: np.ndarray, n_axes: int, graph: Any = None, *, seed: int
 ) -> np.ndarray:
-    """Leading axes of the weighted genes; of many spots not to the last digit, since noise has no more to tell."""
+    """Leading axes of the weighted genes; not to the last digit, since noise has no more to tell."""
     n_spots, n_genes = blocks.shape
     start = np.random.default_rng(seed).standard_normal((n_genes, min(_BLOCK, n_genes)))
     if graph is None:
@@ -202,8 +202,8 @@ def _axes(
     few = blocks.every(2 * n_spots // _MANY)
     n_guessed = min(max(n_axes, _BLOCK), n_genes)
     rough = covariance_product(few, mean, weight)
-    start = leading_eigenvectors(rough, start, n_guessed, tolerance=1e-2, seed=seed)
-    return leading_eigenvectors(product, start, n_axes, tolerance=1e-2, seed=seed)
+    start = leading_eigenvectors(rough, start, n_guessed, seed=seed)
+    return leading_eigenvectors(product, start, n_axes, seed=seed)
 
 
 def smooth(values: np.ndarray, adjacency: Any, n_hops: int) -> np.ndarray:

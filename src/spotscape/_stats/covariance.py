@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _ROWS = BLOCK_ROWS
+# Up to this size, values that are cut off are kept; cutting them off in each pass takes as long as a product.
+_MOST_COPIED = 2**28
 
 
 class Blocks:
@@ -40,6 +42,10 @@ class Blocks:
             self.matrix = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix)
         self.shape: tuple[int, int] = self.matrix.shape
         self.ceiling = ceiling
+        if ceiling is not None and sparse.issparse(self.matrix) and self.matrix.data.nbytes <= _MOST_COPIED:
+            clipped = np.minimum(self.matrix.data, ceiling[self.matrix.indices])
+            self.matrix = sparse.csr_array((clipped, self.matrix.indices, self.matrix.indptr), shape=self.shape)
+            self.ceiling = None
         # Looking for the libraries takes ten milliseconds, as long as a product with a slice of tissue.
         self._libraries = ThreadpoolController()
         # As many as BLAS would use now; within a product it has one.
@@ -178,7 +184,7 @@ def leading_eigenvectors(
     start: np.ndarray,
     n_vectors: int,
     *,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-2,
     seed: int = 0,
 ) -> np.ndarray:
     r"""Find eigenvectors of the largest eigenvalues of a positive semi-definite operator :math:`C`, by block Lanczos.

@@ -89,11 +89,12 @@ def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tenso
     if generator is None or rate == 0:
         return x
     n_rows, size = x.shape[-2:]
-    # Four entries from each number that is drawn; a share is exact to 1 in 65,536.
-    bits = torch.empty(-(-n_rows * size // 4), dtype=torch.int64, device=x.device)
+    # Eight entries from each number that is drawn; the share is a multiple of 1 in 256.
+    n_dropped = min(max(round(rate * 256), 1), 255)
+    bits = torch.empty(-(-n_rows * size // 8), dtype=torch.int64, device=x.device)
     bits.random_(-(2**63), None, generator=generator)
-    kept = bits.view(torch.int16)[: n_rows * size] >= round(rate * 2**16) - 2**15
-    return x * kept.view(n_rows, size).to(x.dtype).mul_(1 / (1 - rate))
+    kept = bits.view(torch.int8)[: n_rows * size] >= n_dropped - 128
+    return x * kept.view(n_rows, size).to(x.dtype).mul_(256 / (256 - n_dropped))
 
 
 @torch.no_grad()

@@ -34,8 +34,23 @@ def moments(rows: Tensor, n_inside: int, reduce: Reduce) -> tuple[Tensor, Tensor
     count = reduce.total(torch.full((), float(n_inside), dtype=torch.float64, device=rows.device))
     mean = (reduce.total(inside.sum(-2, keepdim=True).double()) / count).to(rows.dtype)
     centred = inside - mean
-    squares = (centred.mT @ centred).double()
+    squares = cast("Tensor", _Gram.apply(centred)).double()  # type: ignore[no-untyped-call]
     return mean, (reduce.total(squares) / count).to(rows.dtype)
+
+
+class _Gram(torch.autograd.Function):
+    """Products of the columns of ``(..., n, d)``, whose gradient is one product; autograd would make two."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return rows.mT @ rows
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        product: Tensor = rows @ (gradient + gradient.mT)
+        return product
 
 
 class SpotNorm(nn.Module):

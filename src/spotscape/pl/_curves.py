@@ -121,6 +121,7 @@ _PANELS = {
     "score": ("score", "Score"),
     "mean": ("stability (ARI)", "Agreement between samples"),
     "bic": ("BIC above its lowest", "Gaussian mixture"),
+    "elbow": ("elbow (log ratio of gains)", "Likelihood of mixtures"),
 }
 
 
@@ -128,10 +129,13 @@ _PANELS = {
 def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Output]) -> Shown:
     """Show how well domains agree for each number of domains, and the number chosen.
 
-    The agreement of two embeddings is drawn with its mean and standard deviation over pairs of clusterings. If the
-    stability decided, there are three panels. The score is the stability plus a fifth of the elbow of the mixture's
-    likelihood. Stability is the agreement of domains between samples of the spots. The Bayesian information criterion
-    of the mixture is shown as the difference from its lowest value.
+    The agreement of two embeddings is drawn with its mean and standard deviation over pairs of clusterings; open
+    circles are candidates beside the number chosen. The second panel shows the elbow of the likelihood, which decides
+    if it reaches the dotted line.
+
+    If the stability decided, there are three panels. The score is the stability plus a fifth of the elbow. Stability is
+    the agreement of domains between samples of the spots. The Bayesian information criterion of the mixture is shown as
+    the difference from its lowest value.
 
     Parameters
     ----------
@@ -187,6 +191,16 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
                 [picked], values[numbers == picked], color=_CHOSEN, marker="o", markersize=7, linestyle="",
                 label=f"chosen: {picked}",
             )  # fmt: skip
+            if name == "elbow":
+                ax.axhline(0.8, color="0.5", linewidth=1, linestyle=":")
+                ax.set_ylim(top=max(0.95, 1.1 * float(values.max())))
+            if name == "mean" and "elbow" in curve:
+                beside = np.isin(numbers, entry.get("candidates", [])) & (numbers != picked)
+                if beside.any():
+                    ax.plot(
+                        numbers[beside], values[beside], color=_CHOSEN, marker="o", markersize=8, linestyle="",
+                        fillstyle="none", label="candidates",
+                    )  # fmt: skip
             if name == "mean" and "sd" in curve:
                 low, high = values - curve["sd"], np.minimum(values + curve["sd"], 1)
                 ax.fill_between(numbers, low, high, color=_COLOR, alpha=0.18, linewidth=0)

@@ -56,6 +56,10 @@ def choose_n_domains(
     embeddings agree on the coarsest division, so the smallest number is picked only if agreement falls from there on
     and does not rise again by .1.
 
+    If regions are uniform, the likelihood of a mixture shows their number by itself: there one more domain brings less
+    than half of what the last ones brought. If this elbow is sharp in both embeddings (.8 or more on average), it
+    decides. In annotated tissue that we tried it was never sharp.
+
     Look at the curve with :func:`spotscape.pl.n_domains`. Several peaks correspond to several levels of detail. Tissue
     that changes gradually has no definite number of domains. The page *Number of domains* of the documentation says how
     often the choice is right.
@@ -95,13 +99,14 @@ def choose_n_domains(
     ``None``, or with ``copy=True`` an AnnData, with
 
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``picked`` (the number, ``int``), ``clear`` (whether nine
-      in ten bootstraps over the clusterings pick it and domains agree by .9; the log names the candidates if not),
-      ``candidates`` (numbers that a tenth of the bootstraps picks), ``checksum`` (``int``, of the embedding that the
-      choice is for) and ``curve``, a dict of columns with a value for each number tried, which
-      :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and ``sd`` of the agreement, and ``share``, of the
-      bootstraps that pick the number (``float64``). The stability also has ``score``, which decides, ``to_next``, the
-      mean agreement of domains of different samples with ``k`` and ``k + 1`` domains (NaN for the last), and ``bic``,
-      the mixture's Bayesian information criterion, a mean over samples, lower is better.
+      in ten bootstraps over the clusterings pick it, domains agree by .9, and candidates differ from it by one at most;
+      the log names the candidates if not), ``candidates`` (numbers that a tenth of the bootstraps picks, or whose
+      agreement is within .05), ``checksum`` (``int``, of the embedding that the choice is for) and ``curve``, a dict of
+      columns with a value for each number tried, which :class:`pandas.DataFrame` takes: ``k`` (``int64``), ``mean`` and
+      ``sd`` of the agreement, ``elbow``, and ``share``, of the bootstraps that pick the number (``float64``). The
+      stability has no ``elbow``, but ``score``, which decides, ``to_next``, the mean agreement of domains of different
+      samples with ``k`` and ``k + 1`` domains (NaN for the last), and ``bic``, the mixture's Bayesian information
+      criterion, a mean over samples, lower is better.
 
     Raises
     ------
@@ -221,7 +226,7 @@ def _choose(
     }
     if not views:
         params["n_resamples"] = n_resamples
-    columns = {name: getattr(found, name) for name in ("mean", "sd", "to_next", "bic", "score", "share")}
+    columns = {name: getattr(found, name) for name in ("mean", "sd", "to_next", "bic", "score", "elbow", "share")}
     curve = {"k": found.numbers.astype(np.int64), **{name: each for name, each in columns.items() if each is not None}}
     return record(
         params,
@@ -241,14 +246,14 @@ def _report(found: StabilityCurve, low: int, high: int) -> None:
     if found.is_clear:
         logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
     else:
-        others = [f"{k}: {found.share[k - low]:.0%}" for k in found.candidates if k != found.picked]
+        others = [str(k) for k in found.candidates if k != found.picked]
         logger.warning(
             "No clear number of domains: taking %d, which %.0f%% of the %s pick%s. Domains of %s agree by %.2f; 1 is "
             "full agreement. Look at sp.pl.n_domains(adata), and give n_domains if you know it.",
             found.picked,
             100 * found.share[found.picked - low],
             drawn,
-            f" ({', '.join(others)})" if others else "",
+            f" (candidates beside it: {', '.join(others)})" if others else "",
             compared,
             agreement,
         )

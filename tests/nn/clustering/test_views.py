@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spotscape.nn.clustering import agreement_curve, clusterings
-from spotscape.nn.clustering._views import pick_agreed
+from spotscape.nn.clustering import StabilityCurve, agreement_curve, clusterings
+from spotscape.nn.clustering._views import _pick, pick_agreed
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,31 @@ def test_the_rule(agreement: list[float], expected: int) -> None:
 def test_a_range_that_begins_above_two() -> None:
     assert pick_agreed([5, 6, 7], np.array([0.9, 0.8, 0.7])) == 5
     assert pick_agreed([5, 6, 7], np.array([0.9, 0.95, 0.7])) == 6
+
+
+@pytest.mark.parametrize(("sharpness", "expected"), [([0.1, 0.2, 0.79, 0.3], 3), ([0.1, 0.2, 0.3, 0.8], 5)])
+def test_a_sharp_elbow_decides(sharpness: list[float], expected: int) -> None:
+    assert _pick([2, 3, 4, 5], np.array([0.5, 0.9, 0.8, 0.7]), np.array(sharpness)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fits", "candidates", "clear"), [((), [4], True), ((5,), [4, 5], True), ((2,), [2, 4], False)]
+)
+def test_a_number_is_clear_if_no_other_fits_as_well(
+    fits: tuple[int, ...], candidates: list[int], *, clear: bool
+) -> None:
+    numbers = np.arange(2, 6)
+    curve = StabilityCurve(
+        numbers,
+        mean=np.array([0.9, 0.5, 0.93, 0.9]),
+        sd=np.zeros(4),
+        share=np.array([0.05, 0, 0.95, 0]),
+        picked=4,
+        n_samples=5,
+        fits=np.isin(numbers, fits),
+    )
+    assert curve.candidates == candidates
+    assert curve.is_clear is clear
 
 
 def views(n_groups: int, *, n_views: int = 2, n_each: int = 40, distance: float = 9.0) -> list[np.ndarray]:
@@ -60,6 +85,30 @@ def test_what_only_one_sees_does_not_count() -> None:
     fine = np.column_stack([30 * np.eye(3)[group], 12 * half]) + rng.normal(size=(240, 4))
     assert agreement_curve([coarse, fine], range(2, 9)).picked == 3
     assert agreement_curve([fine, fine[:, ::-1] * 2], range(2, 9)).picked == 6
+
+
+def test_numbers_that_agree_nearly_as_well_are_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three groups of two each that lie near each other: three domains and six are both there."""
+    rng = np.random.default_rng(2)
+    group = np.repeat(np.arange(6), 60)
+    centres = 20 * np.eye(3)[np.arange(6) // 2] + 3.5 * np.tile([[1, 0, 0], [-1, 0, 0]], (3, 1))
+    both = [(centres[group] + rng.normal(size=(360, 3))) @ np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2)]
+    # Uniform as they are, their likelihood would decide.
+    monkeypatch.setattr("spotscape.nn.clustering._views._SHARP", np.inf)
+    curve = agreement_curve(both, range(2, 9))
+    assert {3, 6} <= {*curve.candidates}
+    assert not curve.is_clear
+
+
+def test_the_elbow_is_that_of_both() -> None:
+    """Uniform groups: the likelihood rises steeply up to their number in both embeddings, and slowly from there."""
+    curve = agreement_curve(views(5, distance=5), range(2, 9))
+    assert curve.elbow is not None
+    assert curve.elbow.argmax() + 2 == curve.picked == 5
+    assert curve.elbow[3] > 0.8
+    apart = agreement_curve([views(5, distance=5)[0], np.random.default_rng(0).normal(size=(200, 5))], range(2, 9))
+    assert apart.elbow is not None
+    assert apart.elbow[3] == pytest.approx(curve.elbow[3] / 2, abs=0.3)
 
 
 def test_noise_has_no_clear_number() -> None:

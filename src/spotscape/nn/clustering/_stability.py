@@ -26,7 +26,7 @@ from spotscape.nn.clustering._kmeans import check_points, whiten
 from spotscape.nn.clustering._mixture import TiedEM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from spotscape.nn.clustering._mixture import TiedMixture
 
@@ -64,11 +64,15 @@ class StabilityCurve:
         Number of samples that were drawn, or of clusterings of each embedding.
     to_next
         Mean adjusted Rand index between clusterings of different samples into ``k`` and ``k + 1``, ``(K,)``; NaN for
-        the last. This and what follows is ``None`` if embeddings are compared.
+        the last. This, ``bic`` and ``score`` are ``None`` if embeddings are compared.
     bic
         Mean over samples of the Bayesian information criterion of the mixture, ``(K,)``; lower is better.
     score
         Stability plus 0.2 times the :func:`elbow` of the mixture's log-likelihood, ``(K,)``.
+    elbow
+        The :func:`elbow`, a mean over embeddings, ``(K,)``; ``None`` for samples of one.
+    fits
+        Which numbers fit about as well as the one picked, bool ``(K,)``; ``None`` for samples of one embedding.
     """
 
     numbers: np.ndarray
@@ -80,16 +84,20 @@ class StabilityCurve:
     to_next: np.ndarray | None = None
     bic: np.ndarray | None = None
     score: np.ndarray | None = None
+    elbow: np.ndarray | None = None
+    fits: np.ndarray | None = None
 
     @property
     def is_clear(self) -> bool:
-        """Whether nine in ten bootstraps pick the same number, and the agreement on its clusters is .9 or more."""
-        return bool(self.share.max() >= _CLEAR and self.mean[self.share.argmax()] >= _STABLE)
+        """Whether nine in ten bootstraps pick the same number, domains agree by .9, and only its neighbours fit too."""
+        stable = self.share.max() >= _CLEAR and self.mean[self.share.argmax()] >= _STABLE
+        return bool(stable and np.abs(np.array(self.candidates) - self.picked).max() <= 1)
 
     @property
     def candidates(self) -> list[int]:
-        """The numbers that are taken in a tenth of the bootstraps or more, or else only the one picked."""
-        return [int(k) for k in self.numbers[(self.share >= 0.1) | (self.numbers == self.picked)]]
+        """The one picked, what a tenth of the bootstraps or more pick, and numbers that fit about as well."""
+        fits = np.zeros(len(self.numbers), dtype=bool) if self.fits is None else self.fits
+        return [int(k) for k in self.numbers[(self.share >= 0.1) | (self.numbers == self.picked) | fits]]
 
 
 def stability_curve(
@@ -145,7 +153,7 @@ def stability_curve(
     require_choice(method, "method", METHODS)
     require_positive_int(n_resamples, "n_resamples", minimum=2)
     values = check_points(points, numbers[-1])
-    _check_sample(len(values), numbers[-1])
+    check_sample(len(values), numbers[-1])
     centred = _varying(values)
     standardised = centred / centred.std(axis=0)
     generators = (np.random.default_rng([seed, index]) for index in count())
@@ -179,6 +187,19 @@ def stability_curve(
         bic,
         _score(pairs.mean(axis=1), mean_log_likelihood),
     )
+
+
+def likelihoods_of_samples(points: np.ndarray, numbers: list[int], n_samples: int, seed: int) -> np.ndarray:
+    """Mean log-likelihoods of mixtures of samples, ``(S, K + 4)``: also of one number before and three after."""
+    centred = _varying(points)
+    standardised = centred / centred.std(axis=0)
+    none = np.arange(0)
+    with threadpool_limits(1):
+        samples = [
+            _Sample(standardised, centred, none, numbers, np.random.default_rng([seed, index]))
+            for index in range(n_samples)
+        ]
+        return np.array([[height for _, height in sample.mixtures()] for sample in samples])
 
 
 def _score(mean: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
@@ -259,15 +280,16 @@ class _Sample:
 
     def cluster(self, method: str) -> tuple[list[np.ndarray], np.ndarray]:
         """Labels of the compared points; mean log-likelihoods, also of one number before and three after."""
-        mixtures = self._mixtures(range(self.numbers[0] - 1, self.numbers[-1] + _AHEAD + 1))
+        mixtures = self.mixtures()
         log_likelihood = np.array([found for _, found in mixtures])
         if method == "kmeans":
             return [self._kmeans(k) for k in self.numbers], log_likelihood
         em = TiedEM(self.compared, _RIDGE)
         return [em.posterior(mixture).argmax(axis=1) for mixture, _ in mixtures[1:-_AHEAD]], log_likelihood
 
-    def _mixtures(self, numbers: Iterable[int]) -> list[tuple[TiedMixture, float]]:
-        points = self.em.points
+    def mixtures(self) -> list[tuple[TiedMixture, float]]:
+        """The best mixture of every number, of one before and of three after, with their mean log-likelihoods."""
+        points, numbers = self.em.points, range(self.numbers[0] - 1, self.numbers[-1] + _AHEAD + 1)
         total = self.em.total + _RIDGE * np.eye(points.shape[1])
         # A tree serves all numbers of clusters.
         trees = [linkage(space, "ward") for space in (points, whiten(points, total))]
@@ -332,7 +354,7 @@ def check_numbers(numbers: Sequence[int]) -> list[int]:
     return checked
 
 
-def _check_sample(n_points: int, largest: int) -> None:
+def check_sample(n_points: int, largest: int) -> None:
     n_drawn = _n_drawn(n_points)
     if n_drawn < 2 * largest:
         msg = (
