@@ -339,6 +339,15 @@ class TestWarnings:
         with pytest.warns(UserWarning, match="keep them apart with library_key='sample'"):
             sp.pp.spatial_neighbors_knn(adata)
 
+    @pytest.mark.parametrize("overlap", [0, 0.15, 1])
+    def test_fields_side_by_side_are_one_tissue(self, overlap: float, recwarn: pytest.WarningsRecorder) -> None:
+        """Nine fields of view of 300 cells; to cut the tissue along them would lose the neighbours beyond."""
+        fields = [cells(300, seed=3 * x + y) + (1 - overlap) * np.array([x, y]) for x in range(3) for y in range(3)]
+        adata = tissue(np.vstack(fields))
+        adata.obs["fov"] = np.repeat(np.arange(9), 300)
+        sp.pp.spatial_neighbors_knn(adata, n_neighs=12)
+        assert any("library_key='fov'" in str(one.message) for one in recwarn) == (overlap > 0)
+
     def test_overlaid_slices_by_their_positions(self) -> None:
         with pytest.warns(UserWarning, match="120 of 120 spots share their position"):
             sp.pp.spatial_neighbors_knn(tissue(np.vstack([cells(), cells()])))

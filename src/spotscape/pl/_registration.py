@@ -130,8 +130,15 @@ def registration(
         for ax, coords, measure in zip(axes, (before, after), ("rmse_before", "rmse"), strict=False):
             overlay.draw(ax, coords)
             ax.set_title("before" if coords is before else "after")
-            value = float(np.mean(np.asarray(entry[measure])[moved]))
-            _write_below(ax, f"RMSE {value:.3g} = {value / spacing:.2f} spacings")
+            value, overlap, features = (
+                float(np.mean(np.asarray(entry[name])[moved])) for name in (measure, "overlap", "feature_agreement")
+            )
+            said = f"RMSE {value:.3g} = {value / spacing:.2f} spacings"
+            if coords is after:
+                said += f"\noverlap {overlap:.0%}" + (
+                    "" if np.isnan(features) else f", features agree by {features:.2f}"
+                )
+            _write_below(ax, said)
         add_legend(axes[1], "irregular", slices, overlay.look, title=None)
         if board is not None:
             overlay.draw_checkerboard(axes[2], after, board, placements)

@@ -156,6 +156,9 @@ _RADIUS_IN_SPACINGS = (1.0, 20.0)
 _MEAN_DEGREE = (3, 50)
 _MAX_EDGES = 300_000_000
 _MIXED_EDGES = 0.01
+# Of the spots with neighbours in other groups, about .4 have most of them there if two slices lie over each other, and
+# .1 along borders. The second bound is for one large group among others, such as a small slice that lies on a larger.
+_AMONG, _LARGE_GROUP = (0.2, 0.6), 50
 _SHARED_POSITIONS = 0.05
 
 
@@ -277,9 +280,23 @@ def _overlaid_column(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph
         by_chance = float(np.sum(share**2))
         own = float(np.mean(codes[filled] == codes[nearest]))
         fewer = own < _LESS_THAN_CHANCE * by_chance and by_chance * len(filled) > _ENOUGH
-        if fewer or (telling and tissue.library_key is None and mixed > _MIXED_EDGES):
+        suspect = telling and tissue.library_key is None and mixed > _MIXED_EDGES
+        if fewer or (suspect and _lie_over(codes, rows, connectivities.indices)):
             return str(column), mixed
     return None
+
+
+def _lie_over(codes: np.ndarray, rows: np.ndarray, ends: np.ndarray) -> bool:
+    """Whether groups lie over each other rather than side by side, as fields of view of one tissue do.
+
+    Of the spots with neighbours in other groups, few have most of them there if they meet along a border only.
+    """
+    n = len(codes)
+    strangers = np.bincount(rows, codes[rows] != codes[ends], n)
+    touching = np.bincount(codes[strangers > 0], minlength=codes.max() + 1)
+    among = np.bincount(codes[2 * strangers > np.bincount(rows, minlength=n)], minlength=len(touching))
+    sizes, shares = np.bincount(codes), among / np.maximum(touching, 1)
+    return bool((sizes * shares).sum() > _AMONG[0] * n or (shares[sizes >= _LARGE_GROUP] > _AMONG[1]).any())
 
 
 def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:

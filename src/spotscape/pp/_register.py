@@ -124,8 +124,8 @@ def register_slices(
 
         - ``rmse``, ``rmse_before`` : float64, the root mean square distance of a spot to the nearest of the other
           slice, over all spots of both, after and before, in the unit of the coordinates. For slices on unrelated grids
-          it stays above about 0.4 spacings even in a perfect registration, and it is larger if one slice shows more of
-          the tissue;
+          it stays above about 0.4 spacings even in a perfect registration. Spots where the other slice has no tissue
+          count too, so it may rise although the slices lie right: then look at ``feature_agreement``;
         - ``overlap`` : float64, the share of the spots that lie on the other's tissue (of the slice with the larger);
         - ``outline_agreement`` : float64, at most 1, the share of the outlines that coincides minus the share that runs
           beside the other;
@@ -298,9 +298,12 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
         if name == partner:
             continue
         rmse, before, overlap = entry["rmse"][i], entry["rmse_before"][i], entry["overlap"][i]
+        features = entry["feature_agreement"][i]
+        known = "" if np.isnan(features) else f", features agree by {features:.2f}"
         logger.info(
-            "Slice %r on %r: RMSE %.3g (before %.3g), overlap %.0f %%.", name, partner, rmse, before, 100 * overlap
-        )
+            "Slice %r on %r: overlap %.0f %%%s, RMSE %.3g (before %.3g).",
+            name, partner, 100 * overlap, known, rmse, before,
+        )  # fmt: skip
         if entry["params"].get("deform"):
             bent, rigid = entry["feature_agreement_deformed"][i], entry["feature_agreement"][i]
             said = "is not bent: it would fold, or agree no better" if np.isnan(bent) else f"agrees by {bent:.3f}, bent"
