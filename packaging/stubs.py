@@ -1,6 +1,6 @@
 """Write the stubs that tell type checkers and editors what ``copy=True``, ``return_model=True`` and plots return.
 
-``python packaging/stubs.py`` writes ``__init__.pyi`` of ``pp``, ``tl``, ``pl``, ``get`` and ``metrics`` from the
+``python packaging/stubs.py`` writes ``__init__.pyi`` of ``pp``, ``tl``, ``pl``, ``get``, ``metrics``, ``nn`` from the
 sources, and a test compares them. The sources stay free of overloads, of which there would be three for each function.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "spotscape"
-NAMESPACES = ("pp", "tl", "pl", "get", "metrics")
+NAMESPACES = ("pp", "tl", "pl", "get", "metrics", "nn")
 sys.path.insert(0, str(PACKAGE.parent))
 
 # What a plot takes beside its own arguments; what it returns depends on two of them.
@@ -37,6 +37,11 @@ def stub_of(namespace: str) -> str:
     """The text of ``__init__.pyi``."""
     module = import_module(f"spotscape.{namespace}")
     imports, functions, public = list(_ALWAYS), [], list(module.__all__)
+    listed = textwrap.indent(textwrap.fill(", ".join(f'"{name}"' for name in sorted(public)), 116), "    ")
+    listed = f"__all__ = [\n{listed},\n]\n"
+    if namespace == "nn":  # Tensors in and out: the sources say all.
+        lines = [f"from {getattr(module, name).__module__} import {name} as {name}" for name in public]
+        return _HEAD + "\n".join(sorted(lines)) + f"\n\n{listed}"
     for name in public:
         home = getattr(module, name).__module__
         source = ast.parse((ROOT / "src" / f"{home.replace('.', '/')}.py").read_text(encoding="utf-8"))
@@ -49,9 +54,8 @@ def stub_of(namespace: str) -> str:
             imports.append(f"from {home} import {name} as {name}")
     options = _options() if namespace == "pl" else []
     body = "\n".join([*options, 'Data = TypeVar("Data", AnnData, SpatialData)', "", *functions])
-    listed = textwrap.fill(", ".join(f'"{name}"' for name in sorted(public)), 116)
     head = _HEAD + "\n".join(_used(imports, body, public))
-    return f"{head}\n\n__all__ = [\n{textwrap.indent(listed, '    ')},\n]\n\n{body}\n"
+    return f"{head}\n\n{listed}\n{body}\n"
 
 
 def _used(imports: list[str], body: str, public: list[str]) -> list[str]:

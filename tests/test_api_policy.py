@@ -186,7 +186,7 @@ def test_every_public_object_has_a_summary() -> None:
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_public_names_are_sorted_and_exist(namespace: str) -> None:
     names = public_names(namespace)
-    assert names == sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert names == sorted(names)
     assert [name for name in names if not hasattr(getattr(sp, namespace), name)] == []
 
 

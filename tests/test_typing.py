@@ -22,7 +22,7 @@ def stubs() -> dict[str, object]:
     return names
 
 
-@pytest.mark.parametrize("namespace", ["pp", "tl", "pl", "get", "metrics"])
+@pytest.mark.parametrize("namespace", ["pp", "tl", "pl", "get", "metrics", "nn"])
 def test_stubs_are_those_of_the_sources(stubs: dict[str, object], namespace: str) -> None:
     written = (PACKAGING.parent / "src" / "spotscape" / namespace / "__init__.pyi").read_text(encoding="utf-8")
     assert written == stubs["stub_of"](namespace), "run python packaging/stubs.py"  # type: ignore[operator]

@@ -355,10 +355,11 @@ def test_a_bit_that_has_turned_is_noticed(saved: Path) -> None:
     load(saved)
 
 
-def test_a_reference_is_thinned() -> None:
+def test_a_reference_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spotscape.models._records.MOST_SPOTS", 40)
     points = np.random.default_rng(0).normal(size=(100, 3))
     slices = np.repeat(["b", "a"], 50)
-    kept = Reference.of(points, slices, seed=0, at_most=40)
+    kept = Reference.of(points, slices, seed=0)
     assert kept.embedding.shape == (40, 3)
     assert kept.embedding.dtype == np.float32
     rows = [int(np.flatnonzero(np.isclose(points, row, atol=1e-6).all(1))[0]) for row in kept.embedding]

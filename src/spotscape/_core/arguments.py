@@ -94,6 +94,8 @@ def public(function: F) -> F:
     }
 
     homes = columns.homes_of(function)
+    # Options of a TypedDict: Python would take others as well.
+    takes_options = not checks.keys() <= inspect.signature(function).parameters.keys()
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -107,9 +109,11 @@ def public(function: F) -> F:
         in_place = tuple(value if check is None else check(value) for check, value in zip(in_order, args, strict=False))
         args = in_place + args[len(in_place) :]
         for name, value in kwargs.items():
-            check = checks.get(name)
-            if check is not None:
-                kwargs[name] = check(value)
+            if name in checks:
+                kwargs[name] = checks[name](value)
+            elif takes_options:
+                msg = f"{function.__name__}() got an unexpected argument {name!r}; it takes {sorted(checks)}."
+                raise TypeError(msg)
         check_writing(*args, **kwargs)
         return function(*args, **kwargs)
 

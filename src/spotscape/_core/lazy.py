@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 def lazy(package: str, modules: Mapping[str, str]) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """``__all__``, ``__getattr__`` and ``__dir__`` of a package, given the public names of each of its modules.
 
+    A module may be relative to the package around it: ``"._stats.components"``.
+
     >>> names, get, _ = lazy("spotscape.tl", {"_markers": "markers", "_domains": "domains"})
     >>> names, get("markers").__name__
     (['domains', 'markers'], 'markers')
@@ -20,7 +22,7 @@ def lazy(package: str, modules: Mapping[str, str]) -> tuple[list[str], Callable[
 
     def get(name: str) -> Any:
         if name in home:
-            return getattr(import_module(f"{package}.{home[name]}"), name)
+            return getattr(import_module(f".{home[name]}", package), name)
         msg = f"module {package!r} has no attribute {name!r}"
         raise AttributeError(msg)
 

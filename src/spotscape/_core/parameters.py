@@ -94,10 +94,10 @@ _NAMES: Final[dict[Rule, str]] = {
     " library_size",
     _NOT_NEGATIVE: "telescope_weight reconstruction_weight scaling_weight prototype_weight weight_decay"
     " min_delta contrast_weight consistency_weight batch_effect drift",
-    _SHARE: "min_share img_alpha whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
+    _SHARE: "min_share whitening max_missing min_connectivity max_pvalue_adj prototype_warmup replace_rate"
     " target_momentum difficulty",
     kinds.number(0, 1, below_high=True): "dropout edge_drop feature_drop",
-    kinds.number(0, 1, above_low=True): "alpha",
+    kinds.number(0, 1, above_low=True): "alpha img_alpha",
     kinds.number(0, 1, above_low=True, below_high=True): "mask_rate",
     kinds.radius: "radius",
     kinds.number(1): "perplexity min_fold_change",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -128,10 +128,11 @@ class Normalisation:
         return matrix
 
 
+@dataclass(frozen=True, eq=False)
 class ChunkedMatrix:
     """A matrix ``(N, G)`` of float32 that is read by rows: backed by HDF5 or zarr, dense or sparse, or of dask.
 
-    Parameters
+    Attributes
     ----------
     stored
         What gives rows when it is sliced.
@@ -145,19 +146,17 @@ class ChunkedMatrix:
         What to do with the counts that are read before anything else; ``None`` if nothing.
     """
 
-    def __init__(
-        self,
-        stored: Any,
-        *,
-        columns: np.ndarray | None = None,
-        change: Callable[[np.ndarray], np.ndarray] | None = None,
-        groups: np.ndarray | None = None,
-        normalisation: Normalisation | None = None,
-    ) -> None:
-        self.stored, self.columns, self.change, self.groups = stored, columns, change, groups
-        self.normalisation = normalisation
-        n_columns = stored.shape[1] if columns is None else len(columns)
-        self.shape: tuple[int, int] = (int(stored.shape[0]), int(n_columns))
+    stored: Any
+    columns: np.ndarray | None = None
+    change: Callable[[np.ndarray], np.ndarray] | None = None
+    groups: np.ndarray | None = None
+    normalisation: Normalisation | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, ``(N, G)``."""
+        n_columns = self.stored.shape[1] if self.columns is None else len(self.columns)
+        return int(self.stored.shape[0]), int(n_columns)
 
     def rows(self, start: int, stop: int) -> Any:
         """Rows ``start`` to ``stop`` in memory, a CSR or a dense array of float32."""
@@ -184,16 +183,12 @@ class ChunkedMatrix:
 
     def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> ChunkedMatrix:
         """The same with an elementwise function that leaves zero as it is."""
-        return self._with(change=change)
+        return replace(self, change=change)
 
     def with_columns(self, kept: np.ndarray) -> ChunkedMatrix:
         """The same with some of its columns, bool ``(G,)``."""
         columns = np.arange(self.shape[1]) if self.columns is None else self.columns
-        return self._with(columns=columns[kept])
-
-    def _with(self, **changes: Any) -> ChunkedMatrix:
-        kept = {name: getattr(self, name) for name in ("columns", "change", "groups", "normalisation")}
-        return ChunkedMatrix(self.stored, **{**kept, **changes})
+        return replace(self, columns=columns[kept])
 
     def every(self, step: int) -> Any:
         """Every so many-th row, in memory."""

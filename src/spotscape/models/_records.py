@@ -66,18 +66,12 @@ class Reference:
 
     @classmethod
     def of(
-        cls,
-        embedding: np.ndarray,
-        slices: np.ndarray | None,
-        inputs: np.ndarray | None = None,
-        *,
-        seed: int,
-        at_most: int = MOST_SPOTS,
+        cls, embedding: np.ndarray, slices: np.ndarray | None, inputs: np.ndarray | None = None, *, seed: int
     ) -> Self:
-        """All spots, or ``at_most`` of them drawn at random."""
+        """All spots, or 20,000 of them drawn at random."""
         rows = np.arange(len(embedding))
-        if len(rows) > at_most:
-            rows = np.sort(np.random.default_rng(seed).choice(rows, at_most, replace=False))
+        if len(rows) > MOST_SPOTS:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_SPOTS, replace=False))
         codes = np.zeros(len(embedding)) if slices is None else np.unique(slices, return_inverse=True)[1]
         seen = None if inputs is None else np.ascontiguousarray(inputs[rows], dtype=np.float32)
         return cls(np.ascontiguousarray(embedding[rows], dtype=np.float32), codes[rows].astype(np.int64), seen)

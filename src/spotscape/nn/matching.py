@@ -242,33 +242,18 @@ def _search(
     rows = max(1, _TILE_NUMBERS // (width * queries.shape[1]))
     tiles = []
     for start in range(0, max(len(queries), 1), rows):
-        where = positions[0][start : start + rows]
-        near = tree.query_ball_point(where, radius)
-        tile = queries[start : start + rows]
-        tiles.append(_search_near(tile, references, k, near, (where, positions[1]), radius, width))
-    return Matches(torch.cat([tile.indices for tile in tiles]), torch.cat([tile.similarities for tile in tiles]))
-
-
-def _search_near(  # noqa: PLR0917
-    tile: Tensor,
-    references: Tensor,
-    k: int,
-    near: np.ndarray,
-    positions: tuple[np.ndarray, np.ndarray],
-    radius: float,
-    width: int,
-) -> Matches:
-    candidates = np.full((len(tile), width), -1, dtype=np.int64)
-    for row, found in enumerate(near):
-        candidates[row, : len(found)] = found
-    gaps = np.linalg.norm(positions[0][:, None] - positions[1][candidates], axis=2)
-    indices = torch.from_numpy(candidates).to(tile.device)
-    cosines = torch.einsum("qd,qcd->qc", tile, references[indices])
-    scores = cosines - torch.from_numpy((gaps / radius) ** 2).to(cosines)
-    best = scores.masked_fill(indices < 0, -torch.inf).topk(k, dim=1)
-    none = best.values == -torch.inf
-    chosen = indices.gather(1, best.indices).masked_fill(none, -1)
-    return Matches(chosen, best.values.masked_fill(none, torch.nan))
+        where, tile = positions[0][start : start + rows], queries[start : start + rows]
+        candidates = np.full((len(tile), width), -1, dtype=np.int64)
+        for row, near in enumerate(tree.query_ball_point(where, radius)):
+            candidates[row, : len(near)] = near
+        gaps = np.linalg.norm(where[:, None] - positions[1][candidates], axis=2)
+        indices = torch.from_numpy(candidates).to(tile.device)
+        cosines = torch.einsum("qd,qcd->qc", tile, references[indices])
+        scores = cosines - torch.from_numpy((gaps / radius) ** 2).to(cosines)
+        best = scores.masked_fill(indices < 0, -torch.inf).topk(k, dim=1)
+        none = best.values == -torch.inf
+        tiles.append((indices.gather(1, best.indices).masked_fill(none, -1), best.values.masked_fill(none, torch.nan)))
+    return Matches(*(torch.cat(parts) for parts in zip(*tiles, strict=True)))
 
 
 def nearest(queries: np.ndarray, references: np.ndarray, n_neighbors: int) -> Matches:

@@ -13,7 +13,7 @@ from spotscape._core.arguments import public
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import read_groups, require_data, slice_labels
 from spotscape.pl._colors import Categories, read_categories, store_colors
-from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes, require_known
+from spotscape.pl._sheet import Look, Output, add_legend, hand_out, open_axes
 from spotscape.pl._slices import find_slices
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def composition(
     ['slice_1', 'slice_2', 'slice_3']
     """
     require_data(adata, genes=False)
-    require_known(output, Output, "composition")
     key = domain_column(adata, key, "key")
     values = read_categories(adata, key, palette)
     slices = slice_labels(adata, library_key or find_slices(adata))
@@ -153,7 +152,6 @@ def crosstab(
     ['2', '0', '1']
     """
     require_data(adata, genes=False)
-    require_known(output, Output, "crosstab")
     key = domain_column(adata, key, "key")
     found, known = read_categories(adata, key), read_categories(adata, to)
     both = (found.codes >= 0) & (known.codes >= 0)

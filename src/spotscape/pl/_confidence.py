@@ -13,7 +13,7 @@ from spotscape._core.reading import domain_columns
 from spotscape._core.validation import require_data, the_one_present
 from spotscape.metrics._agreement import matched
 from spotscape.pl._colors import Categories, Numbers, read_categories, read_confidence, scale
-from spotscape.pl._sheet import Look, Panels, hand_out, open_axes, read_pieces, require_known, sheet_size, show_spots
+from spotscape.pl._sheet import Look, Panels, hand_out, open_axes, read_pieces, sheet_size, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,6 @@ def confidence(
     ['domain', 'confidence']
     """
     require_data(adata, genes=False)
-    require_known(panels, Panels, "confidence")
     if key is None:
         known = [name for name in domain_columns(adata) if keys.confidence_of(name) in adata.obs]
         key = the_one_present(dict.fromkeys(known), known or keys.DOMAINS, "adata.obs", "key")
@@ -137,7 +136,6 @@ def disagreement(
     ['disagreement', 'disagreement']
     """
     require_data(adata, genes=False)
-    require_known(panels, Panels, "disagreement")
     if isinstance(labelings, str) or len(labelings) < 2:
         msg = f"labelings={labelings!r} must name two or more columns of adata.obs."
         raise ValueError(msg)

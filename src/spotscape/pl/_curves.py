@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, require_key, require_record, the_one_present
-from spotscape.pl._sheet import Output, hand_out, open_axes, require_known
+from spotscape.pl._sheet import Output, hand_out, open_axes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,7 +76,6 @@ def history(
     >>> [ax.get_title() for ax in figure.axes]
     ['loss', 'learning rate']
     """
-    require_known(output, Output, "history")
     source = adata
     if not isinstance(source, Mapping):
         key = the_one_present(source.uns, keys.ENCODERS, "adata.uns", "key") if key is None else key
@@ -176,7 +175,6 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
     ['score', 'stability (ARI)', 'BIC above its lowest']
     """
     require_data(adata, genes=False)
-    require_known(output, Output, "n_domains")
     hint = "It is made by sp.tl.choose_n_domains(adata)"
     entry = require_record(adata, key, ("curve", "picked"), hint)
     for name in ("k", "mean"):
@@ -261,7 +259,6 @@ def scale(
     >>> sp.pl.scale(adata, show=False).get_ylabel()
     'share predicted by neighbours'
     """
-    require_known(output, Output, "scale")
     entry = require_record(adata, key, ("curve", "n_neighs"), "It is made by sp.pp.choose_scale(adata)")
     curve = {str(name): np.asarray(values) for name, values in entry["curve"].items()}
     if not np.isfinite(curve["predicted"]).any():

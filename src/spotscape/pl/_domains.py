@@ -13,7 +13,7 @@ from spotscape._core.logging import logger
 from spotscape._core.reading import domain_columns, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data
 from spotscape.pl._colors import Categories, Numbers, matched, plain, read_confidence, read_values, scale
-from spotscape.pl._sheet import Panels, require_known, show_spots
+from spotscape.pl._sheet import Panels, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -275,7 +275,6 @@ def similarity(
     >>> figure = sp.pl.similarity(adata, 0, use_rep="X_smoothed_pca", return_fig=True)
     """
     require_data(adata, genes=False, unique=["obs"])
-    require_known(panels, Panels, "similarity")
     key = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)").astype(np.float64)
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.finfo(np.float64).tiny)

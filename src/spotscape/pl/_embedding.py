@@ -15,7 +15,7 @@ from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_key, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
-from spotscape.pl._sheet import Looks, require_known, show_spots
+from spotscape.pl._sheet import Looks, show_spots
 from spotscape.pl._slices import Slice, find_slices, rows_by_slice
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ def embedding(
     ['domain', 'slice']
     """
     require_data(adata, genes=False)
-    require_known(looks, Looks, "embedding")
     library_key = library_key or find_slices(adata)
     if color is None:
         color = [domain_column(adata, None, "color"), *([library_key] if library_key else [])]

@@ -12,7 +12,7 @@ from spotscape._core.arguments import public
 from spotscape._core.validation import require_data, require_key
 from spotscape.get import markers_df
 from spotscape.pl._colors import Numbers, as_categories, read_values
-from spotscape.pl._sheet import Panels, given_axes, hand_out, require_known, show_spots
+from spotscape.pl._sheet import Panels, given_axes, hand_out, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,6 @@ def markers(
     3
     """
     require_data(adata, unique=["var"])
-    require_known(panels, Panels, "markers")
     table = markers_df(adata, key=key, group=group)
     up, most = table[table["log2_fold_change"] > 0].sort_values("rank"), n_genes or (1 if kind == "tissue" else 3)
     chosen = {str(name): list(own["gene"].unique()[:most]) for name, own in up.groupby("group", observed=True)}

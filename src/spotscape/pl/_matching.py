@@ -17,7 +17,7 @@ from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import add_tiles, face_colors
-from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
 from spotscape.pl._slices import Slice
 
 if TYPE_CHECKING:
@@ -117,7 +117,6 @@ def matching(
     ['slice_2 → slice_1']
     """
     require_data(adata, genes=False, unique=["obs"])
-    require_known(looks, Looks, "matching")
     look = Look.of(looks, adata.n_obs)
     hint = "Make matches first: sp.tl.match_slices(adata, ...)"
     entry = require_record(adata, key, ("params",), hint)

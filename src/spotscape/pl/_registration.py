@@ -18,7 +18,7 @@ from spotscape._core.geometry import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import add_tiles, stretch
-from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
 from spotscape.pl._slices import Slice, read_slices
 from spotscape.registration import Placement, grid_points
 
@@ -103,7 +103,6 @@ def registration(
     ['before', 'after', 'domain']
     """
     require_data(adata, genes=False)
-    require_known(looks, Looks, "registration")
     hint = "Call sp.pp.register_slices(adata, library_key=...) first"
     entry = require_record(adata, key, ("params", "partners"), hint)
     require_key(adata.obsm, key, "adata.obsm", hint=hint)

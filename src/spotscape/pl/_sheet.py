@@ -12,7 +12,6 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from spotscape._core.colors import UNLABELLED
-from spotscape._core.validation import require_positive_int
 from spotscape.pl._colors import READABLE, Categories, Numbers, store_colors
 from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice
 from spotscape.pl._slices import read_slices
@@ -68,15 +67,6 @@ class Panels(Looks, total=False):
     title: str | Sequence[str] | None
 
 
-def require_known(options: Mapping[str, Any], known: type, function: str) -> None:
-    """Refuse arguments that a plot would leave unread, as Python does."""
-    names = sorted(known.__annotations__)
-    unknown = [name for name in options if name not in names]
-    if unknown:
-        msg = f"sp.pl.{function}() got an unexpected argument {unknown[0]!r}; beside its own it takes {names}."
-        raise TypeError(msg)
-
-
 # Inches; one panel alone fills a slide's half, as scanpy's does.
 _PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
 _LEGEND_ROWS = 14
@@ -108,17 +98,9 @@ class Look:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], n_obs: int) -> Look:
-        """Pick what is a matter of looks from the arguments of a plot, and check it."""
+        """Pick what is a matter of looks from the arguments of a plot."""
         names = {one.name for one in fields(cls)} & options.keys()
         look = cls(**{name: options[name] for name in names}, rasterized=n_obs > RASTER_ABOVE)
-        require_positive_int(look.ncols, "ncols")
-        if look.size is not None and not look.size > 0:
-            msg = f"size={look.size} must be positive; it is a multiple of the spot spacing."
-            raise ValueError(msg)
-        for name in ("alpha", "img_alpha"):
-            if not 0 < getattr(look, name) <= 1:
-                msg = f"{name}={getattr(look, name)} lies outside (0, 1]."
-                raise ValueError(msg)
         if look.legend_loc not in _LOCATIONS:
             msg = f"legend_loc={look.legend_loc!r} is not one of {list(_LOCATIONS)}."
             raise ValueError(msg)

@@ -16,7 +16,7 @@ from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import face_colors
-from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, require_known
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
 from spotscape.pl._slices import find_slices, rows_by_slice
 
 if TYPE_CHECKING:
@@ -104,7 +104,6 @@ def stack_3d(
     3
     """
     require_data(adata, genes=False)
-    require_known(looks, Looks, "stack_3d")
     coords, pieces = in_space(adata, spatial_key, library_key, slice_gap)
     color = domain_column(adata, None, "color") if color is None else color
     values = read_values(adata, color, palette=palette, vmin=vmin, vmax=vmax)

@@ -16,7 +16,7 @@ from spotscape._core.provenance import require_unchanged
 from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
 from spotscape.pl._panel import clear_place, inner_spots
-from spotscape.pl._sheet import Panels, require_known, show_spots
+from spotscape.pl._sheet import Panels, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,6 @@ def trajectory(
     ['pseudotime', 'domain']
     """
     require_data(adata, genes=False)
-    require_known(panels, Panels, "trajectory")
     hint = "Make it first: sp.tl.trajectory(adata, root=...)"
     entry = require_record(adata, key, ("params", "connectivities_tree"), hint)
     require_key(adata.obs, key, "adata.obs", hint=hint)

@@ -1,0 +1,215 @@
+"""What a trained model is shown of new slices: its genes in its order, on its scale, and a graph as at the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from spotscape._core import keys
+from spotscape._core.counts import n_detected
+from spotscape._core.logging import logger, warn
+from spotscape._core.reading import expression_values, read_graph
+from spotscape._core.rows import expm1
+from spotscape._core.validation import require_expression
+from spotscape.tl._embedding import build_aside, prepare_params, scale_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anndata import AnnData
+
+    from spotscape.models import TrainingRecord
+
+# With so many spots expected, none by chance does not happen.
+_EXPECTED_SPOTS = 20
+# Slices of one kind of tissue differ less than this in counts per spot, once these are normalised.
+_ALIKE = 2.0
+_SHOWN = 5
+_DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
+_SIMILAR_DEGREE = 2.0
+_MEND = {
+    "counts": "the model was trained on raw counts, name the layer that has them: layer='counts'",
+    "logarithm": "bring the new slices to it: sp.pp.prepare(adata)",
+    "linear": "bring the new slices to it: sp.pp.prepare(adata, log1p=False)",
+}
+
+
+@dataclass(frozen=True)
+class NewExpression:
+    """What the model is to see, where it came from, and which genes were filled or were there."""
+
+    matrix: np.ndarray | sparse.csr_array
+    source: str
+    filled: list[str]
+    measured: np.ndarray
+
+
+def read_genes(
+    adata: AnnData,
+    training: TrainingRecord,
+    *,
+    layer: str | None,
+    slices: np.ndarray | None,
+    fill: bool,
+    max_missing: float,
+) -> NewExpression:
+    """The model's genes in its order; those that were not measured at their mean of the training, if allowed."""
+    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    columns = adata.var_names.get_indexer(list(training.genes))
+    measured = columns >= 0
+    if not measured.any():
+        names = _some(list(training.genes)), _some(list(map(str, adata.var_names)))
+        msg = (
+            f"adata has none of the {len(training.genes)} genes of the model. They are called {names[0]}, here "
+            f"{names[1]}; bring adata.var_names to the same kind of name."
+        )
+        raise ValueError(msg)
+    found: Any = expression_values(adata, layer, columns=columns[measured])
+    require_expression(found, source, hint="Expected is normalised expression")
+    empty = np.asarray(found.sum(axis=1)).ravel() == 0
+    if empty.any():
+        logger.info(
+            "%s of %s spots have none of the genes of the model; they are embedded from their neighbours.",
+            np.count_nonzero(empty),
+            len(empty),
+        )
+    silent = _silent(found, slices, training.detected[measured])
+    if silent.any() and fill:
+        found = found[:, ~silent]
+        measured[np.flatnonzero(measured)[silent]] = False
+    elif silent.any():
+        names = np.array(training.genes)[measured][silent].tolist()
+        warn(
+            f"{len(names)} genes of the model are zero throughout a slice in {source} ({_some(names)}), although "
+            "many spots of the training have them. If they were not measured, say so: missing_genes='fill'."
+        )
+    missing = np.array(training.genes)[~measured].tolist()
+    if missing:
+        _check_missing(missing, len(training.genes), fill=fill, max_missing=max_missing)
+    matrix = found if not missing else _filled(found, measured, training.means)
+    return NewExpression(matrix, source, missing, measured)
+
+
+def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpression) -> None:
+    """Refuse expression on another scale than that of the training, and mention totals that look like it."""
+    present = found.matrix[:, found.measured]
+    scale = scale_of(present, adata, found.source)
+    if scale != training.scale:
+        mend = _MEND[training.scale]
+        msg = f"{found.source} is on the scale {scale!r}, the training was on {training.scale!r}; {mend}."
+        raise ValueError(msg)
+    here = prepare_params(adata, found.source)
+    if here is not None and training.prepare is not None:
+        for name in ("log1p", "target_sum"):
+            if here.get(name) != training.prepare.get(name):
+                wanted = training.prepare.get(name)
+                msg = (
+                    f"adata was prepared with {name}={here.get(name)!r}, the training with {wanted!r}; prepare it "
+                    f"alike: sp.pp.prepare(adata, layer='counts', {name}={wanted!r})."
+                )
+                raise ValueError(msg)
+    ratio = _total(present, scale) / max(_total(training.means[found.measured][None], scale), np.finfo(float).tiny)
+    if not 1 / _ALIKE <= ratio <= _ALIKE:
+        warn(
+            f"spots have {ratio:.2g} times as much expression in the model's genes as at the training. Were the new "
+            "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as then."
+        )
+
+
+def _total(matrix: Any, scale: str) -> float:
+    if scale == "logarithm":
+        matrix = expm1(matrix)
+    return float(matrix.sum(dtype=np.float64) / matrix.shape[0])
+
+
+def _silent(found: Any, slices: np.ndarray | None, share: np.ndarray) -> np.ndarray:
+    """Which genes are zero in all spots of a slice although spots with them are expected from the training."""
+    codes = np.zeros(found.shape[0], dtype=int) if slices is None else np.asarray(slices)
+    none = np.zeros(found.shape[1], dtype=bool)
+    for code in np.unique(codes):
+        own = found[codes == code]
+        none |= (n_detected(own) == 0) & (share * own.shape[0] >= _EXPECTED_SPOTS)
+    return none
+
+
+def _filled(found: Any, measured: np.ndarray, means: np.ndarray) -> Any:
+    columns = np.concatenate([np.flatnonzero(measured), np.flatnonzero(~measured)])
+    constant = np.broadcast_to(means[~measured], (found.shape[0], int(np.count_nonzero(~measured))))
+    order = np.argsort(columns)
+    if sparse.issparse(found):
+        return sparse.csr_array(sparse.hstack([found, sparse.csr_array(constant)], format="csc")[:, order])
+    return np.ascontiguousarray(np.hstack([found, constant])[:, order], dtype=np.float32)
+
+
+def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing: float) -> None:
+    share = len(missing) / n_genes
+    found = f"{len(missing)} of the {n_genes} genes of the model ({share:.1%}) were not measured here: {_some(missing)}"
+    if not fill:
+        mend = "missing_genes='fill'" + (f", max_missing={_up(share)}" if share > max_missing else "")
+        msg = f"{found}. If the names are right, let them be filled with the means of the training: {mend}."
+        raise ValueError(msg)
+    if share > max_missing:
+        msg = (
+            f"{found}. That is more than max_missing={max_missing:g}: train on the genes that all slices have, or "
+            f"raise the limit and compare the result with a training of its own (max_missing={_up(share)})."
+        )
+        raise ValueError(msg)
+    logger.info("%s; they are given their means of the training.", found)
+
+
+def _up(share: float) -> float:
+    return float(np.ceil(share * 100) / 100)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
+
+
+def graph_as_trained(
+    adata: AnnData, training: TrainingRecord, neighbors_key: str, library_key: str | None, *, across_slices: bool
+) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
+    """The stored graph, or one built as at the training, with what is to be written of it."""
+    graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
+    built: dict[str, dict[str, Any]] = {}
+    if graph is None:
+        if neighbors_key != _DEFAULT:
+            known = [key for key in adata.uns if key.endswith("neighbors")]
+            msg = (
+                f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}; leave neighbors_key out to "
+                "have it built as at the training."
+            )
+            raise KeyError(msg)
+        builder, arguments = _builder(training.graph)
+        said = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        logger.info("No spatial graph yet: building it as at the training, %s(%s).", builder.__name__, said)
+        place = training.graph.get("spatial_key") or keys.SPATIAL
+        graph, built = build_aside(adata, builder, spatial_key=place, library_key=library_key, **arguments)
+    degree = graph.nnz / graph.shape[0]
+    if not 1 / _SIMILAR_DEGREE <= degree / training.mean_degree <= _SIMILAR_DEGREE:
+        warn(
+            f"spots have {degree:.1f} neighbours, at the training they had {training.mean_degree:.1f}; the model knows "
+            "surroundings of that size. Remove the graph to have it built as then."
+        )
+    return graph, built
+
+
+def _builder(params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    from spotscape.pp import spatial_neighbors_delaunay, spatial_neighbors_knn, spatial_neighbors_radius
+
+    radius = params.get("radius")
+    radius = tuple(map(float, radius)) if isinstance(radius, list | tuple | np.ndarray) else radius
+    if params.get("mode", "knn") == "knn" and params.get("n_neighbors"):
+        return spatial_neighbors_knn, {"n_neighs": int(params["n_neighbors"])}
+    if params.get("mode") == "radius":
+        return spatial_neighbors_radius, {"radius": radius}
+    if params.get("mode") == "delaunay":
+        return spatial_neighbors_delaunay, {"radius": radius}
+    msg = (
+        f"the graph of the training ({dict(params)}) cannot be built from the new slices alone; build one, within "
+        "slices with sp.pp.spatial_neighbors_knn or across them with sp.pp.spatial_neighbors_3d, and name "
+        "it by neighbors_key."
+    )
+    raise ValueError(msg)
