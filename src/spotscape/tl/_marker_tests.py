@@ -1,27 +1,24 @@
-"""Tests behind markers: of spots by ranks or through scanpy, of slices on pseudo-bulk counts; and Moran's I."""
+"""Tests behind markers: of spots through scanpy, of slices on pseudo-bulk counts; and Moran's I through squidpy."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
-from scipy.stats import false_discovery_control, norm
+from scipy.stats import false_discovery_control
 
 from spotscape._core import keys
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import in_memory
 from spotscape._core.validation import looks_like_counts
-from spotscape._stats import by_gene
 from spotscape._stats.differential import Differences, compare, log_cpm, sum_by_group
 
-if TYPE_CHECKING:
-    from spotscape._stats.by_gene import Matrix
-
+Matrix: TypeAlias = np.ndarray | sparse.csr_array
 # With fewer counts in all that is compared, there is nothing to learn of a gene.
 _MIN_COUNTS = 10
 
@@ -145,39 +142,31 @@ def compare_spots(
     tested: list[str],
     *,
     method: str,
+    reference: str,
     base: float | None,
 ) -> dict[str, pd.DataFrame]:
-    """Compare the spots of each label in ``tested`` with all other spots that have a label."""
-    rows = np.flatnonzero(labels.codes >= 0)
-    values = expression[rows]
-    if method != "wilcoxon":
-        return _t_tests(values, genes, labels[rows], tested, method=method, base=base)
-    codes, n_groups = np.asarray(labels.codes[rows], int), len(labels.categories)
-    scores = by_gene.rank_sum_scores(values, codes, n_groups)
-    sums, sizes = sum_by_group(values, codes, n_groups), np.bincount(codes, minlength=n_groups)[:, None]
-    unit = 1.0 if base is None else np.log(base)
-    found = {}
-    for group in map(list(labels.categories).index, tested):
-        one, rest = sums[group] / sizes[group], (sums.sum(axis=0) - sums[group]) / (len(rows) - sizes[group])
-        # Scanpy's fold change: of means of logarithms, without dividing by zero.
-        change = np.log2((np.expm1(one * unit) + 1e-9) / (np.expm1(rest * unit) + 1e-9))
-        score = scores[group]
-        found[labels.categories[group]] = frame_of(genes, Differences(change, score, 2 * norm.sf(np.abs(score))))
-    return found
-
-
-def _t_tests(
-    values: Matrix, genes: pd.Index, labels: pd.Categorical[Any], tested: list[str], *, method: str, base: float | None
-) -> dict[str, pd.DataFrame]:
+    """Scanpy's test of some labels against ``reference``, or ``"rest"``, in the rows that have a label."""
     import scanpy as sc
 
-    part = AnnData(sparse.csr_matrix(values) if sparse.issparse(values) else values)
-    part.var_names, part.obs["label"], part.uns["log1p"] = genes, labels, {"base": base}
+    rows = np.flatnonzero(labels.codes >= 0)
+    part = AnnData(sparse.csr_matrix(expression[rows]) if sparse.issparse(expression) else expression[rows])
+    part.var_names = genes
+    part.obs["label"] = pd.Categorical(labels[rows], categories=labels.categories)
+    part.uns["log1p"] = {"base": base}
     with warnings.catch_warnings():
         # Its tables grow column by column; and a gene that is constant has no t.
         warnings.filterwarnings("ignore", category=pd.errors.PerformanceWarning)
         warnings.filterwarnings("ignore", category=RuntimeWarning)
-        sc.tl.rank_genes_groups(part, "label", groups=tested, method=method, use_raw=False)
+        sc.tl.rank_genes_groups(
+            part,
+            "label",
+            groups=tested,
+            method=method,
+            reference=reference,
+            use_raw=False,
+            # Most counts are zero. Without it, scores of genes that few spots express are several times too small.
+            tie_correct=True,
+        )
     columns = {"names": "gene", "scores": "score", "logfoldchanges": "log2_fold_change", "pvals": "pvalue"}
     columns["pvals_adj"] = "pvalue_adj"
     return {
@@ -274,7 +263,9 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]
         tested = {}
         if names:
-            tested = compare_spots(task.expression, genes, task.domains, names, method=method, base=base)
+            tested = compare_spots(
+                task.expression, genes, task.domains, names, method=method, reference="rest", base=base
+            )
         return [tested.get(contrast.group) for contrast in contrasts]
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
@@ -283,7 +274,9 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         labels = pd.Categorical(side, categories=["inside", "outside"])
         tested = {}
         if enough:
-            tested = compare_spots(task.expression, genes, labels, ["inside"], method=method, base=base)
+            tested = compare_spots(
+                task.expression, genes, labels, ["inside"], method=method, reference="outside", base=base
+            )
         frames.append(tested.get("inside"))
     return frames
 
@@ -319,13 +312,37 @@ def detected_share(expression: Matrix, rows: np.ndarray) -> np.ndarray:
 def morans_i(
     expression: Matrix, genes: pd.Index, wanted: np.ndarray, graph: sparse.csr_array, slices: np.ndarray
 ) -> pd.Series:
-    """Moran's I of genes, within slices, averaged over those in which they vary by their numbers of spots."""
+    """Squidpy's Moran's I of genes, within slices, averaged over them by their numbers of spots; NaN if constant."""
     total, weight = np.zeros(len(wanted)), np.zeros(len(wanted))
     for code in np.unique(slices):
         rows = np.flatnonzero(slices == code)
-        found = by_gene.morans_i(expression[rows][:, wanted], graph[rows][:, rows])
-        varying = np.isfinite(found)
-        total[varying] += len(rows) * found[varying]
-        weight[varying] += len(rows)
+        edges = graph[rows][:, rows]
+        values = expression[rows][:, wanted]
+        spread = _spread(values)
+        varying = np.flatnonzero(spread > 0)
+        if edges.nnz and varying.size:
+            total[varying] += len(rows) * _moran(values[:, varying], edges)
+            weight[varying] += len(rows)
     found = np.divide(total, weight, out=np.full(len(wanted), np.nan), where=weight > 0)
     return pd.Series(found, index=genes[wanted])
+
+
+def _moran(values: Matrix, edges: sparse.csr_array) -> np.ndarray:
+    matrix: Any = sparse.csr_matrix(values) if sparse.issparse(values) else values
+    part = AnnData(matrix, obsp={"edges": sparse.csr_matrix(edges, dtype=np.float64)})
+    names = list(part.var_names)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=SyntaxWarning)  # of squidpy's docstrings, at its first import
+        warnings.filterwarnings("ignore", category=RuntimeWarning)
+        import squidpy as sq
+
+        table = sq.gr.spatial_autocorr(
+            part, connectivity_key="edges", genes=names, mode="moran", copy=True, n_jobs=1, show_progress_bar=False
+        )
+    return np.asarray(table.loc[names, "I"], dtype=np.float64)
+
+
+def _spread(values: Matrix) -> np.ndarray:
+    lowest, highest = values.min(axis=0), values.max(axis=0)
+    ends = [np.asarray(end.toarray() if sparse.issparse(end) else end).ravel() for end in (lowest, highest)]
+    return np.asarray(ends[1] - ends[0])

@@ -21,12 +21,10 @@ from spotscape._core.validation import (
     require_key,
     slice_labels,
 )
-from spotscape.tl._marker_tests import Bounds, Contrast, Task, detected_share, for_scanpy, morans_i, run_tests
+from spotscape.tl._marker_tests import Bounds, Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from spotscape._stats.by_gene import Matrix
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
 _HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
@@ -54,7 +52,7 @@ def markers(
     """Find marker genes of each domain, or genes that differ between conditions within a domain.
 
     With several slices, slices are replicates: counts are summed over the spots of a domain in a slice, and these sums
-    are compared (pseudo-bulk). With one slice there are no replicates, and spots are compared.
+    are compared (pseudo-bulk). With one slice there are no replicates, and scanpy's tests compare spots.
 
     **P-values are too small where the domains were found from the same genes**, as they are by
     :func:`spotscape.tl.domains`: clustering creates differences even in noise, and the test finds them. Tests between

@@ -43,7 +43,7 @@ class TiedEM:
     r"""EM steps on centred points, each in :math:`O(N d k)` instead of :math:`O(N d^2 k)`.
 
     With one covariance :math:`\Sigma` the quadratic term :math:`x^\top \Sigma^{-1} x` is the same for all components,
-    so it cancels from the posterior, which is a softmax of :math:`X \Sigma^{-1} M^\top + b`; and its mean over the
+    so it cancels from the posterior, which is a softmax of :math:`M \Sigma^{-1} X^\top + b`; and its mean over the
     points is :math:`\operatorname{tr}(\Sigma^{-1} T)` with the total scatter :math:`T = X^\top X / N`. The shared
     covariance is the total scatter less the scatter between the means, :math:`\Sigma = T - \sum_k w_k m_k m_k^\top +
     \epsilon I`.
@@ -102,30 +102,30 @@ class TiedEM:
     def posterior(self, mixture: TiedMixture) -> np.ndarray:
         """Probability of each component for each point, shape ``(n, k)``."""
         slope, offset, _ = self._linear(mixture)
-        return np.concatenate([_softmax(block @ slope + offset)[0] for block in self._blocks()])
+        return np.concatenate([_softmax(slope @ block.T + offset)[0].T for block in self._blocks()])
 
     def _blocks(self) -> list[np.ndarray]:
         return [self.points[start : start + _BLOCK] for start in range(0, len(self.points), _BLOCK)]
 
     def _linear(self, mixture: TiedMixture) -> tuple[np.ndarray, np.ndarray, float]:
-        """Slope and offset of the log-joint up to a term per point, and the mean of that term."""
+        """Slope ``(k, d)`` and offset ``(k, 1)`` of the log-joint up to a term per point, and the mean of that term."""
         factor = cho_factor(mixture.covariance, lower=True, check_finite=False)
-        slope = cho_solve(factor, mixture.means.T, check_finite=False)
+        slope = cho_solve(factor, mixture.means.T, check_finite=False).T
         with np.errstate(divide="ignore"):
-            offset = np.log(mixture.weights) - 0.5 * np.einsum("kd,dk->k", mixture.means, slope)
+            offset = np.log(mixture.weights) - 0.5 * (mixture.means * slope).sum(axis=1)
         spread = np.trace(cho_solve(factor, self.total, check_finite=False))
         log_determinant = 2 * np.log(np.diag(factor[0])).sum()
         constant = -0.5 * (spread + log_determinant + len(self.total) * np.log(2 * np.pi))
-        return slope, offset, float(constant)
+        return slope, offset[:, None], float(constant)
 
     def _expect(self, mixture: TiedMixture) -> tuple[float, np.ndarray, np.ndarray]:
         slope, offset, constant = self._linear(mixture)
         log_likelihood, counts, sums = 0.0, np.zeros(len(offset)), np.zeros_like(mixture.means)
         for block in self._blocks():
-            posterior, normaliser = _softmax(block @ slope + offset)
+            posterior, normaliser = _softmax(slope @ block.T + offset)
             log_likelihood += normaliser.sum()
-            counts += posterior.sum(axis=0)
-            sums += posterior.T @ block
+            counts += posterior.sum(axis=1)
+            sums += posterior @ block
         return float(log_likelihood / len(self.points)) + constant, counts, sums
 
     def _maximise(self, counts: np.ndarray, sums: np.ndarray) -> TiedMixture:
@@ -140,13 +140,13 @@ class TiedEM:
 
 
 def _softmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Softmax over the columns (in place) and log-sum-exp of each row."""
-    peak = logits.max(axis=1, keepdims=True)
+    """Softmax of each column of ``(k, n)`` (in place), and its log-sum-exp; over short rows numpy is slow."""
+    peak = logits.max(axis=0)
     logits -= peak
     np.exp(logits, out=logits)
-    total = logits.sum(axis=1, keepdims=True)
+    total = logits.sum(axis=0)
     logits /= total
-    return logits, (peak + np.log(total))[:, 0]
+    return logits, peak + np.log(total)
 
 
 # Above this many points the starts are tried on a seeded subsample, and the best few finished on all points.
