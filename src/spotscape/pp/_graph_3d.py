@@ -206,15 +206,9 @@ def spatial_neighbors_3d(
     if copy:
         return graph
     params = {
-        "mode": "knn_3d",
-        "n_neighbors": n_neighs,
-        "method": method,
-        "n_neighs_between": between,
-        "z_key": z_key,
-        "slice_gap": slice_gap,
-        "library_order": [] if is_block else list(tissue.names),
-        "cross_slice_fraction": share,
-    }
+        "mode": "knn_3d", "n_neighbors": n_neighs, "method": method, "n_neighs_between": between, "z_key": z_key,
+        "slice_gap": slice_gap, "library_order": [] if is_block else list(tissue.names), "cross_slice_fraction": share,
+    }  # fmt: skip
     store(adata, tissue, graph, params=params, key_added=key_added, coords=coords, chosen=chosen)
     return None
 
