@@ -14,16 +14,8 @@ from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.edges import Edges, edges_between_adjacent, join_edges, nearest_edges, within_groups
 from spotscape._core.logging import logger, warn
-from spotscape.pp._graph_build import (
-    SlicePositions,
-    SpatialGraph,
-    edges_of,
-    n_threads,
-    report_graph,
-    store,
-    warn_of_small_slices,
-    warn_of_strays,
-)
+from spotscape.pp._graph_build import SlicePositions, SpatialGraph, edges_of, n_threads, store
+from spotscape.pp._graph_checks import report_graph, warn_of_small_slices, warn_of_strays
 from spotscape.pp._scale import stored_or_chosen_scale
 from spotscape.pp._stack import read_stack, widest_spacing
 
