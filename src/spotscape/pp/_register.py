@@ -199,15 +199,9 @@ def register_slices(
     )
     moved = tuple(found.place(index, coords) for index, coords in enumerate(slices.slices))
     params = {
-        "method": method,
-        "library_key": library_key,
-        "spatial_key": spatial_key,
-        "allow_flip": allow_flip,
-        "scale": scale,
-        "deform": deform,
-        "use_rep": use_rep,
-        "labels_key": labels_key,
-    }
+        "method": method, "library_key": library_key, "spatial_key": spatial_key, "allow_flip": allow_flip,
+        "scale": scale, "deform": deform, "use_rep": use_rep, "labels_key": labels_key,
+    }  # fmt: skip
     entry = record(
         params,
         transforms=found.transforms,
