@@ -323,5 +323,6 @@ def _finish(
         )
     if copy:
         return graph
+    params |= {"layout": layout.as_params()}
     store(adata, tissue, graph, params=params, key_added=key_added, chosen=chosen)
     return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from spotscape._core import geometry, keys
+from spotscape._core import keys
 from spotscape._core.anndata_io import write
 from spotscape._core.edges import join_edges
 from spotscape._core.geometry import coordinates
@@ -126,7 +126,6 @@ def store(
             "spatial_key": tissue.spatial_key,
             "library_key": tissue.library_key,
             "mean_degree": graph.connectivities.nnz / tissue.n_spots,
-            "layout": geometry.layout_of(tissue.slices, adata).as_params(),
         },
     }
     obsp = {connectivities_key: graph.connectivities, distances_key: graph.distances}
