@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
+from scipy.ndimage import label
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -197,6 +198,18 @@ class TestStack:
         (ax,) = sp.pl.stack_3d(adata, "A", spatial_key="block", return_fig=True).axes
         (collection,) = ax.collections
         np.testing.assert_allclose(np.sort(collection._offsets3d[2]), np.sort(adata.obsm["block"][:, 2]))
+
+    def test_the_corners_of_a_flat_block_are_seen(self, adata: ad.AnnData) -> None:
+        """The axes of matplotlib end before two of the corners."""
+        block = np.random.default_rng(0).uniform(0.3, 0.7, (600, 3)) * [1.771, 1.535, 0.088]
+        block[:4] = np.array([[0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]]) * [1.771, 1.535, 0.088]
+        adata.obsm["block"], adata.obs["corner"] = block, pd.Categorical(np.where(np.arange(600) < 4, "yes", "no"))
+        figure = sp.pl.stack_3d(
+            adata, "corner", spatial_key="block", palette={"yes": "#ff0000", "no": "#0000ff"}, size=3, return_fig=True
+        )
+        figure.axes[0].get_legend().remove()
+        red = (Picture.of(figure).pixels * 255).round().astype(int)[..., :3] == [255, 0, 0]
+        assert label(red.all(axis=2))[1] == 4
 
     def test_in_plotly(self, adata: ad.AnnData) -> None:
         pytest.importorskip("plotly")

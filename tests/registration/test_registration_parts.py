@@ -159,7 +159,7 @@ class TestChain:
 
 
 def test_features_say_nothing_where_the_tissues_do_not_meet(slices: tuple[np.ndarray, np.ndarray]) -> None:
-    from spotscape.registration._search import _feature_terms
+    from spotscape.registration._refine import _feature_terms
 
     one, two = (Section.of(points, points) for points in slices)
     (first, *_) = _feature_terms(one, two)

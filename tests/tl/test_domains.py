@@ -152,6 +152,17 @@ class TestWhichEmbedding:
             sp.tl.domains(adata, n_domains=4)
 
 
+@pytest.mark.parametrize("clear", [True, False])
+def test_clusterers_that_disagree_are_reported(clear: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Two groups, or a cloud with a few points far off: k-means cuts the cloud, mixtures take the points."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(600, 4)) * np.array([1, 1, 1, 1 if clear else 3])
+    points[: 300 if clear else 12, 0] += 12
+    adata = ad.AnnData(np.zeros((600, 1), np.float32), obsm={"X_spotscape": points})
+    sp.tl.domains(adata, n_domains=2)
+    assert ("depend on the clusterer" in caplog.text) != clear
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_else_is_touched(adata: ad.AnnData, method: str) -> None:
     adata.uns["neighbors"] = {"mine": 1}

@@ -228,6 +228,15 @@ def _angle(plane: np.ndarray, spacing: float, *, symmetry: int) -> float:
     return float(np.angle(mean) % (2 * np.pi)) / symmetry
 
 
+def shares_within(coords: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Which share of the spots of each group lies within the frame of each other one, ``(n, n)``; 0 of its own."""
+    groups = [coords[codes == code] for code in np.unique(codes)]
+    frames = [(own.min(axis=0), own.max(axis=0)) for own in groups]
+    shares = [[((own >= low) & (own <= high)).all(axis=1).mean() for low, high in frames] for own in groups]
+    found: np.ndarray = np.array(shares) * (1 - np.eye(len(groups)))
+    return found
+
+
 def expected_degree(coords: np.ndarray, radius: float) -> float:
     """Mean number of spots within ``radius`` of a spot, from at most 1,000 of them; nothing is stored."""
     drawn = coords[:: max(1, len(coords) // 1000)]

@@ -37,6 +37,11 @@ def domain_of(use_rep: str) -> str:
     return f"{use_rep.removeprefix('X_') or use_rep}_domain"
 
 
+# Columns that, by the habits of the field, hold the slice of a spot, the likeliest first.
+SLICE_COLUMNS: Final = (
+    "slice", "slice_id", "section", "library_id", "library", "sample", "sample_id", "slide", "puck", "batch",
+)  # fmt: skip
+
 # Where a function that needs domains looks for them, if its user names none.
 DOMAINS: Final = (*map(domain_of, (*X_ENCODERS, X_SMOOTHED_PCA)), CONSENSUS)
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core import keys
 from spotscape._core.counts import layer_names
-from spotscape._core.geometry import layout_of
+from spotscape._core.geometry import layout_of, shares_within
 from spotscape.cli._plan import plan
 from spotscape.cli._read import read
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from spotscape.cli._plan import Step
     from spotscape.cli._read import Input
 
-# Columns that name slices in files of the field, the likeliest first.
-_SLICE_NAMES = ("slice", "section", "library_id", "library", "sample", "sample_id", "slide", "puck", "batch", "region")
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
 _OVER_EACH_OTHER = 0.3
 _SAMPLE = 2_000
@@ -124,13 +123,15 @@ def _slices(
             problems.append(f"obs has no column {wanted!r} for --slices; it has {', '.join(map(str, adata.obs))}")
             return None
         return wanted
-    for name in _SLICE_NAMES:
+    # In a table of SpatialData the region is the slice.
+    for name in (*keys.SLICE_COLUMNS, "region"):
         if name not in adata.obs or coords is None:
             continue
         column = adata.obs[name]
         if column.isna().any() or not 2 <= column.nunique() <= len(column) // 20:
             continue
-        if _share_within_others(column.astype(str).to_numpy(), coords[:, :2]) > _OVER_EACH_OTHER:
+        shares = shares_within(coords[:, :2], column.astype(str).to_numpy())
+        if shares.sum() > _OVER_EACH_OTHER * (shares.size - len(shares)):
             notes.append(f"obs[{name!r}] is taken for the slices, because these lie over each other in the coordinates")
             return name
         notes.append(
@@ -138,19 +139,6 @@ def _slices(
             f"--slices {name} if they are several"
         )
     return None
-
-
-def _share_within_others(names: np.ndarray, coords: np.ndarray) -> float:
-    """Share of the spots that lie within the box of another slice, on average over pairs of slices."""
-    groups = [coords[names == name] for name in np.unique(names)]
-    boxes = [(group.min(axis=0), group.max(axis=0)) for group in groups]
-    shares = [
-        float(((group >= low) & (group <= high)).all(axis=1).mean())
-        for i, group in enumerate(groups)
-        for j, (low, high) in enumerate(boxes)
-        if i != j
-    ]
-    return float(np.mean(shares))
 
 
 def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str, np.ndarray, np.ndarray]:

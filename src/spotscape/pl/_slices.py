@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spotscape._core import geometry
+from spotscape._core import geometry, keys
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
 from spotscape._core.validation import slice_labels
@@ -17,11 +17,9 @@ from spotscape._core.validation import slice_labels
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Columns that, by the habits of the field, hold the slice of a spot.
-_SLICE_COLUMNS = ("slice", "slice_id", "library_id", "section", "slide", "sample", "sample_id", "batch")
-_MAX_SLICES = 200
-# Frames that cover more of each other than this lie on each other: what is drawn together would hide itself.
-_OVERLAP = 0.2
+_MAX_SLICES, _COMPARED = 200, 20
+# Slices with more of their spots than this within the frame of another would hide each other, drawn together.
+_HIDDEN = 0.2
 # Centre to centre on a Visium slide.
 _VISIUM_SPACING = 100.0
 
@@ -136,23 +134,20 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
         name = min(recorded)[1]
         logger.info("Drawing the slices of `adata.obs['%s']` apart, by which the data were processed.", name)
         return name
-    for name in _SLICE_COLUMNS if coords is not None else ():
-        if name not in adata.obs or adata.obs[name].isna().any() or not 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
+    for name in keys.SLICE_COLUMNS:
+        if (
+            coords is None
+            or name not in adata.obs
+            or adata.obs[name].isna().any()
+            or not 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES
+        ):
             continue
-        if _lie_on_each_other(coords, pd.factorize(adata.obs[name])[0]):
+        codes = pd.factorize(adata.obs[name])[0]
+        first = codes < _COMPARED
+        if geometry.shares_within(coords[first], codes[first]).max() > _HIDDEN:
             logger.info("The groups of `adata.obs['%s']` lie on each other: drawing them apart.", name)
             return name
     return None
-
-
-def _lie_on_each_other(coords: Any, codes: np.ndarray) -> bool:
-    boxes = [(coords[codes == code].min(axis=0), coords[codes == code].max(axis=0)) for code in np.unique(codes)[:20]]
-    for index, (low, high) in enumerate(boxes):
-        for other_low, other_high in boxes[:index]:
-            shared = np.clip(np.minimum(high, other_high) - np.maximum(low, other_low), 0, None).prod()
-            if shared > _OVERLAP * min((high - low).prod(), (other_high - other_low).prod()) > 0:
-                return True
-    return False
 
 
 def _unit(entry: Mapping[str, Any], lattice: geometry.Lattice, layout: geometry.Layout) -> float | None:

@@ -167,7 +167,7 @@ def _draw(
         x, y, z = coords[rows].T
         ax.scatter(
             x, y, z, c=face_colors(values, rows, look), s=area, edgecolors="none", linewidths=0, depthshade=False,
-            rasterized=look.rasterized,
+            rasterized=look.rasterized, clip_on=False,
         )  # fmt: skip
         if name:
             near = high[1] if look.invert_y else low[1]

@@ -13,17 +13,10 @@ from scipy.spatial import cKDTree
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.edges import Edges, edges_between_adjacent, join_edges, nearest_edges, within_groups
+from spotscape._core.geometry import layout_of
 from spotscape._core.logging import logger, warn
-from spotscape.pp._graph_build import (
-    SlicePositions,
-    SpatialGraph,
-    edges_of,
-    n_threads,
-    report_graph,
-    store,
-    warn_of_small_slices,
-    warn_of_strays,
-)
+from spotscape.pp._graph_build import SlicePositions, SpatialGraph, edges_of, n_threads, store
+from spotscape.pp._graph_checks import report_graph, warn_of_small_slices, warn_of_strays
 from spotscape.pp._scale import stored_or_chosen_scale
 from spotscape.pp._stack import read_stack, widest_spacing
 
@@ -206,15 +199,10 @@ def spatial_neighbors_3d(
     if copy:
         return graph
     params = {
-        "mode": "knn_3d",
-        "n_neighbors": n_neighs,
-        "method": method,
-        "n_neighs_between": between,
-        "z_key": z_key,
-        "slice_gap": slice_gap,
-        "library_order": [] if is_block else list(tissue.names),
-        "cross_slice_fraction": share,
-    }
+        "mode": "knn_3d", "n_neighbors": n_neighs, "method": method, "n_neighs_between": between, "z_key": z_key,
+        "slice_gap": slice_gap, "library_order": [] if is_block else list(tissue.names), "cross_slice_fraction": share,
+        "layout": layout_of(tissue.slices, adata).as_params(),
+    }  # fmt: skip
     store(adata, tissue, graph, params=params, key_added=key_added, coords=coords, chosen=chosen)
     return None
 

@@ -179,7 +179,10 @@ def prepare(
     Stuart et al., *Comprehensive integration of single-cell data*, Cell 2019, for the ranking.
     """
     require_data(adata)
-    _refuse_unwritable(adata, layer, copy=copy)
+    if adata.isbacked and layer is not None:
+        # What is learned of the counts of a file is written beside them, in X.
+        msg = f"layer={layer!r} does not go with an AnnData backed by a file; load it first: adata = adata.to_memory()."
+        raise ValueError(msg)
     given = _Counts.find(adata, layer)
     labels = slice_labels(adata, library_key)
     controls = np.zeros(adata.n_vars, bool) if keep_controls else control_features(adata)
@@ -293,17 +296,6 @@ class _Counts:
             msg = f"{self.where} is not raw counts: it holds {looks}; {mend}{force}"
             raise ValueError(msg)
         warn(f"{self.where} holds {looks}, and is taken as counts; after normalisation to one total that is the same.")
-
-
-def _refuse_unwritable(adata: AnnData, layer: str | None, *, copy: bool) -> None:
-    """A backed AnnData keeps the counts of its file in ``X``, and what is learned of them is written beside them."""
-    if adata.isbacked and (copy or layer is not None or adata.is_view):
-        what = "a view of it" if adata.is_view else "copy=True" if copy else f"layer={layer!r}"
-        msg = (
-            f"adata is backed by the file {str(adata.filename)!r}, which {what} does not go with; load it first: "
-            "adata = adata.to_memory()."
-        )
-        raise ValueError(msg)
 
 
 def _write(

@@ -199,15 +199,9 @@ def register_slices(
     )
     moved = tuple(found.place(index, coords) for index, coords in enumerate(slices.slices))
     params = {
-        "method": method,
-        "library_key": library_key,
-        "spatial_key": spatial_key,
-        "allow_flip": allow_flip,
-        "scale": scale,
-        "deform": deform,
-        "use_rep": use_rep,
-        "labels_key": labels_key,
-    }
+        "method": method, "library_key": library_key, "spatial_key": spatial_key, "allow_flip": allow_flip,
+        "scale": scale, "deform": deform, "use_rep": use_rep, "labels_key": labels_key,
+    }  # fmt: skip
     entry = record(
         params,
         transforms=found.transforms,
@@ -327,7 +321,7 @@ _FEWEST_SPOTS = 3
 
 def read_slices(
     adata: AnnData,
-    library_key: str | None,
+    library_key: str,
     spatial_key: str,
     library_order: Sequence[str] | None,
     reference: str | None,
@@ -335,9 +329,6 @@ def read_slices(
     one_unit: bool,
 ) -> SlicePositions:
     """The slices in the order of the tissue, in the plane; refuses those that could not be registered."""
-    if library_key is None:
-        msg = "library_key is None; name the column of adata.obs with the slice of each spot."
-        raise ValueError(msg)
     slices = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key).in_plane()
     names = [str(name) for name in slices.names]
     slices = slices.take([names.index(name) for name in slices_in_order(names, library_order, library_key)])

@@ -8,7 +8,9 @@ import numpy as np
 
 from spotscape._core.geometry import spot_spacing
 from spotscape.registration._motion import displacement, motion, move
-from spotscape.registration._search import PoseScorer, PoseSearch, Refiner, Score, distinct
+from spotscape.registration._refine import Refiner
+from spotscape.registration._score import PoseScorer, Score
+from spotscape.registration._search import PoseSearch, distinct
 from spotscape.registration._section import Section
 from spotscape.registration._smooth import Deformation, fit_deformation
 

@@ -9,6 +9,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from spotscape.registration._motion import move
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -222,3 +224,9 @@ def _outline(depth: Field) -> tuple[np.ndarray, np.ndarray]:
     normals = -uphill / np.maximum(np.linalg.norm(uphill, axis=1, keepdims=True), 1e-12)
     order = np.lexsort((contour[:, 1], contour[:, 0]))
     return contour[order], normals[order]
+
+
+def moved_outline(matrix: np.ndarray, piece: Section) -> tuple[np.ndarray, np.ndarray]:
+    """Outline and unit normals after a motion."""
+    normals = piece.normals @ matrix[:2, :2].T
+    return move(matrix, piece.contour), normals / np.linalg.norm(normals, axis=1, keepdims=True)

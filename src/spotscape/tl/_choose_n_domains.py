@@ -253,7 +253,7 @@ def _report(found: StabilityCurve, low: int, high: int) -> None:
             found.picked,
             100 * found.share[found.picked - low],
             drawn,
-            f" (candidates beside it: {', '.join(others)})" if others else "",
+            f" (others fit about as well: {', '.join(others)})" if others else "",
             compared,
             agreement,
         )

@@ -143,31 +143,18 @@ def impute(
     source = RandomSource(random_state)
     use_rep = encoder_embedding(adata, use_rep)
     is_pair = hasattr(reference, "obsm")
-    reading: dict[str, Any] = {
-        "genes": genes,
-        "use_rep": use_rep,
-        "library_key": library_key,
-        "layer": layer,
-        "mask_var": mask_var,
-    }
+    reading: dict[str, Any] = {"genes": genes, "use_rep": use_rep, "library_key": library_key, "layer": layer}
+    reading["mask_var"] = mask_var
     if is_pair:
         tissue = read_pair(adata, reference, seed=source.integer("tested"), **reading)
     else:
         tissue = read_own(adata, reference=reference, **reading)
-    values, scores = _predict(
-        tissue,
-        adata.n_obs,
-        method=method,
-        n_comps=n_comps,
-        n_neighbors=n_neighbors,
-        seed=source.integer("folds"),
-    )
+    fitting: dict[str, Any] = {"method": method, "n_comps": n_comps, "n_neighbors": n_neighbors}
+    values, scores = _predict(tissue, adata.n_obs, **fitting, seed=source.integer("folds"))
     params = {
-        "method": method,
+        **fitting,
         "reference": "AnnData" if is_pair else reference,
         "use_rep": use_rep,
-        "n_comps": n_comps,
-        "n_neighbors": n_neighbors,
         "library_key": library_key,
         "source": "adata.X" if layer is None else f"adata.layers[{layer!r}]",
         "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, norm
 
 from spotscape._core import keys
 from spotscape._core.logging import logger, warn
@@ -164,15 +165,34 @@ def compare_spots(
             method=method,
             reference=reference,
             use_raw=False,
-            # Most counts are zero. Without it, scores of genes that few spots express are several times too small.
-            tie_correct=True,
         )
     columns = {"names": "gene", "scores": "score", "logfoldchanges": "log2_fold_change", "pvals": "pvalue"}
     columns["pvals_adj"] = "pvalue_adj"
-    return {
+    frames = {
         name: sc.get.rank_genes_groups_df(part, group=name).rename(columns=columns)[list(columns.values())]
         for name in tested
     }
+    return frames if method != "wilcoxon" else _corrected_for_ties(frames, part)
+
+
+def _corrected_for_ties(frames: dict[str, pd.DataFrame], tested: AnnData) -> dict[str, pd.DataFrame]:
+    """What scanpy's ``tie_correct=True`` gives, which counts the ties anew for each group and takes minutes.
+
+    Most counts are zero. Without it, scores of genes that few spots express are several times too small.
+    """
+    values = sparse.csc_array(tested.X)
+    values.eliminate_zeros()
+    n, ties = values.shape[0], np.empty(values.shape[1])
+    for gene, (start, stop) in enumerate(pairwise(values.indptr)):
+        counts = np.append(np.unique(values.data[start:stop], return_counts=True)[1], n - (stop - start)).astype(float)
+        ties[gene] = (counts**3 - counts).sum()
+    left = np.maximum(1 - ties / (float(n) ** 3 - n), 0)
+    factor = np.divide(1, np.sqrt(left), out=np.zeros_like(left), where=left > 1e-12)
+    for name, frame in frames.items():
+        score = frame["score"].fillna(0) * factor[tested.var_names.get_indexer(pd.Index(frame["gene"]))]
+        pvalue = 2 * norm.sf(np.abs(score))
+        frames[name] = frame.assign(score=score, pvalue=pvalue, pvalue_adj=false_discovery_control(pvalue))
+    return frames
 
 
 def run_tests(
