@@ -252,6 +252,11 @@ def missing_slices(adata: AnnData) -> None:
     adata.obs["where"] = pd.Categorical([None, *["a"] * (adata.n_obs - 1)])
 
 
+def outer_join(adata: AnnData) -> None:
+    adata.X = np.asarray(adata.X.toarray() if sparse.issparse(adata.X) else adata.X)
+    adata.X[:100, 5:7] = np.nan
+
+
 def crossed_slices(adata: AnnData) -> None:
     adata.obs["where"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "a", "b"))
 
@@ -267,7 +272,8 @@ def test_what_real_files_have_is_handled(adata: AnnData, tool: Tool, key: str, h
 
 REFUSALS = [
     (set_entry(np.nan), {}, ValueError, "adata.X has 1 NaN or infinite values; remove or replace them"),
-    (set_entry(np.inf), {}, ValueError, "adata.X has 1 NaN or infinite values"),
+    (set_entry(np.inf), {}, ValueError, "adata.X has 1 NaN or infinite values; remove or replace them.$"),
+    (outer_join, {}, ValueError, r"adata.X has 200 NaN .* anndata.concat\(join='outer'\) .* with fill_value=0"),
     (set_entry(-2.0), {}, ValueError, r"adata.X has negative values \(minimum -2\).*name scaled data by use_rep"),
     (raw, {}, ValueError, r"adata.X looks like raw counts; call sp.pp.prepare\(adata\) first"),
     (no_coordinates, {}, KeyError, "'spatial' not found in adata.obsm, which has: .*Put the x and y"),

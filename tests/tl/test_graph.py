@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +14,11 @@ from spotscape.tl._embedding import graph_or_default, read_input
 if TYPE_CHECKING:
     from anndata import AnnData
 
-Tool = Callable[..., object]
 KEY = "spatial_3d_neighbors"
 MEND = (
     r"^\d+ edges of adata.obsp\['spatial_3d_connectivities'\] join different slices of adata.obs\['slice'\]; a graph "
-    r"across slices is for sp.tl.spacross\. Build one within slices, sp.pp.spatial_neighbors_knn\(adata, "
-    r"library_key='slice'\), and name it: neighbors_key='spatial_neighbors'\.$"
+    r"across slices is for sp.tl.spacross and sp.tl.smoothed_pca\. Build one within slices, "
+    r"sp.pp.spatial_neighbors_knn\(adata, library_key='slice'\), and name it: neighbors_key='spatial_neighbors'\.$"
 )
 
 
@@ -57,11 +55,10 @@ def test_edges_across_slices_are_kept_where_they_are_allowed(stack: AnnData) -> 
     assert built == tissue.built == {}
 
 
-@pytest.mark.parametrize("tool", [sp.tl.spotscape, sp.tl.smoothed_pca])
-def test_edges_across_slices_are_refused_elsewhere(stack: AnnData, tool: Tool) -> None:
+def test_edges_across_slices_are_refused_elsewhere(stack: AnnData) -> None:
     before = set(stack.obsm)
     with pytest.raises(ValueError, match=MEND):
-        tool(stack, library_key="slice", neighbors_key=KEY)
+        sp.tl.spotscape(stack, library_key="slice", neighbors_key=KEY)
     assert set(stack.obsm) == before
     for read in (read_graph, graph_or_default):
         with pytest.raises(ValueError, match=MEND):
@@ -96,6 +93,17 @@ def test_a_graph_across_slices_wants_to_know_the_slices(stack: AnnData) -> None:
     assert caught[0].filename == __file__
     sp.tl.spacross(stack, neighbors_key=KEY, max_epochs=2)
     assert stack.uns["spacross"]["params"]["library_key"] == "slice"
+
+
+@pytest.mark.filterwarnings("error")
+def test_smoothed_pca_averages_over_slices_that_it_has_centred(stack: AnnData) -> None:
+    for given in ("slice", None):
+        sp.tl.smoothed_pca(stack, library_key=given, neighbors_key=KEY, n_comps=5, n_hops=1)
+        assert stack.uns["smoothed_pca"]["params"]["library_key"] == "slice"
+    across = stack.obsm["X_smoothed_pca"]
+    sp.pp.spatial_neighbors_knn(stack, library_key="slice")
+    sp.tl.smoothed_pca(stack, n_comps=5, n_hops=1)
+    assert not np.allclose(across, stack.obsm["X_smoothed_pca"])
 
 
 def test_spacross_takes_edges_across_slices(stack: AnnData) -> None:

@@ -280,7 +280,8 @@ def read_graph(
     within = f"sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})"
     if crossing and not across_slices:
         msg = (
-            f"{found}; a graph across slices is for sp.tl.spacross. Build one within slices, {within}, and name it: "
+            f"{found}; a graph across slices is for sp.tl.spacross and sp.tl.smoothed_pca. Build one within slices, "
+            f"{within}, and name it: "
             "neighbors_key='spatial_neighbors'."
         )
         raise ValueError(msg)

@@ -27,6 +27,8 @@ _LARGEST = 2**63 - 1
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
 # Sums of squares of larger values leave single precision, those of smaller ones are lost in double precision.
 _ENORMOUS, _TINY = 1e15, 1e-100
+# Share of the rows in which the genes that a slice lacks are missing, at the least.
+_MISSING_GENE = 0.02
 # Different numbers in a column that are too many for slices if they are more than half of the spots as well.
 _MANY_SLICES = 20
 
@@ -261,7 +263,7 @@ def require_finite(values: Any, where: str) -> None:
         if not np.isfinite(least) or not np.isfinite(largest):
             n_broken = int(np.count_nonzero(~np.isfinite(data)))
     if n_broken:
-        msg = f"{where} has {n_broken} NaN or infinite values; remove or replace them."
+        msg = f"{where} has {n_broken} NaN or infinite values; remove or replace them.{_if_of_outer_join(values)}"
         raise ValueError(msg)
     if not (_TINY < max(-least, largest) <= _ENORMOUS or least == largest == 0):
         msg = (
@@ -269,6 +271,19 @@ def require_finite(values: Any, where: str) -> None:
             "of such numbers. Look for broken values, or bring it to another scale."
         )
         raise ValueError(msg)
+
+
+def _if_of_outer_join(values: Any) -> str:
+    """What to do about columns that are NaN in many rows, as those of genes that a slice has not measured."""
+    if not isinstance(values, np.ndarray) or values.ndim != 2:
+        return ""
+    missing = np.isnan(values).mean(axis=0)
+    if not (missing > 0).any() or np.median(missing[missing > 0]) < _MISSING_GENE:
+        return ""
+    return (
+        " anndata.concat(join='outer') leaves them in a dense matrix for genes that a slice has not measured; with "
+        "fill_value=0 such genes are recognised and left out."
+    )
 
 
 def require_expression(values: Any, where: str, *, hint: str = "") -> None:

@@ -11,7 +11,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm, library_of_graph
+from spotscape._core.reading import HIGHLY_VARIABLE, crosses_on_purpose, is_logarithm, library_of_graph
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
@@ -81,7 +81,7 @@ def smoothed_pca(
         components as they are.
     neighbors_key
         Record of the spatial graph in ``adata.uns``; built by :func:`spotscape.pp.spatial_neighbors_knn` if there
-        is none of the default name.
+        is none of the default name. It may join registered slices (:func:`spotscape.pp.spatial_neighbors_3d`).
     library_key
         Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
     center_slices
@@ -174,7 +174,8 @@ def smoothed_components(adata: AnnData, **given: Any) -> tuple[np.ndarray, dict[
     given = {name: each.default for name, each in inspect.signature(smoothed_pca).parameters.items()} | given
     neighbors_key, layer, use_rep, n_hops = (given[key] for key in ("neighbors_key", "layer", "use_rep", "n_hops"))
     require_data(adata)
-    library_key = library_of_graph(adata, neighbors_key, given["library_key"])
+    across = crosses_on_purpose(adata.uns.get(neighbors_key))
+    library_key = library_of_graph(adata, neighbors_key, given["library_key"], across_slices=across)
     slices = slice_labels(adata, library_key)
     tissue = read_input(
         adata,
@@ -184,6 +185,7 @@ def smoothed_components(adata: AnnData, **given: Any) -> tuple[np.ndarray, dict[
         use_rep=use_rep,
         mask_var=given["mask_var"],
         slices=slices,
+        across_slices=across,
     )
     params = {name: given[name] for name in ("n_hops", "center_slices", *_READING)} | tissue.params
     is_expression = use_rep is None or use_rep == "X"
