@@ -144,14 +144,11 @@ def require_in_range(
 
 
 def require_data(adata: AnnData, *, genes: bool = True, unique: Sequence[Literal["obs", "var"]] = ()) -> None:
-    """Refuse what is no AnnData or holds nothing, and names that do not tell spots or genes apart where they have to.
+    """Refuse an AnnData that holds nothing, and names that do not tell spots or genes apart where they have to.
 
     ``genes=False`` is for work on coordinates alone, which an AnnData without genes can do. ``unique`` says what is
     looked up by its name: ``"obs"`` for spots, ``"var"`` for genes.
     """
-    if not hasattr(adata, "obsm") or not hasattr(adata, "obs_names"):
-        msg = f"adata must be an AnnData, not {type(adata).__name__}."
-        raise TypeError(msg)
     if adata.n_obs == 0 or (genes and adata.n_vars == 0):
         msg = f"adata has {adata.n_obs} spots and {adata.n_vars} genes; there is nothing to work on."
         raise ValueError(msg)

@@ -16,19 +16,16 @@ if TYPE_CHECKING:
 MAX_SPOTS = 5_000
 
 
-def encode(labels: ArrayLike, name: str) -> np.ndarray:
+def encode(labels: ArrayLike) -> np.ndarray:
     """Codes 0, 1, ... in order of appearance, ``-1`` for unlabelled (NaN, None) spots; shape ``(n_spots,)``."""
     # As objects, because NumPy would turn the NaN of ["L1", nan] into the string "nan".
     values = labels if isinstance(labels, (pd.Series, pd.Categorical)) else np.asarray(labels, dtype=object)
-    if values.ndim != 1:
-        msg = f"{name} has shape {values.shape}; expected one label per spot, shape (n_spots,)."
-        raise ValueError(msg)
     return pd.factorize(values)[0]
 
 
 def encode_pair(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Codes of both labellings for the spots that both label."""
-    true, pred = encode(labels_true, "labels_true"), encode(labels_pred, "labels_pred")
+    true, pred = encode(labels_true), encode(labels_pred)
     require_same_length(true, len(pred), "labels_true", "labels_pred")
     kept = (true >= 0) & (pred >= 0)
     if not kept.any():
@@ -44,7 +41,7 @@ def encode_points(
     labels: ArrayLike, points: ArrayLike, name: str, library: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes, float64 points ``(n_labelled, n_dims)`` and slice codes of the labelled spots."""
-    codes = encode(labels, "labels")
+    codes = encode(labels)
     values = _points(points, name, codes, "labels")
     kept = codes >= 0
     if not kept.any():
@@ -55,7 +52,7 @@ def encode_points(
 
 def encode_library(library: ArrayLike, points: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Slice codes and float64 points ``(n_spots, n_dims)`` of all spots."""
-    slices = encode(library, "library")
+    slices = encode(library)
     values = _points(points, name, slices, "library")
     _require_every_slice(slices)
     return slices, values
@@ -91,9 +88,6 @@ def require_two_slices(slices: np.ndarray, metric: str) -> None:
 
 def _points(points: ArrayLike, name: str, codes: np.ndarray, other: str) -> np.ndarray:
     values = np.asarray(points, dtype=np.float64)
-    if values.ndim != 2:
-        msg = f"{name} has shape {values.shape}; expected one row per spot, shape (n_spots, n_dims)."
-        raise ValueError(msg)
     require_same_length(codes, len(values), other, name)
     broken = (~np.isfinite(values)).any(axis=1)
     if broken.any():
@@ -106,7 +100,7 @@ def _points(points: ArrayLike, name: str, codes: np.ndarray, other: str) -> np.n
 def _slices(library: ArrayLike | None, codes: np.ndarray) -> np.ndarray:
     if library is None:
         return np.zeros(len(codes), dtype=np.intp)
-    slices = encode(library, "library")
+    slices = encode(library)
     require_same_length(codes, len(slices), "labels", "library")
     _require_every_slice(slices)
     return slices

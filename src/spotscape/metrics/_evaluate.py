@@ -101,7 +101,7 @@ def _integration(
     """Scores of mixing, all from one search of neighbours; none for a single slice."""
     if library is None:
         return {}
-    labels = np.zeros(len(encode(library, "library"))) if labels_true is None else labels_true
+    labels = np.zeros(len(encode(library))) if labels_true is None else labels_true
     codes, points, slices = encode_points(labels, embedding, "embedding", library)
     if len(np.unique(slices)) < 2:
         return {}

@@ -62,7 +62,7 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
     Korsunsky et al., *Fast, sensitive and accurate integration of single-cell data with Harmony*, Nature Methods 2019.
     """
     codes, points, _ = encode_points(labels, embedding, "embedding")
-    labelled = encode(labels, "labels") >= 0
+    labelled = encode(labels) >= 0
     found = np.full(len(labelled), np.nan)
     found[labelled] = lisi_of(codes, *lisi_neighbours(points, perplexity), perplexity)
     return found

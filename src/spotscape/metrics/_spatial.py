@@ -348,7 +348,7 @@ def _agreement_and_place(labels_true: ArrayLike, labels_pred: ArrayLike, graph: 
     """Whether each spot agrees, and whether it touches another known domain; of the spots that both label."""
     known, found = matched(labels_true, labels_pred)
     kept = _labelled(labels_true) & _labelled(labels_pred)
-    codes, edges = encode(labels_true, "labels_true"), sparse.coo_matrix(graph)
+    codes, edges = encode(labels_true), sparse.coo_matrix(graph)
     if edges.shape != (len(codes), len(codes)):
         msg = f"graph has shape {edges.shape}; expected a row and a column for each of the {len(codes)} spots."
         raise ValueError(msg)
@@ -360,7 +360,7 @@ def _agreement_and_place(labels_true: ArrayLike, labels_pred: ArrayLike, graph: 
 
 
 def _labelled(labels: ArrayLike) -> np.ndarray:
-    return encode(labels, "labels") >= 0
+    return encode(labels) >= 0
 
 
 def _mean(values: np.ndarray) -> float:

@@ -98,8 +98,8 @@ def _scored(
     labels_true: ArrayLike, labels_transferred: ArrayLike, *, count_unmatched: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes of both, equal where the labels are; ``-1`` for spots without a match."""
-    n_true = len(encode(labels_true, "labels_true"))
-    require_same_length(encode(labels_transferred, "labels_transferred"), n_true, "labels_transferred", "labels_true")
+    n_true = len(encode(labels_true))
+    require_same_length(encode(labels_transferred), n_true, "labels_transferred", "labels_true")
     both = np.concatenate([np.asarray(pd.Series(labels), dtype=object) for labels in (labels_true, labels_transferred)])
     codes, names = pd.factorize(both)
     true, transferred = codes[:n_true], codes[n_true:]

@@ -61,7 +61,7 @@ class SpaCrossConfig(EncoderConfig):
         Widths: features → hidden → feature (linear layers) → hidden → latent (graph convolutions); 64, 32 and 16 in the
         paper.
     dropout
-        Share of the activations left out after each layer.
+        Share of the activations left out after each layer, to the nearest 1/256.
     mask_rate
         Share of the spots that the online view masks (0.5 in the paper); the target view masks the others.
     replace_rate
