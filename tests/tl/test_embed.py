@@ -286,7 +286,11 @@ class TestPreprocessing:
         sp.pp.prepare(new, layer="counts", target_sum=1e3)
         with pytest.raises(ValueError, match=r"target_sum=1000.0, the training with 10000.0; prepare it alike"):
             sp.tl.embed(new, model)
-        del new.uns["prepare"]
+        del new.uns["prepare"]  # as if scanpy had done it
+        with pytest.raises(ValueError, match=r"normalised to a total of 1000, those of the training to 10000"):
+            sp.tl.embed(new, model)
+        depth = np.random.default_rng(0).uniform(0.8, 1.2, (new.n_obs, 1))
+        new.X = np.log1p(np.expm1(new.X.toarray()) * depth).astype(np.float32)
         with pytest.warns(UserWarning, match=r"spots have 0.1 times as much expression"):
             sp.tl.embed(new, model)
 

@@ -133,7 +133,7 @@ def embed(
     found = read_genes(
         adata, training, layer=layer, slices=codes, fill=missing_genes == "fill", max_missing=max_missing
     )
-    check_preprocessing(adata, training, found)
+    check_preprocessing(adata, training, found, layer)
     graph, built = graph_as_trained(adata, training, neighbors_key, library_key, across_slices=across)
     params = {
         "model": model.name,

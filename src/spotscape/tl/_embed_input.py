@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _EXPECTED_SPOTS = 20
 # Slices of one kind of tissue differ less than this in counts per spot, once these are normalised.
 _ALIKE = 2.0
+# Totals of so many spots are looked at; they differ by less than this if they were all scaled to the same.
+_SAMPLE, _EQUAL = 500, 0.02
 _SHOWN = 5
 _DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
 _SIMILAR_DEGREE = 2.0
@@ -93,7 +95,7 @@ def read_genes(
     return NewExpression(matrix, source, missing, measured)
 
 
-def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpression) -> None:
+def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpression, layer: str | None) -> None:
     """Refuse expression on another scale than that of the training, and mention totals that look like it."""
     present = found.matrix[:, found.measured]
     scale = scale_of(present, adata, found.source)
@@ -111,12 +113,30 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
                     f"alike: sp.pp.prepare(adata, layer='counts', {name}={wanted!r})."
                 )
                 raise ValueError(msg)
+    if here is None and scale == "logarithm" and training.prepare is not None:
+        _check_total(adata, found.source, layer, training.prepare.get("target_sum"))
     ratio = _total(present, scale) / max(_total(training.means[found.measured][None], scale), np.finfo(float).tiny)
     if not 1 / _ALIKE <= ratio <= _ALIKE:
         warn(
             f"spots have {ratio:.2g} times as much expression in the model's genes as at the training. Were the new "
             "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as then."
         )
+
+
+def _check_total(adata: AnnData, source: str, layer: str | None, wanted: Any) -> None:
+    """Refuse logarithms that were normalised to another total, which equal totals of all spots give away."""
+    totals = np.asarray(expm1(expression_values(adata[:_SAMPLE], layer)).sum(axis=1), dtype=np.float64).ravel()
+    totals = totals[totals > 0]
+    if not isinstance(wanted, (int, float)) or not len(totals):
+        return
+    low, middle, high = np.quantile(totals, [0.05, 0.5, 0.95])
+    if high - low < _EQUAL * middle and abs(middle - wanted) > _EQUAL * wanted:
+        msg = (
+            f"the spots of {source} are normalised to a total of {middle:.4g}, those of the training to {wanted:g}; "
+            f"from raw counts, sp.pp.prepare(adata) or scanpy.pp.normalize_total(adata, target_sum={wanted:g}) and "
+            "scanpy.pp.log1p(adata) bring them to it."
+        )
+        raise ValueError(msg)
 
 
 def _total(matrix: Any, scale: str) -> float:
