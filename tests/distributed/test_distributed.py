@@ -70,7 +70,7 @@ def step(kind, config, epoch, hidden, slices):
     else:
         features = Features.of(scores, loadings=loadings, unit=None, dtype=dtype)
     whole = Batch.whole(features, SpotGraph.from_adjacency(graph))
-    tissue = Tissue(whole, slice_rows(slices, 300, torch.device("cpu")), None, 40)
+    tissue = Tissue(whole, slice_rows(slices, torch.device("cpu")), None, 40)
     model = kind(config)
     network = model._network(features.shape[1], WeightSource(range(config.n_encoders))).to(dtype)
     steps = Steps(whole, graph, model.random_source, n_hops=network.n_hops, batch_size=None, slices=tissue.slices)

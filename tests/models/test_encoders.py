@@ -273,6 +273,8 @@ def test_what_was_not_trained_is_not_read(method: str, tissue: MakeTissue) -> No
         model.embed(expression[:, :20], adjacency)
     with pytest.raises(ValueError, match=r"set model\.reference"):
         model.embed(expression, adjacency, align=True)
+    with pytest.raises(ValueError, match="slices has shape"):
+        model.embed(expression, adjacency, slices=np.zeros(3))
 
 
 @pytest.mark.parametrize("config", [SpotscapeConfig, SpaCrossConfig])

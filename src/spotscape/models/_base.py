@@ -131,7 +131,7 @@ class GraphEncoder(ABC, Generic[C]):
         -------
         The model itself.
         """
-        check_input(expression, adjacency)
+        check_input(expression, adjacency, slices)
         self._fit_embed(
             expression,
             adjacency,
@@ -217,7 +217,7 @@ class GraphEncoder(ABC, Generic[C]):
             embedding = network.encode(batch, batch.graph.whole_weights)[0]
         joined, device, known = self._joined(embedding), self._device(), self.reference
         if not align:
-            several = self.config.integrate and len(slice_rows(slices, len(joined), device)) > 1
+            several = self.config.integrate and len(slice_rows(slices, device)) > 1
             return integrate(joined, np.asarray(slices), device=device) if several else joined
         if known is None:
             msg = "the model does not know where its training lies; set model.reference, or embed with align=False."
@@ -294,7 +294,7 @@ class GraphEncoder(ABC, Generic[C]):
         return decoded if self._reduction is None else self._reduction.restore(decoded, expression)
 
     def _read(self, expression: Any, adjacency: Any, slices: np.ndarray | None, device: torch.device) -> Tissue:
-        rows = slice_rows(slices, expression.shape[0], device)
+        rows = slice_rows(slices, device)
         reduction = Reduction.fit(expression, adjacency, self.config)
         features, _ = self._features(expression, adjacency, slices, reduction, device=device, unit=self.unit)
         whole = Batch.whole(features, SpotGraph.from_adjacency(adjacency, device))
@@ -360,7 +360,7 @@ class GraphEncoder(ABC, Generic[C]):
         self, expression: Any, adjacency: Any, slices: np.ndarray | None, *, align: bool = False
     ) -> tuple[Network, Batch, np.ndarray | None]:
         network = self.require_trained()
-        check_input(expression, adjacency)
+        check_input(expression, adjacency, slices)
         if expression.shape[1] != self._n_genes:
             msg = f"the model was trained on {self._n_genes} genes, this expression has {expression.shape[1]}."
             raise ValueError(msg)

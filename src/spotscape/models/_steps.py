@@ -23,13 +23,10 @@ if TYPE_CHECKING:
     from spotscape._core.randomness import RandomSource
 
 
-def slice_rows(slices: np.ndarray | None, n_spots: int, device: torch.device) -> tuple[Tensor, ...]:
+def slice_rows(slices: np.ndarray | None, device: torch.device) -> tuple[Tensor, ...]:
     """Rows of each slice; empty for a single slice."""
     if slices is None:
         return ()
-    if np.shape(slices) != (n_spots,):
-        msg = f"slices has shape {np.shape(slices)}; expected one label for each of the {n_spots} spots."
-        raise ValueError(msg)
     names, codes, sizes = np.unique(np.asarray(slices), return_inverse=True, return_counts=True)
     if len(names) < 2:
         return ()
@@ -39,10 +36,14 @@ def slice_rows(slices: np.ndarray | None, n_spots: int, device: torch.device) ->
     return tuple(torch.from_numpy(np.flatnonzero(codes == code)).to(device) for code in range(len(names)))
 
 
-def check_input(expression: Any, adjacency: Any) -> None:
-    """Refuse a graph of other spots, and expression that is not finite."""
-    if adjacency.shape != (expression.shape[0], expression.shape[0]):
-        msg = f"the graph is {adjacency.shape}, the expression has {expression.shape[0]} spots; build the graph anew."
+def check_input(expression: Any, adjacency: Any, slices: np.ndarray | None) -> None:
+    """Refuse a graph or slices of other spots, and expression that is not finite."""
+    n_spots = expression.shape[0]
+    if adjacency.shape != (n_spots, n_spots):
+        msg = f"the graph is {adjacency.shape}, the expression has {n_spots} spots; build the graph anew."
+        raise ValueError(msg)
+    if slices is not None and np.shape(slices) != (n_spots,):
+        msg = f"slices has shape {np.shape(slices)}; expected one label for each of the {n_spots} spots."
         raise ValueError(msg)
     require_finite(expression, "expression")
 
