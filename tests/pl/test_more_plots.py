@@ -263,7 +263,7 @@ class TestMarkers:
 @pytest.mark.parametrize("name", ["similarity", "matching", "confidence", "trajectory", "registration", "stack_3d"])
 def test_arguments_that_nobody_reads_are_refused(adata: ad.AnnData, name: str) -> None:
     needed = {"similarity": {"anchors": 0}}.get(name, {})
-    with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected argument 'colour'; it takes"):
+    with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument 'colour'; it takes"):
         getattr(sp.pl, name)(adata, colour="red", **needed)
 
 

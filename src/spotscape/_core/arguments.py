@@ -94,8 +94,9 @@ def public(function: F) -> F:
     }
 
     homes = columns.homes_of(function)
-    # Options of a TypedDict: Python would take others as well.
-    takes_options = not checks.keys() <= inspect.signature(function).parameters.keys()
+    # All names are known but for functions that look at their options themselves.
+    declared = inspect.signature(function).parameters
+    is_open = checks.keys() <= declared.keys() and any(one.kind is one.VAR_KEYWORD for one in declared.values())
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -111,8 +112,8 @@ def public(function: F) -> F:
         for name, value in kwargs.items():
             if name in checks:
                 kwargs[name] = checks[name](value)
-            elif takes_options:
-                msg = f"{function.__name__}() got an unexpected argument {name!r}; it takes {sorted(checks)}."
+            elif not is_open:
+                msg = f"{function.__name__}() got an unexpected keyword argument {name!r}; it takes {sorted(checks)}."
                 raise TypeError(msg)
         check_writing(*args, **kwargs)
         return function(*args, **kwargs)
