@@ -163,6 +163,30 @@ def test_clusterers_that_disagree_are_reported(clear: bool, caplog: pytest.LogCa
     assert ("depend on the clusterer" in caplog.text) != clear
 
 
+def test_smoothed_components_decide_between_clusterers_that_disagree(caplog: pytest.LogCaptureFixture) -> None:
+    """Two regions, and a few spots far off in the embedding only, which mixtures take for a domain."""
+    adata = sp.datasets.simulate_tissue(n_domains=2, n_spots=400, n_genes=100, random_state=0)
+    sp.pp.prepare(adata)
+    sp.pp.spatial_neighbors_knn(adata)
+    sp.tl.smoothed_pca(adata)
+    region = (adata.obs["domain"] == adata.obs["domain"].iloc[0]).to_numpy()
+    embedding = np.random.default_rng(0).normal(size=(400, 5))
+    embedding[:, 0] += 3 * region
+    embedding[:8, 4] += 9
+    adata.obsm["X_spotscape"] = embedding
+    sp.tl.domains(adata, n_domains=2)
+    assert "Took kmeans, which agrees most with those of smoothed components" in caplog.text
+    entry = adata.uns["spotscape_domain"]
+    assert entry["agreement_beside"]["kmeans"] > 0.3 > entry["agreement_beside"]["mixture_0"]
+    assert adjusted_rand_score(region, adata.obs["spotscape_domain"]) > 0.5
+    sp.tl.consensus_domains(adata, n_domains=2)
+    assert adjusted_rand_score(region, adata.obs["consensus_domain"]) > 0.5
+    del adata.X, adata.layers["counts"]
+    sp.tl.domains(adata, n_domains=2)
+    assert "which agrees most with the others" in caplog.text
+    assert adata.obs["spotscape_domain"].value_counts().min() == 8
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_else_is_touched(adata: ad.AnnData, method: str) -> None:
     adata.uns["neighbors"] = {"mine": 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,10 +14,9 @@ from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
-from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, require_positive_int
 from spotscape.nn.clustering import agreement_curve, stability_curve
-from spotscape.tl._smoothed_pca import smoothed_components
+from spotscape.tl._comparison import comparison
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _K_RANGE = (2, 20)
-# How records say what an embedding was made from.
-_SOURCES = {"layer": "adata.layers['", "use_rep": "adata.obsm['"}
 # Fewest spots per domain at the upper end of a range: of one that was given, and of the default.
 _SPOTS_PER_DOMAIN, _SPOTS_PER_DOMAIN_UNASKED, _LEAST_HIGH = 5, 40, 5
 
@@ -179,25 +175,11 @@ def stored_or_chosen(
 
 def _views(adata: AnnData, use_rep: str, embedding: np.ndarray) -> list[np.ndarray]:
     """The embedding, and smoothed components of the same expression and graph; nothing if there are none."""
-    made = adata.uns.get(use_rep.removeprefix("X_"))
-    params = made.get("params") if isinstance(made, Mapping) else None
-    params = params if isinstance(params, Mapping) else {}
-    hops = 2
-    if use_rep == keys.X_SMOOTHED_PCA or "n_hops" in params:
-        hops = 1 if int(params.get("n_hops", 2)) > 1 else 2
-    source = str(params.get("source"))
-    reading = {name: source[len(start) : -2] for name, start in _SOURCES.items() if source.startswith(start)}
-    graph = {name: params[name] for name in ("neighbors_key", "library_key") if isinstance(params.get(name), str)}
-    # A graph that joins slices serves SpaCross only; the usual one does here.
-    for given in ({**reading, **graph}, reading) if graph else (reading,):
-        try:
-            with settings.override(verbosity="error"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return [embedding, smoothed_components(adata, n_hops=hops, **given)[0]]
-        except (KeyError, ValueError, TypeError) as error:
-            reason = error.args[0]
-    logger.info("Nothing to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, reason)
-    return []
+    found = comparison(adata, use_rep)
+    if isinstance(found, str):
+        logger.info("Nothing to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, found)
+        return []
+    return [embedding, found]
 
 
 def _choose(

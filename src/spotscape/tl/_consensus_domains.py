@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_data
 from spotscape.nn.clustering import combine_clusterings
 from spotscape.tl._choose_n_domains import stored_or_chosen
-from spotscape.tl._domains import categories, check_n_domains, cluster
+from spotscape.tl._domains import categories, check_n_domains, cluster, second_embedding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,8 @@ def consensus_domains(
     for key, embedding in zip(chosen, embeddings, strict=True):
         for clusterer in _CLUSTERERS.get(method, (method,)):
             names.append(f"{key} {clusterer}")
-            runs.append(cluster(embedding, n_domains, clusterer, source)[0].labels)
+            second = partial(second_embedding, adata, key)
+            runs.append(cluster(embedding, n_domains, clusterer, source, second=second)[0].labels)
     found = combine_clusterings(np.stack(runs))
     mean = float(found.confidence.mean())
     logger.info("%d runs agree on a spot by %.1f %% on average.", len(runs), 100 * mean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,17 +16,18 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
-from spotscape.nn.clustering import Clustering, gaussian_mixture, kmeans, most_agreed
+from spotscape.nn.clustering import CLEAR_AGREEMENT, Clustering, gaussian_mixture, kmeans, most_agreed
 from spotscape.tl._choose_n_domains import stored_or_chosen
+from spotscape.tl._comparison import comparison
 from spotscape.tl._leiden import leiden
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
 
 Method = Literal["auto", "gmm", "kmeans", "leiden"]
 _METHODS = ("auto", "gmm", "kmeans", "leiden")
-# On tissue with clear regions k-means agrees with the mixtures by .8 and more, on sparse data and tumours by .3 to .6.
-_CLEAR_DOMAINS = 0.6
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
@@ -88,7 +90,8 @@ def domains(
       none, and one of an earlier call is removed; :func:`spotscape.tl.consensus_domains` has one for any clusterer.
     - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: agreement with the other
       clusterers, inertia of k-means, mean log-likelihood per spot, or leiden's resolution; and its value); for
-      ``"auto"`` also ``chosen`` and ``agreement`` (that of each).
+      ``"auto"`` also ``chosen``, ``agreement`` (of each clustering with the others) and, if these decided,
+      ``agreement_beside`` (of each with clusterings of smoothed components).
     - ``uns["n_domains"]`` : the record of :func:`spotscape.tl.choose_n_domains`, only if it was run here.
 
     Raises
@@ -144,8 +147,8 @@ def domains(
         seed = source.integer("leiden")
         found = leiden(embedding, n_domains, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
     else:
-        found, extra = cluster(embedding, n_domains, method, source)
-        _report_disagreement(extra)
+        second = partial(second_embedding, adata, use_rep)
+        found, extra = cluster(embedding, n_domains, method, source, second=second)
     params: dict[str, str | float | None] = {
         "method": method,
         "n_domains": n_domains,
@@ -175,26 +178,46 @@ def check_n_domains(n_domains: int | None, n_obs: int) -> None:
 
 
 def cluster(
-    embedding: np.ndarray, n_domains: int, method: str, source: RandomSource
+    embedding: np.ndarray,
+    n_domains: int,
+    method: str,
+    source: RandomSource,
+    *,
+    second: Callable[[], np.ndarray | None] | None = None,
 ) -> tuple[Clustering, dict[str, Any]]:
-    """Clusters by any method but leiden, and what to record of how they were found."""
+    """Clusters by any method but leiden, and what to record of how they were found.
+
+    ``second`` makes another embedding of the same tissue, for clusterers that disagree.
+    """
     if method == "kmeans":
         return kmeans(embedding, n_domains, seed=source.integer("kmeans")), {}
     if method == "gmm":
         return gaussian_mixture(embedding, n_domains, seed=source.integer("gmm")), {}
-    found, name, agreement = most_agreed(embedding, n_domains, seed=source.integer("auto"))
-    logger.info("Of k-means and four mixtures, took %s, which agrees most with the others.", name)
-    return found, {"chosen": name, "agreement": agreement}
+    found = most_agreed(embedding, n_domains, seed=source.integer("auto"), second=second)
+    extra: dict[str, Any] = {"chosen": found.name, "agreement": found.agreement}
+    if found.agreement["kmeans"] >= CLEAR_AGREEMENT:
+        logger.info("Of k-means and four mixtures, took %s, which agrees most with the others.", found.name)
+        return found.clustering, extra
+    by = "with the others"
+    if found.beside is not None:
+        extra["agreement_beside"] = found.beside
+        by = "with those of smoothed components"
+    logger.warning(
+        "k-means and the mixtures find different domains (they agree by %.2f; 1 is full agreement), so the domains "
+        "depend on the clusterer. Took %s, which agrees most %s (%.2f). Compare method='kmeans' and method='gmm', each "
+        "with a key_added of its own.",
+        found.agreement["kmeans"],
+        found.name,
+        by,
+        found.clustering.value,
+    )
+    return found.clustering, extra
 
 
-def _report_disagreement(extra: dict[str, Any]) -> None:
-    agreement = extra.get("agreement", {"kmeans": 1.0})["kmeans"]
-    if agreement < _CLEAR_DOMAINS:
-        logger.warning(
-            "k-means and the mixtures find different domains (they agree by %.2f; 1 is full agreement), so the domains "
-            "depend on the clusterer. Compare method='kmeans' and method='gmm', each with a key_added of its own.",
-            agreement,
-        )
+def second_embedding(adata: AnnData, use_rep: str) -> np.ndarray | None:
+    """Smoothed components of the same tissue, to compare an embedding with, if they can be computed."""
+    found = comparison(adata, use_rep)
+    return None if isinstance(found, str) else found
 
 
 def _check_resolution(resolution: float) -> None:

@@ -19,7 +19,8 @@ def stripes(gap: float, length: float, n: int = 400) -> tuple[np.ndarray, np.nda
 
 def test_it_is_the_clustering_with_the_highest_mean_agreement() -> None:
     points = np.random.default_rng(0).normal(size=(150, 3)) * [3.0, 2.0, 1.0]
-    found, name, agreement = most_agreed(points, 3, seed=4)
+    agreed = most_agreed(points, 3, seed=4)
+    found, name, agreement = agreed.clustering, agreed.name, agreed.agreement
     fits = {"kmeans": kmeans(points, 3, seed=4)}
     starts = [fits["kmeans"].labels, *_starts(points, 3, 4)]
     for each in SHRINKAGES:
@@ -36,7 +37,8 @@ def test_it_is_the_clustering_with_the_highest_mean_agreement() -> None:
 @pytest.mark.parametrize(("gap", "length"), [(8.0, 6.0), (8.0, 1.0)])
 def test_a_group_that_most_find_is_found_whoever_fails(gap: float, length: float) -> None:
     points, group = stripes(gap, length)
-    found, _, agreement = most_agreed(points, 2)
+    agreed = most_agreed(points, 2)
+    found, agreement = agreed.clustering, agreed.agreement
     assert adjusted_rand_score(group, found.labels) > 0.95
     if length == 6.0:
         assert adjusted_rand_score(group, kmeans(points, 2).labels) < 0.5
@@ -46,7 +48,7 @@ def test_a_group_that_most_find_is_found_whoever_fails(gap: float, length: float
 def test_the_same_for_the_same_seed_and_any_order_of_points() -> None:
     points, _ = stripes(5.0, 2.0)
     order = np.random.default_rng(1).permutation(len(points))
-    first, second, other = (most_agreed(each, 2, seed=3)[0].labels for each in (points, points, points[order]))
+    first, second, other = (most_agreed(each, 2, seed=3).clustering.labels for each in (points, points, points[order]))
     np.testing.assert_array_equal(first, second)
     assert adjusted_rand_score(first[order], other) > 0.97
 
@@ -56,7 +58,8 @@ def test_groups_without_width_leave_no_doubt(scale: float) -> None:
     points = scale * np.repeat(np.eye(3), 4, axis=0)
     posterior = soft_assignment(points, np.repeat(np.arange(3), 4))
     np.testing.assert_array_equal(posterior, np.eye(3).repeat(4, axis=0))
-    found, _, agreement = most_agreed(points, 3)
+    agreed = most_agreed(points, 3)
+    found, agreement = agreed.clustering, agreed.agreement
     assert found.posterior is not None
     np.testing.assert_allclose(found.posterior[np.arange(12), found.labels], 1)
     assert set(agreement.values()) == {1.0}
@@ -68,6 +71,40 @@ def test_a_few_stray_points_do_not_take_a_cluster() -> None:
     group = np.repeat(np.arange(3), 200)
     points = 4 * np.eye(3, 6)[group] + rng.normal(size=(600, 6))
     points[:6, 5] += 9
-    found = [most_agreed(points, 3, seed=seed)[0].labels for seed in range(3)]
+    found = [most_agreed(points, 3, seed=seed).clustering.labels for seed in range(3)]
     assert min(adjusted_rand_score(group, labels) for labels in found) > 0.9
     assert all(adjusted_rand_score(found[0], labels) > 0.95 for labels in found)
+
+
+def strays(n: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two groups along the first axis and eight points far off along the last; a view without these; the groups."""
+    rng = np.random.default_rng(0)
+    group = np.arange(n) % 2
+    points = rng.normal(size=(n, 5))
+    points[:, 0] += 3 * group
+    points[:8, 4] += 9
+    return points, 4 * np.eye(2)[group] + rng.normal(size=(n, 2)), group
+
+
+def test_a_second_embedding_decides_where_k_means_finds_something_else() -> None:
+    points, other, group = strays()
+    alone = most_agreed(points, 2)
+    assert alone.agreement["kmeans"] < 0.1
+    assert np.bincount(alone.clustering.labels).tolist() == [592, 8]
+    assert alone.beside is None
+    found = most_agreed(points, 2, second=lambda: other)
+    assert found.name == "kmeans"
+    assert found.agreement == alone.agreement
+    assert found.beside is not None
+    assert found.clustering.value == found.beside["kmeans"] > 0.3 > found.beside["mixture_0"]
+    assert adjusted_rand_score(group, found.clustering.labels) > 0.5
+    assert most_agreed(points, 2, second=lambda: None).name == alone.name
+
+
+def test_a_second_embedding_is_not_asked_for_where_all_agree() -> None:
+    points, _ = stripes(8.0, 1.0)
+
+    def refuse() -> np.ndarray:
+        raise AssertionError
+
+    assert most_agreed(points, 2, second=refuse).beside is None

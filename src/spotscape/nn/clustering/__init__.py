@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotscape.nn.clustering._agreement import clusterings, most_agreed
+from spotscape.nn.clustering._agreement import CLEAR_AGREEMENT, clusterings, most_agreed
 from spotscape.nn.clustering._consensus import Consensus, combine_clusterings, consensus_clusterings
 from spotscape.nn.clustering._kmeans import (
     Clustering,
@@ -18,6 +18,7 @@ from spotscape.nn.clustering._stability import StabilityCurve, pick_number, stab
 from spotscape.nn.clustering._views import agreement_curve
 
 __all__ = [
+    "CLEAR_AGREEMENT",
     "Clustering",
     "Consensus",
     "StabilityCurve",
