@@ -55,7 +55,8 @@ def domains(
         stored in ``uns["n_domains"]`` for this embedding, or calls it. With ``method="leiden"`` the resolution decides.
     method
         ``"auto"`` (default): runs k-means and four Gaussian mixtures, and takes the one that agrees most with the
-        others. The mixtures have one covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. No single
+        others; or with clusterings of smoothed components, if k-means and the mixtures agree by less than .5, provided
+        that expression and graph are there. The mixtures have one covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. No single
         clusterer is right on all tissue, and a border that only one of them draws is likely an artefact. ``"kmeans"``:
         best of 10 to 100 k-means runs. ``"gmm"``: Gaussian mixture with one covariance for all domains, called EEE in
         R's mclust, fitted by maximum likelihood from many starts. ``"leiden"``: communities of the neighbour graph of

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # From any covariance to a sphere, which is k-means but for soft clusters of unequal size.
 SHRINKAGES = (0.0, 0.05, 0.5, 1.0)
-# On tissue with clear regions k-means agrees with the mixtures by .7 and more, on sparse data and tumours by .1 to .6.
-CLEAR_AGREEMENT = 0.6
+# On tissue with clear regions k-means agrees with the mixtures by .55 and more, on sparse beads and tumours often by less.
+CLEAR_AGREEMENT = 0.5
 # With more points, single runs of k-means seldom differ, and take long.
 _MANY = 20_000
 
@@ -65,7 +65,7 @@ def most_agreed(
 ) -> Agreed:
     """Cluster by k-means and four mixtures, and take the clustering that is most like the other four.
 
-    If k-means agrees with the mixtures by less than .6, it takes the clustering that is most like those of a second
+    If k-means agrees with the mixtures by less than .5, it takes the clustering that is most like those of a second
     embedding.
 
     Parameters
