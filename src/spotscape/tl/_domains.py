@@ -55,13 +55,14 @@ def domains(
         stored in ``uns["n_domains"]`` for this embedding, or calls it. With ``method="leiden"`` the resolution decides.
     method
         ``"auto"`` (default): runs k-means and four Gaussian mixtures, and takes the one that agrees most with the
-        others; or with clusterings of smoothed components, if k-means and the mixtures agree by less than .5, provided
-        that expression and graph are there. The mixtures have one covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. No single
-        clusterer is right on all tissue, and a border that only one of them draws is likely an artefact. ``"kmeans"``:
-        best of 10 to 100 k-means runs. ``"gmm"``: Gaussian mixture with one covariance for all domains, called EEE in
-        R's mclust, fitted by maximum likelihood from many starts. ``"leiden"``: communities of the neighbour graph of
-        the embedding. With ``n_domains``, the function searches for a resolution that gives this number. If there is
-        none, it merges the nearest clusters or splits the widest.
+        others. If k-means and the mixtures agree by less than .5, it takes the one that agrees most with clusterings of
+        smoothed components of the same tissue, provided that expression and graph are there. The mixtures have one
+        covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. No single clusterer is right on all
+        tissue, and a border that only one of them draws is likely an artefact. ``"kmeans"``: best of 10 to 100 k-means
+        runs. ``"gmm"``: Gaussian mixture with one covariance for all domains, called EEE in R's mclust, fitted by
+        maximum likelihood from many starts. ``"leiden"``: communities of the neighbour graph of the embedding. With
+        ``n_domains``, the function searches for a resolution that gives this number. If there is none, it merges the
+        nearest clusters or splits the widest.
     use_rep
         Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
         are, name one. Without them: ``"X_smoothed_pca"``.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # From any covariance to a sphere, which is k-means but for soft clusters of unequal size.
 SHRINKAGES = (0.0, 0.05, 0.5, 1.0)
-# On tissue with clear regions k-means agrees with the mixtures by .55 and more, on sparse beads and tumours often by less.
+# On tissue with clear regions k-means agrees with the mixtures by more, on sparse beads and tumours often by less.
 CLEAR_AGREEMENT = 0.5
 # With more points, single runs of k-means seldom differ, and take long.
 _MANY = 20_000
