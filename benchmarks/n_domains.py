@@ -194,6 +194,8 @@ def real(name: str, path: Path) -> None:
             entry = adata.uns["n_domains"]
             _curve(ax, entry, color, {"agreement": "agreement", "gmm": "stability"}[method])
             print(name, embedding, method, entry["picked"], np.round(entry["curve"]["mean"], 2).tolist())
+            if method == "agreement":
+                print(name, embedding, "largest elbow", round(float(np.max(entry["curve"]["elbow"])), 2))
         for column in REAL[name]:
             ax.axvline(adata.obs[column].nunique(), color="0.5", linewidth=1, linestyle=(0, (4, 3)))
         ax.set(title=embedding, xlabel="number of domains")

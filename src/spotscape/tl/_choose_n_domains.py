@@ -54,7 +54,7 @@ def choose_n_domains(
 
     If regions are uniform, the likelihood of a mixture shows their number by itself: there one more domain brings less
     than half of what the last ones brought. If this elbow is sharp in both embeddings (.8 or more on average), it
-    decides. In annotated tissue that we tried it was never sharp.
+    decides.
 
     Look at the curve with :func:`spotscape.pl.n_domains`. Several peaks correspond to several levels of detail. Tissue
     that changes gradually has no definite number of domains. The page *Number of domains* of the documentation says how

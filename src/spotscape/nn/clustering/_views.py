@@ -38,7 +38,7 @@ _MOST_POINTS = 3_000
 # What counts as equal: to the highest agreement, and to that on the first number. What counts as a rise.
 _TOLERANCE, _NO_FALL, _RISE = 0.01, 0.02, 0.1
 # An elbow is sharp if one more cluster brings less than half of what the last ones did. Four samples of the points show
-# it; it was .7 at most on annotated tissue, and .9 or more on most simulated tissue.
+# it.
 _SHARP, _N_SAMPLES = 0.8, 4
 # Numbers that agree nearly as well fit as well.
 _ALIKE = 0.05
