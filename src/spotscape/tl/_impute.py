@@ -105,7 +105,8 @@ def impute(
         ``imputed`` (bool; ``False`` for shared genes that only test a transfer from an AnnData, at most 200),
         ``n_fitted`` (spots fitted to), ``spearman`` and ``r2`` (measured against predicted values in these spots, each
         predicted by the others) and ``spearman_carried`` (in the other spots, where the gene is measured there; NaN
-        elsewhere). Correlations are 0 for a constant prediction.
+        elsewhere). All are taken within slices, and ``r2`` says how much better the prediction is than the mean of the
+        slice. A gene that is predicted to be at its mean has 0.
 
     Raises
     ------
