@@ -11,11 +11,14 @@ from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.geometry import layout_of
 from spotscape._core.logging import logger
-from spotscape.pp._graph_build import SlicePositions, SpatialGraph, edges_of, store
-from spotscape.pp._graph_checks import (
+from spotscape.pp._graph_build import (
+    SlicePositions,
+    SpatialGraph,
     check_radius,
+    edges_of,
     report_graph,
     require_feasible_radius,
+    store,
     warn_of_overlaid_slices,
     warn_of_small_slices,
     warn_of_strays,
