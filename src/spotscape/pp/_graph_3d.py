@@ -85,12 +85,6 @@ def spatial_neighbors_3d(
     method
         ``"separate"``, or ``"euclidean"``: the ``n_neighs`` nearest in 3-D whatever their slice, as SpaCross does (with
         8 to 12).
-    key_added
-        Prefix of the keys that are written.
-    n_jobs
-        Threads, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`. The graph does not depend on it.
-    copy
-        Return the graph instead of writing it.
 
     Returns
     -------
