@@ -58,21 +58,19 @@ class Report:
         from markupsafe import Markup, escape
 
         environment = jinja2.Environment(loader=jinja2.PackageLoader("spotscape.cli", ""), autoescape=True)
-        environment.filters |= {
-            "number": lambda value: f"{value:,}",
-            "percent": lambda value, digits=0: f"{value:.{digits}%}",
-            # What stands between backticks is code.
-            "code": lambda line: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(line)))),
-        }
+        environment.filters["number"] = "{:,}".format
+        environment.filters["percent"] = lambda value, digits=0: f"{value:.{digits}%}"
+        # What stands between backticks is code.
+        quoted = re.compile("`([^`]+)`")
+        environment.filters["code"] = lambda line: Markup(quoted.sub(r"<code>\1</code>", str(escape(line))))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(environment.get_template("report.html").render(self.contents()), encoding="utf-8")
 
     def contents(self) -> dict[str, Any]:
         """What the page says, by the names that it has in ``report.html``."""
         now, method, key = datetime.now().astimezone(), self.options.method, domain_key(self.options)
-        names = [
-            path.absolute().parent.name if path.name in ("", "outs") else path.name for path in self.options.inputs
-        ]
+        paths = self.options.inputs
+        names = [path.absolute().parent.name if path.name in ("", "outs") else path.name for path in paths]
         column, confidence = self.adata.obs[key], self.adata.obs.get(keys.confidence_of(key))
         lines = [*(("INFO", f"{note}.") for note in self.found.notes), *self.notes]
         pictures = self._pictures(key)
