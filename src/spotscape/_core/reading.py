@@ -367,7 +367,7 @@ def _warn_of_totals(matrix: Any, slices: pd.Categorical, source: str) -> None:
     """Warn where slices that lack genes were normalised over all of their own, which moves the genes of all."""
     linear = expm1(matrix) if matrix.max() <= LARGEST_LOGARITHM else matrix
     totals = np.bincount(slices.codes, np.asarray(linear.sum(axis=1)).ravel()) / np.bincount(slices.codes)
-    low, high = totals.argmin(), totals.argmax()
+    low, high = int(totals.argmin()), int(totals.argmax())
     if totals[high] > ALIKE * totals[low]:
         warn(
             f"in the genes that all slices share, a spot of {slices.categories[high]!r} has "
