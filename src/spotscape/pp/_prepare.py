@@ -13,7 +13,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, kind_of
+from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, looks_of
 from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
 from spotscape._core.rows import ChunkedMatrix, Normalisation, blocks_of, is_stored, summarise
@@ -286,13 +286,7 @@ class _Counts:
                 raise ValueError(msg)
         if summary.whole and summary.least >= 0:
             return
-        kind = "negative" if summary.least < 0 else kind_of(self.matrix)
-        looks = {
-            "negative": f"negative values (minimum {summary.least:g}), as scaled or corrected expression has",
-            "logarithm": "logarithms, as normalised expression has",
-            "scaled": "counts divided by a number of each spot, such as its volume, area or total",
-            "fractions": f"fractions up to {summary.largest:g}",
-        }.get(kind, "fractions")
+        kind, looks = looks_of(self.matrix, summary)
         elsewhere = counts_elsewhere(adata, self.layer)
         mend = elsewhere or "put the counts in X, or name the layer that has them: sp.pp.prepare(adata, layer=...)."
         if kind == "negative" or not (assume or (kind == "scaled" and elsewhere is None)):

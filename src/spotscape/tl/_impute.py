@@ -80,8 +80,6 @@ def impute(
         Number of principal components of the other genes. Extra components cost little, because of the penalty.
     n_neighbors
         For ``method="neighbors"``: number of spots that are averaged.
-    library_key
-        Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
     layer
         Layer to read instead of ``adata.X``, in ``reference`` too.
     mask_var
@@ -91,8 +89,6 @@ def impute(
         Name of the results.
     random_state
         Seed of the folds of genes and of the search for components.
-    copy
-        Return a copy with the results instead of writing to ``adata``.
 
     Returns
     -------

@@ -35,10 +35,15 @@ class Masking(NamedTuple):
     replaced: Tensor
     donors: Tensor
 
-    def apply(self, features: Tensor, token: Tensor) -> Tensor:
-        """Features ``(N, p)`` with masked rows, for a token of each of B encoders, ``(B, 1, p)``: ``(B, N, p)``."""
-        shown = torch.where(self.masked[:, None], token, features)
-        return shown.index_copy(1, self.replaced, features[self.donors].expand(len(token), -1, -1))
+    def apply(self, features: Tensor) -> Tensor:
+        """Features ``(N, p)``, zero where the token stands, and a column that is one there: ``(N, p + 1)``.
+
+        Under weights W and below them ``token @ W``, that is the product of the view with W. It is one matrix for all
+        encoders, whatever their tokens are, and asks for no gradient.
+        """
+        takes_token = self.masked.index_fill(0, self.replaced, value=False)[:, None]
+        shown = features.index_copy(0, self.replaced, features.index_select(0, self.donors))
+        return torch.cat([shown.masked_fill(takes_token, 0), takes_token.to(features.dtype)], dim=1)
 
 
 def draw_masking(masked: Tensor, n_masked: int, replace_rate: float, generator: torch.Generator) -> Masking:
