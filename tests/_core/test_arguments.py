@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from anndata import AnnData
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.arguments import annotations_of, check_fields, public
-from spotscape._core.parameters import RENAMED, RULES
+from spotscape._core.arguments import annotations_of, check_fields, documentation_of, public
+from spotscape._core.parameters import DESCRIPTIONS, RENAMED, RULES
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ def test_configurations_hold_plain_objects() -> None:
 def test_a_function_that_is_checked_looks_like_itself() -> None:
     own = inspect.signature(sp.tl.spotscape.__wrapped__).parameters
     assert [*own, "table_key"] == [*inspect.signature(sp.tl.spotscape).parameters]
-    assert sp.tl.spotscape.__module__ == "spotscape.tl._spotscape"
+    assert sp.tl.spotscape.__module__ == "spotscape.tl._encoders"
 
 
 @pytest.mark.parametrize("name", RENAMED)
@@ -279,3 +280,27 @@ def test_former_names_are_taken_with_a_warning(name: str) -> None:
         call(AnnData(np.ones((3, 2), np.float32)), **{old: 1.5 + 2j})
     with pytest.raises(TypeError, match=f"got '{new}' twice: '{old}' is its former name"):
         call(None, **{old: "domain", new: "domain"})
+
+
+def test_a_docstring_gets_what_its_namespace_says_of_a_parameter() -> None:
+    def function(adata: AnnData, key_added: str, *, copy: bool = False, **output: Any) -> None: ...
+
+    function.__module__ = "spotscape.pp._graph"
+    function.__doc__ = (
+        "Do.\n\n    Parameters\n    ----------\n    adata\n        Spots.\n\n    Returns\n    -------\n    It."
+    )
+    said = "Prefix of the keys that are written.\ncopy\n    Return the graph instead of writing it."
+    found = f"Parameters\n----------\nadata\n    Spots.\nkey_added\n    {said}"
+    assert documentation_of(function) == f"Do.\n\n{found}\n\nReturns\n-------\nIt."
+    function.__doc__ = "Do.\n\nReturns\n-------\nIt."
+    found = f"Parameters\n----------\nkey_added\n    {said}"
+    assert documentation_of(function) == f"Do.\n\n{found}\n\nReturns\n-------\nIt."
+
+
+def test_what_is_said_once_is_said_of_several_functions() -> None:
+    for space, texts in DESCRIPTIONS.items():
+        module = getattr(sp, space)
+        said = [getattr(module, name).__doc__ for name in module.__all__]
+        for name, text in texts.items():
+            entry = rf"^\**{name}\n {{4}}" + re.escape(" ".join(text.split())).replace(r"\ ", r"\s+") + "$"
+            assert sum(re.search(entry, doc, re.MULTILINE) is not None for doc in said) > 1, (space, name)

@@ -200,12 +200,24 @@ def test_slices_are_seen_where_they_lie_over_each_other_only(
 def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adata = tissue()
     adata.layers["raw"] = adata.X.copy()
-    adata.X = np.log1p(values(adata)) / 2
+    adata.X = np.log1p(values(adata))
     del adata.obsm["spatial"]
     adata.write_h5ad(tmp_path / "log.h5ad")
     coordinates, counts = info(capsys, tmp_path / "log.h5ad")["problems"]
-    assert coordinates.startswith("no coordinates: obsm['spatial'] is missing")
-    assert counts == "X holds log-normalised values, not raw counts; layers['raw'] holds counts: --layer raw"
+    assert coordinates.startswith("'spatial' not found in adata.obsm, which has: 'spatial_truth'.")
+    assert coordinates.endswith("--spatial-key names coordinates")
+    looks = "logarithms, as normalised expression has"
+    assert counts == f"X is not raw counts: it holds {looks}; layers['raw'] holds counts: --layer raw"
+
+
+def test_counts_by_volume_are_taken_as_prepare_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = tissue()
+    volumes = np.random.default_rng(0).uniform(1, 3, (adata.n_obs, 1))
+    adata.X = (values(adata) / volumes).astype(np.float32)
+    adata.write_h5ad(tmp_path / "volumes.h5ad")
+    found = info(capsys, tmp_path / "volumes.h5ad")
+    assert found["problems"] == []
+    assert found["counts"].startswith("counts divided by a number of each spot")
 
 
 VENDOR = Path(os.environ.get("SPOTSCAPE_DATA", "nowhere")) / "vendor"

@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 from sklearn.metrics import silhouette_samples
 
 import spotscape as sp
-from spotscape.metrics._silhouettes import silhouette_widths
+from spotscape.metrics._spatial import silhouette_widths
 
 SEEDS = st.integers(0, 2**32 - 1)
 OF_SLICES = [sp.metrics.kbet, sp.metrics.js_divergence]

@@ -197,11 +197,44 @@ class TestGenes:
         _, scores = predict_genes(lambda _fold, _rows: regression, genes, known, slices, np.zeros(5, int), n_kept=60)
         found = regression.predict(genes)
         missed = genes[:30] - found.left_out[:30]
-        np.testing.assert_allclose(scores["r2"], 1 - (missed**2).mean(0) / genes[:30].var(0))
-        np.testing.assert_allclose(scores["spearman"][2], spearmanr(genes[:30, 2], found.left_out[:30, 2]).statistic)
+        of_others = np.array([np.delete(genes[:30], i, 0).mean(0) for i in range(30)])
+        np.testing.assert_allclose(scores["r2"], 1 - (missed**2).sum(0) / np.square(genes[:30] - of_others).sum(0))
+        added = found.left_out[:30] - of_others
+        np.testing.assert_allclose(scores["spearman"][2], spearmanr(genes[:30, 2], added[:, 2]).statistic)
         np.testing.assert_allclose(
             scores["spearman_carried"][2], spearmanr(genes[30:, 2], found.values[30:, 2]).statistic
         )
+
+    @pytest.mark.parametrize("levels", [[0.0], [0.0, 2.0, 5.0]], ids=["one slice", "levels of slices"])
+    def test_noise_scores_nothing(self, levels: list[float]) -> None:
+        # Leaving a spot out lowers the mean if its value is high, and slices differ in level: neither is a prediction.
+        rng = np.random.default_rng(0)
+        slices = np.repeat(np.arange(len(levels)), 200)
+        features, genes = (rng.normal(size=(len(slices), n)) for n in (5, 200))
+        regression = SpotRegression.on(features, slices=slices)
+        _, scores = predict_genes(
+            lambda _fold, _rows: regression,
+            genes + np.array(levels)[slices, None],
+            np.ones((len(levels), 200), dtype=bool),
+            slices,
+            np.zeros(200, int),
+            n_kept=1,
+        )
+        assert abs(scores["spearman"].mean()) < 0.05
+        assert abs(scores["r2"].mean()) < 0.01
+
+    def test_a_gene_at_its_mean_scores_zero(self) -> None:
+        genes = np.random.default_rng(0).normal(size=(60, 3))
+        regression = SpotRegression.on(np.zeros((60, 1)))
+        _, scores = predict_genes(
+            lambda _fold, _rows: regression,
+            genes,
+            np.ones((1, 3), dtype=bool),
+            np.zeros(60, int),
+            np.zeros(3),
+            n_kept=1,
+        )
+        np.testing.assert_allclose([scores["spearman"], scores["r2"]], 0, atol=1e-12)
 
     def test_constant_genes_have_no_score(self) -> None:
         features, _ = data()

@@ -182,7 +182,7 @@ def test_permuted_spots_give_the_permuted_graph(build: Callable[..., Any], kwarg
 def test_coincident_spots_keep_degree_and_are_not_their_own_neighbours(n_same: int) -> None:
     coords = np.vstack([cells(), np.full((n_same, 2), 0.5)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spotscape.pp._graph_checks._SHARED_POSITIONS", 1.0)
+        patch.setattr("spotscape.pp._graph_build._SHARED_POSITIONS", 1.0)
         graph = sp.pp.spatial_neighbors_knn(tissue(coords), n_neighs=5, copy=True)
     assert np.array_equal(np.diff(graph.connectivities.indptr), np.full(len(coords), 5))
     assert not graph.connectivities.diagonal().any()
@@ -474,7 +474,7 @@ class TestErrors:
             sp.pp.spatial_neighbors_delaunay(adata, radius=1e-9)
 
     def test_radius_that_joins_everything(self, adata: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("spotscape.pp._graph_checks._MAX_EDGES", 1000)
+        monkeypatch.setattr("spotscape.pp._graph_build._MAX_EDGES", 1000)
         with pytest.raises(ValueError, match=r"would join every spot to about 59 others \(3.5e\+03 edges"):
             sp.pp.spatial_neighbors_radius(adata, radius=1e6)
 

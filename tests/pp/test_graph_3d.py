@@ -389,7 +389,7 @@ class TestErrors:
         adata.obsm["spatial_aligned"] = np.column_stack([adata.obsm["spatial_aligned"], adata.obs["z"]])
         with pytest.raises(ValueError, match=r"slice_gap=1.0 and the third coordinate of 'spatial_aligned' both say"):
             build(adata, slice_gap=1)
-        with pytest.raises(ValueError, match=r"has a third coordinate already; leave z_key='z' out"):
+        with pytest.raises(ValueError, match=r"z_key='z' and the third coordinate of 'spatial.*' both say"):
             build(adata, z_key="z")
 
     def test_z_column(self, adata: ad.AnnData) -> None:

@@ -12,8 +12,7 @@ from spotscape import registration as reg
 from spotscape.registration import Alignment, Deformation, Score, motion, move
 from spotscape.registration._pair import _is_contested, _sizes
 from spotscape.registration._refine import Refiner, _feature_terms, _jacobian, _point_to_line
-from spotscape.registration._score import PoseScorer
-from spotscape.registration._search import PoseSearch, _peaks, distinct
+from spotscape.registration._search import PoseScorer, PoseSearch, _peaks, distinct
 from spotscape.registration._section import Field, Section, _outline, typical_distance
 from spotscape.registration._smooth import _displaced, _features, _sampled, _solve, _Splines
 from spotscape.registration._smooth import _outline as _outline_equations

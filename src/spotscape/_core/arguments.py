@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
+import textwrap
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -75,12 +77,13 @@ class Hint:
 
 
 def public(function: F) -> F:
-    """Check the arguments of a public function before it runs; its signature, types and documentation stay.
+    """Check the arguments of a public function before it runs; its signature and types stay.
 
     Values are handed on as the plain Python objects that they stand for: a NumPy integer as ``int``, a generator of
     random numbers as a seed drawn from it, the name 1 of a slice as ``"1"``. Where the function takes an AnnData, a
     SpatialData is taken as well, see :func:`spotscape._core.spatial_data.call_on_table`. Where a metric takes arrays,
-    an AnnData and names are taken as well, see :func:`spotscape._core.columns.look_up`.
+    an AnnData and names are taken as well, see :func:`spotscape._core.columns.look_up`. The documentation gets what
+    several functions say in the same words, see :data:`spotscape._core.parameters.DESCRIPTIONS`.
     """
     from spotscape._core import columns, spatial_data
     from spotscape._core.parameters import RENAMED
@@ -118,10 +121,31 @@ def public(function: F) -> F:
         check_writing(*args, **kwargs)
         return function(*args, **kwargs)
 
+    checked.__doc__ = documentation_of(function)
     spatial_data.announce(checked, for_tables)
     if homes:
         columns.announce(checked, homes)
     return cast("F", checked)
+
+
+def documentation_of(function: Callable[..., Any]) -> str:
+    """The docstring of a function, with the parameters that it leaves to the descriptions of its namespace."""
+    from spotscape._core.parameters import DESCRIPTIONS
+
+    # Python 3.13 strips the indentation of docstrings when it compiles them, earlier ones do not.
+    summary, *sections = re.split(r"\n\n(?=[A-Z][\w ]*\n---)", inspect.cleandoc(function.__doc__ or ""))
+    texts = DESCRIPTIONS.get(function.__module__.split(".")[1], {})
+    entries = re.split(r"\n(?=\S)", sections.pop(0))[2:] if sections and sections[0].startswith("Parameters") else []
+    # An entry may be of several parameters: "vmin, vmax".
+    own = {name: entry for entry in entries for name in entry.partition("\n")[0].lstrip("*").split(", ")}
+    found = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in texts and name not in own:
+            stars = "**" * (parameter.kind is parameter.VAR_KEYWORD)
+            own[name] = f"{stars}{name}\n{textwrap.indent(textwrap.fill(texts[name], 112), '    ')}"
+        found += [own[name]] if name in own else []
+    parameters = ["\n".join(dict.fromkeys(["Parameters", "----------", *found]))] if found else []
+    return "\n\n".join([summary, *parameters, *sections])
 
 
 def _with_new_names(function: str, renamed: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from spotscape._core.validation import looks_like_counts
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from spotscape._core.rows import Summary
+
 # Rows and genes of a matrix that are looked at to tell what it holds.
 _SAMPLE = 500
 # A whole multiple up to this can be told from any number, whatever the rounding to float32.
@@ -58,6 +60,16 @@ def kind_of(matrix: Any) -> Kind:
     return "fractions"
 
 
+def looks_of(matrix: Any, summary: Summary) -> tuple[Kind, str]:
+    """What the values of a matrix are that holds no raw counts, also in words."""
+    kind = "negative" if summary.least < 0 else kind_of(matrix)
+    return kind, {
+        "negative": f"negative values (minimum {summary.least:g}), as scaled or corrected expression has",
+        "logarithm": "logarithms, as normalised expression has",
+        "scaled": "counts divided by a number of each spot, such as its volume, area or total",
+    }.get(kind, f"fractions up to {summary.largest:g}")
+
+
 def _sample(matrix: Any) -> sparse.csr_matrix:
     """Some of the rows, evenly drawn."""
     step = max(1, matrix.shape[0] // _SAMPLE)
@@ -89,11 +101,18 @@ def layer_names(adata: AnnData) -> list[str]:
     return [name for name in adata.layers if name is not None]
 
 
+def layer_with_counts(adata: AnnData, but: str | None) -> str | None:
+    """Another layer that holds raw counts, ``"counts"`` if that is one; ``None`` if there is none."""
+    others = [name for name in layer_names(adata) if name != but and adata.layers[name] is not None]
+    held = (name for name in sorted(others, key=lambda name: name != "counts") if _hold_counts(adata.layers[name]))
+    return next(held, None)
+
+
 def counts_elsewhere(adata: AnnData, but: str | None) -> str | None:
     """The call that takes raw counts from another place of the AnnData, ``None`` if none holds any."""
-    for name in sorted(layer_names(adata), key=lambda name: name != "counts"):
-        if name != but and adata.layers[name] is not None and _hold_counts(adata.layers[name]):
-            return f"adata.layers[{name!r}] holds counts: sp.pp.prepare(adata, layer={name!r})."
+    name = layer_with_counts(adata, but)
+    if name is not None:
+        return f"adata.layers[{name!r}] holds counts: sp.pp.prepare(adata, layer={name!r})."
     if adata.raw is not None and _hold_counts(adata.raw.X):
         keep = (
             ""

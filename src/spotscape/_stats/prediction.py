@@ -218,21 +218,37 @@ def predict_genes(
             found = chosen.predict(true)
             values[:, genes] = np.maximum(found.values[:n_kept], 0)
             n_fitted[genes] = len(fitted)
-            left_out = found.left_out[fitted]
-            squares = np.square(true[fitted] - true[fitted].mean(0)).sum(0)
-            missed = np.square(true[fitted] - left_out).sum(0)
-            scores["r2"][genes] = 1 - np.divide(missed, squares, out=np.full_like(squares, np.nan), where=squares > 0)
-            scores["spearman"][genes] = rank_correlations(true[fitted], left_out)
+            scores["r2"][genes], scores["spearman"][genes] = _scores(
+                true[fitted], found.left_out[fitted], slices[fitted]
+            )
             others = np.setdiff1d(np.arange(len(true)), fitted)
             if len(others) > 1:
-                scores["spearman_carried"][genes] = rank_correlations(true[others], found.values[others])
+                carried = rank_correlations(true[others], found.values[others], slices[others])
+                scores["spearman_carried"][genes] = carried
     return values, {"n_fitted": n_fitted, **scores}
 
 
-def rank_correlations(true: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Spearman correlation of each column; NaN where the truth is constant, 0 where only the prediction is."""
-    ranks = [rankdata(values, axis=0) - (len(values) + 1) / 2 for values in (true, found)]
-    products, (first, second) = (ranks[0] * ranks[1]).sum(0), (np.square(one).sum(0) for one in ranks)
+def _scores(true: np.ndarray, left_out: np.ndarray, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What predictions add to the mean of the slice without the spot, as R² and as Spearman's correlation.
+
+    Levels of slices are no prediction. Nor is the mean of the other spots, which falls as the value of a spot rises.
+    """
+    means = _slice_means(true, slices)[slices]
+    mean_of_others = means - (true - means) / np.maximum(np.bincount(slices)[slices] - 1, 1)[:, None]
+    squares, missed = (np.square(true - guess).sum(0) for guess in (mean_of_others, left_out))
+    varies = squares > 0
+    added = (left_out - mean_of_others) / np.where(varies, np.sqrt(squares / len(true)), 1)
+    r2 = 1 - np.divide(missed, squares, out=np.full_like(squares, np.nan), where=varies)
+    return r2, rank_correlations(true, added.round(9), slices)
+
+
+def rank_correlations(true: np.ndarray, found: np.ndarray, slices: np.ndarray) -> np.ndarray:
+    """Spearman correlation within slices of each column; NaN where the truth is constant, 0 where the other is."""
+    ranks = np.zeros((2, *true.shape))
+    for rows in (np.flatnonzero(slices == number) for number in np.unique(slices)):
+        for part, values in zip(ranks, (true, found), strict=True):
+            part[rows] = (rankdata(values[rows], axis=0) - (len(rows) + 1) / 2) / len(rows)
+    products, (first, second) = ranks.prod(0).sum(0), np.square(ranks).sum(1)
     scale = np.sqrt(first * second)
     correlations = np.divide(products, scale, out=np.zeros_like(scale), where=scale > 0)
     return np.where(first > 0, correlations, np.nan)

@@ -1,7 +1,8 @@
-"""Entry point: options, log, errors and exit status."""
+"""Entry point: options, log, errors and exit status; and the other processes of ``torchrun``."""
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import shutil
@@ -9,15 +10,14 @@ import sys
 import time
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from spotscape._core.logging import logger
 from spotscape._core.settings import settings
 from spotscape._core.spatial_data import to_spatialdata
-from spotscape.cli import _group as group
-from spotscape.cli._inspect import describe, duration, info, text_of
+from spotscape.cli._inspect import describe, duration, info, plan, text_of
 from spotscape.cli._options import UsageError, read_options
-from spotscape.cli._plan import plan
 from spotscape.cli._read import Input, read
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from spotscape.cli._inspect import Description
+    from spotscape.cli._inspect import Description, Step
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         message = _one_line(error)
-        if group.size() > 1:
-            _say(group.explain(error, message, getattr(options, "checkpoint", None)), FAILED)
-            group.end(FAILED)
+        if _group_size() > 1:
+            _say(_explain(error, message, getattr(options, "checkpoint", None)), FAILED)
+            _end(FAILED)
         return _say(message, FAILED)
 
 
@@ -149,12 +149,12 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
     """Read, analyse, write; or help the process that does."""
     if options.dry_run or options.method == "smoothed-pca":
         # Only training is shared.
-        return _run(options, notes) if group.is_first() else 0
-    with group.joined(options):
-        if group.is_first():
+        return _run(options, notes) if _is_first() else 0
+    with _joined(options):
+        if _is_first():
             return _run(options, notes)
         _limit_threads(options.threads)
-        group.follow()
+        _follow()
         return 0
 
 
@@ -180,8 +180,8 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
     _limit_threads(options.threads)
     logger.info("%s spots × %s genes, %s.", f"{found.n_spots:,}", f"{found.n_genes:,}", found.platform)
     for step in steps:
-        if group.size() > 1 and step.name == options.method:
-            group.lead(step, tissue, options)
+        if _group_size() > 1 and step.name == options.method:
+            _lead(step, tissue, options)
             continue
         try:
             step.do(tissue)
@@ -261,3 +261,104 @@ def _write(tissue: Input, adata: AnnData, output: Path, found: Description) -> N
     if output.exists():
         shutil.rmtree(output)
     partial.rename(output)
+
+
+# Signs in the messages of gloo and NCCL that another process is gone.
+_LOST = ("connection", "gloo", "nccl", "peer", "timed out", "socket", "store")
+
+
+def _group_size() -> int:
+    """Number of processes that torchrun has started for this analysis."""
+    return int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else 1
+
+
+def _is_first() -> bool:
+    """Whether this process is the one that reads and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def _joined(options: argparse.Namespace) -> Iterator[None]:
+    """Be part of the group, if there is one, for as long as this lasts."""
+    if _group_size() == 1:
+        yield
+        return
+    from torch import distributed
+
+    from spotscape._core.device import resolve_device
+    from spotscape.nn.batches import join_group
+
+    if sys.platform == "linux":
+        # The system ends this process when the one that started it is gone, as a killed torchrun is.
+        request_signal, terminate = 1, 15
+        ctypes.CDLL(None).prctl(request_signal, terminate)
+    join_group(resolve_device(options.device), minutes=options.timeout)
+    try:
+        yield
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _lead(step: Step, tissue: Input, options: argparse.Namespace) -> None:
+    """In the first process: train together with the others, on a file of the prepared tissue that all can read."""
+    from torch import distributed
+
+    path = options.output.with_name(f".{options.output.name}.prepared.h5ad")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tissue.adata.write_h5ad(path)
+    distributed.broadcast_object_list([path, step])
+    try:
+        stored = _train(path, step)
+        step.seconds = stored[1]
+        for slot in ("obsm", "uns"):
+            getattr(tissue.adata, slot).update(getattr(stored[0], slot))
+        distributed.barrier()
+    finally:
+        path.unlink()
+
+
+def _follow() -> None:
+    """In the other processes: train as the first one says."""
+    from torch import distributed
+
+    said: list[Any] = [None, None]
+    distributed.broadcast_object_list(said)
+    path, step = said
+    _train(path, step)
+    distributed.barrier()
+
+
+def _train(path: Path, step: Step) -> tuple[Any, float]:
+    import anndata
+
+    # The table of a SpatialData is an AnnData here.
+    mine = replace(step, arguments={name: value for name, value in step.arguments.items() if name != "table_key"})
+    adata = anndata.read_h5ad(path, backed="r")
+    mine.do(Input(adata, "h5ad"))
+    return adata, mine.seconds
+
+
+def _explain(error: Exception, message: str, checkpoint: Path | None) -> str:
+    """What an error in a group means for the user."""
+    from torch import distributed
+
+    lost = isinstance(error, distributed.DistError) or any(sign in str(error).lower() for sign in _LOST)
+    if not (isinstance(error, RuntimeError) and lost):
+        return f"process {os.environ['RANK']} stops: {message}"
+    found = "another process of the group has ended or cannot be reached"
+    if checkpoint is None:
+        return f"{found}. Nothing was written. With --checkpoint FILE the same command would go on where it stopped"
+    return f"{found}. Nothing was written; start the same command again to go on from {checkpoint}"
+
+
+def _end(status: int) -> NoReturn:
+    """End the process as it is.
+
+    To take a broken group apart may take forever: it waits for a thread of gloo's while it holds the interpreter, which
+    that thread waits for to let go of its tensors.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,21 +1,22 @@
-"""What a tissue is: platform, slices, unit, counts, problems."""
+"""What a tissue is, and what is done with it: platform, slices, unit, counts, problems, and steps to its domains."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.counts import layer_names
-from spotscape._core.geometry import layout_of, shares_within
-from spotscape.cli._plan import plan
+from spotscape._core.counts import layer_names, layer_with_counts, looks_of
+from spotscape._core.geometry import coordinates, layout_of, shares_within
+from spotscape._core.logging import logger
+from spotscape._core.rows import ChunkedMatrix, is_stored, summarise
 from spotscape.cli._read import read
 
 if TYPE_CHECKING:
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape._core.geometry import Layout
-    from spotscape.cli._plan import Step
+    from spotscape._core.rows import Summary
     from spotscape.cli._read import Input
 
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
 _OVER_EACH_OTHER = 0.3
-_SAMPLE = 2_000
 _CONTROLS = {
     "Xenium": ("NegControlProbe", "NegControlCodeword", "UnassignedCodeword", "BLANK_", "antisense_"),
     "MERSCOPE": ("Blank-",),
@@ -67,7 +67,11 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
     adata = tissue.adata
     problems: list[str] = []
     notes: list[str] = []
-    coords = _coordinates(adata, options.spatial_key, problems)
+    coords = None
+    try:
+        coords = coordinates(adata, options.spatial_key)
+    except (KeyError, ValueError) as error:
+        problems.append(f"{str(error.args[0]).rstrip('.')}; --spatial-key names coordinates")
     slices = _slices(adata, coords, options.slices, problems, notes)
     sizes = {} if slices is None else {str(k): int(v) for k, v in adata.obs[slices].value_counts(sort=False).items()}
     one = coords
@@ -76,8 +80,8 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
     layout = None if one is None else layout_of([one], adata)
     microns = None if layout is None else layout.um_per_unit
     unit = "unit not stated in the file" if microns is None else "µm" if microns == 1 else f"pixels of {microns:.3g} µm"
-    counts, totals, per_gene = _counts(adata, options.layer, problems)
-    n_empty = int(np.count_nonzero(per_gene == 0))
+    counts, summary = _counts(adata, options.layer, problems)
+    totals, per_gene = (np.zeros(0),) * 2 if summary is None else (summary.row_sums, summary.column_sums)
     return Description(
         n_spots=adata.n_obs,
         n_genes=adata.n_vars,
@@ -89,28 +93,11 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
         slice_sizes=sizes,
         counts=counts,
         median_counts=float(np.median(totals)) if len(totals) else 0.0,
-        empty_genes=n_empty,
+        empty_genes=int(np.count_nonzero(per_gene == 0)),
         empty_spots=int(np.count_nonzero(totals == 0)),
         problems=problems,
         notes=notes,
     )
-
-
-def _coordinates(adata: AnnData, key: str, problems: list[str]) -> np.ndarray | None:
-    if key not in adata.obsm:
-        held = ", ".join(map(repr, adata.obsm)) or "nothing"
-        problems.append(f"no coordinates: obsm[{key!r}] is missing, obsm has {held}; name them by --spatial-key")
-        return None
-    try:
-        coords = np.asarray(adata.obsm[key], dtype=np.float64)
-    except ValueError as error:
-        problems.append(f"obsm[{key!r}] holds no numbers: {error}")
-        return None
-    broken = ~np.isfinite(coords).all(axis=1)
-    if broken.any():
-        problems.append(f"{broken.sum()} spots have no coordinates (NaN or infinite)")
-        return None
-    return coords
 
 
 def _slices(
@@ -141,41 +128,26 @@ def _slices(
     return None
 
 
-def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
-    """Where the counts are, the totals of (a sample of) the spots, and of the genes."""
+def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str, Summary | None]:
+    """Where the counts are, and what one pass over them tells."""
     if layer is not None and layer not in adata.layers:
         problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}")
-        return "missing", np.empty(0), np.empty(0)
+        return "missing", None
     values = adata.X if layer is None else adata.layers[layer]
-    where = "X" if layer is None else f"layers[{layer!r}]"
     if values is None:
         problems.append("X is empty; name the layer with the counts by --layer")
-        return "missing", np.empty(0), np.empty(0)
-    step = max(1, adata.n_obs // _SAMPLE)
-    sample = _dense_values(values[::step])
-    totals, per_gene = np.asarray(values.sum(axis=1)).ravel(), np.asarray(values.sum(axis=0)).ravel()
-    if sample.size and sample.min() < 0:
-        problems.append(f"{where} has negative values: scaled data, not counts{_elsewhere(adata)}")
-        return f"negative values in {where}", totals, per_gene
-    if not np.array_equal(sample, np.floor(sample)):
-        looks = "log-normalised" if sample.max(initial=0) < 21 else "fractions"
-        problems.append(f"{where} holds {looks} values, not raw counts{_elsewhere(adata)}")
-        return f"{looks} in {where}", totals, per_gene
-    return f"raw counts in {where}", totals, per_gene
-
-
-def _elsewhere(adata: AnnData) -> str:
-    """Where counts are instead, as the end of a sentence."""
-    for name in layer_names(adata):
-        values = _dense_values(adata.layers[name][: min(_SAMPLE, adata.n_obs)])
-        if values.size and values.min() >= 0 and np.array_equal(values, np.floor(values)):
-            return f"; layers[{name!r}] holds counts: --layer {name}"
-    return ""
-
-
-def _dense_values(values: Any) -> np.ndarray:
-    values = values.compute() if hasattr(values, "compute") else values
-    return np.asarray(values.data if sparse.issparse(values) else values, dtype=np.float64).ravel()
+        return "missing", None
+    where = "X" if layer is None else f"layers[{layer!r}]"
+    matrix = ChunkedMatrix(values) if is_stored(values) else values
+    summary = summarise(matrix)
+    if summary.whole and summary.least >= 0:
+        return f"raw counts in {where}", summary
+    kind, looks = looks_of(matrix, summary)
+    other = layer_with_counts(adata, layer)
+    if kind != "scaled" or other is not None:
+        held = "" if other is None else f"; layers[{other!r}] holds counts: --layer {other}"
+        problems.append(f"{where} is not raw counts: it holds {looks}{held}")
+    return f"{looks}, in {where}", summary
 
 
 def _platform(adata: AnnData, layout: Layout | None) -> str:
@@ -273,3 +245,106 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# Fewer say nothing about the number of domains.
+_FEW_SPOTS = 15
+_MANY_SPOTS = 50_000
+EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}
+
+
+class _Picked:
+    """The number of domains that is known only once it has been chosen."""
+
+    def __repr__(self) -> str:
+        return f"int(adata.uns[{keys.N_DOMAINS!r}]['picked'])"
+
+    @staticmethod
+    def read(adata: AnnData) -> int:
+        return int(adata.uns[keys.N_DOMAINS]["picked"])
+
+
+@dataclass
+class Step:
+    """One call: ``spotscape.<space>.<name>(adata, **arguments)``, and what it took."""
+
+    space: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        data = "sdata" if "table_key" in self.arguments else "adata"
+        return f"sp.{self.space}.{self.name}({data}{arguments})"
+
+    def do(self, tissue: Input) -> None:
+        """Run it."""
+        import spotscape
+
+        start = time.perf_counter()
+        arguments = {
+            name: value.read(tissue.adata) if isinstance(value, _Picked) else value
+            for name, value in self.arguments.items()
+        }
+        logger.debug("%s", self)
+        getattr(getattr(spotscape, self.space), self.name)(tissue.data, **arguments)
+        self.seconds = time.perf_counter() - start
+
+
+def plan(options: argparse.Namespace, tissue: Input, found: Description) -> list[Step]:
+    """The steps that lead from counts to domains."""
+    slices = {} if found.slices is None else {"library_key": found.slices}
+    place = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}
+    counts = {} if options.layer is None else {"layer": options.layer}
+    neighbors = {} if options.neighbors is None else {"n_neighs": options.neighbors}
+    seed = {} if options.seed == 0 else {"random_state": options.seed}
+    recipe = {"recipe": "spacross"} if options.method == "spacross" else {}
+    embedding = EMBEDDINGS[options.method]
+    wanted = {
+        "max_epochs": options.max_epochs,
+        "device": None if options.device == "auto" else options.device,
+        "n_restarts": None if options.restarts == 1 else options.restarts,
+        "checkpoint": None if getattr(options, "checkpoint", None) is None else str(options.checkpoint),
+    }
+    is_trained = options.method != "smoothed-pca"
+    training = {name: value for name, value in wanted.items() if is_trained and value is not None}
+    steps = [
+        Step("pp", "prepare", {**recipe, **counts, **slices}),
+        Step("pp", "spatial_neighbors_knn", {**neighbors, **place, **slices}),
+        Step("tl", options.method.replace("-", "_"), {**slices, **seed, **training}),
+    ]
+    if options.method == "smoothed-pca" and slices:
+        steps.append(Step("tl", "integrate_slices", {"use_rep": embedding, "key_added": embedding, **slices, **seed}))
+    if options.register:
+        steps.append(Step("pp", "register_slices", {**slices, **place, "use_rep": embedding}))
+    steps += _domains(options, found.n_spots, {"use_rep": embedding}, seed)
+    if not options.no_markers:
+        # Ranks and Moran's I of every gene take longer than the rest of the analysis, and copies of all expression.
+        test = {"method": "t-test", "neighbors_key": None} if not slices and found.n_spots > _MANY_SPOTS else {}
+        steps.append(Step("tl", "markers", {"key": domain_key(options), **test, **slices}))
+    for step in steps:
+        if tissue.container is not None:
+            step.arguments["table_key"] = tissue.table
+        step.arguments.update(options.steps.get(step.name, {}))
+    return steps
+
+
+def domain_key(options: argparse.Namespace) -> str:
+    """The column of ``obs`` that the domains are written to."""
+    return keys.CONSENSUS if _votes(options) else keys.domain_of(EMBEDDINGS[options.method])
+
+
+def _votes(options: argparse.Namespace) -> bool:
+    return bool(options.restarts > 1 and options.method != "smoothed-pca")
+
+
+def _domains(options: argparse.Namespace, n_spots: int, embedding: dict[str, Any], seed: dict[str, Any]) -> list[Step]:
+    number = {} if options.n_domains is None else {"n_domains": options.n_domains}
+    if not number and 2 <= n_spots < _FEW_SPOTS:
+        logger.warning("%d spots are too few to choose the number of domains by: taking 2.", n_spots)
+        number = {"n_domains": 2}
+    if not _votes(options):
+        return [Step("tl", "domains", {**embedding, **number, **seed})]
+    choice = [] if number else [Step("tl", "choose_n_domains", {**embedding, **seed})]
+    return [*choice, Step("tl", "consensus_domains", {"n_domains": number.get("n_domains", _Picked()), **seed})]

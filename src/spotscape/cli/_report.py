@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
-from spotscape.cli._inspect import duration, rows_of
-from spotscape.cli._plan import domain_key
+from spotscape.cli._inspect import domain_key, duration, rows_of
 
 if TYPE_CHECKING:
     import argparse
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-    from spotscape.cli._inspect import Description
-    from spotscape.cli._plan import Step
+    from spotscape.cli._inspect import Description, Step
     from spotscape.cli._read import Input
 
 _NAMES = {"spotscape": "Spotscape", "spacross": "SpaCross", "smoothed-pca": "Smoothed PCA"}

@@ -7,12 +7,12 @@ from spotscape._core.lazy import lazy
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     {
-        "_agreement": "ari clustering_accuracy completeness f1_macro f1_micro homogeneity nmi",
+        "_agreement": "ari boundary_accuracy clustering_accuracy completeness domain_scores f1_macro f1_micro"
+        " homogeneity interior_accuracy nmi",
         "_evaluate": "evaluate",
         "_lisi": "clisi f1_lisi ilisi lisi",
-        "_mixing": "graph_connectivity js_divergence kbet",
-        "_silhouettes": "batch_asw label_asw",
-        "_spatial": "boundary_accuracy chaos domain_scores interior_accuracy pas silhouette spatial_asw",
+        "_mixing": "batch_asw graph_connectivity js_divergence kbet label_asw",
+        "_spatial": "chaos pas silhouette spatial_asw",
         "_transfer": "imputation_scores label_transfer_accuracy label_transfer_ari",
     },
 )

@@ -1,16 +1,18 @@
-"""Agreement of predicted domains with known ones; unlabelled spots are left out."""
+"""Agreement of found domains with known ones, whole and at borders; unlabelled spots are left out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from sklearn import metrics
 from sklearn.metrics.cluster import contingency_matrix
 
 from spotscape._core.arguments import public
-from spotscape.metrics._arrays import encode_pair
+from spotscape.metrics._arrays import encode, encode_pair
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -19,13 +21,6 @@ if TYPE_CHECKING:
 @public
 def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Compute the adjusted Rand index (ARI): agreement of two partitions, corrected for chance.
-
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot; names need not match those of ``labels_true``.
 
     Returns
     -------
@@ -53,13 +48,6 @@ def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Compute the normalised mutual information (NMI), over the arithmetic mean of the entropies.
 
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot; names need not match those of ``labels_true``.
-
     Returns
     -------
     Between 0 (independent) and 1 (the same partition); not corrected for chance.
@@ -81,13 +69,6 @@ def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 @public
 def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Compute homogeneity: how far each found domain holds spots of only one known domain.
-
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot.
 
     Returns
     -------
@@ -114,13 +95,6 @@ def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 @public
 def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Compute completeness: how far all spots of a known domain share one found domain.
-
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot.
 
     Returns
     -------
@@ -150,13 +124,6 @@ def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float
 
     Spots of a found domain that has no partner (there are more found than known domains) count as wrong.
 
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot.
-
     Returns
     -------
     Above 0 and at most 1 (the same partition).
@@ -183,13 +150,6 @@ def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Found domains are matched one-to-one to known ones as in :func:`clustering_accuracy`; among matchings with equally
     many agreeing spots the one with the highest mean F1 is taken. A known domain without a partner scores 0, and every
     known domain counts the same whatever its size.
-
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot.
 
     Returns
     -------
@@ -218,13 +178,6 @@ def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Each spot has one known and one found domain, and spots of a found domain without a partner count as wrong. The
     score therefore equals :func:`clustering_accuracy`. It is included because published tables list it.
 
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot.
-
     Returns
     -------
     Above 0 and at most 1 (the same partition).
@@ -241,6 +194,127 @@ def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     0.75
     """
     return float(metrics.f1_score(*matched(labels_true, labels_pred), average="micro"))
+
+
+@public
+def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
+    """Compute the accuracy at borders: the share of agreeing spots among those that touch another known domain.
+
+    Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and only then are the
+    spots at boundaries scored. Read it beside :func:`interior_accuracy`, because smoothing can lose accuracy at
+    boundaries while it gains accuracy away from them.
+
+    Parameters
+    ----------
+    labels_true
+        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out; a
+        neighbour without a known domain makes no boundary.
+    graph
+        Spatial graph, array or sparse matrix ``(n_spots, n_spots)``: an entry other than zero joins two spots, in
+        either direction; for example ``adata.obsp["spatial_connectivities"]``.
+
+    Returns
+    -------
+    Between 0 and 1; NaN if no spot touches another domain.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, the graph has another shape, or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> chain = np.eye(6, k=1)  # each spot touches the next one
+    >>> sp.metrics.boundary_accuracy([0, 0, 0, 1, 1, 1], ["a", "a", "a", "a", "b", "b"], chain)
+    0.5
+    """
+    agrees, at_boundary = _agreement_and_place(labels_true, labels_pred, graph)
+    return _mean(agrees[at_boundary])
+
+
+@public
+def interior_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
+    """Compute the accuracy away from borders; see :func:`boundary_accuracy`.
+
+    Parameters
+    ----------
+    graph
+        Spatial graph, array or sparse matrix ``(n_spots, n_spots)``.
+
+    Returns
+    -------
+    Between 0 and 1; NaN if every spot touches another domain.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, the graph has another shape, or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> chain = np.eye(6, k=1)
+    >>> sp.metrics.interior_accuracy([0, 0, 0, 1, 1, 1], ["a", "a", "a", "a", "b", "b"], chain)
+    1.0
+    """
+    agrees, at_boundary = _agreement_and_place(labels_true, labels_pred, graph)
+    return _mean(agrees[~at_boundary])
+
+
+@public
+def domain_scores(labels_true: ArrayLike, labels_pred: ArrayLike) -> pd.DataFrame:
+    """Compute precision, recall and F1 score of each known domain, for example to find a layer that was lost.
+
+    Found domains are matched one-to-one to known ones as in :func:`f1_macro`, which is the mean of the column ``f1``.
+
+    Returns
+    -------
+    A row for each known domain, in order of appearance, with the columns ``precision``, ``recall``, ``f1`` (0 for a
+    domain without a partner) and ``n_spots``.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ or no spot is labelled in both.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> sp.metrics.domain_scores(["L1", "L1", "L2", "L2"], ["b", "b", "a", "b"])["recall"].to_dict()
+    {'L1': 1.0, 'L2': 0.5}
+    """
+    known, found = matched(labels_true, labels_pred)
+    kept = _labelled(labels_true) & _labelled(labels_pred)
+    names = pd.factorize(np.asarray(labels_true, dtype=object)[kept])[1]
+    scores = metrics.precision_recall_fscore_support(known, found, labels=np.arange(len(names)), zero_division=0)
+    columns = ("precision", "recall", "f1", "n_spots")
+    return pd.DataFrame(dict(zip(columns, scores, strict=True)), index=pd.Index(names, name="domain"))
+
+
+def _agreement_and_place(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each spot agrees, and whether it touches another known domain; of the spots that both label."""
+    known, found = matched(labels_true, labels_pred)
+    kept = _labelled(labels_true) & _labelled(labels_pred)
+    codes, edges = encode(labels_true), sparse.coo_matrix(graph)
+    if edges.shape != (len(codes), len(codes)):
+        msg = f"graph has shape {edges.shape}; expected a row and a column for each of the {len(codes)} spots."
+        raise ValueError(msg)
+    start, end = codes[edges.row], codes[edges.col]
+    crosses = (edges.data != 0) & (start != end) & (start >= 0) & (end >= 0)
+    touching = np.zeros(len(codes), dtype=bool)
+    touching[edges.row[crosses]] = touching[edges.col[crosses]] = True
+    return known == found, touching[kept]
+
+
+def _labelled(labels: ArrayLike) -> np.ndarray:
+    return encode(labels) >= 0
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def matched(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

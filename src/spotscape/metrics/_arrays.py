@@ -10,6 +10,8 @@ import pandas as pd
 from spotscape._core.validation import require_finite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike
 
 # More spots than this are sampled where a metric needs all pairwise distances.
@@ -50,12 +52,18 @@ def encode_points(
     return codes[kept], values[kept], _slices(library, codes)[kept]
 
 
-def encode_library(library: ArrayLike, points: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
+def encode_library(library: ArrayLike, embedding: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Slice codes and float64 points ``(n_spots, n_dims)`` of all spots."""
     slices = encode(library)
-    values = _points(points, name, slices, "library")
+    values = _points(embedding, "embedding", slices, "library")
     _require_every_slice(slices)
     return slices, values
+
+
+def rows_by(codes: np.ndarray) -> Iterator[np.ndarray]:
+    """Row numbers of each code in turn."""
+    order = np.argsort(codes, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
 
 def require_same_length(codes: np.ndarray, length: int, name: str, other: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core.arguments import public
-from spotscape.metrics import _agreement, _lisi, _mixing, _silhouettes, _spatial
+from spotscape.metrics import _agreement, _lisi, _mixing, _spatial
 from spotscape.metrics._arrays import MAX_SPOTS, encode, encode_points
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ def evaluate(
     ----------
     labels_true
         Known domain of each spot, unlabelled spots NaN or None; ``None`` where nothing is known.
-    labels_pred
-        Found domain of each spot.
     coordinates
         Coordinates of each spot, for CHAOS, PAS and spatial ASW of the found domains.
     embedding
@@ -115,7 +113,7 @@ def _integration(
         return scores
     scores["clisi"] = _lisi.clisi_of(codes, distances, indices, _lisi.PERPLEXITY)
     scores["f1_lisi"] = _lisi.harmonic(scores["ilisi"], scores["clisi"])
-    scores["label_asw"] = _silhouettes.label_asw(codes, points, max_spots=max_spots, random_state=random_state)
-    scores["batch_asw"] = _silhouettes.batch_asw_of(codes, slices, points, max_spots, random_state)
+    scores["label_asw"] = _mixing.label_asw(codes, points, max_spots=max_spots, random_state=random_state)
+    scores["batch_asw"] = _mixing.batch_asw_of(codes, slices, points, max_spots, random_state)
     scores["graph_connectivity"] = _mixing.graph_connectivity_of(codes, indices[:, : _mixing.N_JOINED])
     return scores

@@ -74,15 +74,6 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
 
     This is the median of :func:`lisi` over all spots, minus 1, divided by the number of slices minus 1.
 
-    Parameters
-    ----------
-    library
-        Slice of each spot.
-    embedding
-        Position of each spot, shape ``(n_spots, n_dims)``.
-    perplexity
-        Effective number of neighbours, as in :func:`lisi`.
-
     Returns
     -------
     Between 0 (slices apart) and 1 (all slices equally frequent around the median spot). Slices of different size cannot
@@ -108,7 +99,7 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
     Korsunsky et al., Nature Methods 2019; scaled as in Luecken et al., *Benchmarking atlas-level data integration in
     single-cell genomics*, Nature Methods 2022.
     """
-    slices, points = encode_library(library, embedding, "embedding")
+    slices, points = encode_library(library, embedding)
     require_two_slices(slices, "ilisi")
     return ilisi_of(slices, *lisi_neighbours(points, perplexity), perplexity)
 
@@ -119,15 +110,6 @@ def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLE
 
     Subtract the median of :func:`lisi` over the labelled spots from the number of domains, and divide by the number of
     domains minus 1.
-
-    Parameters
-    ----------
-    labels
-        Known domain of each spot; unlabelled (NaN or None) spots are left out.
-    embedding
-        Position of each spot, shape ``(n_spots, n_dims)``.
-    perplexity
-        Effective number of neighbours, as in :func:`lisi`.
 
     Returns
     -------
@@ -165,17 +147,6 @@ def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perp
     The score is ``2 * ilisi * clisi / (ilisi + clisi)``, both over the labelled spots. In the publication, the two are
     scaled by the lowest and highest values in a comparison of methods. Here they are scaled by their bounds, so that a
     value does not depend on the other methods.
-
-    Parameters
-    ----------
-    labels
-        Known domain of each spot; unlabelled (NaN or None) spots are left out.
-    library
-        Slice of each spot.
-    embedding
-        Position of each spot, shape ``(n_spots, n_dims)``.
-    perplexity
-        Effective number of neighbours, as in :func:`lisi`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How slices mix in the neighbourhoods of an embedding, and whether domains stay whole."""
+"""How slices mix in an embedding, and whether domains stay whole and apart."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from scipy.special import chdtrc, rel_entr
 from spotscape._core.arguments import public
 from spotscape._core.edges import nearest_others
 from spotscape._core.validation import require_in_range
-from spotscape.metrics._arrays import encode_library, encode_points, require_two_slices
-from spotscape.metrics._silhouettes import rows_by
+from spotscape.metrics._arrays import (
+    encode_library,
+    encode_points,
+    require_shared_labels,
+    require_two_labels,
+    require_two_slices,
+    rows_by,
+)
+from spotscape.metrics._spatial import mean_width, sampled_widths
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from spotscape._core.randomness import Seed
 
 # Neighbours whose slices are compared with the whole, and neighbours to which a spot is joined.
 N_TESTED = 50
@@ -31,10 +40,6 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
 
     Parameters
     ----------
-    library
-        Slice of each spot.
-    embedding
-        Position of each spot, shape ``(n_spots, n_dims)``.
     n_neighs
         Number of nearest spots that are tested, without the spot itself. If there are fewer other spots, all are
         tested. More spots make the test stricter. Default: 50.
@@ -67,7 +72,7 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
     Büttner et al., *A test metric for assessing single-cell RNA-seq batch correction*, Nature Methods 2019.
     """
     require_in_range(alpha, "alpha", low=0, high=1, above_low=True, below_high=True)
-    slices, points = encode_library(library, embedding, "embedding")
+    slices, points = encode_library(library, embedding)
     require_two_slices(slices, "kbet")
     return kbet_of(slices, _neighbours(points, n_neighs), alpha)
 
@@ -78,10 +83,6 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
 
     Parameters
     ----------
-    library
-        Slice of each spot.
-    embedding
-        Position of each spot, shape ``(n_spots, n_dims)``.
     n_neighs
         Number of nearest spots that are examined, without the spot itself. If there are fewer other spots, all are
         examined. Few spots have a noisy composition, which gives a divergence of about ``0.18 * (n_slices - 1) /
@@ -110,7 +111,7 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
     ----------
     Lin, *Divergence measures based on the Shannon entropy*, IEEE Transactions on Information Theory 1991.
     """
-    slices, points = encode_library(library, embedding, "embedding")
+    slices, points = encode_library(library, embedding)
     require_two_slices(slices, "js_divergence")
     return js_divergence_of(slices, _neighbours(points, n_neighs))
 
@@ -123,8 +124,6 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
     ----------
     labels
         Known domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
-    embedding
-        Position of each spot, shape ``(n_spots, n_dims)``.
     n_neighs
         Number of nearest spots to which each spot is joined, without the spot itself. An edge counts in both
         directions. Default: 15.
@@ -158,6 +157,100 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
     return graph_connectivity_of(codes, _neighbours(points, n_neighs))
 
 
+@public
+def label_asw(
+    labels: ArrayLike, embedding: ArrayLike, *, max_spots: int | None = None, random_state: Seed = 0
+) -> float:
+    """Compute the label ASW: the silhouette width of known domains in the embedding, scaled to [0, 1].
+
+    The score is ``(s + 1) / 2``, where ``s`` is the mean width that :func:`silhouette` returns. By default it uses all
+    spots.
+
+    Parameters
+    ----------
+    max_spots
+        Above this number of spots, a seeded sample of about this size is taken as in :func:`silhouette`. Default: all
+        spots, without sampling. Memory then grows linearly with their number, and time with its square.
+
+    Returns
+    -------
+    Between 0 and 1; the higher, the better separated the domains, 0.5 where they are not.
+
+    Raises
+    ------
+    TypeError
+        If ``max_spots`` is not an integer.
+    ValueError
+        If the lengths differ, no spot is labelled, all have one label or each its own, ``max_spots`` is below 2, or the
+        embedding holds NaN.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> round(sp.metrics.label_asw(["a", "a", "b", "b"], [[0.0], [1.0], [9.0], [10.0]]), 3)
+    0.944
+
+    References
+    ----------
+    Luecken et al., *Benchmarking atlas-level data integration in single-cell genomics*, Nature Methods 2022.
+    """
+    codes, points, _ = encode_points(labels, embedding, "embedding")
+    require_two_labels(codes, "label_asw")
+    require_shared_labels(codes, "label_asw")
+    return (mean_width(codes, points, max_spots, random_state) + 1) / 2
+
+
+@public
+def batch_asw(
+    labels: ArrayLike,
+    library: ArrayLike,
+    embedding: ArrayLike,
+    *,
+    max_spots: int | None = None,
+    random_state: Seed = 0,
+) -> float:
+    """Compute the batch ASW: the silhouette width of slices within known domains; 1 is the best mixing.
+
+    The value of a domain is the mean of ``1 - |s|`` over its spots, where ``s`` is the silhouette width among slices.
+    The score is the mean over the domains, each with the same weight. Domains that are in one slice only, or have no
+    two spots of one slice, are left out.
+
+    Parameters
+    ----------
+    max_spots
+        Above this number of spots of a domain, a seeded sample of about this size is taken as in :func:`silhouette`.
+        Default: all spots, without sampling. Memory then grows linearly with the size of the domains, and time with its
+        square.
+
+    Returns
+    -------
+    Between 0 and 1; near 1 where the slices of each domain coincide.
+
+    Raises
+    ------
+    TypeError
+        If ``max_spots`` is not an integer.
+    ValueError
+        If the lengths differ, no spot is labelled, there is one slice only or no domain with several spots in two,
+        ``max_spots`` is below 2, or the embedding holds NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotscape as sp
+    >>> embedding = np.random.default_rng(0).normal(size=(200, 5))
+    >>> sp.metrics.batch_asw([0, 0, 1, 1] * 50, ["s1", "s2"] * 100, embedding) > 0.9
+    True
+
+    References
+    ----------
+    Luecken et al., *Benchmarking atlas-level data integration in single-cell genomics*, Nature Methods 2022.
+    """
+    codes, points, slices = encode_points(labels, embedding, "embedding", library)
+    require_two_slices(slices, "batch_asw")
+    return batch_asw_of(codes, slices, points, max_spots, random_state)
+
+
 def kbet_of(slices: np.ndarray, indices: np.ndarray, alpha: float = 0.05) -> float:
     """Acceptance rate of kBET in given neighbourhoods ``(n_spots, n_neighs)``."""
     observed, shares = _compositions(slices, indices)
@@ -182,6 +275,21 @@ def graph_connectivity_of(codes: np.ndarray, indices: np.ndarray) -> float:
     edges = (np.ones(inside.sum(), dtype=bool), (starts[inside], ends[inside]))
     _, component = connected_components(sparse.csr_matrix(edges, shape=(len(codes),) * 2), directed=False)
     return float(np.mean([np.bincount(component[rows]).max() / len(rows) for rows in rows_by(codes)]))
+
+
+def batch_asw_of(
+    codes: np.ndarray, slices: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: Seed
+) -> float:
+    """Mean over domains of how little slices stand apart within each."""
+    scores = []
+    for rows in rows_by(codes):
+        if 1 < len(np.unique(slices[rows])) < len(rows):
+            widths, weights = sampled_widths(slices[rows], points[rows], max_spots, random_state)
+            scores.append(1 - np.average(np.abs(widths), weights=weights))
+    if not scores:
+        msg = "batch_asw needs a domain in two slices, with at least two spots in one of them; there is none."
+        raise ValueError(msg)
+    return float(np.mean(scores))
 
 
 def _neighbours(points: np.ndarray, n_neighs: int) -> np.ndarray:

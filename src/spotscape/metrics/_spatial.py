@@ -1,28 +1,26 @@
-"""How coherent domains are in space, and how well their borders are found."""
+"""How coherent domains are in space and in an embedding."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy import sparse
 from scipy.spatial import KDTree
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn import config_context
+from sklearn.metrics import silhouette_samples
 
 from spotscape._core.arguments import public
-from spotscape.metrics._agreement import matched
-from spotscape.metrics._arrays import MAX_SPOTS, encode, encode_points, require_shared_labels, require_two_labels
-from spotscape.metrics._silhouettes import mean_width, rows_by
+from spotscape._core.randomness import RandomSource, Seed
+from spotscape.metrics._arrays import MAX_SPOTS, encode_points, require_shared_labels, require_two_labels, rows_by
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from spotscape._core.randomness import Seed
-
 # Neighbours looked at beyond n_neighs, so that a whole shell of equally distant ones is seen.
 _SHELL = 14
 _TIE = 1e-6
+# Megabytes of distances that scikit-learn holds at a time.
+_WORKING_MEMORY = 32
 
 
 @public
@@ -31,15 +29,9 @@ def silhouette(labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_
 
     Parameters
     ----------
-    labels
-        Domain of each spot; unlabelled (NaN or None) spots are left out.
-    embedding
-        Position of each spot, shape ``(n_spots, n_dims)``.
     max_spots
         Above this number of spots, a seeded sample of about this size is taken from all domains (small ones get more
         than their share, and are weighted accordingly), because all pairwise distances are needed. Default: 5,000.
-    random_state
-        Seed of the sample.
 
     Returns
     -------
@@ -82,18 +74,12 @@ def spatial_asw(
 
     Parameters
     ----------
-    labels
-        Domain of each spot; unlabelled (NaN or None) spots are left out.
-    coordinates
-        Coordinates in any unit (the value does not depend on it), shape ``(n_spots, 2 or 3)``.
     library
         Slice of each spot. Each slice is scored on its own and the slices are averaged by their numbers of spots;
         slices with a single domain are left out. Default: one slice.
     max_spots
         Above this number of spots in a slice, a seeded sample of about this size is taken as in :func:`silhouette`.
         Default: 5,000.
-    random_state
-        Seed of the sample.
 
     Returns
     -------
@@ -130,10 +116,6 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
 
     Parameters
     ----------
-    labels
-        Domain of each spot; unlabelled (NaN or None) spots are left out.
-    coordinates
-        Coordinates in any unit (the value does not depend on it), shape ``(n_spots, 2 or 3)``.
     library
         Slice of each spot; coordinates are standardised and neighbours looked for within a slice. Default: one slice.
 
@@ -183,8 +165,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
     ----------
     labels
         Domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
-    coordinates
-        Coordinates in any unit (the value does not depend on it), shape ``(n_spots, 2 or 3)``.
     n_neighs
         Number of nearest spots, the spot itself excluded. Default: 10, as published. A slice with fewer other spots
         uses all of them.
@@ -233,135 +213,35 @@ def _count_abnormal(codes: np.ndarray, points: np.ndarray, n_neighs: int) -> int
     return int(np.count_nonzero(n_different > n_neighs / 2 + _TIE))
 
 
-@public
-def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
-    """Compute the accuracy at borders: the share of agreeing spots among those that touch another known domain.
+def silhouette_widths(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Silhouette width of each point among clusters ``codes``, by Euclidean distance; shape ``(n_points,)``.
 
-    Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and only then are the
-    spots at boundaries scored. Read it beside :func:`interior_accuracy`, because smoothing can lose accuracy at
-    boundaries while it gains accuracy away from them.
-
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out; a
-        neighbour without a known domain makes no boundary.
-    labels_pred
-        Found domain of each spot.
-    graph
-        Spatial graph, array or sparse matrix ``(n_spots, n_spots)``: an entry other than zero joins two spots, in
-        either direction; for example ``adata.obsp["spatial_connectivities"]``.
-
-    Returns
-    -------
-    Between 0 and 1; NaN if no spot touches another domain.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, the graph has another shape, or no spot is labelled in both.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import spotscape as sp
-    >>> chain = np.eye(6, k=1)  # each spot touches the next one
-    >>> sp.metrics.boundary_accuracy([0, 0, 0, 1, 1, 1], ["a", "a", "a", "a", "b", "b"], chain)
-    0.5
+    Points that are a cluster of their own have width 0.
     """
-    agrees, at_boundary = _agreement_and_place(labels_true, labels_pred, graph)
-    return _mean(agrees[at_boundary])
+    # Far from the origin distances would lose digits.
+    with config_context(working_memory=_WORKING_MEMORY):
+        return np.asarray(silhouette_samples(points - points.mean(axis=0), codes))
 
 
-@public
-def interior_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
-    """Compute the accuracy away from borders; see :func:`boundary_accuracy`.
-
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot.
-    graph
-        Spatial graph, array or sparse matrix ``(n_spots, n_spots)``.
-
-    Returns
-    -------
-    Between 0 and 1; NaN if every spot touches another domain.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, the graph has another shape, or no spot is labelled in both.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import spotscape as sp
-    >>> chain = np.eye(6, k=1)
-    >>> sp.metrics.interior_accuracy([0, 0, 0, 1, 1, 1], ["a", "a", "a", "a", "b", "b"], chain)
-    1.0
-    """
-    agrees, at_boundary = _agreement_and_place(labels_true, labels_pred, graph)
-    return _mean(agrees[~at_boundary])
+def sampled_widths(
+    codes: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: Seed
+) -> tuple[np.ndarray, np.ndarray]:
+    """Silhouette widths of a sample stratified by domain, and weights by which each spot counts the same."""
+    if max_spots is None or len(codes) <= max_spots:
+        return silhouette_widths(points, codes), np.ones(len(codes))
+    generator = RandomSource(random_state).numpy("silhouette")
+    share = max_spots / len(codes)
+    strata = list(rows_by(codes))
+    # A domain seen through a handful of spots would have a noisy distance, and often be the nearest by chance.
+    fewest = max(2, max_spots // (2 * len(strata)))
+    sizes = [min(len(rows), max(fewest, round(share * len(rows)))) for rows in strata]
+    drawn = [generator.choice(rows, size, replace=False) for rows, size in zip(strata, sizes, strict=True)]
+    sample = np.concatenate(drawn)
+    weights = np.repeat([len(rows) / size for rows, size in zip(strata, sizes, strict=True)], sizes)
+    return silhouette_widths(points[sample], codes[sample]), weights
 
 
-@public
-def domain_scores(labels_true: ArrayLike, labels_pred: ArrayLike) -> pd.DataFrame:
-    """Compute precision, recall and F1 score of each known domain, for example to find a layer that was lost.
-
-    Found domains are matched one-to-one to known ones as in :func:`f1_macro`, which is the mean of the column ``f1``.
-
-    Parameters
-    ----------
-    labels_true
-        Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` are left out.
-    labels_pred
-        Found domain of each spot.
-
-    Returns
-    -------
-    A row for each known domain, in order of appearance, with the columns ``precision``, ``recall``, ``f1`` (0 for a
-    domain without a partner) and ``n_spots``.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
-
-    Examples
-    --------
-    >>> import spotscape as sp
-    >>> sp.metrics.domain_scores(["L1", "L1", "L2", "L2"], ["b", "b", "a", "b"])["recall"].to_dict()
-    {'L1': 1.0, 'L2': 0.5}
-    """
-    known, found = matched(labels_true, labels_pred)
-    kept = _labelled(labels_true) & _labelled(labels_pred)
-    names = pd.factorize(np.asarray(labels_true, dtype=object)[kept])[1]
-    scores = precision_recall_fscore_support(known, found, labels=np.arange(len(names)), zero_division=0)
-    columns = ("precision", "recall", "f1", "n_spots")
-    return pd.DataFrame(dict(zip(columns, scores, strict=True)), index=pd.Index(names, name="domain"))
-
-
-def _agreement_and_place(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each spot agrees, and whether it touches another known domain; of the spots that both label."""
-    known, found = matched(labels_true, labels_pred)
-    kept = _labelled(labels_true) & _labelled(labels_pred)
-    codes, edges = encode(labels_true), sparse.coo_matrix(graph)
-    if edges.shape != (len(codes), len(codes)):
-        msg = f"graph has shape {edges.shape}; expected a row and a column for each of the {len(codes)} spots."
-        raise ValueError(msg)
-    start, end = codes[edges.row], codes[edges.col]
-    crosses = (edges.data != 0) & (start != end) & (start >= 0) & (end >= 0)
-    touching = np.zeros(len(codes), dtype=bool)
-    touching[edges.row[crosses]] = touching[edges.col[crosses]] = True
-    return known == found, touching[kept]
-
-
-def _labelled(labels: ArrayLike) -> np.ndarray:
-    return encode(labels) >= 0
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def mean_width(codes: np.ndarray, points: np.ndarray, max_spots: int | None, random_state: Seed) -> float:
+    """Mean silhouette width over all spots, or its estimate from a sample."""
+    widths, weights = sampled_widths(codes, points, max_spots, random_state)
+    return float(np.average(widths, weights=weights))

@@ -29,8 +29,6 @@ def label_transfer_accuracy(
     ----------
     labels_true
         Known label of each query spot; unlabelled (NaN or None) spots are left out.
-    labels_transferred
-        Label that each spot got from its match, under the same names; NaN or None where it has no match.
     count_unmatched
         Count spots without a match as wrong. By default they are left out, so a strict filter of matches gives a high
         score. Report the share of matched spots beside it.
@@ -66,8 +64,6 @@ def label_transfer_ari(
     ----------
     labels_true
         Known label of each query spot; unlabelled (NaN or None) spots are left out.
-    labels_transferred
-        Label that each spot got from its match, under the same names; NaN or None where it has no match.
     count_unmatched
         Count spots without a match, as a separate group. By default they are left out.
 

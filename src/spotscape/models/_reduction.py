@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core.edges import within_groups
-from spotscape._core.rows import expm1
+from spotscape._core.rows import LARGEST_LOGARITHM, expm1
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.components import PrincipalComponents, smooth
 from spotscape.nn.integration import integrate, place
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from spotscape.models._config import EncoderConfig
     from spotscape.models._records import Reference
 
-# Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
-LARGEST_LOGARITHM = 20
 # A slice's offset is a mean, which more spots hardly change. Single spots are noisy: their neighbourhoods are compared.
 _SPOTS_PER_SLICE, _HOPS = 2_000, 2
 

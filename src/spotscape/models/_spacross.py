@@ -214,8 +214,10 @@ class SpaCrossNetwork(Network):
         """Embeddings, ``(1, B, n, latent)``, with the spots of ``masking`` masked. A generator switches dropout on."""
         del mask
         reduce, values = reduce or Reduce(), batch.features.values
-        shown = values[None] if masking is None else masking.apply(values, self.token)
-        x = self._first(shown[None], batch, reduce, generator)
+        shown, weight = values, self.linear_1
+        if masking is not None:
+            shown, weight = masking.apply(values), torch.cat([weight, self.token @ weight], dim=1)
+        x = self._first(shown[None, None], weight[None], batch, reduce, generator)
         x = drop_out(elu_(self.norms[1](x, batch.n_inside, reduce)), self.dropout, generator)
         x = propagate(batch.graph, weights, x)
         weight, shift = self.norms[2].folded(self.graph_1[None], x, batch.n_inside, reduce)  # type: ignore[operator]
@@ -228,10 +230,12 @@ class SpaCrossNetwork(Network):
         x = self.norms[3](propagate(batch.graph, weights, x), batch.n_inside, reduce)
         return drop_out(x, self.dropout, generator)
 
-    def _first(self, shown: Tensor, batch: Batch, reduce: Reduce, generator: torch.Generator | None) -> Tensor:
+    def _first(
+        self, shown: Tensor, weight: Tensor, batch: Batch, reduce: Reduce, generator: torch.Generator | None
+    ) -> Tensor:
         """The two linear layers, before the normalisation of the second."""
         if batch.features.is_narrow:
-            weight, shift = self.norms[0].folded(self.linear_1[None], shown, batch.n_inside, reduce)  # type: ignore[operator]
+            weight, shift = self.norms[0].folded(weight, shown, batch.n_inside, reduce)  # type: ignore[operator]
             return in_rows(
                 lambda rows: product(
                     drop_out(product(rows, weight, shift, elu_), self.dropout, generator),
@@ -239,7 +243,7 @@ class SpaCrossNetwork(Network):
                 ),
                 shown,
             )
-        x = self.norms[0](product(shown, self.linear_1[None]), batch.n_inside, reduce)
+        x = self.norms[0](product(shown, weight), batch.n_inside, reduce)
         return product(drop_out(elu(x), self.dropout, generator), self.linear_2[None])
 
     def project(self, embedding: Tensor, batch: Batch, weights: Tensor, masked: Tensor | None = None) -> Tensor:
@@ -255,7 +259,7 @@ class SpaCrossNetwork(Network):
         if self.graph_decoder:
             decoded = propagate(batch.graph, weights, product(projection, self.output[None])) + self.output_shift
             return decoded if rows is None else decoded[..., rows, :]
-        chosen = projection if rows is None else projection[..., rows, :]
+        chosen = projection if rows is None else projection.index_select(-2, rows)
         return product(chosen, self.output[None], self.output_shift[None])
 
     def decode(self, embedding: Tensor, batch: Batch, reduce: Reduce | None = None) -> Tensor:
@@ -334,10 +338,10 @@ class SpaCrossObjective(Objective):
         rows, weighted = drawn.rows, {}
         if config.reconstruction_weight:
             decoded = network.decode_rows(projection, batch, weights, rows)[0]
-            losses = cosine_reconstruction_loss(decoded, batch.features.values[rows])
+            losses = cosine_reconstruction_loss(decoded, batch.features.values.index_select(0, rows))
             weighted["reconstruction"] = (config.reconstruction_weight, self.mean(losses.sum(1), len(rows)))
         if config.consistency_weight:
-            losses = self._consistency(projection[0][:, rows], batch, drawn)
+            losses = self._consistency(projection[0].index_select(1, rows), batch, drawn)
             weighted["consistency"] = (config.consistency_weight, self.mean(losses.sum(1), len(rows)))
         if config.contrast_weight:
             weighted["contrast"] = (config.contrast_weight, self._contrast(embedding[0], batch, drawn, epoch))
@@ -353,7 +357,7 @@ class SpaCrossObjective(Objective):
             seen = target.encode(
                 batch, batch.graph.whole_weights, reduce=self.reduce, masking=drawn.target, generator=drawn.own
             )
-        return consistency_loss(projection, seen[0][:, drawn.rows], drawn.negatives)
+        return consistency_loss(projection, seen[0].index_select(1, drawn.rows), drawn.negatives)
 
     def _contrast(self, embedding: Tensor, batch: Batch, drawn: CrossMasks, epoch: float) -> Tensor:
         if self.neighborhoods.is_due(epoch, self.refresh_every):

@@ -104,11 +104,12 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, structure: Structure, values: Tensor, dense: Tensor) -> Tensor:
         ctx.structure, ctx.values = structure, values
         with torch.autocast(dense.device.type, enabled=False):
-            return _multiply_all(structure, values, dense.to(values.dtype))
+            # Detached: an embedding bag of what asks for a gradient prepares one of its own.
+            return _multiply_all(structure, values, dense.detach().to(values.dtype))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
-        values = ctx.values[:, ctx.structure.order]
+        values = ctx.values.index_select(1, ctx.structure.order)
         return None, None, _multiply_all(ctx.structure.transposed, values, gradient)
 
 

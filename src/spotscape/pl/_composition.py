@@ -45,14 +45,8 @@ def composition(
     key
         Column of ``adata.obs`` with the domains; spots without one are left out. ``None`` means those that
         :func:`spotscape.tl.domains` has found.
-    library_key
-        Column of ``adata.obs`` with the slice of every spot. ``None`` takes the column by which the graph was built.
     condition
         Column of ``adata.obs`` by which slices are grouped, such as the patient or the treatment.
-    palette
-        Colours of domains, as in :func:`spotscape.pl.domains`.
-    **output
-        ``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
 
     Returns
     -------
@@ -124,8 +118,6 @@ def crosstab(
         share of the region that has the domain; ``"none"``, the number of spots.
     cmap
         Colormap.
-    **output
-        ``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
 
     Returns
     -------

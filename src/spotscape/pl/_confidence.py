@@ -50,8 +50,6 @@ def confidence(
         :func:`spotscape.tl.consensus_domains` has found with a confidence; name one if there are several.
     confidence_key
         Column of ``adata.obs`` with their confidence, between 0 and 1. ``None`` means ``"<key>_confidence"``.
-    palette
-        Colours of domains, as in :func:`spotscape.pl.domains`.
     **panels
         Arguments that lay out panels, as in :func:`spotscape.pl.domains`; ``ax`` takes one more than there are slices.
 

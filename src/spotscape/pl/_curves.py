@@ -232,8 +232,6 @@ def scale(
         AnnData that :func:`spotscape.pp.choose_scale` has been applied to.
     key
         Where its record is in ``adata.uns``.
-    **output
-        ``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
 
     Returns
     -------

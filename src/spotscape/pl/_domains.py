@@ -86,8 +86,6 @@ def domains(
         Column of ``adata.obs`` with the slice of every spot: one panel each. ``None`` takes the column by which the
         graph was built, or a column with a usual name (``"slice"``, ``"library_id"``, ``"sample"``, …) whose groups
         lie on each other, and says so in the log; if there is neither, all spots share a panel.
-    spatial_key
-        Coordinates in ``adata.obsm``; the first two columns are shown.
     layer
         Layer from which genes are taken. ``None`` means ``adata.X``, and ``adata.raw`` for genes that are only there.
     gene_symbols
@@ -139,8 +137,6 @@ def domains(
         Whether numbers get a colour bar.
     frameon
         Whether panels get a frame.
-    ncols
-        Largest number of panels side by side.
     figsize
         Width and height of the figure in inches. ``None`` fits it to the panels.
     dpi

@@ -59,12 +59,8 @@ def embedding(
     use_rep
         Key of the embedding in ``adata.obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is
         there. Without them: ``"X_smoothed_pca"``.
-    library_key
-        Column of ``adata.obs`` with the slice of every spot. ``None`` takes the one by which the data were processed.
     layer, palette, vmin, vmax
         As in :func:`spotscape.pl.domains`.
-    ncols
-        Largest number of panels side by side.
     random_state
         Seed of the UMAP.
     **looks

@@ -54,12 +54,6 @@ def explore(
     ----------
     adata
         Spots with coordinates.
-    color
-        Column of ``adata.obs`` or gene. ``None`` means the domains that :func:`spotscape.tl.domains` has found.
-    library_key
-        Column of ``adata.obs`` with the slice of every spot. ``None`` takes the one by which the data were processed.
-    spatial_key
-        Coordinates in ``adata.obsm``; the first two columns are shown.
     layer, gene_symbols, palette, cmap, vmin, vmax
         As in :func:`spotscape.pl.domains`.
     size

@@ -73,8 +73,6 @@ def matching(
         the reference on the right, as they are.
     linewidth
         Width of the lines in points.
-    spatial_key
-        Coordinates in ``adata.obsm``; the first two columns are shown.
     palette, vmin, vmax
         Colours of categories, and ends of the scale of numbers, as in :func:`spotscape.pl.domains`.
     **looks

@@ -56,10 +56,6 @@ def stack_3d(
     ----------
     adata
         Annotated data with coordinates.
-    color
-        Column of ``adata.obs`` or gene. ``None`` means the domains that :func:`spotscape.tl.domains` has found.
-    library_key
-        Column of ``adata.obs`` with the slice of every spot. ``None`` takes the one by which the data were processed.
     spatial_key
         Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.register_slices`, or else
         ``"spatial"``. Three columns are taken as they are, without slices.

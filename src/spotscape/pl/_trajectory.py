@@ -53,8 +53,6 @@ def trajectory(
         Name of these results, the ``key_added`` of that function.
     min_connectivity
         Connections of PAGA below this, from 0 to 1, are not shown.
-    palette
-        Colours of domains, as in :func:`spotscape.pl.domains`.
     **panels
         ``library_key`` (``None`` means that of the trajectory), ``spatial_key``, ``ncols``, ``size``, ``cmap`` (of
         pseudotime), ``title``, ``legend_loc``, ``ax``, ``show``, ``return_fig`` and all other arguments that lay out

@@ -59,12 +59,8 @@ def volume(
     ----------
     adata
         Spots with three coordinates, or registered slices.
-    color
-        Column of ``adata.obs`` or gene. ``None`` means the domains that :func:`spotscape.tl.domains` has found.
     kind
         ``"points"`` draws the spots. ``"surface"`` draws one closed surface for each category.
-    library_key
-        Column of ``adata.obs`` with the slice of every spot. ``None`` takes the one by which the data were processed.
     spatial_key
         Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.spatial_neighbors_3d`, or else of
         :func:`spotscape.pp.register_slices`, or else ``"spatial"``. Three columns are taken as they are.

@@ -11,11 +11,14 @@ from spotscape._core.arguments import public
 from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.geometry import layout_of
 from spotscape._core.logging import logger
-from spotscape.pp._graph_build import SlicePositions, SpatialGraph, edges_of, store
-from spotscape.pp._graph_checks import (
+from spotscape.pp._graph_build import (
+    SlicePositions,
+    SpatialGraph,
     check_radius,
+    edges_of,
     report_graph,
     require_feasible_radius,
+    store,
     warn_of_overlaid_slices,
     warn_of_small_slices,
     warn_of_strays,
@@ -53,18 +56,6 @@ def spatial_neighbors_knn(
         Number of neighbours of every spot, without the spot itself. ``None`` (default) takes the number in
         ``adata.uns["scale"]``, or calls :func:`spotscape.pp.choose_scale`. This gives about 6 on the hexagonal grid of
         Visium, 8 on a square grid and 12 for single cells, and more or fewer if expression suggests it.
-    library_key
-        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
-        single slice.
-    spatial_key
-        Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``, in any unit.
-    key_added
-        Prefix of the keys that are written.
-    n_jobs
-        Threads over the slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`. The graph does not
-        depend on it.
-    copy
-        Return the graph instead of writing it.
 
     Returns
     -------
@@ -145,17 +136,6 @@ def spatial_neighbors_radius(
     radius
         Largest length of an edge, in the unit of the coordinates. A pair ``(smallest, largest)`` keeps only edges whose
         length lies between the two.
-    library_key
-        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
-        single slice.
-    spatial_key
-        Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``.
-    key_added
-        Prefix of the keys that are written.
-    n_jobs
-        Threads over the slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`.
-    copy
-        Return the graph instead of writing it.
 
     Returns
     -------
@@ -230,17 +210,6 @@ def spatial_neighbors_delaunay(
     radius
         Largest length of an edge that is kept, in the unit of the coordinates; a pair ``(smallest, largest)`` sets both
         bounds. ``None`` keeps all.
-    library_key
-        Column of ``adata.obs`` with the slice of every spot; no edge joins two slices. ``None`` means a
-        single slice.
-    spatial_key
-        Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``.
-    key_added
-        Prefix of the keys that are written.
-    n_jobs
-        Threads over the slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`.
-    copy
-        Return the graph instead of writing it.
 
     Returns
     -------

@@ -1,24 +1,34 @@
-"""Spatial graphs over a stack of registered slices."""
+"""Spatial graphs over a stack of registered slices: the z of each, and its neighbours above and below."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence  # noqa: TC003 - the types of arguments are read
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy.spatial import cKDTree
 
-from spotscape._core import keys
+from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.edges import Edges, edges_between_adjacent, join_edges, nearest_edges, within_groups
 from spotscape._core.geometry import layout_of
 from spotscape._core.logging import logger, warn
-from spotscape.pp._graph_build import SlicePositions, SpatialGraph, edges_of, n_threads, store
-from spotscape.pp._graph_checks import report_graph, warn_of_small_slices, warn_of_strays
+from spotscape._core.validation import require_data, require_key, slices_in_order
+from spotscape.pp._graph_build import (
+    SlicePositions,
+    SpatialGraph,
+    edges_of,
+    n_threads,
+    report_graph,
+    store,
+    warn_of_small_slices,
+    warn_of_strays,
+)
 from spotscape.pp._scale import stored_or_chosen_scale
-from spotscape.pp._stack import read_stack, widest_spacing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,6 +38,10 @@ _MOST_CROSSING = 0.5
 # The surroundings of a spot are its six nearest; an edge between slices is at most three times as long as these reach.
 _AROUND, _LONGEST_BETWEEN = 6, 3.0
 _UNREGISTERED_IN_SPACINGS = 3.0
+# A gap is believed between a hundredth of the spot spacing and the diameter of the largest slice.
+_LEAST_GAP_IN_SPACINGS = 0.01
+# Cells of one tissue differ in density by less; pixels and micrometres, or two platforms, by more.
+_SPACING_RATIO = 3.0
 
 
 @public
@@ -85,12 +99,6 @@ def spatial_neighbors_3d(
     method
         ``"separate"``, or ``"euclidean"``: the ``n_neighs`` nearest in 3-D whatever their slice, as SpaCross does (with
         8 to 12).
-    key_added
-        Prefix of the keys that are written.
-    n_jobs
-        Threads, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`. The graph does not depend on it.
-    copy
-        Return the graph instead of writing it.
 
     Returns
     -------
@@ -163,7 +171,7 @@ def spatial_neighbors_3d(
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
     spatial_key = spatial_key or (keys.SPATIAL if library_key is None else keys.SPATIAL_ALIGNED)
-    tissue = read_stack(
+    tissue = _read_stack(
         adata,
         library_key=library_key,
         spatial_key=spatial_key,
@@ -221,7 +229,7 @@ def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int |
     within = edges_of(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
     across = edges_between_adjacent(tissue.slices, tissue.rows, between, workers=n_threads(n_jobs))
     warn_of_strays(tissue, within)
-    plane, spacing = tissue.coordinates[:, :2], widest_spacing(tissue)
+    plane, spacing = tissue.coordinates[:, :2], _widest_spacing(tissue)
     distances = np.concatenate([np.linalg.norm(plane[starts] - plane[ends], axis=1) for _, starts, ends in across])
     if np.median(distances) > _UNREGISTERED_IN_SPACINGS * spacing:
         warn(
@@ -270,3 +278,134 @@ def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -
     elif method == "euclidean" and crossing == 0:
         warn(f"no edge joins different slices: they lie farther apart than n_neighs reaches. Raise it, or: {remedy}.")
     return share
+
+
+def _read_stack(
+    adata: AnnData,
+    *,
+    library_key: str | None,
+    spatial_key: str,
+    z_key: str | None,
+    slice_gap: float | Sequence[float] | None,
+    library_order: Sequence[str] | None,
+) -> SlicePositions:
+    """Slices in three dimensions from bottom to top, or a single one with a z for every spot."""
+    require_data(adata, genes=False)
+    hint = ""
+    if "spatial" in adata.obsm:
+        hint = (
+            "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each "
+            "other as they are, pass spatial_key='spatial'"
+        )
+    require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
+    plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)
+    if len(plane.slices) < 2 and z_key is None and plane.slices[0].shape[1] == 2:
+        found = "no library_key is given" if library_key is None else f"adata.obs[{library_key!r}] holds one slice"
+        msg = (
+            f"{found}, and adata.obsm[{spatial_key!r}] has two coordinates. A graph in 3-D joins several slices "
+            f"(library_key=...), or cells with three coordinates or a z_key. Use sp.pp.spatial_neighbors_knn for a "
+            f"single slice."
+        )
+        raise ValueError(msg)
+    given = {"slice_gap": slice_gap, "z_key": z_key}
+    said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    said += [f"the third coordinate of {spatial_key!r}"] * (plane.slices[0].shape[1] == 3)
+    if len(said) > 1:
+        msg = f"{said[0]} and {said[1]} both say where the slices lie; give one of them."
+        raise ValueError(msg)
+    if not said:
+        msg = (
+            f"neither slice_gap nor z_key is given, and without them all slices would lie on one plane. Give "
+            f"slice_gap=..., the distance from one slice to the next in the unit of adata.obsm[{spatial_key!r}] "
+            f"(where spots lie {_widest_spacing(plane):.4g} apart), or z_key=..., a column of adata.obs with the z of "
+            f"each spot."
+        )
+        raise ValueError(msg)
+    if slice_gap is None and library_order is not None:
+        msg = "library_order goes with slice_gap only; where z is given, the slices are in the order of their z."
+        raise ValueError(msg)
+    if slice_gap is None:
+        heights = _given_heights(adata, plane, z_key)
+    else:
+        heights = _stacked_heights(plane, slice_gap, library_order)
+    levels = np.array([z.mean() for z in heights])
+    order = np.argsort(levels, kind="stable").tolist()
+    slices = tuple(np.column_stack([xy[:, :2], z]) for xy, z in zip(plane.slices, heights, strict=True))
+    stack = replace(plane, slices=slices).take(order)
+    if len(order) > 1:
+        _warn_of_units(plane, np.diff(levels[order]))
+        logger.info("Slices from the lowest z up: %s.", ", ".join(map(str, stack.names)))
+    return stack
+
+
+def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> list[np.ndarray]:
+    """Heights from a column of ``obs`` or from the third coordinate."""
+    if z_key is None:
+        heights = [xyz[:, 2] for xyz in plane.slices]
+    else:
+        require_key(adata.obs, z_key, "adata.obs", hint="z_key names the column with the z of each spot")
+        column = adata.obs[z_key]
+        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            msg = (
+                f"adata.obs[{z_key!r}] has dtype {column.dtype}, expected numbers; call "
+                f"adata.obs[{z_key!r}] = adata.obs[{z_key!r}].astype(float)."
+            )
+            raise TypeError(msg)
+        z: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if not np.isfinite(z).all():
+            msg = (
+                f"adata.obs[{z_key!r}] is NaN or infinite for {np.count_nonzero(~np.isfinite(z))} of {len(z)} spots; "
+                f"give every spot its z, or remove those spots."
+            )
+            raise ValueError(msg)
+        heights = [z[rows] for rows in plane.rows]
+    low, high = min(part.min() for part in heights), max(part.max() for part in heights)
+    if low == high:
+        where = f"adata.obsm[{plane.spatial_key!r}][:, 2]" if z_key is None else f"adata.obs[{z_key!r}]"
+        msg = f"{where} is {low:g} for all spots, so all slices lie on one plane; give each its z, or slice_gap=..."
+        raise ValueError(msg)
+    return heights
+
+
+def _stacked_heights(
+    plane: SlicePositions, slice_gap: float | Sequence[float], library_order: Sequence[str] | None
+) -> list[np.ndarray]:
+    """One height per slice, the lowest at zero."""
+    names = [str(name) for name in plane.names]
+    order = [names.index(name) for name in slices_in_order(names, library_order, plane.library_key)]
+    expected = len(names) - 1
+    gaps = list(slice_gap) if isinstance(slice_gap, Sequence) else [slice_gap] * expected
+    if len(gaps) != expected:
+        msg = (
+            f"slice_gap has {len(gaps)} values for {len(names)} slices; give one number, or {expected}: from each "
+            f"slice to the next."
+        )
+        raise ValueError(msg)
+    levels = np.zeros(len(order))
+    levels[order] = np.concatenate([[0.0], np.cumsum(gaps)])
+    return [np.full(len(xy), level) for xy, level in zip(plane.slices, levels, strict=True)]
+
+
+def _warn_of_units(plane: SlicePositions, gaps: np.ndarray) -> None:
+    """Warn if spots of one slice lie much farther apart than those of another, or z seems to have another unit."""
+    where, spacings = f"adata.obsm[{plane.spatial_key!r}]", geometry.spacing_by_slice(plane.in_plane().slices)
+    known = np.flatnonzero(np.isfinite(spacings) & (spacings > 0))
+    low, high = known[[spacings[known].argmin(), spacings[known].argmax()]] if len(known) else (0, 0)
+    if spacings[high] > _SPACING_RATIO * spacings[low]:
+        warn(
+            f"the spots of {plane.called(plane.names[high])} lie {spacings[high]:.4g} apart and those of "
+            f"{plane.called(plane.names[low])} {spacings[low]:.4g}; unless the platforms differ, {where} holds "
+            f"different units (pixels and micrometres?). Bring all slices to one unit."
+        )
+    across, spacing = max(np.linalg.norm(np.ptp(xy[:, :2], axis=0)) for xy in plane.slices), _widest_spacing(plane)
+    if gaps.max() > across:
+        compared = f"up to {gaps.max():.4g} apart in z, but the largest is only {across:.4g} across"
+        warn(f"the slices lie {compared}; is z in the unit of {where}?")
+    elif gaps.max() < _LEAST_GAP_IN_SPACINGS * spacing:
+        compared = f"at most {gaps.max():.4g} apart in z, but their spots {spacing:.4g}"
+        warn(f"the slices lie {compared}; is z in the unit of {where}?")
+
+
+def _widest_spacing(plane: SlicePositions) -> float:
+    spacings = geometry.spacing_by_slice(plane.in_plane().slices)
+    return float(np.max(spacings[np.isfinite(spacings)], initial=0.0))

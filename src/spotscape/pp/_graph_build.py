@@ -1,19 +1,22 @@
-"""Building a spatial graph: its input and its record."""
+"""What spatial graphs are built from, by which mistakes are seen in them, and how they are stored."""
 
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_matrix
 
-from spotscape._core import keys
+from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import write
 from spotscape._core.edges import join_edges
 from spotscape._core.geometry import coordinates
+from spotscape._core.logging import logger, warn
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 
@@ -137,3 +140,214 @@ def n_threads(n_jobs: int | None) -> int:
     """Threads that ``n_jobs`` asks for."""
     wanted = settings.n_jobs if n_jobs is None else n_jobs
     return (os.cpu_count() or 1) if wanted == -1 else wanted
+
+
+# Words that, by the habits of the field, name columns with the slice, field or sample of a spot.
+_TELLING = re.compile(
+    r"(?i)(?:^|[^a-z])(?:slices?|sections?|slides?|librar(?:y|ies)|samples?|batch(?:es)?|fovs?|fields?|cores?|punch(?:es)?|"
+    r"tma|rois?|pucks?|captures?)(?:$|[^a-z])"
+)
+# Neighbours of the own group, compared with chance; the pairs expected by chance at least; spots of a group; and gaps.
+_LESS_THAN_CHANCE, _ENOUGH, _FEWEST_IN_GROUP, _MISSING = 0.6, 50, 5, 0.5
+# On real tissue (Visium, ST, STARmap, seqFISH) the farthest spot lies 8 spacings from its neighbour.
+_STRAY = 20
+_RADIUS_IN_SPACINGS = (1.0, 20.0)
+_MEAN_DEGREE = (3, 50)
+_MAX_EDGES = 300_000_000
+_MIXED_EDGES = 0.01
+# Of the spots with neighbours in other groups, about .4 have most of them there if two slices lie over each other, and
+# .1 along borders. The second bound is for one large group among others, such as a small slice that lies on a larger.
+_AMONG, _LARGE_GROUP = (0.2, 0.6), 50
+_SHARED_POSITIONS = 0.05
+
+
+def warn_of_small_slices(tissue: SlicePositions, minimum: int) -> None:
+    """Warn of slices with fewer than ``minimum`` spots, whose spots all become neighbours of each other."""
+    sizes = [len(coords) for coords in tissue.slices]
+    small = [index for index, size in enumerate(sizes) if size < minimum]
+    if small:
+        others = f" ({len(small) - 1} other slices have too few as well)" if len(small) > 1 else ""
+        warn(
+            f"{tissue.called(tissue.names[small[0]])} has {sizes[small[0]]} spots, too few for n_neighs={minimum - 1}: "
+            f"all of them become neighbours of each other{others}."
+        )
+
+
+def require_feasible_radius(tissue: SlicePositions, radius: float) -> None:
+    """Refuse a radius whose graph would not fit into memory, before it is tried."""
+    edges = sum(len(coords) * geometry.expected_degree(coords, radius) for coords in tissue.slices)
+    if edges > _MAX_EDGES:
+        msg = (
+            f"radius={radius:g} would join every spot to about {edges / tissue.n_spots:,.0f} others ({edges:.1e} edges "
+            f"in all); {_spacing_of(tissue)}. {_advice(tissue)}"
+        )
+        raise ValueError(msg)
+
+
+def check_radius(tissue: SlicePositions, graph: SpatialGraph, radius: float, *, pruned: bool = False) -> None:
+    """Raise if ``radius`` leaves no edge; warn if it looks wrong for the spacing, or leaves spots alone.
+
+    ``pruned`` says that it has taken edges out of a triangulation.
+    """
+    n_edges, spacings = graph.connectivities.nnz, [geometry.spot_spacing(coords) for coords in tissue.slices]
+    if n_edges == 0 and pruned:
+        msg = f"radius={radius:g} removes every edge of the triangulation: {_spacing_of(tissue)}. {_advice(tissue)}"
+        raise ValueError(msg)
+    if n_edges == 0:
+        msg = f"radius={radius:g} joins no spots at all: {_spacing_of(tissue)}. {_advice(tissue)}"
+        raise ValueError(msg)
+    low, high = _RADIUS_IN_SPACINGS
+    in_other_unit = [
+        index for index, spacing in enumerate(spacings) if np.isfinite(spacing) and not low <= radius / spacing <= high
+    ]
+    fewest, most = _MEAN_DEGREE
+    if in_other_unit and not pruned:
+        index = in_other_unit[0]
+        warn(
+            f"radius={radius:g} is {radius / spacings[index]:.2g} times the spacing of the spots; is it in another "
+            f"unit than adata.obsm[{tissue.spatial_key!r}]? There {_spacing_of(tissue, index)}. "
+            f"{_advice(tissue, index)}"
+        )
+    elif not fewest <= n_edges / tissue.n_spots <= most:
+        warn(
+            f"radius={radius:g} gives {n_edges / tissue.n_spots:.1f} neighbours per spot on average. {_advice(tissue)}"
+        )
+    isolated = np.diff(graph.connectivities.indptr) == 0
+    if isolated.any():
+        in_slice = [np.count_nonzero(isolated[rows]) for rows in tissue.rows]
+        worst = int(np.argmax(in_slice))
+        where = f" (most in {tissue.called(tissue.names[worst])}: {in_slice[worst]})" if tissue.library_key else ""
+        warn(
+            f"{isolated.sum()} of {tissue.n_spots} spots have no neighbour within radius={radius:g}{where} and are "
+            f"embedded from their own expression alone. Raise radius, or remove those spots."
+        )
+
+
+def warn_of_strays(tissue: SlicePositions, distances: csr_matrix) -> None:
+    """Warn of spots whose nearest neighbour is very far, compared with all others."""
+    filled = np.flatnonzero(np.diff(distances.indptr))
+    nearest = np.minimum.reduceat(distances.data, distances.indptr[filled])
+    typical = float(np.median(nearest))
+    far = np.count_nonzero(nearest > _STRAY * typical) if typical > 0 else 0
+    if far:
+        warn(
+            f"{far} of {tissue.n_spots} spots lie more than {_STRAY} times the usual {typical:g} from their nearest "
+            f"neighbour (farthest: {nearest.max():g}); n_neighs joins them all the same. Remove them if they are "
+            f"debris, or use sp.pp.spatial_neighbors_radius."
+        )
+
+
+def warn_of_overlaid_slices(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> None:
+    """Warn if several slices, fields or samples seem to lie in one frame of coordinates with nothing between them.
+
+    Cells of one tissue keep a distance from each other, so those of two tissues laid over each other have strangers
+    for their nearest neighbours more often than chance has it. That is how any column of ``obs`` gives itself away;
+    columns whose names say that they hold slices need less.
+    """
+    found = _overlaid_column(adata, tissue, graph)
+    if found is not None:
+        column, mixed = found
+        also = "" if tissue.library_key is None else f" as well as adata.obs[{tissue.library_key!r}]"
+        warn(
+            f"{mixed:.0%} of the edges join spots with different adata.obs[{column!r}], which lie over each other; if "
+            f"that column holds slices, fields or samples{also}, keep them apart with library_key={column!r}."
+        )
+        return
+    shared = _n_sharing_position(graph.distances)
+    if tissue.library_key is None and shared > _SHARED_POSITIONS * tissue.n_spots:
+        warn(
+            f"{shared} of {tissue.n_spots} spots share their position with another one; if several slices lie over "
+            f"each other, name the column that tells them apart: library_key=..."
+        )
+
+
+def _overlaid_column(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> tuple[str, float] | None:
+    connectivities, distances = graph
+    rows = np.repeat(np.arange(connectivities.shape[0]), np.diff(connectivities.indptr))
+    if not len(rows):
+        return None
+    filled = np.flatnonzero(np.diff(distances.indptr))
+    bounds = zip(distances.indptr[filled], distances.indptr[filled + 1], strict=True)
+    nearest = connectivities.indices[[start + int(distances.data[start:stop].argmin()) for start, stop in bounds]]
+    for column in adata.obs.columns.drop(tissue.library_key or [], errors="ignore"):
+        telling = _TELLING.search(str(column)) is not None
+        codes = _groups(adata.obs[column], telling=telling)
+        if codes is None:
+            continue
+        mixed = float(np.mean(codes[rows] != codes[connectivities.indices]))
+        share = np.bincount(codes) / len(codes)
+        by_chance = float(np.sum(share**2))
+        own = float(np.mean(codes[filled] == codes[nearest]))
+        fewer = own < _LESS_THAN_CHANCE * by_chance and by_chance * len(filled) > _ENOUGH
+        suspect = telling and tissue.library_key is None and mixed > _MIXED_EDGES
+        if fewer or (suspect and _lie_over(codes, rows, connectivities.indices)):
+            return str(column), mixed
+    return None
+
+
+def _lie_over(codes: np.ndarray, rows: np.ndarray, ends: np.ndarray) -> bool:
+    """Whether groups lie over each other rather than side by side, as fields of view of one tissue do.
+
+    Of the spots with neighbours in other groups, few have most of them there if they meet along a border only.
+    """
+    n = len(codes)
+    strangers = np.bincount(rows, codes[rows] != codes[ends], n)
+    touching = np.bincount(codes[strangers > 0], minlength=codes.max() + 1)
+    among = np.bincount(codes[2 * strangers > np.bincount(rows, minlength=n)], minlength=len(touching))
+    sizes, shares = np.bincount(codes), among / np.maximum(touching, 1)
+    return bool((sizes * shares).sum() > _AMONG[0] * n or (shares[sizes >= _LARGE_GROUP] > _AMONG[1]).any())
+
+
+def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:
+    """Codes of a column that may hold samples: text, categories or bools, or whole numbers under a telling name."""
+    values = column.dtype
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if numeric and not telling:
+        return None
+    if pd.api.types.is_object_dtype(values):
+        column = column.map(str, na_action="ignore")
+    codes = pd.factorize(column)[0]
+    n_groups = codes.max(initial=-1) + 1
+    if not 1 < n_groups <= len(codes) / _FEWEST_IN_GROUP or (codes < 0).mean() > _MISSING:
+        return None
+    return np.where(codes < 0, n_groups, codes)
+
+
+def report_graph(tissue: SlicePositions, graph: SpatialGraph) -> None:
+    """Log the degree and the edge lengths of a graph in one line."""
+    connectivities, distances = graph
+    if not distances.nnz:
+        msg = "no spot has a neighbour: every slice has a single spot, or is one by mistake of library_key."
+        raise ValueError(msg)
+    degree = np.diff(connectivities.indptr)
+    slices = "" if tissue.library_key is None else f" in {len(tissue.slices)} slices"
+    shared = _n_sharing_position(distances)
+    logger.info(
+        "%s spots%s, %s edges: %.1f neighbours per spot (%d to %d), %d isolated; "
+        "edge length median %.4g, longest %.4g.%s",
+        f"{tissue.n_spots:,}",
+        slices,
+        f"{connectivities.nnz:,}",
+        degree.mean(),
+        degree.min(),
+        degree.max(),
+        np.count_nonzero(degree == 0),
+        np.median(distances.data),
+        distances.data.max(),
+        f" {shared} spots share their position with another." if shared else "",
+    )
+
+
+def _spacing_of(tissue: SlicePositions, index: int = 0) -> str:
+    spacing = geometry.spot_spacing(tissue.slices[index])
+    whose = "" if tissue.library_key is None else f" of {tissue.called(tissue.names[index])}"
+    return f"the spots{whose} lie {spacing:.4g} apart (median distance to the nearest)"
+
+
+def _advice(tissue: SlicePositions, index: int = 0) -> str:
+    return f"For about 6 neighbours take radius={geometry.radius_for(tissue.slices[index]):.4g}."
+
+
+def _n_sharing_position(distances: csr_matrix) -> int:
+    zero = np.flatnonzero(distances.data == 0)
+    return len(np.unique(np.searchsorted(distances.indptr, zero, side="right")))

@@ -13,7 +13,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, kind_of
+from spotscape._core.counts import absent_genes, control_features, counts_elsewhere, looks_of
 from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
 from spotscape._core.rows import ChunkedMatrix, Normalisation, blocks_of, is_stored, summarise
@@ -36,6 +36,8 @@ _MEASURED = (
 )
 # Sections of one cohort differ in depth, but not by this, unless one of them has failed.
 _SHALLOW = 10
+# Slices of one platform hold nearly all of their counts in genes that all of them have; slices of two panels do not.
+_SHARED = 0.95
 
 
 @public
@@ -99,7 +101,8 @@ def prepare(
         before.
     target_sum
         Total of every spot after normalisation, over all genes, whether marked or not; ``None`` means the median total
-        of the spots.
+        of the spots. Where slices of ``library_key`` have different genes (a slice has more than 5 % of its counts in
+        genes that another has not measured), totals are over the genes that all of them have.
     keep_controls
         Whether control probes, blank barcodes, antibodies and guides count as genes. By default they are neither marked
         nor part of a spot's total. They are recognised by ``var["feature_types"]``, or by names such as
@@ -189,13 +192,14 @@ def prepare(
     summary = summarise(given.matrix, groups=None if labels is None else labels.codes, counted=~controls)
     given.check(adata, summary, assume=counts == "assume")
     selection = selection_of(recipe, adata.n_obs, n_top_genes=n_top_genes, min_cells=min_cells, min_counts=min_counts)
-    _report_data(adata, given, summary, controls, labels)
-
     shared = ~absent_genes(summary.detected, summary.sizes).any(axis=0)
     genes = ~controls & shared if (~controls & shared).any() else ~controls
+    totals = summary.row_sums
+    if labels is not None and not (genes | controls).all():
+        totals = _totals(given.matrix, summary, genes, labels)
+    _report_data(adata, given, summary, totals, labels)
     candidates = candidate_genes(summary, selection, genes)
     ranking, method = select_genes(given.matrix, summary, candidates, selection.n_top_genes, labels=labels)
-    totals = summary.row_sums
     target = float(np.median(totals[totals > 0])) if target_sum is None else target_sum
     factors: np.ndarray = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)
     normalisation = Normalisation(factors, log1p)
@@ -282,13 +286,7 @@ class _Counts:
                 raise ValueError(msg)
         if summary.whole and summary.least >= 0:
             return
-        kind = "negative" if summary.least < 0 else kind_of(self.matrix)
-        looks = {
-            "negative": f"negative values (minimum {summary.least:g}), as scaled or corrected expression has",
-            "logarithm": "logarithms, as normalised expression has",
-            "scaled": "counts divided by a number of each spot, such as its volume, area or total",
-            "fractions": f"fractions up to {summary.largest:g}",
-        }.get(kind, "fractions")
+        kind, looks = looks_of(self.matrix, summary)
         elsewhere = counts_elsewhere(adata, self.layer)
         mend = elsewhere or "put the counts in X, or name the layer that has them: sp.pp.prepare(adata, layer=...)."
         if kind == "negative" or not (assume or (kind == "scaled" and elsewhere is None)):
@@ -343,8 +341,28 @@ def _normalised(given: _Counts, normalisation: Normalisation) -> Any:
     return stored.map_blocks(change, dtype=stored.dtype, meta=stored._meta)
 
 
+def _totals(matrix: Any, summary: Summary, genes: np.ndarray, labels: pd.Categorical) -> np.ndarray:
+    """Total of every spot, over the genes that all slices have where some slices have many more.
+
+    Over all of its genes, a spot of a large panel would have less of each shared gene than one of a small panel.
+    """
+    over_shared = summarise(matrix, counted=genes).row_sums
+    by_slice = [np.bincount(labels.codes, sums) for sums in (over_shared, summary.row_sums)]
+    kept = by_slice[0] / np.where(by_slice[1] > 0, by_slice[1], np.inf)
+    if (kept[by_slice[1] > 0] >= _SHARED).all():
+        return summary.row_sums
+    poorest = int(np.where(by_slice[1] > 0, kept, np.inf).argmin())
+    logger.info(
+        "Slices have different genes: spots are normalised by the %s genes that all have, %.0f%% of the counts of %r.",
+        f"{genes.sum():,}",
+        100 * kept[poorest],
+        labels.categories[poorest],
+    )
+    return over_shared
+
+
 def _report_data(
-    adata: AnnData, given: _Counts, summary: Summary, controls: np.ndarray, labels: pd.Categorical | None
+    adata: AnnData, given: _Counts, summary: Summary, totals: np.ndarray, labels: pd.Categorical | None
 ) -> None:
     """Say what is unusual about the spots."""
     empty = summary.row_sums == 0
@@ -363,7 +381,7 @@ def _report_data(
         )
     if labels is None:
         return
-    depth = pd.Series(summary.row_sums).groupby(np.asarray(labels.codes)).median()
+    depth = pd.Series(totals).groupby(np.asarray(labels.codes)).median()
     for code in depth.index[depth * _SHALLOW < depth.median()]:
         warn(
             f"Slice {labels.categories[code]!r} has a median of {depth[code]:,.0f} counts a spot, the slices together "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from spotscape.registration._motion import about, displacement, motion, move
 from spotscape.registration._pair import Alignment, align
-from spotscape.registration._score import Score
-from spotscape.registration._section import grid_points, guiding_features, one_hot
+from spotscape.registration._search import Score
+from spotscape.registration._section import about, displacement, grid_points, guiding_features, motion, move, one_hot
 from spotscape.registration._smooth import Deformation, fit_deformation
 from spotscape.registration._stack import (
     Placement,

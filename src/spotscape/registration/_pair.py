@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spotscape._core.geometry import spot_spacing
-from spotscape.registration._motion import displacement, motion, move
 from spotscape.registration._refine import Refiner
-from spotscape.registration._score import PoseScorer, Score
-from spotscape.registration._search import PoseSearch, distinct
-from spotscape.registration._section import Section
+from spotscape.registration._search import PoseScorer, PoseSearch, Score, distinct
+from spotscape.registration._section import Section, displacement, motion, move
 from spotscape.registration._smooth import Deformation, fit_deformation
 
 _ANGLE_STEP = 5.0

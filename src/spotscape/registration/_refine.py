@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from spotscape.registration._motion import about, displacement, motion, move
-from spotscape.registration._section import moved_outline
+from spotscape.registration._section import about, displacement, motion, move, moved_outline
 
 if TYPE_CHECKING:
     from spotscape.registration._section import Field, Section

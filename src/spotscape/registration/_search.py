@@ -1,4 +1,4 @@
-"""Poses searched: all shifts at once, as correlations of images."""
+"""Poses of one slice on another: all shifts searched at once, as correlations of images, and scored."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft
+from scipy.spatial import cKDTree
 
-from spotscape.registration._motion import about, displacement, motion
-from spotscape.registration._section import grid_points
+from spotscape.registration._section import about, displacement, grid_points, motion, move, moved_outline
 
 if TYPE_CHECKING:
     from spotscape.registration._section import Section
@@ -66,7 +66,10 @@ class PoseSearch:
         images = self._images(reference, grid, (len(axes[0]), len(axes[1])), which=1)
         self._fixed = images.transforms(self._shape)
         self._area = images.tissue.sum()
-        self._filter, self._counts = self._outline_filter()
+        # The squared gradient of a Gaussian.
+        kx, ky = 2 * np.pi * fft.fftfreq(self._shape[0])[:, None], 2 * np.pi * fft.rfftfreq(self._shape[1])[None]
+        squared = kx**2 + ky**2
+        self._filter = squared * np.exp(-squared * (self._blur / self.step) ** 2)
         self._fixed_outline = self._outline_energy(self._fixed[0])
 
     def poses(self, angles: np.ndarray, *, mirror: bool) -> list[tuple[float, np.ndarray]]:
@@ -114,18 +117,9 @@ class PoseSearch:
     def _back(self, spectrum: np.ndarray) -> np.ndarray:
         return np.asarray(fft.irfft2(spectrum, self._shape))
 
-    def _outline_filter(self) -> tuple[np.ndarray, np.ndarray]:
-        """Squared gradient of a Gaussian, and how often the half spectrum's entries stand in the full one."""
-        kx, ky = 2 * np.pi * fft.fftfreq(self._shape[0])[:, None], 2 * np.pi * fft.rfftfreq(self._shape[1])[None]
-        squared = kx**2 + ky**2
-        counts = np.full(squared.shape, 2.0)
-        counts[:, 0] = 1.0
-        if self._shape[1] % 2 == 0:
-            counts[:, -1] = 1.0
-        return squared * np.exp(-squared * (self._blur / self.step) ** 2), counts
-
     def _outline_energy(self, spectrum: np.ndarray) -> float:
-        return float((self._counts * self._filter * np.abs(spectrum) ** 2).sum() / np.prod(self._shape))
+        """Correlation of an outline with itself where it lies."""
+        return float(self._back(self._filter * np.abs(spectrum) ** 2)[0, 0])
 
 
 def distinct(
@@ -153,3 +147,78 @@ def _peaks(score: np.ndarray, most: int, *, reach: int) -> list[tuple[int, int]]
         rows = np.arange(row - reach, row + reach + 1) % left.shape[0]
         left[np.ix_(rows, np.arange(column - reach, column + reach + 1) % left.shape[1])] = -np.inf
     return found
+
+
+_AREA_WEIGHT = 0.1
+_FEATURE_WEIGHT = 2.5
+_FEATURE_SIGMA = 2.0
+_OUTLINE_WIDTH = 0.7
+# Outlines that run beside each other at this distance, in spacings, contradict a pose.
+_BESIDE = (2.0, 5.0)
+_ALIGNED = 0.5
+
+
+@dataclass(frozen=True)
+class Score:
+    """Parts of a pose's score, each at most 1.
+
+    Attributes
+    ----------
+    outline
+        Share of both outlines that lies on the other one, facing the same way, less the share that runs beside it.
+    overlap
+        Share of the smaller tissue that lies on the other one.
+    features
+        Correlation of the features there; ``nan`` without guidance.
+    """
+
+    outline: float
+    overlap: float
+    features: float
+
+    @property
+    def total(self) -> float:
+        """What poses are ranked by."""
+        guided = 0.0 if np.isnan(self.features) else _FEATURE_WEIGHT * self.features
+        return self.outline + _AREA_WEIGHT * self.overlap + guided
+
+
+class PoseScorer:
+    """Scores poses of a query on a reference."""
+
+    def __init__(self, query: Section, reference: Section) -> None:
+        self.query, self.reference = query, reference
+        self._tree = cKDTree(reference.contour)
+        guided = query.features is not None and reference.features is not None
+        self._wanted = query.smooth_features(_FEATURE_SIGMA).at(query.points) if guided else None
+        self._field = reference.smooth_features(_FEATURE_SIGMA) if guided else None
+
+    def score(self, matrix: np.ndarray) -> Score:
+        """Score a pose."""
+        moved = move(matrix, self.query.points)
+        back = move(np.linalg.inv(matrix), self.reference.points)
+        inside = self.reference.covers(moved)
+        overlap = max(float(inside.mean()), float(self.query.covers(back).mean()))
+        return Score(self._outline(matrix), overlap, self.features(moved))
+
+    def _outline(self, matrix: np.ndarray) -> float:
+        contour, normals = moved_outline(matrix, self.query)
+        theirs = self.reference
+        forth, pair = self._tree.query(contour)
+        back, reverse = cKDTree(contour).query(theirs.contour)
+        agreement = (normals * theirs.normals[pair]).sum(axis=1), (normals[reverse] * theirs.normals).sum(axis=1)
+        distance, same = np.concatenate([forth, back]), np.concatenate(agreement)
+        on = np.exp(-((distance / _OUTLINE_WIDTH) ** 2) / 2) * np.clip(same, 0, None)
+        beside = (distance > _BESIDE[0]) & (distance < _BESIDE[1]) & (same > _ALIGNED)
+        return float((on - beside).mean())
+
+    def features(self, moved: np.ndarray) -> float:
+        """Correlation of the features of the query's spots with the reference's where they come to lie."""
+        inside = self.reference.covers(moved)
+        if self._wanted is None or self._field is None:
+            return float("nan")
+        if inside.sum() < 3:
+            return 0.0
+        here, there = self._wanted[inside], self._field.at(moved[inside])
+        norm = np.sqrt((here**2).sum() * (there**2).sum())
+        return float((here * there).sum() / norm) if norm > 0 else 0.0

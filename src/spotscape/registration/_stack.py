@@ -10,9 +10,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from spotscape._core.geometry import lattice, spacing_by_slice, spot_spacing
-from spotscape.registration._motion import move
 from spotscape.registration._pair import Alignment, align
-from spotscape.registration._section import grid_points
+from spotscape.registration._section import grid_points, move
 from spotscape.registration._smooth import Deformation
 
 if TYPE_CHECKING:

@@ -69,9 +69,6 @@ def choose_n_domains(
     ----------
     adata
         Annotated data with an embedding in ``obsm``.
-    use_rep
-        Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
-        are, name one. Without them: ``"X_smoothed_pca"``.
     k_range
         Smallest and largest number of domains to try, both included. Leave room above what you expect. Default: 2 to
         20. The largest number is lower if 20 domains would have fewer than 40 spots each, but at least 5.
@@ -87,8 +84,6 @@ def choose_n_domains(
     random_state
         Seed; the same seed gives the same curve on any number of threads. ``None`` draws one and keeps it in the
         record.
-    copy
-        Return a copy with the record instead of writing to ``adata``.
 
     Returns
     -------

@@ -64,8 +64,6 @@ def consensus_domains(
         Name of the column in ``obs`` and of the record in ``uns``.
     random_state
         Seed of the clusterers; the same seed gives the same domains on any number of threads.
-    copy
-        Return a copy with the domains instead of writing to ``adata``.
 
     Returns
     -------

@@ -63,9 +63,6 @@ def domains(
         maximum likelihood from many starts. ``"leiden"``: communities of the neighbour graph of the embedding. With
         ``n_domains``, the function searches for a resolution that gives this number. If there is none, it merges the
         nearest clusters or splits the widest.
-    use_rep
-        Key of the embedding in ``obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if both
-        are, name one. Without them: ``"X_smoothed_pca"``.
     resolution
         For ``method="leiden"``: the resolution, or with ``n_domains`` the first one tried. Default: 1, as in scanpy.
     n_neighbors
@@ -78,8 +75,6 @@ def domains(
     random_state
         Seed; the same seed gives the same domains on any number of threads. ``None`` draws one and keeps it in the
         record.
-    copy
-        Return a copy with the domains instead of writing to ``adata``.
 
     Returns
     -------

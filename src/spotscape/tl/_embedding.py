@@ -17,7 +17,7 @@ from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import signature
 from spotscape._core.reading import crosses_on_purpose, is_logarithm, library_of_graph, read_expression, read_graph
-from spotscape._core.rows import ChunkedMatrix
+from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix
 from spotscape._core.validation import looks_like_counts, require_data, slice_labels
 
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ def train_on(
     decoded_layer: str | None = None,
     preset: str = "default",
     config: Config | None = None,
-    changes: Mapping[str, Any] | None = None,
+    max_epochs: int | None = None,
+    lr: float | None = None,
+    n_encoders: int | None = None,
     random_state: Seed = 0,
     n_restarts: int = 1,
     return_model: bool = False,
@@ -144,7 +146,8 @@ def train_on(
     labels = slice_labels(adata, library_key)
     several, large = labels is not None and len(labels.categories) > 1, adata.n_obs > LARGE_TISSUE
     what: dict[str, Any] = {"is_expression": use_rep in (None, "X"), "is_log": is_logarithm(adata, layer)}
-    what |= {"large_tissue": large, "several_slices": several, "changes": changes or {}}
+    what |= {"large_tissue": large, "several_slices": several}
+    what["changes"] = {"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders}
     chosen = choose_config(kind, config, preset, **what)
     reading: dict[str, Any] = {"layer": layer, "use_rep": use_rep, "mask_var": mask_var, "across_slices": across_slices}
     tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, slices=labels, **reading)
@@ -307,8 +310,6 @@ def _training_record(model: GraphEncoder[Any], adata: AnnData, tissue: Embedding
 
 def scale_of(matrix: Any, adata: AnnData, source: str) -> str:
     """``"counts"``, ``"logarithm"`` or ``"linear"``: as the record of ``adata.X`` says, else as the values look."""
-    from spotscape.models._reduction import LARGEST_LOGARITHM
-
     if looks_like_counts(matrix):
         return "counts"
     is_log = is_logarithm(adata, None) if source == "adata.X" else None

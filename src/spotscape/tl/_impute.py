@@ -80,8 +80,6 @@ def impute(
         Number of principal components of the other genes. Extra components cost little, because of the penalty.
     n_neighbors
         For ``method="neighbors"``: number of spots that are averaged.
-    library_key
-        Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
     layer
         Layer to read instead of ``adata.X``, in ``reference`` too.
     mask_var
@@ -91,8 +89,6 @@ def impute(
         Name of the results.
     random_state
         Seed of the folds of genes and of the search for components.
-    copy
-        Return a copy with the results instead of writing to ``adata``.
 
     Returns
     -------
@@ -109,7 +105,8 @@ def impute(
         ``imputed`` (bool; ``False`` for shared genes that only test a transfer from an AnnData, at most 200),
         ``n_fitted`` (spots fitted to), ``spearman`` and ``r2`` (measured against predicted values in these spots, each
         predicted by the others) and ``spearman_carried`` (in the other spots, where the gene is measured there; NaN
-        elsewhere). Correlations are 0 for a constant prediction.
+        elsewhere). All are taken within slices, and ``r2`` says how much better the prediction is than the mean of the
+        slice. A gene that is predicted to be at its mean has 0.
 
     Raises
     ------

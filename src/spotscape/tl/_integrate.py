@@ -59,10 +59,6 @@ def integrate_slices(
         offset is subtracted everywhere.
     key_added
         Name of the result in ``adata.obsm``; ``None`` appends ``_integrated`` to ``use_rep``.
-    device
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
-    copy
-        Return a copy with the result instead of writing to ``adata``.
 
     Returns
     -------

@@ -106,8 +106,6 @@ def markers(
         is no such graph.
     key_added
         Name of the results in ``uns``.
-    copy
-        Return a copy with the results instead of writing to ``adata``.
 
     Returns
     -------

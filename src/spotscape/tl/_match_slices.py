@@ -70,9 +70,6 @@ def match_slices(
         Slice in which to look.
     query
         Slices whose spots are matched, each by itself. ``None`` takes all but the reference.
-    use_rep
-        Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
-        both are, name one. Without them: ``"X_smoothed_pca"``.
     n_matches
         Number of matches of each spot, fewer if the reference has fewer spots. On four slices of human cortex the
         transfer of layers improved up to about 10.
@@ -102,10 +99,6 @@ def match_slices(
         :func:`spotscape.pp.spatial_neighbors_knn` if there is none of the default name.
     key_added
         Name of the results.
-    device
-        Where to search: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``. ``None`` takes ``spotscape.settings.device``.
-    copy
-        Return a copy with the results instead of writing to ``adata``.
 
     Returns
     -------

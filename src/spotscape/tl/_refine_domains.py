@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,10 @@ from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, library_of_graph, read_graph
 from spotscape._core.validation import read_groups, require_data, require_key, slice_labels
-from spotscape._stats.refinement import majority_passes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anndata import AnnData
 
 
@@ -60,8 +61,6 @@ def refine_domains(
     key_added
         Name of the new column in ``obs`` and of the record in ``uns``. Default: ``f"{key}_refined"``. The column
         ``key`` stays as it is.
-    copy
-        Return a copy with the domains instead of writing to ``adata``.
 
     Returns
     -------
@@ -135,3 +134,43 @@ def _report(old: pd.Categorical, new: pd.Categorical, n_changed: int) -> None:
     lost = [str(name) for name in old.unique().dropna() if not (new == name).any()]
     if lost:
         warn(f"no spot is left in: {', '.join(lost)}. Thin domains lose the vote; do not refine here.")
+
+
+def majority_passes(labels: np.ndarray, adjacency: Any, n_passes: int) -> Iterator[np.ndarray]:
+    """Let neighbours vote, all spots at once, pass by pass, and yield the labels after each.
+
+    A spot takes the label that more than half of its labelled neighbours have; without such a label it keeps its own.
+    So there are no ties. A pass that changes nothing is the last one.
+
+    ``labels`` are integers from 0, -1 for spots that neither vote nor get one. Row i of the sparse ``adjacency`` holds
+    the neighbours of spot i, each with one vote; the diagonal is ignored.
+
+    >>> ring = np.roll(np.eye(5), 1, axis=1) + np.roll(np.eye(5), -1, axis=1)
+    >>> [labels.tolist() for labels in majority_passes(np.array([0, 0, 1, 0, 0]), ring, 3)]
+    [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
+    """
+    current = np.asarray(labels)
+    labelled, edges = current >= 0, sparse.coo_array(adjacency)
+    row, col = edges.coords
+    # One vote for each edge from a labelled spot to another labelled one.
+    kept = (edges.data != 0) & (row != col) & labelled[row] & labelled[col]
+    ones = np.ones(int(kept.sum()), dtype=np.int32)
+    neighbors = sparse.csr_array((ones, (row[kept], col[kept])), shape=edges.shape)
+    neighbors.data[:] = 1
+    for _ in range(n_passes):
+        previous, current = current, _vote(current, neighbors)
+        yield current
+        if np.array_equal(previous, current):
+            return
+
+
+def _vote(labels: np.ndarray, neighbors: sparse.csr_array) -> np.ndarray:
+    labelled = np.flatnonzero(labels >= 0)
+    ones = np.ones(len(labelled), dtype=np.int32)
+    members = sparse.csr_array((ones, (labelled, labels[labelled])), shape=(len(labels), labels.max(initial=0) + 1))
+    votes = (neighbors @ members).tocoo()
+    spot, label = votes.coords
+    majority = 2 * votes.data > np.diff(neighbors.indptr)[spot]
+    voted = labels.copy()
+    voted[spot[majority]] = label[majority]
+    return voted

@@ -82,26 +82,17 @@ def smoothed_pca(
     neighbors_key
         Record of the spatial graph in ``adata.uns``; built by :func:`spotscape.pp.spatial_neighbors_knn` if there
         is none of the default name. It may join registered slices (:func:`spotscape.pp.spatial_neighbors_3d`).
-    library_key
-        Column of ``adata.obs`` with the slice of each spot. ``None`` for a single slice.
     center_slices
         With several slices, whether components are centred in each slice. This subtracts differences between slices,
         donors or patients as a whole. Use ``False`` if a slice holds another kind of tissue than the others.
-    layer
-        Layer to use instead of ``adata.X``.
     use_rep
         Representation in ``adata.obsm`` to smooth as it is, without a PCA.
-    mask_var
-        Boolean column of ``adata.var``, or boolean array, of the genes to use. By default ``"highly_variable"``, if it
-        exists; ``None`` uses all genes.
     key_added
         Name of the result in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     random_state
         Seed of the search for the components (block Lanczos on the covariance). Its influence is negligible: on STARmap
         and DLPFC 151673 the 20 leading components agree with an exact PCA to a cosine of 0.99999. Above 100,000 spots
         the search ends earlier.
-    copy
-        Return a copy with the results instead of writing to ``adata``.
 
     Returns
     -------
@@ -137,25 +128,9 @@ def smoothed_pca(
     >>> adata.obsm["X_smoothed_pca"].shape
     (300, 10)
     """
-    source = RandomSource(random_state)
-    smoothed, params, built = smoothed_components(
-        adata,
-        n_hops=n_hops,
-        n_comps=n_comps,
-        neighbors_key=neighbors_key,
-        library_key=library_key,
-        center_slices=center_slices,
-        layer=layer,
-        use_rep=use_rep,
-        mask_var=mask_var,
-        spatial_components=spatial_components,
-        linear_scale=linear_scale,
-        dispersion=dispersion,
-        clip=clip,
-        n_axes=n_axes,
-        whitening=whitening,
-    )
-    summary = record(params, random_state=source.seed)
+    given = dict(locals())
+    smoothed, params, built = smoothed_components(**given)
+    summary = record(params, random_state=RandomSource(random_state).seed)
     return write_embedding(adata, smoothed, summary, key_added=key_added, built=built, copy=copy)
 
 

@@ -77,9 +77,6 @@ def trajectory(
         Column of ``adata.obs`` with the domain of each spot. Spots without one also get a pseudotime. Default: the
         only domains that :func:`spotscape.tl.domains` or :func:`spotscape.tl.consensus_domains` has found; if there are
         several, name one.
-    use_rep
-        Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there; if
-        both are, name one. Without them: ``"X_smoothed_pca"``.
     n_neighbors
         Size of the neighbourhoods in the embedding, the spot itself counted. Default: 30, twice scanpy's default. In an
         embedding of a spatial graph, the nearest spots are often adjacent in the tissue, and a graph of only these
@@ -98,8 +95,6 @@ def trajectory(
     random_state
         Seed of the neighbour search, which above 100,000 spots is approximate, and of the eigensolver. ``None`` draws
         one and keeps it in the record.
-    copy
-        Return a copy with the results instead of writing to ``adata``.
 
     Returns
     -------

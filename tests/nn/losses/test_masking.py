@@ -40,7 +40,9 @@ def test_masked_spots_take_the_token_or_another_spot() -> None:
     assert len(masking.replaced) == 4
     assert masked[masking.replaced].all()
     assert (masking.donors != masking.replaced).all()
-    shown = masking.apply(features, token)
+    # The rows that a layer of unit weights sees.
+    weight = torch.cat([torch.eye(5).expand(2, 5, 5), token], dim=1)
+    shown = masking.apply(features) @ weight
     kept = set(masking.rows.tolist()) - set(masking.replaced.tolist())
     for number in range(40):
         expected = token[:, 0] if number in kept else features[number].expand(2, 5)

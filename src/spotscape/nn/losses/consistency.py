@@ -61,7 +61,7 @@ def consistency_loss(online: Tensor, target: Tensor, negatives: Tensor, *, eps: 
     attraction = -2 * guarded_log((1 + cosine(online, target)) / 2, eps)
     if negatives.shape[1] == 0:
         return attraction / 2
-    others = target[..., negatives.flatten(), :].unflatten(-2, negatives.shape)
+    others = target.index_select(-2, negatives.flatten()).unflatten(-2, negatives.shape)
     closeness = (1 + cosine(online[..., :, None, :], others)) / 2
     # 1 - s² as a product keeps the digits where s is near 1.
     repulsion = -guarded_log((1 - closeness) * (1 + closeness), eps).mean(-1)

@@ -79,7 +79,7 @@ def contrast_loss(
     require_choice(pairing, "pairing", ("row", "all"))
     # h W s = h · (W s): all summaries are multiplied with the weights once.
     projected = summaries(embeddings, neighborhoods) @ weight.T
-    anchors, others = embeddings[neighborhoods.anchors], embeddings[negatives]
+    anchors, others = (embeddings.index_select(0, rows) for rows in (neighborhoods.anchors, negatives))
     if pairing == "all" and len(anchors):
         level = _mean_over_pairs(anchors, projected, bias, -1) + _mean_over_pairs(others, projected, bias, 1)
         return level.expand(len(anchors))

@@ -38,10 +38,15 @@ class Masking(NamedTuple):
     replaced: Tensor
     donors: Tensor
 
-    def apply(self, features: Tensor, token: Tensor) -> Tensor:
-        """Replace features ``(N, p)`` of masked spots, with tokens ``(B, 1, p)`` of B encoders: ``(B, N, p)``."""
-        shown = torch.where(self.masked[:, None], token, features)
-        return shown.index_copy(1, self.replaced, features[self.donors].expand(len(token), -1, -1))
+    def apply(self, features: Tensor) -> Tensor:
+        """Features ``(N, p)``, zero where the token stands, and a column that is 1 there: ``(N, p + 1)``.
+
+        With weights W and a further row ``token @ W`` below them, the product is that of the masked view with W. The
+        matrix is the same for all encoders, whatever their tokens are, and needs no gradient.
+        """
+        takes_token = self.masked.index_fill(0, self.replaced, value=False)[:, None]
+        shown = features.index_copy(0, self.replaced, features.index_select(0, self.donors))
+        return torch.cat([shown.masked_fill(takes_token, 0), takes_token.to(features.dtype)], dim=1)
 
 
 def draw_masking(masked: Tensor, n_masked: int, replace_rate: float, generator: torch.Generator) -> Masking:

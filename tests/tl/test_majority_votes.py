@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from scipy import sparse
 
-from spotscape._stats.refinement import majority_passes
+from spotscape.tl._refine_domains import majority_passes
 
 CHAIN = sparse.csr_array(sparse.diags_array([1.0, 1.0], offsets=[-1, 1], shape=(7, 7)))
 
@@ -53,8 +52,3 @@ def test_the_argument_is_not_changed() -> None:
     labels = np.array([0, 0, 1, 0, 0, 0, 0])
     list(majority_passes(labels, CHAIN, 2))
     assert labels.tolist() == [0, 0, 1, 0, 0, 0, 0]
-
-
-def test_no_passes() -> None:
-    with pytest.raises(ValueError, match="n_passes=0 must be at least 1"):
-        next(majority_passes(np.array([0]), CHAIN, 0))
