@@ -71,6 +71,47 @@ def test_normalises_over_all_genes_not_the_chosen() -> None:
     assert np.expm1(adata[:, adata.var["highly_variable"]].X).sum(1).max() < 99
 
 
+def two_panels(n_shared: int) -> ad.AnnData:
+    """Two slices joined with ``join="outer"``, of which the second has measured the first ``n_shared`` genes only."""
+    adata = tissue(np.random.default_rng(0).poisson(np.geomspace(0.5, 5, 120), (80, 120)).astype(np.float32))
+    parts = [adata[adata.obs["lib"] == name].copy() for name in "ab"]
+    joined = ad.concat([parts[0], parts[1][:, :n_shared].copy()], join="outer", merge="first", fill_value=0)
+    return joined[:, adata.var_names].copy()
+
+
+def test_slices_of_two_panels_are_normalised_by_the_genes_of_both(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outer = two_panels(30)
+    inner = outer[:, :30].copy()
+    for adata in (outer, inner):
+        with caplog.at_level(logging.INFO, logger="spotscape"):
+            sp.pp.prepare(adata, library_key="lib")
+    assert np.allclose(dense(outer[:, :30].X), dense(inner.X))
+    assert not outer.var["highly_variable"].to_numpy()[30:].any()
+    assert sum("normalised by the 30 genes that all have" in record.message for record in caplog.records) == 1
+
+
+def test_a_few_genes_that_a_slice_lacks_leave_totals_as_they_are() -> None:
+    adata = two_panels(118)
+    sp.pp.prepare(adata, library_key="lib")
+    assert not adata.var["highly_variable"].to_numpy()[118:].any()
+    assert np.allclose(np.expm1(dense(adata.X)).sum(1), 1e4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_slices_normalised_over_other_genes_are_told(known: bool, recwarn: pytest.WarningsRecorder) -> None:
+    adata = two_panels(30)
+    adata.obsm["spatial"] = np.random.default_rng(0).uniform(size=(adata.n_obs, 2))
+    sp.pp.prepare(adata, library_key="lib" if known else None)
+    sp.tl.smoothed_pca(adata, library_key="lib", mask_var=None)
+    adata.obs["domain"] = ["0", "0", "1", "1"] * (adata.n_obs // 4)
+    sp.tl.markers(adata, key="domain", library_key="lib", method="wilcoxon")
+    told = [str(entry.message) for entry in recwarn if "Normalise by the shared genes" in str(entry.message)]
+    assert len(told) == (0 if known else 2)
+    assert known or "a spot of 'b' has" in told[0]
+
+
 def test_median_target() -> None:
     raw = counts()
     adata = tissue(raw.astype(np.float32))

@@ -14,7 +14,7 @@ from spotscape._core.counts import absent_genes, kind_of, n_detected
 from spotscape._core.edges import within_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign
-from spotscape._core.rows import ChunkedMatrix, Normalisation, is_stored
+from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix, Normalisation, expm1, is_stored
 from spotscape._core.validation import (
     as_numbers,
     looks_like_counts,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 HIGHLY_VARIABLE = "highly_variable"
 # Fewer genes than a targeted panel: domains may no longer be told apart.
 _FEW_SHARED = 100
+# Slices of one kind of tissue differ less than this in expression, once it is normalised.
+ALIKE = 2.0
 # Cutting a region out of a slice takes a few edges at its border, thinning takes most.
 _LOST = 0.9
 _REBUILD = "build it anew: sp.pp.spatial_neighbors_knn(adata)"
@@ -86,6 +88,7 @@ def read_expression(
         shared = find_shared(matrix, slices, source)
         if not shared.all():
             matrix, genes = _take_columns(matrix, shared), genes[shared]
+            warn_of_totals(matrix, slices, source)
     filled = _report_empty(matrix, source)
     if not filled.all():
         matrix, genes = _take_columns(matrix, filled), genes[filled]
@@ -156,11 +159,17 @@ def domain_columns(adata: AnnData) -> list[str]:
 
 
 def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
-    """The column with the domains: the one named, else the only one that a function of this package has written."""
+    """The column with the domains: the one named, else the only one that a function of this package has written.
+
+    As of embeddings, those of an encoder come before those of the baseline.
+    """
     if key is not None:
         return key
-    found = the_one_present(adata.obs, domain_columns(adata) or keys.DOMAINS, "adata.obs", argument)
-    if found != keys.DOMAINS[0]:
+    there = domain_columns(adata)
+    if any(keys.domain_of(name) in there for name in keys.X_ENCODERS):
+        there = [name for name in there if name != keys.domain_of(keys.X_SMOOTHED_PCA)]
+    found = the_one_present(adata.obs, there or keys.DOMAINS, "adata.obs", argument)
+    if found != keys.DOMAINS[0] or len(domain_columns(adata)) > 1:
         logger.info("Using `adata.obs['%s']`.", found)
     return found
 
@@ -358,6 +367,20 @@ def find_shared(
     say = warn if shared.sum() < min(_FEW_SHARED, len(shared) / 2) else logger.info
     say(f"Using the {shared.sum()} genes, of {len(shared)} in {source}, that all slices share ({panels}).")
     return shared
+
+
+def warn_of_totals(matrix: Any, slices: pd.Categorical, source: str) -> None:
+    """Warn where slices that lack genes were normalised over all of their own, which moves the genes of all."""
+    linear = expm1(matrix) if matrix.max() <= LARGEST_LOGARITHM else matrix
+    totals = np.bincount(slices.codes, np.asarray(linear.sum(axis=1)).ravel()) / np.bincount(slices.codes)
+    low, high = int(totals.argmin()), int(totals.argmax())
+    if totals[high] > ALIKE * totals[low]:
+        warn(
+            f"in the genes that all slices share, a spot of {slices.categories[high]!r} has "
+            f"{totals[high] / max(totals[low], np.finfo(float).tiny):.2g} times as much expression in {source} as one "
+            f"of {slices.categories[low]!r}, so domains may be those of slices. Normalise by the shared genes: "
+            "sp.pp.prepare(adata, library_key=...)."
+        )
 
 
 def library_of_graph(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BLOCK_ROWS = 8192
+# Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
+LARGEST_LOGARITHM = 20
 # Rows of a matrix in memory that are looked at together; what is made of them on the way stays small beside it.
 _BLOCK_IN_MEMORY = 32_768
 

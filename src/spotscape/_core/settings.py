@@ -21,6 +21,8 @@ _VERBOSITIES = {
     "info": logging.INFO,
     "debug": logging.DEBUG,
 }
+# What scanpy calls hints is part of the debug level here.
+_SCANPY = {"0": "error", "1": "warning", "2": "info", "3": "debug", "4": "debug", "hint": "debug"}
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -31,6 +33,7 @@ class Settings:
     ----------
     verbosity
         ``"error"``, ``"warning"``, ``"info"`` (default) or ``"debug"``: what the logger ``spotscape`` lets through.
+        Scanpy's numbers 0 to 4 and its ``"hint"`` are taken, too.
     progress_bar
         Whether training and downloads show a progress bar. Default: ``True``.
     device
@@ -65,9 +68,10 @@ class Settings:
         return self._verbosity
 
     @verbosity.setter
-    def verbosity(self, value: str) -> None:
+    def verbosity(self, value: str | int) -> None:
+        value = _SCANPY.get(str(value), str(value))
         if value not in _VERBOSITIES:
-            msg = f"verbosity={value!r} is not one of {sorted(_VERBOSITIES)}."
+            msg = f"verbosity={value!r} is not one of {sorted(_VERBOSITIES)}, nor a number from 0 to 4."
             raise ValueError(msg)
         self._verbosity = value
         logger.setLevel(_VERBOSITIES[value])

@@ -1,4 +1,4 @@
-"""The methods as models: configuration, network, objective; arrays and sparse matrices in, arrays out."""
+"""The methods on arrays: configuration, network and objective. They take arrays and sparse matrices, not AnnData."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ METHODS: dict[str, tuple[Any, Any]] = {
 def load(directory: str | Path, *, device: str | torch.device | None = None) -> Spotscape | SpaCross:
     """Read a model that :meth:`~spotscape.models.Spotscape.save` has written.
 
-    Nothing is unpickled and no code is run: ``config.json`` is text, ``weights.safetensors`` holds numbers.
+    Nothing is unpickled and no code is run: ``config.json`` is text, and ``weights.safetensors`` holds numbers.
 
     Parameters
     ----------
     directory
-        The directory that was saved to.
+        The directory that the model was saved to.
     device
-        Where the model is to run: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes
-        ``spotscape.settings.device``. It need not be that of the training.
+        Where the model runs: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes
+        ``spotscape.settings.device``. It may differ from the device of the training.
 
     Returns
     -------
-    The trained model. On the same machine it embeds to the same bits as before it was saved.
+    The trained model. On the same machine its embeddings have the same bits as before it was saved.
 
     Raises
     ------
     FileNotFoundError
         If there is no such directory, or one of the two files is missing.
     ValueError
-        If the directory holds a pickle; if the configuration is no model's, was written by another version, or has
-        been changed since; if the weights are truncated or damaged, or do not fit the configuration.
+        If the directory holds a pickle; if the configuration does not belong to a model, was written by another
+        version, or was changed; if the weights are truncated or damaged, or do not fit the configuration.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""What every model is: encoders of a spatial graph, trained side by side, read as one embedding.
+"""The base of both models: encoders of a spatial graph that are trained side by side and give one embedding.
 
-A method adds a configuration, a network and an objective, side by side in one file.
+A method adds a configuration, a network and an objective, all in one file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ C = TypeVar("C", bound="EncoderConfig")
 
 
 class GraphEncoder(ABC, Generic[C]):
-    """Fit, embed and reconstruct; the type variable is the configuration."""
+    """Fit, embed and reconstruct. The type variable is the configuration."""
 
     name: str
     config: C
@@ -79,7 +79,7 @@ class GraphEncoder(ABC, Generic[C]):
 
     @abstractmethod
     def _network(self, n_features: int, source: WeightSource) -> Network:
-        """Networks of random weights."""
+        """Networks with random weights."""
 
     @abstractmethod
     def _objective(self, network: Network, tissue: Tissue, reduce: Reduce, max_epochs: int) -> Objective:
@@ -87,7 +87,7 @@ class GraphEncoder(ABC, Generic[C]):
 
     @abstractmethod
     def _bytes_per_spot(self) -> int:
-        """About what a step holds for each spot that it sees."""
+        """Approximate memory of a step for each spot, in bytes."""
 
     @public
     def fit(
@@ -160,10 +160,10 @@ class GraphEncoder(ABC, Generic[C]):
             As for :meth:`fit`.
         restarts
             Further models of the same configuration and other seeds to train on the same tissue, which is read and
-            reduced once. Each ends as if it had been trained alone; its checkpoint has ``.restart1`` and so on behind
-            the name.
+            reduced only once. Each ends as if it had been trained alone. Its checkpoint has ``.restart1`` and so on
+            after the name.
         remember
-            Whether this model is to keep the place of the spots, :attr:`reference`, so that new slices can be aligned.
+            Whether this model keeps positions of training spots (:attr:`reference`), so that new slices can be aligned.
         **training
             The keyword arguments of :meth:`fit`.
 
@@ -207,9 +207,9 @@ class GraphEncoder(ABC, Generic[C]):
     ) -> np.ndarray:
         """Embed the spots of this or another tissue with the same genes; float32 ``(N, n_axes)``.
 
-        With the slice of each spot in ``slices``, offsets between the slices that are embedded here are subtracted
-        (unless ``config.integrate`` is off), from the components that the encoders see and from the embedding. With
-        ``align`` the offset of each slice to the training, :attr:`reference`, is subtracted instead, slice by slice
+        With the slice of each spot in ``slices``, offsets between these slices are subtracted from the components that
+        the encoders see and from the embedding, unless ``config.integrate`` is off. With ``align``, the offset of each
+        slice from the training (:attr:`reference`) is subtracted instead, for each slice by itself
         (:func:`spotscape.nn.place`).
         """
         network, batch, _ = self._inputs(expression, adjacency, slices, align=align)
@@ -232,10 +232,10 @@ class GraphEncoder(ABC, Generic[C]):
         *,
         slices: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Decoded expression in the units of the input, float32 ``(N, G)``; a dense array as large as that says.
+        """Decoded expression in the units of the input, a dense float32 array ``(N, G)``.
 
-        With the slice of each spot in ``slices``, encoders see what :meth:`embed` shows them, and the offset of a slice
-        is added again to what they decode.
+        With the slice of each spot in ``slices``, offsets are subtracted as in :meth:`embed`, and the offset of a slice
+        is added to its decoded expression.
         """
         network, batch, offsets = self._inputs(expression, adjacency, slices)
         if self.config.reconstruction_weight == 0:
@@ -252,9 +252,10 @@ class GraphEncoder(ABC, Generic[C]):
 
     @public
     def neutral_values(self, expression: Any) -> np.ndarray:
-        """For each gene the value that tells the encoder nothing, in the units of the input, float32 ``(G,)``.
+        """The value of each gene that replaces missing genes, in the units of the input, float32 ``(G,)``.
 
-        It is the mean of the training, where means are taken: on the linear scale, if logarithms are undone.
+        It is the mean over the training, so it favours no domain. If logarithms are undone for the encoder, it is the
+        mean on the linear scale.
         """
         if self._reduction is None:
             return np.asarray(expression.sum(axis=0) / expression.shape[0], dtype=np.float32).ravel()
@@ -263,14 +264,14 @@ class GraphEncoder(ABC, Generic[C]):
 
     @public
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write the trained model into a directory: ``config.json`` and ``weights.safetensors``, nothing pickled.
+        """Write the trained model into a directory: ``config.json`` and ``weights.safetensors``, without pickle.
 
         Parameters
         ----------
         directory
-            A new or empty directory. It appears once it is complete, so an interruption leaves no half of a model.
+            A new or empty directory. It appears once it is complete, so an interruption leaves no incomplete model.
         overwrite
-            Also replace a directory that is not empty, if it holds nothing but a model.
+            Also replace a directory that is not empty, if it holds only a model.
 
         Raises
         ------
@@ -281,12 +282,12 @@ class GraphEncoder(ABC, Generic[C]):
 
         See Also
         --------
-        spotscape.models.load : The way back.
+        spotscape.models.load : Reads the model.
         """
         save_model(self, directory, overwrite=overwrite)
 
     def _to_scale(self, decoded: Tensor, features: Features) -> Tensor:
-        """Decoded features ``(B, N, p)`` in the scale of the features."""
+        """Decoded features ``(B, N, p)`` on the scale of the features."""
         del features
         return decoded
 
@@ -311,7 +312,7 @@ class GraphEncoder(ABC, Generic[C]):
         unit: float | None = None,
         align: bool = False,
     ) -> tuple[Features, np.ndarray | None]:
-        """What the encoders see, and the offsets of slices that were subtracted; a ``unit`` of ``None`` is found."""
+        """Features for the encoders, and the offsets that were subtracted. A ``unit`` of ``None`` is computed."""
         if reduction is None:
             whole = expression.in_memory() if isinstance(expression, ChunkedMatrix) else expression
             dense = self.needs_dense and sparse.issparse(whole)
@@ -325,7 +326,7 @@ class GraphEncoder(ABC, Generic[C]):
         return Features.of(scores, loadings=reduction.components.loadings, unit=unit, device=device), offsets
 
     def _finish(self, tissue: Tissue) -> np.ndarray:
-        """Keep the statistics and axes of the whole tissue, and return its embedding."""
+        """Store the statistics and axes of the whole tissue, and return its embedding."""
         if self.network is None:
             raise AssertionError
         whole = tissue.whole
@@ -341,7 +342,7 @@ class GraphEncoder(ABC, Generic[C]):
         return self._joined(embedding)
 
     def _joined(self, embedding: Tensor) -> np.ndarray:
-        """One embedding ``(N, d)`` of those of all encoders, ``(B, N, latent)``."""
+        """One embedding ``(N, d)`` from those of all encoders, ``(B, N, latent)``."""
         joined = embedding[0] if self._pca is None else self._pca.project(embedding)
         found: np.ndarray = joined.float().cpu().numpy()
         return found
@@ -350,7 +351,7 @@ class GraphEncoder(ABC, Generic[C]):
         return next(self.require_trained().parameters()).device
 
     def require_trained(self) -> Network:
-        """The trained network, or an error that says what to call."""
+        """The trained network. If there is none, raise an error that names the call to make."""
         if self.network is None:
             msg = "the model is not trained yet; call fit(expression, adjacency) first."
             raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""What the configurations of all methods have in common: their fields, the checks of these, and how they are told."""
+"""The configuration fields that all methods have, with their checks and their documentation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ max_epochs, lr, schedule, weight_decay, max_grad_norm, patience, min_delta, prec
 
 
 def tells_shared_fields(kind: K) -> K:
-    """Put the text on the shared fields where the docstring of a configuration says ``{shared}``."""
+    """Put the text on the shared fields where the docstring of a configuration has ``{shared}``."""
     text = inspect.cleandoc(kind.__doc__ or "")
     kind.__doc__ = text.replace("{shared}", _SHARED)
     return kind

@@ -1,4 +1,4 @@
-"""What a method consists of: a network of encoders, and the objective that it is trained on, over a tissue."""
+"""The parts of a method: a network of encoders and the objective of its training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Tissue:
-    """What is trained on: all spots, the rows of each slice (none for a single one), and how expression was reduced."""
+    """Data of a training: all spots, the rows of each slice (none for one slice), and how expression was reduced."""
 
     whole: Batch
     slices: tuple[Tensor, ...]
@@ -27,9 +27,9 @@ class Tissue:
 
 
 class Network(nn.Module):
-    """B encoders with their decoders; all parameters are ``(B, ...)``.
+    """B encoders with their decoders. All parameters have the shape ``(B, ...)``.
 
-    A view of a batch has weights of its graph, ``(V, E)``, and a mask of its features; ``None`` stands for all genes.
+    A view of a batch has weights of its graph, ``(V, E)``, and a mask of its features; ``None`` keeps all genes.
     """
 
     n_hops: int
@@ -44,13 +44,13 @@ class Network(nn.Module):
 
     @abstractmethod
     def decode(self, embedding: Tensor, batch: Batch, reduce: Reduce | None = None) -> Tensor:
-        """Decoded features ``(V, B, n, p)`` of a full graph, in the unit of the features."""
+        """Decoded features ``(V, B, n, p)`` on the full graph, in the unit of the features."""
 
 
 class Objective(nn.Module):
-    """The loss of a step; holds the network, and what only training needs.
+    """The loss of a step. It holds the network and whatever only the training needs.
 
-    What is random is drawn apart from the loss, so that a loss is a function of a batch and a draw.
+    Random numbers are drawn before the loss is computed, so the loss is a function of a batch and a draw.
     """
 
     def __init__(self, network: Network, tissue: Tissue, reduce: Reduce) -> None:
@@ -59,13 +59,13 @@ class Objective(nn.Module):
 
     @abstractmethod
     def draw(self, batch: Batch, draw: Draw) -> Any:
-        """What is random in a step."""
+        """Draw the random numbers of a step."""
 
     @abstractmethod
     def forward(self, batch: Batch, drawn: Any, epoch: float) -> LossOutput:
-        """The loss of each encoder and its parts; ``epoch`` is the number of times that spots were seen."""
+        """The loss of each encoder and its parts. ``epoch`` is the number of times that the spots were seen."""
 
     def mean(self, sums: Tensor, count: int) -> Tensor:
-        """The mean over spots of the step, in all processes, of what was summed over ``count`` of them here."""
+        """The mean over the spots of the step in all processes, from a sum over ``count`` of them in this process."""
         counted = torch.full((), float(count), dtype=torch.float64, device=sums.device)
         return self.reduce.total(sums) / self.reduce.total(counted).clamp(min=1).to(sums.dtype)

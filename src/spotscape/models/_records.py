@@ -1,4 +1,4 @@
-"""What a model remembers of its training: how its input was made, and where its spots lie."""
+"""What a model stores of its training: how its input was made, and positions of its spots in the embedding."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ MOST_SPOTS = 20_000
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """The genes a model was trained on, and how expression and graph were made.
+    """The genes that a model was trained on, and how expression and graph were made.
 
     Attributes
     ----------
     genes
         Names in the order of the model's columns.
     scale
-        ``"logarithm"``, ``"linear"`` or ``"counts"``: what the values look like.
+        ``"logarithm"``, ``"linear"`` or ``"counts"``: scale of the values.
     prepare
         Parameters of :func:`spotscape.pp.prepare`; ``None`` if it was not used.
     graph
-        Parameters of the spatial graph as they stand in ``adata.uns``.
+        Parameters of the spatial graph, as in ``adata.uns``.
     mean_degree
-        Neighbours of a spot, on average.
+        Mean number of neighbours of a spot.
     means
-        Mean of each gene in the units of the input, float32 ``(G,)``; fills genes that a new slice lacks.
+        Mean of each gene in the units of the input, float32 ``(G,)``. It fills genes that a new slice lacks.
     detected
         Share of the spots in which each gene is not zero, float32 ``(G,)``.
     """
@@ -47,14 +47,14 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Reference:
-    """Spots of the training, with which new slices are aligned.
+    """Spots of the training with which new slices are aligned.
 
     Attributes
     ----------
     embedding
         Float32 ``(R, d)``.
     slices
-        Number of the slice of each, int64 ``(R,)``; all 0 for a single slice.
+        Slice number of each spot, int64 ``(R,)``; all 0 for a single slice.
     inputs
         Components that the encoders saw, as means over neighbourhoods, float32 ``(R, p)``; ``None`` if they are not
         aligned.
@@ -68,7 +68,7 @@ class Reference:
     def of(
         cls, embedding: np.ndarray, slices: np.ndarray | None, inputs: np.ndarray | None = None, *, seed: int
     ) -> Self:
-        """All spots, or 20,000 of them drawn at random."""
+        """All spots, or 20,000 of them, drawn at random."""
         rows = np.arange(len(embedding))
         if len(rows) > MOST_SPOTS:
             rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_SPOTS, replace=False))

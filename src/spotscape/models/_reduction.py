@@ -1,4 +1,4 @@
-"""From expression to the components that encoders see, and from decoded components back to expression."""
+"""Expression to components for the encoders, and decoded components back to expression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core.edges import within_groups
-from spotscape._core.rows import expm1
+from spotscape._core.rows import LARGEST_LOGARITHM, expm1
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.components import PrincipalComponents, smooth
 from spotscape.nn.integration import integrate, place
@@ -20,24 +20,23 @@ if TYPE_CHECKING:
     from spotscape.models._config import EncoderConfig
     from spotscape.models._records import Reference
 
-# Nothing countable has a logarithm above this; expression on a linear scale nearly always has larger values.
-LARGEST_LOGARITHM = 20
 # A slice's offset is a mean, which more spots hardly change. Single spots are noisy: their neighbourhoods are compared.
 _SPOTS_PER_SLICE, _HOPS = 2_000, 2
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """From expression to components and back; ``is_log`` if expression is exponentiated on the way."""
+    """Expression to components and back. If ``is_log``, logarithms are undone first and taken again at the end."""
 
     components: PrincipalComponents
     is_log: bool
 
     @classmethod
     def fit(cls, expression: Any, adjacency: Any, config: EncoderConfig) -> Self | None:
-        """Learn it; ``None`` if the configuration wants all of the expression.
+        """Compute the components; ``None`` if the configuration takes all of the expression.
 
-        Negative values show a representation that is centred already: nothing is exponentiated, scaled or cut off.
+        Negative values show that the input is a representation that is already centred. Its logarithm is then not
+        undone, and it is neither scaled nor clipped.
         """
         if config.n_comps is None:
             return None
@@ -66,7 +65,7 @@ class Reduction:
 
 
 def smooth_within(scores: np.ndarray, adjacency: Any, slices: np.ndarray | None) -> np.ndarray:
-    """Means over neighbourhoods, ``(N, p)``; edges of a 3-D graph that join slices do not count."""
+    """Means over neighbourhoods, ``(N, p)``. Edges of a 3-D graph that join slices are ignored."""
     if slices is not None:
         adjacency = within_groups(adjacency, np.asarray(slices))
     return smooth(scores, adjacency, _HOPS)
@@ -80,10 +79,10 @@ def slice_offsets(
     reference: Reference | None = None,
     device: torch.device | str = "cpu",
 ) -> np.ndarray | None:
-    """How far the components of each spot's slice lie from those of all slices, or of the reference, ``(N, p)``.
+    """Offset of the components of each spot's slice from those of all slices, or from the reference, ``(N, p)``.
 
-    A strong batch effect would take up the encoder, which then tells slices apart and not regions. It is found as
-    :func:`~spotscape.nn.integrate` finds offsets, so that a slice with other proportions of the regions is not moved.
+    With a strong batch effect, the encoder would learn to distinguish slices instead of regions. The offset is computed
+    as in :func:`~spotscape.nn.integrate`, so a slice with other proportions of the regions is not moved.
 
     Parameters
     ----------
@@ -94,13 +93,13 @@ def slice_offsets(
     slices
         Slice of each spot, ``(N,)``; ``None`` for a single one.
     reference
-        The training, if slices are to be laid on it.
+        Spots of the training, if slices are aligned with them.
     device
-        Where to compute.
+        Device of the computation.
 
     Returns
     -------
-    The same for all spots of a slice; ``None`` if there is nothing to compare a slice with.
+    The same vector for all spots of a slice; ``None`` if there is nothing to compare a slice with.
     """
     known = None if reference is None else reference.inputs
     codes = np.zeros(len(scores), int) if slices is None else np.unique(slices, return_inverse=True)[1]
@@ -120,7 +119,7 @@ def slice_offsets(
 
 
 def _some_of_each(codes: np.ndarray) -> np.ndarray:
-    """Rows of at most so many spots of each slice, from all over it."""
+    """Rows of a limited number of spots of each slice, from all over it."""
     chosen = []
     for code in np.unique(codes):
         own = np.flatnonzero(codes == code)
@@ -129,10 +128,10 @@ def _some_of_each(codes: np.ndarray) -> np.ndarray:
 
 
 def to_units(decoded: np.ndarray, expression: Any) -> np.ndarray:
-    """Decoded expression ``(N, G)``, each gene on the line that brings it closest to the given one; changed in place.
+    """Map each gene of decoded expression ``(N, G)`` onto its least-squares line to the given values, in place.
 
-    The logarithm of a mean is not the mean of logarithms, and directions say nothing of a gene's contrast. A line keeps
-    what the decoder says of the order of spots.
+    The logarithm of a mean is not the mean of logarithms, and directions do not determine the contrast of a gene. A
+    line corrects both and keeps the order of spots.
     """
     means = np.asarray(expression.mean(0)).ravel()
     decoded -= decoded.mean(0, dtype=np.float64)

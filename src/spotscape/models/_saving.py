@@ -1,8 +1,7 @@
-"""A trained model as two files: ``config.json``, which people can read, and ``weights.safetensors``, pure numbers.
+"""A trained model in two files: ``config.json``, readable text, and ``weights.safetensors``, numbers.
 
-Neither can hold code. The configuration has the checksum of the numbers and the weights that of the configuration, so
-that a parameter that was edited, a bit that has turned, or files of two models are noticed. What passes is what
-:func:`save_model` wrote, and is put together as it stands.
+Neither file can hold code. The configuration contains a checksum of the weights, and the weights contain a checksum of
+the configuration. Edited parameters, changed bits and files of different models are therefore noticed.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def read_model(directory: str | Path, methods: dict[str, tuple[Any, Any]], devic
 
 
 def _taken_apart(model: GraphEncoder[Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What goes into the configuration, and what into the weights."""
+    """The parts of a model that go into the configuration, and those that go into the weights."""
     network, reduction, training = model.require_trained(), model._reduction, model.training
     named: dict[str, Any] = {f"history.{name}": values for name, values in model.history.items()}
     named |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
@@ -161,7 +160,7 @@ def _require_room(target: Path, *, overwrite: bool) -> None:
 
 
 def _swap(partial: Path, target: Path) -> None:
-    """Put a complete directory in place of another one, which is afterwards where the new one was."""
+    """Replace a directory by a complete one. The old directory is afterwards where the new one was."""
     try:
         # On the place of an empty directory, or of none, at once.
         partial.rename(target)
@@ -189,7 +188,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no type for: NumPy's scalars and arrays in records that come back from h5ad."""
+    """NumPy scalars and arrays as types that JSON has."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 

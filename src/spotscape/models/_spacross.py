@@ -1,4 +1,4 @@
-"""SpaCross: a graph autoencoder that is shown a part of the spots and learns the rest from their surroundings."""
+"""SpaCross: a graph autoencoder that predicts masked spots from their neighbours."""
 
 from __future__ import annotations
 
@@ -180,7 +180,9 @@ class SpaCrossConfig(EncoderConfig):
 
 
 class SpaCrossNetwork(Network):
-    """Encoders of two linear layers and two graph convolutions, a projector that looks past masked spots, a decoder.
+    """Encoders of two linear layers and two graph convolutions, with a projector and a decoder.
+
+    The projector collects the neighbours of a spot and leaves out masked spots.
 
     Shapes: features ``(N, p)`` → hidden → feature → hidden → embedding ``(N, d)`` → projection ``(N, d)`` → features.
     """
@@ -209,7 +211,7 @@ class SpaCrossNetwork(Network):
         masking: Masking | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Embeddings, ``(1, B, n, latent)``, of what ``masking`` leaves; a generator switches dropout on."""
+        """Embeddings, ``(1, B, n, latent)``, with the spots of ``masking`` masked. A generator switches dropout on."""
         del mask
         reduce, values = reduce or Reduce(), batch.features.values
         shown, weight = values, self.linear_1
@@ -231,7 +233,7 @@ class SpaCrossNetwork(Network):
     def _first(
         self, shown: Tensor, weight: Tensor, batch: Batch, reduce: Reduce, generator: torch.Generator | None
     ) -> Tensor:
-        """The two linear layers, before the second is normalised."""
+        """The two linear layers, before the normalisation of the second."""
         if batch.features.is_narrow:
             weight, shift = self.norms[0].folded(weight, shown, batch.n_inside, reduce)  # type: ignore[operator]
             return in_rows(
@@ -245,7 +247,7 @@ class SpaCrossNetwork(Network):
         return product(drop_out(elu(x), self.dropout, generator), self.linear_2[None])
 
     def project(self, embedding: Tensor, batch: Batch, weights: Tensor, masked: Tensor | None = None) -> Tensor:
-        """Projection from a spot's neighbours, ``(1, B, n, latent)``; masked ones, bool ``(n,)``, do not contribute."""
+        """Projection from the neighbours of a spot, ``(1, B, n, latent)``, without ``masked`` ones, bool ``(n,)``."""
         # The two linear layers between which rows are masked are one: masking rows commutes with them.
         said = product(embedding, (self.widen @ self.gather)[None])
         if masked is not None:
@@ -253,7 +255,7 @@ class SpaCrossNetwork(Network):
         return propagate(batch.graph, weights, said)
 
     def decode_rows(self, projection: Tensor, batch: Batch, weights: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Decoded features of some spots, or of all, ``(1, B, n, p)``."""
+        """Decoded features of some spots or of all, ``(1, B, n, p)``."""
         if self.graph_decoder:
             decoded = propagate(batch.graph, weights, product(projection, self.output[None])) + self.output_shift
             return decoded if rows is None else decoded[..., rows, :]
@@ -268,18 +270,18 @@ class SpaCrossNetwork(Network):
 
 
 class CrossMasks(NamedTuple):
-    """What is random in a step.
+    """The random numbers of a step.
 
     Attributes
     ----------
     online, target
         What each view masks.
     rows
-        Rows of the masked spots that count, int64 ``(M,)``.
+        Rows of the masked spots inside the batch, int64 ``(M,)``.
     negatives
-        Places in ``rows`` of other spots for each, int64 ``(M, K)``.
+        For each of them the positions of other spots in ``rows``, int64 ``(M, K)``.
     own, common, seed
-        For what is drawn on the way: see :class:`~spotscape.models._steps.Draw`.
+        Sources of further random numbers: see :class:`~spotscape.models._steps.Draw`.
     """
 
     online: Masking
@@ -292,12 +294,13 @@ class CrossMasks(NamedTuple):
 
 
 class SpaCrossObjective(Objective):
-    r"""What is masked is decoded, agrees with a view that sees it, and knows its kind.
+    r"""The objective of SpaCross: reconstruction, consistency and contrast.
 
     .. math:: L = \lambda_r L_{reconstruction} + \lambda_c L_{consistency} + \lambda_n L_{contrast} .
 
-    Beside the network it has what only training needs: the target encoder, the discriminator, and the neighbourhoods
-    as they were last found, which belong into a checkpoint.
+    Masked spots are decoded, they agree with a view that sees them, and spots are distinguished by their
+    neighbourhoods. Besides the network, the objective holds what only the training needs and a checkpoint includes: the
+    target encoder, the discriminator, and the last neighbourhoods.
     """
 
     network: SpaCrossNetwork
@@ -316,7 +319,7 @@ class SpaCrossObjective(Objective):
         self.refresh_every = float(config.refresh_every)
 
     def draw(self, batch: Batch, draw: Draw) -> CrossMasks:
-        """What to mask: with a single spot, nothing."""
+        """Draw the masks; none, if there is a single spot."""
         n_spots, rate = batch.graph.n_spots, self.config.mask_rate
         masked, n_masked = torch.zeros(n_spots, dtype=torch.bool, device=batch.spots.device), 0
         if n_spots > 1:
@@ -345,7 +348,7 @@ class SpaCrossObjective(Objective):
         return LossOutput.weighted(weighted)
 
     def _consistency(self, projection: Tensor, batch: Batch, drawn: CrossMasks) -> Tensor:
-        """How far masked spots agree with the target encoder, to which exactly these are shown."""
+        """The consistency of masked spots with the target encoder, which sees exactly these spots."""
         target = self.network
         if self.target is not None:
             ema_update(self.target, self.network, self.config.target_momentum)
@@ -379,7 +382,7 @@ class SpaCrossObjective(Objective):
 
     @torch.no_grad()
     def _refresh(self, drawn: CrossMasks) -> None:
-        """Find the neighbourhoods anew, in an embedding of the whole, unmasked tissue."""
+        """Search the neighbourhoods again, in an embedding of the whole tissue without masks."""
         config, whole = self.config, self.tissue.whole
         embeddings = self.network.encode(whole, whole.graph.whole_weights)[0]
         embeddings = at_least_float32(embeddings)
@@ -480,9 +483,9 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
         return 4 * (12 * config.hidden_size + 8 * config.feature_size + 30 * config.latent_size)
 
     def _to_scale(self, decoded: Tensor, features: Features) -> Tensor:
-        """Times the one factor that brings them closest to the features.
+        """Multiply decoded features by the one factor that brings them closest to the features.
 
-        A cosine teaches the decoder directions and leaves lengths open.
+        The cosine loss determines the directions of decoded features and not their lengths.
         """
         products, squares = ((decoded * other).sum((1, 2), keepdim=True) for other in (features.values, decoded))
         return decoded * (products / squares.clamp(min=torch.finfo(squares.dtype).tiny))

@@ -1,4 +1,4 @@
-"""Spotscape: a graph autoencoder trained so that all spot-to-spot similarities agree between two views."""
+"""Spotscape: a graph autoencoder whose similarities between all spots agree between two views."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class SpotscapeNetwork(Network):
 
 
 class Views(NamedTuple):
-    """What is random in a step: the weights of both views' graphs ``(2, E)``, their masks, and which slices meet."""
+    """Random numbers of a step: weights of the graphs of both views ``(2, E)``, their masks, and pairs of slices."""
 
     weights: Tensor
     mask: Tensor | None
@@ -199,9 +199,9 @@ class Views(NamedTuple):
 
 
 class SpotscapeObjective(Objective):
-    r"""Two random views, how they agree (telescope), and how well both explain the expression (reconstruction).
+    r"""The objective of Spotscape: the telescope on two random views, and reconstruction from both.
 
-    With several slices, also whether similarities have one scale across them, and whether views share prototypes:
+    Several slices add similarity scaling and prototypical contrast:
 
     .. math:: L = L_{telescope} + \lambda_r L_{reconstruction} + \lambda_s L_{scaling} + \lambda_p L_{prototypes} .
     """
@@ -216,7 +216,7 @@ class SpotscapeObjective(Objective):
         self.prototypes = PrototypeBank(config.granularities, config.n_encoders, config.latent_size)
 
     def draw(self, batch: Batch, draw: Draw) -> Views:
-        """Edges and genes to leave out of each view."""
+        """Draw the edges and genes that each view leaves out."""
         config, slices = self.config, self.tissue.slices
         mask = None
         if config.feature_drop:

@@ -1,4 +1,4 @@
-"""The steps of a training: which batch each sees, and what is drawn in it."""
+"""The steps of a training: the batch and the random numbers of each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def slice_rows(slices: np.ndarray | None, device: torch.device) -> tuple[Tensor,
 
 
 def check_input(expression: Any, adjacency: Any, slices: np.ndarray | None) -> None:
-    """Refuse a graph or slices of other spots, and expression that is not finite."""
+    """Refuse a graph or slices with another number of spots, and expression that is not finite."""
     n_spots = expression.shape[0]
     if adjacency.shape != (n_spots, n_spots):
         msg = f"the graph is {adjacency.shape}, the expression has {n_spots} spots; build the graph anew."
@@ -62,16 +62,16 @@ def digest_of(expression: Any, adjacency: Any, slices: np.ndarray | None, batch_
 
 @dataclass(frozen=True)
 class Draw:
-    """Randomness of one step, which depends on seed and number of the step only.
+    """Random numbers of one step. They depend only on the seed and the number of the step.
 
     Attributes
     ----------
     common
-        Draws that all processes of a group make alike.
+        Generator that gives the same numbers in all processes of a group.
     own
-        Draws for the spots of this process.
+        Generator for the spots of this process.
     seed
-        For what draws by itself, the same in all processes.
+        Seed for functions with generators of their own, the same in all processes.
     """
 
     common: torch.Generator
@@ -80,7 +80,9 @@ class Draw:
 
 
 class Steps:
-    """Batches and draws of a training: every step sees all spots, or those of some tiles, or this process's part.
+    """Batches and random numbers of a training.
+
+    A step sees all spots, or the spots of some tiles, or the part of this process.
 
     Parameters
     ----------
@@ -89,11 +91,11 @@ class Steps:
     adjacency
         Their graph, sparse.
     source
-        Of all randomness.
+        Source of all random numbers.
     n_hops
-        Graph convolutions between a spot and what it is decoded to.
+        Number of graph convolutions on which the decoded features of a spot depend.
     batch_size
-        Spots of a step; ``None`` for all.
+        Number of spots of a step; ``None`` for all.
     slices
         Rows of each slice.
     """
@@ -128,11 +130,11 @@ class Steps:
 
     @property
     def per_epoch(self) -> int:
-        """Steps in which every spot is seen once."""
+        """Number of steps in which every spot is seen once."""
         return 1 if self.plan is None else self.plan.n_batches
 
     def n_epochs(self, max_epochs: int, n_encoders: int) -> int:
-        """How often each encoder is to see the spots."""
+        """Number of times that each encoder sees the spots."""
         return max_epochs if self.plan is None else self.plan.n_sweeps(max_epochs, n_encoders)
 
     def batch(self, step: int) -> Batch:
@@ -142,7 +144,7 @@ class Steps:
         return Batch.around(self.whole.features, self.whole.graph, self.plan.batch(step), self.n_hops)
 
     def draw(self, step: int) -> Draw:
-        """The randomness of a step."""
+        """The random numbers of a step."""
         device, seed = self.whole.features.device, self.source.integer(f"step {step}")
         own = self.source.integer(f"step {step} of process {self.rank}")
         return Draw(torch.Generator(device).manual_seed(seed), torch.Generator(device).manual_seed(own), seed)

@@ -1,4 +1,4 @@
-"""One training: random weights, an objective, the steps that see the tissue, and the file that it resumes from."""
+"""One training: random weights, an objective, the steps, and the file from which it resumes."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def train(
 
 
 def checkpoint_of(model: GraphEncoder[Any], file: str | Path, digest: str) -> Checkpoint:
-    """The file of a training, which belongs to all that the numbers depend on; ``digest`` is that of the data.
+    """The checkpoint of a training, identified by everything that the result depends on; ``digest`` is of the data.
 
-    The number of epochs is among it only if it shapes the schedule.
+    The number of epochs counts only if the schedule depends on it.
     """
     told = asdict(model.config)
     if model.config.schedule == "constant":

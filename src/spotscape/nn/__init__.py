@@ -1,4 +1,4 @@
-"""Building blocks: graph, features, batches, losses, trainer. Tensors and arrays only, no AnnData."""
+"""Parts of the encoders: graph, features, batches, losses, training. They take tensors and arrays, never an AnnData."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-r"""Batches: the part of a tissue that a training step sees, and how sums over parts become sums over the whole.
+"""Batches: the part of a tissue that a training step sees, and sums over the tissue from sums over its parts.
 
-A batch holds some spots (*inside*, which count) and the spots around them that they depend on (*halo*). After
-:math:`h` graph convolutions a spot depends on the spots within :math:`h` hops and on nothing else, and degrees are
-those of the whole graph, so the inside spots get the values that they have in the whole tissue. The whole tissue is the
-case of a single batch without a halo.
+A batch holds some spots (*inside*) and the spots around them (*halo*). Only the inside spots enter the loss. After
+:math:`h` graph convolutions a spot depends on the spots within :math:`h` hops only. The halo includes these spots, and
+degrees are those of the whole graph, so the inside spots get the same values as in the whole tissue. The whole tissue
+is a single batch without a halo.
 
-A loss that sums over all spots is completed by a :class:`Reduce`: by nothing where the batch is the whole tissue, by
-what earlier batches had where it is a part, and by the other processes where each holds a part.
+Some losses are sums over all spots. A :class:`Reduce` completes the sum of a batch: it adds nothing if the batch is the
+whole tissue, the sums of earlier batches if it is a part, and the sums of the other processes if each holds a part.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some spots of a tissue and their surroundings, as a small tissue.
+    """Some spots of a tissue and the spots around them, as a small tissue.
 
     Attributes
     ----------
     features, graph
-        Of the n spots of the batch.
+        Features and graph of the n spots of the batch.
     spots
-        Rows in the whole tissue, int64 ``(n,)``: those inside first, ascending, then ring by ring.
+        Rows in the whole tissue, int64 ``(n,)``: first the inside spots, ascending, then the halo, ring by ring.
     n_inside
-        How many are inside.
+        Number of inside spots.
     n_total
         Number of spots N of the whole tissue.
     places
-        For each place of ``graph``'s edges that among the edges of the whole graph, int64 ``(E,)``.
+        For each edge of ``graph`` its position among the edges of the whole graph, int64 ``(E,)``.
     """
 
     features: Features
@@ -56,7 +56,7 @@ class Batch:
 
     @classmethod
     def whole(cls, features: Features, graph: SpotGraph) -> Self:
-        """All spots of a tissue."""
+        """A batch of all spots of a tissue."""
         spots = torch.arange(graph.n_spots, device=graph.device)
         return cls(
             features, graph, spots, graph.n_spots, graph.n_spots, torch.arange(graph.n_edges, device=graph.device)
@@ -64,16 +64,16 @@ class Batch:
 
     @classmethod
     def around(cls, features: Features, graph: SpotGraph, inside: Tensor | np.ndarray, n_hops: int) -> Self:
-        """Some spots of a tissue with as wide a halo as there are graph convolutions.
+        """A batch of some spots, with a halo as wide as there are graph convolutions.
 
         Parameters
         ----------
         features, graph
-            Of the whole tissue.
+            Features and graph of the whole tissue.
         inside
             Rows of distinct spots, int64.
         n_hops
-            Width of the halo.
+            Width of the halo, in steps of the graph.
         """
         indptr, indices = graph.structure.indptr, graph.structure.indices
         rings = [torch.as_tensor(inside, dtype=torch.int64, device=graph.device).sort().values]
@@ -98,28 +98,28 @@ class Batch:
 
     @property
     def inside(self) -> Tensor:
-        """Rows in the whole tissue of the spots inside."""
+        """Rows of the inside spots in the whole tissue."""
         return self.spots[: self.n_inside]
 
 
 class Known:
-    """Rows of all spots of a tissue, ``(B, N, d)``: those at hand, with a gradient, and a memory of the others.
+    """Embeddings of all spots: current ones of the batch, with gradients, and stored ones of all other spots.
 
     Parameters
     ----------
     rows
-        Those at hand, ``(B, n, d)``.
+        Current rows of the n spots of the batch, ``(B, n, d)``.
     memory
-        Of all spots, ``(B, N, d)``; ``None`` if all are at hand.
+        Stored rows of all spots, ``(B, N, d)``; ``None`` if the batch holds all spots.
     inside
-        Which spots are at hand, int64 ``(n,)``, ascending; only with a memory.
+        Rows of the spots of the batch, int64 ``(n,)``, ascending; only with a memory.
     """
 
     def __init__(self, rows: Tensor, memory: Tensor | None = None, inside: Tensor | None = None) -> None:
         self.rows, self.memory, self.inside = rows, memory, inside
 
     def take(self, wanted: Tensor) -> Tensor:
-        """Rows of some spots, int64 ``(m,)``: ``(B, m, d)``."""
+        """Embeddings of the spots ``(m,)``, int64: ``(B, m, d)``."""
         if self.memory is None or self.inside is None:
             return self.rows[:, wanted]
         place = torch.searchsorted(self.inside, wanted).clamp_max(len(self.inside) - 1)
@@ -128,54 +128,55 @@ class Known:
 
 
 class Reduce(nn.Module):
-    """Completes sums over the spots of a batch to sums over the tissue. Here the batch is the whole tissue."""
+    """Completes sums over the spots of a batch to sums over the tissue. In this class the batch is the whole tissue."""
 
     is_exact = True
     """Whether every step sees all spots, in one process or in all of them."""
 
     def total(self, sums: Tensor) -> Tensor:
-        """A sum over the spots of the step: those of all processes that take part in it."""
+        """A sum over the spots of all processes that take part in the step."""
         return sums
 
     def complete(self, name: str, sums: Tensor, batch: Batch) -> Tensor:
-        """A sum over all spots of the tissue; ``name`` tells sums of different things apart."""
+        """A sum over all spots of the tissue. ``name`` distinguishes sums of different quantities."""
         del name, batch
         return self.total(sums)
 
     def share(self, name: str, rows: Tensor, batch: Batch, *, update: bool = True) -> Known:
-        """Rows ``(B, n, d)`` of the batch, and with them what is known of all other spots.
+        """Rows ``(B, n, d)`` of the batch together with the stored rows of all other spots.
 
-        ``update`` remembers these rows, where anything is remembered, for later batches.
+        With ``update``, the rows are stored for later batches, if this class stores rows.
         """
         del name, update
         return Known(rows[:, : batch.n_inside])
 
     def remember(self, name: str, rows: Tensor) -> None:
-        """Remember rows of all spots, ``(B, N, d)``, where anything is remembered."""
+        """Store rows of all spots, ``(B, N, d)``, if this class stores rows."""
 
     def knows_all(self, epoch: float) -> bool:
-        """Whether something is known of every spot by then."""
+        """Whether a row of every spot is stored by then."""
         del epoch
         return True
 
 
 class RunningMean(Reduce):
-    r"""Completes the sums of a batch by those of earlier ones.
+    r"""Completes the sums of a batch by the sums of earlier batches.
 
-    With :math:`G_b` the sum over the :math:`n` spots of the batch and :math:`\bar G` the running mean of earlier sums,
-    scaled to the tissue of :math:`N`,
+    With :math:`G_b` the sum over the :math:`n` spots of the batch, :math:`N` the number of all spots and :math:`\bar G`
+    the running mean of earlier sums, scaled to all spots,
 
     .. math:: G = G_b + \tfrac{N - n}{N}\,\bar G, \qquad \bar G \leftarrow (1 - \tfrac nN)\,\bar G + G_b .
 
-    The value is that of :math:`G`, and the gradient goes through :math:`G_b`, times :math:`N / n`: its share of the
-    gradient, scaled up to that of all. :math:`\bar G` remembers about one sweep. It is delayed: it comes from earlier
-    weights and other random views. Rows of spots outside of the batch are those last seen, without a gradient.
+    The value is that of :math:`G`. The gradient flows through :math:`G_b` only and is multiplied by :math:`N / n`,
+    because the batch holds this share of the spots. :math:`\bar G` covers about one sweep. It lags behind, because
+    earlier batches had earlier weights and other random views. Rows of spots outside the batch are the last ones seen,
+    without a gradient.
     """
 
     is_exact = False
 
     def _memory(self, name: str, like: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, bool]:
-        """A buffer, so that a checkpoint holds it, and whether it is new."""
+        """A buffer, which a checkpoint includes, and whether it is new."""
         known = dict(self.named_buffers())
         if name in known:
             return known[name], False
@@ -183,7 +184,7 @@ class RunningMean(Reduce):
         return self.get_buffer(name), True
 
     def complete(self, name: str, sums: Tensor, batch: Batch) -> Tensor:
-        """:math:`G` for :math:`G_b`."""
+        """The completed sum :math:`G` of :math:`G_b`."""
         share = batch.n_inside / batch.n_total
         now = sums.detach() / share
         memory, is_new = self._memory(name, sums, tuple(sums.shape))
@@ -194,7 +195,7 @@ class RunningMean(Reduce):
         return total
 
     def share(self, name: str, rows: Tensor, batch: Batch, *, update: bool = True) -> Known:
-        """Those of the batch, and of other spots what was last seen of them; zeros until then."""
+        """Rows of the batch, and the last rows seen of the other spots; zeros for spots not seen yet."""
         rows = rows[:, : batch.n_inside]
         memory, _ = self._memory(name, rows, (len(rows), batch.n_total, rows.shape[-1]))
         if update:
@@ -202,11 +203,11 @@ class RunningMean(Reduce):
         return Known(rows, memory, batch.inside)
 
     def remember(self, name: str, rows: Tensor) -> None:
-        """Rows of all spots, in place of what was known of them."""
+        """Replace the stored rows of all spots."""
         self._memory(name, rows, tuple(rows.shape))[0].copy_(rows)
 
     def knows_all(self, epoch: float) -> bool:
-        """From the second sweep on."""
+        """True from the second sweep on."""
         return epoch >= 1
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
@@ -217,21 +218,22 @@ class RunningMean(Reduce):
 
 
 class AllReduce(Reduce):
-    """Completes the sums of a process by those of the others in its group; each spot is inside in one of them.
+    """Completes the sums of a process by those of the other processes. Each spot is inside in exactly one process.
 
-    Every process computes the same loss from a total, so what reaches a process are the gradients of all losses, as
-    many times that of one as there are processes. Their mean over processes, which the trainer takes, is the gradient.
+    Every process computes the same loss from the total. The backward pass therefore gives each process the gradient of
+    all these equal losses: the gradient times the number of processes. The trainer takes the mean over processes, which
+    is the gradient of the loss.
     """
 
     def total(self, sums: Tensor) -> Tensor:
-        """The sum over processes, and of its gradient too."""
+        """The sum over processes, and the sum of its gradients."""
         from torch.distributed.nn.functional import all_reduce
 
         result: Tensor = all_reduce(sums.contiguous().clone())
         return result
 
     def share(self, name: str, rows: Tensor, batch: Batch, *, update: bool = True) -> Known:
-        """What all processes know of their own spots; every number is added to zeros only, so all get the same bits."""
+        """The rows of all processes. Each number is added to zeros only, so all processes get the same bits."""
         del name, update
         rows = rows[:, : batch.n_inside]
         nothing = rows.new_zeros(len(rows), batch.n_total, rows.shape[-1])
@@ -249,14 +251,14 @@ def average_gradients(parameters: list[nn.Parameter]) -> None:
 
 
 def in_group() -> bool:
-    """Whether this process belongs to a group of several."""
+    """Whether this process belongs to a group of several processes."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def join_group(device: torch.device, *, minutes: float = 30.0) -> torch.device:
-    """Join the group that torchrun started this process in, if it did; return the device of this process.
+    """Join the group in which torchrun started this process, if it did; return the device of this process.
 
-    A process that is gone is noticed at once; the limit in minutes is for one that hangs.
+    If a process ends, the others notice at once. The time limit is for a process that no longer responds.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         return device

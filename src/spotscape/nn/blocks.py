@@ -1,4 +1,4 @@
-"""Weights of several encoders side by side, each drawn from a generator of its own."""
+"""Weights of several encoders side by side. Each encoder has a random generator of its own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ROWS_AT_A_TIME = 65_536
 class WeightSource:
     """Draws the weights of B encoders on the CPU, each from its own seed.
 
-    Neither the number of its companions nor the global generator changes those of one.
+    The weights of an encoder depend neither on the number of encoders nor on the global generator.
 
     Parameters
     ----------
     seeds
-        One for each encoder.
+        One seed for each encoder.
     device
-        ``"meta"`` draws nothing, where shapes alone are asked for.
+        ``"meta"`` draws nothing; use it if only the shapes are needed.
     """
 
     def __init__(self, seeds: Sequence[int], *, device: str = "cpu") -> None:
@@ -46,11 +46,11 @@ class WeightSource:
         return self.uniform(n_in, n_out, bound=(6 / (n_in + n_out)) ** 0.5)
 
     def linear(self, n_in: int, n_out: int) -> nn.Parameter:
-        """Weights ``(B, n_in, n_out)`` as torch's linear layers begin."""
+        """Weights ``(B, n_in, n_out)``, drawn like those of torch's linear layers."""
         return self.uniform(n_in, n_out, bound=n_in**-0.5)
 
     def constant(self, value: float, *shape: int) -> nn.Parameter:
-        """The same for all, ``(B, *shape)``."""
+        """The same value everywhere, ``(B, *shape)``."""
         return nn.Parameter(torch.full((len(self), *shape), value, device=self.device))
 
 
@@ -59,7 +59,7 @@ def product(
 ) -> Tensor:
     """Batched ``rows @ weight + shift``: ``(V, B | 1, n, p)`` and ``(V | 1, B, p, d)`` to ``(V, B, n, d)``.
 
-    ``activate_`` works in place, before the result is a view: autograd copies views that are changed.
+    ``activate_`` works in place, before the result becomes a view, because autograd copies views that are changed.
     """
     if torch.is_autocast_enabled(rows.device.type):
         dtype = torch.get_autocast_dtype(rows.device.type)
@@ -75,7 +75,7 @@ def product(
 
 
 def in_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """A function of rows ``(V, B, n, d)`` of each by itself; a part at a time where no gradient needs all of them."""
+    """Apply a function of single rows to ``(V, B, n, d)``. Without gradients, parts of the rows take turns."""
     if torch.is_grad_enabled() or rows.shape[2] <= _ROWS_AT_A_TIME:
         return function(rows)
     return torch.cat([function(part) for part in rows.split(_ROWS_AT_A_TIME, dim=2)], dim=2)
@@ -84,7 +84,7 @@ def in_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
 def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
     """Set a share of the entries of ``(V, B, n, d)`` to zero, the same in all encoders, and scale up the others.
 
-    Nothing happens without a generator. torch's own dropout draws from the global one, which belongs to the user.
+    Without a generator, nothing is changed. torch's own dropout would draw from the user's global generator.
     """
     if generator is None or rate == 0:
         return x
@@ -99,7 +99,7 @@ def drop_out(x: Tensor, rate: float, generator: torch.Generator | None) -> Tenso
 
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
-    """Scale the gradients of each encoder down to the norm ``most``; parameters are ``(B, ...)``."""
+    """Scale the gradients of each encoder down to the norm ``most``; parameters have the shape ``(B, ...)``."""
     gradients = [one.grad for one in parameters if one.grad is not None]
     together = torch.cat([gradient.flatten(1) if gradient.ndim > 1 else gradient[:, None] for gradient in gradients], 1)
     # Row by row: a sum over the rows of one encoder is rounded in another order than over those of several.
@@ -111,7 +111,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
 
 @torch.no_grad()
 def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
-    r"""Move every parameter of ``target`` towards that of ``online``.
+    r"""Move every parameter of ``target`` towards that of ``online`` (exponential moving average).
 
     .. math:: \theta_{target} \leftarrow m\,\theta_{target} + (1 - m)\,\theta_{online}
 
@@ -122,7 +122,7 @@ def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
     online
         The module that is trained, of the same structure.
     momentum
-        Share :math:`m` of itself that the target keeps, in [0, 1]; 0 is a copy, bit for bit.
+        Share :math:`m` of its old values that the target keeps, in [0, 1]. With 0 the target becomes an exact copy.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The state of a training in a file: taken by one training at a time, replaced as a whole, refused to another."""
+"""A file with the state of a training. One training uses it at a time, and other trainings are refused."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ class Checkpoint:
     path
         The file, in a folder that exists.
     identity
-        What the training belongs to; the file of anything else is refused. Parameters of the same shapes do not tell:
-        they fit any tissue that is reduced to as many components.
+        Data, configuration and seed of the training. A file with another identity is refused. The shapes of the
+        parameters are not enough: any tissue with the same number of components has the same shapes.
     writes
-        Whether this process writes it, which one of several does; all read it.
-
+        Whether this process writes the file. Of several processes one does, and all read it.
     """
 
     def __init__(self, path: str | Path, identity: str, *, writes: bool = True) -> None:
@@ -36,7 +35,7 @@ class Checkpoint:
         self._handle: Any = None
 
     def __enter__(self) -> Self:
-        """Take the file for this training; it is free again when the process ends, however it ends."""
+        """Lock the file for this training. The lock ends with the process, however the process ends."""
         while self.writes and os.name == "posix" and self._handle is None:
             import fcntl
 
@@ -55,7 +54,7 @@ class Checkpoint:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Give the file back."""
+        """Unlock the file."""
         if self._handle is not None:
             self._lock.unlink(missing_ok=True)
             self._handle.close()
@@ -90,12 +89,12 @@ class Checkpoint:
         return state
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace what is saved. What fails leaves the file as it was, and nothing beside it.
+        """Replace the saved state. If this fails, the old file stays as it was, and no other file remains.
 
         Raises
         ------
         OSError
-            If the file cannot be written, as when the disk is full.
+            If the file cannot be written, for example because the disk is full.
         """
         if not self.writes:
             return

@@ -1,15 +1,15 @@
-r"""Expression as encoders see it: components of it, or all of its genes.
+r"""Expression as the encoders see it: principal components, or all genes.
 
-Components are scores :math:`S` (N×r) of loadings :math:`V` (G×r) with orthonormal columns, and stand for
-:math:`X = S V^\top`. In their span everything about the genes is exact and small. A view without some genes is
+Scores :math:`S` (N×r) and loadings :math:`V` (G×r, orthonormal columns) represent :math:`X = S V^\top`. A view that
+leaves out some genes, with :math:`m \in \{0, 1\}^G` for the genes that are kept, needs only an r×r matrix between
+scores and weights,
 
 .. math:: X\,\mathrm{diag}(m)\,W = S\,(V^\top \mathrm{diag}(m)\,V)\,W' \qquad\text{for } W = V W',
 
-an r×r matrix between scores and weights, and the squared error of genes is that of components. Scores are divided by
-their root mean square, so that weights and learning rates need not know the unit of the expression; errors are
-multiplied back.
+and the squared error of genes equals that of components. Scores are divided by their root mean square, so that weights
+and learning rates do not depend on the unit of the expression. Errors are multiplied by its square again.
 
-All genes (``n_comps=None``, as in the papers) may be sparse. They are multiplied with weights, never made dense.
+All genes (``n_comps=None``, as in the papers) may be sparse. They are multiplied with weights and never made dense.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Features:
     values
         A dense matrix ``(N, p)``, or the stored values of a sparse one, ``(E,)``.
     structure
-        Where the values of a sparse matrix stand; ``None`` for a dense one.
+        Positions of the stored values of a sparse matrix; ``None`` for a dense one.
     loadings
-        Loadings V of the genes, ``(G, p)``; ``None`` if the columns themselves are what may be dropped.
+        Loadings V of the genes, ``(G, p)``; ``None`` if the columns are the genes.
     unit
-        What the values were divided by.
+        The number that the values were divided by.
     """
 
     values: Tensor
@@ -89,17 +89,17 @@ class Features:
 
     @property
     def n_genes(self) -> int:
-        """Number of genes that the columns stand for, and that may be dropped."""
+        """Number of genes that the columns represent and that views may leave out."""
         return self.shape[1] if self.loadings is None else len(self.loadings)
 
     @property
     def device(self) -> torch.device:
-        """Where the values live."""
+        """Device of the values."""
         return self.values.device
 
     @property
     def is_narrow(self) -> bool:
-        """Whether the matrix is dense and has few columns, so that moments of it are cheap."""
+        """Whether the matrix is dense and has few columns, so that its moments are cheap to compute."""
         return self.structure is None and self.shape[1] <= _MOST_NARROW
 
     def draw_kept(self, n_views: int, drop: float, generator: torch.Generator) -> Tensor:
@@ -107,9 +107,10 @@ class Features:
         return torch.rand(n_views, self.n_genes, generator=generator, device=self.device) >= drop
 
     def mask(self, kept: Tensor | None) -> Tensor | None:
-        r"""What stands between values and weights in a view: :math:`V^\top \mathrm{diag}(m) V`, or :math:`m` itself.
+        r"""The matrix between values and weights in a view: :math:`V^\top \mathrm{diag}(m) V`, or :math:`m` itself.
 
-        Shape ``(V, p, p)`` or ``(V, p, 1)``, for a bool ``(V, G)``; ``None`` stays ``None`` and stands for all genes.
+        Its shape is ``(V, p, p)`` or ``(V, p, 1)``, for a bool ``(V, G)``. ``None`` keeps all genes and is returned as
+        it is.
         """
         if kept is None:
             return None
@@ -146,7 +147,7 @@ class Features:
         return self.values.double().square().sum() - self.shape[0] * self.column_means.square().sum()
 
     def first(self, n_rows: int) -> Self:
-        """The first spots."""
+        """The features of the first spots."""
         if n_rows == self.shape[0]:
             return self
         if self.structure is None:
@@ -154,7 +155,7 @@ class Features:
         return self.take(torch.arange(n_rows, device=self.device))
 
     def take(self, rows: Tensor) -> Self:
-        """Some of the spots, int64 ``(n,)``."""
+        """The features of the spots ``(n,)``, int64."""
         if self.structure is None:
             return replace(self, values=self.values[rows])
         structure, entries = self.structure.take(rows)
@@ -162,7 +163,7 @@ class Features:
 
 
 def apply_mask(mask: Tensor | None, weight: Tensor) -> Tensor:
-    """Weights ``(B, p, h)`` as a view meets them, ``(V, B, p, h)``; V is 1 without a mask."""
+    """Weights ``(B, p, h)`` as a view uses them, ``(V, B, p, h)``; V is 1 without a mask."""
     if mask is None:
         return weight[None]
     mask = mask[:, None]

@@ -1,4 +1,4 @@
-"""The spot graph as tensors: the only form in which models see who is next to whom."""
+"""The graph of spots as tensors. Models see the neighbours of spots in this form only."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Structure:
-    """Where the entries of a sparse ``(n_rows, n_columns)`` matrix stand, in compressed rows.
+    """Positions of the entries of a sparse ``(n_rows, n_columns)`` matrix, in compressed rows (CSR).
 
-    A product with a dense matrix is a weighted sum of its rows for each row here, which is what an embedding bag
-    computes. On the CPU that was 3 to 8 times faster than torch's product of a CSR matrix from 36,000 rows on, and no
-    slower below (``benchmarks/products.py``). The order that transposes the matrix is found once and kept.
+    Each row of the product with a dense matrix is a weighted sum of its rows, which torch's embedding bag computes. On
+    the CPU this was 3 to 8 times faster than torch's CSR product from 36,000 rows on, and no slower below
+    (``benchmarks/products.py``). The order of entries that transposes the matrix is computed once and kept.
 
     Parameters
     ----------
@@ -71,13 +71,13 @@ class Structure:
         )
 
     def row_sums(self, kept: Tensor) -> Tensor:
-        """How many entries of each row are kept, int64 ``(..., n_rows)``, of a bool ``(..., E)``."""
+        """Number of kept entries in each row, int64 ``(..., n_rows)``, given a bool ``(..., E)``."""
         sums = kept.cumsum(-1)
         padded = torch.cat([sums.new_zeros(*sums.shape[:-1], 1), sums], dim=-1)
         return padded[..., self.indptr[1:]] - padded[..., self.indptr[:-1]]
 
     def take(self, rows: Tensor) -> tuple[Structure, Tensor]:
-        """The structure of some rows, int64 ``(n,)``, and the places of their entries among all, ``(e,)``."""
+        """The structure of the rows ``(n,)``, int64, and the positions of their entries among all entries, ``(e,)``."""
         entries = entries_of(self.indptr, rows)
         counts = self.indptr.diff()[rows]
         indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
@@ -85,7 +85,7 @@ class Structure:
 
 
 def entries_of(indptr: Tensor, rows: Tensor) -> Tensor:
-    """Places of the entries of some rows among all entries, row by row, int64."""
+    """Positions of the entries of some rows among all entries, row by row, int64."""
     counts = indptr.diff()[rows]
     starts = torch.repeat_interleave(indptr[rows] - (counts.cumsum(0) - counts), counts)
     return starts + torch.arange(len(starts), device=indptr.device)
@@ -115,18 +115,18 @@ class _Product(torch.autograd.Function):
 
 @dataclass(frozen=True, eq=False)
 class SpotGraph:
-    r"""A directed graph of spots with a self-loop on each, in compressed rows of fixed structure.
+    """A directed graph of spots with a self-loop on each spot, in compressed rows of fixed structure.
 
-    Row :math:`u` lists the neighbours of :math:`u`. Dropped edges have weight zero; the structure never changes, so
-    that every view of the graph has tensors of the same shape.
+    Row :math:`u` lists the neighbours of :math:`u`. Edges that are left out have weight zero. The structure never
+    changes, so every view of the graph has tensors of the same shape.
 
     Attributes
     ----------
     structure
         Rows and columns of the adjacency with self-loops.
     degrees
-        Row sums with self-loops, int64 ``(n,)``. For a part of a tissue they are those of the whole, also for the spots
-        of the outermost ring, whose rows are empty: they are only listened to.
+        Row sums with self-loops, int64 ``(n,)``. For a part of a tissue they are those of the whole graph. The spots of
+        the outermost ring have no rows of their own in a part, but they also keep these degrees.
     """
 
     structure: Structure
@@ -139,9 +139,9 @@ class SpotGraph:
         Parameters
         ----------
         adjacency
-            Sparse connectivities; row i holds the neighbours of spot i. Weights are not used.
+            Sparse connectivities; row i holds the neighbours of spot i. Their weights are ignored.
         device
-            Where the tensors live.
+            Device of the tensors.
         """
         matrix = sparse.csr_array(adjacency, dtype=np.float32, copy=True)
         if matrix.shape[0] != matrix.shape[1]:
@@ -169,7 +169,7 @@ class SpotGraph:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors live."""
+        """Device of the tensors."""
         return self.structure.indices.device
 
     @cached_property
@@ -179,7 +179,7 @@ class SpotGraph:
 
     @cached_property
     def _outermost(self) -> Tensor | None:
-        """Which spots have no row here, bool ``(n,)``; ``None`` if all have one."""
+        """Which spots have no row in this part of the graph, bool ``(n,)``; ``None`` if all have one."""
         empty = self.structure.indptr.diff() == 0
         return empty if bool(empty.any()) else None
 
@@ -189,15 +189,15 @@ class SpotGraph:
         return self.weights(torch.ones_like(self.is_loop)[None])
 
     def weights(self, keep: Tensor, degrees: Tensor | None = None) -> Tensor:
-        r"""Values of the propagation matrices :math:`\hat A = D^{-1/2}(A + I)D^{-1/2}` of thinned graphs, ``(V, E)``.
+        r"""Values of :math:`\hat A = D^{-1/2}(A + I)D^{-1/2}` for views that leave out some edges, ``(V, E)``.
 
         Parameters
         ----------
         keep
-            Which edges count in each of V views, bool ``(V, E)``; self-loops always do.
+            Edges that are kept in each of V views, bool ``(V, E)``. Self-loops are always kept.
         degrees
-            Row sums of the thinned graphs, ``(V, n)``. ``None`` counts them; spots of the outermost ring of a part,
-            whose rows are elsewhere, then have all of their edges.
+            Row sums of the graphs of the views, ``(V, n)``. ``None`` counts the edges. The spots of the outermost ring
+            of a part, which have no rows there, are then counted with all of their edges.
         """
         keep = keep | self.is_loop
         if degrees is None:
@@ -209,7 +209,7 @@ class SpotGraph:
     def draw_weights(self, n_views: int, edge_drop: float, generator: torch.Generator) -> Tensor:
         """:meth:`weights` of views that each leave out a share ``edge_drop`` of the directed edges, ``(V, E)``.
 
-        How many edges the spots of an outermost ring have left is drawn from the binomial distribution.
+        For the spots of an outermost ring, the number of remaining edges is drawn from the binomial distribution.
         """
         keep = torch.rand(n_views, self.n_edges, generator=generator, device=self.device) >= edge_drop
         if self._outermost is None:
@@ -224,12 +224,12 @@ class SpotGraph:
         Parameters
         ----------
         features
-            Features of the spots, ``(n, p)``, to be its ``x``.
+            Features of the spots, ``(n, p)``; they become ``x``.
 
         Returns
         -------
-        The data with ``edge_index`` from neighbours to spots, self-loops among them, and ``edge_weight``, the entries
-        of the propagation matrix. A ``GCNConv(..., normalize=False)`` on it is the convolution of this package.
+        Data with ``edge_index`` from neighbours to spots, including self-loops, and ``edge_weight``, the entries of the
+        propagation matrix. ``GCNConv(..., normalize=False)`` on these data is the graph convolution of this package.
         """
         from torch_geometric.data import Data
 
@@ -243,7 +243,7 @@ def propagate(graph: SpotGraph, weights: Tensor, x: Tensor) -> Tensor:
     Parameters
     ----------
     graph
-        Of n spots.
+        Graph of n spots.
     weights
         Values of the propagation matrix in each view, ``(V, E)``.
     x
@@ -251,7 +251,7 @@ def propagate(graph: SpotGraph, weights: Tensor, x: Tensor) -> Tensor:
 
     Returns
     -------
-    Shape ``(V, B, n, d)``; rows of an outermost ring are zero. Sums are in the precision of the weights, also under
-    autocast: they are bound by memory, and rounding them gains nothing.
+    Shape ``(V, B, n, d)``. Rows of an outermost ring are zero. Sums have the precision of the weights, also under
+    autocast: reading memory takes most of the time, so lower precision would save nothing.
     """
     return graph.structure.product(weights, x)

@@ -1,24 +1,27 @@
-r"""The adaptive hybrid neighbourhood: spots that are alike and also close in space, or of one group wherever they are.
+r"""The adaptive hybrid neighbourhood of SpaCross.
 
-With :math:`T_k(u)` the :math:`k` spots most similar to :math:`u` (cosine of embeddings, :math:`u` itself left out),
-:math:`S(u)` its neighbours in the spatial graph, and :math:`c_1, \dots, c_R` clusterings of the same embedding, the
-positives of :math:`u` are
+*Idea.* The neighbourhood of a spot consists of similar spots that are also close in the tissue (local), and of similar
+spots anywhere that belong to the same cluster (global).
+
+*Formula.* Let :math:`T_k(u)` be the :math:`k` spots most similar to :math:`u` (cosine of embeddings, without :math:`u`
+itself), :math:`S(u)` its neighbours in the spatial graph, and :math:`c_1, \dots, c_R` clusterings of the same
+embedding. The neighbourhood of :math:`u` is
 
 .. math:: P(u) = \underbrace{T_k(u) \cap S(u)}_{\text{local}} \;\cup\;
           \underbrace{T_k(u) \cap \Bigl\{v : \sum_{r=1}^R [c_r(u) = c_r(v)] \ge q\Bigr\}}_{\text{global}} .
 
-With several slices, the most similar in the own slice, :math:`T_k^{in}(u)`, and in all other slices together,
-:math:`T_k^{out}(u)`, are taken apart, since neither kind should crowd out the other, and only mutual ones are kept:
+With several slices, the most similar spots of the own slice, :math:`T_k^{in}(u)`, and of all other slices together,
+:math:`T_k^{out}(u)`, are searched separately. Only mutual ones are kept:
 
 .. math:: T_k(u) = \{v \in T_k^{in}(u) : u \in T_k^{in}(v)\} \cup \{v \in T_k^{out}(u) : u \in T_k^{out}(v)\} .
 
-No object has :math:`N^2` entries: the search streams, and everything after it works on its :math:`O(Nk)` pairs, in
-:math:`O(NkR)`. A pair :math:`(u, v)` is the one number :math:`uN + v`, and "is it in that set" is a search in sorted
-numbers.
+*Computation.* No matrix has :math:`N^2` entries. A search in tiles returns :math:`Nk` pairs, and all further steps work
+on these pairs, in :math:`O(NkR)` time. A pair :math:`(u, v)` is stored as the number :math:`uN + v`, so a binary search
+in sorted numbers tells whether a pair belongs to a set.
 
-Source: Fang & Min, Communications Biology 2025 (doi 10.1038/s42003-025-08810-5). The paper speaks of a consensus of 5
-k-means runs. The released code asks for agreement in any of them for a single slice (``quorum=1``), and does not look
-at them for several (``quorum=0``).
+Source: Fang & Min, Communications Biology 2025 (doi 10.1038/s42003-025-08810-5). The paper takes a consensus of 5
+k-means runs. The released code accepts a pair that shares its cluster in any run for a single slice (``quorum=1``), and
+ignores the clusters for several slices (``quorum=0``).
 """
 
 from __future__ import annotations
@@ -44,18 +47,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Neighborhoods:
-    """Positives of every spot that has any, in compressed rows.
+    """Neighbourhoods of all spots that have one, in compressed rows.
 
     Attributes
     ----------
     anchors
-        Rows of the spots that have positives, int64 ``(M,)``, ascending.
+        Rows of the spots that have a neighbourhood, int64 ``(M,)``, ascending.
     indptr
-        Where the positives of each anchor begin and end in ``indices``, int64 ``(M + 1,)``.
+        Begin and end of the neighbourhood of each anchor in ``indices``, int64 ``(M + 1,)``.
     indices
-        Rows of the positives of each anchor, int64 ``(P,)``, ascending within an anchor.
+        Rows of the spots in each neighbourhood, int64 ``(P,)``, ascending within a neighbourhood.
     n_spots
-        Number of spots N, whose rows these are.
+        Number of spots N of the tissue.
     """
 
     anchors: Tensor
@@ -65,22 +68,22 @@ class Neighborhoods:
 
     @property
     def n_anchors(self) -> int:
-        """Number of spots M that have positives."""
+        """Number of spots M that have a neighbourhood."""
         return len(self.anchors)
 
     @cached_property
     def structure(self) -> Structure:
-        """The positives as a sparse matrix of anchors by spots; its transpose, once found, serves every step."""
+        """The neighbourhoods as a sparse matrix of anchors by spots. Its transpose is computed only once."""
         return Structure(self.indptr, self.indices, self.n_spots)
 
 
 class HybridMemory(nn.Module):
-    """The neighbourhoods last found by each of B encoders; a module so that a checkpoint holds them, however many.
+    """The last neighbourhoods of each of B encoders. It is a module, so that a checkpoint includes them.
 
     Parameters
     ----------
     n_encoders
-        B.
+        Number of encoders B.
     """
 
     def __init__(self, n_encoders: int) -> None:
@@ -90,24 +93,24 @@ class HybridMemory(nn.Module):
         self.n_searches = 0
 
     def is_due(self, epoch: float, every: float) -> bool:
-        """Whether they are to be found anew, as they are once in so many epochs; asked once in a step."""
+        """Whether to search the neighbourhoods again. Call it once in each step."""
         is_due = epoch >= self.n_searches * every
         self.n_searches += is_due
         return is_due
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The state that a checkpoint includes."""
         current = [{field.name: getattr(one, field.name) for field in fields(one)} for one in self.current]
         return {"n_searches": self.n_searches, "current": current}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take them from a checkpoint."""
+        """Load the state from a checkpoint."""
         self.n_searches = state["n_searches"]
         self.current = [Neighborhoods(**one) for one in state["current"]]
 
 
 def within_batch(whole: Neighborhoods, batch: Batch, known: Known) -> tuple[Tensor | None, Neighborhoods]:
-    """The neighbourhoods of the anchors inside a batch, in rows of their own.
+    """The neighbourhoods of the anchors inside a batch, with rows of the batch.
 
     Parameters
     ----------
@@ -116,12 +119,12 @@ def within_batch(whole: Neighborhoods, batch: Batch, known: Known) -> tuple[Tens
     batch
         The batch.
     known
-        What is known of its spots and others.
+        Embeddings of its spots and of other spots.
 
     Returns
     -------
-    The rows of the tissue that take part, those inside first, and the neighbourhoods in places among these; ``None``
-    and the neighbourhoods as they are, where all rows are at hand.
+    The rows of the tissue that take part, those inside first, and the neighbourhoods as positions among these rows. If
+    ``known`` holds current rows of all spots: ``None``, and the neighbourhoods unchanged.
     """
     if known.memory is None:
         return None, whole
@@ -149,33 +152,34 @@ def hybrid_neighborhoods(
     slices: Tensor | None = None,
     queries: Tensor | None = None,
 ) -> Neighborhoods:
-    """Find the positives of each spot: most similar ones that are spatial neighbours, or of the same cluster.
+    """Find the hybrid neighbourhood of each spot: similar spots that are spatial neighbours or in the same cluster.
 
     Parameters
     ----------
     embeddings
-        Shape ``(N, d)``; rows of any length. All tensors are on one device.
+        Shape ``(N, d)``. The rows may have any length. All tensors are on one device.
     graph
-        The spatial graph; its self-loops do not count. It may join slices.
+        The spatial graph. Its self-loops are ignored. It may join slices.
     clusterings
-        Cluster of each spot in R clusterings, int64 ``(R, N)``, as :func:`consensus_clusterings` gives them.
+        Cluster of each spot in R clusterings, int64 ``(R, N)``, from :func:`consensus_clusterings`.
     n_similar
-        The k of the formula, 10 to 30 in the paper; slices with fewer spots give what they have.
+        The k of the formula, 10 to 30 in the paper. If a slice has fewer spots, all of them are used.
     quorum
-        In how many of the R clusterings two spots must agree, unless they are neighbours in space. 1 is "any of them",
-        as in the released code for a single slice; 0 takes every similar spot, as in the released code for several.
+        The q of the formula: in how many of the R clusterings two spots must share a cluster, unless they are spatial
+        neighbours. 1 means "in any", as in the released code for a single slice. 0 takes every similar spot, as in the
+        released code for several slices.
     slices
-        The slice of each spot, int64 ``(N,)``, any numbers. With two slices or more, similar spots within and between
-        slices are sought apart, and have to be mutual. A single one is as ``None``: nothing has to be mutual.
+        Slice of each spot, int64 ``(N,)``, any numbers. With two slices or more, similar spots within and between
+        slices are searched separately and have to be mutual. A single slice gives the same result as ``None``.
     queries
-        The spots that are asked for, int64 ``(Q,)``, in any order; ``None`` asks for all. For a draw of them the
-        search costs :math:`O(QNd)` instead of :math:`O(N^2d)`; with several slices, those that pass the two filters
-        are searched back from, up to :math:`k` for each query and kind.
+        Spots whose neighbourhoods are searched, int64 ``(Q,)``, in any order; ``None`` means all. The search then costs
+        :math:`O(QNd)` instead of :math:`O(N^2d)`. With several slices, a second search starts from the spots that pass
+        both filters, at most :math:`2k` for each query, to find out which pairs are mutual.
 
     Returns
     -------
-    Anchors and their positives; spots without any are left out. Which of equally similar spots count as the most
-    similar is left to :func:`most_similar`: the same ones each time. Nothing carries a gradient.
+    Anchors and their neighbourhoods. Spots with an empty neighbourhood are left out. :func:`most_similar` decides which
+    of equally similar spots are taken, the same ones each time. Nothing carries a gradient.
 
     Examples
     --------
@@ -216,7 +220,7 @@ def hybrid_neighborhoods(
 
 
 def _similar_pairs(directions: Tensor, spots: Tensor, *, k: int, slices: Tensor, between: bool) -> Tensor:
-    """The ``k`` most similar of each of ``spots`` ``(Q,)``, in its own slice or in all others: pairs ``(P,)``."""
+    """The ``k`` most similar spots of each of ``spots`` ``(Q,)``, in its own slice or in all others: pairs ``(P,)``."""
     found = [spots.new_empty(0)]
     for own in slices[spots].unique():
         sources = spots[slices[spots] == own]
@@ -232,7 +236,7 @@ def _similar_pairs(directions: Tensor, spots: Tensor, *, k: int, slices: Tensor,
 def _is_mutual(
     pairs: Tensor, n_spots: int, searched: Tensor, similar: Tensor, search: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Which pairs ``(P,)`` are also found from their other end; ``similar`` holds what was found from ``searched``."""
+    """Which pairs ``(P,)`` are mutual; ``similar`` holds the pairs that the search from ``searched`` found."""
     first, second = pairs // n_spots, pairs % n_spots
     others = second.unique()
     back = search(others[~_contains(searched, others)])

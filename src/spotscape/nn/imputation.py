@@ -1,4 +1,4 @@
-"""What genes are predicted from: other genes of the spot beside its embedding, or the spots nearest to it."""
+"""Features from which genes are predicted: other genes of the spot with its embedding, or the spots nearest to it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GeneFolds:
-    """Features of spots for each fold of genes, made without the genes of the fold.
+    """Features of spots for each fold of genes. The features of a fold are computed without the genes of this fold.
 
     Attributes
     ----------
     fold
         Fold of each column of the expression, int64 ``(G,)``.
     features
-        Features ``(N, d)`` for each fold, and last those of all genes, for genes that are not in the expression.
+        Features ``(N, d)`` for each fold. The last entry has the features of all genes, for genes outside the
+        expression.
     slices
         Number of the slice of each spot, ``(N,)``.
     """
@@ -50,7 +51,7 @@ class GeneFolds:
         reference: np.ndarray | None = None,
         seed: int = 0,
     ) -> Self:
-        """Principal components of expression beside an embedding, both of the same total variance.
+        """Principal components of expression beside an embedding, both scaled to the same total variance.
 
         Parameters
         ----------
@@ -61,14 +62,14 @@ class GeneFolds:
         n_comps
             Number of principal components.
         n_folds
-            A gene is never among those that the components it is predicted from were made of.
+            Number of folds of genes. The components that predict a gene are computed without the genes of its fold.
         slices
             Number of the slice of each spot, from 0.
         reference
-            Numbers of the slices that genes are carried over from: the others are shifted onto them, by
+            Numbers of the slices from which genes are transferred. The other slices are shifted onto them by
             :func:`spotscape.nn.batch_offset`. ``None`` shifts nothing.
         seed
-            Of the folds and of the search for components.
+            Seed of the folds and of the search for components.
         """
         n_genes = expression.shape[1]
         n_folds = min(n_folds, n_genes)
@@ -115,10 +116,10 @@ def shifted(values: np.ndarray, slices: np.ndarray, reference: np.ndarray) -> np
 def neighbor_operator(
     embedding: np.ndarray, queries: np.ndarray, candidates: np.ndarray, n_neighbors: int
 ) -> sparse.csr_array:
-    """The matrix ``(N, N)`` whose product is the mean over the candidates nearest in direction, never a spot itself.
+    """The matrix ``(N, N)`` whose product is the mean over the candidates nearest in direction, never the spot itself.
 
-    Rows of spots that are no queries are empty. Between two sets without a common spot, the offset between them is
-    subtracted before.
+    Rows of spots that are not queries are empty. If queries and candidates have no spot in common, the offset between
+    them is subtracted first.
     """
     values = torch.from_numpy(np.ascontiguousarray(embedding, dtype=np.float32))
     overlap = np.intersect1d(queries, candidates)
@@ -139,7 +140,7 @@ def neighbor_operator(
 
 @dataclass(frozen=True)
 class NeighborMeans:
-    """Means over the spots nearest in an embedding, never the spot itself.
+    """Means over the nearest spots in an embedding, without the spot itself.
 
     Attributes
     ----------
@@ -148,7 +149,7 @@ class NeighborMeans:
     slices
         Number of the slice of each spot, ``(N,)``.
     n_neighbors
-        How many spots are averaged.
+        Number of spots that are averaged.
     """
 
     embedding: np.ndarray

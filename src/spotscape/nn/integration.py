@@ -1,24 +1,27 @@
-r"""Integration of slices: one mixture describes all of them, and the offsets of each slice are subtracted.
+r"""Integration of slices: one mixture model describes all slices, and the offsets of each slice are subtracted.
 
-The embedding of spot :math:`u` in slice :math:`s` is described by
+*Model.* The embedding :math:`z_u` of spot :math:`u` in slice :math:`s` follows
 
 .. math:: z_u \sim \sum_k \pi_{sk}\, N(\mu_k + b_s + c_{sk},\ \sigma^2 I), \qquad
           c_{sk} \sim N(0,\ \sigma^2 I / \lambda), \qquad \sum_s b_s = 0 .
 
-Prototypes :math:`\mu_k` are common to all slices. A slice has its own proportions :math:`\pi_s`, because it may hold
-more or less of a region, or none of it. Its offset :math:`b_s` holds everywhere, and :math:`c_{sk}` adds what differs
-from region to region, shrunk as if :math:`\lambda` spots without an offset had been seen. What all slices share stays
-in :math:`\mu`: offsets add up to zero over slices. So slices that are alike stay as they are, and none is a reference.
+- The prototypes :math:`\mu_k` are common to all slices.
+- The proportions :math:`\pi_{sk}` belong to a slice, because it may hold more or less of a region, or none of it.
+- The offset :math:`b_s` applies to the whole slice. Offsets add up to zero over slices, so what all slices share is not
+  moved, and no slice is a reference.
+- :math:`c_{sk}` is the deviation of the offset in region :math:`k`. It is shrunk as if :math:`\lambda` additional spots
+  had no deviation.
 
-Expectation and maximisation find the parameters. They start with a single prototype, and each is split along its
-principal axis until there are enough, then all are split and the nearest merged again, which gives a prototype to
-regions that had to share one. Nothing is drawn at random: neither the order of spots and slices nor a seed matters. As
-the start decides between shifts of a composition and of a slice, several are tried, and the likeliest
-is kept. Time and memory are linear in the number of spots.
+*Fit.* Expectation and maximisation start with a single prototype. Prototypes are split along their principal axis until
+there are enough. Then all are split once more and the nearest ones merged, which gives a prototype to regions that had
+to share one. A composition and an offset can explain the same difference between slices, and the start decides which is
+found. Several starts are therefore tried, and the most likely fit is kept. Nothing is random: the result depends
+neither on the order of spots and slices nor on a seed. Time and memory are linear in the number of spots.
 
-Each spot is corrected by :math:`b_s + \sum_k r_{uk} c_{sk}`, with :math:`r_u` its probabilities of the prototypes.
-Corrections weighted by soft memberships are in the spirit of Harmony (Korsunsky et al., Nature Methods 2019). A
-reference that is kept while new samples are moved onto it is from Symphony (Kang et al., Nature Communications 2021).
+*Correction.* :math:`b_s + \sum_k r_{uk} c_{sk}` is subtracted from spot :math:`u`, with :math:`r_{uk}` its
+probabilities of the prototypes. Corrections weighted by soft memberships are in the spirit of Harmony (Korsunsky et
+al., Nature Methods 2019). A fixed reference onto which new samples are moved is from Symphony (Kang et al., Nature
+Communications 2021).
 """
 
 from __future__ import annotations
@@ -75,20 +78,20 @@ def integrate(
     slices
         Slice of each spot, any labels, ``(N,)``.
     held
-        Whether a spot stays where it is, bool ``(N,)``, the same for all spots of a slice. Offsets are then those to
-        the slices that are held. ``None`` holds none: offsets add up to zero over slices.
+        Spots that are not moved, bool ``(N,)``, the same for all spots of a slice. The offsets of the other slices are
+        then relative to these. ``None``: all slices are moved, and their offsets add up to zero.
     n_prototypes
-        Number of prototypes, each with an offset of its own. It is lowered to a power of two at which every prototype
-        has at least 60 spots of a slice.
+        Largest number of prototypes, each with a deviation of its own. Fewer are used if there would be fewer than 60
+        spots for each prototype in each slice, on average; the number is then a power of two.
     ridge
-        Number of spots by which the offset of a prototype is shrunk towards the offset of the slice. With ``inf`` only
-        the offset of the slice is subtracted.
+        The λ of the formula: number of spots by which the deviation of a prototype is shrunk. With ``inf`` only the
+        offset of the whole slice is subtracted.
     device
-        Where to compute.
+        Device of the computation.
 
     Returns
     -------
-    The integrated embedding, of the shape of ``embedding`` and of its type, if that is a floating one.
+    The integrated embedding, of the shape of ``embedding`` and of its type, if that is a floating-point type.
 
     Examples
     --------
@@ -187,7 +190,7 @@ def place(
 
 @dataclass(frozen=True)
 class _Mixture:
-    """Parameters for ``S`` slices and ``K`` prototypes, and how likely they are."""
+    """Parameters of the mixture for ``S`` slices and ``K`` prototypes, and its log-likelihood."""
 
     centres: Tensor  # (K, d)
     shifts: Tensor  # (S, d)
@@ -198,11 +201,11 @@ class _Mixture:
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that are free in prototypes and proportions; offsets are few, or shrunk."""
+        """Number of free parameters in prototypes and proportions. Offsets are few, or shrunk, and do not count."""
         return self.centres.numel() + self.logs.numel()
 
     def probabilities(self, part: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """Probabilities of the prototypes for spots of a slice ``(n, K)``, and each spot's logarithmic likelihood."""
+        """Probabilities of the prototypes for spots of a slice ``(n, K)``, and the log-likelihood of each spot."""
         means = self.centres + self.shifts[index] + self.local[index]
         squares = part.square().sum(1, keepdim=True) - 2 * part @ means.T + means.square().sum(1)
         joint = self.logs[index] - squares / (2 * self.variance)
@@ -210,16 +213,17 @@ class _Mixture:
         return (joint - total).exp(), total[:, 0] - part.shape[1] / 2 * self.variance.log()
 
     def correction(self, part: Tensor, index: int) -> Tensor:
-        """What is subtracted from the spots of a slice."""
+        """The vectors that are subtracted from the spots of a slice."""
         blocks = [self.probabilities(block, index)[0] @ self.local[index] for block in part.split(_BLOCK)]
         return self.shifts[index] + torch.cat(blocks)
 
 
 def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> _Mixture:
-    """The mixture for the coordinates of each slice, the likeliest of several starts.
+    """The mixture for the coordinates of each slice, the most likely of several starts.
 
-    Under a wrong shift the same region of two slices needs two prototypes. With enough of them that is as likely, so
-    starts are compared by the Bayesian information criterion, without the prototypes that can be spared.
+    Under a wrong shift the same region of two slices needs two prototypes. With enough prototypes, a wrong shift is as
+    likely as the right one. Starts are therefore compared by the Bayesian information criterion, after all superfluous
+    prototypes were merged.
     """
     most = max(1, min(n_prototypes, sum(map(len, parts)) // (_SPOTS_PER_PROTOTYPE * len(parts))))
     few = 2 ** int(np.log2(min(most, _FEW)))
@@ -242,10 +246,10 @@ def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> 
 
 
 def _regrouped(model: _Mixture, parts: list[Tensor], settle: Callable[..., _Mixture]) -> _Mixture:
-    """As many prototypes, each split in two and the nearest merged again, as often as that is likelier.
+    """The same number of prototypes after splitting each and merging the nearest, repeated while the likelihood rises.
 
-    Splitting alone leaves two regions with one prototype where others have two. Their spots are then explained by a
-    wrong shift and by offsets of the prototype that they share.
+    Splitting alone can leave two regions with one common prototype while other regions have two. The spots of the two
+    regions are then explained by a wrong shift and by deviations of their common prototype.
     """
     for _ in range(_REGROUPINGS):
         other = settle(_split(model, parts), free=False)
@@ -282,7 +286,7 @@ def _settle(
     steps: int = _STEPS,
     rest: float = 10 * _REST,
 ) -> _Mixture:
-    """Steps until prototypes and shifts rest; without ``free`` the shifts do from the start."""
+    """Steps until prototypes and shifts hardly move. Without ``free`` the shifts are fixed."""
     for _ in range(steps):
         last, model = model, _step(model, parts, held, ridge, free=free, lean=lean)
         pairs = ((model.centres, last.centres), (model.shifts, last.shifts))
@@ -293,7 +297,7 @@ def _settle(
 
 
 def _single(parts: list[Tensor], held: Tensor, *, from_means: bool) -> _Mixture:
-    """A single prototype; slices start at their means or unmoved."""
+    """A single prototype. Slices start at their means, or without a shift."""
     means = torch.stack([part.mean(0) for part in parts])
     centre = (means[held] if held.any() else means).mean(0, keepdim=True)
     shifts = (means - centre) * (from_means & ~held)[:, None]
@@ -305,7 +309,7 @@ def _single(parts: list[Tensor], held: Tensor, *, from_means: bool) -> _Mixture:
 def _step(
     model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float, *, free: bool = True, lean: float = _LEAN
 ) -> _Mixture:
-    """One step of expectation and maximisation; without ``free`` the slices' shifts rest."""
+    """One step of expectation and maximisation. Without ``free`` the shifts of the slices are fixed."""
     counts = torch.zeros_like(model.logs)
     sums = torch.zeros_like(model.local)
     likelihood = squares = model.variance.new_zeros(())
@@ -339,9 +343,10 @@ def _step(
 
 
 def _shifts(means: Tensor, weights: Tensor, held: Tensor) -> Tensor:
-    r"""Shifts that minimise :math:`\sum_{sk} w_{sk} \lVert m_{sk} - \mu_k - b_s \rVert^2` over both, ``(S, d)``.
+    r"""Shifts :math:`b_s` that minimise :math:`\sum_{sk} w_{sk} \lVert m_{sk} - \mu_k - b_s \rVert^2`, ``(S, d)``.
 
-    Those of held slices are zero; without any, they add up to zero. A slice that shares no prototype stays.
+    The prototypes :math:`\mu_k` are minimised over as well. Shifts of held slices are zero. Without held slices, the
+    shifts add up to zero. A slice that shares no prototype with others is not moved.
     """
     own, of_prototype = weights.sum(1), weights.sum(0).clamp(min=1e-12)
     middle = (weights[..., None] * means).sum(0) / of_prototype[:, None]
@@ -378,7 +383,7 @@ def _split(model: _Mixture, parts: list[Tensor]) -> _Mixture:
 
 
 def _merge(model: _Mixture, parts: list[Tensor]) -> _Mixture:
-    """One prototype in the place of the two whose spots are moved least by that (Ward's criterion)."""
+    """Merge the two prototypes whose merging moves their spots least (Ward's criterion)."""
     sizes = torch.tensor([len(part) for part in parts], dtype=model.logs.dtype, device=model.logs.device)
     counts = sizes @ model.logs.exp()
     loss = torch.cdist(model.centres, model.centres).square() / (1 / counts[:, None] + 1 / counts)

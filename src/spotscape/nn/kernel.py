@@ -1,11 +1,12 @@
-"""Similarity, mask and running top-k in one kernel: nothing of the size queries × candidates is ever written.
+"""Similarity, mask and running top-k in one GPU kernel, without a matrix of queries × candidates in memory.
 
-A program holds some queries and walks over all candidates, block by block. Similarities of a block stay in registers;
-the k best of it are merged with the k best so far. To carry similarity and column through one sort they are packed
-into an integer: the float's bits, flipped where it is negative so that they order as the float does, above the column
-counted from the end. So the larger similarity is the larger integer, and of equal ones the lower column.
+A program handles some queries and goes through all candidates in blocks. The similarities of a block stay in registers,
+and its k best candidates are merged with the k best so far. Similarity and column are sorted together, packed into one
+integer. The upper bits are those of the float, transformed so that their order as integers is the order of the floats.
+The lower bits count columns from the end. A larger similarity is thus a larger integer, and of equal similarities the
+lower column comes first.
 
-Checked in Triton's interpreter (``TRITON_INTERPRET=1``), which needs no GPU.
+Tests run the kernel in Triton's interpreter (``TRITON_INTERPRET=1``), which needs no GPU.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _products(queries, candidates, rows, columns, n_queries, n_candidates, size,
 
 @triton.jit
 def _pack(products, columns, allowed):
-    """Keys that order by similarity, then by column; what is not allowed comes last."""
+    """Integers that sort by similarity, then by column. Candidates that are not allowed come last."""
     # Adding zero makes one zero of the two, which are equal but differ in their bits.
     bits = (products + 0.0).to(tl.int32, bitcast=True)
     ordered = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(tl.int64)

@@ -1,7 +1,7 @@
-r"""Matching of spots between two sets: cosine neighbours, the offset between the sets, and transfer of labels.
+"""Matching of spots between two slices: cosine neighbours, the offset between slices, and transfer of labels.
 
-The two sets are slices, so a batch effect lies between them. To first order it is one vector, and it is taken out
-before the cosine: the mean difference over mutual neighbours, which lie in what the slices have in common.
+A batch effect between two slices is, to first order, one vector. It is estimated as the mean difference over mutual
+neighbours, which belong to regions that both slices have, and it is subtracted before cosines are computed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Matches(NamedTuple):
     Attributes
     ----------
     indices
-        Rows of the reference, int64 ``(Q, k)``; -1 where a query has fewer than ``k`` matches.
+        Rows of the reference, int64 ``(Q, k)``; -1 if a query has fewer than ``k`` matches.
     similarities
-        Cosines, less ``(distance / radius)²`` in a search within a radius, ``(Q, k)``; NaN where there is no match.
+        Cosines, ``(Q, k)``; in a search within a radius, minus ``(distance / radius)²``. NaN where there is no match.
     """
 
     indices: Tensor
@@ -78,17 +78,17 @@ def match(
     references
         Embedding ``(M, d)``, of the same type and on the same device.
     n_matches
-        Number of matches of each query; fewer come back if there are fewer references.
+        Number of matches of each query; fewer are returned if there are fewer references.
     offset
-        What is subtracted before the cosine: ``"mutual"``, see :func:`batch_offset`; ``"mean"``, the mean of either
-        set; or ``"none"``.
+        Offset that is subtracted before cosines are computed: ``"mutual"``, see :func:`batch_offset`; ``"mean"``, the
+        mean of each set; or ``"none"``.
     mutual
         Keep a match only if the query is also among the ``n_matches`` best queries of that reference.
     positions
-        Coordinates of queries and references in one frame. Matches then lie within ``radius`` of the query, and the
-        cosine is lowered by ``(distance / radius)²``.
+        Coordinates of queries and references in a common frame. Matches then lie within ``radius`` of the query, and
+        the cosine is lowered by ``(distance / radius)²``.
     radius
-        For ``positions``, in their unit.
+        Radius for ``positions``, in their unit.
 
     Returns
     -------
@@ -129,9 +129,9 @@ def match(
 def batch_offset(queries: Tensor, references: Tensor, *, n_neighs: int = _OFFSET_NEIGHBORS) -> Tensor:
     """Estimate the vector from ``queries`` to ``references`` over mutual neighbours.
 
-    It starts as the difference of the means, which is wrong where one set has what the other lacks. Pairs in which each
-    is among the ``n_neighs`` nearest of the other (by cosine about the joint mean) come from what both have; the mean
-    difference over them replaces it, until the pairs stay the same.
+    The first estimate is the difference of the means. It is wrong if one set has regions that the other lacks. Pairs of
+    spots that are each among the ``n_neighs`` nearest of the other (by cosine about the joint mean) come from regions
+    that both sets have. The mean difference over these pairs replaces the estimate, until the pairs stay the same.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def batch_offset(queries: Tensor, references: Tensor, *, n_neighs: int = _OFFSET
 
     Returns
     -------
-    Tensor ``(d,)``, to be added to the queries. At most 2,000 evenly drawn rows of each set are looked at.
+    Tensor ``(d,)``, to be added to the queries. At most 2,000 rows of each set are used, evenly spaced.
     """
     queries, references = (rows[:: -(-len(rows) // _OFFSET_SAMPLE)] for rows in (queries, references))
     offset = references.mean(0) - queries.mean(0)
@@ -167,9 +167,9 @@ def are_mutual(forth: Tensor, back: Tensor) -> Tensor:
     Parameters
     ----------
     forth
-        For each query rows of references, int64 ``(Q, k)``; -1 for none.
+        Rows of references for each query, int64 ``(Q, k)``; -1 for none.
     back
-        For each reference rows of queries, int64 ``(M, l)``; -1 for none.
+        Rows of queries for each reference, int64 ``(M, l)``; -1 for none.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def are_mutual(forth: Tensor, back: Tensor) -> Tensor:
 
 
 def vote(matches: Matches, labels: Tensor, n_labels: int) -> Votes:
-    """Transfer labels: each match votes with its similarity, and those without a label abstain.
+    """Transfer labels: each match votes with its similarity; references without a label do not vote.
 
     Parameters
     ----------
@@ -195,8 +195,8 @@ def vote(matches: Matches, labels: Tensor, n_labels: int) -> Votes:
 
     Returns
     -------
-    Winning label (the first of equals) and its share of the vote. Negative similarities count as 0; where no labelled
-    match of a query is above 0, all of them count the same.
+    Winning label (the first of equals) and its share of the vote. Negative similarities count as 0. If no labelled
+    match of a query has a similarity above 0, all of them count the same.
 
     Examples
     --------
@@ -220,7 +220,7 @@ def vote(matches: Matches, labels: Tensor, n_labels: int) -> Votes:
 
 
 def _about_joint_mean(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-    """Directions from the middle of the two means, which does not depend on the sizes of the sets."""
+    """Directions from the midpoint of the two means, which does not depend on the sizes of the sets."""
     middle = (queries.mean(0) + references.mean(0)) / 2
     return normalize(queries - middle, dim=1), normalize(references - middle, dim=1)
 

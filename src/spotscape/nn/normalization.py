@@ -1,15 +1,17 @@
 r"""Batch normalisation over the spots of a tissue, for several encoders at once.
 
-Statistics are of the spots that count: those inside of a batch, over all processes. They come as biased variances, so
-that the statistics of the whole tissue, kept after the training, normalise it to the bits that it was last seen with.
+Statistics are computed over the inside spots of a batch and over all processes. Variances are biased (divided by the
+number of spots), so that evaluation with the stored statistics of the whole tissue gives the same bits as the pass that
+stored them.
 
-Before a wide layer the normalisation is *folded* into its weights. Of a product :math:`Y W`, mean and variance of each
-column follow from the mean :math:`\bar y` and the covariance :math:`C` of the narrow :math:`Y`,
+Before a wide layer the normalisation is *folded* into the weights of the layer. Mean and variance of each column
+:math:`w` of a product :math:`Y W` follow from the mean :math:`\bar y` and the covariance :math:`C` of the narrow
+:math:`Y`,
 
 .. math:: \operatorname{mean}(Y w) = \bar y^\top w, \qquad \operatorname{var}(Y w) = w^\top C\,w ,
 
-so normalising is a scale on the weights and a shift. That is exact, costs the square of the narrow width for each spot,
-and spares several passes over the wide matrix, forward and backward.
+so normalising amounts to scaling the weights and adding a shift. This is exact. It costs the square of the narrow width
+for each spot, and avoids several passes over the wide matrix, forward and backward.
 """
 
 from __future__ import annotations
@@ -56,13 +58,13 @@ class _Gram(torch.autograd.Function):
 class SpotNorm(nn.Module):
     """Batch normalisation of ``(V, B, n, d)``, each view and encoder by itself.
 
-    In training mode statistics are those of the batch. In evaluation mode they are those that were kept within
-    :func:`keeping`, one set for each encoder.
+    In training mode, statistics are those of the batch. In evaluation mode, they are those that :func:`keeping` stored,
+    one set for each encoder.
 
     Parameters
     ----------
     n_encoders, size
-        B and d.
+        Number of encoders B and width d.
     """
 
     def __init__(self, n_encoders: int, size: int) -> None:
@@ -79,16 +81,16 @@ class SpotNorm(nn.Module):
             self.get_buffer("variance").copy_(variance[0])
 
     def folded(self, weight: Tensor, rows: Tensor, n_inside: int, reduce: Reduce) -> tuple[Tensor, Tensor]:
-        """Weights and shift with which ``rows @ weight`` comes out normalised.
+        """Weights and shift that make ``rows @ weight`` normalised.
 
         Parameters
         ----------
         weight
-            Of each view and encoder, ``(V | 1, B, p, d)``.
+            Weights of each view and encoder, ``(V | 1, B, p, d)``.
         rows
             The narrow Y, ``(V, B | 1, n, p)``.
         n_inside, reduce
-            Which rows count, and how sums over processes are made.
+            Number of rows that count (the first ones), and how sums over processes are computed.
 
         Returns
         -------
@@ -107,7 +109,7 @@ class SpotNorm(nn.Module):
         return weight * scale, self.shift - mean * scale
 
     def forward(self, x: Tensor, n_inside: int, reduce: Reduce) -> Tensor:
-        """Normalise ``(V, B, n, d)``, of which the first ``n_inside`` rows count."""
+        """Normalise ``(V, B, n, d)``. Statistics are those of the first ``n_inside`` rows."""
         x = x.to(torch.promote_types(x.dtype, self.gain.dtype))
         if not self.training:
             scale = self.gain * (self.get_buffer("variance") + EPS).rsqrt()
@@ -118,7 +120,7 @@ class SpotNorm(nn.Module):
 
 
 class _Normalized(torch.autograd.Function):
-    """All rows by the statistics of the first ones, written out: autograd would hold several matrices of that size."""
+    """All rows, normalised by the statistics of the first ones. Autograd would store several such matrices."""
 
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd gives them by place
@@ -154,9 +156,9 @@ class _Normalized(torch.autograd.Function):
 
 @contextmanager
 def keeping(module: nn.Module) -> Iterator[None]:
-    """Within, the statistics of each pass are kept for evaluation mode, in which the module is afterwards.
+    """Within the context, store the statistics of each pass for evaluation mode; then switch to this mode.
 
-    One pass over the whole, full tissue sets them: running averages over views would describe thinned graphs.
+    One pass over the whole, full tissue sets them. Running averages over views would describe graphs with fewer edges.
     """
     norms = [layer for layer in module.modules() if isinstance(layer, SpotNorm)]
     module.train()

@@ -21,22 +21,23 @@ _ROUNDING = 1e-6
 class PCA:
     r"""Embeddings of :math:`m` encoders side by side, rotated onto their leading principal axes.
 
-    Side by side and divided by :math:`\sqrt m`, squared distances between spots are the mean of those in the single
-    embeddings. The latent axes of one encoder mean nothing to another, so the embeddings themselves cannot be averaged.
+    The embeddings are put side by side and divided by :math:`\sqrt m`. The squared distance between two spots is then
+    the mean of their squared distances in the single embeddings. The embeddings themselves cannot be averaged, because
+    the latent axes of different encoders are unrelated.
 
-    A few axes hold nearly all of the variance, and a clusterer that goes by distances would see little else.
-    ``whitening`` :math:`w` divides each axis by its standard deviation to that power, :math:`\sigma_k^{1-w}` being what
-    is left: 0 leaves distances as they are, 1 makes all axes alike. The variance in all stays the same.
+    A few axes hold nearly all of the variance and would dominate a clusterer that uses distances. Each axis :math:`k`
+    is therefore divided by the power :math:`w` of its standard deviation :math:`\sigma_k` (``whitening``), which leaves
+    the standard deviation :math:`\sigma_k^{1-w}`. With 0, distances stay as they are, and with 1, all axes have the
+    same variance. The total variance stays the same.
 
     Attributes
     ----------
     mean
-        Of the spots it was fitted to, float64 ``(m d,)``.
+        Mean of the spots that it was fitted to, float64 ``(m d,)``.
     axes
-        Orthonormal columns, float64 ``(m d, n_axes)``, largest variance first; the sign makes the largest entry of
-        each positive.
+        Orthonormal columns, float64 ``(m d, n_axes)``, largest variance first. The largest entry of each is positive.
     scale
-        What each axis is multiplied with, float64 ``(n_axes,)``.
+        Factor of each axis, float64 ``(n_axes,)``.
     """
 
     mean: Tensor

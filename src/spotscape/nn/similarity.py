@@ -1,10 +1,10 @@
-r"""Streaming search: the k most similar candidates of every query, without a matrix of all similarities.
+"""Search for the k most similar candidates of every query, in tiles, without a matrix of all similarities.
 
-Queries are taken in tiles; a tile's similarities to all candidates are computed, searched and forgotten. The search of
-a tile goes by blocks of candidates: with :math:`m_b` the largest similarity in block :math:`b`, the :math:`k` best lie
-in the blocks with the :math:`k` largest :math:`m_b`, because before the best of any other block there are :math:`k`
-already. So every entry is read once for the maxima, and only a short list is sorted. The search is exact, takes
-:math:`O(QMd)` time and keeps :math:`O(Qk)` numbers beside one tile.
+The similarities of a tile of queries to all candidates are computed, searched and discarded. The candidates of a tile
+are divided into blocks. The :math:`k` best candidates lie in the :math:`k` blocks with the largest maxima: for any
+other block, these :math:`k` maxima are at least as large as its best candidate. So every entry is read once for the
+maxima, and only a short list is sorted. The search is exact. With :math:`Q` queries and :math:`M` candidates of size
+:math:`d`, it takes :math:`O(QMd)` time and stores :math:`O(Qk)` numbers and one tile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLOCK = 64
 
 
 class MostSimilar(NamedTuple):
-    """Candidates most similar to each query, best first.
+    """The most similar candidates of each query, best first.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ def most_similar(
     between: tuple[Tensor, Tensor] | None = None,
     backend: Backend = "auto",
 ) -> MostSimilar:
-    """Find the ``k`` candidates with the largest inner product with each query; for unit rows that is the cosine.
+    """Find the ``k`` candidates with the largest inner product with each query. For unit rows this is the cosine.
 
     Parameters
     ----------
@@ -58,23 +58,24 @@ def most_similar(
     candidates
         Shape ``(M, d)``, of the same type and on the same device.
     k
-        Number of candidates for each query; fewer come back, for all, if one of them has fewer.
+        Number of candidates for each query. If one query has fewer candidates, all queries get fewer.
     exclude
-        One candidate that each query must not have, int64 ``(Q,)``: itself, for queries out of the candidates.
+        One candidate that each query must not get, int64 ``(Q,)``. If the queries are among the candidates, this is the
+        query itself.
     between
-        Numbers of the slices of the queries ``(Q,)`` and of the candidates ``(M,)``, int64: a query has candidates of
-        other slices only. ``None`` lets it have any.
+        Slice numbers of the queries ``(Q,)`` and of the candidates ``(M,)``, int64. A query then gets candidates of
+        other slices only. ``None`` allows all candidates.
     backend
         ``"torch"``; ``"faiss"`` for that library's flat index (extra ``faiss``; float32 on the CPU); or ``"triton"``, a
-        kernel for CUDA that writes no similarities but those it returns (float32; Triton comes with torch for CUDA).
+        kernel for CUDA that stores only the similarities that it returns (float32; Triton comes with torch for CUDA).
         ``"auto"`` is torch on every device. On one core, faiss took 0.7 to 1.7 times the processor time of torch for
         1,024 or 2,048 queries among 5,000 or 20,000 candidates, 1.8 to 2.5 times among 100,000, and 0.11 s for its
-        import (``benchmarks/similarity.py``). The kernel has been checked but not timed.
+        import (``benchmarks/similarity.py``). The kernel was checked but not timed.
 
     Returns
     -------
-    Indices and similarities. Which of equally similar candidates is returned is not defined, but it is the same each
-    time. No gradient flows through the similarities; compute those that need one again.
+    Indices and similarities. Of equally similar candidates, the same ones are returned each time, but which ones is not
+    defined. No gradient flows through the similarities. If you need gradients, compute the inner products again.
 
     Raises
     ------
@@ -107,7 +108,7 @@ def most_similar(
 
 
 def _n_left(n_candidates: int, exclude: Tensor | None, between: tuple[Tensor, Tensor] | None) -> int:
-    """How many candidates every query has."""
+    """Number of candidates that every query has at least."""
     if between is None or len(between[0]) == 0:
         return n_candidates - (exclude is not None)
     own, other = between
@@ -178,7 +179,7 @@ def _search_faiss(
 def _search_slices(
     queries: Tensor, candidates: Tensor, k: int, exclude: Tensor | None, between: tuple[Tensor, Tensor]
 ) -> MostSimilar:
-    """Search with faiss, which has no mask, slice by slice, each among the candidates of the others."""
+    """Search with faiss slice by slice, among the candidates of the other slices, because faiss has no mask."""
     indices = queries.new_empty(len(queries), k, dtype=torch.int64)
     similarities = queries.new_empty(len(queries), k)
     for name in between[0].unique():

@@ -1,7 +1,7 @@
 """Tiles: compact parts of a tissue.
 
-Tiles come from the graph alone. Hop distances from a few spots that lie far apart serve as coordinates, along which the
-tissue is cut in two at the median of the longest one, until every part is small enough.
+Tiles are computed from the graph alone. Distances on the graph (hops) to a few spots that lie far apart serve as
+coordinates. The tissue is cut in two at the median of the longest coordinate, until every part is small enough.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ def graph_tiles(adjacency: Any, size: int, *, slices: np.ndarray | None = None) 
     Parameters
     ----------
     adjacency
-        Spatial graph, sparse ``(N, N)``; directions and weights do not matter.
+        Spatial graph, sparse ``(N, N)``. Directions and weights are ignored.
     size
-        Most spots of a tile. Parts are halved, so tiles have between half of it and all of it, unless the graph falls
-        into smaller pieces; pieces are put together where they are.
+        Largest number of spots of a tile. Parts are halved, so tiles have between half of it and all of it. Only
+        connected pieces of the graph that are smaller give smaller tiles; small pieces are put together where possible.
     slices
-        Slice of each spot, any labels, ``(N,)``; no tile has spots of two. ``None`` for a single slice.
+        Slice of each spot, any labels, ``(N,)``. No tile has spots of two slices. ``None`` for a single slice.
 
     Returns
     -------
-    The rows of each tile, int64, ascending; every spot is in exactly one. The same graph gives the same tiles.
+    The rows of each tile, int64, ascending. Every spot is in exactly one tile. The same graph gives the same tiles.
 
     Raises
     ------
     TypeError, ValueError
-        If ``size`` is no positive integer.
+        If ``size`` is not a positive integer.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def graph_tiles(adjacency: Any, size: int, *, slices: np.ndarray | None = None) 
 
 
 def choose_batch_size(batch_size: int | None, n_spots: int, bytes_per_spot: int) -> int | None:
-    """Spots of a step, or ``None`` if a step sees all; unless it is given, what a full step would take decides."""
+    """Number of spots in a step, or ``None`` for all. By default, the memory of a full step decides."""
     estimate = n_spots * bytes_per_spot
     chosen = batch_size or (n_spots if estimate <= _MOST_BYTES else _BATCH_SIZE)
     if chosen >= n_spots:
@@ -96,10 +96,10 @@ def choose_batch_size(batch_size: int | None, n_spots: int, bytes_per_spot: int)
 
 @dataclass(frozen=True)
 class TilePlan:
-    """Tiles, and how they are dealt into batches.
+    """Tiles, and their assignment to batches.
 
-    A batch consists of several tiles drawn from all over the tissue, from each slice in its share, and each tile is in
-    one batch of a sweep. Batches are dealt anew for each sweep.
+    A batch consists of several tiles from all over the tissue, from each slice in proportion to its size. Each tile is
+    in one batch of a sweep. The assignment is drawn again for each sweep.
     """
 
     tiles: tuple[np.ndarray, ...]
@@ -118,9 +118,10 @@ class TilePlan:
         return cls(tuple(tiles), owners, n_batches, seed)
 
     def n_sweeps(self, max_epochs: int, n_encoders: int = 1) -> int:
-        """As many steps as in full batches, in whole sweeps; more only where a spot would be seen too seldom.
+        """Number of sweeps: as many steps as with full batches, unless each spot would then be seen too seldom.
 
-        A single encoder sees each spot at least 20 times; several, whose errors cancel, at least 10 times each.
+        A single encoder sees each spot at least 20 times. Several encoders, whose errors average out, see it at least
+        10 times each.
         """
         least = _LEAST_SWEEPS if n_encoders == 1 else _LEAST_SWEEPS // 2
         return max(math.ceil(max_epochs / self.n_batches), min(least, max_epochs))
@@ -139,7 +140,7 @@ class TilePlan:
 
 
 def tiles_of_process(adjacency: Any, rank: int, n_processes: int) -> np.ndarray:
-    """Rows of the spots that one of several processes holds, int64: neighbouring tiles, nearly as many in each."""
+    """Rows of the spots that one of several processes holds, int64: adjacent tiles, nearly as many in each process."""
     tiles = graph_tiles(adjacency, -(-adjacency.shape[0] // (n_processes * _TILES_OF_PROCESS)))
     bounds = [len(tiles) * number // n_processes for number in range(n_processes + 1)]
     own = tiles[bounds[rank] : bounds[rank + 1]]
@@ -150,7 +151,7 @@ def tiles_of_process(adjacency: Any, rank: int, n_processes: int) -> np.ndarray:
 
 
 def _tiles_of_slice(graph: sparse.csr_array, size: int) -> list[np.ndarray]:
-    """Tiles of one slice: large pieces of the graph are cut, small ones put together."""
+    """Tiles of one slice: large pieces of the graph are cut, small ones are put together."""
     _, pieces = connected_components(graph, directed=False)
     tiles: list[np.ndarray] = []
     small: list[np.ndarray] = []
@@ -165,7 +166,7 @@ def _tiles_of_slice(graph: sparse.csr_array, size: int) -> list[np.ndarray]:
 
 
 def _packed(pieces: list[np.ndarray], size: int) -> list[np.ndarray]:
-    """Small pieces together, as they come, up to the size."""
+    """Small pieces put together in their order, up to the size."""
     tiles: list[list[np.ndarray]] = []
     filled = size
     for rows in pieces:
@@ -178,7 +179,7 @@ def _packed(pieces: list[np.ndarray], size: int) -> list[np.ndarray]:
 
 
 def _hop_coordinates(graph: sparse.csr_array) -> np.ndarray:
-    """Hops from spots that lie far from each other, float32 ``(n, 4)``, of a connected graph."""
+    """Hops to spots that lie far from each other, float32 ``(n, 4)``, in a connected graph."""
     farthest = int(dijkstra(graph, unweighted=True, indices=0).argmax())
     columns: list[np.ndarray] = []
     for _ in range(_LANDMARKS):
@@ -188,7 +189,7 @@ def _hop_coordinates(graph: sparse.csr_array) -> np.ndarray:
 
 
 def _halves(coordinates: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Parts of at most ``size`` rows, by cuts across the longest extent."""
+    """Parts of at most ``size`` rows, cut across the longest coordinate."""
     if len(rows) <= size:
         return [np.sort(rows)]
     own = coordinates[rows]

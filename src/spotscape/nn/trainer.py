@@ -29,7 +29,7 @@ _WARM_UP, _START, _END = 0.3, 1 / 25, 1 / (25 * 1e4)
 
 
 def rate(schedule: Schedule, step: int, n_steps: int) -> float:
-    """The share of the peak rate in a step: ``"constant"`` is all of it, ``"one_cycle"`` rises and falls by cosines."""
+    """The share of the peak rate in a step: 1 for ``"constant"``; ``"one_cycle"`` rises and falls along cosines."""
     if schedule == "constant":
         return 1.0
     peak = _WARM_UP * n_steps - 1
@@ -44,15 +44,16 @@ def _between(first: float, last: float, share: float) -> float:
 
 
 class Adam:
-    """Moves parameters in the direction of their gradients.
+    """The Adam optimiser (Kingma & Ba 2015) with an L2 penalty.
 
-    One operation at a time: those that torch fuses round the last entries of a tensor, which do not fill a vector
-    register, in another way than the others. An encoder would then depend on how many are trained beside it.
+    It computes one operation after the other. torch's fused operations round the last entries of a tensor, which do not
+    fill a vector register, differently from the others. The result of an encoder would then depend on the number of
+    encoders.
 
     Parameters
     ----------
     parameters
-        What is trained; one without a gradient stays as it is.
+        Parameters to train. A parameter without a gradient is not changed.
     weight_decay
         The L2 penalty.
     """
@@ -64,7 +65,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """One step at the rate ``lr``; gradients are used up."""
+        """One step with the learning rate ``lr``. Gradients are deleted afterwards."""
         self.n_steps += 1
         first, second = (1 - beta**self.n_steps for beta in _BETAS)
         for one, mean, square in zip(self.parameters, self.means, self.squares, strict=True):
@@ -77,11 +78,11 @@ class Adam:
             one.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The state that a checkpoint includes."""
         return {"n_steps": self.n_steps, "means": self.means, "squares": self.squares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it from a checkpoint."""
+        """Load the state from a checkpoint."""
         self.n_steps = state["n_steps"]
         known: list[tuple[list[Tensor], list[Tensor]]] = [
             (self.means, state["means"]),
@@ -98,7 +99,7 @@ _CHECK_EVERY = 10
 
 @dataclass(frozen=True)
 class LossOutput:
-    """What an objective returns: the loss of each encoder, ``(B,)``, and its named, unweighted parts."""
+    """The result of an objective: the loss of each encoder, ``(B,)``, and its parts by name, unweighted."""
 
     total: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
@@ -112,29 +113,30 @@ class LossOutput:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast to train.
+    """Length of a training, learning rate and precision.
 
     Attributes
     ----------
     max_epochs
-        How often every spot is seen.
+        Number of epochs. Every spot is seen once in each.
     lr
         Learning rate of Adam, the peak of the schedule.
     weight_decay
         L2 penalty in Adam.
     schedule
-        ``"one_cycle"`` warms up over 30 % of the steps and anneals to zero; ``"constant"`` keeps the rate.
+        ``"one_cycle"`` raises the rate over the first 30 % of the steps and then lowers it to zero. ``"constant"``
+        keeps it.
     max_grad_norm
         Gradients of an encoder are scaled down to this norm; ``None`` leaves them.
     patience
-        Stop once the loss of the first encoder, averaged over 10 epochs, has not improved by ``min_delta`` (relative)
-        for this many epochs; ``None`` trains all of them.
+        Stop if the loss of the first encoder, averaged over 10 epochs, has not improved by ``min_delta`` (relative) for
+        this many epochs. ``None`` trains for all epochs.
     min_delta
         Smallest relative improvement that counts.
     precision
         ``"float32"``, or ``"bfloat16"`` for the dense layers.
     steps_per_epoch
-        Steps in which every spot is seen once.
+        Number of steps in which every spot is seen once.
     """
 
     max_epochs: int
@@ -149,7 +151,7 @@ class TrainingPlan:
 
     @classmethod
     def of(cls, config: object, steps_per_epoch: int = 1, max_epochs: int | None = None) -> Self:
-        """The plan in a model's configuration, whose fields have the same names."""
+        """The plan from the configuration of a model, whose fields have the same names."""
         named = {item.name: getattr(config, item.name) for item in fields(cls) if item.name != "steps_per_epoch"}
         named["max_epochs"] = named["max_epochs"] if max_epochs is None else max_epochs
         return cls(**named, steps_per_epoch=steps_per_epoch)
@@ -161,21 +163,21 @@ class TrainingPlan:
 
 
 class Trainer:
-    """Minimise a loss over a module's parameters, all of which are ``(B, ...)`` for B encoders.
+    """Minimise a loss over the parameters of a module, which have the shape ``(B, ...)`` for B encoders.
 
     Parameters
     ----------
     plan
-        How long and how fast.
+        Length of the training, learning rate and precision.
     progress_bar
         Show epochs, loss and remaining time.
     checkpoint
-        Where the state is saved regularly. If there is one already, training resumes from it and ends with the same
-        numbers as if it had never stopped.
+        File in which the state is saved regularly. If it exists, training resumes from it and ends with the same
+        numbers as without the interruption.
     save_every
         Steps between two checkpoints.
     description
-        What the progress bar says.
+        Text of the progress bar.
     """
 
     def __init__(
@@ -196,14 +198,14 @@ class Trainer:
         Parameters
         ----------
         module
-            What is trained; in a group of processes the same in all of them.
+            The module to train. In a group of processes it is the same in all of them.
         loss
-            The objective in the step of that number. What is random in it depends on the number only.
+            The objective of a step, given the number of the step. Its random numbers depend on this number only.
 
         Returns
         -------
-        One float64 array per part of the loss, and ``"loss"`` and ``"lr"``, each of length of the epochs trained: the
-        mean over encoders and steps.
+        One float64 array for each part of the loss, and ``"loss"`` and ``"lr"``, with one value per epoch, the mean
+        over encoders and steps.
 
         Raises
         ------
@@ -235,7 +237,7 @@ class Trainer:
 
 
 class _Run:
-    """All that a resumed run needs to go on with the same numbers."""
+    """The state that a resumed run needs to continue with the same numbers."""
 
     def __init__(self, module: nn.Module, plan: TrainingPlan, checkpoint: Checkpoint | None) -> None:
         self.module, self.plan, self.checkpoint = module, plan, checkpoint
@@ -245,7 +247,7 @@ class _Run:
         self.history: list[dict[str, Any]] = []
 
     def step(self, loss: Callable[[int], LossOutput], number: int) -> None:
-        """One step of the optimizer."""
+        """One step of the optimiser."""
         lr = self.plan.lr * rate(self.plan.schedule, number, self.plan.n_steps)
         output = loss(number)
         # Encoders share no weight, so the gradient of the sum is that of each.
@@ -268,7 +270,7 @@ class _Run:
         return value
 
     def has_converged(self) -> bool:
-        """Whether the first encoder's loss has not improved for some time; it decides, whoever is trained beside it."""
+        """Whether the loss of the first encoder has not improved for some time, whatever the other encoders do."""
         plan, unit = self.plan, self.plan.steps_per_epoch
         epochs, rest = divmod(len(self.history), unit)
         if plan.patience is None or rest or epochs % _CHECK_EVERY or epochs <= plan.patience + _CHECK_EVERY:
@@ -278,7 +280,7 @@ class _Run:
         return bool(smooth[-plan.patience :].min() > (1 - plan.min_delta) * smooth[: -plan.patience].min())
 
     def save(self) -> None:
-        """Write the checkpoint, if there is to be one."""
+        """Write the checkpoint, if one was asked for."""
         if self.checkpoint is None:
             return
         history = {name: self._stacked(name) for name in self.history[0]}
@@ -291,7 +293,7 @@ class _Run:
         )
 
     def resume(self) -> int:
-        """Take over what was saved, and return the number of steps that it is of."""
+        """Load the saved state, and return the number of steps already taken."""
         state = None if self.checkpoint is None else self.checkpoint.read(self.device)
         if state is None or self.checkpoint is None:
             return 0

@@ -36,6 +36,8 @@ _MEASURED = (
 )
 # Sections of one cohort differ in depth, but not by this, unless one of them has failed.
 _SHALLOW = 10
+# Slices of one platform hold nearly all of their counts in genes that all of them have; slices of two panels do not.
+_SHARED = 0.95
 
 
 @public
@@ -99,7 +101,8 @@ def prepare(
         before.
     target_sum
         Total of every spot after normalisation, over all genes, whether marked or not; ``None`` means the median total
-        of the spots.
+        of the spots. Where slices of ``library_key`` have different genes (a slice has more than 5 % of its counts in
+        genes that another has not measured), totals are over the genes that all of them have.
     keep_controls
         Whether control probes, blank barcodes, antibodies and guides count as genes. By default they are neither marked
         nor part of a spot's total. They are recognised by ``var["feature_types"]``, or by names such as
@@ -189,13 +192,14 @@ def prepare(
     summary = summarise(given.matrix, groups=None if labels is None else labels.codes, counted=~controls)
     given.check(adata, summary, assume=counts == "assume")
     selection = selection_of(recipe, adata.n_obs, n_top_genes=n_top_genes, min_cells=min_cells, min_counts=min_counts)
-    _report_data(adata, given, summary, controls, labels)
-
     shared = ~absent_genes(summary.detected, summary.sizes).any(axis=0)
     genes = ~controls & shared if (~controls & shared).any() else ~controls
+    totals = summary.row_sums
+    if labels is not None and not (genes | controls).all():
+        totals = _totals(given.matrix, summary, genes, labels)
+    _report_data(adata, given, summary, totals, labels)
     candidates = candidate_genes(summary, selection, genes)
     ranking, method = select_genes(given.matrix, summary, candidates, selection.n_top_genes, labels=labels)
-    totals = summary.row_sums
     target = float(np.median(totals[totals > 0])) if target_sum is None else target_sum
     factors: np.ndarray = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)
     normalisation = Normalisation(factors, log1p)
@@ -337,8 +341,28 @@ def _normalised(given: _Counts, normalisation: Normalisation) -> Any:
     return stored.map_blocks(change, dtype=stored.dtype, meta=stored._meta)
 
 
+def _totals(matrix: Any, summary: Summary, genes: np.ndarray, labels: pd.Categorical) -> np.ndarray:
+    """Total of every spot, over the genes that all slices have where some slices have many more.
+
+    Over all of its genes, a spot of a large panel would have less of each shared gene than one of a small panel.
+    """
+    over_shared = summarise(matrix, counted=genes).row_sums
+    by_slice = [np.bincount(labels.codes, sums) for sums in (over_shared, summary.row_sums)]
+    kept = by_slice[0] / np.where(by_slice[1] > 0, by_slice[1], np.inf)
+    if (kept[by_slice[1] > 0] >= _SHARED).all():
+        return summary.row_sums
+    poorest = int(np.where(by_slice[1] > 0, kept, np.inf).argmin())
+    logger.info(
+        "Slices have different genes: spots are normalised by the %s genes that all have, %.0f%% of the counts of %r.",
+        f"{genes.sum():,}",
+        100 * kept[poorest],
+        labels.categories[poorest],
+    )
+    return over_shared
+
+
 def _report_data(
-    adata: AnnData, given: _Counts, summary: Summary, controls: np.ndarray, labels: pd.Categorical | None
+    adata: AnnData, given: _Counts, summary: Summary, totals: np.ndarray, labels: pd.Categorical | None
 ) -> None:
     """Say what is unusual about the spots."""
     empty = summary.row_sums == 0
@@ -357,7 +381,7 @@ def _report_data(
         )
     if labels is None:
         return
-    depth = pd.Series(summary.row_sums).groupby(np.asarray(labels.codes)).median()
+    depth = pd.Series(totals).groupby(np.asarray(labels.codes)).median()
     for code in depth.index[depth * _SHALLOW < depth.median()]:
         warn(
             f"Slice {labels.categories[code]!r} has a median of {depth[code]:,.0f} counts a spot, the slices together "

@@ -11,7 +11,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import expression_values, read_graph
+from spotscape._core.reading import ALIKE, expression_values, read_graph
 from spotscape._core.rows import expm1
 from spotscape._core.validation import require_expression
 from spotscape.tl._embedding import build_aside, prepare_params, scale_of
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # With so many spots expected, none by chance does not happen.
 _EXPECTED_SPOTS = 20
-# Slices of one kind of tissue differ less than this in counts per spot, once these are normalised.
-_ALIKE = 2.0
 # Totals of so many spots are looked at; they differ by less than this if they were all scaled to the same.
 _SAMPLE, _EQUAL = 500, 0.02
 _SHOWN = 5
@@ -116,7 +114,7 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
     if here is None and scale == "logarithm" and training.prepare is not None:
         _check_total(adata, found.source, layer, training.prepare.get("target_sum"))
     ratio = _total(present, scale) / max(_total(training.means[found.measured][None], scale), np.finfo(float).tiny)
-    if not 1 / _ALIKE <= ratio <= _ALIKE:
+    if not 1 / ALIKE <= ratio <= ALIKE:
         warn(
             f"spots have {ratio:.2g} times as much expression in the model's genes as at the training. Were the new "
             "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as then."

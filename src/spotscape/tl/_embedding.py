@@ -17,7 +17,7 @@ from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import signature
 from spotscape._core.reading import crosses_on_purpose, is_logarithm, library_of_graph, read_expression, read_graph
-from spotscape._core.rows import ChunkedMatrix
+from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix
 from spotscape._core.validation import looks_like_counts, require_data, slice_labels
 
 if TYPE_CHECKING:
@@ -310,8 +310,6 @@ def _training_record(model: GraphEncoder[Any], adata: AnnData, tissue: Embedding
 
 def scale_of(matrix: Any, adata: AnnData, source: str) -> str:
     """``"counts"``, ``"logarithm"`` or ``"linear"``: as the record of ``adata.X`` says, else as the values look."""
-    from spotscape.models._reduction import LARGEST_LOGARITHM
-
     if looks_like_counts(matrix):
         return "counts"
     is_log = is_logarithm(adata, None) if source == "adata.X" else None

@@ -1,4 +1,4 @@
-"""Clustering of embeddings: exactly as many clusters as asked for, none of them empty."""
+"""Clustering of embeddings, with exactly the number of clusters that was asked for and no empty cluster."""
 
 from __future__ import annotations
 

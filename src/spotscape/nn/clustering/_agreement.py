@@ -1,11 +1,12 @@
-"""Of several clusterings of the same points, the one on which they agree most.
+"""The clustering on which several clusterers agree most.
 
-k-means cuts across the directions in which points vary, a mixture across those in which they lie apart, and the points
-do not say which of the two is right. A cut that only one of several clusterers makes is an accident of that clusterer.
+k-means divides the directions in which points vary most, and a mixture those in which points form separate groups. The
+points do not show which of the two is right. A border that only one of several clusterers draws is likely an artefact
+of this clusterer.
 
-Of five, four are mixtures, which outvote k-means where they share an accident: on sparse data they make clusters of a
-few points that lie far off, and one of all others. So where k-means finds something else, a second embedding of the
-same points decides, which has accidents of its own.
+Four of the five clusterers are mixtures, which outvote k-means if they make the same mistake. On sparse data, for
+example, they make clusters of a few unusual points, and one cluster of nearly all others. If k-means disagrees with the
+mixtures, a second embedding of the same points decides, whose artefacts are different.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ _MANY = 20_000
 
 @dataclass(frozen=True)
 class Agreed:
-    """The clustering taken, and by what.
+    """The clustering that was taken, and why.
 
     Attributes
     ----------
     clustering
-        With a posterior, and the agreement that decided as ``value``.
+        The clustering with its posterior. Its ``value`` is the agreement by which it was taken.
     name
-        ``"kmeans"`` or ``"mixture_0.05"`` and so on, after the shrinkage of the covariance.
+        ``"kmeans"``, or ``"mixture_0.05"`` and so on, with the shrinkage of the covariance.
     agreement
-        Of each clustering, the mean adjusted Rand index with the other four.
+        For each clustering the mean adjusted Rand index with the other four.
     beside
         The mean with the five clusterings of the second embedding, if that decided.
     """
@@ -63,9 +64,9 @@ def most_agreed(
     seed: int = 0,
     second: Callable[[], np.ndarray | None] | None = None,
 ) -> Agreed:
-    """Cluster by k-means and four mixtures, and take the clustering that is most like the other four.
+    """Cluster by k-means and four mixtures, and take the clustering that agrees most with the other four.
 
-    If k-means agrees with the mixtures by less than .5, it takes the clustering that is most like those of a second
+    If k-means agrees with the mixtures by less than .5, it takes the clustering that agrees most with those of a second
     embedding.
 
     Parameters
@@ -75,14 +76,14 @@ def most_agreed(
     n_clusters
         Number of clusters, at least 2 and at most the number of distinct points.
     seed
-        Seed of all.
+        Seed of all clusterers.
     second
-        Makes another embedding of the same points, ``(n, e)``; asked only if it is needed. ``None``, or what returns
-        ``None``, leaves the choice to the five.
+        Function that computes another embedding of the same points, ``(n, e)``; called only if it is needed. If it is
+        ``None`` or returns ``None``, the five clusterings decide.
 
     Returns
     -------
-    The clustering taken, with its name and the agreement of each.
+    The clustering that was taken, with its name and the agreement of each clustering.
 
     Examples
     --------
@@ -112,7 +113,7 @@ def _similarity(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
 
 
 def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[str, Clustering]:
-    """The same points clustered by k-means and by mixtures whose covariance is free, a sphere, or in between."""
+    """Clusterings by k-means and by mixtures with a free covariance, a sphere, and two covariances in between."""
     plain = kmeans(points, n_clusters, seed=seed)
     starts = [plain.labels, *_starts(points, n_clusters, seed)]
     mixtures = {
@@ -125,8 +126,8 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
 def _starts(points: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
     """Single runs of k-means, in the units of the points and in standard deviations.
 
-    The search of :func:`gaussian_mixture` goes further and finds higher likelihoods, of clusters of a few points that
-    lie far from all others, on which no two seeds agree.
+    The search of :func:`gaussian_mixture` is more thorough and finds higher likelihoods. These belong to clusters of a
+    few points that lie far from all others, and they differ between seeds.
     """
     values = np.asarray(points, dtype=np.float64)
     spread = values.std(axis=0)

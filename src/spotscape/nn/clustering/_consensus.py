@@ -1,4 +1,4 @@
-"""One consensus of many clusterings."""
+"""One consensus of several clusterings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_ROUNDS = 100
 
 @dataclass(frozen=True)
 class Consensus:
-    """A clustering on which several agree.
+    """A consensus of several clusterings.
 
     Attributes
     ----------
@@ -32,10 +32,10 @@ class Consensus:
     confidence
         Share of the runs that agree on each point, shape ``(n,)``, above 0 and at most 1.
     run_agreement
-        Share of the points on which each run agrees, shape ``(n_runs,)``.
+        Share of the points on which each run agrees with the consensus, shape ``(n_runs,)``.
     entropy
-        How far the runs are spread over clusters at each point, shape ``(n,)``: the entropy of their votes as a share
-        of the highest that there can be; 0 where all agree.
+        Disagreement of the runs at each point, shape ``(n,)``: entropy of their votes, divided by the highest possible
+        entropy; 0 where all agree.
     """
 
     labels: np.ndarray
@@ -50,17 +50,17 @@ def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
     Parameters
     ----------
     runs
-        Cluster of every point in each run, integers from 0, shape ``(n_runs, n)``; all runs with as many non-empty
-        clusters.
+        Cluster of every point in each run, integers from 0, shape ``(n_runs, n)``. All runs have the same number of
+        non-empty clusters.
 
     Returns
     -------
-    The consensus, with as many non-empty clusters as each run.
+    The consensus, with the same number of non-empty clusters.
 
     Raises
     ------
     ValueError
-        If ``runs`` is no such matrix.
+        If ``runs`` is not such a matrix.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def _check(runs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
 
 
 def _distinct(patterns: np.ndarray) -> list[np.ndarray]:
-    """The runs without those that are an earlier one under other numbers."""
+    """The runs, without those that equal an earlier run except for the numbers of the clusters."""
     seen: dict[bytes, np.ndarray] = {}
     for run in patterns:
         seen.setdefault(_by_first(run).tobytes(), run)
@@ -111,7 +111,7 @@ def _by_first(labels: np.ndarray) -> np.ndarray:
 def _climb(
     patterns: np.ndarray, counts: np.ndarray, start: np.ndarray, n_clusters: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The consensus that a start leads to, and all runs in its numbers."""
+    """The consensus that a start leads to, and all runs with its cluster numbers."""
     reference = start
     matched = _match(patterns, counts, reference, n_clusters)
     for _ in range(_MOST_ROUNDS):
@@ -123,7 +123,7 @@ def _climb(
 
 
 def _match(patterns: np.ndarray, counts: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
-    """All runs, their clusters renamed to those of the reference with which they share the most points."""
+    """All runs, with clusters renamed to those of the reference with which they share the most points."""
     matched = np.empty_like(patterns)
     for row, run in enumerate(patterns):
         shared = np.bincount(run * n_clusters + reference, weights=counts, minlength=n_clusters**2)
@@ -133,7 +133,7 @@ def _match(patterns: np.ndarray, counts: np.ndarray, reference: np.ndarray, n_cl
 
 
 def _vote(matched: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
-    """The cluster that most runs give each pattern; the present one if it is among the first."""
+    """The cluster that most runs give each pattern; of equal ones the present cluster."""
     points = np.arange(len(reference))
     votes = np.stack([(matched == cluster).sum(axis=0) for cluster in range(n_clusters)])
     best = votes.argmax(axis=0)
@@ -141,7 +141,7 @@ def _vote(matched: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.nda
 
 
 def _agreement(reference: np.ndarray, matched: np.ndarray, counts: np.ndarray) -> tuple[int, int]:
-    """How often runs and points agree; of equal ends the one that some runs repeat, not the one between all."""
+    """Agreement of runs and points with a consensus. Of equal ones, a consensus that equals some runs is preferred."""
     by_run = (matched == reference) @ counts
     return int(by_run.sum()), int((by_run**2).sum())
 
@@ -151,23 +151,22 @@ _STEPS = 20
 
 @torch.no_grad()
 def consensus_clusterings(embeddings: Tensor, n_clusters: int, n_runs: int, generator: torch.Generator) -> Tensor:
-    """Cluster the same embeddings several times by k-means, each time from another start, on their device.
+    """Cluster the same embeddings several times by k-means with different starts, on their device.
 
     Parameters
     ----------
     embeddings
-        Shape ``(N, d)``; rows of any length.
+        Shape ``(N, d)``. The rows may have any length.
     n_clusters
-        Clusters of each run. With fewer distinct directions than that, some clusters stay empty.
+        Number of clusters of each run. If there are fewer distinct directions, some clusters stay empty.
     n_runs
         Number of runs R.
     generator
-        Of the starts; on the device of the embeddings.
+        Source of the starts, on the device of the embeddings.
 
     Returns
     -------
-    The cluster of every spot in each run, int64 ``(R, N)``. Numbers of different runs have nothing to do with each
-    other.
+    The cluster of every spot in each run, int64 ``(R, N)``. Cluster numbers of different runs are unrelated.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Partitions with exactly as many clusters as asked for: k-means, Ward, and how a partition is mended."""
+"""Clusterings with an exact number of clusters: k-means, Ward, and how clusters are merged or split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clustering:
-    """Clusters of points and how good they are.
+    """Clusters of points, and the value of a criterion.
 
     Attributes
     ----------
@@ -32,13 +32,13 @@ class Clustering:
         Cluster of each point, shape ``(n,)``: 0 is the largest cluster; clusters of equal size are in the order of
         their first points.
     criterion
-        What ``value`` is: ``"inertia"``, ``"log_likelihood"`` or ``"resolution"``.
+        Name of ``value``: ``"inertia"``, ``"log_likelihood"`` or ``"resolution"``.
     value
         Sum of squared distances to the centres; mean log-likelihood per point; or the resolution of the graph
         clustering.
     posterior
         Probability of each cluster for each point, shape ``(n, n_clusters)``, columns in the order of ``labels``;
-        ``None`` where the method has none.
+        ``None`` if the method has none.
     """
 
     labels: np.ndarray
@@ -53,7 +53,7 @@ class Clustering:
 
 
 def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Return float64 points that can be cut into ``n_clusters`` non-empty clusters.
+    """Return the points as float64, after checking that ``n_clusters`` non-empty clusters are possible.
 
     Raises
     ------
@@ -92,9 +92,9 @@ def by_size(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def make_exactly(labels: np.ndarray, points: np.ndarray, n_clusters: int) -> np.ndarray:
     """Merge or split until there are exactly ``n_clusters`` non-empty clusters.
 
-    Too many clusters: the two whose union adds least to the within-cluster sum of squares (Ward's criterion) become
-    one, again and again. Too few: the cluster with the largest sum of squares is cut in two by 2-means. ``points`` must
-    have at least ``n_clusters`` distinct rows.
+    If there are too many, the two clusters whose union adds least to the within-cluster sum of squares (Ward's
+    criterion) are merged, repeatedly. If there are too few, the cluster with the largest sum of squares is split by
+    2-means, repeatedly. ``points`` must have at least ``n_clusters`` distinct rows.
     """
     labels = np.unique(labels, return_inverse=True)[1]
     for count in range(labels.max() + 1, n_clusters, -1):
@@ -105,7 +105,7 @@ def make_exactly(labels: np.ndarray, points: np.ndarray, n_clusters: int) -> np.
 
 
 def _count_distinct(points: np.ndarray, enough: int) -> int:
-    """Count distinct rows, no further than needed: a single column often shows that there are ``enough``."""
+    """Count distinct rows until there are ``enough``. A single column often shows that there are."""
     for column in points.T:
         if len(np.unique(column)) >= enough:
             return enough
@@ -153,7 +153,7 @@ _WARD_POINTS = 2_000
 
 
 def whiten(points: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Points in coordinates in which ``covariance`` is the identity."""
+    """Coordinates of the points in which ``covariance`` is the identity."""
     lower = np.linalg.cholesky(covariance)
     whitened: np.ndarray = solve_triangular(lower, points.T, lower=True, check_finite=False).T
     return np.ascontiguousarray(whitened)
@@ -173,7 +173,7 @@ def partitions(
 
 
 def ward(points: np.ndarray, n_clusters: int, generator: np.random.Generator) -> np.ndarray:
-    """Ward's hierarchical clusters of a subsample, every point then going to the nearest centre."""
+    """Ward's hierarchical clusters of a subsample. Every point then joins the cluster with the nearest centre."""
     rows = np.arange(len(points))
     if len(points) > _WARD_POINTS:
         rows = np.sort(generator.choice(len(points), _WARD_POINTS, replace=False))
@@ -199,9 +199,9 @@ def seeded_centres(points: Tensor, n_clusters: int, generator: torch.Generator) 
 
 
 def lloyd_step(points: Tensor, centres: Tensor) -> Tensor:
-    """One iteration: unit points ``(N, d)`` go to the closest centre ``(K, d)``, which moves to their direction.
+    """One iteration of k-means: unit points ``(N, d)`` join the closest centre ``(K, d)``, which moves to their mean.
 
-    A centre without points moves to a point that is worst represented, so that no prototype dies.
+    A centre without points moves to one of the points that are farthest from their centres.
     """
     closeness, labels = (points @ centres.T).max(1)
     # A product with indicators instead of a scattered sum: the order of additions is fixed, also on CUDA.
@@ -220,7 +220,7 @@ _FEWEST_STARTS, _MOST_STARTS, _STARTED_POINTS = 10, 100, 200_000
 def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, seed: int = 0) -> Clustering:
     """Cluster points by k-means.
 
-    It runs on one thread, because sums over threads are rounded differently by each number of threads.
+    It runs on one thread, because each number of threads rounds sums differently.
 
     Parameters
     ----------
@@ -229,9 +229,9 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
     n_clusters
         Number of clusters, at least 2 and at most the number of distinct points.
     n_init
-        Number of k-means++ starts, of which the one with the lowest inertia is kept. ``None`` takes between 10, for
-        20,000 points and more, and 100, for 2,000 and fewer: ten often miss the optimum, and small data make more of
-        them cheap.
+        Number of k-means++ starts, of which the one with the lowest inertia is kept. ``None`` takes 100 for 2,000
+        points and fewer, 10 for 20,000 and more, and a number in between otherwise: ten starts often miss the optimum,
+        and further starts are cheap on small data.
     seed
         Seed of the starts.
 
@@ -244,7 +244,7 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
     TypeError
         If ``n_clusters`` is not an integer.
     ValueError
-        If ``points`` or ``n_clusters`` do not allow it.
+        If ``points`` or ``n_clusters`` are not as described.
 
     Examples
     --------
@@ -263,7 +263,7 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
 
 
 def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How sure the clusters of k-means are: as of a mixture of equal spheres around their means.
+    """Probabilities of k-means clusters, from a mixture of equal spheres around their means.
 
     Parameters
     ----------
@@ -274,8 +274,8 @@ def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    Probability of each cluster for each point, ``(n, n_clusters)``, float64. The spheres have the variance that the
-    clusters have on average; it falls off as a Gaussian with the distance to the mean.
+    Probability of each cluster for each point, ``(n, n_clusters)``, float64. All spheres have the same
+    variance, the mean variance of the clusters.
 
     Examples
     --------
@@ -302,15 +302,15 @@ _BISECTIONS = 20
 def search_resolution(
     cluster: Callable[[float], np.ndarray], n_clusters: int, *, start: float = 1.0
 ) -> tuple[np.ndarray, float]:
-    """Find labels with ``n_clusters`` clusters, or as near as bisection gets.
+    """Find labels with ``n_clusters`` clusters, or as close to it as bisection gets.
 
-    From ``start`` the resolution is doubled or halved until the wanted number lies between two tries, and then
-    bisected on a logarithmic scale.
+    From ``start`` the resolution is doubled or halved until the wanted number lies between two tries. The interval is
+    then bisected on a logarithmic scale.
 
     Parameters
     ----------
     cluster
-        Labels at a resolution; more clusters at a higher one, though not strictly.
+        Function that returns labels at a resolution. A higher resolution usually gives more clusters.
     n_clusters
         Number of clusters wanted.
     start
@@ -318,8 +318,8 @@ def search_resolution(
 
     Returns
     -------
-    The labels and their resolution. Where no try has ``n_clusters``: the one with the fewest clusters above it, or,
-    if none is above, with the most below.
+    The labels and their resolution. If no try has ``n_clusters`` clusters: the one with the fewest above it or, if none
+    is above, with the most below it.
 
     Examples
     --------
@@ -347,7 +347,7 @@ def search_resolution(
 
 
 def _bracket(count: Callable[[float], int], n_clusters: int, start: float) -> tuple[float, float]:
-    """Two resolutions with the wanted number between them; equal ones if it was met or cannot be reached."""
+    """Two resolutions with the wanted number between them. They are equal if it was met or cannot be reached."""
     resolution, found = start, count(start)
     factor = 2.0 if found < n_clusters else 0.5
     while found != n_clusters and _LOWEST <= resolution * factor <= _HIGHEST:

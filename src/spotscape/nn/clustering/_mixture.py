@@ -1,4 +1,4 @@
-"""Tied-covariance Gaussian mixture: what the field takes from R's mclust as model EEE."""
+"""Gaussian mixture with one covariance for all components, which is model EEE in R's mclust."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCK = 16_384
 
 @dataclass(frozen=True)
 class TiedMixture:
-    """Parameters of a mixture with one covariance, in the coordinates it was fitted in.
+    """Parameters of a mixture with one covariance, in the coordinates of the fit.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class TiedMixture:
     means
         Shape ``(k, d)``.
     covariance
-        Shared by all components, shape ``(d, d)``, positive definite.
+        Covariance of all components, shape ``(d, d)``, positive definite.
     """
 
     weights: np.ndarray
@@ -40,13 +40,13 @@ class TiedMixture:
 
 
 class TiedEM:
-    r"""EM steps on centred points, each in :math:`O(N d k)` instead of :math:`O(N d^2 k)`.
+    r"""EM steps on centred points, each in :math:`O(N d k)` instead of :math:`O(N d^2 k)` time.
 
-    With one covariance :math:`\Sigma` the quadratic term :math:`x^\top \Sigma^{-1} x` is the same for all components,
-    so it cancels from the posterior, which is a softmax of :math:`M \Sigma^{-1} X^\top + b`; and its mean over the
-    points is :math:`\operatorname{tr}(\Sigma^{-1} T)` with the total scatter :math:`T = X^\top X / N`. The shared
-    covariance is the total scatter less the scatter between the means, :math:`\Sigma = T - \sum_k w_k m_k m_k^\top +
-    \epsilon I`.
+    With one covariance :math:`\Sigma`, the quadratic term :math:`x^\top \Sigma^{-1} x` is the same for all components.
+    It therefore cancels from the posterior, which is a softmax of :math:`M \Sigma^{-1} X^\top + b` with the means
+    :math:`M` and offsets :math:`b`. The mean of the term over the points is :math:`\operatorname{tr}(\Sigma^{-1} T)`
+    with the total scatter :math:`T = X^\top X / N`. The covariance is the total scatter minus the scatter between the
+    means, plus a small ridge: :math:`\Sigma = T - \sum_k w_k m_k m_k^\top + \epsilon I`.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class TiedEM:
     ridge
         Added to the diagonal of the covariance.
     shrinkage
-        How far each M-step draws the covariance toward a sphere of the same trace: 0 leaves it, 1 makes it the sphere.
+        How far each M-step shrinks the covariance towards a sphere of the same trace: 0 not at all, 1 completely.
     scale
-        What the columns have been divided by, ``(d,)``: the sphere is one in the units before.
+        Numbers that the columns were divided by, ``(d,)``. The sphere is a sphere in the units before this division.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TiedEM:
         self.total = points.T @ points / len(points)
 
     def on(self, points: np.ndarray) -> TiedEM:
-        """The same on other points."""
+        """The same settings for other points."""
         return TiedEM(points, self.ridge, shrinkage=self.shrinkage, scale=self.scale)
 
     def start(self, labels: np.ndarray, n_components: int) -> TiedMixture:
@@ -180,13 +180,13 @@ def gaussian_mixture(
 
     .. math:: p(x) = \sum_k w_k \, \mathcal N(x; m_k, \Sigma)
 
-    The likelihood has many local maxima. EM is started from Ward's trees and k-means runs in raw, standardised and
-    whitened coordinates, and again from k-means runs whitened by the best covariance found; all starts climb a
-    little, the best climb to the top, and the highest is kept.
+    The likelihood has many local maxima. EM starts from Ward's trees and k-means runs in raw, standardised and whitened
+    coordinates, and again from k-means runs in coordinates whitened by the best covariance found. All starts run a few
+    steps, the best of them run to the end, and the most likely result is kept.
 
-    Columns without variance are left out; the others are standardised, so that neither the labels nor the small ridge
-    (1e-8 of each column's variance) depend on the units. With more than 20,000 points the starts are tried on a seeded
-    subsample. It runs on one thread and in float64: the same bits on any number of threads.
+    Columns without variance are left out. The others are standardised, so neither the labels nor the small ridge (1e-8
+    of each column's variance) depend on the units. With more than 20,000 points the starts are tried on a seeded
+    subsample. The fit runs on one thread and in float64, so it gives the same bits on any number of threads.
 
     Parameters
     ----------
@@ -195,29 +195,29 @@ def gaussian_mixture(
     n_clusters
         Number of components, at least 2 and at most the number of distinct points.
     shrinkage
-        Between 0 and 1: how far the covariance is drawn toward a sphere of the same trace, in the units of ``points``.
-        0 is maximum likelihood with any covariance, in which the units are of no account; 1 with a sphere, which is
-        k-means with soft clusters of unequal size. Between them clusters are cut across directions in which they lie
-        apart (0) or in which the points vary (1).
+        Between 0 and 1: how far the covariance is shrunk towards a sphere of the same trace, in the units of
+        ``points``. 0 is maximum likelihood with any covariance, which does not depend on the units. 1 is maximum
+        likelihood with a sphere, which is k-means with soft clusters of unequal size. With 0, directions in which
+        points form separate groups are divided, and with 1, those in which points vary most.
     tol
-        EM stops when the mean log-likelihood per point rises by less.
+        EM stops if the mean log-likelihood per point rises by less than this.
     seed
         Seed of the starts and the subsample.
     starts
-        Labels to start from, each int64 ``(n,)`` with ``n_clusters`` clusters, in place of the search.
+        Labels to start from instead of the search, each int64 ``(n,)`` with ``n_clusters`` clusters.
 
     Returns
     -------
     Exactly ``n_clusters`` non-empty clusters: the component of highest posterior probability. ``value`` is the mean
-    log-likelihood per point over the columns that vary, in the units of ``points``. Should a component be the most
-    probable one of no point, the widest cluster is cut in two in its place.
+    log-likelihood per point over the columns that vary, in the units of ``points``. If a component is the most
+    probable one for no point, the widest cluster is split in two instead.
 
     Raises
     ------
     TypeError
         If ``n_clusters`` is not an integer.
     ValueError
-        If ``points`` or ``n_clusters`` do not allow it, or ``shrinkage`` is not between 0 and 1.
+        If ``points`` or ``n_clusters`` are not as described, or ``shrinkage`` is not between 0 and 1.
 
     Examples
     --------
@@ -295,9 +295,9 @@ def _float_type(points: np.ndarray) -> np.dtype:
 
 
 def _harden(posterior: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels by size with none empty, and the posterior with its columns in that order.
+    """Labels by size, none empty, and the posterior with its columns in that order.
 
-    A point moved into a component that was nowhere the most probable takes its highest probability along.
+    If a component is the most probable one for no point, a point is moved into it with its highest probability.
     """
     component = posterior.argmax(axis=1)
     filled = np.unique(component)

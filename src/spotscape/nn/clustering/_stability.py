@@ -1,10 +1,10 @@
-r"""How many clusters: numbers at which clusterings of different samples of the same points agree.
+"""Number of clusters by stability: clusterings of different samples of the same points are compared.
 
-With too few clusters, which groups end up together is a matter of the sample; with too many, which group is cut, and
-where. At the right number neither choice has to be made, so that clusterings of different samples, from different
-starts, agree. They may also agree on two or three main parts, and on a small piece split off; there the likelihood of
-a mixture helps, which stops rising steeply at the right number. By itself it does not turn: neighbouring spots share
-what they measured, so that it goes on rising at a rate that a penalty for independent points (BIC) does not cover.
+With too few clusters, the sample decides which groups are merged. With too many, it decides which group is cut. At the
+right number, clusterings of different samples agree. They may also agree on two or three main parts, or on a small
+piece that is split off. The likelihood of a mixture then helps: it rises steeply up to the right number, and slowly
+from there. Neighbouring spots are not independent, so the likelihood goes on rising faster than a penalty for
+independent points (BIC) corrects for, and BIC alone finds no maximum.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class StabilityCurve:
     numbers
         Numbers of clusters, consecutive, shape ``(K,)``.
     mean, sd
-        Mean and standard deviation of the adjusted Rand index over pairs of samples, or of clusterings of different
-        embeddings, each ``(K,)``.
+        Mean and standard deviation of the adjusted Rand index over pairs of samples, or over pairs of clusterings of
+        different embeddings, each ``(K,)``.
     share
-        Share of bootstraps over samples, or over clusterings, in which the number is taken, ``(K,)``.
+        Share of bootstraps over samples, or over clusterings, that pick the number, ``(K,)``.
     picked
-        The number that is taken most often.
+        The number that most bootstraps pick.
     n_samples
         Number of samples that were drawn, or of clusterings of each embedding.
     to_next
@@ -70,9 +70,9 @@ class StabilityCurve:
     score
         Stability plus 0.2 times the :func:`elbow` of the mixture's log-likelihood, ``(K,)``.
     elbow
-        The :func:`elbow`, a mean over embeddings, ``(K,)``; ``None`` for samples of one.
+        The :func:`elbow`, a mean over embeddings, ``(K,)``; ``None`` for samples of one embedding.
     fits
-        Which numbers fit about as well as the one picked, bool ``(K,)``; ``None`` for samples of one embedding.
+        Numbers that fit about as well as the one picked, bool ``(K,)``; ``None`` for samples of one embedding.
     """
 
     numbers: np.ndarray
@@ -89,13 +89,13 @@ class StabilityCurve:
 
     @property
     def is_clear(self) -> bool:
-        """Whether nine in ten bootstraps pick the same number, domains agree by .9, and only its neighbours fit too."""
+        """Whether nine in ten bootstraps agree, clusterings agree by .9, and only adjacent numbers fit as well."""
         stable = self.share.max() >= _CLEAR and self.mean[self.share.argmax()] >= _STABLE
         return bool(stable and np.abs(np.array(self.candidates) - self.picked).max() <= 1)
 
     @property
     def candidates(self) -> list[int]:
-        """The one picked, what a tenth of the bootstraps or more pick, and numbers that fit about as well."""
+        """The number picked, numbers that a tenth of the bootstraps pick, and numbers that fit about as well."""
         fits = np.zeros(len(self.numbers), dtype=bool) if self.fits is None else self.fits
         return [int(k) for k in self.numbers[(self.share >= 0.1) | (self.numbers == self.picked) | fits]]
 
@@ -110,9 +110,9 @@ def stability_curve(
 ) -> StabilityCurve:
     """Cluster samples of the points into each number of clusters and compare the clusterings.
 
-    A sample is 65 % of the points, 3,000 at most, drawn without replacement; each is clustered from starts of its own.
-    Its clusters are extended to all points (3,000 of them, if there are more), on which samples are compared. Columns
-    without variance are left out; for the mixture the others are standardised. It runs on one thread.
+    A sample is 65 % of the points, 3,000 at most, drawn without replacement, and is clustered from starts of its own.
+    Its clusters are extended to all points (to 3,000 of them, if there are more), on which samples are compared.
+    Columns without variance are left out; for the mixture the others are standardised. It runs on one thread.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ def stability_curve(
         ``"gmm"``: a Gaussian mixture with one covariance, started from Ward's trees and k-means of the sample.
         ``"kmeans"``.
     n_resamples
-        Half of the number of samples, at least 2. As many are added, up to four times as many in all, until nine in
-        ten bootstraps over the samples pick the same number.
+        Half of the number of samples to begin with, at least 2. Samples are added, up to four times as many in total,
+        until nine in ten bootstraps over the samples pick the same number.
     seed
         Seed of samples and starts.
 
@@ -138,7 +138,7 @@ def stability_curve(
     TypeError
         If a number is not an integer.
     ValueError
-        If the points cannot be cut into as many clusters, or an argument is out of its range.
+        If the points do not allow so many clusters, or an argument is out of its range.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def stability_curve(
 
 
 def likelihoods_of_samples(points: np.ndarray, numbers: list[int], n_samples: int, seed: int) -> np.ndarray:
-    """Mean log-likelihoods of mixtures of samples, ``(S, K + 4)``: also of one number before and three after."""
+    """Mean log-likelihoods of mixtures of samples, ``(S, K + 4)``, including one number before and three after."""
     centred = _varying(points)
     standardised = centred / centred.std(axis=0)
     none = np.arange(0)
@@ -210,7 +210,7 @@ def _score(mean: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
 def _bootstrap(
     same: np.ndarray, log_likelihood: np.ndarray, numbers: list[int], generator: np.random.Generator
 ) -> np.ndarray:
-    """How often each number is picked if samples are drawn anew from those that there are."""
+    """Share of bootstraps over the samples that pick each number."""
     picked = np.zeros(len(numbers))
     for _ in range(_BOOTSTRAPS):
         drawn = generator.integers(len(log_likelihood), size=len(log_likelihood))
@@ -226,10 +226,11 @@ def _bootstrap(
 
 
 def elbow(log_likelihood: np.ndarray) -> np.ndarray:
-    """How much less one more component brings than the last ones did, the logarithm of the ratio.
+    """How much less a further component adds to the likelihood than the last ones did, as the logarithm of a ratio.
 
-    For the number at position ``i``: the mean gain in log-likelihood of the last two steps over that of the next three
-    (no less than 2 % of the largest gain). The first entry and the last three have no such value; they are left out.
+    For the number at position ``i``, it is the mean gain in log-likelihood of the last two steps over that of the next
+    three. The latter is at least 2 % of the largest gain. The first entry and the last three have no such value and are
+    left out.
 
     Examples
     --------
@@ -247,9 +248,9 @@ def elbow(log_likelihood: np.ndarray) -> np.ndarray:
 
 
 def pick_number(numbers: Sequence[int] | np.ndarray, score: np.ndarray, *, tolerance: float = _TOLERANCE) -> int:
-    """The largest number whose score falls short of the highest by no more than ``tolerance``.
+    """The largest number whose score is at most ``tolerance`` below the highest score.
 
-    The largest, because what can be told apart as well should be.
+    The largest is taken so that all groups that can be distinguished are distinguished.
 
     Examples
     --------
@@ -279,7 +280,7 @@ class _Sample:
         self.numbers, self.generator = numbers, generator
 
     def cluster(self, method: str) -> tuple[list[np.ndarray], np.ndarray]:
-        """Labels of the compared points; mean log-likelihoods, also of one number before and three after."""
+        """Labels of the compared points, and mean log-likelihoods, including one number before and three after."""
         mixtures = self.mixtures()
         log_likelihood = np.array([found for _, found in mixtures])
         if method == "kmeans":
@@ -326,7 +327,7 @@ def _n_drawn(n_points: int) -> int:
 
 
 def _agreement(labels: list[list[np.ndarray]], known: np.ndarray) -> np.ndarray:
-    """Agreement of each pair of samples, ``(K, n_samples, n_samples)``, some of which is ``known``."""
+    """Agreement of each pair of samples, ``(K, n_samples, n_samples)``; ``known`` holds what was already computed."""
     same = np.ones((len(known), len(labels), len(labels)))
     n_known = known.shape[1]
     same[:, :n_known, :n_known] = known

@@ -1,15 +1,15 @@
-r"""How many clusters: the number at which clusterings of two embeddings of the same points agree.
+"""Number of clusters by agreement: clusterings of two embeddings of the same points are compared.
 
-What is in the tissue is in every embedding of it, while each embedding has accidents of its own. With too few clusters,
-which groups end up together is such an accident; with too many, which group is cut, and where. Two embeddings, each
-clustered in several ways, agree best at the number of groups that both of them see. Samples of the points of a single
-embedding do not show this: they share its accidents.
+All embeddings of a tissue show its regions, but each embedding also has artefacts of its own. With too few clusters,
+each embedding merges other regions. With too many, each cuts another region. Two embeddings, each clustered in several
+ways, agree best at the number of regions that both show. Samples of the points of a single embedding do not show this
+number, because all samples have the same artefacts.
 
-Any two embeddings agree on the coarsest division, such as white and grey matter, whatever else there is. From there the
-agreement falls. A finer division counts if the agreement rises again, or has not fallen.
+Any two embeddings agree on the coarsest division, such as white and grey matter, and the agreement falls from there. A
+finer division counts only if the agreement rises again, or has not fallen.
 
-Where regions are uniform, the likelihood of a mixture says more: it rises steeply up to their number, and slowly from
-there. Regions of real tissue have cell types and gradients of their own, on which it goes on rising.
+If regions are uniform, the likelihood of a mixture shows their number: it rises steeply up to this number, and slowly
+from there. Regions of real tissue contain cell types and gradients, and the likelihood goes on rising.
 """
 
 from __future__ import annotations
@@ -55,24 +55,24 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
     Parameters
     ----------
     views
-        Embeddings of the same points, each ``(n, d)``, finite. Of more than 3,000 points as many are drawn.
+        Embeddings of the same points, each ``(n, d)``, finite. If there are more than 3,000 points, 3,000 are drawn.
     numbers
         Consecutive numbers of clusters, ascending, two or more; the first at least 2.
     seed
-        Of the points that are drawn, of starts and of bootstraps.
+        Seed of the points that are drawn, of starts and of bootstraps.
 
     Returns
     -------
-    The curve and the number picked: that of an elbow of .8 or more, else see :func:`pick_agreed`. ``share`` is over
-    bootstraps of clusterings and samples. ``fits`` are numbers within .05 of the agreement of the one picked that could
-    be picked as well; none, if an elbow decides.
+    The curve and the number picked. If an elbow is .8 or more, its number is picked, otherwise see :func:`pick_agreed`.
+    ``share`` is over bootstraps of clusterings and samples. ``fits`` are the numbers that could be picked as well and
+    whose agreement is within .05 of that of the number picked; none, if an elbow decides.
 
     Raises
     ------
     TypeError
         If a number is not an integer.
     ValueError
-        If the points cannot be cut into as many clusters, or ``numbers`` is no such sequence.
+        If the points do not allow so many clusters, or ``numbers`` is not such a sequence.
 
     Examples
     --------
@@ -126,16 +126,16 @@ def _pick(numbers: list[int], agreement: np.ndarray, sharpness: np.ndarray) -> i
 
 
 def _elbow(likelihoods: np.ndarray) -> np.ndarray:
-    """The mean elbow over embeddings, of likelihoods ``(V, S, K + 4)`` the mean over samples."""
+    """The elbow of log-likelihoods ``(V, S, K + 4)`` averaged over samples, and the mean of it over embeddings."""
     found: np.ndarray = np.mean([elbow(each) for each in likelihoods.mean(axis=1)], axis=0)
     return found
 
 
 def pick_agreed(numbers: Sequence[int] | np.ndarray, agreement: np.ndarray) -> int:
-    """The number with the highest agreement, the first aside; the largest of those within .01 of it.
+    """The number with the highest agreement, without the first; of numbers within .01 of it, the largest.
 
     A number counts if its agreement is as high as that of the first (within .02), or .1 above the lowest before it. If
-    none does, agreement falls throughout, and the first number is taken.
+    no number counts, agreement falls throughout, and the first number is taken.
 
     Examples
     --------

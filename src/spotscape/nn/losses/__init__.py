@@ -1,4 +1,4 @@
-"""What the encoders are trained to do: one idea of the papers a file, formula first, in its exact linear form."""
+"""The objectives of the encoders. Each file has one: the idea of the paper, its formula, and how it is computed."""
 
 from spotscape.nn.losses.consistency import consistency_loss
 from spotscape.nn.losses.contrast import contrast_loss

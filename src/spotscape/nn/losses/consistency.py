@@ -1,13 +1,19 @@
-r"""Cross-masked latent consistency: a spot that one encoder could not see should be found where the other saw it.
+r"""Cross-masked latent consistency, an objective of SpaCross.
 
-With closeness :math:`s = (1 + \cos)/2`, :math:`s^+` between the projected online embedding of a masked spot and the
-target embedding of the same spot, :math:`s^-` between it and the target embeddings of other spots drawn at random,
+*Idea.* The online encoder cannot see a masked spot :math:`u`, but it can predict the spot from its neighbours: this is
+the projection :math:`p_u`. The target encoder sees the spot and embeds it as :math:`z'_u`. The two should agree, and
+:math:`p_u` should differ from the target embeddings :math:`z'_v` of a few other masked spots :math:`v`.
 
-.. math:: L = \tfrac12 \operatorname{mean}\bigl(-\log (s^+)^2\bigr)
-            + \tfrac12 \operatorname{mean}\bigl(-\log(1 - (s^-)^2)\bigr) .
+*Formula.* With the closeness :math:`s(p, z) = (1 + \cos(p, z)) / 2`, which is 0 for opposite and 1 for equal
+directions,
 
-No gradient reaches the target. Both logarithms go on as their tangents where their argument falls below
-:math:`\varepsilon`: a spot opposite to its own target, or aligned with another's.
+.. math:: L = \tfrac12 \operatorname*{mean}_u\bigl(-\log s(p_u, z'_u)^2\bigr)
+            + \tfrac12 \operatorname*{mean}_{u,v}\bigl(-\log(1 - s(p_u, z'_v)^2)\bigr) .
+
+*Computation.* No gradient flows into the target embeddings. The first logarithm is infinite if a spot is opposite to
+its own target, and the second if it is aligned with the target of another spot. Where the argument of a logarithm is
+below :math:`\varepsilon`, the logarithm is replaced by its tangent at :math:`\varepsilon`
+(:mod:`spotscape.nn.losses.cosine`).
 
 Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """
@@ -23,24 +29,25 @@ if TYPE_CHECKING:
 
 
 def consistency_loss(online: Tensor, target: Tensor, negatives: Tensor, *, eps: float = EPS) -> Tensor:
-    """Compute the cross-masked latent consistency loss, in O(M d) time and memory.
+    r"""Compute the cross-masked latent consistency loss, in O(M d) time and memory.
 
     Parameters
     ----------
     online
-        Projected embeddings of the masked spots, ``(..., M, d)``; rows of any length.
+        Projections :math:`p_u` of the M masked spots, ``(..., M, d)``. The rows may have any length.
     target
-        Embeddings of the same spots by the target encoder, ``(..., M, d)``; no gradient flows into them.
+        Embeddings :math:`z'_u` of the same spots by the target encoder, ``(..., M, d)``. No gradient flows into them.
     negatives
-        Rows of ``target`` that hold other spots, int64 ``(M, K)``, in each row distinct and not the row itself: see
-        :func:`sample_negatives`. The paper takes K = 2; with K = 0 there is no second term.
+        For each masked spot the rows of ``target`` that hold its K other spots, int64 ``(M, K)``: see
+        :func:`sample_negatives`. A row has distinct entries, never the spot itself. The paper takes K = 2. With K = 0
+        there is no second term.
     eps
-        Value of either logarithm's argument below which it goes on as its tangent: ``(1 + cos) / 2`` in the first
-        term, ``1 - ((1 + cos) / 2)²`` in the second.
+        The :math:`\varepsilon` below which a logarithm is replaced by its tangent. The arguments are
+        ``(1 + cos) / 2`` in the first term and ``1 - ((1 + cos) / 2)²`` in the second.
 
     Returns
     -------
-    The loss of each row, ``(..., M)``; the objective is its mean.
+    The loss of each row, ``(..., M)``. The objective is its mean.
 
     Examples
     --------

@@ -1,24 +1,27 @@
-r"""Neighbourhood contrast: a spot should be told to belong to its own surroundings, and another spot not.
+r"""Neighbourhood contrast, an objective of SpaCross.
 
-The summary of a spot (an *anchor*) is made of the embeddings of its positives :math:`P_u`, and a bilinear
-discriminator scores an embedding against it,
+*Idea.* The neighbourhood of a spot is summarised by one vector. A discriminator should recognise that the spot belongs
+to this summary, and that another spot, drawn at random, does not.
 
-.. math:: s_u = \sigma\Bigl(\operatorname*{mean}_{v \in P_u} z_v\Bigr), \qquad
-          D(z, s) = z^\top W s + b .
+*Formula.* The M spots that have a neighbourhood are the *anchors*. Let :math:`z_u` be the embedding of anchor
+:math:`u`, :math:`P_u` its neighbourhood (:mod:`spotscape.nn.hybrid`), :math:`v(u)` the random other spot, and
+:math:`\sigma` the logistic function. The summary :math:`s_u` and the score :math:`D` with learned :math:`W, b` are
 
-With another spot :math:`v(u)` drawn at random for each anchor, the loss is binary cross-entropy on logits, positives
-and negatives averaged apart and added up:
+.. math:: s_u = \sigma\Bigl(\operatorname*{mean}_{v \in P_u} z_v\Bigr), \qquad D(z, s) = z^\top W s + b ,
+
+and the loss is the binary cross entropy of correct and wrong pairs, each averaged by itself:
 
 .. math:: L = \operatorname*{mean}_u \bigl[-\log \sigma(D(z_u, s_u))\bigr]
             + \operatorname*{mean}_u \bigl[-\log (1 - \sigma(D(z_{v(u)}, s_u)))\bigr] .
 
-A discriminator that knows nothing scores 0 everywhere and has :math:`L = 2 \ln 2`. Row by row this takes
-:math:`O(M d^2)` for M anchors.
+A discriminator that has learned nothing scores 0 everywhere, and then :math:`L = 2 \ln 2`.
 
-The released code scores *every* anchor with *every* summary: all M² pairs are positives, and all M² pairs of shuffled
-anchors with summaries are negatives. Those are the same pairs in another order, so each has both labels, and no
-discriminator does better than 0 everywhere: :math:`2 \ln 2` is the minimum. ``pairing="all"`` does this, to trace
-published numbers; its time is quadratic, its memory is not.
+*Computation.* Each anchor is scored with its own summary only, in :math:`O(M d^2)` time.
+
+*Difference from the released code.* The released code scores every anchor with every summary: all M² pairs are
+correct pairs, and after the anchors are shuffled, all M² pairs are wrong pairs. These are the same pairs, so each of
+them has both labels. The minimum is then :math:`2 \ln 2`, at a score of 0 everywhere, and nothing can be learned.
+``pairing="all"`` does this, to reproduce published numbers, in quadratic time and linear memory.
 
 Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """
@@ -56,24 +59,25 @@ def contrast_loss(
     Parameters
     ----------
     embeddings
-        Of all spots, ``(N, d)``.
+        Embeddings of all N spots, ``(N, d)``.
     neighborhoods
-        The M anchors and the positives of each.
+        The M anchors and the neighbourhood of each.
     negatives
         For each anchor the row of another spot, int64 ``(M,)``: see :func:`sample_negatives`. The released code takes
         the anchors themselves, shuffled.
     weight, bias
-        Of the discriminator, ``(d, d)`` and a scalar.
+        W and b of the discriminator, ``(d, d)`` and a scalar.
     pairing
-        ``"row"`` scores each anchor with its own summary; ``"all"`` each with every summary, as the released code
-        does and with its result, in quadratic time.
+        ``"row"`` scores each anchor with its own summary. ``"all"`` scores each anchor with every summary, as the
+        released code does, in quadratic time.
 
     Returns
     -------
-    The loss of each anchor, ``(M,)``; the objective is its mean. With ``pairing="all"`` they are all that mean.
+    The loss of each anchor, ``(M,)``. The objective is its mean. With ``pairing="all"`` all entries are equal to this
+    mean.
     """
     require_choice(pairing, "pairing", ("row", "all"))
-    # h W s = h · (W s): all summaries meet the weights once.
+    # h W s = h · (W s): all summaries are multiplied with the weights once.
     projected = summaries(embeddings, neighborhoods) @ weight.T
     anchors, others = (embeddings.index_select(0, rows) for rows in (neighborhoods.anchors, negatives))
     if pairing == "all" and len(anchors):
@@ -84,7 +88,7 @@ def contrast_loss(
 
 
 def summaries(embeddings: Tensor, neighborhoods: Neighborhoods) -> Tensor:
-    """The sigmoid of the mean embedding of each anchor's positives, ``(M, d)``."""
+    """The summary of each anchor, ``(M, d)``: the logistic function of the mean embedding of its neighbourhood."""
     structure = neighborhoods.structure
     share = structure.indptr.diff().to(embeddings.dtype).reciprocal()[structure.rows]
     means: Tensor = structure.product(share[None], embeddings[None, None])[0, 0]
@@ -97,7 +101,7 @@ def _mean_over_pairs(rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -
 
 
 class _AllPairs(torch.autograd.Function):
-    """The mean over all pairs, and its gradients on the way, in two tiles of memory that serve all of them."""
+    """The mean over all pairs and its gradients, computed together. Two tiles of memory serve all tiles of pairs."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, projected: Tensor, bias: Tensor, sign: int) -> Tensor:

@@ -1,21 +1,25 @@
-r"""Cosine reconstruction: a masked spot's profile should be decoded in the right direction, whatever its length.
+r"""Cosine reconstruction, an objective of SpaCross.
 
-With the decoded row :math:`\hat x` and the true row :math:`x`, and their closeness :math:`s = (1 + \cos(\hat x, x))/2`,
-which runs from 0 (opposite) to 1 (aligned), the mean over rows of
+*Idea.* The decoded profile of a masked spot should have the same direction as the true one. Its length is free.
 
-.. math:: \ell = -\log s^2 ,
+*Formula.* With the decoded row :math:`\hat x` and the true row :math:`x`, the closeness
+:math:`s = (1 + \cos(\hat x, x))/2` is 0 for opposite and 1 for equal directions. The loss of a spot is
 
-0 where they are aligned, :math:`2 \ln 2` at right angles. Towards :math:`s = 0`, where the logarithm is infinite, it
-goes on as its own tangent,
+.. math:: \ell = -\log s^2 .
+
+It is 0 for equal directions and :math:`2 \ln 2` at right angles. The objective is the mean over masked spots.
+
+*Computation.* The logarithm is infinite at :math:`s = 0`. Below :math:`\varepsilon` it is replaced by its tangent,
 
 .. math:: \log_\varepsilon s = \begin{cases}\log s & s \ge \varepsilon \\
           \log\varepsilon + (s - \varepsilon)/\varepsilon & s < \varepsilon .\end{cases}
 
-Value and gradient are finite and continuous, untouched from :math:`\varepsilon` on, and the gradient never vanishes:
-a clamp would leave the worst spots without one. Rounding may carry a closeness below 0; the tangent goes there too.
+Value and gradient are finite and continuous, and they are unchanged from :math:`\varepsilon` on. A clamp would be
+finite as well, but the spots that are decoded worst would have no gradient. The tangent is also defined where rounding
+makes :math:`s` slightly negative.
 
-Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5), which calls it scaled
-cosine error; it is not the :math:`(1 - \cos)^\gamma` of GraphMAE that goes by the same name.
+Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5), which calls this loss scaled
+cosine error. GraphMAE uses the same name for another formula, :math:`(1 - \cos)^\gamma`.
 """
 
 from __future__ import annotations
@@ -39,14 +43,14 @@ def cosine_reconstruction_loss(decoded: Tensor, target: Tensor, *, eps: float = 
     Parameters
     ----------
     decoded, target
-        Decoded and true features of the masked spots, each ``(..., M, G)``; rows of any length. A zero row counts as
-        at right angles to everything.
+        Decoded and true features of the M masked spots, each ``(..., M, G)``. The rows may have any length. The cosine
+        of a zero row with any other row counts as 0.
     eps
-        Value of ``(1 + cos) / 2`` below which the logarithm goes on as its tangent.
+        Value of ``(1 + cos) / 2`` below which the logarithm is replaced by its tangent.
 
     Returns
     -------
-    The loss of each row, ``(..., M)``; the objective is its mean.
+    The loss of each row, ``(..., M)``. The objective is its mean.
 
     Examples
     --------
@@ -60,12 +64,12 @@ def cosine_reconstruction_loss(decoded: Tensor, target: Tensor, *, eps: float = 
 
 
 def cosine(first: Tensor, second: Tensor) -> Tensor:
-    """Inner products of unit rows ``(..., d)``, row with row: ``(...)``."""
+    """Cosine of each pair of rows, given rows of length 1, ``(..., d)``: ``(...)``."""
     return (first * second).sum(-1)
 
 
 def l2_normalize(rows: Tensor) -> Tensor:
-    """Scale rows to length one, in float32 at least.
+    """Scale rows to length 1, in float32 or float64.
 
     Parameters
     ----------
@@ -74,8 +78,8 @@ def l2_normalize(rows: Tensor) -> Tensor:
 
     Returns
     -------
-    The same shape. A zero row has no direction: it stays zero, at right angles to everything, and its gradient stays
-    moderate.
+    The same shape. A zero row stays zero, because it has no direction. Its cosine with every row is 0, and its gradient
+    is bounded.
 
     Examples
     --------
@@ -93,11 +97,11 @@ def l2_normalize(rows: Tensor) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """The same values in float32, or in float64 if they are: what autocast has rounded goes back."""
+    """The same values in float32, or in float64 if they are float64. This converts the 16-bit values of autocast."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def guarded_log(x: Tensor, eps: float) -> Tensor:
-    """``log(x)``, continued below ``eps`` by its tangent there; of any shape."""
+    """``log(x)`` of any shape, replaced below ``eps`` by its tangent at ``eps``."""
     # Clamped, because an infinite derivative in the branch not taken would still make NaN.
     return torch.where(x >= eps, x.clamp(min=eps).log(), math.log(eps) + (x - eps) / eps)

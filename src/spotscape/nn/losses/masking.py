@@ -1,7 +1,10 @@
-r"""Masking of whole spots: what the encoder must work out from the neighbours.
+"""Masking of whole spots, for SpaCross.
 
-A random share of the spots is masked; the complementary view masks exactly the others. Masked spots take a learned
-token in place of their features, a few of them the features of another spot.
+*Idea.* The encoder does not see the features of some spots and has to predict them from the neighbours.
+
+In each step a random share of the spots is masked in the online view. The target view masks all other spots and shows
+these. The features of masked spots are replaced by a learned token, and those of a few masked spots by the features of
+another spot.
 
 Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """
@@ -17,17 +20,17 @@ from spotscape._core.validation import require_in_range, require_positive_int
 
 
 class Masking(NamedTuple):
-    """What is masked in a view, and what stands there instead.
+    """Which spots a view masks, and what replaces their features.
 
     Attributes
     ----------
     masked
-        Which spots are masked, bool ``(N,)``.
+        Which of the N spots are masked, bool ``(N,)``.
     rows
-        Their rows, int64 ``(M,)``, ascending.
+        Rows of the M masked spots, int64 ``(M,)``, ascending.
     replaced, donors
-        Rows of the masked spots that take another spot's features instead of the token, and of those other spots, int64
-        ``(R,)``.
+        Rows of the masked spots whose features are replaced by those of another spot instead of the token, and rows of
+        these other spots, int64 ``(R,)``.
     """
 
     masked: Tensor
@@ -36,10 +39,10 @@ class Masking(NamedTuple):
     donors: Tensor
 
     def apply(self, features: Tensor) -> Tensor:
-        """Features ``(N, p)``, zero where the token stands, and a column that is one there: ``(N, p + 1)``.
+        """Features ``(N, p)``, zero where the token stands, and a column that is 1 there: ``(N, p + 1)``.
 
-        Under weights W and below them ``token @ W``, that is the product of the view with W. It is one matrix for all
-        encoders, whatever their tokens are, and asks for no gradient.
+        With weights W and a further row ``token @ W`` below them, the product is that of the masked view with W. The
+        matrix is the same for all encoders, whatever their tokens are, and needs no gradient.
         """
         takes_token = self.masked.index_fill(0, self.replaced, value=False)[:, None]
         shown = features.index_copy(0, self.replaced, features.index_select(0, self.donors))
@@ -47,21 +50,21 @@ class Masking(NamedTuple):
 
 
 def draw_masking(masked: Tensor, n_masked: int, replace_rate: float, generator: torch.Generator) -> Masking:
-    """Draw which masked spots take another's features, and whose.
+    """Draw which masked spots get the features of another spot, and of which one.
 
     Parameters
     ----------
     masked
         Which spots are masked, bool ``(N,)``: see :func:`draw_masked`.
     n_masked
-        How many they are.
+        Number of masked spots.
     replace_rate
-        Share of them that takes the features of another spot, so that the encoder cannot tell from a spot's features
-        alone that it may trust them; 0.05 in the paper.
+        Share of the masked spots that get the features of another spot, 0.05 in the paper. Because of these spots, the
+        encoder cannot rely on the features of a spot alone.
     generator
         Source of randomness, on the device of ``masked``.
     """
-    # Masked spots first, each kind in its order; of a shape that is known, so that nobody waits for a count.
+    # Masked spots first, each kind in its order. The shape is known in advance, so the device is not waited for.
     rows = (~masked).to(torch.uint8).argsort(stable=True)[:n_masked]
     order = torch.randperm(n_masked, generator=generator, device=masked.device)
     replaced = rows[order[: round(replace_rate * n_masked)]]
@@ -110,7 +113,7 @@ def draw_masked(n_spots: int, rate: float, generator: torch.Generator) -> tuple[
 
 
 def sample_negatives(n: int, n_others: int, generator: torch.Generator, *, rows: Tensor | None = None) -> Tensor:
-    """Draw for each spot some other spots, uniformly and without replacement.
+    """Draw other spots for each spot, uniformly and without replacement.
 
     Parameters
     ----------
@@ -121,11 +124,12 @@ def sample_negatives(n: int, n_others: int, generator: torch.Generator, *, rows:
     generator
         Source of randomness.
     rows
-        The spots to draw for, int64 ``(R,)``. ``None`` stands for all, in order.
+        The spots to draw for, int64 ``(R,)``. ``None`` means all spots in order, R = ``n``.
 
     Returns
     -------
-    Rows of the others, int64 ``(R, n_others)``, in random order; fewer, for all, where there are not as many.
+    Rows of the others, int64 ``(R, n_others)``, in random order. If there are fewer than ``n_others`` other spots, each
+    spot gets all of them.
 
     Examples
     --------
@@ -138,7 +142,7 @@ def sample_negatives(n: int, n_others: int, generator: torch.Generator, *, rows:
     taken = torch.arange(n, device=generator.device) if rows is None else rows
     taken, drawn = taken[:, None], []
     for count in range(1, n_others + 1):
-        # The rank of the new spot among those not yet taken; each taken one that it meets on its way moves it by one.
+        # The rank of the new spot among those not yet taken. Each taken spot with a lower or equal row adds one to it.
         spot = torch.randint(n - count, (len(taken),), generator=generator, device=generator.device)
         for earlier in taken.sort(dim=1).values.unbind(1):
             spot += spot >= earlier

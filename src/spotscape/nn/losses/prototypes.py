@@ -1,15 +1,20 @@
-r"""Prototypical contrast: a spot in one view should point to the prototype that its other view belongs to.
+r"""Prototypical contrast, an objective of Spotscape for several slices.
 
-Prototypes :math:`c_1 \dots c_K` are centres of spherical k-means on the second view's embeddings, at several
-granularities. With :math:`y(u)` the prototype of spot :math:`u` in the second view and temperature :math:`\tau`,
+*Idea.* Spots are grouped around prototypes that all slices share. A spot in the first view should be closest to the
+prototype to which it belongs in the second view. The same region of different slices thus gets the same place.
+
+*Formula.* Prototypes :math:`c_1 \dots c_K` are the centres of spherical k-means on the embeddings of the second view.
+Let :math:`y(u)` be the prototype of spot :math:`u` in the second view, :math:`\hat a_u` its embedding in the first
+view, scaled to length 1, and :math:`\tau` the temperature. The loss is a cross entropy over cosines, averaged over
+several numbers of prototypes :math:`K` (granularities):
 
 .. math:: L = -\operatorname*{mean}_K \operatorname*{mean}_u
           \log \frac{\exp(\hat a_u \cdot c_{y(u)} / \tau)}{\sum_{m=1}^K \exp(\hat a_u \cdot c_m / \tau)} .
 
-Spots of all slices share the prototypes, so the same region is drawn to the same place. Each step moves the centres
-by one Lloyd iteration from where they were, in :math:`O(NKd)`: they never go stale, and are never searched for anew.
+*Computation.* The paper runs k-means from scratch in every step. Here each step updates the previous centres by one
+iteration of k-means (Lloyd), in :math:`O(NKd)` time for :math:`N` spots and embeddings of size :math:`d`.
 
-Source: Oh et al., ICML 2025 (arXiv 2506.15698), which runs k-means from scratch in every step.
+Source: Oh et al., ICML 2025 (arXiv 2506.15698).
 """
 
 from __future__ import annotations
@@ -38,17 +43,17 @@ def prototype_loss(
     Parameters
     ----------
     rows
-        Embeddings of the first view, ``(B, n, d)``, rows of length 1.
+        Embeddings of n spots in the first view by B encoders, ``(B, n, d)``, rows of length 1.
     prototypes
-        For each granularity the unit prototypes, ``(B, K, d)``.
+        Prototypes of each granularity, ``(B, K, d)``, rows of length 1.
     labels
-        For each granularity the prototype of each spot, int64 ``(B, n)``.
+        Prototype of each spot at each granularity, int64 ``(B, n)``.
     temperature
         The τ of the formula; 0.75 in the paper.
 
     Returns
     -------
-    Sum over spots, ``(B,)``, the mean over granularities.
+    The sum over spots, averaged over granularities, ``(B,)``.
     """
     terms = []
     for centres, own in zip(prototypes, labels, strict=True):
@@ -58,14 +63,14 @@ def prototype_loss(
 
 
 class PrototypeBank(nn.Module):
-    """Prototypes at several granularities that follow the embedding; buffers, so that a checkpoint holds them.
+    """Prototypes at several granularities that follow the embedding. They are buffers, so a checkpoint includes them.
 
     Parameters
     ----------
     granularities
-        Number of prototypes at each granularity.
+        Number of prototypes K at each granularity.
     n_encoders, size
-        Number B of encoders, and width d of their embeddings.
+        Number of encoders B, and size d of their embeddings.
     """
 
     def __init__(self, granularities: Sequence[int], n_encoders: int, size: int) -> None:
@@ -77,14 +82,14 @@ class PrototypeBank(nn.Module):
 
     @property
     def centres(self) -> list[Tensor]:
-        """The unit prototypes of each granularity, ``(B, K, d)``; zero before the first :meth:`update`."""
+        """The prototypes of each granularity, ``(B, K, d)``, rows of length 1; zero before the first :meth:`update`."""
         return [self.get_buffer(f"centres_{number}") for number in range(len(self.granularities))]
 
     @torch.no_grad()
     def update(self, rows: Tensor, batch: Batch, reduce: Reduce, seed: int) -> list[Tensor]:
-        """Move the prototypes towards unit rows ``(B, n, d)``, and return each granularity's labels, int64 ``(B, n)``.
+        """Move the prototypes towards unit rows ``(B, n, d)``. Return the labels of each granularity, int64 ``(B, n)``.
 
-        The first call looks for them, among the spots of the step, from a start that ``seed`` draws.
+        The first call searches the prototypes among the spots of the step, by k-means++ with the given ``seed``.
         """
         if not self.get_buffer("started"):
             known = reduce.share("prototypes", rows, batch).rows

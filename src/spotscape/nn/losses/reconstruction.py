@@ -1,23 +1,26 @@
-r"""Reconstruction: the mean squared error of a decoder, over genes.
+r"""Reconstruction, an objective of Spotscape: the mean squared error of the decoder, over genes.
 
-**In components.** With loadings :math:`V` of orthonormal columns the decoder outputs components :math:`\hat S`, and
-the error of the genes is that of the components,
-:math:`\lVert S V^\top - \hat S V^\top\rVert^2 = \lVert S - \hat S\rVert^2`.
-For scaled genes it is the error in their scale. (Expression outside of the span of :math:`V` would add a constant.)
+*Idea.* Each view should predict the full expression :math:`X` (N×G) of N spots and G genes.
 
-**In all genes.** With hidden activations :math:`H` (N×h), weights :math:`W` (h×G) and bias :math:`b`, the decoded
-expression :math:`H W + \mathbf 1 b^\top` is as large as the data and is never built. Subtract a row :math:`c` near the
-column means of :math:`H`, :math:`H' = H - \mathbf 1 c^\top`, and the column means :math:`\mu` of the data,
-:math:`X_c = X - \mathbf 1\mu^\top`. With :math:`s = H'^\top \mathbf 1` and :math:`e = \mu - W^\top c - b` the residual
-is :math:`R = X_c - H' W + \mathbf 1 e^\top`, and
+*Formula.* With the decoded expression :math:`\hat X`, the loss is :math:`L = \lVert X - \hat X \rVert_F^2 / (N G)`.
+
+*Computation in components.* With scores :math:`S` and loadings :math:`V`, whose columns are orthonormal, the decoder
+predicts components :math:`\hat S`. Their error equals that of the genes, :math:`\lVert S V^\top - \hat S V^\top\rVert^2
+= \lVert S - \hat S\rVert^2`. Expression outside the span of :math:`V` would only add a constant. If genes are scaled,
+this is the error of scaled genes.
+
+*Computation in all genes.* The last layer of the decoder is linear, with hidden activations :math:`H` (N×h), weights
+:math:`W` (h×G) and bias :math:`b`. Its output :math:`\hat X = H W + \mathbf 1 b^\top` is as large as the data and is
+never computed. Instead, the square is expanded. Let :math:`\mu` be the column means of :math:`X`, and :math:`c` a row
+close to the column means of :math:`H`. With :math:`X_c = X - \mathbf 1\mu^\top`, :math:`H' = H - \mathbf 1 c^\top`,
+:math:`s = H'^\top \mathbf 1` and :math:`e = \mu - W^\top c - b`, the residual is :math:`R = X_c - H' W + \mathbf 1
+e^\top`, and
 
 .. math:: \lVert R \rVert_F^2 = \lVert X_c \rVert_F^2 - 2\,\langle H'^\top X_c, W \rangle
           + \langle H'^\top H',\; W W^\top \rangle + N\,\lVert e \rVert^2 - 2\,\langle W^\top s, e \rangle .
 
-Only :math:`H'^\top X` touches the data, so sparse expression stays sparse. It holds for any :math:`c`; near the means
-the terms are small, without them the constant part of the expression would cost digits.
-
-Both are sums over spots, divided by the number of spots and of genes.
+Only :math:`H'^\top X` uses the data, so sparse expression stays sparse. The identity holds for any :math:`c`. Close to
+the means all terms are small, which avoids a loss of digits.
 """
 
 from __future__ import annotations
@@ -34,12 +37,12 @@ if TYPE_CHECKING:
 
 
 def reconstruction_errors(features: Features, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Compute the squared error between features and ``hidden @ weight + bias``: sum over spots, divided by genes.
+    """Compute the squared error between features and ``hidden @ weight + bias``, summed over spots, divided by genes.
 
     Parameters
     ----------
     features
-        What is to be reconstructed, ``(N, p)``, unmasked.
+        Features to be predicted, ``(N, p)``, without masks.
     hidden
         Hidden activations of each of V views and B encoders, ``(V, B, N, h)``.
     weight, bias
@@ -47,7 +50,7 @@ def reconstruction_errors(features: Features, hidden: Tensor, weight: Tensor, bi
 
     Returns
     -------
-    Shape ``(B,)``, the mean over views; over the number of spots it is the mean squared error of genes.
+    The mean over views, ``(B,)``. Divided by the number of spots, it is the mean squared error of the genes.
     """
     if features.structure is None and features.shape[1] <= max(2 * hidden.shape[-1], 64):
         residual = (
@@ -76,10 +79,10 @@ class _SquaredError(torch.autograd.Function):
         centred = views - rows[:, None]
         covariance = (centred.mT @ centred).sum(0)
         sums = centred.sum(1)
-        # All views share the data and the weights, so their sum does with one product what each would do alone.
+        # All views share the data and the weights, so one product with their sum replaces a product for each view.
         cross = features.multiply_transposed(centred.sum(0)).T
         means = features.column_means
-        # These carry most of the size of the data, and they are small: double precision costs little here.
+        # These terms are large, as mean expression is. They have few entries, so float64 costs little.
         levels, drifts = (torch.cat([rows, sums]).double() @ weight.double()).chunk(2)
         offsets = means - levels - bias.double()
         square = weight @ weight.T
@@ -98,12 +101,12 @@ class _SquaredError(torch.autograd.Function):
         dtype = weight.dtype
         factor = (2 * gradient.double() / len(views)).to(dtype)
         away = (ctx.means - offsets).to(dtype)
-        # Sums and means of the hidden layer with what they meet: a product of a few rows.
+        # Sums and means of the hidden layer with their factors: a product of a few rows.
         left, right = torch.cat([sums, rows]), torch.cat([away, -residuals.to(dtype)])
         per_weight = torch.addmm(torch.addmm(cross, covariance, weight, beta=-1), left.T, right).mul_(factor)
         per_bias = -residuals.sum(0).to(dtype) * factor
         scaled = weight * factor
-        # What the data ask for is the same in all views.
+        # The contribution of the data is the same in all views.
         wanted = ctx.features.multiply(-scaled.T[None, None])[0, 0]
         per_view = torch.stack(
             [

@@ -1,24 +1,30 @@
-r"""Similarity scaling: a spot should be as similar to its best matches in another slice as to those in its own.
+r"""Similarity scaling, an objective of Spotscape for several slices.
 
-Nothing in the telescope compares slices, so each may end with similarities of its own scale, and spots keep closest
-to their own slice. For spot :math:`u` of slice :math:`i`, with row-normalised embeddings :math:`\hat a, \hat b` of
-two views,
+*Idea.* A spot should be as similar to its best matches in another slice as to its best matches in its own slice. The
+telescope does not ensure this, so without similarity scaling each slice may have similarities of its own scale.
+
+*Formula.* For spot :math:`u` of slice :math:`i`, let :math:`\hat a_u` and :math:`\hat b_u` be its embeddings in the two
+views, scaled to length 1. The mean similarity with the :math:`k` most similar spots of its own slice (without itself)
+and of another slice :math:`j` are
 
 .. math:: s_{in}(u) = \frac1k \sum_{v \in \mathrm{top}_k(i \setminus u)} \hat a_u \cdot \hat b_v, \qquad
-          s_{out}(u, j) = \frac1k \sum_{v \in \mathrm{top}_k(j)} \hat a_u \cdot \hat b_v, \qquad
-          L = \operatorname*{mean}_{i \ne j}\;\operatorname*{mean}_{u \in i}\;\bigl(s_{in}(u) - s_{out}(u, j)\bigr)^2 .
+          s_{out}(u, j) = \frac1k \sum_{v \in \mathrm{top}_k(j)} \hat a_u \cdot \hat b_v ,
 
-Only the selected pairs carry a gradient. *Which* they are is found without one, by a streaming search; the mean of
-products is then one product with the mean of the selected rows. Value and gradient are those of the dense formula,
-and memory is linear.
+and the loss is
 
-Both means may be taken over a sample, drawn anew in each step: each slice meets one other, at random, and is asked for
-some of its spots (:func:`draw_meetings`). The expectation is the same, and a step costs :math:`O(QNd/S)` for
-:math:`Q` spots of :math:`S` slices, instead of :math:`O(N^2 d)`. Of slices with more than 20,000 spots in all, matches
-are sought among as many, drawn at random.
+.. math:: L = \operatorname*{mean}_{i \ne j}\;\operatorname*{mean}_{u \in i}\;\bigl(s_{in}(u) - s_{out}(u, j)\bigr)^2 .
 
-Source: Oh et al., ICML 2025 (arXiv 2506.15698). The released code masks wrongly from three slices on, adds pairs up
-instead of averaging, and counts a spot among its own neighbours; this is the formula of the text.
+*Computation.* A search in tiles (:func:`spotscape.nn.most_similar`) finds the most similar spots without gradients. The
+mean of the :math:`k` products is then one product with the mean of the :math:`k` rows, with gradients. Value and
+gradient equal those of the dense formula, and memory is linear in the number of spots.
+
+Both means are estimated from a sample that is drawn anew in each step (:func:`draw_meetings`): each slice is compared
+with one other slice, for some of its spots. The expected value is the same. A step costs :math:`O(QNd/S)` for :math:`Q`
+spots of :math:`S` slices, instead of :math:`O(N^2 d)`. If the slices have more than 20,000 spots together, matches are
+searched among 20,000 spots, drawn at random.
+
+Source: Oh et al., ICML 2025 (arXiv 2506.15698), formula of the text. The released code differs: its mask is wrong for
+three slices or more, it sums over pairs instead of averaging, and it counts a spot as its own neighbour.
 """
 
 from __future__ import annotations
@@ -38,20 +44,20 @@ if TYPE_CHECKING:
 
     from spotscape.nn.batches import Known
 
-# Slices that are asked in a step, and spots of all slices together among which matches are sought: the time of a step
-# no longer grows from there.
+# Most slices that are compared in a step, and most spots of all slices together among which matches are searched.
+# They limit the time of a step.
 _MOST_MEETINGS, _MOST_CANDIDATES = 16, 20_000
 
 
 class Meeting(NamedTuple):
-    """A slice that is compared with another.
+    """A slice that is compared with another one.
 
     Attributes
     ----------
     own, other
-        Rows of the spots of both among which matches are sought, int64.
+        Rows of the spots of either slice among which matches are searched, int64.
     places
-        Places in ``own`` of the spots u to average over, int64.
+        Positions in ``own`` of the spots u that the mean is taken over, int64.
     """
 
     own: Tensor
@@ -69,12 +75,12 @@ def draw_meetings(
     slices
         Rows of the spots of each slice, at least 2 slices of at least 2 spots, int64 ``(n_i,)``.
     n_spots
-        Spots u in all, drawn with replacement, evenly from the slices. ``None`` takes all ordered pairs of slices with
-        all spots, as the paper does.
+        Total number of spots u. They are drawn with replacement, the same number from each slice. ``None`` takes all
+        ordered pairs of slices with all spots, as the paper does.
     seed
-        Of the draw.
+        Seed of the draw.
     inside
-        Which spots may be a u, those of a batch, bool ``(N,)``; ``None`` for any.
+        Spots that may be drawn as u, bool ``(N,)``, such as those of a batch. ``None`` allows all spots.
     """
     n_slices, device = len(slices), slices[0].device
     if n_spots is None:
@@ -84,7 +90,7 @@ def draw_meetings(
             for j, other in enumerate(slices)
             if i != j
         ]
-    # Which slices is decided on the host, so that it need not wait for a device to say.
+    # The slices are drawn on the host, which then need not wait for the device.
     chooser = np.random.default_rng(seed)
     generator = torch.Generator(device).manual_seed(seed)
     asked = chooser.permutation(n_slices)[:_MOST_MEETINGS].tolist()
@@ -105,7 +111,7 @@ def _allowed(rows: Tensor, inside: Tensor | None) -> Tensor:
 
 
 def _sampled(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """All rows of a slice, or as many at random; matches are sought among them, at a cost in proportion."""
+    """At most ``most`` rows of a slice, drawn at random. The cost of the search is proportional to their number."""
     if len(rows) <= most:
         return rows
     return rows[torch.randperm(len(rows), generator=generator, device=rows.device)[:most]]
@@ -117,11 +123,11 @@ def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_
     Parameters
     ----------
     first, second
-        Embeddings of the spots of a tissue in two views, of B encoders, rows of length 1.
+        Embeddings of the spots in two views by B encoders, rows of length 1.
     meetings
-        What is compared: see :func:`draw_meetings`.
+        The pairs of slices that are compared: see :func:`draw_meetings`.
     n_neighbors
-        The k of the formula; slices with fewer spots give what they have.
+        The k of the formula. If a slice has fewer spots, all of them are used.
 
     Returns
     -------
@@ -139,7 +145,7 @@ def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_
 
 
 def _mean_similarity(anchors: Tensor, candidates: Tensor, k: int, exclude: Tensor | None = None) -> Tensor:
-    """Mean product of each anchor ``(Q, d)`` with its k best candidates ``(M, d)``: shape ``(Q,)``."""
+    """Mean product of each anchor ``(Q, d)`` with the k most similar candidates ``(M, d)``: shape ``(Q,)``."""
     best = most_similar(anchors, candidates, k, exclude=exclude).indices
     means: Tensor = embedding_bag(best, candidates, mode="mean")
     return (anchors * means).sum(1)

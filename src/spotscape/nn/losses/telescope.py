@@ -1,20 +1,27 @@
-r"""Similarity telescope: every spot-to-spot similarity should be the same, whichever view either spot is seen in.
+r"""Similarity telescope, the main objective of Spotscape.
 
-With row-normalised embeddings :math:`A, B` (N×d) of two views, the loss compares all :math:`N^2` cross-view cosines:
+*Idea.* Two views of the tissue each lack random edges and genes. The similarity of two spots, near or far, should be
+the same whichever of them is taken from the first view and whichever from the second.
+
+*Formula.* Let :math:`A` and :math:`B` (N×d) be the embeddings of N spots in the two views, rows scaled to length 1.
+Entry :math:`(u, v)` of :math:`A B^\top` is the cosine between spot :math:`u` in the first view and spot :math:`v` in
+the second. The loss compares all :math:`N^2` pairs:
 
 .. math:: L = \frac{1}{N^2}\,\lVert A B^\top - B A^\top \rVert_F^2 .
 
-Write :math:`M = A - B` and :math:`P = A + B`. Then :math:`A B^\top - B A^\top = \tfrac12 (M P^\top - P M^\top)`,
-and the squared norm of that needs three d×d Gram matrices and nothing of size N×N:
+*Computation.* With the difference :math:`M = A - B` and the sum :math:`P = A + B`,
+:math:`A B^\top - B A^\top = \tfrac12 (M P^\top - P M^\top)`. The squared norm of this needs only three d×d matrices:
 
 .. math:: L = \frac{\operatorname{tr}(M^\top M\,P^\top P) - \operatorname{tr}(P^\top M\,P^\top M)}{2 N^2}.
 
-Gram matrices of parts of a tissue add up to those of the whole, so the loss stays exact over chunks and machines.
-:math:`M` is formed before it is multiplied: late in training the views nearly agree, and a difference of large
-products would lose half of the digits. All three are blocks of one product, :math:`[M\,P]^\top [M\,P]`; what is
-combined of them is in float64, which d columns make nearly free.
+This is exact and takes :math:`O(N d^2)` time and :math:`O(N d)` memory. The three matrices are sums over spots, so
+those of parts of a tissue add up to those of the whole, and the loss is also exact over several processes.
 
-Source: the objective is from Oh et al., ICML 2025 (arXiv 2506.15698); the closed form is ours.
+*Precision.* Late in training the two views nearly agree, and a difference of large products would lose half of the
+digits. Therefore :math:`M` is computed before it is multiplied, and the traces are computed in float64. All three
+matrices are blocks of one product, :math:`[M\,P]^\top [M\,P]`.
+
+Source: the objective is from Oh et al., ICML 2025 (arXiv 2506.15698). The closed form is ours.
 """
 
 from __future__ import annotations
@@ -37,8 +44,8 @@ def telescope_loss(first: Tensor, second: Tensor) -> Tensor:
     Parameters
     ----------
     first, second
-        Embeddings of the same spots in two views, each ``(N, d)``, or ``(B, N, d)`` of several encoders; rows of any
-        length.
+        Embeddings of the same N spots in two views, each ``(N, d)``, or ``(B, N, d)`` of B encoders. The rows may have
+        any length.
 
     Returns
     -------
@@ -57,7 +64,7 @@ def telescope_loss(first: Tensor, second: Tensor) -> Tensor:
 
 
 def telescope_of_batch(first: Tensor, second: Tensor, batch: Batch, reduce: Reduce) -> Tensor:
-    """The telescope of all spots of the tissue, ``(B,)``, from unit rows ``(B, n, d)`` of a batch."""
+    """The telescope loss over all spots of the tissue, ``(B,)``, from the unit rows ``(B, n, d)`` of a batch."""
     inside = slice(batch.n_inside)
     grams = telescope_grams(first[:, inside], second[:, inside])
     whole = reduce.complete("telescope", grams, batch)
@@ -65,13 +72,13 @@ def telescope_of_batch(first: Tensor, second: Tensor, batch: Batch, reduce: Redu
 
 
 def telescope_grams(first: Tensor, second: Tensor) -> Tensor:
-    """Gram matrix of differences and sums side by side, float64 ``(..., 2d, 2d)``, of unit rows ``(..., n, d)``."""
+    """Gram matrix of differences and sums of unit rows ``(..., n, d)`` side by side, float64 ``(..., 2d, 2d)``."""
     both = torch.cat([first - second, first + second], dim=-1)
     return (both.mT @ both).double()
 
 
 def telescope_value(grams: Tensor, n_spots: int) -> Tensor:
-    """The telescope of all spots that went into the Gram matrices, ``(...)``."""
+    """The telescope loss over all spots that the Gram matrices are sums of, ``(...)``."""
     size = grams.shape[-1] // 2
     mm, pp, pm = grams[..., :size, :size], grams[..., size:, size:], grams[..., size:, :size]
     return ((mm * pp).sum((-2, -1)) - (pm * pm.mT).sum((-2, -1))) / (2 * n_spots**2)
