@@ -24,33 +24,17 @@ _CHUNK_ENTRIES = 4_000_000
 
 @dataclass(frozen=True)
 class Programs:
-    """What drives each gene, all on the scale of natural logarithms.
+    """What drives each gene, all on the scale of natural logarithms."""
 
-    Attributes
-    ----------
-    base
-        Abundance, shape ``(n_genes,)``.
-    domain
-        Effect of each domain, shape ``(n_domains, n_genes)``.
-    cell_type
-        Effect of each cell type, shape ``(n_cell_types, n_genes)``.
-    gradient
-        Loadings on smooth fields that have nothing to do with domains, shape ``(n_gradients, n_genes)``.
-    batch
-        Effect of each slice, shape ``(n_slices, n_genes)``, zero on average over slices.
-    concentration
-        The shape of each gene's negative binomial (variance ``m + m**2 / concentration``), shape ``(n_genes,)``.
-    fields
-        The smooth fields of the gradients.
-    """
-
-    base: NDArray[np.float64]
-    domain: NDArray[np.float64]
-    cell_type: NDArray[np.float64]
+    base: NDArray[np.float64]  # Abundance, shape ``(n_genes,)``
+    domain: NDArray[np.float64]  # Effect of each domain, shape ``(n_domains, n_genes)``
+    cell_type: NDArray[np.float64]  # Effect of each cell type, shape ``(n_cell_types, n_genes)``
+    # Loadings on smooth fields that have nothing to do with domains, shape ``(n_gradients, n_genes)``.
     gradient: NDArray[np.float64]
-    batch: NDArray[np.float64]
+    batch: NDArray[np.float64]  # Effect of each slice, shape ``(n_slices, n_genes)``, zero on average over slices
+    # The shape of each gene's negative binomial (variance ``m + m**2 / concentration``), shape ``(n_genes,)``.
     concentration: NDArray[np.float64]
-    fields: list[SmoothField]
+    fields: list[SmoothField]  # The smooth fields of the gradients
 
 
 def draw_programs(

@@ -19,21 +19,11 @@ _N_WAVES = 6
 
 @dataclass(frozen=True)
 class SmoothField:
-    """A sum of plane waves with unit variance over the plane.
+    """A sum of plane waves with unit variance over the plane."""
 
-    Attributes
-    ----------
-    wave_vectors
-        Shape ``(n_waves, 2)``, radians per unit of length.
-    phases
-        Shape ``(n_waves,)``.
-    drift
-        Change of each phase from one slice to the next, shape ``(n_waves,)``.
-    """
-
-    wave_vectors: NDArray[np.float64]
-    phases: NDArray[np.float64]
-    drift: NDArray[np.float64]
+    wave_vectors: NDArray[np.float64]  # Shape ``(n_waves, 2)``, radians per unit of length
+    phases: NDArray[np.float64]  # Shape ``(n_waves,)``
+    drift: NDArray[np.float64]  # Change of each phase from one slice to the next, shape ``(n_waves,)``
 
     @classmethod
     def draw(cls, rng: np.random.Generator, wavelength: float, *, drift: float = 0.0) -> SmoothField:
@@ -62,17 +52,10 @@ _OUTLINE_FREQUENCIES = np.arange(2, 6)
 
 @dataclass(frozen=True)
 class Outline:
-    """A rounded, irregular tissue outline around the origin, in spot spacings.
+    """A rounded, irregular tissue outline around the origin, in spot spacings."""
 
-    Attributes
-    ----------
-    semi_axes
-        Shape ``(2,)``.
-    amplitudes, phases
-        Of the bumps around the rim, shape ``(4,)`` each.
-    """
-
-    semi_axes: NDArray[np.float64]
+    semi_axes: NDArray[np.float64]  # Shape ``(2,)``
+    # Of the bumps around the rim, shape ``(4,)`` each.
     amplitudes: NDArray[np.float64]
     phases: NDArray[np.float64]
 
@@ -139,24 +122,12 @@ _BLEND = 0.4
 
 @dataclass(frozen=True)
 class Layers:
-    """Bands between concentric arcs with wavy boundaries, the first at the surface.
+    """Bands between concentric arcs with wavy boundaries, the first at the surface."""
 
-    Attributes
-    ----------
-    centre
-        Centre of curvature, shape ``(2,)``.
-    wave
-        What bends the boundaries.
-    amplitude
-        Of the bending, in spacings.
-    boundaries
-        Depths at which one band ends and the next begins, ascending.
-    """
-
-    centre: NDArray[np.float64]
-    wave: SmoothField
-    amplitude: float
-    boundaries: NDArray[np.float64]
+    centre: NDArray[np.float64]  # Centre of curvature, shape ``(2,)``
+    wave: SmoothField  # What bends the boundaries
+    amplitude: float  # Of the bending, in spacings
+    boundaries: NDArray[np.float64]  # Depths at which one band ends and the next begins, ascending
 
     @classmethod
     def draw(cls, rng: np.random.Generator, n_layers: int, outline: Outline, drift: float) -> Layers:
@@ -187,21 +158,11 @@ class Layers:
 
 @dataclass(frozen=True)
 class Island:
-    """One domain made of rounded patches.
+    """One domain made of rounded patches."""
 
-    Attributes
-    ----------
-    centres
-        Shape ``(n_patches, 2)``.
-    radii
-        Shape ``(n_patches,)``.
-    wave
-        What makes the rims uneven.
-    """
-
-    centres: NDArray[np.float64]
-    radii: NDArray[np.float64]
-    wave: SmoothField
+    centres: NDArray[np.float64]  # Shape ``(n_patches, 2)``
+    radii: NDArray[np.float64]  # Shape ``(n_patches,)``
+    wave: SmoothField  # What makes the rims uneven
 
     @classmethod
     def draw(cls, rng: np.random.Generator, centres: NDArray[np.float64], radius: float, drift: float) -> Island:
@@ -219,24 +180,12 @@ class Island:
 
 @dataclass(frozen=True)
 class Regions:
-    """All domains of the tissue.
+    """All domains of the tissue."""
 
-    Attributes
-    ----------
-    names
-        Of the domains: layers by depth, then islands, then those that only one slice has.
-    layers
-        The bands under the islands (one band when the layout has islands only).
-    islands
-        The island domains, in the order of their names.
-    absent
-        For each slice the domains, by number, that it lacks.
-    """
-
-    names: list[str]
-    layers: Layers
-    islands: list[Island]
-    absent: list[list[int]] = field(default_factory=list)
+    names: list[str]  # Of the domains: layers by depth, then islands, then those that only one slice has
+    layers: Layers  # The bands under the islands (one band when the layout has islands only)
+    islands: list[Island]  # The island domains, in the order of their names
+    absent: list[list[int]] = field(default_factory=list)  # For each slice the domains, by number, that it lacks
 
     def scores(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
         """How far inside each domain a point lies, shape ``(n, n_domains)``; the largest one wins."""

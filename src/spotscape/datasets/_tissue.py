@@ -124,24 +124,12 @@ _TEAR_REACH = 4.0
 
 @dataclass(frozen=True)
 class Tear:
-    """A crack from inside the tissue to its rim that opens like a wedge (slide frame before turning, spacings).
+    """A crack from inside the tissue to its rim that opens like a wedge (slide frame before turning, spacings)."""
 
-    Attributes
-    ----------
-    tip
-        Where the crack ends, shape ``(2,)``.
-    direction
-        Unit vector from the tip to the rim, shape ``(2,)``.
-    length
-        From the tip to the rim.
-    width
-        Opening at the rim.
-    """
-
-    tip: NDArray[np.float64]
-    direction: NDArray[np.float64]
-    length: float
-    width: float
+    tip: NDArray[np.float64]  # Where the crack ends, shape ``(2,)``
+    direction: NDArray[np.float64]  # Unit vector from the tip to the rim, shape ``(2,)``
+    length: float  # From the tip to the rim
+    width: float  # Opening at the rim
 
     @classmethod
     def draw(cls, rng: np.random.Generator, radius: float) -> Tear:
@@ -189,23 +177,14 @@ def placements(
 
 @dataclass(frozen=True)
 class Tissue:
-    """All that slices share. Lengths are in spot spacings.
+    """All that slices share. Lengths are in spot spacings."""
 
-    Attributes
-    ----------
-    parameters
-        What the user asked for.
-    outline, regions, programs
-        Its shape, its domains, its genes.
-    placements
-        From the tissue's frame to each slide, shape ``(n_slices, 3, 3)``.
-    """
-
-    parameters: Parameters
+    parameters: Parameters  # What the user asked for
+    # Its shape, its domains, its genes.
     outline: Outline
     regions: Regions
     programs: Programs
-    placements: NDArray[np.float64]
+    placements: NDArray[np.float64]  # From the tissue's frame to each slide, shape ``(n_slices, 3, 3)``
 
     @classmethod
     def draw(cls, parameters: Parameters, source: RandomSource) -> Tissue:
@@ -232,28 +211,17 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Section:
-    """One slice.
+    """One slice."""
 
-    Attributes
-    ----------
-    slide, truth
-        Positions on the slide and in the tissue's frame, in spot spacings, shape ``(n, 2)`` each.
-    domain, cell_type
-        Numbers of the true domain and the most frequent cell type, shape ``(n,)`` each.
-    depth
-        Expected total counts, shape ``(n,)``.
-    counts
-        Shape ``(n, n_genes)``, held-out genes last.
-    heldout_expected
-        Expected counts of the held-out genes at the common library size, shape ``(n, n_heldout_genes)``.
-    """
-
+    # Positions on the slide and in the tissue's frame, in spot spacings, shape ``(n, 2)`` each.
     slide: NDArray[np.float64]
     truth: NDArray[np.float64]
+    # Numbers of the true domain and the most frequent cell type, shape ``(n,)`` each.
     domain: NDArray[np.int64]
     cell_type: NDArray[np.int64]
-    depth: NDArray[np.float64]
-    counts: sparse.csr_matrix
+    depth: NDArray[np.float64]  # Expected total counts, shape ``(n,)``
+    counts: sparse.csr_matrix  # Shape ``(n, n_genes)``, held-out genes last
+    # Expected counts of the held-out genes at the common library size, shape ``(n, n_heldout_genes)``.
     heldout_expected: NDArray[np.float32]
 
 
