@@ -89,7 +89,7 @@ def integration_overlap(results: pd.DataFrame) -> pd.DataFrame:
 def mutation(results: pd.DataFrame) -> pd.DataFrame:
     """Changes of the code, those that were tried, and the share that the tests noticed."""
     share = (results["killed"] / results["drawn"]).map("{:.0%}".format)
-    names = {"without_meaning": "without a meaning", "drawn": "tried", "killed": "noticed"}
+    names = {"without_meaning": "without effect", "drawn": "tried", "killed": "noticed"}
     return results.assign(share=share).set_index("code").rename(columns=names)
 
 
