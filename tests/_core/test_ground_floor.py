@@ -16,8 +16,8 @@ import torch
 
 import spotscape as sp
 from spotscape._core.anndata_io import record, to_uns, write
-from spotscape._core.device import resolve_device
 from spotscape._core.randomness import RandomSource
+from spotscape._core.settings import resolve_device
 
 
 class TestSettings:
@@ -39,6 +39,7 @@ class TestSettings:
         ("name", "value", "error", "message"),
         [
             ("verbosity", "loud", ValueError, "verbosity='loud' is not one of"),
+            ("verbosity", 5, ValueError, "nor a number from 0 to 4"),
             ("n_jobs", 0, ValueError, "n_jobs=0 is neither a positive number of threads nor -1"),
             ("n_jobs", -2, ValueError, "n_jobs=-2 is neither"),
             ("colour", "red", AttributeError, r"unknown settings \['colour'\]; there are \['verbosity'"),
@@ -47,6 +48,11 @@ class TestSettings:
     def test_refusals(self, name: str, value: object, error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message), sp.settings.override(**{name: value}):
             pass
+
+    @pytest.mark.parametrize(("value", "name"), [(0, "error"), (2, "info"), (3, "debug"), ("hint", "debug")])
+    def test_verbosity_as_scanpy_has_it(self, value: object, name: str) -> None:
+        with sp.settings.override(verbosity=value):
+            assert sp.settings.verbosity == name
 
     def test_environment(self) -> None:
         names = ("verbosity", "progress_bar", "device", "n_jobs")

@@ -224,3 +224,19 @@ def test_the_only_domains_are_found_whatever_their_name(blobs: ad.AnnData, caplo
     sp.tl.domains(blobs, n_domains=3, use_rep=reps[0], key_added="spotscape_domain")
     sp.tl.refine_domains(blobs)
     assert "spotscape_domain_refined" in blobs.obs
+
+
+def test_domains_of_an_encoder_come_before_those_of_the_baseline(
+    blobs: ad.AnnData, caplog: pytest.LogCaptureFixture
+) -> None:
+    blobs.obsm["spatial"] = next(iter(blobs.obsm.values()))[:, :2]
+    sp.pp.spatial_neighbors_knn(blobs, n_neighs=4)
+    for name in ("smoothed_pca_domain", "spotscape_domain"):
+        blobs.obs[name] = blobs.obs["truth"].astype(str).astype("category")
+    with caplog.at_level("INFO", logger="spotscape"):
+        sp.tl.refine_domains(blobs)
+    assert "spotscape_domain_refined" in blobs.obs
+    assert "Using `adata.obs['spotscape_domain']`." in caplog.text
+    blobs.obs["consensus_domain"] = blobs.obs["spotscape_domain"]
+    with pytest.raises(ValueError, match="has 'spotscape_domain' and 'consensus_domain'; name one"):
+        sp.tl.refine_domains(blobs)

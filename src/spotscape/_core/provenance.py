@@ -81,12 +81,16 @@ def made_from(adata: AnnData, *, obs: Sequence[str | None] = (), obsm: Sequence[
 
 
 def signature(names: pd.Index, arrays: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
-    """The same for arrays that are not in an AnnData yet, each under its slot and key."""
+    """The same for arrays that are not in an AnnData yet, each under its slot and key.
+
+    Digests are kept as arrays of bytes, which NumPy shortens where a record is shown.
+    """
+    digests = [np.frombuffer(bytes.fromhex(digest(values, names)), dtype=np.uint8) for values in arrays.values()]
     return {
         "n_obs": len(names),
         "slot": [slot for slot, _ in arrays],
         "key": [key for _, key in arrays],
-        "digest": [digest(values, names) for values in arrays.values()],
+        "digest": np.array(digests, dtype=np.uint8),
     }
 
 
@@ -101,7 +105,8 @@ def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
         return []
     names, fewer = adata.obs_names, adata.n_obs < int(found["n_obs"])
     stale = []
-    for slot, key, known in zip(*(map(str, found[name]) for name in ("slot", "key", "digest")), strict=True):
+    digests = (one if isinstance(one, str) else bytes(one).hex() for one in found["digest"])
+    for slot, key, known in zip(map(str, found["slot"]), map(str, found["key"]), digests, strict=True):
         values = getattr(adata, slot).get(key)
         if values is not None and not (kept(known, values, names) if fewer else same(known, digest(values, names))):
             stale.append(f"adata.{slot}[{key!r}]")

@@ -88,7 +88,7 @@ def read_expression(
         shared = find_shared(matrix, slices, source)
         if not shared.all():
             matrix, genes = _take_columns(matrix, shared), genes[shared]
-            _warn_of_totals(matrix, slices, source)
+            warn_of_totals(matrix, slices, source)
     filled = _report_empty(matrix, source)
     if not filled.all():
         matrix, genes = _take_columns(matrix, filled), genes[filled]
@@ -159,11 +159,17 @@ def domain_columns(adata: AnnData) -> list[str]:
 
 
 def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
-    """The column with the domains: the one named, else the only one that a function of this package has written."""
+    """The column with the domains: the one named, else the only one that a function of this package has written.
+
+    As of embeddings, those of an encoder come before those of the baseline.
+    """
     if key is not None:
         return key
-    found = the_one_present(adata.obs, domain_columns(adata) or keys.DOMAINS, "adata.obs", argument)
-    if found != keys.DOMAINS[0]:
+    there = domain_columns(adata)
+    if any(keys.domain_of(name) in there for name in keys.X_ENCODERS):
+        there = [name for name in there if name != keys.domain_of(keys.X_SMOOTHED_PCA)]
+    found = the_one_present(adata.obs, there or keys.DOMAINS, "adata.obs", argument)
+    if found != keys.DOMAINS[0] or len(domain_columns(adata)) > 1:
         logger.info("Using `adata.obs['%s']`.", found)
     return found
 
@@ -363,7 +369,7 @@ def find_shared(
     return shared
 
 
-def _warn_of_totals(matrix: Any, slices: pd.Categorical, source: str) -> None:
+def warn_of_totals(matrix: Any, slices: pd.Categorical, source: str) -> None:
     """Warn where slices that lack genes were normalised over all of their own, which moves the genes of all."""
     linear = expm1(matrix) if matrix.max() <= LARGEST_LOGARITHM else matrix
     totals = np.bincount(slices.codes, np.asarray(linear.sum(axis=1)).ravel()) / np.bincount(slices.codes)

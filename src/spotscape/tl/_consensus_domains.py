@@ -123,6 +123,7 @@ def consensus_domains(
         )
     names, runs = [], []
     for key, embedding in zip(chosen, embeddings, strict=True):
+        logger.info("Using `adata.obsm['%s']`.", key)
         for clusterer in _CLUSTERERS.get(method, (method,)):
             names.append(f"{key} {clusterer}")
             second = partial(second_embedding, adata, key)

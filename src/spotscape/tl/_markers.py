@@ -12,7 +12,7 @@ from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, expression_values, find_shared, read_graph
+from spotscape._core.reading import domain_column, expression_values, find_shared, read_graph, warn_of_totals
 from spotscape._core.validation import (
     read_groups,
     require_choice,
@@ -66,8 +66,8 @@ def markers(
         Annotated data with log-normalised expression and, for pseudo-bulk, counts.
     key
         Column of ``adata.obs`` with the domain of each spot. Spots without one are left out. Default: the only
-        domains that :func:`spotscape.tl.domains` or :func:`spotscape.tl.consensus_domains` has found; if there are
-        several, name one.
+        domains that :func:`spotscape.tl.domains` or :func:`spotscape.tl.consensus_domains` has found, those of an
+        encoder before those of smoothed PCA; if there are several, name one.
     condition
         Column of ``adata.obs`` with the condition of each spot, the same for all spots of a slice. Each condition is
         compared with ``reference``, within each domain. ``None`` compares each domain with all others.
@@ -177,6 +177,8 @@ def markers(
             logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
     contrasts = _contrasts(task)
     used, frames = run_tests(task, contrasts, method, condition)
+    if used != "pseudobulk" and task.slices is not None and len(task.genes) < adata.n_vars:
+        warn_of_totals(task.expression, task.slices, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
     left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
     _report_left_out(left_out, len(contrasts), used, min_spots)
     pairs = zip(contrasts, frames, strict=True)
@@ -244,7 +246,7 @@ def _read(
             if len(mixed):
                 msg = f"slice {mixed[0]!r} has spots of several donors; a section is of one."
                 raise ValueError(msg)
-        genes = np.flatnonzero(find_shared(expression, slices, "adata.X" if layer is None else f"layer {layer!r}"))
+        genes = np.flatnonzero(find_shared(expression, slices, where))
         expression = expression[:, genes]
     return Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, bounds)
 

@@ -47,8 +47,8 @@ def refine_domains(
         Annotated data with domains in ``obs`` and a spatial graph.
     key
         Column of ``obs`` with the domains, by names or whole numbers. Spots without one neither vote nor get one.
-        Default: the only domains that :func:`spotscape.tl.domains` or :func:`spotscape.tl.consensus_domains` has found;
-        if there are several, name one.
+        Default: the only domains that :func:`spotscape.tl.domains` or :func:`spotscape.tl.consensus_domains` has found,
+        those of an encoder before those of smoothed PCA; if there are several, name one.
     neighbors_key
         Record of the spatial graph in ``uns``. Every edge is one vote, whatever its weight.
     library_key

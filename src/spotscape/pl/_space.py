@@ -1,22 +1,25 @@
-"""Tissue in space as a mesh, for viewers of volumes."""
+"""Tissue in space: slices above each other, and meshes for viewers of volumes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import to_hex, to_rgba_array
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
+from spotscape._core.geometry import coordinates
+from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
-from spotscape._core.validation import require_data
+from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import face_colors
-from spotscape.pl._sheet import Look
-from spotscape.pl._stack_3d import in_space
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
+from spotscape.pl._slices import find_slices, rows_by_slice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +27,198 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape.pl._colors import Bound, Palette
+    from spotscape.pl._sheet import Shown
 
+# Matplotlib draws every point; beyond this many an even part of them shows the same.
+_MOST = 60_000
+# Gap between slices as a share of their extent, where nothing says how far they lie apart.
+_GAP = 0.5
 _FORMATS = (".ply", ".vtk", ".vtp")
 # Spots are spread over so many distances to their neighbours in the plane, and so much of the gap between slices.
 _SMOOTH, _SMOOTH_BETWEEN = 1.0, 0.55
 # The tissue ends where the density of spots has fallen to half of what it is at a typical spot, as it does at a border.
 _EDGE = 0.5
 _MOST_VOXELS, _ROUNDS = 2_000_000, 20
+
+
+@public
+def stack_3d(
+    adata: AnnData,
+    color: str | None = None,
+    *,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
+    slice_gap: float | None = None,
+    groups: str | Sequence[Any] | None = None,
+    palette: Palette | None = None,
+    vmin: Bound = None,
+    vmax: Bound = None,
+    elev: float = 22,
+    azim: float = -60,
+    interactive: bool = False,
+    **looks: Unpack[Looks],
+) -> Shown | Any:
+    """Show registered slices stacked in 3-D, or spots with three coordinates.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with coordinates.
+    spatial_key
+        Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.register_slices`, or else
+        ``"spatial"``. Three columns are taken as they are, without slices.
+    slice_gap
+        Distance between slices in the unit of the coordinates. ``None`` takes half the extent of the tissue.
+    groups
+        Categories to show. All other spots are left out, so that you can see through the stack.
+    palette, vmin, vmax
+        As in :func:`spotscape.pl.domains`.
+    elev, azim
+        View: height above the plane and direction, in degrees.
+    interactive
+        Return a plotly figure that can be rotated with the mouse. It needs plotly: ``pip install
+        'spotscape[interactive]'``.
+    **looks
+        ``size`` (of the points, 1 by default), ``alpha``, ``cmap``, ``na_color``, ``invert_y``, ``legend_loc``,
+        ``legend_fontsize``, ``colorbar``, ``figsize``, ``dpi``, ``ax`` (with ``projection="3d"``), ``show`` and
+        ``return_fig``, as in :func:`spotscape.pl.domains`.
+
+    Returns
+    -------
+    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does; with ``interactive=True`` a
+    :class:`plotly.graph_objects.Figure`. New colours of categories are written to ``adata.uns["<color>_colors"]``.
+
+    Raises
+    ------
+    ImportError
+        If ``interactive=True`` and plotly is not installed.
+    KeyError
+        If there is no such column or gene, or no coordinates.
+
+    See Also
+    --------
+    spotscape.pp.register_slices : Puts slices into one frame.
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.simulate_tissue(n_slices=3, n_domains=4, n_spots=200, n_genes=30)
+    >>> figure = sp.pl.stack_3d(adata, "domain", library_key="slice", return_fig=True)
+    >>> len(figure.axes[0].collections)
+    3
+    """
+    require_data(adata, genes=False)
+    coords, pieces = in_space(adata, spatial_key, library_key, slice_gap)
+    color = domain_column(adata, None, "color") if color is None else color
+    values = read_values(adata, color, palette=palette, vmin=vmin, vmax=vmax)
+    shown = values.only(groups) if isinstance(values, Categories) else values
+    look = Look.of(looks, adata.n_obs)
+    if groups is not None and isinstance(shown, Categories):
+        pieces = [(name, rows[shown.codes[rows] >= 0]) for name, rows in pieces]
+    if not any(len(rows) for _, rows in pieces):
+        msg = f"no spot is left to be shown: groups={groups}."
+        raise ValueError(msg)
+    pieces = [(name, rows[:: max(1, -(-adata.n_obs // _MOST))]) for name, rows in pieces if len(rows)]
+    if interactive:
+        figure = _in_plotly(coords, pieces, shown, look)
+        store_colors(adata, [values])
+        return figure
+    size = (6 + look.margin(shown), 5.2)
+    with open_axes(looks, 1, size, subplot_kw={"projection": "3d"}) as axes:
+        _draw(axes[0], coords, pieces, shown, look, view=(elev, azim))
+        if isinstance(shown, Categories):
+            shown = replace(shown, codes=shown.codes[np.concatenate([rows for _, rows in pieces])])
+        add_legend(axes[0], "irregular", shown, look, title=shown.key)
+    store_colors(adata, [values])
+    return hand_out(axes, looks)
+
+
+def in_space(
+    adata: AnnData, spatial_key: str | None, library_key: str | None, slice_gap: float | None
+) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+    """Three coordinates of every spot, and name and rows of each slice that lies above another."""
+    spatial_key = spatial_key or (keys.SPATIAL_ALIGNED if keys.SPATIAL_ALIGNED in adata.obsm else keys.SPATIAL)
+    coords = coordinates(adata, spatial_key)
+    if coords.shape[1] == 3:
+        known = library_key or find_slices(adata)
+        pieces = rows_by_slice(adata.n_obs, slice_labels(adata, known))
+        heights = [coords[rows, 2] for _, rows in pieces]
+        is_stack = len(pieces) > 1 and sum(map(np.ptp, heights)) < np.ptp(coords[:, 2])
+        return coords, pieces if is_stack else rows_by_slice(adata.n_obs, None)
+    slices = slice_labels(adata, library_key or find_slices(adata, coords))
+    pieces = rows_by_slice(adata.n_obs, slices)
+    extent = max(np.ptp(coords[rows], axis=0).max() for _, rows in pieces)
+    gap = _GAP * extent if slice_gap is None else slice_gap
+    height = np.zeros(adata.n_obs) if slices is None else gap * np.asarray(slices.codes, dtype=np.float64)
+    return np.column_stack([coords, height]), pieces
+
+
+def _draw(
+    ax: Any,
+    coords: np.ndarray,
+    pieces: list[tuple[str, np.ndarray]],
+    values: Categories | Numbers,
+    look: Look,
+    *,
+    view: tuple[float, float],
+) -> None:
+    n_shown = sum(len(rows) for _, rows in pieces)
+    if len(coords) > _MOST:
+        logger.info("Drawing %s of %s spots.", f"{n_shown:,}", f"{len(coords):,}")
+    area = 4.0 * (look.size or 1.0) ** 2 * float(np.clip(10_000 / max(n_shown, 1), 0.3, 8))
+    low, high = coords.min(axis=0), coords.max(axis=0)
+    for name, rows in pieces:
+        x, y, z = coords[rows].T
+        ax.scatter(
+            x, y, z, c=face_colors(values, rows, look), s=area, edgecolors="none", linewidths=0, depthshade=False,
+            rasterized=look.rasterized, clip_on=False,
+        )  # fmt: skip
+        if name:
+            near = high[1] if look.invert_y else low[1]
+            ax.text(low[0], near, z.mean(), f"{name}  ", fontsize=8, ha="right")
+    ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]) if look.invert_y else (low[1], high[1]))
+    span = np.maximum(high - low, 1e-9)
+    ax.set_zlim(low[2] - 0.02 * span.max(), high[2] + 0.02 * span.max())
+    ax.set_box_aspect(np.maximum(span / span.max(), 0.05), zoom=1.12)
+    ax.view_init(elev=view[0], azim=view[1])
+    ax.set_axis_off()
+
+
+def _in_plotly(
+    coords: np.ndarray, pieces: list[tuple[str, np.ndarray]], values: Categories | Numbers, look: Look
+) -> Any:
+    try:
+        import plotly.graph_objects as go
+    except ImportError as error:
+        msg = "interactive=True needs plotly, which is not installed: pip install 'spotscape[interactive]'."
+        raise ImportError(msg) from error
+    marker: dict[str, Any] = {"size": 2.5 * (look.size or 1.0), "opacity": look.alpha}
+    traces = []
+    shown = np.concatenate([rows for _, rows in pieces])
+    names = np.concatenate([np.full(len(rows), name, dtype=object) for name, rows in pieces])
+    if isinstance(values, Categories):
+        for code in np.unique(values.codes[shown]):
+            own = values.codes[shown] == code
+            label, color = (values.names[code], values.colors[code]) if code >= 0 else (values.rest, look.na_color)
+            x, y, z = coords[shown[own]].T
+            traces.append(
+                go.Scatter3d(
+                    x=x, y=y, z=z, mode="markers", name=label, text=names[own], marker=marker | {"color": color},
+                )
+            )  # fmt: skip
+    else:
+        colors = [to_hex(color) for color in face_colors(values, shown, look)]
+        x, y, z = coords[shown].T
+        hover = [f"{name} {value:.3g}" for name, value in zip(names, values.values[shown], strict=True)]
+        traces.append(go.Scatter3d(x=x, y=y, z=z, mode="markers", text=hover, marker=marker | {"color": colors}))
+    figure = go.Figure(traces)
+    hidden = {"visible": False}
+    figure.update_layout(
+        scene={"aspectmode": "data", "xaxis": hidden, "yaxis": hidden, "zaxis": hidden},
+        legend={"title": values.key, "itemsizing": "constant"},
+        margin=dict.fromkeys("lrtb", 0),
+    )
+    return figure
 
 
 @public
