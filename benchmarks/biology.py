@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from markdown_tables import write_table
+from names import EMBEDDINGS
 from rows import append
 from scipy.stats import spearmanr
 from tissues import load
@@ -147,16 +148,16 @@ def _summarise(table: pd.DataFrame) -> None:
     is_rank = table["measure"].str.startswith("rank")
     rows, worst = (
         ["embedding", "measure"],
-        table.assign(embedding=table["embedding"].replace("spotscape_1", "spotscape")),
+        table.assign(embedding=table["embedding"].replace("spotscape_1", "spotscape").replace(EMBEDDINGS)),
     )
     orders = worst[~is_rank].astype({"n_neighbors": int})
     orders = orders.pivot_table(index=rows, columns="n_neighbors", values="value", aggfunc="min").round(2)
     ranks = worst[is_rank].pivot_table(index="measure", columns=["embedding", "groups"], values="value", aggfunc="max")
     ranks = ranks.astype(int)
     print(orders, ranks, sep="\n\n")
-    orders.index = pd.Index([", ".join(map(str, names)) for names in orders.index], name="")
+    orders.index = pd.Index([", ".join(map(str, names)) for names in orders.index], name="neighbours")
     ranks.columns = pd.Index([", ".join(map(str, names)) for names in ranks.columns])
-    ranks.index.name = ""
+    ranks.index.name = "gene"
     write_table(TABLES / "biology_order.md", orders)
     write_table(TABLES / "biology_markers.md", ranks)
 

@@ -32,8 +32,8 @@ PAGE = ROOT / "docs" / "gallery.md"
 EMBEDDINGS: list[Path] = []
 HEAD = """# Gallery
 
-Every plot on real tissue. `python benchmarks/gallery.py` makes this page and its pictures from the files in the folder
-that `SPOTSCAPE_DATA` names.
+This page shows every plot on real tissue, with the code that draws it. `python benchmarks/gallery.py` makes the
+page and its pictures from the files in the folder that `SPOTSCAPE_DATA` names.
 """
 
 
@@ -198,52 +198,54 @@ class Entry:
 ENTRIES = (
     Entry(
         "domains",
-        "Two Visium slices of one cortex: annotated layers and the domains that Spotscape finds in both, in the colours"
-        " of the layers that they match.",
+        "Annotated layers of two Visium slices of one cortex, and the domains that Spotscape finds in both."
+        " Domains have the colours of the layers that they match.",
         'sp.pl.domains(adata, ["domain", "spotscape_domain"])',
         lambda: sp.pl.domains(cortex(), ["domain", "spotscape_domain"]),
     ),
     Entry(
         "genes",
-        "Genes on the tissue; all slices share a scale.",
+        "Expression of genes on the tissue. With several slices, all have the same colour scale.",
         'sp.pl.domains(adata, ["PLP1", "PCP4"], cmap="magma")',
         lambda: sp.pl.domains(one(cortex(), "151673"), ["PLP1", "PCP4"], cmap="magma"),
     ),
     Entry(
         "cells",
-        "Single cells of the visual cortex (STARmap) are discs, Visium's spots hexagons, ST's squares.",
+        "Annotated layers and consensus domains of the visual cortex (STARmap). Single cells are drawn as"
+        " discs, Visium spots as hexagons, and ST spots as squares.",
         'sp.pl.domains(adata, ["domain", "consensus_domain"], ncols=1)',
         lambda: sp.pl.domains(cells(), ["domain", "consensus_domain"], ncols=1, invert_y=False),
     ),
     Entry(
         "similarity",
-        "How similar all spots of both slices are to one of white matter (above) and"
-        " to one of layer 3 (below). A star marks the chosen spot.",
+        "Similarity of all spots of both slices to a spot of white matter (above) and to a spot of layer 3"
+        " (below). A star marks the chosen spot.",
         "sp.pl.similarity(adata, [spot, other_spot])",
         lambda: sp.pl.similarity(cortex(), anchors(cortex())),
     ),
     Entry(
         "embedding",
-        "The embedding of both slices: domains apart, slices mixed.",
+        "The embedding of both slices, coloured by annotated layers, domains and slices. Domains are"
+        " separate, and slices are mixed.",
         "sp.pl.embedding(adata)",
         lambda: sp.pl.embedding(cortex(), ["domain", "spotscape_domain", "slice"]),
     ),
     Entry(
         "markers",
-        "Markers of the layers, through scanpy's dot plot.",
+        "Marker genes of the layers, drawn by scanpy's dot plot.",
         'sp.tl.markers(adata, key="domain")\nsp.pl.markers(adata)',
         lambda: draw_marker_plots("dots"),
     ),
     Entry(
         "markers_tissue",
-        "The best marker of each layer on the tissue.",
+        "The best marker gene of each layer on the tissue.",
         'sp.pl.markers(adata, kind="tissue")',
         lambda: draw_marker_plots("tissue"),
         dpi=50,
     ),
     Entry(
         "confidence",
-        "Confidence of domains: spots fade where five trainings disagree.",
+        "Confidence of domains. Spots fade if five trainings disagree.",
         "sp.tl.spotscape(adata, n_restarts=5)\nsp.tl.consensus_domains(adata, n_domains=7)\nsp.pl.confidence(adata)",
         lambda: sp.pl.confidence(cells(), "consensus_domain", invert_y=False),
     ),
@@ -261,13 +263,14 @@ ENTRIES = (
     ),
     Entry(
         "composition",
-        "Shares of regions in each HER2-positive tumour.",
+        "Share of each annotated region in four HER2+ tumours.",
         'sp.pl.composition(adata, "domain", library_key="slice")',
         draw_composition,
     ),
     Entry(
         "trajectory",
-        "Pseudotime from white matter to the surface, and the graph of layers. The dark ring is the root.",
+        "Pseudotime from white matter to the surface of the cortex, and the graph of layers. The dark ring"
+        " marks the root.",
         'sp.tl.trajectory(adata, root="WM", key="domain")\nsp.pl.trajectory(adata)',
         draw_trajectory,
     ),
@@ -279,8 +282,8 @@ ENTRIES = (
     ),
     Entry(
         "registration",
-        "Two sections of a mouse cortex before and after registration; a checkerboard of both, in which domains"
-        " continue across fields; and how the second was bent.",
+        "Two sections of a mouse cortex before and after registration, a checkerboard of both, and the"
+        " deformation of the second section. In the checkerboard, domains continue from field to field.",
         'sp.pp.register_slices(adata, library_key="slice", deform="smooth")\n'
         'sp.pl.registration(adata, checkerboard="domain")',
         draw_registration,
@@ -293,7 +296,7 @@ ENTRIES = (
     ),
     Entry(
         "volume",
-        "Domains of a thick block of cortex: its cells, and the surfaces of its domains.",
+        "Cells of a thick block of cortex, and the surfaces of its domains.",
         "sp.pp.spatial_neighbors_3d(adata)\n"
         'sp.tl.smoothed_pca(adata, neighbors_key="spatial_3d_neighbors")\n'
         "sp.tl.domains(adata, n_domains=6)\n"
@@ -302,19 +305,19 @@ ENTRIES = (
     ),
     Entry(
         "n_domains",
-        "The score by which the number of domains is chosen.",
+        "Agreement of two embeddings for each number of domains. The number is chosen by this curve.",
         "sp.tl.choose_n_domains(adata)\nsp.pl.n_domains(adata)",
         draw_n_domains,
     ),
     Entry(
         "scale",
-        "How well neighbours predict a cell, by number of neighbours.",
+        "Share of the variance of a cell that its neighbours predict, for each number of neighbours.",
         "sp.pp.choose_scale(adata)\nsp.pl.scale(adata)",
         draw_scale,
     ),
     Entry(
         "history",
-        "Losses of a training.",
+        "Losses of a training in each epoch.",
         "sp.pl.history(adata)",
         lambda: sp.pl.history(trained()),
         dpi=60,

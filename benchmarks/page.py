@@ -17,6 +17,7 @@ from imputation import METHODS as IMPUTATION_METHODS
 from integration import table as integration_table
 from markdown_tables import write_table
 from matching import table as matching_table
+from names import INTEGRATION, MATCHING, NEW_SLICES, TISSUES, named
 from new_slices import table as new_slices_table
 from peers_report import ranking as peers_ranking
 from peers_report import table as peers_table
@@ -41,7 +42,7 @@ def main() -> None:
     write("batch_effects", batch_effects(pd.read_csv(RESULTS / "batch_effects.csv")))
     for task, rows in pd.read_csv(RESULTS / "imputation.csv").groupby("task"):
         write(f"imputation_{task}", imputation(rows))
-    write("new_slices", new_slices_table(pd.read_csv(RESULTS / "new_slices.csv")).reset_index("setting"))
+    write("new_slices", new_slices(pd.read_csv(RESULTS / "new_slices.csv")))
     write("matching", matching(pd.read_csv(RESULTS / "matching.csv")))
     write("scale", scale(pd.read_csv(RESULTS / "scale.csv")))
     write("downstream", downstream(pd.read_csv(RESULTS / "downstream.csv")))
@@ -60,7 +61,14 @@ def integration_constants(results: pd.DataFrame) -> pd.DataFrame:
     shown = results.set_index("tissue")
     shown["ridge"] = shown["ridge"].map("{:.0f}".format, na_action="ignore")
     shown["n_prototypes"] = shown["n_prototypes"].map("{:.0f}".format, na_action="ignore").fillna("not integrated")
-    names = {"n_prototypes": "prototypes", "ilisi": "iLISI", "clisi": "cLISI"}
+    names = {
+        "n_prototypes": "prototypes",
+        "ridge": "ridge, spots",
+        "ilisi": "iLISI",
+        "clisi": "cLISI",
+        "moved": "moved, SD",
+        "differs": "differs, SD",
+    }
     return shown.fillna("").rename(columns=names)
 
 
@@ -70,18 +78,18 @@ def integration_overlap(results: pd.DataFrame) -> pd.DataFrame:
     wrong = grouped.agg(lambda errors: f"{(errors > 1).sum()} of {len(errors)}")
     shown = pd.DataFrame(
         {
-            "laid wrongly": wrong,
+            "on the wrong regions": wrong,
             "error of the others, SD": results[results["error"] <= 1].groupby("share")["error"].mean().round(2),
         }
     )
     shown.index = [f"{share:.0%}" for share in shown.index]
-    return shown.rename_axis("in common")
+    return shown.rename_axis("spots in common regions")
 
 
 def mutation(results: pd.DataFrame) -> pd.DataFrame:
     """Changes of the code, those that were tried, and the share that the tests noticed."""
     share = (results["killed"] / results["drawn"]).map("{:.0%}".format)
-    names = {"without_meaning": "without a meaning", "drawn": "tried", "killed": "noticed"}
+    names = {"without_meaning": "without effect", "drawn": "tried", "killed": "noticed"}
     return results.assign(share=share).set_index("code").rename(columns=names)
 
 
@@ -89,7 +97,7 @@ def registration(results: pd.DataFrame) -> pd.DataFrame:
     """Shares of pairs in per cent, a row for each method and kind of outline."""
     shares = ["recovered", "within_1", "flagged", "wrong_unflagged"]
     shown = results.assign(**{name: (100 * results[name]).map("{:.1f} %".format) for name in shares})
-    names = {"within_1": "within one spacing", "wrong_unflagged": "wrong and not flagged"}
+    names = {"shown": "overlap", "within_1": "within one spacing", "wrong_unflagged": "wrong and not flagged"}
     columns = ["outline", "shown", "pairs", *shares]
     return shown.set_index("method")[columns].rename(columns=names).rename_axis("method")
 
@@ -129,7 +137,19 @@ def integration(results: pd.DataFrame) -> pd.DataFrame:
     # A page has room for seven columns.
     left_out = {"f1_lisi"} if "purity_Private_3" in shown else set()
     order = [name for name in names if name in shown and name not in left_out]
-    return shown[order].rename(columns=names).rename_axis("")
+    return named(shown[order].rename(columns=names), INTEGRATION).rename_axis("method")
+
+
+def new_slices(results: pd.DataFrame) -> pd.DataFrame:
+    """Agreement of the fourth slice, a row for each method and setting."""
+    shown = named(new_slices_table(results).reset_index("setting"), NEW_SLICES)
+    origins, clusterers = {"carried": "transferred", "alone": "alone"}, {"kmeans": "k-means", "gmm": "mixture"}
+    columns = {
+        f"{key}_{which}": f"{origin}, {clusterer}"
+        for key, origin in origins.items()
+        for which, clusterer in clusterers.items()
+    }
+    return shown.rename(columns=columns)
 
 
 def speed_slices(results: pd.DataFrame) -> pd.DataFrame:
@@ -176,17 +196,20 @@ def downstream(results: pd.DataFrame) -> pd.DataFrame:
 def tiles(results: pd.DataFrame) -> pd.DataFrame:
     """Agreement of steps over tiles beside that of steps on all spots."""
     shown = results.pivot_table("ari", ["tissue", "clusterer"], "batches", aggfunc=_spread, sort=False)
-    named = shown[[1, 8]].rename(columns={1: "steps on all spots", 8: "8 batches of tiles"})
-    return named.rename(index=CLUSTERERS, level="clusterer").reset_index("clusterer")
+    text = shown[[1, 8]].rename(columns={1: "steps on all spots", 8: "8 batches of tiles"})
+    return text.rename(index=CLUSTERERS, level="clusterer").reset_index("clusterer")
 
 
 def consensus(results: pd.DataFrame) -> pd.DataFrame:
     """Agreement of single trainings and of the consensus of five."""
+    second = results["annotation"] == "domain_banksy"
+    results = results.assign(tissue=results["tissue"].replace(TISSUES) + np.where(second, ", second annotation", ""))
     keys = ["tissue", "annotation", "encoders", "clusterer"]
     shown = results.pivot_table("ari", keys, "domains", aggfunc=_spread, sort=False)[["single", "consensus"]]
     names = {"single": "single training", "consensus": "consensus of five"}
-    named = shown.fillna("–").rename(columns=names)
-    return named.rename(index=CLUSTERERS | {"both": "both"}, level="clusterer").reset_index(keys[1:])
+    shown = shown.fillna("–").rename(columns=names)
+    shown = shown.rename(index=CLUSTERERS, level="clusterer").reset_index(keys[1:])
+    return shown.drop(columns=["annotation", "encoders"])
 
 
 def _spread(values: pd.Series) -> str:
@@ -213,7 +236,8 @@ def batch_effects(results: pd.DataFrame) -> pd.DataFrame:
     means["text"] = means["ilisi"].map("{:.2f} / ".format) + found.where(means["ari_gmm"].notna(), types)
     shown = means.pivot_table("text", "tissue", "method", aggfunc="first", sort=False).fillna("–")
     shown.insert(0, "seeds", means.groupby("tissue")["seeds"].min())
-    return shown.rename(columns=BATCH_LABELS, index=lambda name: name.replace("_", ", ")).rename_axis("")
+    shown = shown.rename(columns=BATCH_LABELS, index=lambda name: name.replace("_", " regions, "))
+    return shown.rename_axis("tissue, batch effect")
 
 
 def imputation(results: pd.DataFrame) -> pd.DataFrame:
@@ -223,22 +247,22 @@ def imputation(results: pd.DataFrame) -> pd.DataFrame:
         by_method = rows.groupby("method")[["rmse", "l1", "spearman"]]
         means, deviations = by_method.mean(), by_method.std()
         texts = means.map("{:.3f}".format) + deviations.map(lambda value: "" if pd.isna(value) else f" ± {value:.3f}")
-        shown[f"{tissue}: RMSE / L1 / Spearman"] = texts.agg(" / ".join, axis=1)
+        shown[f"{TISSUES.get(tissue, tissue)}: RMSE / L1 / Spearman"] = texts.agg(" / ".join, axis=1)
     order = [method for method in IMPUTATION_METHODS if method in set(results["method"])]
-    return pd.DataFrame(shown).loc[order].rename_axis("")
+    return pd.DataFrame(shown).loc[order].rename_axis("method")
 
 
 def matching(results: pd.DataFrame) -> pd.DataFrame:
-    """Share of right labels, mean ± SD (number of seeds), a row for each method."""
-    shown = matching_table(results)
-    shown.columns = [f"{tissue}, {k} match{'es' if k > 1 else ''}" for tissue, k in shown.columns]
-    return shown.rename_axis("")
+    """Share of right labels, a row for each method; of several seeds mean ± SD (number of seeds)."""
+    shown = matching_table(results).replace(r" \(1\)$", "", regex=True)
+    shown.columns = [f"{TISSUES.get(tissue, tissue)}, {k} match{'es' if k > 1 else ''}" for tissue, k in shown.columns]
+    return named(shown, MATCHING).rename_axis("method")
 
 
 def write(name: str, table: pd.DataFrame) -> None:
     """Write a table as markdown, unless it is empty."""
     if len(table):
-        write_table(TABLES / f"{name}.md", table)
+        write_table(TABLES / f"{name}.md", named(table))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ RESULTS = Path(__file__).parent / "results" / "speed_slices.csv"
 PAPER = SpotscapeConfig.paper(prototype_warmup=0.0)
 STEPS = {
     "exact linear objectives, all spots": PAPER,
-    "scaling over 2,048 spots": dataclasses.replace(PAPER, scaling_spots=SpotscapeConfig().scaling_spots),
+    f"scaling over {SpotscapeConfig().scaling_spots:,} spots": dataclasses.replace(
+        PAPER, scaling_spots=SpotscapeConfig().scaling_spots
+    ),
     "30 components (default)": SpotscapeConfig.several_slices(prototype_warmup=0.0, integrate=False),
 }
 

@@ -44,7 +44,7 @@ def stub_of(namespace: str) -> str:
         return _HEAD + "\n".join(sorted(lines)) + f"\n\n{listed}"
     for name in public:
         home = getattr(module, name).__module__
-        source = ast.parse((ROOT / "src" / f"{home.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        source = ast.parse(Path(import_module(home).__file__).read_text(encoding="utf-8"))
         imports += [ast.unparse(one) for one in ast.walk(source) if isinstance(one, ast.ImportFrom | ast.Import)]
         one = next(one for one in source.body if getattr(one, "name", None) == name)
         if isinstance(one, ast.FunctionDef):
@@ -89,7 +89,7 @@ def _options() -> list[str]:
 
 
 def _overloads(node: ast.FunctionDef, namespace: str) -> list[str]:
-    from spotscape._core.columns import homes_of
+    from spotscape._core.arguments import homes_of
     from spotscape._core.spatial_data import ANNOTATIONS, options_of
 
     function = getattr(import_module(f"spotscape.{namespace}"), node.name)

@@ -16,8 +16,8 @@ import torch
 
 import spotscape as sp
 from spotscape._core.anndata_io import record, to_uns, write
-from spotscape._core.device import resolve_device
 from spotscape._core.randomness import RandomSource
+from spotscape._core.settings import resolve_device
 
 
 class TestSettings:

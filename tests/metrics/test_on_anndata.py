@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import spotscape as sp
-from spotscape._core.columns import _HOMES, homes_of
+from spotscape._core.arguments import _HOMES, homes_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -292,7 +292,7 @@ def test_errors_of_the_embedding(adata: ad.AnnData, method: str) -> None:
 def test_leiden_without_igraph_says_how_to_install_it(adata: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        "spotscape.tl._leiden.find_spec", lambda name: None if name == "igraph" else found(name), raising=True
+        "spotscape.tl._domains.find_spec", lambda name: None if name == "igraph" else found(name), raising=True
     )
     with pytest.raises(ImportError, match=r'pip install "spotscape\[leiden\]"'):
         sp.tl.domains(adata, n_domains=3, method="leiden")

@@ -13,7 +13,7 @@ import re
 import textwrap
 import typing
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -82,10 +82,10 @@ def public(function: F) -> F:
     Values are handed on as the plain Python objects that they stand for: a NumPy integer as ``int``, a generator of
     random numbers as a seed drawn from it, the name 1 of a slice as ``"1"``. Where the function takes an AnnData, a
     SpatialData is taken as well, see :func:`spotscape._core.spatial_data.call_on_table`. Where a metric takes arrays,
-    an AnnData and names are taken as well, see :func:`spotscape._core.columns.look_up`. The documentation gets what
+    an AnnData and names are taken as well, see :func:`look_up`. The documentation gets what
     several functions say in the same words, see :data:`spotscape._core.parameters.DESCRIPTIONS`.
     """
-    from spotscape._core import columns, spatial_data
+    from spotscape._core import spatial_data
     from spotscape._core.parameters import RENAMED
 
     checks = checks_of(function)
@@ -96,7 +96,7 @@ def public(function: F) -> F:
         name: check_of(name, Hint.of(spatial_data.ANNOTATIONS[name], {})) for name in spatial_data.options_of(function)
     }
 
-    homes = columns.homes_of(function)
+    homes = homes_of(function)
     # All names are known but for functions that look at their options themselves.
     declared = inspect.signature(function).parameters
     is_open = checks.keys() <= declared.keys() and any(one.kind is one.VAR_KEYWORD for one in declared.values())
@@ -105,8 +105,8 @@ def public(function: F) -> F:
     def checked(*args: Any, **kwargs: Any) -> Any:
         if not renamed.keys().isdisjoint(kwargs):
             kwargs = _with_new_names(function.__name__, renamed, kwargs)
-        if homes and columns.is_given(args):
-            args, kwargs = (), columns.look_up(function, homes, args, kwargs)
+        if homes and args and any(kind.__name__ == "AnnData" for kind in type(args[0]).__mro__):
+            args, kwargs = (), look_up(function, homes, args, kwargs)
         if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
             given = {name: for_tables[name](value) for name, value in kwargs.items() if name in for_tables}
             return spatial_data.call_on_table(checked, *args, **(kwargs | given))
@@ -124,7 +124,7 @@ def public(function: F) -> F:
     checked.__doc__ = documentation_of(function)
     spatial_data.announce(checked, for_tables)
     if homes:
-        columns.announce(checked, homes)
+        say_that_names_work(checked, homes)
     return cast("F", checked)
 
 
@@ -244,3 +244,57 @@ def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:
             require_target(adata, {**defaults, **given})
 
     return check if {"adata", "copy"} <= defaults.keys() else lambda *_, **__: None
+
+
+# Where the values of a parameter lie in an AnnData, and a name that they often have there.
+_HOMES = {
+    "labels_true": ("obs", "domain"),
+    "labels_pred": ("obs", "spotscape_domain"),
+    "labels_transferred": ("obs", "spotscape_match"),
+    "labels": ("obs", "spotscape_domain"),
+    "library": ("obs", "slice"),
+    "coordinates": ("obsm", "spatial"),
+    "embedding": ("obsm", "X_spotscape"),
+    "graph": ("obsp", "spatial_connectivities"),
+    "truth": ("layers", "counts"),
+    "imputed": ("layers", "imputed"),
+}
+
+
+def homes_of(function: Callable[..., Any]) -> dict[str, str]:
+    """The parameters of a metric that may be names, with the part of an AnnData in which they are looked up."""
+    if not function.__module__.startswith("spotscape.metrics."):
+        return {}
+    return {name: _HOMES[name][0] for name in inspect.signature(function).parameters if name in _HOMES}
+
+
+def look_up(
+    function: Callable[..., Any], homes: Mapping[str, str], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call ``metric(adata, "domain", ...)`` by name, with arrays instead of names."""
+    from spotscape._core.validation import require_key
+
+    adata: AnnData = args[0]
+    given = inspect.signature(function).bind(*args[1:], **kwargs).arguments
+    for name, value in given.items():
+        if name in homes and isinstance(value, str):
+            held = getattr(adata, homes[name])
+            require_key(held, value, f"adata.{homes[name]}")
+            given[name] = held[value]
+    return given
+
+
+def say_that_names_work(function: Callable[..., Any], homes: Mapping[str, str]) -> None:
+    """Say in the docstring of a metric that names work as well."""
+    # Python 3.13 strips the indentation of docstrings when it compiles them, earlier ones do not.
+    summary, blank, rest = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
+    required = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty and parameter.name in homes
+    ]
+    names = ", ".join(f'"{_HOMES[name][1]}"' for name in required)
+    function.__doc__ = (
+        f"{summary}\n\nGive an AnnData first to name what it holds instead of passing arrays:\n"
+        f"``sp.metrics.{function.__name__}(adata, {names})``.{blank}{rest}"
+    )

@@ -167,7 +167,7 @@ def seed(value: Any, name: str, hint: Hint) -> int | None:
 
 def device(value: Any, name: str, hint: Hint) -> Any:
     """A device that torch can use here."""
-    from spotscape._core.device import resolve_device
+    from spotscape._core.settings import resolve_device
 
     resolve_device(value)
     return value

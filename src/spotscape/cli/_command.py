@@ -285,7 +285,7 @@ def _joined(options: argparse.Namespace) -> Iterator[None]:
         return
     from torch import distributed
 
-    from spotscape._core.device import resolve_device
+    from spotscape._core.settings import resolve_device
     from spotscape.nn.batches import join_group
 
     if sys.platform == "linux":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spotscape._core.arguments import public
-from spotscape._core.device import resolve_device
+from spotscape._core.settings import resolve_device
 from spotscape.models._records import Reference, TrainingRecord
 from spotscape.models._saving import read_model
 from spotscape.models._spacross import SpaCross, SpaCrossConfig

@@ -14,10 +14,10 @@ from scipy import sparse
 from torch import Tensor
 
 from spotscape._core.arguments import public
-from spotscape._core.device import resolve_device
 from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import ChunkedMatrix
+from spotscape._core.settings import resolve_device
 from spotscape.models._method import Tissue
 from spotscape.models._records import MOST_SPOTS, Reference
 from spotscape.models._reduction import Reduction, slice_offsets, smooth_within

@@ -18,8 +18,7 @@ __all__, __getattr__, __dir__ = lazy(
         "_markers": "markers",
         "_matching": "matching",
         "_registration": "registration",
-        "_stack_3d": "stack_3d",
+        "_space": "stack_3d volume",
         "_trajectory": "trajectory",
-        "_volume": "volume",
     },
 )

@@ -16,7 +16,7 @@ from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_positive_int
 from spotscape.nn.clustering import agreement_curve, stability_curve
-from spotscape.tl._comparison import comparison
+from spotscape.tl._smoothed_pca import comparison
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,10 +17,20 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_choice, require_data, require_positive_int
-from spotscape.nn.clustering import CLEAR_AGREEMENT, Clustering, gaussian_mixture, kmeans, most_agreed
+from spotscape.nn.clustering import (
+    CLEAR_AGREEMENT,
+    Clustering,
+    by_size,
+    check_points,
+    gaussian_mixture,
+    kmeans,
+    make_exactly,
+    most_agreed,
+    search_resolution,
+)
 from spotscape.tl._choose_n_domains import stored_or_chosen
-from spotscape.tl._comparison import comparison
-from spotscape.tl._leiden import leiden
+from spotscape.tl._smoothed_pca import comparison
+from spotscape.tl._trajectory import embed_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,3 +245,31 @@ def categories(labels: np.ndarray) -> pd.Categorical:
     """Domains as strings "0", "1", ... in natural order."""
     names = pd.CategoricalDtype([str(number) for number in range(labels.max() + 1)])
     return pd.Categorical(labels.astype(str), dtype=names)
+
+
+def leiden(
+    embedding: np.ndarray, n_domains: int | None, *, resolution: float, n_neighbors: int, seed: int
+) -> Clustering:
+    """Cluster the neighbour graph of an embedding: at ``resolution``, or at one that gives ``n_domains`` clusters."""
+    if find_spec("igraph") is None:
+        msg = "method='leiden' needs igraph; install it by: pip install \"spotscape[leiden]\"."
+        raise ImportError(msg)
+    import scanpy as sc
+
+    points = np.asarray(embedding, dtype=np.float64) if n_domains is None else check_points(embedding, n_domains)
+    graph = embed_neighbors(points, n_neighbors, seed)
+
+    def cluster(resolution: float) -> np.ndarray:
+        sc.tl.leiden(graph, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
+        return np.asarray(graph.obs["leiden"].cat.codes)
+
+    if n_domains is None:
+        return Clustering(by_size(cluster(resolution))[0], "resolution", resolution)
+    labels, found = search_resolution(cluster, n_domains, start=resolution)
+    n_found = len(np.unique(labels))
+    if n_found != n_domains:
+        logger.info(
+            "No resolution gives %s leiden clusters; the %s at resolution %.4g are %s to match.",
+            *(n_domains, n_found, found, "merged" if n_found > n_domains else "split"),
+        )
+    return Clustering(by_size(make_exactly(labels, points, n_domains))[0], "resolution", found)

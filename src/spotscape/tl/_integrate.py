@@ -9,9 +9,9 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.device import resolve_device
 from spotscape._core.provenance import made_from, signature
 from spotscape._core.reading import read_embedding
+from spotscape._core.settings import resolve_device
 from spotscape._core.validation import require_data, several_slices
 
 if TYPE_CHECKING:

@@ -155,7 +155,7 @@ def match_slices(
     """
     import torch
 
-    from spotscape._core.device import resolve_device
+    from spotscape._core.settings import resolve_device
     from spotscape._stats.components import smooth
     from spotscape.nn.matching import match
 

@@ -1,8 +1,10 @@
-"""The linear baseline: principal components averaged over spatial neighbours."""
+"""The linear baseline, principal components averaged over spatial neighbours; also to compare an embedding with."""
 
 from __future__ import annotations
 
 import inspect
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, crosses_on_purpose, is_logarithm, library_of_graph
+from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
@@ -179,3 +182,32 @@ def smoothed_components(adata: AnnData, **given: Any) -> tuple[np.ndarray, dict[
         axes = PCA.of(tensors, config.n_axes or smoothed.shape[1], whitening=config.whitening)
         smoothed = axes.project(tensors).numpy()
     return smoothed, params, tissue.built
+
+
+# How records say what an embedding was made from.
+_SOURCES = {"layer": "adata.layers['", "use_rep": "adata.obsm['"}
+
+
+def comparison(adata: AnnData, use_rep: str) -> np.ndarray | str:
+    """Smoothed components of the expression and the graph that an embedding was made from, or why there are none.
+
+    Smoothed components are compared with those of half the hops.
+    """
+    made = adata.uns.get(use_rep.removeprefix("X_"))
+    params = made.get("params") if isinstance(made, Mapping) else None
+    params = params if isinstance(params, Mapping) else {}
+    hops = 2
+    if use_rep == keys.X_SMOOTHED_PCA or "n_hops" in params:
+        hops = 1 if int(params.get("n_hops", 2)) > 1 else 2
+    source = str(params.get("source"))
+    reading = {name: source[len(start) : -2] for name, start in _SOURCES.items() if source.startswith(start)}
+    graph = {name: params[name] for name in ("neighbors_key", "library_key") if isinstance(params.get(name), str)}
+    # A graph that joins slices serves SpaCross only; the usual one does here.
+    for given in ({**reading, **graph}, reading) if graph else (reading,):
+        try:
+            with settings.override(verbosity="error"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return smoothed_components(adata, n_hops=hops, **given)[0]
+        except (KeyError, ValueError, TypeError) as error:
+            reason = str(error.args[0])
+    return reason
