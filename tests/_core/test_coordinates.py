@@ -111,7 +111,7 @@ def test_spots_without_a_slice_are_counted() -> None:
     adata = ad.AnnData(obs=pd.DataFrame({"lib": ["a", None, "b"]}, index=["s1", "s2", "s3"]))
     with pytest.raises(ValueError, match=r"missing for 1 of 3 spots \(first: 's2'\)"):
         slice_labels(adata, "lib")
-    with pytest.raises(ValueError, match="two slices that are both written '1'"):
+    with pytest.raises(ValueError, match="two groups that are both written '1'"):
         slice_labels(ad.AnnData(obs=pd.DataFrame({"lib": pd.Categorical([1, "1", 2])}, index=list("abc"))), "lib")
     with pytest.raises(TypeError, match="holds 3 different numbers"):
         slice_labels(ad.AnnData(obs=pd.DataFrame({"lib": [0.5, 1, 2]}, index=list("abc"))), "lib")

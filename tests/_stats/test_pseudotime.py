@@ -5,10 +5,8 @@ import pytest
 from scipy import sparse
 
 from spotscape._stats.pseudotime import (
-    ascending,
     crossing_fraction,
     diffusion_pseudotime,
-    group_means,
     reached_from,
     root_spot,
 )
@@ -39,12 +37,6 @@ def test_the_part_with_most_of_the_root_is_reached() -> None:
     reached, n_parts = reached_from(graph, np.array([1, 0, 0, 1, 1, 0], bool))
     assert n_parts == 3
     assert reached.tolist() == [False, False, False, True, True, False]
-
-
-def test_means_leave_out_what_is_unknown() -> None:
-    means = group_means(np.array([1.0, np.nan, 5.0, 7.0]), np.array([1, 1, -1, 0]), 3)
-    assert np.array_equal(means, [7, 1, np.nan], equal_nan=True)
-    assert ascending(means).tolist() == [1, 0]
 
 
 def test_edges_between_slices_against_chance() -> None:

@@ -19,7 +19,7 @@ import pytest
 from scipy import sparse
 
 import spotscape as sp
-from spotscape.datasets import _dlpfc, _download, _starmap, dlpfc, starmap
+from spotscape.datasets import _download, _real, dlpfc, starmap
 from spotscape.datasets._download import fetch
 
 if TYPE_CHECKING:
@@ -351,8 +351,8 @@ def positions(barcodes: list[str]) -> bytes:
 
 @pytest.fixture
 def dlpfc_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(_dlpfc, "_COUNTS_URL", f"{server.url}/h5")
-    monkeypatch.setattr(_dlpfc, "_HUMAN_PILOT_URL", f"{server.url}/10X")
+    monkeypatch.setattr(_real, "_COUNTS_URL", f"{server.url}/h5")
+    monkeypatch.setattr(_real, "_HUMAN_PILOT_URL", f"{server.url}/10X")
     for sample in ("151507", "151673"):
         counts = write_10x(tmp_path / "counts.h5", BARCODES, COUNTS)
         server.files[f"h5/{sample}_filtered_feature_bc_matrix.h5"] = counts
@@ -472,10 +472,13 @@ def starmap_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     upstream.write_h5ad(tmp_path / "upstream.h5ad")
     table = ",cluster_name,x,y,smoothed_manual\n3,eL4,10.5,1.5,L4\n0,Oligo,20,2.5,cc\n2,eL4,30,3.5,L1\n"
-    server.files = {_starmap._COUNTS: (tmp_path / "upstream.h5ad").read_bytes(), _starmap._ANNOTATION: table.encode()}
-    monkeypatch.setattr(_starmap, "_URL", server.url)
+    server.files = {
+        _real._STARMAP_COUNTS: (tmp_path / "upstream.h5ad").read_bytes(),
+        _real._STARMAP_ANNOTATION: table.encode(),
+    }
+    monkeypatch.setattr(_real, "_STARMAP_URL", server.url)
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
-    monkeypatch.setattr(_starmap, "_SHA256", sha256)
+    monkeypatch.setattr(_real, "_STARMAP_SHA256", sha256)
     return server
 
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotscape.datasets._expression import draw_cell_types, draw_counts, draw_programs, row_chunks
-from spotscape.datasets._regions import Outline, SmoothField, draw_regions
-from spotscape.datasets._tissue import Tear
+from spotscape.datasets._regions import Outline, SmoothField, Tear, draw_regions
+from spotscape.datasets._tissue import draw_cell_types, draw_counts, draw_programs, row_chunks
 from spotscape.registration import motion, move
 
 TEAR = Tear(tip=np.zeros(2), direction=np.array([1.0, 0.0]), length=10.0, width=4.0)

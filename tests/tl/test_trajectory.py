@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 import spotscape as sp
 from spotscape._stats.pseudotime import diffusion_components, group_connectivities, strongest_tree
-from spotscape.tl._trajectory import diffuse, embed_neighbors
+from spotscape.tl._trajectory import _means, diffuse, embed_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 KEY = "spotscape_pseudotime"
 LAYERS = [f"Layer_{number}" for number in range(1, 6)]
+
+
+def test_means_leave_out_what_is_unknown() -> None:
+    domains = pd.Categorical(["b", "b", None, "a"], categories=["a", "b", "c"])
+    means = _means(np.array([1.0, np.nan, 5.0, 7.0]), domains)
+    assert np.array_equal(means, [7, 1, np.nan], equal_nan=True)
+    assert means.index.tolist() == ["a", "b", "c"]
 
 
 @pytest.fixture(scope="module")

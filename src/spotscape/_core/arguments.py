@@ -30,27 +30,13 @@ _SEVERAL = {"Sequence", "Collection", "Iterable", "list", "tuple", "set", "froze
 
 @dataclass(frozen=True)
 class Hint:
-    """What an annotation says about the values of a parameter.
+    """What an annotation says about the values of a parameter."""
 
-    Attributes
-    ----------
-    nullable
-        Whether ``None`` is one of them.
-    choices
-        The texts of a ``Literal``.
-    classes
-        Names of the other classes, as they are written: ``"int"``, ``"Path"``, ``"np.ndarray"``.
-    several
-        Whether several values may be given at once.
-    length
-        How many these have to be; ``None`` for any number.
-    """
-
-    nullable: bool
-    choices: tuple[str, ...]
-    classes: tuple[str, ...]
-    several: bool
-    length: int | None
+    nullable: bool  # Whether ``None`` is one of them
+    choices: tuple[str, ...]  # The texts of a ``Literal``
+    classes: tuple[str, ...]  # Names of the other classes, as they are written: ``"int"``, ``"Path"``, ``"np.ndarray"``
+    several: bool  # Whether several values may be given at once
+    length: int | None  # How many these have to be; ``None`` for any number
 
     @classmethod
     def of(cls, annotation: str, namespace: Mapping[str, Any]) -> Hint:

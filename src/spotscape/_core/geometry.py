@@ -138,22 +138,13 @@ _MICROMETRES = {"micrometer", "micrometre", "micron", "um", "µm"}
 
 @dataclass(frozen=True)
 class Lattice:
-    """Arrangement of spots.
+    """Arrangement of spots."""
 
-    Attributes
-    ----------
-    kind
-        ``"hexagonal"``, ``"square"`` or ``"irregular"``.
-    spacing
-        Median distance of neighbours on the lattice, in the unit of the coordinates; if irregular, of a spot to its
-        nearest neighbour.
-    angle
-        Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular.
-    """
-
-    kind: Literal["hexagonal", "square", "irregular"]
+    kind: Literal["hexagonal", "square", "irregular"]  # ``"hexagonal"``, ``"square"`` or ``"irregular"``
+    # Median distance of neighbours on the lattice, in the unit of the coordinates; if irregular, of a spot to its
+    # nearest neighbour.
     spacing: float
-    angle: float
+    angle: float  # Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular
 
 
 def nearest_distances(coords: np.ndarray, n_neighs: int) -> np.ndarray:
@@ -289,25 +280,15 @@ def evenly_spread(coords: np.ndarray, n: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the spots of a tissue are arranged, and in which unit, as far as the file says.
+    """How the spots of a tissue are arranged, and in which unit, as far as the file says."""
 
-    Attributes
-    ----------
-    kind
-        ``"hexagonal"``, ``"square"`` or ``"irregular"``, of most slices.
-    spacing
-        Median distance of a spot to its nearest neighbour, in the unit of the coordinates.
-    platform
-        What the file looks like: ``"Visium"``, ``"Visium HD"``, ``"Xenium"``, ``"MERSCOPE"``; ``None`` if it does not
-        say.
-    um_per_unit
-        Micrometres in one unit of the coordinates; ``None`` if nothing says so.
-    """
-
+    # ``"hexagonal"``, ``"square"`` or ``"irregular"``, of most slices.
     kind: Literal["hexagonal", "square", "irregular"]
-    spacing: float
+    spacing: float  # Median distance of a spot to its nearest neighbour, in the unit of the coordinates
+    # What the file looks like: ``"Visium"``, ``"Visium HD"``, ``"Xenium"``, ``"MERSCOPE"``; ``None`` if it does not
+    # say.
     platform: str | None = None
-    um_per_unit: float | None = None
+    um_per_unit: float | None = None  # Micrometres in one unit of the coordinates; ``None`` if nothing says so
 
     @property
     def spacing_um(self) -> float | None:

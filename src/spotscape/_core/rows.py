@@ -21,35 +21,19 @@ _BLOCK_IN_MEMORY = 32_768
 
 @dataclass(frozen=True)
 class Summary:
-    """What one pass over all rows tells.
+    """What one pass over all rows tells."""
 
-    Attributes
-    ----------
-    least, largest
-        Smallest and largest value, zeros among them.
-    n_broken
-        Number of values that are NaN or infinite.
-    whole
-        Whether every value is a whole number.
-    row_sums
-        Float64, over the genes that count.
-    sizes
-        Rows of each group, int64 ``(n_groups,)``.
-    sums, squares
-        Sums of values and of their squares by group of rows and gene, float64 ``(n_groups, G)``.
-    detected
-        Spots that have each gene, by group of rows, int64 ``(n_groups, G)``.
-    """
-
+    # Smallest and largest value, zeros among them.
     least: float
     largest: float
-    n_broken: int
-    whole: bool
-    row_sums: np.ndarray
-    sizes: np.ndarray
+    n_broken: int  # Number of values that are NaN or infinite
+    whole: bool  # Whether every value is a whole number
+    row_sums: np.ndarray  # Float64, over the genes that count
+    sizes: np.ndarray  # Rows of each group, int64 ``(n_groups,)``
+    # Sums of values and of their squares by group of rows and gene, float64 ``(n_groups, G)``.
     sums: np.ndarray
     squares: np.ndarray
-    detected: np.ndarray
+    detected: np.ndarray  # Spots that have each gene, by group of rows, int64 ``(n_groups, G)``
 
     @property
     def column_sums(self) -> np.ndarray:
@@ -132,26 +116,13 @@ class Normalisation:
 
 @dataclass(frozen=True, eq=False)
 class ChunkedMatrix:
-    """A matrix ``(N, G)`` of float32 that is read by rows: backed by HDF5 or zarr, dense or sparse, or of dask.
+    """A matrix ``(N, G)`` of float32 that is read by rows: backed by HDF5 or zarr, dense or sparse, or of dask."""
 
-    Attributes
-    ----------
-    stored
-        What gives rows when it is sliced.
-    columns
-        The columns to use, int64; ``None`` for all.
-    change
-        Elementwise function that leaves zero as it is.
-    groups
-        Group of each row, codes from 0, for :attr:`summary`; ``None`` for a single one.
-    normalisation
-        What to do with the counts that are read before anything else; ``None`` if nothing.
-    """
-
-    stored: Any
-    columns: np.ndarray | None = None
-    change: Callable[[np.ndarray], np.ndarray] | None = None
-    groups: np.ndarray | None = None
+    stored: Any  # What gives rows when it is sliced
+    columns: np.ndarray | None = None  # The columns to use, int64; ``None`` for all
+    change: Callable[[np.ndarray], np.ndarray] | None = None  # Elementwise function that leaves zero as it is
+    groups: np.ndarray | None = None  # Group of each row, codes from 0, for :attr:`summary`; ``None`` for a single one
+    # What to do with the counts that are read before anything else; ``None`` if nothing.
     normalisation: Normalisation | None = None
 
     @property

@@ -180,7 +180,6 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
     hint = "library_key names the column with the slice of each spot"
     require_key(adata.obs, library_key, "adata.obs", hint=hint)
     column = adata.obs[library_key]
-    require_names(column, f"adata.obs[{library_key!r}]")
     if column.isna().any():
         first = adata.obs_names[column.isna().to_numpy().argmax()]
         msg = (
@@ -190,30 +189,22 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
         )
         raise ValueError(msg)
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        found = column.nunique()
-        if (column % 1 != 0).any() or found > max(_MANY_SLICES, len(column) // 2):
-            msg = f"adata.obs[{library_key!r}] holds {found} different numbers; expected the name of a slice."
+        n_found = column.nunique()
+        if (column % 1 != 0).any() or n_found > max(_MANY_SLICES, len(column) // 2):
+            msg = f"adata.obs[{library_key!r}] holds {n_found} different numbers; expected the name of a slice."
             raise TypeError(msg)
-    given = isinstance(column.dtype, pd.CategoricalDtype)
-    values = (
-        pd.Categorical(column)
-        if given
-        else pd.Categorical(column.astype("Int64" if column.dtype.kind == "f" else object))
-    )
-    values = values.remove_unused_categories()
-    names = [str(name) for name in values.categories]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        msg = f"adata.obs[{library_key!r}] has two slices that are both written {twice!r}; give them different names."
-        raise ValueError(msg)
-    ordered = natural_order(names)
-    if not given:
-        shown = ", ".join(ordered[:3]) + (", ..." if len(ordered) > 3 else "")
-        logger.info("`adata.obs['%s']` (%s) is read as the slices %s.", library_key, column.dtype, shown)
-    elif names != sorted(names):
-        # Somebody has chosen this order; pandas sorts as text.
-        ordered = names
-    return values.rename_categories(dict(zip(values.categories, names, strict=True))).reorder_categories(ordered)
+        column = column.astype("Int64")
+    found = as_groups(column, f"adata.obs[{library_key!r}]")
+    names = list(found.categories)
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        logger.info(
+            "`adata.obs['%s']` (%s) is read as the slices %s.", library_key, adata.obs[library_key].dtype, shown
+        )
+    elif names == sorted(names):
+        # Any other order somebody has chosen; pandas sorts as text.
+        found = found.reorder_categories(natural_order(names))
+    return found
 
 
 def natural_order(names: Sequence[str]) -> list[str]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse, stats
+from scipy.optimize import newton
 from scipy.special import digamma, polygamma
 
 # Counts added to a sample of average depth before the logarithm, as the field does.
 _PRIOR_COUNT = 2.0
 # Genes with so many counts in every sample show how deep it is; of fewer genes no median is taken.
 _ENOUGH_COUNTS, _ENOUGH_GENES = 10, 10
-_NEWTON_STEPS = 50
 # Knots of the trend of variances, at quantiles of the mean expression; genes that each of them needs.
 _KNOTS = 5
 _GENES_PER_KNOT = 20
@@ -160,7 +160,15 @@ def prior_variance(variance: np.ndarray, degrees: int, level: np.ndarray) -> tup
     spread = np.square(logs - trend).sum() / free - polygamma(1, half) if free > 0 else 0.0
     if spread <= 0:
         return np.inf, np.exp(trend)
-    prior_degrees = 2 * _inverse_trigamma(float(spread))
+    # 1 / trigamma is nearly linear and convex, so that Newton's method converges from below.
+    prior_degrees = 2 * float(
+        newton(
+            lambda x: 1 / polygamma(1, x) - 1 / spread,
+            0.5 + 1 / spread,
+            fprime=lambda x: -polygamma(2, x) / polygamma(1, x) ** 2,
+            rtol=1e-10,
+        )
+    )
     return prior_degrees, np.exp(trend + digamma(prior_degrees / 2) - np.log(prior_degrees / 2))
 
 
@@ -178,15 +186,3 @@ def _spline_basis(level: np.ndarray) -> np.ndarray:
 
     last = bend(knots[-2])
     return np.stack([np.ones_like(place), place, *(bend(knot) - last for knot in knots[:-2])], axis=1)
-
-
-def _inverse_trigamma(value: float) -> float:
-    """Newton's method on 1 / trigamma, which is nearly linear and convex, so that it converges from below."""
-    x = 0.5 + 1 / value
-    for _ in range(_NEWTON_STEPS):
-        trigamma = float(polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
-        x += step
-        if abs(step) < 1e-10 * x:
-            break
-    return x

@@ -129,29 +129,6 @@ def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: 
     return np.asarray(distances / max(distances.max(), np.finfo(np.float64).tiny))
 
 
-def group_means(values: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:
-    """Mean of the finite values of each group, float64 ``(n_groups,)``; NaN where a group has none.
-
-    >>> group_means(np.array([1.0, 3.0, np.nan, 4.0]), np.array([0, 0, 1, -1]), 2)
-    array([ 2., nan])
-    """
-    known = np.isfinite(values) & (codes >= 0)
-    counts = np.bincount(codes[known], minlength=n_groups)
-    sums = np.bincount(codes[known], weights=values[known], minlength=n_groups)
-    means: np.ndarray = np.divide(sums, counts, out=np.full(n_groups, np.nan), where=counts > 0)
-    return means
-
-
-def ascending(means: np.ndarray) -> np.ndarray:
-    """Indices of the groups by their means; those without one are left out.
-
-    >>> ascending(np.array([0.5, np.nan, 0.1]))
-    array([2, 0])
-    """
-    order = np.argsort(means, kind="stable")
-    return np.asarray(order[np.isfinite(means[order])])
-
-
 def crossing_fraction(graph: sparse.csr_array, codes: np.ndarray) -> float:
     """Share of the edges that join spots of different slices, over that of edges drawn without regard to slices."""
     rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))

@@ -27,24 +27,12 @@ SLICE = "slice"
 
 @dataclass
 class Input:
-    """What was read.
+    """What was read."""
 
-    Attributes
-    ----------
-    adata
-        The spots.
-    kind
-        What the input is, in a word or two.
-    platform
-        Name of the instrument if the input says it.
-    container
-        The SpatialData that ``adata`` is a table of, named ``table``.
-    """
-
-    adata: AnnData
-    kind: str
-    platform: str | None = None
-    container: Any = None
+    adata: AnnData  # The spots
+    kind: str  # What the input is, in a word or two
+    platform: str | None = None  # Name of the instrument if the input says it
+    container: Any = None  # The SpatialData that ``adata`` is a table of, named ``table``
     table: str | None = None
 
     @property

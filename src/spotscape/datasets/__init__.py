@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from spotscape.datasets._dlpfc import dlpfc
+from spotscape.datasets._real import dlpfc, starmap
 from spotscape.datasets._simulate import simulate_tissue
-from spotscape.datasets._starmap import starmap
 
 __all__ = ["dlpfc", "simulate_tissue", "starmap"]
 

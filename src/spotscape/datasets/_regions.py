@@ -1,4 +1,4 @@
-"""Where things lie: smooth random fields, the outline and the spots of a section, its layers and islands."""
+"""Where things lie: smooth random fields, outline, layers, islands and tears of a tissue; slices on slides."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from spotscape.registration import grid_points
+from spotscape.registration import grid_points, motion
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,21 +19,11 @@ _N_WAVES = 6
 
 @dataclass(frozen=True)
 class SmoothField:
-    """A sum of plane waves with unit variance over the plane.
+    """A sum of plane waves with unit variance over the plane."""
 
-    Attributes
-    ----------
-    wave_vectors
-        Shape ``(n_waves, 2)``, radians per unit of length.
-    phases
-        Shape ``(n_waves,)``.
-    drift
-        Change of each phase from one slice to the next, shape ``(n_waves,)``.
-    """
-
-    wave_vectors: NDArray[np.float64]
-    phases: NDArray[np.float64]
-    drift: NDArray[np.float64]
+    wave_vectors: NDArray[np.float64]  # Shape ``(n_waves, 2)``, radians per unit of length
+    phases: NDArray[np.float64]  # Shape ``(n_waves,)``
+    drift: NDArray[np.float64]  # Change of each phase from one slice to the next, shape ``(n_waves,)``
 
     @classmethod
     def draw(cls, rng: np.random.Generator, wavelength: float, *, drift: float = 0.0) -> SmoothField:
@@ -62,17 +52,10 @@ _OUTLINE_FREQUENCIES = np.arange(2, 6)
 
 @dataclass(frozen=True)
 class Outline:
-    """A rounded, irregular tissue outline around the origin, in spot spacings.
+    """A rounded, irregular tissue outline around the origin, in spot spacings."""
 
-    Attributes
-    ----------
-    semi_axes
-        Shape ``(2,)``.
-    amplitudes, phases
-        Of the bumps around the rim, shape ``(4,)`` each.
-    """
-
-    semi_axes: NDArray[np.float64]
+    semi_axes: NDArray[np.float64]  # Shape ``(2,)``
+    # Of the bumps around the rim, shape ``(4,)`` each.
     amplitudes: NDArray[np.float64]
     phases: NDArray[np.float64]
 
@@ -139,24 +122,12 @@ _BLEND = 0.4
 
 @dataclass(frozen=True)
 class Layers:
-    """Bands between concentric arcs with wavy boundaries, the first at the surface.
+    """Bands between concentric arcs with wavy boundaries, the first at the surface."""
 
-    Attributes
-    ----------
-    centre
-        Centre of curvature, shape ``(2,)``.
-    wave
-        What bends the boundaries.
-    amplitude
-        Of the bending, in spacings.
-    boundaries
-        Depths at which one band ends and the next begins, ascending.
-    """
-
-    centre: NDArray[np.float64]
-    wave: SmoothField
-    amplitude: float
-    boundaries: NDArray[np.float64]
+    centre: NDArray[np.float64]  # Centre of curvature, shape ``(2,)``
+    wave: SmoothField  # What bends the boundaries
+    amplitude: float  # Of the bending, in spacings
+    boundaries: NDArray[np.float64]  # Depths at which one band ends and the next begins, ascending
 
     @classmethod
     def draw(cls, rng: np.random.Generator, n_layers: int, outline: Outline, drift: float) -> Layers:
@@ -187,21 +158,11 @@ class Layers:
 
 @dataclass(frozen=True)
 class Island:
-    """One domain made of rounded patches.
+    """One domain made of rounded patches."""
 
-    Attributes
-    ----------
-    centres
-        Shape ``(n_patches, 2)``.
-    radii
-        Shape ``(n_patches,)``.
-    wave
-        What makes the rims uneven.
-    """
-
-    centres: NDArray[np.float64]
-    radii: NDArray[np.float64]
-    wave: SmoothField
+    centres: NDArray[np.float64]  # Shape ``(n_patches, 2)``
+    radii: NDArray[np.float64]  # Shape ``(n_patches,)``
+    wave: SmoothField  # What makes the rims uneven
 
     @classmethod
     def draw(cls, rng: np.random.Generator, centres: NDArray[np.float64], radius: float, drift: float) -> Island:
@@ -219,24 +180,12 @@ class Island:
 
 @dataclass(frozen=True)
 class Regions:
-    """All domains of the tissue.
+    """All domains of the tissue."""
 
-    Attributes
-    ----------
-    names
-        Of the domains: layers by depth, then islands, then those that only one slice has.
-    layers
-        The bands under the islands (one band when the layout has islands only).
-    islands
-        The island domains, in the order of their names.
-    absent
-        For each slice the domains, by number, that it lacks.
-    """
-
-    names: list[str]
-    layers: Layers
-    islands: list[Island]
-    absent: list[list[int]] = field(default_factory=list)
+    names: list[str]  # Of the domains: layers by depth, then islands, then those that only one slice has
+    layers: Layers  # The bands under the islands (one band when the layout has islands only)
+    islands: list[Island]  # The island domains, in the order of their names
+    absent: list[list[int]] = field(default_factory=list)  # For each slice the domains, by number, that it lacks
 
     def scores(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
         """How far inside each domain a point lies, shape ``(n, n_domains)``; the largest one wins."""
@@ -323,3 +272,63 @@ def _spread_points(rng: np.random.Generator, outline: Outline, n_points: int) ->
         distance = np.minimum(distance, np.linalg.norm(candidates - chosen[-1], axis=1))
         chosen.append(candidates[distance.argmax()])
     return rng.permutation(np.array(chosen))[:n_points]
+
+
+_TEAR_WIDTH = (2.5, 5.0)
+
+
+# How far beside the crack the tissue is pushed, as a multiple of the opening; above 0.5 nothing folds over.
+_TEAR_REACH = 4.0
+
+
+@dataclass(frozen=True)
+class Tear:
+    """A crack from inside the tissue to its rim that opens like a wedge (slide frame before turning, spacings)."""
+
+    tip: NDArray[np.float64]  # Where the crack ends, shape ``(2,)``
+    direction: NDArray[np.float64]  # Unit vector from the tip to the rim, shape ``(2,)``
+    length: float  # From the tip to the rim
+    width: float  # Opening at the rim
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, radius: float) -> Tear:
+        """Draw a crack that reaches from somewhere between centre and rim outwards."""
+        angle = rng.uniform(0, 2 * np.pi)
+        outwards = np.array([np.cos(angle), np.sin(angle)])
+        tip = outwards * radius * rng.uniform(0.15, 0.4)
+        skewed = angle + rng.uniform(-0.4, 0.4)
+        direction = np.array([np.cos(skewed), np.sin(skewed)])
+        return cls(tip, direction, radius, rng.uniform(*_TEAR_WIDTH))
+
+    def close(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Where torn ``points`` lay before, and which of them are on tissue and not in the crack."""
+        normal = np.array([-self.direction[1], self.direction[0]])
+        offset = points - self.tip
+        along, across = offset @ self.direction, offset @ normal
+        opening = self.width / 2 * np.clip(along / self.length, 0, None)
+        beside = np.abs(across) - opening
+        push = np.sign(across) * opening * np.exp(-np.clip(beside, 0, None) / (_TEAR_REACH * self.width))
+        return points - push[:, None] * normal, (beside >= 0) | (opening == 0)
+
+
+def placements(
+    rng: np.random.Generator,
+    n_slices: int,
+    *,
+    rotation: float | Sequence[float],
+    shift: float | Sequence[Sequence[float]],
+    flip: Collection[int],
+) -> NDArray[np.float64]:
+    """How each slice lies on its slide: matrices from the tissue's frame to the slide's, ``(n_slices, 3, 3)``.
+
+    A number is the largest rotation (degrees) or shift (spacings) to draw, with the first slice left in place; a
+    sequence gives the values of all slices.
+    """
+    moved = np.arange(n_slices) > 0
+    angles = rng.uniform(-1, 1, n_slices) * moved
+    headings = rng.uniform(0, 2 * np.pi, n_slices)
+    distances = np.sqrt(rng.random(n_slices)) * moved
+    offsets = distances[:, None] * np.column_stack([np.cos(headings), np.sin(headings)])
+    angles = angles * rotation if np.ndim(rotation) == 0 else np.asarray(rotation, dtype=float)
+    offsets = offsets * shift if np.ndim(shift) == 0 else np.asarray(shift, dtype=float)
+    return np.stack([motion(angles[i], offsets[i], mirror=i in flip) for i in range(n_slices)])

@@ -13,9 +13,8 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape.datasets._expression import N_CELL_TYPES
 from spotscape.datasets._regions import SPACING
-from spotscape.datasets._tissue import Parameters, Section, Tissue, cut_section, domain_categories
+from spotscape.datasets._tissue import N_CELL_TYPES, Parameters, Section, Tissue, cut_section, domain_categories
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""One simulated tissue, and the slices that are cut from it."""
+"""One simulated tissue: what drives its genes, and the slices that are cut from it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.validation import require_positive_int
-from spotscape.datasets._expression import (
-    Programs,
-    draw_cell_types,
-    draw_counts,
-    draw_depths,
-    draw_programs,
-    expected_share,
-    row_chunks,
+from spotscape.datasets._regions import (
+    Outline,
+    Regions,
+    SmoothField,
+    Tear,
+    domain_names,
+    draw_regions,
+    lay_spots,
+    placements,
 )
-from spotscape.datasets._regions import Outline, Regions, domain_names, draw_regions, lay_spots
-from spotscape.registration import motion, move
+from spotscape.registration import move
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -29,6 +29,146 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spotscape._core.randomness import RandomSource, Seed
+
+N_CELL_TYPES = 5
+_N_GRADIENTS = 2
+# Shares of the genes in one domain's own program, in one shared by two neighbouring domains, in one cell type's.
+_OWN, _SHARED, _CELL_TYPE, _GRADIENT = 0.04, 0.04, 0.10, 0.15
+# Spread of the library size from spot to spot and over the slide, and of the depth from slice to slice (log scale).
+_SPOT_DEPTH, _FIELD_DEPTH, _SLICE_DEPTH = 0.30, 0.20, 0.20
+_CHUNK_ENTRIES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What drives each gene, all on the scale of natural logarithms."""
+
+    base: NDArray[np.float64]  # Abundance, shape ``(n_genes,)``
+    domain: NDArray[np.float64]  # Effect of each domain, shape ``(n_domains, n_genes)``
+    cell_type: NDArray[np.float64]  # Effect of each cell type, shape ``(n_cell_types, n_genes)``
+    # Loadings on smooth fields that have nothing to do with domains, shape ``(n_gradients, n_genes)``.
+    gradient: NDArray[np.float64]
+    batch: NDArray[np.float64]  # Effect of each slice, shape ``(n_slices, n_genes)``, zero on average over slices
+    # The shape of each gene's negative binomial (variance ``m + m**2 / concentration``), shape ``(n_genes,)``.
+    concentration: NDArray[np.float64]
+    fields: list[SmoothField]  # The smooth fields of the gradients
+
+
+def draw_programs(
+    rng: np.random.Generator,
+    adjacency: NDArray[np.bool_],
+    *,
+    n_genes: int,
+    n_slices: int,
+    difficulty: float,
+    batch_effect: float,
+    radius: float,
+) -> Programs:
+    """Draw the programs; ``difficulty`` weakens the domains' and strengthens what has nothing to do with them."""
+    cell_type = np.zeros((N_CELL_TYPES, n_genes))
+    for row in range(N_CELL_TYPES):
+        _raise_genes(rng, cell_type, [row], _CELL_TYPE, 0.9 + 0.9 * difficulty)
+    gradient = rng.standard_normal((_N_GRADIENTS, n_genes)) * (rng.random((_N_GRADIENTS, n_genes)) < _GRADIENT)
+    batch = batch_effect * rng.standard_normal((n_slices, n_genes))
+    return Programs(
+        base=rng.normal(0, 1.1, n_genes),
+        domain=_domain_programs(rng, adjacency, n_genes, 1.6 - 1.4 * difficulty),
+        cell_type=cell_type,
+        gradient=(0.1 + 0.2 * difficulty) * gradient,
+        batch=batch - batch.mean(axis=0),
+        concentration=rng.lognormal(np.log(2.5), 0.5, n_genes),
+        fields=[SmoothField.draw(rng, 2.5 * radius) for _ in range(_N_GRADIENTS)],
+    )
+
+
+def draw_cell_types(rng: np.random.Generator, n_spots: int, *, single_cells: bool) -> NDArray[np.float64]:
+    """Shares of the cell types in each spot, the same everywhere in the tissue, shape ``(n, n_cell_types)``."""
+    if single_cells:
+        return np.asarray(np.eye(N_CELL_TYPES)[rng.integers(N_CELL_TYPES, size=n_spots)])
+    return rng.dirichlet(np.full(N_CELL_TYPES, 0.25), n_spots)
+
+
+def draw_depths(
+    rng: np.random.Generator, points: NDArray[np.float64], library_size: float, *, radius: float, several: bool
+) -> NDArray[np.float64]:
+    """Expected total counts of each spot of one slice: log-normal, smooth over the slide, deeper in some slices."""
+    field = SmoothField.draw(rng, 1.2 * radius)(points)
+    slice_depth = _SLICE_DEPTH * rng.standard_normal() * several
+    log_depth = slice_depth + _FIELD_DEPTH * field + _SPOT_DEPTH * rng.standard_normal(len(points))
+    return np.asarray(library_size * np.exp(log_depth))
+
+
+def expected_share(
+    programs: Programs,
+    points: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    cell_types: NDArray[np.float64],
+    *,
+    batch: NDArray[np.float64] | None = None,
+) -> NDArray[np.float32]:
+    """The expected share of each gene in a spot's counts, rows adding to 1, shape ``(n, n_genes)``."""
+    gradients = np.column_stack([field(points) for field in programs.fields])
+    causes = np.hstack([weights, cell_types, gradients]).astype(np.float32)
+    effects = np.vstack([programs.domain, programs.cell_type, programs.gradient]).astype(np.float32)
+    base = programs.base if batch is None else programs.base + batch
+    log_mean = causes @ effects
+    log_mean += base.astype(np.float32)
+    share = np.exp(log_mean, out=log_mean)
+    share /= share.sum(axis=1, keepdims=True)
+    return np.asarray(share)
+
+
+def row_chunks(n_spots: int, n_genes: int) -> list[slice]:
+    """Ranges of rows small enough to hold densely; they depend on nothing but the size of the data."""
+    step = max(1, _CHUNK_ENTRIES // n_genes)
+    return [slice(start, min(start + step, n_spots)) for start in range(0, n_spots, step)]
+
+
+def draw_counts(
+    rng: np.random.Generator,
+    share: NDArray[np.float32],
+    depth: NDArray[np.float64],
+    concentration: NDArray[np.float64],
+    dropout: float,
+) -> sparse.csr_matrix:
+    """Zero-inflated negative binomial counts with mean ``depth * share`` before dropout, CSR float32.
+
+    A gene drops out of a spot with probability ``dropout * exp(-mean / 4)``: more easily the less there is of it.
+    """
+    mean = share * depth.astype(np.float32)[:, None]
+    shape = concentration.astype(np.float32)
+    rate = rng.standard_gamma(np.broadcast_to(shape, mean.shape), dtype=np.float32)
+    rate *= mean / shape
+    counts = sparse.csr_matrix(rng.poisson(rate).astype(np.float32))
+    if dropout == 0:
+        return counts
+    rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    lost = rng.random(counts.nnz) < dropout * np.exp(-mean[rows, counts.indices] / 4)
+    counts.data[lost] = 0
+    counts.eliminate_zeros()
+    return counts
+
+
+def _domain_programs(
+    rng: np.random.Generator, adjacency: NDArray[np.bool_], n_genes: int, strength: float
+) -> NDArray[np.float64]:
+    effect = np.zeros((len(adjacency), n_genes))
+    for domain in range(len(adjacency)):
+        _raise_genes(rng, effect, [domain], _OWN, strength)
+    # A domain with many neighbours would otherwise stand out by the number of its genes alone.
+    shared = _SHARED * 2 / max(2.0, adjacency.sum(axis=1).mean())
+    for first, second in np.argwhere(np.triu(adjacency)):
+        _raise_genes(rng, effect, [first, second], shared, strength)
+    return effect
+
+
+def _raise_genes(
+    rng: np.random.Generator, effect: NDArray[np.float64], rows: list[int], fraction: float, strength: float
+) -> None:
+    n_genes = effect.shape[1]
+    genes = rng.choice(n_genes, max(1, round(fraction * n_genes)), replace=False)
+    effect[np.ix_(rows, genes)] += strength * rng.uniform(0.6, 1.4, len(genes))
+
 
 _MIN_SPOTS_PER_DOMAIN = 10
 
@@ -117,95 +257,16 @@ def _per_slice(value: int | Sequence[int], n_slices: int) -> list[int]:
     return list(value) if isinstance(value, Iterable) else [value] * n_slices
 
 
-_TEAR_WIDTH = (2.5, 5.0)
-# How far beside the crack the tissue is pushed, as a multiple of the opening; above 0.5 nothing folds over.
-_TEAR_REACH = 4.0
-
-
-@dataclass(frozen=True)
-class Tear:
-    """A crack from inside the tissue to its rim that opens like a wedge (slide frame before turning, spacings).
-
-    Attributes
-    ----------
-    tip
-        Where the crack ends, shape ``(2,)``.
-    direction
-        Unit vector from the tip to the rim, shape ``(2,)``.
-    length
-        From the tip to the rim.
-    width
-        Opening at the rim.
-    """
-
-    tip: NDArray[np.float64]
-    direction: NDArray[np.float64]
-    length: float
-    width: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, radius: float) -> Tear:
-        """Draw a crack that reaches from somewhere between centre and rim outwards."""
-        angle = rng.uniform(0, 2 * np.pi)
-        outwards = np.array([np.cos(angle), np.sin(angle)])
-        tip = outwards * radius * rng.uniform(0.15, 0.4)
-        skewed = angle + rng.uniform(-0.4, 0.4)
-        direction = np.array([np.cos(skewed), np.sin(skewed)])
-        return cls(tip, direction, radius, rng.uniform(*_TEAR_WIDTH))
-
-    def close(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Where torn ``points`` lay before, and which of them are on tissue and not in the crack."""
-        normal = np.array([-self.direction[1], self.direction[0]])
-        offset = points - self.tip
-        along, across = offset @ self.direction, offset @ normal
-        opening = self.width / 2 * np.clip(along / self.length, 0, None)
-        beside = np.abs(across) - opening
-        push = np.sign(across) * opening * np.exp(-np.clip(beside, 0, None) / (_TEAR_REACH * self.width))
-        return points - push[:, None] * normal, (beside >= 0) | (opening == 0)
-
-
-def placements(
-    rng: np.random.Generator,
-    n_slices: int,
-    *,
-    rotation: float | Sequence[float],
-    shift: float | Sequence[Sequence[float]],
-    flip: Collection[int],
-) -> NDArray[np.float64]:
-    """How each slice lies on its slide: matrices from the tissue's frame to the slide's, ``(n_slices, 3, 3)``.
-
-    A number is the largest rotation (degrees) or shift (spacings) to draw, with the first slice left in place; a
-    sequence gives the values of all slices.
-    """
-    moved = np.arange(n_slices) > 0
-    angles = rng.uniform(-1, 1, n_slices) * moved
-    headings = rng.uniform(0, 2 * np.pi, n_slices)
-    distances = np.sqrt(rng.random(n_slices)) * moved
-    offsets = distances[:, None] * np.column_stack([np.cos(headings), np.sin(headings)])
-    angles = angles * rotation if np.ndim(rotation) == 0 else np.asarray(rotation, dtype=float)
-    offsets = offsets * shift if np.ndim(shift) == 0 else np.asarray(shift, dtype=float)
-    return np.stack([motion(angles[i], offsets[i], mirror=i in flip) for i in range(n_slices)])
-
-
 @dataclass(frozen=True)
 class Tissue:
-    """All that slices share. Lengths are in spot spacings.
+    """All that slices share. Lengths are in spot spacings."""
 
-    Attributes
-    ----------
-    parameters
-        What the user asked for.
-    outline, regions, programs
-        Its shape, its domains, its genes.
-    placements
-        From the tissue's frame to each slide, shape ``(n_slices, 3, 3)``.
-    """
-
-    parameters: Parameters
+    parameters: Parameters  # What the user asked for
+    # Its shape, its domains, its genes.
     outline: Outline
     regions: Regions
     programs: Programs
-    placements: NDArray[np.float64]
+    placements: NDArray[np.float64]  # From the tissue's frame to each slide, shape ``(n_slices, 3, 3)``
 
     @classmethod
     def draw(cls, parameters: Parameters, source: RandomSource) -> Tissue:
@@ -232,28 +293,17 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Section:
-    """One slice.
+    """One slice."""
 
-    Attributes
-    ----------
-    slide, truth
-        Positions on the slide and in the tissue's frame, in spot spacings, shape ``(n, 2)`` each.
-    domain, cell_type
-        Numbers of the true domain and the most frequent cell type, shape ``(n,)`` each.
-    depth
-        Expected total counts, shape ``(n,)``.
-    counts
-        Shape ``(n, n_genes)``, held-out genes last.
-    heldout_expected
-        Expected counts of the held-out genes at the common library size, shape ``(n, n_heldout_genes)``.
-    """
-
+    # Positions on the slide and in the tissue's frame, in spot spacings, shape ``(n, 2)`` each.
     slide: NDArray[np.float64]
     truth: NDArray[np.float64]
+    # Numbers of the true domain and the most frequent cell type, shape ``(n,)`` each.
     domain: NDArray[np.int64]
     cell_type: NDArray[np.int64]
-    depth: NDArray[np.float64]
-    counts: sparse.csr_matrix
+    depth: NDArray[np.float64]  # Expected total counts, shape ``(n,)``
+    counts: sparse.csr_matrix  # Shape ``(n, n_genes)``, held-out genes last
+    # Expected counts of the held-out genes at the common library size, shape ``(n, n_heldout_genes)``.
     heldout_expected: NDArray[np.float32]
 
 

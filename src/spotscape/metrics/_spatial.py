@@ -195,22 +195,22 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
     Yuan et al., *Benchmarking spatial clustering methods*, Nature Methods 2024.
     """
     codes, points, slices = encode_points(labels, coordinates, "coordinates", library)
-    abnormal = sum(_count_abnormal(codes[rows], points[rows], n_neighs) for rows in rows_by(slices) if len(rows) > 1)
-    return float(abnormal / len(codes))
-
-
-def _count_abnormal(codes: np.ndarray, points: np.ndarray, n_neighs: int) -> int:
-    n_neighs = min(n_neighs, len(points) - 1)
-    n_seen = min(n_neighs + _SHELL, len(points) - 1)
-    distances, neighbours = map(np.asarray, KDTree(points).query(points, k=n_seen + 1))
-    distances[neighbours == np.arange(len(points))[:, None]] = np.inf
-    differs = codes[neighbours] != codes[:, None]
-    reach = np.partition(distances, n_neighs - 1, axis=1)[:, n_neighs - 1 : n_neighs]
-    inside = distances < reach * (1 - _TIE)
-    tied = (distances <= reach * (1 + _TIE)) & ~inside
-    places = (n_neighs - inside.sum(axis=1)) / tied.sum(axis=1)
-    n_different = (differs & inside).sum(axis=1) + places * (differs & tied).sum(axis=1)
-    return int(np.count_nonzero(n_different > n_neighs / 2 + _TIE))
+    n_abnormal = 0
+    for rows in rows_by(slices):
+        own, most = codes[rows], min(n_neighs, len(rows) - 1)
+        if most == 0:
+            continue
+        n_seen = min(most + _SHELL, len(rows) - 1)
+        distances, neighbours = map(np.asarray, KDTree(points[rows]).query(points[rows], k=n_seen + 1))
+        distances[neighbours == np.arange(len(rows))[:, None]] = np.inf
+        differs = own[neighbours] != own[:, None]
+        reach = np.partition(distances, most - 1, axis=1)[:, most - 1 : most]
+        inside = distances < reach * (1 - _TIE)
+        tied = (distances <= reach * (1 + _TIE)) & ~inside
+        places = (most - inside.sum(axis=1)) / tied.sum(axis=1)
+        n_different = (differs & inside).sum(axis=1) + places * (differs & tied).sum(axis=1)
+        n_abnormal += int(np.count_nonzero(n_different > most / 2 + _TIE))
+    return n_abnormal / len(codes)
 
 
 def silhouette_widths(points: np.ndarray, codes: np.ndarray) -> np.ndarray:

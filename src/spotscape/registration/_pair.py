@@ -26,32 +26,18 @@ _FIRST_WIDTH, _LAST_WIDTH, _N_WIDTHS = (0.06, 4.0), 1.3, 5
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a query is moved onto its reference.
+    """How a query is moved onto its reference."""
 
-    Attributes
-    ----------
-    matrix
-        Homogeneous ``(3, 3)``, in the unit of the coordinates.
-    score
-        Of the pose.
-    runner_up
-        The score of the best pose that moves the query elsewhere; ``None`` if there is none.
-    contested
-        Whether the pose may be wrong although it scores best: features alone prefer another one; or there are none, and
-        the outlines agree in part only, agree nearly as well elsewhere, or were cut straight, which looks the same on
-        either side of the cut.
-    deformation
-        What follows the motion, in the frame and unit of the reference; ``None`` where nothing is bent.
-    deformed_features
-        Correlation of the features after it.
-    """
-
-    matrix: np.ndarray
-    score: Score
-    runner_up: Score | None
+    matrix: np.ndarray  # Homogeneous ``(3, 3)``, in the unit of the coordinates
+    score: Score  # Of the pose
+    runner_up: Score | None  # The score of the best pose that moves the query elsewhere; ``None`` if there is none
+    # Whether the pose may be wrong although it scores best: features alone prefer another one; or there are none, and
+    # the outlines agree in part only, agree nearly as well elsewhere, or were cut straight, which looks the same on
+    # either side of the cut.
     contested: bool = False
+    # What follows the motion, in the frame and unit of the reference; ``None`` where nothing is bent.
     deformation: Deformation | None = None
-    deformed_features: float = float("nan")
+    deformed_features: float = float("nan")  # Correlation of the features after it
 
     @property
     def ambiguous(self) -> bool:

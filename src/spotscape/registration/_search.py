@@ -160,21 +160,12 @@ _ALIGNED = 0.5
 
 @dataclass(frozen=True)
 class Score:
-    """Parts of a pose's score, each at most 1.
+    """Parts of a pose's score, each at most 1."""
 
-    Attributes
-    ----------
-    outline
-        Share of both outlines that lies on the other one, facing the same way, less the share that runs beside it.
-    overlap
-        Share of the smaller tissue that lies on the other one.
-    features
-        Correlation of the features there; ``nan`` without guidance.
-    """
-
+    # Share of both outlines that lies on the other one, facing the same way, less the share that runs beside it.
     outline: float
-    overlap: float
-    features: float
+    overlap: float  # Share of the smaller tissue that lies on the other one
+    features: float  # Correlation of the features there; ``nan`` without guidance
 
     @property
     def total(self) -> float:

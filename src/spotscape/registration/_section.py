@@ -101,21 +101,11 @@ _TURN, _STRAIGHT_WIDTH = 8.0, 1.2
 
 @dataclass(frozen=True)
 class Field:
-    """Values on a regular grid, read by linear interpolation.
+    """Values on a regular grid, read by linear interpolation."""
 
-    Attributes
-    ----------
-    origin
-        Position of the first grid point, shape ``(2,)``.
-    step
-        Distance of grid points.
-    values
-        Shape ``(n_channels, nx, ny)``.
-    """
-
-    origin: np.ndarray
-    step: float
-    values: np.ndarray
+    origin: np.ndarray  # Position of the first grid point, shape ``(2,)``
+    step: float  # Distance of grid points
+    values: np.ndarray  # Shape ``(n_channels, nx, ny)``
 
     def at(self, points: np.ndarray, *, outside: float = 0.0) -> np.ndarray:
         """Values at points ``(n, 2)``, shape ``(n, n_channels)``."""
@@ -131,25 +121,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Section:
-    """One slice.
+    """One slice."""
 
-    Attributes
-    ----------
-    points
-        Spots, shape ``(n, 2)``, in units of the spot spacing.
-    depth
-        Signed distance to the outline, positive inside the tissue; one channel.
-    contour, normals
-        Points of the outline and the directions out of the tissue, shape ``(n_contour, 2)`` each.
-    features
-        Shape ``(n, n_features)``; ``None`` without guidance.
-    """
-
-    points: np.ndarray
-    depth: Field
+    points: np.ndarray  # Spots, shape ``(n, 2)``, in units of the spot spacing
+    depth: Field  # Signed distance to the outline, positive inside the tissue; one channel
+    # Points of the outline and the directions out of the tissue, shape ``(n_contour, 2)`` each.
     contour: np.ndarray
     normals: np.ndarray
-    features: np.ndarray | None = None
+    features: np.ndarray | None = None  # Shape ``(n, n_features)``; ``None`` without guidance
 
     @classmethod
     def of(cls, points: np.ndarray, features: np.ndarray | None = None) -> Section:

@@ -25,18 +25,10 @@ _OTHER_UNIT = (1.08, 1.4)
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a slice goes: a motion, and a deformation after it where the slice is bent.
+    """Where a slice goes: a motion, and a deformation after it where the slice is bent."""
 
-    Attributes
-    ----------
-    matrix
-        Homogeneous ``(3, 3)``, from the slice to the common frame.
-    deformation
-        What follows, in the common frame; ``None`` where nothing is bent.
-    """
-
-    matrix: np.ndarray
-    deformation: Deformation | None
+    matrix: np.ndarray  # Homogeneous ``(3, 3)``, from the slice to the common frame
+    deformation: Deformation | None  # What follows, in the common frame; ``None`` where nothing is bent
 
     @classmethod
     def of_record(cls, entry: Mapping[str, Any], index: int) -> Placement:
@@ -59,23 +51,12 @@ class Placement:
 
 @dataclass(frozen=True)
 class Registration:
-    """All slices in one frame.
+    """All slices in one frame."""
 
-    Attributes
-    ----------
-    transforms
-        From each slice to the frame of the reference, shape ``(n_slices, 3, 3)``.
-    partners
-        The slice that each was registered to, shape ``(n_slices,)``; the reference its own.
-    alignments
-        What was found for each pair; ``None`` for the reference.
-    deformations
-        What follows the motion of each slice, in the frame of the reference; ``None`` where nothing is bent.
-    """
-
-    transforms: np.ndarray
-    partners: np.ndarray
-    alignments: tuple[Alignment | None, ...]
+    transforms: np.ndarray  # From each slice to the frame of the reference, shape ``(n_slices, 3, 3)``
+    partners: np.ndarray  # The slice that each was registered to, shape ``(n_slices,)``; the reference its own
+    alignments: tuple[Alignment | None, ...]  # What was found for each pair; ``None`` for the reference
+    # What follows the motion of each slice, in the frame of the reference; ``None`` where nothing is bent.
     deformations: tuple[Deformation | None, ...]
 
     def place(self, index: int, points: np.ndarray) -> np.ndarray:

@@ -30,37 +30,18 @@ _EMBED = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or 
 
 @dataclass(frozen=True)
 class ImputeInput:
-    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict.
+    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict."""
 
-    Attributes
-    ----------
-    features
-        Expression that spots are compared by, ``(N, G)``.
-    names
-        Names of its genes.
-    embedding
-        ``(N, k)``.
-    slices, anchors
-        Number of the slice of each spot, and of those onto which the others are shifted.
-    targets
-        Names of the genes to predict.
-    measured
-        Expression of the targets, ``(N, T)``.
-    is_measured
-        In which slices a target may be fitted, bool ``(n_slices, T)``.
-    imputed
-        Which targets are asked for; the others only test the transfer, bool ``(T,)``.
-    """
-
-    features: Any
-    names: pd.Index
-    embedding: np.ndarray
+    features: Any  # Expression that spots are compared by, ``(N, G)``
+    names: pd.Index  # Names of its genes
+    embedding: np.ndarray  # ``(N, k)``
+    # Number of the slice of each spot, and of those onto which the others are shifted.
     slices: np.ndarray
     anchors: np.ndarray
-    targets: pd.Index
-    measured: Any
-    is_measured: np.ndarray
-    imputed: np.ndarray
+    targets: pd.Index  # Names of the genes to predict
+    measured: Any  # Expression of the targets, ``(N, T)``
+    is_measured: np.ndarray  # In which slices a target may be fitted, bool ``(n_slices, T)``
+    imputed: np.ndarray  # Which targets are asked for; the others only test the transfer, bool ``(T,)``
 
 
 def read_own(

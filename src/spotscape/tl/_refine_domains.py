@@ -96,44 +96,30 @@ def refine_domains(
     True
     """
     require_data(adata, genes=False)
-    hint = "Make domains first: sp.tl.domains(adata, n_domains=...)"
     key = domain_column(adata, key, "key")
-    labels = read_groups(adata, key, argument="key", hint=hint)
+    labels = read_groups(adata, key, argument="key", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
     name = f"{key}_refined" if key_added is None else key_added
     if name == key:
         msg = f"key_added={name!r} would overwrite the domains that are refined; choose another name."
         raise ValueError(msg)
-    graph, library = _read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
+    hint = "Build the graph first: sp.pp.spatial_neighbors_knn(adata)"
+    require_key(adata.uns, neighbors_key, "adata.uns", hint=hint)
+    library = library_of_graph(adata, neighbors_key, library_key, across_slices=True)
+    slices, graph = slice_labels(adata, library), read_graph(adata, neighbors_key)
+    if slices is not None and not across_slices:
+        graph = within_groups(graph, slices.codes)
     passes = [np.asarray(labels.codes), *majority_passes(np.asarray(labels.codes), graph, n_passes)]
     changes = np.array([np.count_nonzero(old != new) for old, new in pairwise(passes)])
     refined = pd.Categorical.from_codes(passes[-1], dtype=labels.dtype).remove_unused_categories()
     n_changed = int(np.count_nonzero(passes[-1] != passes[0]))
     params = {"key": key, "neighbors_key": neighbors_key, "library_key": library, "n_passes": n_passes}
     params["across_slices"] = across_slices
-    _report(labels, refined, n_changed)
-    summary = record(params, n_changed=n_changed, n_changed_by_pass=changes, made_from=made_from(adata, obs=[key]))
-    return write(adata, {"obs": {name: refined}, "uns": {name: summary}}, copy=copy)
-
-
-def _read_graph(
-    adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool
-) -> tuple[sparse.csr_array, str | None]:
-    """The graph, without edges between slices unless they are asked for, and the column of the slices."""
-    hint = "Build the graph first: sp.pp.spatial_neighbors_knn(adata)"
-    require_key(adata.uns, neighbors_key, "adata.uns", hint=hint)
-    library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=True)
-    slices = slice_labels(adata, library_key)
-    graph = read_graph(adata, neighbors_key)
-    if graph is None or slices is None or across_slices:
-        return sparse.csr_array(graph), library_key
-    return within_groups(graph, slices.codes), library_key
-
-
-def _report(old: pd.Categorical, new: pd.Categorical, n_changed: int) -> None:
-    logger.info("Refinement changes %s of %s spots.", f"{n_changed:,}", f"{len(old):,}")
-    lost = [str(name) for name in old.unique().dropna() if not (new == name).any()]
+    logger.info("Refinement changes %s of %s spots.", f"{n_changed:,}", f"{len(labels):,}")
+    lost = [str(name) for name in labels.unique().dropna() if not (refined == name).any()]
     if lost:
         warn(f"no spot is left in: {', '.join(lost)}. Thin domains lose the vote; do not refine here.")
+    summary = record(params, n_changed=n_changed, n_changed_by_pass=changes, made_from=made_from(adata, obs=[key]))
+    return write(adata, {"obs": {name: refined}, "uns": {name: summary}}, copy=copy)
 
 
 def majority_passes(labels: np.ndarray, adjacency: Any, n_passes: int) -> Iterator[np.ndarray]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
@@ -19,20 +20,15 @@ from spotscape._core.reading import domain_column, encoder_embedding, read_embed
 from spotscape._core.validation import read_groups, require_data, require_positive_int, slice_labels
 from spotscape._stats.pseudotime import (
     Start,
-    ascending,
     crossing_fraction,
     diffusion_components,
     diffusion_pseudotime,
     group_connectivities,
-    group_means,
     reached_from,
     resolved,
     root_spot,
     strongest_tree,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _GROUPS_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
@@ -160,10 +156,26 @@ def trajectory(
     in_root = np.asarray(domains == root)
     found = diffuse(graph, in_root, start=start, n_dcs=n_dcs, seed=source.integer("diffusion") % 2**31)
     between = group_connectivities(graph.obsp["distances"], np.asarray(domains.codes), len(domains.categories))
-    _report_parts(found, root)
-    extra = _summary(adata, found, domains)
-    extra |= {"connectivities": between, "connectivities_tree": strongest_tree(between)}
-    extra["made_from"] = made_from(adata, obs=[key], obsm=[use_rep])
+    if found.n_components > 1:
+        warn(
+            f"the neighbour graph of the embedding falls into {found.n_components} parts; "
+            f"{np.count_nonzero(np.isnan(found.time))} of {adata.n_obs} spots are not joined to the root {root!r}, and "
+            "their pseudotime is NaN. A larger n_neighbors may join them; if they are a tissue of their own, there is "
+            "no order between them and the rest."
+        )
+    means = _means(found.time, domains)
+    order = means.dropna().sort_values(kind="stable").index.tolist()
+    logger.info("Order of domains: %s.", " → ".join(order))
+    extra: dict[str, Any] = {
+        "groups": means.index.tolist(),
+        "order": order,
+        "mean": means.to_numpy(),
+        "root_spot": str(adata.obs_names[found.root]),
+        "n_components": found.n_components,
+        "connectivities": between,
+        "connectivities_tree": strongest_tree(between),
+        "made_from": made_from(adata, obs=[key], obsm=[use_rep]),
+    }
     if slices is not None:
         extra |= _by_slice(found, graph, domains, slices)
     params = {
@@ -188,33 +200,19 @@ def _domains(adata: AnnData, key: str, root: str) -> pd.Categorical:
     return domains
 
 
-def _report_parts(found: Pseudotime, root: str) -> None:
-    if found.n_components == 1:
-        return
-    lost = np.count_nonzero(np.isnan(found.time))
-    warn(
-        f"the neighbour graph of the embedding falls into {found.n_components} parts; {lost} of {len(found.time)} "
-        f"spots are not joined to the root {root!r}, and their pseudotime is NaN. A larger n_neighbors may join them; "
-        "if they are a tissue of their own, there is no order between them and the rest."
+def _means(time: np.ndarray, domains: pd.Categorical) -> pd.Series:
+    """Mean pseudotime of each domain; NaN for those that are not reached."""
+    return (
+        pd.Series(time)
+        .groupby(np.asarray(domains.codes))
+        .mean()
+        .reindex(range(len(domains.categories)))
+        .set_axis(domains.categories)
     )
-
-
-def _summary(adata: AnnData, found: Pseudotime, domains: pd.Categorical) -> dict[str, Any]:
-    means = group_means(found.time, np.asarray(domains.codes), len(domains.categories))
-    order = [str(domains.categories[index]) for index in ascending(means)]
-    logger.info("Order of domains: %s.", " → ".join(order))
-    return {
-        "groups": [str(name) for name in domains.categories],
-        "order": order,
-        "mean": means,
-        "root_spot": str(adata.obs_names[found.root]),
-        "n_components": found.n_components,
-    }
 
 
 def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices: pd.Categorical) -> dict[str, Any]:
     codes = np.asarray(slices.codes)
-    own = [np.where(codes == code, domains.codes, -1) for code in range(len(slices.categories))]
     crossing = crossing_fraction(sparse.csr_array(graph.obsp["connectivities"]), codes)
     if crossing < _FEW_CROSSING:
         warn(
@@ -224,7 +222,9 @@ def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices
         )
     return {
         "slices": [str(name) for name in slices.categories],
-        "mean_by_slice": np.stack([group_means(found.time, each, len(domains.categories)) for each in own]),
+        "mean_by_slice": np.stack(
+            [_means(found.time[slices == one], domains[slices == one]) for one in slices.categories]
+        ),
         "crossing": crossing,
     }
 

@@ -1,4 +1,4 @@
-"""Human dorsolateral prefrontal cortex measured with Visium."""
+"""Real tissue, fetched once: human prefrontal cortex (Visium) and mouse visual cortex (STARmap)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 import anndata as ad
 import numpy as np
 import pandas as pd
-from anndata import AnnData
+from anndata import AnnData, OldFormatWarning, read_h5ad
 from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
+from spotscape._core.logging import logger
 from spotscape.datasets._download import fetch, local_file, read_local, refuse_external
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ _HUMAN_PILOT_URL = (
     "https://raw.githubusercontent.com/LieberInstitute/HumanPilot/044446d6bd8fc154aa74f7be62ec67effb1ec376/10X"
 )
 _SAMPLES: Final = tuple(str(number) for number in [*range(151507, 151511), *range(151669, 151677)])
-_PREPARED: Final = {
+_DLPFC_PREPARED: Final = {
     "151673": "dlpfc_151673.h5ad",
     **dict.fromkeys(["151674", "151675", "151676"], "dlpfc_donor3.h5ad"),
 }
-_DOMAINS: Final = {**{f"L{i}": f"Layer_{i}" for i in range(1, 7)}, "WM": "WM"}
+_LAYERS: Final = {**{f"L{i}": f"Layer_{i}" for i in range(1, 7)}, "WM": "WM"}
 _LEAST_TISSUE = 0.9
 _POSITION_COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row", "pxl_col"]
 _LABEL_COLUMNS = ["barcode", "slice", "layer"]
@@ -118,8 +119,8 @@ def _check_samples(samples: Sequence[str | int]) -> list[str]:
 
 
 def _load(sample: str) -> AnnData:
-    prepared = local_file(_PREPARED[sample]) if sample in _PREPARED else None
-    adata = _from_upstream(sample) if prepared is None else _from_prepared(prepared, sample)
+    prepared = local_file(_DLPFC_PREPARED[sample]) if sample in _DLPFC_PREPARED else None
+    adata = _dlpfc_from_upstream(sample) if prepared is None else _from_prepared(prepared, sample)
     adata.obs["domain"] = _ordered(adata.obs["domain"])
     return adata
 
@@ -130,7 +131,7 @@ def _from_prepared(path: Path, sample: str) -> AnnData:
         if sample not in known:
             msg = f"it holds the slices {list(known)[:5]}, not {sample!r}"
             raise ValueError(msg)
-        if not domains <= set(_DOMAINS.values()):
+        if not domains <= set(_LAYERS.values()):
             msg = f"its domains are {sorted(map(str, domains))[:5]}"
             raise ValueError(msg)
         coordinates(adata)
@@ -143,7 +144,7 @@ def _from_prepared(path: Path, sample: str) -> AnnData:
     return adata
 
 
-def _from_upstream(sample: str) -> AnnData:
+def _dlpfc_from_upstream(sample: str) -> AnnData:
     counts_url = f"{_COUNTS_URL}/{sample}_filtered_feature_bc_matrix.h5"
     positions_url = f"{_HUMAN_PILOT_URL}/{sample}/tissue_positions_list.txt"
     labels_url = f"{_HUMAN_PILOT_URL}/barcode_level_layer_map.tsv"
@@ -168,7 +169,7 @@ def _assemble(sample: str, counts: AnnData, positions: pd.DataFrame, labels: pd.
     matrix = sparse.csr_matrix(counts.X, dtype=np.float32)
     obs = pd.DataFrame(
         {
-            "domain": pd.Categorical(labels["layer"].map(_DOMAINS).reindex(barcodes)),
+            "domain": pd.Categorical(labels["layer"].map(_LAYERS).reindex(barcodes)),
             "slice": pd.Categorical([sample] * len(barcodes)),
             "barcode": pd.Categorical(barcodes),
             "array_row": positions["array_row"],
@@ -184,7 +185,7 @@ def _assemble(sample: str, counts: AnnData, positions: pd.DataFrame, labels: pd.
 
 def _ordered(labels: pd.Series) -> pd.Series:
     present = set(labels.dropna())
-    return labels.astype("category").cat.set_categories([name for name in _DOMAINS.values() if name in present])
+    return labels.astype("category").cat.set_categories([name for name in _LAYERS.values() if name in present])
 
 
 def _read_counts(path: Path) -> AnnData:
@@ -226,7 +227,7 @@ def _read_positions(path: Path, barcodes: pd.Index, sample: str) -> pd.DataFrame
 
 def _read_labels(path: Path) -> pd.DataFrame:
     table = _read_table(path, _LABEL_COLUMNS, separator="\t")
-    unknown = sorted(set(table["layer"]) - set(_DOMAINS))
+    unknown = sorted(set(table["layer"]) - set(_LAYERS))
     if unknown:
         msg = f"unknown layers {unknown}"
         raise ValueError(msg)
@@ -243,3 +244,119 @@ def _read_table(path: Path, columns: list[str], *, separator: str) -> pd.DataFra
         msg = f"a table with {table.shape[1]} instead of the columns {columns}"
         raise ValueError(msg)
     return table.set_axis(columns, axis=1).astype({"slice": str} if "slice" in columns else {})
+
+
+_STARMAP_URL = (
+    "https://raw.githubusercontent.com/prabhakarlab/Banksy_py/43e2d692db6705c0195039764194473912e4cfc2/data/starmap"
+)
+_STARMAP_COUNTS = "starmap_BY3_1k.h5ad"
+_STARMAP_ANNOTATION = "Starmap_BY3_1k_meta_annotated_18oct22.csv"
+_STARMAP_SHA256 = {
+    _STARMAP_COUNTS: "05b7619677b4d65324ae7594d80a703996b97ec5c20e7f81cd9fc93be8be933b",
+    _STARMAP_ANNOTATION: "e82e8a1b43437c6f15be1821bcc43537f4216806d6e9c5a32abbb55f3a394c5f",
+}
+_STARMAP_PREPARED = "starmap_visual_cortex.h5ad"
+_STARMAP_SLICE = "BY3_1k"
+_STARMAP_DEPTH = ["L1", "L2/3", "L4", "L5", "L6", "CC", "cc", "HPC"]
+
+
+@public
+def starmap() -> AnnData:
+    """Load a slice of mouse visual cortex, measured with STARmap (1,207 cells, 1,020 genes).
+
+    The counts and an annotation (3 MB) are downloaded once from the repository of the authors of BANKSY [2]_ to
+    ``spotscape.settings.datasetdir``, and verified with known checksums. If the environment variable ``SPOTSCAPE_DATA``
+    names a folder with ``starmap_visual_cortex.h5ad``, this file is read instead.
+
+    Two annotations of the layers were published, and they agree only in part (adjusted Rand index 0.63).
+    ``"domain_banksy"`` is that of the authors of BANKSY. ``"domain"`` is used by several benchmarks. It is not part of
+    the download, so **only the prepared file has it**.
+
+    Returns
+    -------
+    The slice, with the keys:
+
+    - ``X`` : :class:`scipy.sparse.csr_matrix` (dtype ``float32``) -- raw counts.
+    - ``obs["slice"]`` : ``category`` -- name of the slice.
+    - ``obs["domain_banksy"]`` : ``category`` -- layers from the surface inwards, ``"cc"`` corpus callosum, ``"HPC"``
+      hippocampus.
+    - ``obs["domain"]`` : ``category`` -- the other annotation, in the prepared file only; NaN where unlabelled.
+    - ``obs["cell_type"]`` : ``category`` -- type of the cell.
+    - ``obsm["spatial"]`` : ``float64 (n, 2)`` -- in the units of the downloaded file, *y* pointing up.
+    - ``uns["source"]`` : ``dict`` -- where the data come from.
+
+    Raises
+    ------
+    ConnectionError
+        If a file cannot be downloaded.
+    ValueError
+        If the downloaded file is not the expected one.
+
+    References
+    ----------
+    .. [1] Wang, X. et al. Three-dimensional intact-tissue sequencing of single-cell transcriptional states. *Science*
+       361, eaat5691 (2018). doi:10.1126/science.aat5691
+    .. [2] Singhal, V. et al. BANKSY unifies cell typing and tissue domain segmentation for scalable spatial omics data
+       analysis. *Nature Genetics* 56, 431-441 (2024). https://github.com/prabhakarlab/Banksy_py
+
+    Examples
+    --------
+    >>> import spotscape as sp
+    >>> adata = sp.datasets.starmap()  # doctest: +SKIP
+    >>> adata.shape  # doctest: +SKIP
+    (1207, 1020)
+    >>> adata.obs["domain_banksy"].cat.categories.to_list()  # doctest: +SKIP
+    ['L1', 'L2/3', 'L4', 'L5', 'L6', 'cc', 'HPC']
+    """
+    prepared = local_file(_STARMAP_PREPARED)
+    adata = read_local(prepared, _check_starmap) if prepared is not None else _starmap_from_upstream()
+    for annotation in {"domain", "domain_banksy"} & set(adata.obs):
+        labels = adata.obs[annotation]
+        present = [name for name in _STARMAP_DEPTH if name in set(labels.cat.categories)]
+        adata.obs[annotation] = labels.cat.set_categories(present)
+    return adata
+
+
+def _check_starmap(adata: AnnData) -> None:
+    for annotation in ("domain", "domain_banksy"):
+        foreign = set(adata.obs[annotation].dropna()) - set(_STARMAP_DEPTH)
+        if foreign:
+            msg = f"its obs[{annotation!r}] has {sorted(map(str, foreign))[:5]}"
+            raise ValueError(msg)
+    coordinates(adata)
+
+
+def _starmap_from_upstream() -> AnnData:
+    counts, annotation = (
+        fetch(f"{_STARMAP_URL}/{name}", f"starmap/{name}", sha256=sha) for name, sha in _STARMAP_SHA256.items()
+    )
+    logger.info("The downloaded STARmap files hold the annotation `domain_banksy` only, not `domain`.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OldFormatWarning)
+        upstream = read_h5ad(counts)
+    cells = pd.read_csv(annotation, index_col=0)
+    cells.index = cells.index.astype(str)
+    kept = upstream[cells.index]
+    # The image counts its rows downwards.
+    spatial = cells[["x", "y"]].to_numpy(dtype=np.float64) * [1, -1]
+    return AnnData(
+        sparse.csr_matrix(kept.X, dtype=np.float32),
+        obs=pd.DataFrame(
+            {
+                "slice": pd.Categorical([_STARMAP_SLICE] * len(cells)),
+                "cell_type": pd.Categorical(cells["cluster_name"]),
+                "domain_banksy": pd.Categorical(cells["smoothed_manual"]),
+            },
+            index=cells.index,
+        ),
+        var=pd.DataFrame(index=kept.var_names),
+        obsm={keys.SPATIAL: spatial},
+        uns={
+            "source": {
+                "citation": "Wang X et al. Science 361:eaat5691 (2018), STARmap mouse visual cortex 20180505_BY3_1k",
+                "url": _STARMAP_URL,
+                "files": list(_STARMAP_SHA256),
+                "sha256": list(_STARMAP_SHA256.values()),
+            }
+        },
+    )
