@@ -119,7 +119,7 @@ def require_unchanged(adata: AnnData, record: Any, what: str, mend: str, *, grou
     ``what`` names the result, and ``mend`` is the call that makes it anew.
     """
     if f"adata.obs[{groups!r}]" in changed(adata, record):
-        msg = f"adata.obs[{groups!r}] changed after {what} was made; make it anew: {mend}."
+        msg = f"adata.obs[{groups!r}] changed after {what} was made; make it again: {mend}."
         raise ValueError(msg)
     warn_if_changed(adata, record, what, mend)
 
@@ -128,7 +128,7 @@ def warn_if_changed(adata: AnnData, record: Any, what: str, mend: str) -> None:
     """Warn where a result is still of use although its source has changed since."""
     stale = changed(adata, record)
     if stale:
-        warn(f"{' and '.join(stale)} changed after {what} was made; to make it anew: {mend}.")
+        warn(f"{' and '.join(stale)} changed after {what} was made; to make it again: {mend}.")
 
 
 def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) -> None:

@@ -119,7 +119,7 @@ def _slices(
             continue
         shares = shares_within(coords[:, :2], column.astype(str).to_numpy())
         if shares.sum() > _OVER_EACH_OTHER * (shares.size - len(shares)):
-            notes.append(f"obs[{name!r}] is taken for the slices, because these lie over each other in the coordinates")
+            notes.append(f"obs[{name!r}] is taken for the slices, because their coordinates overlap")
             return name
         notes.append(
             f"obs[{name!r}] may be the slices, but they lie side by side in the coordinates: taken as one slice; "

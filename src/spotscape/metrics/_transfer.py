@@ -31,7 +31,7 @@ def label_transfer_accuracy(
         Known label of each query spot; unlabelled (NaN or None) spots are left out.
     count_unmatched
         Count spots without a match as wrong. By default they are left out, so a strict filter of matches gives a high
-        score. Report the share of matched spots beside it.
+        score. Report the share of matched spots as well.
 
     Returns
     -------

@@ -84,7 +84,7 @@ def read_genes(
         names = np.array(training.genes)[measured][silent].tolist()
         warn(
             f"{len(names)} genes of the model are zero throughout a slice in {source} ({_some(names)}), although "
-            "many spots of the training have them. If they were not measured, say so: missing_genes='fill'."
+            "many spots of the training have them. If they were not measured, set missing_genes='fill'."
         )
     missing = np.array(training.genes)[~measured].tolist()
     if missing:
@@ -116,8 +116,9 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
     ratio = _total(present, scale) / max(_total(training.means[found.measured][None], scale), np.finfo(float).tiny)
     if not 1 / ALIKE <= ratio <= ALIKE:
         warn(
-            f"spots have {ratio:.2g} times as much expression in the model's genes as at the training. Were the new "
-            "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as then."
+            f"spots have {ratio:.2g} times as much expression in the model's genes as in the training. Were the new "
+            "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as in the "
+            "training."
         )
 
 
@@ -167,7 +168,7 @@ def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing:
     found = f"{len(missing)} of the {n_genes} genes of the model ({share:.1%}) were not measured here: {_some(missing)}"
     if not fill:
         mend = "missing_genes='fill'" + (f", max_missing={_up(share)}" if share > max_missing else "")
-        msg = f"{found}. If the names are right, let them be filled with the means of the training: {mend}."
+        msg = f"{found}. If the names are right, fill the genes with their means of the training: {mend}."
         raise ValueError(msg)
     if share > max_missing:
         msg = (
@@ -175,7 +176,7 @@ def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing:
             f"raise the limit and compare the result with a training of its own (max_missing={_up(share)})."
         )
         raise ValueError(msg)
-    logger.info("%s; they are given their means of the training.", found)
+    logger.info("%s; they get their means of the training.", found)
 
 
 def _up(share: float) -> float:
@@ -197,19 +198,19 @@ def graph_as_trained(
             known = [key for key in adata.uns if key.endswith("neighbors")]
             msg = (
                 f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}; leave neighbors_key out to "
-                "have it built as at the training."
+                "have it built as in the training."
             )
             raise KeyError(msg)
         builder, arguments = _builder(training.graph)
         said = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        logger.info("No spatial graph yet: building it as at the training, %s(%s).", builder.__name__, said)
+        logger.info("No spatial graph yet: building it as in the training, %s(%s).", builder.__name__, said)
         place = training.graph.get("spatial_key") or keys.SPATIAL
         graph, built = build_aside(adata, builder, spatial_key=place, library_key=library_key, **arguments)
     degree = graph.nnz / graph.shape[0]
     if not 1 / _SIMILAR_DEGREE <= degree / training.mean_degree <= _SIMILAR_DEGREE:
         warn(
-            f"spots have {degree:.1f} neighbours, at the training they had {training.mean_degree:.1f}; the model knows "
-            "surroundings of that size. Remove the graph to have it built as then."
+            f"spots have {degree:.1f} neighbours, in the training {training.mean_degree:.1f}; the model was trained on "
+            "neighbourhoods of that size. Remove the graph to have it built as in the training."
         )
     return graph, built
 

@@ -1,4 +1,4 @@
-"""What imputation reads: an AnnData whose slices are fitted to, or one beside another that genes are carried from."""
+"""What imputation reads: an AnnData whose slices are fitted to, or two, of which one is the reference."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def read_pair(
     missing = other.var_names.difference(adata.var_names, sort=False)
     asked = missing if genes is None else _asked(genes, other.var_names, "reference.var_names")
     if not len(asked):
-        msg = f"all {other.n_vars} genes of the reference are in adata; name those to carry over: genes=[...]."
+        msg = f"all {other.n_vars} genes of the reference are in adata; name the genes to predict: genes=[...]."
         raise ValueError(msg)
     tested = shared.difference(asked, sort=False)
     if len(tested) > _N_TESTED:
@@ -155,7 +155,7 @@ def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
         few = ", ".join(map(repr, unknown[:3]))
         msg = (
             f"{len(unknown)} of {len(asked)} genes are not in {where} (for example {few}). A gene that adata did not "
-            "measure is carried over from a reference that did: reference=<AnnData>."
+            "measure can be predicted from a reference that did: reference=<AnnData>."
         )
         raise KeyError(msg)
     return asked
