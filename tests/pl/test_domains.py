@@ -182,6 +182,9 @@ def test_the_scale_ends_at_percentiles_and_survives_constants() -> None:
     adata.obs["none"] = np.nan
     figure = drawn(adata, color=["depth", "same", "none"])
     figure.canvas.draw()
+    # The colour of the one value is that of the value in the colour bar.
+    (bar,) = figure.axes[1].child_axes
+    assert bar.get_ylim() == (3, 6)
     adata.obs["depth"] = [*np.linspace(0, 1, 143), 1e6]
     (bar,) = drawn(adata, color="depth").axes[0].child_axes
     assert bar.get_ylim()[1] < 2

@@ -146,6 +146,13 @@ class TestTables:
         with pytest.raises(ValueError, match="slice 's1' has spots of several conditions"):
             sp.pl.composition(adata, condition="mixed")
 
+    def test_names_of_columns_stay_in_the_figure(self, adata: ad.AnnData) -> None:
+        long = {name: f"{name}, a region with a name that goes on and on" for name in adata.obs["annotation"].unique()}
+        adata.obs["long"] = adata.obs["annotation"].map(long).astype("category")
+        figure = sp.pl.crosstab(adata, to="long", return_fig=True)
+        figure.canvas.draw()
+        assert all(text.get_window_extent().x0 >= 0 for text in figure.axes[0].get_xticklabels())
+
     @pytest.mark.parametrize(("normalize", "first"), [("rows", "1.00"), ("columns", ".91"), ("none", "200")])
     def test_crosstab_is_a_diagonal(self, adata: ad.AnnData, normalize: Any, first: str) -> None:
         adata.obs.loc[adata.obs_names[adata.obs["spotscape_domain"] == "0"][:20], "annotation"] = "deep"
@@ -210,6 +217,21 @@ class TestStack:
         figure.axes[0].get_legend().remove()
         red = (Picture.of(figure).pixels * 255).round().astype(int)[..., :3] == [255, 0, 0]
         assert label(red.all(axis=2))[1] == 4
+
+    def test_a_flat_block_fills_a_low_figure_and_its_legend_lies_beside_it(self, adata: ad.AnnData) -> None:
+        adata.obsm["block"] = np.random.default_rng(0).random((600, 3)) * [20, 20, 1]
+        figure = sp.pl.stack_3d(adata, spatial_key="block", return_fig=True)
+        assert figure.get_figheight() < 0.6 * figure.get_figwidth()
+        legend = figure.axes[0].get_legend()
+        Picture.of(figure)
+        beside = legend.get_window_extent().x0
+        legend.remove()
+        figure.set_layout_engine("none")
+        rows, columns = (Picture.of(figure).pixels[..., :3] < 0.9).any(axis=2).nonzero()
+        assert columns.max() < beside
+        assert np.ptp(rows) > 0.75 * figure.bbox.height
+        from_above = sp.pl.stack_3d(adata, spatial_key="block", elev=90, return_fig=True)
+        assert from_above.get_figheight() > figure.get_figheight()
 
     def test_in_plotly(self, adata: ad.AnnData) -> None:
         pytest.importorskip("plotly")

@@ -47,6 +47,17 @@ def test_domains_stand_where_they_lie_under_their_own_names(adata: ad.AnnData) -
     assert adata.uns["spotscape_domain_colors"][0] == route.get_legend().legend_handles[2].get_color()
 
 
+def test_many_domains_are_named_once(adata: ad.AnnData) -> None:
+    names = [f"{number:02}" for number in range(15)]
+    adata.obs["spotscape_domain"] = pd.Categorical.from_codes((GRID[:, 0] // 2).astype(int), names)
+    between = 0.8 * (np.eye(15, k=1) + np.eye(15, k=-1))
+    adata.uns["spotscape_pseudotime"] |= {
+        "groups": names, "order": names, "connectivities": between, "connectivities_tree": between,
+    }  # fmt: skip
+    route = sp.pl.trajectory(adata, return_fig=True).axes[1]
+    assert sorted(text.get_text() for text in route.texts) == names
+
+
 def test_domains_named_by_integers_and_an_empty_one(adata: ad.AnnData) -> None:
     named = {"a": 1, "b": 2, "c": 3}
     adata.obs["spotscape_domain"] = adata.obs["spotscape_domain"].cat.rename_categories(named).cat.add_categories([9])

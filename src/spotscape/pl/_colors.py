@@ -203,7 +203,8 @@ def scale(values: np.ndarray, vmin: Bound, vmax: Bound, vcenter: float | None = 
         msg = f"the colours would begin at vmin={low:g} and end at vmax={high:g}; give both, the lower one as vmin."
         raise ValueError(msg)
     if vcenter is None:
-        return Normalize(low, high)
+        # Without a width, the colour bar would not show the one value that there is where it is drawn.
+        return Normalize(low, high if high > low else low + (abs(low) or 1.0))
     # The middle colour needs room on both sides.
     reach = max(high - vcenter, vcenter - low, 1e-12)
     low, high = (low if low < vcenter else vcenter - reach), (high if high > vcenter else vcenter + reach)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Normalize = Literal["rows", "columns", "none"]
 
+# Letters of a name below a column; longer ones would run out of the figure.
+_LONGEST = 30
+
 
 @public
 def composition(
@@ -212,8 +215,9 @@ def _draw_table(ax: Axes, shown: Any, names: list[np.ndarray], cmap: str, *, as_
             color = "white" if value > 0.6 * top else "black"
             ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     ax.set_yticks(range(len(names[0])), names[0])
-    turned = sum(map(len, names[1])) > 6 * len(names[1])
-    ax.set_xticks(range(len(names[1])), names[1], rotation=40 if turned else 0, ha="right" if turned else "center")
+    below = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in map(str, names[1])]
+    turned = sum(map(len, below)) > 6 * len(below)
+    ax.set_xticks(range(len(below)), below, rotation=40 if turned else 0, ha="right" if turned else "center")
     ax.set_xticks(np.arange(shown.shape[1] + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(shown.shape[0] + 1) - 0.5, minor=True)
     ax.grid(which="minor", color="white", linewidth=1)

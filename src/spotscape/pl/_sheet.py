@@ -287,11 +287,16 @@ def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]
     )
 
 
-def add_legend(ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None) -> None:
-    """Put the legend or colour bar to the right of ``ax``, for which the layout makes room, or where it is wanted."""
+def add_legend(
+    ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None, edge: float = 1.0
+) -> None:
+    """Put the legend or colour bar to the right of ``ax``, for which the layout makes room, or where it is wanted.
+
+    What is drawn ends at ``edge``, in widths of the axes.
+    """
     if isinstance(values, Numbers):
         if look.colorbar:
-            bar = ax.figure.colorbar(color_scale(values, look.cmap), cax=ax.inset_axes((1.03, 0.2, 0.05, 0.6)))
+            bar = ax.figure.colorbar(color_scale(values, look.cmap), cax=ax.inset_axes((edge + 0.03, 0.2, 0.05, 0.6)))
             bar.outline.set_visible(False)
             bar.set_label(title or "")
         return
@@ -308,7 +313,7 @@ def add_legend(ax: Axes, kind: str, values: Categories | Numbers, look: Look, *,
         ],
         ncols=-(-len(names) // _LEGEND_ROWS),
         loc=place,
-        bbox_to_anchor=(1.02, 0.5) if beside else None,
+        bbox_to_anchor=(edge + 0.02, 0.5) if beside else None,
         frameon=not beside,
         title=title,
         fontsize=look.legend_fontsize,

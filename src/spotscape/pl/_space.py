@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgba_array
+from mpl_toolkits.mplot3d.proj3d import proj_transform
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from spotscape._core import geometry, keys
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _MOST = 60_000
 # Gap between slices as a share of their extent, where nothing says how far they lie apart.
 _GAP = 0.5
+_ZOOM = 1.12
 _FORMATS = (".ply", ".vtk", ".vtp")
 # Spots are spread over so many distances to their neighbours in the plane, and so much of the gap between slices.
 _SMOOTH, _SMOOTH_BETWEEN = 1.0, 0.55
@@ -125,10 +128,12 @@ def stack_3d(
         return figure
     size = (6 + look.margin(shown), 5.2)
     with open_axes(looks, 1, size, subplot_kw={"projection": "3d"}) as axes:
-        _draw(axes[0], coords, pieces, shown, look, view=(elev, azim))
+        aspect = _draw(axes[0], coords, pieces, shown, look, view=(elev, azim))
+        is_own = looks.get("ax") is None and looks.get("figsize") is None
+        edge = _fit(axes[0], aspect, named=len(pieces) > 1) if is_own else 1.0
         if isinstance(shown, Categories):
             shown = replace(shown, codes=shown.codes[np.concatenate([rows for _, rows in pieces])])
-        add_legend(axes[0], "irregular", shown, look, title=shown.key)
+        add_legend(axes[0], "irregular", shown, look, title=shown.key, edge=edge)
     store_colors(adata, [values])
     return hand_out(axes, looks)
 
@@ -161,7 +166,8 @@ def _draw(
     look: Look,
     *,
     view: tuple[float, float],
-) -> None:
+) -> np.ndarray:
+    """Draw the spots; returns the shape of the block, its longest side 1."""
     n_shown = sum(len(rows) for _, rows in pieces)
     if len(coords) > _MOST:
         logger.info("Drawing %s of %s spots.", f"{n_shown:,}", f"{len(coords):,}")
@@ -179,9 +185,26 @@ def _draw(
     ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]) if look.invert_y else (low[1], high[1]))
     span = np.maximum(high - low, 1e-9)
     ax.set_zlim(low[2] - 0.02 * span.max(), high[2] + 0.02 * span.max())
-    ax.set_box_aspect(np.maximum(span / span.max(), 0.05), zoom=1.12)
+    aspect: np.ndarray = np.maximum(span / span.max(), 0.05)
+    ax.set_box_aspect(aspect, zoom=_ZOOM)
     ax.view_init(elev=view[0], azim=view[1])
     ax.set_axis_off()
+    return aspect
+
+
+def _fit(ax: Any, aspect: np.ndarray, *, named: bool) -> float:
+    """Make the figure as high as the block looks, and fill it; returns where the block ends, as a share of the axes."""
+    corners = np.transpose(list(product(ax.get_xlim(), ax.get_ylim(), ax.get_zlim())))
+    x, y, _ = proj_transform(*corners, ax.get_proj())
+    wide, high = np.ptp(x) / ax.viewLim.width, np.ptp(y) / ax.viewLim.height
+    room = 4.6 if named else 5.6
+    height = float(np.clip(room * high / wide + 0.4, 2.6, 7))
+    # Axes in 3-D are a square, which the block may leave.
+    side = min(6, height)
+    zoom = min(room / wide, (height - 0.4) / high) / side
+    ax.set_box_aspect(aspect, zoom=_ZOOM * zoom)
+    ax.figure.set_figheight(height)
+    return float(0.5 + wide * zoom / 2)
 
 
 def _in_plotly(

@@ -108,6 +108,8 @@ def trajectory(
     def add_graph(ax: Axes, piece: Slice, column: int) -> None:
         if column == 1:
             fade(ax)
+            for name in list(ax.texts):  # The nodes have the names of the domains.
+                name.remove()
             draw_route(ax, piece, domains, graph)
 
     options: dict[str, Any] = {"img": False, "library_key": entry["params"].get("library_key"), **panels}
