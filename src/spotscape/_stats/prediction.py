@@ -183,24 +183,10 @@ def predict_genes(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Predict genes block by block, each in all spots from those in which it may be fitted, and score each.
 
-    Parameters
-    ----------
-    predictor
-        Makes, of the number of a fold and of rows to fit to, what predicts.
-    measured
-        Expression ``(N, T)``, dense or sparse.
-    is_measured
-        In which slices each gene may be fitted, bool ``(n_slices, T)``.
-    slices
-        Number of the slice of each spot, ``(N,)``.
-    fold
-        Fold of each gene, ``(T,)``.
-    n_kept
-        Predictions of this many spots, the first ones, are handed back.
-
-    Returns
-    -------
-    Predictions, not below 0, float32 ``(n_kept, T)``; and the scores of each gene by name, each ``(T,)``.
+    ``predictor`` makes, of the number of a fold and of rows to fit to, what predicts. ``measured`` is expression
+    ``(N, T)``; ``is_measured``, bool ``(n_slices, T)``, says in which ``slices`` ``(N,)`` a gene may be fitted, and
+    ``fold`` ``(T,)`` in which fold it is. The predictions of the first ``n_kept`` spots come back, not below 0, float32
+    ``(n_kept, T)``, and the scores of each gene by name, each ``(T,)``.
     """
     columns: Any = sparse.csc_array(measured) if sparse.issparse(measured) else np.asarray(measured)
     values = np.empty((n_kept, columns.shape[1]), dtype=np.float32)

@@ -61,26 +61,12 @@ def align(
     scale: bool = False,
     deform: bool = False,
 ) -> Alignment:
-    """Find the rigid motion, or similarity, that lays a slice on another, and how to bend it then.
+    """Find the rigid motion, or similarity, that lays a slice on another, how to bend it then, and how sure that is.
 
-    Parameters
-    ----------
-    query, reference
-        Coordinates, shape ``(n, 2)`` each, at least three positions that are not on a line.
-    features
-        Of the query's and the reference's spots, shape ``(n, n_features)`` each, comparable and centred; see
-        :func:`guiding_features`.
-    allow_flip
-        Whether the query may be turned over.
-    scale
-        Whether its size may change.
-    deform
-        Whether it may be bent smoothly by the features, so as not to fold; where features agree no better then, it is
-        not bent.
-
-    Returns
-    -------
-    The best pose and how sure it is.
+    ``query`` and ``reference`` are coordinates ``(n, 2)``, at least three positions that are not on a line;
+    ``features`` those of their spots, ``(n, n_features)`` each, see :func:`guiding_features`. The query may be turned
+    over (``allow_flip``), change its size (``scale``) and be bent by the features, so as not to fold (``deform``);
+    where features agree no better then, it is not bent.
     """
     sizes = _sizes(query, reference) if scale else [1.0]
     options = {"allow_flip": allow_flip, "scale": scale, "deform": deform}

@@ -255,11 +255,7 @@ def _default_range(n_obs: int) -> tuple[int, int]:
 
 
 def _check_range(k_range: tuple[int, int], n_obs: int) -> tuple[int, int]:
-    if np.shape(k_range) != (2,):
-        msg = f"k_range={k_range!r} must be two numbers, the smallest and the largest number of domains."
-        raise ValueError(msg)
-    low = require_positive_int(k_range[0], "k_range[0]", minimum=2)
-    high = require_positive_int(k_range[1], "k_range[1]", minimum=low + 1)
+    low, high = k_range[0], require_positive_int(k_range[1], "k_range[1]", minimum=k_range[0] + 1)
     if high > n_obs // _SPOTS_PER_DOMAIN:
         msg = f"k_range={k_range} goes up to fewer than {_SPOTS_PER_DOMAIN} spots per domain for the {n_obs} spots."
         raise ValueError(msg)
