@@ -247,7 +247,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-# Fewer say nothing about the number of domains.
+# With fewer spots the number of domains cannot be chosen.
 _FEW_SPOTS = 15
 _MANY_SPOTS = 50_000
 EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}

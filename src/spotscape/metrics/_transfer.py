@@ -1,4 +1,4 @@
-"""Labels and genes that were carried over, against the measured ones."""
+"""Transferred labels and imputed genes, compared with the measured ones."""
 
 from __future__ import annotations
 

@@ -227,8 +227,8 @@ def similarity(
 ) -> Shown:
     """Show how similar all spots of all slices are to one chosen spot.
 
-    In a good embedding, the domain of the chosen spot lights up everywhere, also far away and in other slices, and
-    nothing else does. The measure is the cosine between embeddings; 1 means identical direction.
+    In a good embedding, the domain of the chosen spot has high values everywhere, also far away and in other slices,
+    and other domains have low values. The measure is the cosine between embeddings; 1 means identical direction.
 
     Parameters
     ----------

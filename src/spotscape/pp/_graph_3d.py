@@ -222,8 +222,8 @@ def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int |
     for (first, low), (second, high) in pairwise(levels):
         if np.isclose(low, high, rtol=1e-12, atol=0):
             msg = (
-                f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is open which slices are adjacent; "
-                f"give each slice its own z, or use method='euclidean'."
+                f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is not clear which slices are "
+                f"adjacent; give each slice its own z, or use method='euclidean'."
             )
             raise ValueError(msg)
     within = edges_of(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)

@@ -267,7 +267,7 @@ class _Counts:
         return cls(matrix, values, layer)
 
     def check(self, adata: AnnData, summary: Summary, *, assume: bool) -> None:
-        """Refuse what no normalisation makes sense of; warn of what is taken for counts all the same."""
+        """Refuse values that cannot be normalised; warn of values that are accepted although they are no counts."""
         if summary.n_broken:
             msg = f"{self.where} has {summary.n_broken} NaN or infinite values; remove or replace them."
             raise ValueError(msg)

@@ -123,7 +123,7 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
 
 
 def _check_total(adata: AnnData, source: str, layer: str | None, wanted: Any) -> None:
-    """Refuse logarithms that were normalised to another total, which equal totals of all spots give away."""
+    """Refuse logarithms that were normalised to another total, which shows in equal totals of all spots."""
     totals = np.asarray(expm1(expression_values(adata[:_SAMPLE], layer)).sum(axis=1), dtype=np.float64).ravel()
     totals = totals[totals > 0]
     if not isinstance(wanted, (int, float)) or not len(totals):

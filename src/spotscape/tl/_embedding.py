@@ -87,7 +87,7 @@ def choose_config(
     """The configuration to train with.
 
     A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
-    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows. ``changes`` are single
+    ``is_log`` says whether expression is a logarithm, ``None`` that this is unknown. ``changes`` are single
     fields that were given; ``None`` leaves a field as it is.
     """
     if config is not None and preset != "default":
@@ -103,7 +103,7 @@ def choose_config(
 
 
 def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
-    """Whether a logarithm is to be undone; where nobody knows if there is one, say what it will be taken for."""
+    """Whether a logarithm is to be undone. If it is unknown whether there is one, log what is assumed."""
     if wanted and is_log is None:
         logger.info(
             "No record of sp.pp.prepare or sc.pp.log1p: values up to 20 are taken as logarithms, which are undone "

@@ -86,7 +86,7 @@ def read_pair(
     mask_var: str | np.ndarray | None,
     seed: int,
 ) -> ImputeInput:
-    """Read an AnnData, and another one that genes are carried over from; a part of the shared genes tests that."""
+    """Read an AnnData, and a reference from which genes are transferred; a part of the shared genes tests that."""
     require_data(other, unique=["var"])
     labels = slice_labels(adata, library_key)
     expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, slices=labels)
