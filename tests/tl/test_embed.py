@@ -366,7 +366,7 @@ class TestGraph:
 
     def test_one_of_another_size_is_mentioned(self, new: AnnData, model: Spotscape) -> None:
         sp.pp.spatial_neighbors_knn(new, n_neighs=20)
-        with pytest.warns(UserWarning, match=r"spots have 20.0 neighbours, at the training they had 6.0"):
+        with pytest.warns(UserWarning, match=r"spots have 20.0 neighbours, in the training 6.0"):
             sp.tl.embed(new, model)
 
     def test_an_unknown_name(self, new: AnnData, model: Spotscape) -> None:

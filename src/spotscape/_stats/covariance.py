@@ -28,12 +28,8 @@ _MOST_COPIED = 2**28
 class Blocks:
     """Expression, dense or sparse, ``(N, G)``, as blocks of spots.
 
-    Parameters
-    ----------
-    matrix
-        Finite numbers; of a CSR matrix the blocks are views. Blocks of what lies in a file are read each time.
-    ceiling
-        Where the values of each gene are cut off, ``(G,)``; ``None`` if they are not.
+    Those of a CSR matrix are views; those of what lies in a file are read each time. ``ceiling`` says where the values
+    of each gene are cut off, ``(G,)``; ``None`` if they are not.
     """
 
     def __init__(self, matrix: Any, ceiling: np.ndarray | None = None) -> None:
@@ -193,26 +189,11 @@ def leading_eigenvectors(
     :math:`\lVert Cv - \lambda v \rVert \le \epsilon \lambda` for each of them, or once the span is so large that what
     is left to be told apart are directions of noise with nearly the same variance.
 
-    Parameters
-    ----------
-    multiply
-        Takes ``(size, k)`` and returns the operator's product with it.
-    start
-        The block :math:`Q`, random or a guess, ``(size, k)``. A sparse matrix takes little longer for 32 vectors
-        than for a few; the more there are, the larger the span that is needed.
-    n_vectors
-        How many, at most ``size``.
-    tolerance
-        :math:`\epsilon`.
-    seed
-        Of the directions to go on with where the operator's range is exhausted.
+    ``multiply`` returns the operator's product with ``(size, k)``. ``start`` is the block :math:`Q`, random or a guess:
+    the more vectors it has, the larger the span that is needed, but a sparse matrix takes little longer for 32 of them
+    than for a few. ``seed`` is of the directions to go on with where the operator's range is exhausted. The columns
+    are orthonormal, float64 ``(size, n_vectors)``, those of the largest eigenvalue first.
 
-    Returns
-    -------
-    Orthonormal columns, float64 ``(size, n_vectors)``, largest eigenvalue first.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> diagonal = np.array([3.0, 1.0, 7.0])
     >>> found = leading_eigenvectors(lambda vectors: diagonal[:, None] * vectors, np.ones((3, 1)), 2)

@@ -93,19 +93,9 @@ def compare(values: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None = 
     says little: some are tiny by chance, and plain t-tests would put those genes first. Genes of few counts vary more,
     so that a single variance for all would find too many of them and too few of the others.
 
-    Parameters
-    ----------
-    values
-        Expression on the log scale, ``(n_samples, n_genes)``.
-    inside
-        Which samples are inside, bool ``(n_samples,)``.
-    blocks
-        Block of each sample, whole numbers ``(n_samples,)``: samples of a block are compared with each other. ``None``
-        compares all.
-
-    Returns
-    -------
-    The differences, or ``None`` if the design leaves no degree of freedom or cannot tell the difference from blocks.
+    ``values`` ``(n_samples, n_genes)`` are on the log scale, ``inside`` is bool ``(n_samples,)``. Samples of one of the
+    ``blocks``, whole numbers ``(n_samples,)``, are compared with each other; ``None`` compares all. The result is
+    ``None`` if the design leaves no degree of freedom, or cannot tell the difference from blocks.
 
     References
     ----------

@@ -48,7 +48,7 @@ class SpotRegression:
 
     where :math:`\beta_g` minimises the squared error in the spots that are fitted to, plus
     :math:`\lambda_g \lVert \beta_g \rVert^2`, and :math:`\lambda_g` minimises the generalised cross-validation error.
-    A gene that the features say nothing of is predicted to be at its mean, so a prediction is not worse than that but
+    A gene that the features do not predict is predicted to be at its mean, so a prediction is not worse than that but
     for what little there is of overfitting. In a slice that is not fitted to, the intercept is the mean of the others'.
 
     Attributes
@@ -183,24 +183,10 @@ def predict_genes(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Predict genes block by block, each in all spots from those in which it may be fitted, and score each.
 
-    Parameters
-    ----------
-    predictor
-        Makes, of the number of a fold and of rows to fit to, what predicts.
-    measured
-        Expression ``(N, T)``, dense or sparse.
-    is_measured
-        In which slices each gene may be fitted, bool ``(n_slices, T)``.
-    slices
-        Number of the slice of each spot, ``(N,)``.
-    fold
-        Fold of each gene, ``(T,)``.
-    n_kept
-        Predictions of this many spots, the first ones, are handed back.
-
-    Returns
-    -------
-    Predictions, not below 0, float32 ``(n_kept, T)``; and the scores of each gene by name, each ``(T,)``.
+    ``predictor`` makes, of the number of a fold and of rows to fit to, what predicts. ``measured`` is expression
+    ``(N, T)``; ``is_measured``, bool ``(n_slices, T)``, says in which ``slices`` ``(N,)`` a gene may be fitted, and
+    ``fold`` ``(T,)`` in which fold it is. The predictions of the first ``n_kept`` spots come back, not below 0, float32
+    ``(n_kept, T)``, and the scores of each gene by name, each ``(T,)``.
     """
     columns: Any = sparse.csc_array(measured) if sparse.issparse(measured) else np.asarray(measured)
     values = np.empty((n_kept, columns.shape[1]), dtype=np.float32)

@@ -61,26 +61,12 @@ def align(
     scale: bool = False,
     deform: bool = False,
 ) -> Alignment:
-    """Find the rigid motion, or similarity, that lays a slice on another, and how to bend it then.
+    """Find the rigid motion, or similarity, that lays a slice on another, how to bend it then, and how sure that is.
 
-    Parameters
-    ----------
-    query, reference
-        Coordinates, shape ``(n, 2)`` each, at least three positions that are not on a line.
-    features
-        Of the query's and the reference's spots, shape ``(n, n_features)`` each, comparable and centred; see
-        :func:`guiding_features`.
-    allow_flip
-        Whether the query may be turned over.
-    scale
-        Whether its size may change.
-    deform
-        Whether it may be bent smoothly by the features, so as not to fold; where features agree no better then, it is
-        not bent.
-
-    Returns
-    -------
-    The best pose and how sure it is.
+    ``query`` and ``reference`` are coordinates ``(n, 2)``, at least three positions that are not on a line;
+    ``features`` those of their spots, ``(n, n_features)`` each, see :func:`guiding_features`. The query may be turned
+    over (``allow_flip``), change its size (``scale``) and be bent by the features, so as not to fold (``deform``);
+    where features agree no better then, it is not bent.
     """
     sizes = _sizes(query, reference) if scale else [1.0]
     options = {"allow_flip": allow_flip, "scale": scale, "deform": deform}
@@ -107,7 +93,7 @@ def _align_sized(
     fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
     poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
     if not poses:
-        msg = "no position lays the outlines of two slices over each other; have they more than a few distinct spots?"
+        msg = "no position makes the outlines of two slices overlap; do they have more than a few distinct spots?"
         raise ValueError(msg)
     (score, matrix), *others = poses
     apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))

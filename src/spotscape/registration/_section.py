@@ -54,15 +54,7 @@ def guiding_features(values: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     The mean goes because it is where batch effects are largest. The scale stays common to all directions, so that those
     with more variation count for more.
-
-    Parameters
-    ----------
-    values
-        For every slice an array ``(n_spots, n_features)``.
-
-    Returns
-    -------
-    For every slice an array ``(n_spots, at most 8)``.
+    There are at most 8 of them.
     """
     centred = [np.asarray(v, dtype=np.float64) - np.mean(v, axis=0, dtype=np.float64) for v in values]
     # Every slice has the same weight, whatever its number of spots.

@@ -83,29 +83,12 @@ def register(
     deform: bool = False,
     n_threads: int = 1,
 ) -> Registration:
-    """Bring slices into the frame of one of them.
+    """Bring slices, coordinates ``(n_spots, 2)`` in the order of the tissue, into the frame of ``reference``.
 
-    Parameters
-    ----------
-    slices
-        Coordinates of every slice in the order of the tissue, each ``(n_spots, 2)``.
-    features
-        Of the spots of every slice, comparable between slices; see :func:`guiding_features`.
-    reference
-        The slice that stays in place.
-    policy
-        ``"sequential"`` registers every slice to its neighbour on the side of the reference, ``"star"`` to the
-        reference itself.
-    allow_flip, scale
-        Whether slices may lie mirrored, and may have another size.
-    deform
-        Whether slices may be bent smoothly, by features, after they are moved.
-    n_threads
-        Pairs that are worked on at the same time.
-
-    Returns
-    -------
-    The motions, and what is known about each.
+    ``features`` are of the spots of every slice, see :func:`guiding_features`. ``policy="sequential"`` registers every
+    slice to its neighbour on the side of the reference, ``"star"`` to the reference itself. Slices may lie mirrored
+    (``allow_flip``), have another size (``scale``) and be bent by features after they are moved (``deform``).
+    ``n_threads`` pairs are worked on at the same time.
     """
     partners = partners_of(len(slices), reference, policy)
 

@@ -172,7 +172,9 @@ def _views(adata: AnnData, use_rep: str, embedding: np.ndarray) -> list[np.ndarr
     """The embedding, and smoothed components of the same expression and graph; nothing if there are none."""
     found = comparison(adata, use_rep)
     if isinstance(found, str):
-        logger.info("Nothing to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, found)
+        logger.info(
+            "No second embedding to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, found
+        )
         return []
     return [embedding, found]
 
@@ -247,17 +249,13 @@ def _default_range(n_obs: int) -> tuple[int, int]:
     low, high = _K_RANGE
     high = min(high, max(n_obs // _SPOTS_PER_DOMAIN_UNASKED, min(_LEAST_HIGH, n_obs // _SPOTS_PER_DOMAIN)))
     if high <= low:
-        msg = f"{n_obs} spots are too few to choose the number of domains by; say how many: n_domains={low}."
+        msg = f"{n_obs} spots are too few to choose the number of domains; give it: n_domains={low}."
         raise ValueError(msg)
     return low, high
 
 
 def _check_range(k_range: tuple[int, int], n_obs: int) -> tuple[int, int]:
-    if np.shape(k_range) != (2,):
-        msg = f"k_range={k_range!r} must be two numbers, the smallest and the largest number of domains."
-        raise ValueError(msg)
-    low = require_positive_int(k_range[0], "k_range[0]", minimum=2)
-    high = require_positive_int(k_range[1], "k_range[1]", minimum=low + 1)
+    low, high = k_range[0], require_positive_int(k_range[1], "k_range[1]", minimum=k_range[0] + 1)
     if high > n_obs // _SPOTS_PER_DOMAIN:
         msg = f"k_range={k_range} goes up to fewer than {_SPOTS_PER_DOMAIN} spots per domain for the {n_obs} spots."
         raise ValueError(msg)

@@ -16,7 +16,7 @@ from spotscape._core.logging import logger
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
-from spotscape._core.validation import require_choice, require_data, require_positive_int
+from spotscape._core.validation import require_data, require_positive_int
 from spotscape.nn.clustering import (
     CLEAR_AGREEMENT,
     Clustering,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Method = Literal["auto", "gmm", "kmeans", "leiden"]
-_METHODS = ("auto", "gmm", "kmeans", "leiden")
 _HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
@@ -139,13 +138,11 @@ def domains(
     Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports 2019.
     """
     require_data(adata)
-    require_choice(method, "method", _METHODS)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT)
     key_added = keys.domain_of(use_rep) if key_added is None else key_added
     check_n_domains(n_domains, adata.n_obs)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
-    _check_resolution(resolution)
     source = RandomSource(random_state)
     chosen: dict[str, dict[str, Any]] = {}
     if n_domains is None and method != "leiden":
@@ -177,10 +174,7 @@ def domains(
 
 def check_n_domains(n_domains: int | None, n_obs: int) -> None:
     """Refuse a number of domains that there cannot be."""
-    if n_domains is None:
-        return
-    require_positive_int(n_domains, "n_domains", minimum=2)
-    if n_domains > n_obs:
+    if n_domains is not None and n_domains > n_obs:
         msg = f"n_domains={n_domains} is more than the {n_obs} spots of adata."
         raise ValueError(msg)
 
@@ -226,12 +220,6 @@ def second_embedding(adata: AnnData, use_rep: str) -> np.ndarray | None:
     """Smoothed components of the same tissue, to compare an embedding with, if they can be computed."""
     found = comparison(adata, use_rep)
     return None if isinstance(found, str) else found
-
-
-def _check_resolution(resolution: float) -> None:
-    if not (np.isfinite(resolution) and resolution > 0):
-        msg = f"resolution={resolution} must be a positive number."
-        raise ValueError(msg)
 
 
 def _confidence(found: Clustering, key: str) -> dict[str, np.ndarray]:

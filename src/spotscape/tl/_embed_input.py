@@ -89,7 +89,7 @@ def read_genes(
         names = np.array(training.genes)[measured][silent].tolist()
         warn(
             f"{len(names)} genes of the model are zero throughout a slice in {source} ({_some(names)}), although "
-            "many spots of the training have them. If they were not measured, say so: missing_genes='fill'."
+            "many spots of the training have them. If they were not measured, set missing_genes='fill'."
         )
     missing = np.array(training.genes)[~measured].tolist()
     if missing:
@@ -123,8 +123,9 @@ def check_preprocessing(
     ratio = _total(present, scale) / max(_total(training.means[found.measured][None], scale), np.finfo(float).tiny)
     if not 1 / ALIKE <= ratio <= ALIKE:
         warn(
-            f"spots have {ratio:.2g} times as much expression in the model's genes as at the training. Were the new "
-            "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as then."
+            f"spots have {ratio:.2g} times as much expression in the model's genes as in the training. Were the new "
+            "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as in the "
+            "training."
         )
     _warn_of_other_tissue(expm1(present) if scale == "logarithm" else present, training.means[found.measured], slices)
 
@@ -147,7 +148,7 @@ def _warn_of_other_tissue(linear: Any, means: np.ndarray, slices: pd.Categorical
 
 
 def _check_total(adata: AnnData, source: str, layer: str | None, wanted: Any) -> None:
-    """Refuse logarithms that were normalised to another total, which equal totals of all spots give away."""
+    """Refuse logarithms that were normalised to another total, which shows in equal totals of all spots."""
     totals = np.asarray(expm1(expression_values(adata[:_SAMPLE], layer)).sum(axis=1), dtype=np.float64).ravel()
     totals = totals[totals > 0]
     if not isinstance(wanted, (int, float)) or not len(totals):
@@ -192,7 +193,7 @@ def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing:
     found = f"{len(missing)} of the {n_genes} genes of the model ({share:.1%}) were not measured here: {_some(missing)}"
     if not fill:
         mend = "missing_genes='fill'" + (f", max_missing={_up(share)}" if share > max_missing else "")
-        msg = f"{found}. If the names are right, let them be filled with the means of the training: {mend}."
+        msg = f"{found}. If the names are right, fill the genes with their means of the training: {mend}."
         raise ValueError(msg)
     if share > max_missing:
         msg = (
@@ -200,7 +201,7 @@ def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing:
             f"raise the limit and compare the result with a training of its own (max_missing={_up(share)})."
         )
         raise ValueError(msg)
-    logger.info("%s; they are given their means of the training.", found)
+    logger.info("%s; they get their means of the training.", found)
 
 
 def _up(share: float) -> float:
@@ -222,19 +223,19 @@ def graph_as_trained(
             known = [key for key in adata.uns if key.endswith("neighbors")]
             msg = (
                 f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}; leave neighbors_key out to "
-                "have it built as at the training."
+                "have it built as in the training."
             )
             raise KeyError(msg)
         builder, arguments = _builder(training.graph)
         said = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        logger.info("No spatial graph yet: building it as at the training, %s(%s).", builder.__name__, said)
+        logger.info("No spatial graph yet: building it as in the training, %s(%s).", builder.__name__, said)
         place = training.graph.get("spatial_key") or keys.SPATIAL
         graph, built = build_aside(adata, builder, spatial_key=place, library_key=library_key, **arguments)
     degree = graph.nnz / graph.shape[0]
     if not 1 / _SIMILAR_DEGREE <= degree / training.mean_degree <= _SIMILAR_DEGREE:
         warn(
-            f"spots have {degree:.1f} neighbours, at the training they had {training.mean_degree:.1f}; the model knows "
-            "surroundings of that size. Remove the graph to have it built as then."
+            f"spots have {degree:.1f} neighbours, in the training {training.mean_degree:.1f}; the model was trained on "
+            "neighbourhoods of that size. Remove the graph to have it built as in the training."
         )
     return graph, built
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
-    from spotscape.nn.matching import Matches
-
 # Registration is good to about half a spacing, and tissue differs from slice to slice by some more.
 _RADIUS_IN_SPACINGS = 5
 _HINT = (
@@ -169,29 +167,33 @@ def match_slices(
         graph, built = graph_or_default(adata, neighbors_key, library_key)
         embedding = smooth(embedding, graph, n_hops)
     values = torch.from_numpy(embedding).to(resolve_device(device))
-    near, found = pairing.reference_rows, []
+    near = pairing.reference_rows
+    indices = np.full((adata.n_obs, min(n_matches, len(near))), -1, dtype=np.int64)
+    similarities = np.full(indices.shape, np.nan, dtype=np.float32)
     for rows in pairing.query_rows:
         places = None if positions is None else (positions[rows], positions[near])
         search: dict[str, Any] = {"offset": offset, "mutual": mutual, "positions": places, "radius": radius}
-        found.append(match(values[rows], values[near], n_matches, **search))
+        found = match(values[rows], values[near], n_matches, **search)
+        indices[rows], similarities[rows] = found.indices.cpu().numpy(), found.similarities.cpu().numpy()
     params = {
         "library_key": library_key, "reference": pairing.reference, "query": pairing.queries, "use_rep": use_rep,
         "n_matches": n_matches, "labels_key": labels_key, "offset": offset, "mutual": mutual,
         "spatial_key": spatial_key, "radius": radius, "n_hops": n_hops,
     }  # fmt: skip
     source = made_from(adata, obs=[library_key], obsm=[use_rep, spatial_key])
-    matched = [int((one.indices[:, 0] >= 0).sum()) for one in found]
+    matched = [np.count_nonzero(indices[rows, 0] >= 0) for rows in pairing.query_rows]
     counts = {"n_query": np.array([*map(len, pairing.query_rows)]), "n_matched": np.array(matched)}
-    labels = transferred_labels(pairing, found, key_added)
+    query_row, rank = np.nonzero(indices >= 0)
+    pairs = similarities[query_row, rank], (query_row, near[indices[query_row, rank]])
     results = {
-        "obs": best_matches(adata.obs_names, pairing, found, key_added) | labels,
-        "obsp": built.get("obsp", {}) | {f"{key_added}_similarity": pair_matrix(pairing, found)},
+        "obs": _columns(adata.obs_names, pairing, indices, similarities, key_added),
+        "obsp": built.get("obsp", {}) | {f"{key_added}_similarity": sparse.csr_matrix(pairs, shape=(adata.n_obs,) * 2)},
         "uns": built.get("uns", {}) | {key_added: record(params, **counts, made_from=source)},
     }
     # Labels of an earlier call would belong to other matches.
     outdated = [("obs", f"{key_added}_{name}") for name in ("label", "confidence")] if labels_key is None else []
     written = write(adata, results, outdated=outdated, copy=copy)
-    report(pairing, **counts)
+    _report(pairing, **counts)
     return written
 
 
@@ -201,7 +203,7 @@ def _space(
     if spatial_key is None:
         if radius is not None:
             msg = (
-                f"radius={radius} needs coordinates in which the slices lie over each other; name them by spatial_key, "
+                f"radius={radius} needs coordinates in which all slices are aligned; name them by spatial_key, "
                 f"for example spatial_key='spatial_aligned' after registration."
             )
             raise ValueError(msg)
@@ -221,7 +223,6 @@ def _space(
 class Pairing:
     """Rows of the reference and of each query slice, and the labels of the reference."""
 
-    n_obs: int
     reference: str
     reference_rows: np.ndarray
     queries: list[str]
@@ -238,67 +239,38 @@ class Pairing:
         reference, queries = _names(list(slices), reference, query, library_key)
         rows = slices[reference]
         labels = None if labels_key is None else _labels(adata, labels_key, rows, reference)
-        return cls(adata.n_obs, reference, rows, queries, [slices[name] for name in queries], labels)
+        return cls(reference, rows, queries, [slices[name] for name in queries], labels)
 
 
-def best_matches(
-    obs_names: pd.Index, pairing: Pairing, found: Sequence[Matches], key_added: str
-) -> dict[str, pd.Categorical | np.ndarray]:
-    """Make the columns with the first match of each spot and its similarity."""
-    best = np.full(pairing.n_obs, -1, dtype=np.int64)
-    similarity = np.full(pairing.n_obs, np.nan, dtype=np.float32)
-    for rows, one in zip(pairing.query_rows, found, strict=True):
-        best[rows] = one.indices[:, 0].cpu().numpy()
-        similarity[rows] = one.similarities[:, 0].cpu().numpy()
-    used, codes = np.unique(best[best >= 0], return_inverse=True)
-    names = np.full(pairing.n_obs, -1, dtype=np.int64)
-    names[best >= 0] = codes
-    categories = pd.Index(obs_names[pairing.reference_rows[used]].astype(str))
-    return {key_added: pd.Categorical.from_codes(names, categories), f"{key_added}_similarity": similarity}
-
-
-def transferred_labels(
-    pairing: Pairing, found: Sequence[Matches], key_added: str
-) -> dict[str, pd.Categorical | np.ndarray]:
-    """Make the columns with the label that the matches of each spot agree on, and how much they do."""
+def _columns(
+    names: pd.Index, pairing: Pairing, indices: np.ndarray, similarities: np.ndarray, key_added: str
+) -> dict[str, Any]:
+    """The first match of each spot and its similarity; the label that its matches agree on, and how much they do."""
     import torch
 
-    from spotscape.nn.matching import vote
+    from spotscape.nn.matching import Matches, vote
 
-    if pairing.labels is None:
-        return {}
-    codes = np.full(pairing.n_obs, -1, dtype=np.int64)
-    confidence = np.full(pairing.n_obs, np.nan, dtype=np.float32)
-    given = torch.from_numpy(pairing.labels.codes[pairing.reference_rows].astype(np.int64))
-    for rows, one in zip(pairing.query_rows, found, strict=True):
-        votes = vote(one, given.to(one.indices.device), len(pairing.labels.categories))
-        codes[rows], confidence[rows] = votes.labels.cpu().numpy(), votes.confidence.cpu().numpy()
-    labels = pd.Categorical.from_codes(codes, dtype=pairing.labels.dtype)
-    return {f"{key_added}_label": labels, f"{key_added}_confidence": confidence}
-
-
-def pair_matrix(pairing: Pairing, found: Sequence[Matches]) -> sparse.csr_matrix:
-    """All matches: row of the query, column of the reference, value of the similarity."""
-    rows, columns, values = [], [], []
-    for query_rows, one in zip(pairing.query_rows, found, strict=True):
-        indices = one.indices.cpu().numpy()
-        row, rank = np.nonzero(indices >= 0)
-        rows.append(query_rows[row])
-        columns.append(pairing.reference_rows[indices[row, rank]])
-        values.append(one.similarities.cpu().numpy()[row, rank].astype(np.float32))
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return sparse.csr_matrix(entries, shape=(pairing.n_obs, pairing.n_obs))
+    used, codes = np.unique(np.append(indices[:, 0], -1), return_inverse=True)
+    best = pd.Categorical.from_codes(codes[:-1] - 1, pd.Index(names[pairing.reference_rows[used[1:]]].astype(str)))
+    columns: dict[str, Any] = {key_added: best, f"{key_added}_similarity": similarities[:, 0]}
+    if pairing.labels is not None:
+        given = torch.from_numpy(pairing.labels.codes[pairing.reference_rows].astype(np.int64))
+        matches = Matches(torch.from_numpy(indices), torch.from_numpy(similarities))
+        votes = vote(matches, given, len(pairing.labels.categories))
+        columns[f"{key_added}_label"] = pd.Categorical.from_codes(votes.labels.numpy(), dtype=pairing.labels.dtype)
+        columns[f"{key_added}_confidence"] = votes.confidence.numpy()
+    return columns
 
 
-def report(pairing: Pairing, n_query: np.ndarray, n_matched: np.ndarray) -> None:
+def _report(pairing: Pairing, n_query: np.ndarray, n_matched: np.ndarray) -> None:
     """Log how many spots of each slice were matched; warn of slices without a single match."""
     for name, total, matched in zip(pairing.queries, n_query, n_matched, strict=True):
         logger.info("Slice %r: %d of %d spots matched in %r.", name, matched, total, pairing.reference)
     empty = [name for name, matched in zip(pairing.queries, n_matched, strict=True) if matched == 0]
     if empty:
         warn(
-            f"no spot of {empty} has a match in {pairing.reference!r}; with spatial_key the slices may not lie over "
-            f"each other (compare their coordinates), with mutual=True a larger n_matches may help."
+            f"no spot of {empty} has a match in {pairing.reference!r}; with spatial_key the slices may not be "
+            f"aligned (compare their coordinates), with mutual=True a larger n_matches may help."
         )
 
 
