@@ -237,10 +237,10 @@ def test_many_slices_take_no_longer_than_few() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"expression": [[1.0]]}, ValueError, "build the graph anew"),
+        ({"expression": [[1.0]]}, ValueError, "build the graph again"),
         ({"expression": np.array([["a"]])}, TypeError, "must hold numbers"),
         ({"expression": np.ones(256, np.float32)}, ValueError, "expected spots by genes"),
-        ({"expression": np.ones((255, 60), np.float32)}, ValueError, "build the graph anew"),
+        ({"expression": np.ones((255, 60), np.float32)}, ValueError, "build the graph again"),
         ({"adjacency": np.eye(256)}, TypeError, "must be a sparse matrix"),
         ({"slices": np.zeros(3)}, ValueError, "slices has shape"),
         ({"slices": np.arange(256) == 0}, ValueError, "single spot"),

@@ -148,7 +148,7 @@ def test_a_model_of_bare_arrays(tissue: Callable[..., Any], tmp_path: Path) -> N
     assert loaded.training is None
     assert loaded.reference is None
     np.testing.assert_array_equal(loaded.embed(expression, adjacency), model.embed(expression, adjacency))
-    with pytest.raises(ValueError, match="does not know where its training lies"):
+    with pytest.raises(ValueError, match="has no positions of its training spots"):
         loaded.embed(expression, adjacency, align=True)
 
 
@@ -319,7 +319,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="another entry was changed"):
             load(saved)
         edit(saved, lambda _: None, consistent=True)
-        with pytest.raises(ValueError, match="does not hold the whole of a model"):
+        with pytest.raises(ValueError, match="does not hold a complete model"):
             load(saved)
 
     def test_an_unknown_method(self, saved: Path) -> None:
@@ -338,7 +338,7 @@ class TestRefusals:
     )
     def test_a_tensor_that_is_missing(self, saved: Path, name: str) -> None:
         rewrite(saved, lambda tensors: tensors.pop(name))
-        with pytest.raises(ValueError, match="does not hold the whole of a model"):
+        with pytest.raises(ValueError, match="does not hold a complete model"):
             load(saved)
 
 

@@ -567,7 +567,7 @@ class TestSlicesWithoutAKey:
         assert len(drawn(adata, "domain").axes) == 1
         adata.obsm["spatial"][144:] -= 5000
         assert len(drawn(adata, "domain").axes) == 2
-        assert "adata.obs['sample']` lie on each other" in caplog.text
+        assert "adata.obs['sample']` overlap" in caplog.text
 
 
 class TestValues:

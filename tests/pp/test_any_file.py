@@ -145,7 +145,7 @@ def test_the_message_says_where_counts_are(raw: np.ndarray) -> None:
 def test_other_fractions_are_taken_on_request(raw: np.ndarray) -> None:
     adata = tissue(raw * np.random.default_rng(0).uniform(0.9, 1, raw.shape))
     with pytest.raises(
-        ValueError, match=r"holds fractions up to \d.*To take it as counts all the same: counts='assume'"
+        ValueError, match=r"holds fractions up to \d.*To take it as counts nevertheless: counts='assume'"
     ):
         sp.pp.prepare(adata)
     with pytest.warns(UserWarning, match="holds fractions .* and is taken as counts"):

@@ -362,7 +362,7 @@ class TestWarnings:
         adata.obs["cell_type"] = pd.Categorical(rng.choice(list("xyz"), 900))
         adata.obs[name] = np.repeat(["f1", "f2", "f3", "f4"] if name == "whatever" else [1, 2, 3, 4], 225)
         with pytest.warns(
-            UserWarning, match=rf"\d\d% of the edges .*adata.obs\['{name}'\], which lie over each other"
+            UserWarning, match=rf"\d\d% of the edges .*adata.obs\['{name}'\], whose coordinates overlap"
         ) as said:
             sp.pp.spatial_neighbors_knn(adata)
         assert len(said) == 1

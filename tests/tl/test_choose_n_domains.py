@@ -216,7 +216,7 @@ class TestTwoEmbeddings:
         bare.obsm["X_smoothed_pca"] = tissue.obsm["X_smoothed_pca"]
         with caplog.at_level("INFO"):
             sp.tl.choose_n_domains(bare, k_range=(2, 6), n_resamples=2)
-        assert "Nothing to compare `adata.obsm['X_smoothed_pca']` with" in caplog.text
+        assert "No second embedding to compare `adata.obsm['X_smoothed_pca']` with" in caplog.text
         assert bare.uns["n_domains"]["params"]["method"] == "gmm"
 
 
@@ -258,7 +258,7 @@ def test_embeddings_of_both_encoders() -> None:
 def test_a_number_is_not_chosen_by_a_dozen_spots() -> None:
     adata = ad.AnnData(np.zeros((14, 1), dtype="float32"))
     adata.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(14, 3))
-    with pytest.raises(ValueError, match="14 spots are too few to choose the number of domains by; say how many"):
+    with pytest.raises(ValueError, match="14 spots are too few to choose the number of domains; give it"):
         sp.tl.domains(adata)
     sp.tl.domains(adata, n_domains=2)
 

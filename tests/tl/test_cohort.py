@@ -85,7 +85,7 @@ def test_a_section_that_failed_takes_no_gene_from_the_others(depth: float) -> No
 @pytest.mark.filterwarnings("ignore:The slices .* have too few spots or counts to rank genes")
 def test_domains_mean_the_same_in_all_sections(cohort: ad.AnnData) -> None:
     adata = cohort.copy()
-    with pytest.warns(UserWarning, match=f"Slice {FAILED!r} has .* leave it out if it has failed") as caught:
+    with pytest.warns(UserWarning, match=f"Slice {FAILED!r} has .* leave it out if the experiment failed") as caught:
         sp.pp.prepare(adata, n_top_genes=90, library_key="slice")
     assert sum("has failed" in str(one.message) for one in caught) == 1
     assert not adata.var["highly_variable"].iloc[:5].any()

@@ -280,7 +280,7 @@ REFUSALS = [
     (coordinate(np.nan), {}, ValueError, "NaN or infinite coordinates in 1 of 300 spots"),
     (coordinate(np.inf), {}, ValueError, "NaN or infinite coordinates in 1 of 300 spots"),
     (lost_graph, {}, KeyError, r"'spatial_connectivities' not found in adata.obsp.*spatial_neighbors_knn\(adata\)"),
-    (empty_graph, {}, ValueError, r"has no edges; build it anew: sp.pp.spatial_neighbors_knn\(adata\)"),
+    (empty_graph, {}, ValueError, r"has no edges; build it again: sp.pp.spatial_neighbors_knn\(adata\)"),
     (missing_slices, {"library_key": "where"}, ValueError, "missing for 1 of 300 spots"),
     (None, {"library_key": "nope"}, KeyError, "'nope' not found in adata.obs, which has: .*'domain'"),
     (None, {"neighbors_key": "nope"}, KeyError, r"which has the graphs: \['spatial_neighbors'\].*key_added='nope'"),
@@ -365,7 +365,7 @@ def test_counts_in_a_layer_are_the_users_choice(adata: AnnData) -> None:
 def test_a_graph_of_more_spots_is_warned_of(adata: AnnData) -> None:
     with (
         pytest.warns(UserWarning, match=r"of 34 spots have no neighbour"),
-        pytest.warns(UserWarning, match=r"the 34 spots have 1\.0 neighbours .* was built with 6\.0.*Build it anew"),
+        pytest.warns(UserWarning, match=r"the 34 spots have 1\.0 neighbours .* was built with 6\.0.*Build it again"),
     ):
         sp.tl.smoothed_pca(adata[::9].copy())
     with pytest.warns(UserWarning, match=r"the 150 spots have [1-4]\.\d neighbours .* was built with 6\.0"):
@@ -378,7 +378,7 @@ def test_a_graph_of_another_size(adata: AnnData, monkeypatch: pytest.MonkeyPatch
 
     obsp = {"spatial_connectivities": adata.obsp["spatial_connectivities"][:9, :9]}
     stub = SimpleNamespace(uns=adata.uns, obsp=obsp, n_obs=adata.n_obs)
-    with pytest.raises(ValueError, match=r"is \(9, 9\) for 300 spots; build it anew"):
+    with pytest.raises(ValueError, match=r"is \(9, 9\) for 300 spots; build it again"):
         reading.read_graph(stub, "spatial_neighbors")
 
 
@@ -707,7 +707,7 @@ class TestSpaCross:
         with caplog.at_level(logging.INFO):
             spacross(adata, decoded_layer="decoded", config=sp.models.SpaCrossConfig(n_encoders=2))
         assert "Training SpaCross on 300 spots and 100 genes: 2 encoder(s), 3 epochs, on cpu." in caplog.text
-        assert "Decoded are the 100 genes that were used; the others are NaN." in caplog.text
+        assert "The 100 genes that were used are decoded; the others are NaN." in caplog.text
         for what in ("layers['decoded']", "obsm['X_spacross']", "uns['spacross']"):
             assert f"Adding `adata.{what}`." in caplog.text
 

@@ -73,7 +73,7 @@ class TestSlices:
         assert stack.uns["spotscape_domain_refined"]["params"]["library_key"] == "slice"
 
     def test_vote_together_if_asked(self, stack: ad.AnnData) -> None:
-        with pytest.warns(UserWarning, match="no spot is left in: b. Thin domains lose the vote"):
+        with pytest.warns(UserWarning, match="no spot is left in: b. Refinement removes thin domains"):
             sp.tl.refine_domains(stack, neighbors_key="spatial_3d_neighbors", across_slices=True)
         assert stack.uns["spotscape_domain_refined"]["n_changed"] == 100
         assert [*stack.obs["spotscape_domain_refined"].cat.categories] == ["a"]

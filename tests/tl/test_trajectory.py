@@ -280,7 +280,7 @@ def test_slices_that_hardly_meet_are_told(slices: ad.AnnData) -> None:
     apart = 1e3 * slices.obs["slice"].cat.codes.to_numpy()[:, None]
     slices.obsm["X_apart"] = slices.obsm["X_spotscape"] + apart
     slices.uns.pop("apart", None)
-    with pytest.warns(UserWarning, match="slices hardly meet in the embedding: 0 of the edges"):
+    with pytest.warns(UserWarning, match="slices are hardly connected: the neighbour graph has 0 of the edges"):
         sp.tl.trajectory(slices, root="Layer_1", key="domain", use_rep="X_apart", library_key="slice")
 
 

@@ -77,8 +77,8 @@ def write(
     All or nothing: shapes and values are checked before the first assignment, and whatever interrupts the writing, such
     as Ctrl-C, puts back what was there. ``{"X": {"": matrix}}`` stands for ``adata.X`` and belongs last: on a view, the
     writes before it have made the view an AnnData of its own by then. ``outdated`` names slots and keys of an earlier
-    call that are taken out, lest they be read as belonging to the new result; colours of categories follow them.
-    ``log=False`` leaves the saying to a caller that sums up many keys in one line.
+    call that are removed, so that they are not read as belonging to the new result; colours of categories follow
+    them. ``log=False`` leaves the log to a caller that sums up many keys in one line.
     """
     adata = adata.copy() if copy else adata
     require_writable(adata)

@@ -88,7 +88,7 @@ def _are_multiples(part: sparse.csr_matrix) -> bool:
         values = part.data[part.indptr[row] : part.indptr[row + 1]]
         multiples = values[values > 0] / values[values > 0].min(initial=np.inf)
         multiples = multiples[multiples < _LARGEST_MULTIPLE]
-        # Few values are multiples of each other by chance, and equal ones say nothing.
+        # Few values are multiples of each other by chance, and equal ones are no evidence.
         if len(multiples) < _FEWEST_VALUES or np.ptp(multiples) < _SAME:
             continue
         tested += 1

@@ -298,7 +298,7 @@ def adjacency(value: Any, name: str, hint: Hint) -> Any:
         msg = f"{name} has shape {value.shape}; expected a row and a column for each spot."
         raise ValueError(msg)
     if not np.isfinite(value.tocsr().data).all():
-        msg = f"{name} has NaN or infinite weights; build the graph anew."
+        msg = f"{name} has NaN or infinite weights; build the graph again."
         raise ValueError(msg)
     return value
 

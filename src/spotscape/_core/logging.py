@@ -13,7 +13,7 @@ _PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 
 
 class _StderrUnlessConfigured(logging.Handler):
-    """Print to stderr, like Python's handler of last resort but from INFO on, only while nobody set up logging."""
+    """Print to stderr, like Python's handler of last resort but from INFO on, only while logging is not set up."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:

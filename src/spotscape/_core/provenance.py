@@ -1,8 +1,8 @@
-"""What a result was made from, so that one reader does not take yesterday's result for today's.
+"""Records of what a result was made from, so that outdated results are recognised.
 
 A record holds a digest of each array that went into a result (``made_from``), or that is the result (``written``). A
 digest is cheap, the same for every dtype and container, and follows the spots: it stays the same if the AnnData is
-sorted anew or its spots are renamed, and changes if any spot gets another value.
+sorted differently or its spots are renamed, and changes if any spot gets another value.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def signature(names: pd.Index, arrays: Mapping[tuple[str, str], Any]) -> dict[st
 def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
     """Which arrays, written as code, are no longer those of the record.
 
-    An array that is gone, and a record without this entry, say nothing. A subset keeps the results of its spots, so
-    only some of its spots are compared.
+    Arrays that no longer exist, and records without this entry, do not count as changed. A subset keeps the results of
+    its spots, so only some of its spots are compared.
     """
     found = record.get(entry) if isinstance(record, Mapping) else None
     if not isinstance(found, Mapping):
@@ -116,10 +116,10 @@ def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
 def require_unchanged(adata: AnnData, record: Any, what: str, mend: str, *, groups: str) -> None:
     """Refuse to go on with a result whose ``groups`` have changed since; warn if anything else has.
 
-    ``what`` names the result, and ``mend`` is the call that makes it anew.
+    ``what`` names the result, and ``mend`` is the call that makes it again.
     """
     if f"adata.obs[{groups!r}]" in changed(adata, record):
-        msg = f"adata.obs[{groups!r}] changed after {what} was made; make it anew: {mend}."
+        msg = f"adata.obs[{groups!r}] changed after {what} was made; make it again: {mend}."
         raise ValueError(msg)
     warn_if_changed(adata, record, what, mend)
 
@@ -128,7 +128,7 @@ def warn_if_changed(adata: AnnData, record: Any, what: str, mend: str) -> None:
     """Warn where a result is still of use although its source has changed since."""
     stale = changed(adata, record)
     if stale:
-        warn(f"{' and '.join(stale)} changed after {what} was made; to make it anew: {mend}.")
+        warn(f"{' and '.join(stale)} changed after {what} was made; to make it again: {mend}.")
 
 
 def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) -> None:

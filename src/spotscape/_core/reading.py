@@ -36,7 +36,7 @@ _FEW_SHARED = 100
 ALIKE = 2.0
 # Cutting a region out of a slice takes a few edges at its border, thinning takes most.
 _LOST = 0.9
-_REBUILD = "build it anew: sp.pp.spatial_neighbors_knn(adata)"
+_REBUILD = "build it again: sp.pp.spatial_neighbors_knn(adata)"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def expression_values(
     normalisation = None
     entry = adata.uns.get(keys.PREPARE) if layer is None else None
     if isinstance(entry, Mapping) and entry.get("on_reading", False):
-        require_key(adata.obs, keys.FACTOR, "adata.obs", hint="Prepare the counts anew: sp.pp.prepare(adata)")
+        require_key(adata.obs, keys.FACTOR, "adata.obs", hint="Prepare the counts again: sp.pp.prepare(adata)")
         factors = adata.obs[keys.FACTOR].to_numpy(dtype=np.float64)
         normalisation = Normalisation(factors, bool(entry["params"]["log1p"]))
     if is_stored(values) and (stream or normalisation is not None or columns is not None):
@@ -296,7 +296,7 @@ def read_graph(
         raise ValueError(msg)
     if crossing and not crosses_on_purpose(adata.uns[neighbors_key]):
         warn(
-            f"{found}, and are not of sp.pp.spatial_neighbors_3d. Unless the slices lie over each other in the "
+            f"{found}, and are not of sp.pp.spatial_neighbors_3d. Unless the slices overlap in the "
             f"coordinates that it was built from, build a graph within slices: {within}."
         )
     return graph

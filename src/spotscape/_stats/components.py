@@ -32,7 +32,7 @@ class PrincipalComponents:
 
     With means :math:`\mu`, scales :math:`\sigma` and orthonormal loadings :math:`V` (G×p), scores are
     :math:`((X - \mu)/\sigma)\,V`, computed as :math:`X\,(V/\sigma) - (\mu/\sigma)\,V` so that sparse expression stays
-    sparse; the way back is :math:`S V^\top \sigma + \mu`.
+    sparse; the expression is again :math:`S V^\top \sigma + \mu`.
 
     Ordinary components are the directions in which spots differ most. Most of that is noise of single spots, so with a
     spatial graph they are the directions in which *means over neighbours* differ most. Scores are those of the spots
@@ -96,7 +96,7 @@ class PrincipalComponents:
             do, in between both.
         clip
             Values more than this many standard deviations above the mean of their gene, which single spots would rule
-            a component with, are cut off there; mean and deviation are then taken anew. ``None`` leaves them.
+            a component with, are cut off there; mean and deviation are then computed again. ``None`` leaves them.
         seed
             Of the search. What separates groups of spots is found to several digits; directions deep in the noise,
             which differ little in variance, are found as some mixture of each other. The same seed gives the same bits

@@ -48,7 +48,7 @@ class SpotRegression:
 
     where :math:`\beta_g` minimises the squared error in the spots that are fitted to, plus
     :math:`\lambda_g \lVert \beta_g \rVert^2`, and :math:`\lambda_g` minimises the generalised cross-validation error.
-    A gene that the features say nothing of is predicted to be at its mean, so a prediction is not worse than that but
+    A gene that the features do not predict is predicted to be at its mean, so a prediction is not worse than that but
     for what little there is of overfitting. In a slice that is not fitted to, the intercept is the mean of the others'.
 
     Attributes

@@ -83,7 +83,7 @@ def _say(message: str, status: int) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    """An error as a sentence; those that nobody foresaw are named, with the way to see where they come from."""
+    """An error as a sentence; unexpected ones are named, with the way to see where they come from."""
     # str() of a KeyError is the repr of its message.
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     text = " ".join(text.split())

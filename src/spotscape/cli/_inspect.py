@@ -119,7 +119,7 @@ def _slices(
             continue
         shares = shares_within(coords[:, :2], column.astype(str).to_numpy())
         if shares.sum() > _OVER_EACH_OTHER * (shares.size - len(shares)):
-            notes.append(f"obs[{name!r}] is taken for the slices, because these lie over each other in the coordinates")
+            notes.append(f"obs[{name!r}] is taken for the slices, because their coordinates overlap")
             return name
         notes.append(
             f"obs[{name!r}] may be the slices, but they lie side by side in the coordinates: taken as one slice; "
@@ -247,7 +247,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-# Fewer say nothing about the number of domains.
+# With fewer spots the number of domains cannot be chosen.
 _FEW_SPOTS = 15
 _MANY_SPOTS = 50_000
 EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}

@@ -128,7 +128,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         default="auto",
         metavar="COLUMN",
         help="column of obs with the slice of each spot; 'none' for a single slice; by default one that is named like "
-        "it, where the coordinates of its slices lie over each other",
+        "it, if the coordinates of its slices overlap",
     )
     group.add_argument("--table", metavar="NAME", help="table of a SpatialData, or modality of an .h5mu file")
     group.add_argument("--layer", metavar="NAME", help="layer with the raw counts; X by default")
@@ -143,7 +143,7 @@ def _add_analysis(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)"
     )
-    group.add_argument("--register", action="store_true", help="lay the slices on each other as well")
+    group.add_argument("--register", action="store_true", help="also register the slices")
     group.add_argument(
         "--neighbors", type=_positive, metavar="N", help="neighbours of a spot; chosen from the data by default"
     )

@@ -223,7 +223,7 @@ def _read_visium(folder: Path) -> AnnData:
     adata.uns["spatial"] = {named[-1]: entry}
     inside = adata.obs["in_tissue"].to_numpy() == 1
     if inside.any() and not inside.all():
-        logger.info("Leaving out %d of %d spots that do not lie under tissue.", np.sum(~inside), len(inside))
+        logger.info("Leaving out %d of %d spots outside the tissue.", np.sum(~inside), len(inside))
         adata = adata[inside].copy()
     return adata
 

@@ -46,8 +46,8 @@ def read_local(path: Path, check: Callable[[AnnData], object]) -> AnnData:
         check(adata)
     except Exception as error:
         msg = (
-            f"{path} is not the expected file ({error}). It may be cut or be another tissue's: replace it, or take it "
-            f"out of the folder that {DATA_FOLDER_VARIABLE} names, and the tissue is downloaded."
+            f"{path} is not the expected file ({error}). It may be truncated, or belong to another tissue. Replace it, "
+            f"or remove it from the folder that {DATA_FOLDER_VARIABLE} names; the tissue is then downloaded."
         )
         raise ValueError(msg) from error
     return adata

@@ -64,7 +64,7 @@ def draw_programs(
     batch_effect: float,
     radius: float,
 ) -> Programs:
-    """Draw the programs; ``difficulty`` weakens the domains' and strengthens what has nothing to do with them."""
+    """Draw the programs; ``difficulty`` weakens the domains' and strengthens what is independent of them."""
     cell_type = np.zeros((N_CELL_TYPES, n_genes))
     for row in range(N_CELL_TYPES):
         _raise_genes(rng, cell_type, [row], _CELL_TYPE, 0.9 + 0.9 * difficulty)

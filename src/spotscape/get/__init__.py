@@ -53,7 +53,7 @@ def markers_df(
     - ``gene`` and ``rank``, 1 for the best of a comparison;
     - ``score``: the statistic of the test (t, or z of Wilcoxon's test), positive for genes with higher expression;
     - ``log2_fold_change``, ``pvalue`` and ``pvalue_adj`` (Benjamini–Hochberg, within a comparison);
-    - ``share`` and ``share_rest``: share of the spots in which the gene is seen, inside the domain and outside;
+    - ``share`` and ``share_rest``: share of the spots in which the gene is detected, inside the domain and outside;
     - ``moran_i``, if there was a spatial graph: Moran's I of the gene within slices, near 1 for a smooth pattern and
       near 0 for none.
 

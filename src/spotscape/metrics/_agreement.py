@@ -24,7 +24,7 @@ def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
     Returns
     -------
-    At most 1 (the same partition); 0 is expected of random labels.
+    At most 1 (the same partition). Random labels have an expected value of 0.
 
     Raises
     ------
@@ -68,11 +68,11 @@ def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 @public
 def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Compute homogeneity: how far each found domain holds spots of only one known domain.
+    """Compute homogeneity: whether each found domain has spots of only one known domain.
 
     Returns
     -------
-    Between 0 and 1; 1 also where known domains are split, so read it beside :func:`completeness`.
+    Between 0 and 1. It is also 1 if known domains are split, so use it together with :func:`completeness`.
 
     Raises
     ------
@@ -94,11 +94,11 @@ def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 @public
 def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Compute completeness: how far all spots of a known domain share one found domain.
+    """Compute completeness: whether all spots of each known domain are in one found domain.
 
     Returns
     -------
-    Between 0 and 1; 1 also where known domains are merged, so read it beside :func:`homogeneity`.
+    Between 0 and 1. It is also 1 if known domains are merged, so use it together with :func:`homogeneity`.
 
     Raises
     ------
@@ -200,9 +200,9 @@ def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> float:
     """Compute the accuracy at borders: the share of agreeing spots among those that touch another known domain.
 
-    Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and only then are the
-    spots at boundaries scored. Read it beside :func:`interior_accuracy`, because smoothing can lose accuracy at
-    boundaries while it gains accuracy away from them.
+    Found domains are matched to known ones over *all* spots, as in :func:`clustering_accuracy`, and then the
+    spots at boundaries are scored. Use it together with :func:`interior_accuracy`, because smoothing can lose accuracy
+    at boundaries while it gains accuracy away from them.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def evaluate(
     Parameters
     ----------
     labels_true
-        Known domain of each spot, unlabelled spots NaN or None; ``None`` where nothing is known.
+        Known domain of each spot, unlabelled spots NaN or None. ``None`` if no domains are known.
     coordinates
         Coordinates of each spot, for CHAOS, PAS and spatial ASW of the found domains.
     embedding
@@ -53,8 +53,8 @@ def evaluate(
     ``f1_micro`` with ``labels_true``; ``chaos``, ``pas`` and ``spatial_asw`` with ``coordinates``; ``silhouette`` with
     ``embedding``. With ``embedding`` and more than one slice in ``library`` also ``ilisi``, ``kbet`` and
     ``js_divergence``; and if ``labels_true`` is given, too, ``clisi``, ``f1_lisi``, ``label_asw``, ``batch_asw`` and
-    ``graph_connectivity`` of the known domains. Scores against ``labels_true``, and then all of mixing, use the spots
-    labelled there, the others all spots.
+    ``graph_connectivity`` of the known domains. Scores against ``labels_true`` and, if it is given, all
+    scores of mixing use the spots labelled there. The other scores use all spots.
 
     Raises
     ------

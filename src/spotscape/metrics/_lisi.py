@@ -24,8 +24,8 @@ _BLOCK = 20_000
 def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> np.ndarray:
     """Compute LISI, the local inverse Simpson index: the effective number of labels among a spot's neighbours.
 
-    The ``3 * perplexity - 1`` nearest spots are weighted by a Gaussian kernel whose width gives them the asked
-    perplexity; the index is one over the probability that two neighbours drawn by these weights have the same label.
+    The ``3 * perplexity - 1`` nearest spots are weighted by a Gaussian kernel whose width is chosen to give this
+    perplexity. The index is one over the probability that two neighbours drawn by these weights have the same label.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
     Returns
     -------
     Between 0 (slices apart) and 1 (all slices equally frequent around the median spot). Slices of different size cannot
-    reach 1, and a domain that one slice lacks should not reach it. Read it beside :func:`clisi`.
+    reach 1, and neither should a domain that one slice lacks. Use it together with :func:`clisi`.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
 
 @public
 def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> float:
-    """Compute cLISI (label LISI): how well known domains stay apart in the embedding, scaled to [0, 1].
+    """Compute cLISI (label LISI): how separate known domains are in the embedding, scaled to [0, 1].
 
     Subtract the median of :func:`lisi` over the labelled spots from the number of domains, and divide by the number of
     domains minus 1.

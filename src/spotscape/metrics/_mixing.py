@@ -126,8 +126,8 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
 
     Returns
     -------
-    Above 0 and at most 1: no domain falls apart, as it does where slices stay apart. Domains that run into each other
-    do not lower it.
+    Above 0 and at most 1, where every domain is connected. It is low if slices are not mixed, because each domain then
+    has several parts. It is not lower if domains overlap.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def label_asw(
 
     Returns
     -------
-    Between 0 and 1; the higher, the better separated the domains, 0.5 where they are not.
+    Between 0 and 1. Higher values mean better separated domains; 0.5 means that they are not separated.
 
     Raises
     ------

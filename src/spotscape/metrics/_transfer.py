@@ -1,4 +1,4 @@
-"""Labels and genes that were carried over, against the measured ones."""
+"""Transferred labels and imputed genes, compared with the measured ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def label_transfer_accuracy(
         Known label of each query spot; unlabelled (NaN or None) spots are left out.
     count_unmatched
         Count spots without a match as wrong. By default they are left out, so a strict filter of matches gives a high
-        score. Report the share of matched spots beside it.
+        score. Report the share of matched spots as well.
 
     Returns
     -------

@@ -220,7 +220,7 @@ class GraphEncoder(ABC, Generic[C]):
             several = self.config.integrate and len(slice_rows(slices, device)) > 1
             return integrate(joined, np.asarray(slices), device=device) if several else joined
         if known is None:
-            msg = "the model does not know where its training lies; set model.reference, or embed with align=False."
+            msg = "the model has no positions of its training spots; set model.reference, or embed with align=False."
             raise ValueError(msg)
         return place(joined, known.embedding, slices=slices, reference_slices=known.slices, device=device)
 

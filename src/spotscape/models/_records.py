@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A megabyte of positions; offsets are smooth, so more of them would say nothing new.
+# A megabyte of positions; offsets are smooth, so more of them would add nothing.
 MOST_SPOTS = 20_000
 
 

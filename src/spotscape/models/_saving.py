@@ -76,7 +76,7 @@ def read_model(directory: str | Path, methods: dict[str, tuple[Any, Any]], devic
     try:
         return _put_together(described, tensors, methods, device)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        msg = f"{folder} does not hold the whole of a model ({error}); save it again with model.save(directory)."
+        msg = f"{folder} does not hold a complete model ({error}); save it again with model.save(directory)."
         raise ValueError(msg) from error
 
 

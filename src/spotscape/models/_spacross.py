@@ -83,10 +83,10 @@ class SpaCrossConfig(EncoderConfig):
         runs of k-means with ``n_clusters`` clusters. The number of domains need not be known. A quorum of 1 ("any") is
         what the released code does for one slice, 0 (no filter) what it does for several.
     refresh_every
-        Epochs after which the neighbourhoods are found anew in the current embedding.
+        Number of epochs after which the neighbourhoods are searched again in the current embedding.
     contrast_spots
-        Largest number of spots whose neighbourhoods are found; above it, as many are drawn anew each time, so that time
-        stays linear in the number of spots. ``None`` takes all spots.
+        Largest number of spots whose neighbourhoods are searched. If there are more, this number is drawn each time, so
+        that time is linear in the number of spots. ``None`` takes all spots.
     pairing
         ``"row"`` scores each spot with its own summary; ``"all"`` with every summary, as the released code does, in
         quadratic time.

@@ -40,7 +40,7 @@ def check_input(expression: Any, adjacency: Any, slices: np.ndarray | None) -> N
     """Refuse a graph or slices with another number of spots, and expression that is not finite."""
     n_spots = expression.shape[0]
     if adjacency.shape != (n_spots, n_spots):
-        msg = f"the graph is {adjacency.shape}, the expression has {n_spots} spots; build the graph anew."
+        msg = f"the graph is {adjacency.shape}, the expression has {n_spots} spots; build the graph again."
         raise ValueError(msg)
     if slices is not None and np.shape(slices) != (n_spots,):
         msg = f"slices has shape {np.shape(slices)}; expected one label for each of the {n_spots} spots."

@@ -47,7 +47,7 @@ _SPOTS_PER_PROTOTYPE = 60
 # A slice's proportions lean by this share towards those of all slices: of two shifts that fit equally well, the one
 # under which the slices overlap is taken.
 _LEAN = 0.05
-# Less of it while starts are compared, or slices of little in common are laid on each other where they overlap most.
+# A smaller share while starts are compared. Otherwise slices with little in common would be moved onto wrong regions.
 _LEAN_AT_FIRST = 0.02
 # Steps at most for each number of prototypes, and at the end; they stop once all rests to this share of sigma, and
 # before the end to ten times as much.

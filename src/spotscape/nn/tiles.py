@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Two far ends and two spots far from both tell any place of a planar tissue apart.
 _LANDMARKS = 4
 # A fixed limit, not one of this machine, so that the same data train in the same way everywhere. Beyond it the blocks
-# of a step are so large that a CPU asks the system for each anew.
+# of a step are so large that the system allocates new memory for each.
 _MOST_BYTES = 3 * 10**8
 _BATCH_SIZE = 16_384
 # Several tiles from all over the tissue stand for all of it; a single one would stand for its surroundings.

@@ -175,7 +175,7 @@ def _draw_bars(ax: Axes, domains: Categories, numbers: np.ndarray, title: str) -
         code = domains.names.index(name)
         own = numbers[domains.codes == code]
         low, high = np.nanpercentile(own, [10, 90])
-        # A disagreement of 0 or 1 has a mean; its median would say nothing.
+        # A disagreement of 0 or 1 has a mean; its median is not informative.
         middle = np.nanmedian(own) if title == "confidence" else np.nanmean(own)
         ax.barh(place, middle, color=domains.colors[code], height=0.7)
         if title == "confidence":

@@ -85,7 +85,7 @@ def domains(
     library_key
         Column of ``adata.obs`` with the slice of every spot: one panel each. ``None`` takes the column by which the
         graph was built, or a column with a usual name (``"slice"``, ``"library_id"``, ``"sample"``, …) whose groups
-        lie on each other, and says so in the log; if there is neither, all spots share a panel.
+        overlap, and says so in the log; if there is neither, all spots share a panel.
     layer
         Layer from which genes are taken. ``None`` means ``adata.X``, and ``adata.raw`` for genes that are only there.
     gene_symbols
@@ -227,8 +227,8 @@ def similarity(
 ) -> Shown:
     """Show how similar all spots of all slices are to one chosen spot.
 
-    In a good embedding, the domain of the chosen spot lights up everywhere, also far away and in other slices, and
-    nothing else does. The measure is the cosine between embeddings; 1 means identical direction.
+    In a good embedding, the domain of the chosen spot has high values everywhere, also far away and in other slices,
+    and other domains have low values. The measure is the cosine between embeddings; 1 means identical direction.
 
     Parameters
     ----------

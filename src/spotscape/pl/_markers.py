@@ -91,7 +91,7 @@ def markers(
     up, most = table[table["log2_fold_change"] > 0].sort_values("rank"), n_genes or (1 if kind == "tissue" else 3)
     chosen = {str(name): list(own["gene"].unique()[:most]) for name, own in up.groupby("group", observed=True)}
     if not chosen:
-        msg = f"adata.uns[{key!r}] has no gene that is up in a domain."
+        msg = f"adata.uns[{key!r}] has no gene with higher expression in a domain."
         raise ValueError(msg)
     if kind == "tissue":
         domains_of: dict[str, list[str]] = {}

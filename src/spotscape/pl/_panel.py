@@ -178,7 +178,7 @@ def write_names(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look
     """Write the name of each category on its spots."""
     if not isinstance(values, Categories):
         return
-    # Names that nobody has asked for stay away from categories that are scattered all over the tissue.
+    # Names that were not requested are not written on categories that are scattered all over the tissue.
     least = 0.0 if look.legend_loc == "on data" else _TOGETHER
     places = inside_places(piece.coords, values.codes[piece.rows], clearance=0.05, least=least)
     names = [str(code + 1) for code in range(len(values.names))] if look.numbered(values) else values.names

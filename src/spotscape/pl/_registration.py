@@ -1,4 +1,4 @@
-"""Slices on each other, before and after registration."""
+"""Overlap of slices before and after registration."""
 
 from __future__ import annotations
 

@@ -120,9 +120,9 @@ def _n_groups(column: pd.Series) -> int:
 
 
 def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
-    """The column that holds the slices, if there are several: the one that the graph or a method was given.
+    """The column that holds the slices, if there are several: the one that the graph or a method used.
 
-    Without a record of it, a column whose name is that of slices by habit, if its groups lie on each other.
+    Without a record of it, a column with a usual name of slices, if its groups overlap.
     """
     recorded = []
     for key, entry in adata.uns.items():
@@ -132,7 +132,7 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
             recorded.append((not str(key).endswith("_neighbors"), name))
     if recorded:
         name = min(recorded)[1]
-        logger.info("Drawing the slices of `adata.obs['%s']` apart, by which the data were processed.", name)
+        logger.info("Drawing the slices of `adata.obs['%s']`, by which the data were processed, side by side.", name)
         return name
     for name in keys.SLICE_COLUMNS:
         if (
@@ -145,7 +145,7 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
         codes = pd.factorize(adata.obs[name])[0]
         first = codes < _COMPARED
         if geometry.shares_within(coords[first], codes[first]).max() > _HIDDEN:
-            logger.info("The groups of `adata.obs['%s']` lie on each other: drawing them apart.", name)
+            logger.info("The groups of `adata.obs['%s']` overlap: drawing them side by side.", name)
             return name
     return None
 

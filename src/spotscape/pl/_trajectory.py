@@ -98,7 +98,7 @@ def trajectory(
     time = replace(read_values(adata, key, vmin=0.0), key="pseudotime")
     stored, known = read_categories(adata, groups, palette), [str(name) for name in entry["groups"]]
     if not {stored.names[code] for code in np.unique(stored.codes[stored.codes >= 0])} <= set(known):
-        msg = f"adata.obs[{groups!r}] has other domains than the trajectory, made of {known}; make it anew: {mend}."
+        msg = f"adata.obs[{groups!r}] has other domains than the trajectory, made of {known}; make it again: {mend}."
         raise ValueError(msg)
     domains = _ordered(stored, entry)
     graph = route(entry, domains.names, min_connectivity)

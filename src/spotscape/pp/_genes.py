@@ -109,7 +109,7 @@ def select_genes(
     if usable.any():
         if labels is not None and not usable.all():
             names = ", ".join(map(repr, labels.categories[~usable]))
-            warn(f"The slices {names} have too few spots or counts to rank genes in them; the other slices choose.")
+            warn(f"The slices {names} have too few spots or counts to rank genes in them; the other slices decide.")
         expected = np.stack([fit[0] for fit in fits if fit is not None])
         number = np.where(usable, np.cumsum(usable) - 1, -1)
         codes = number[np.zeros(counts.shape[0], int) if labels is None else labels.codes]

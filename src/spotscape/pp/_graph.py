@@ -82,7 +82,7 @@ def spatial_neighbors_knn(
     -----
     UserWarning
         If spots lie far from all others; if a slice has too few spots, which then all become neighbours; if slices,
-        fields or samples seem to overlap and nothing keeps them apart.
+        fields or samples seem to overlap and ``library_key`` is not given.
 
     Notes
     -----

@@ -93,12 +93,12 @@ def spatial_neighbors_3d(
         each slice: about 6 on the hexagonal grid of Visium, 8 on a square grid and 12 for single cells.
     n_neighs_between
         Neighbours of every spot in *each* adjacent slice. ``None`` means 2, so that most neighbours are in the spot's
-        own slice. Where an adjacent slice has no tissue, a spot gets no neighbours in it. This is so if its nearest
-        there lie, in the plane, more than three times as far away as its six nearest in its own slice, and as the six
-        nearest of a spot in the other slice (median). The log says how many spots this concerns.
+        own slice. If an adjacent slice has no tissue at the place of a spot, the spot gets no neighbours in it. This is
+        assumed if its nearest spots there are, in the plane, more than three times as far away as its six nearest spots
+        in its own slice, and than the six nearest of a spot in the other slice (median). The log counts these spots.
     method
-        ``"separate"``, or ``"euclidean"``: the ``n_neighs`` nearest in 3-D whatever their slice, as SpaCross does (with
-        8 to 12).
+        ``"separate"``, or ``"euclidean"``: the ``n_neighs`` nearest spots in 3-D, whatever their slice, as in SpaCross
+        (with 8 to 12).
 
     Returns
     -------
@@ -222,8 +222,8 @@ def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int |
     for (first, low), (second, high) in pairwise(levels):
         if np.isclose(low, high, rtol=1e-12, atol=0):
             msg = (
-                f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is open which slices are adjacent; "
-                f"give each slice its own z, or use method='euclidean'."
+                f"slices {first!r} and {second!r} lie at the same z={low:g}, so it is not clear which slices are "
+                f"adjacent; give each slice its own z, or use method='euclidean'."
             )
             raise ValueError(msg)
     within = edges_of(tissue, partial(nearest_edges, n_neighs=n_neighs), n_jobs=n_jobs)
@@ -234,7 +234,7 @@ def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int |
     if np.median(distances) > _UNREGISTERED_IN_SPACINGS * spacing:
         warn(
             f"the nearest spots of adjacent slices lie {np.median(distances):.4g} apart in the plane (median), but "
-            f"spots of a slice only {spacing:.4g}: the slices do not lie over each other in adata.obsm"
+            f"spots of a slice only {spacing:.4g}: the slices do not overlap in adata.obsm"
             f"[{tissue.spatial_key!r}]. Register them first: "
             f"sp.pp.register_slices(adata, library_key={tissue.library_key!r})."
         )
@@ -294,8 +294,8 @@ def _read_stack(
     hint = ""
     if "spatial" in adata.obsm:
         hint = (
-            "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they lie over each "
-            "other as they are, pass spatial_key='spatial'"
+            "Register the slices first: sp.pp.register_slices(adata, library_key=...); or, if they are "
+            "aligned already, pass spatial_key='spatial'"
         )
     require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
     plane = SlicePositions.read(adata, spatial_key=spatial_key, library_key=library_key)

@@ -155,7 +155,7 @@ _RADIUS_IN_SPACINGS = (1.0, 20.0)
 _MEAN_DEGREE = (3, 50)
 _MAX_EDGES = 300_000_000
 _MIXED_EDGES = 0.01
-# Of the spots with neighbours in other groups, about .4 have most of them there if two slices lie over each other, and
+# Of the spots with neighbours in other groups, about .4 have most of them there if two slices overlap, and
 # .1 along borders. The second bound is for one large group among others, such as a small slice that lies on a larger.
 _AMONG, _LARGE_GROUP = (0.2, 0.6), 50
 _SHARED_POSITIONS = 0.05
@@ -232,32 +232,32 @@ def warn_of_strays(tissue: SlicePositions, distances: csr_matrix) -> None:
     if far:
         warn(
             f"{far} of {tissue.n_spots} spots lie more than {_STRAY} times the usual {typical:g} from their nearest "
-            f"neighbour (farthest: {nearest.max():g}); n_neighs joins them all the same. Remove them if they are "
+            f"neighbour (farthest: {nearest.max():g}); they get n_neighs neighbours as well. Remove them if they are "
             f"debris, or use sp.pp.spatial_neighbors_radius."
         )
 
 
 def warn_of_overlaid_slices(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> None:
-    """Warn if several slices, fields or samples seem to lie in one frame of coordinates with nothing between them.
+    """Warn if the coordinates of several slices, fields or samples seem to overlap.
 
-    Cells of one tissue keep a distance from each other, so those of two tissues laid over each other have strangers
-    for their nearest neighbours more often than chance has it. That is how any column of ``obs`` gives itself away;
-    columns whose names say that they hold slices need less.
+    Cells of one tissue keep a distance from each other. If two tissues overlap, the nearest neighbour of a cell is in
+    the other tissue more often than expected by chance. This is tested for every column of ``obs``. Columns with the
+    usual names of slices need less evidence.
     """
     found = _overlaid_column(adata, tissue, graph)
     if found is not None:
         column, mixed = found
         also = "" if tissue.library_key is None else f" as well as adata.obs[{tissue.library_key!r}]"
         warn(
-            f"{mixed:.0%} of the edges join spots with different adata.obs[{column!r}], which lie over each other; if "
+            f"{mixed:.0%} of the edges join spots with different adata.obs[{column!r}], whose coordinates overlap; if "
             f"that column holds slices, fields or samples{also}, keep them apart with library_key={column!r}."
         )
         return
     shared = _n_sharing_position(graph.distances)
     if tissue.library_key is None and shared > _SHARED_POSITIONS * tissue.n_spots:
         warn(
-            f"{shared} of {tissue.n_spots} spots share their position with another one; if several slices lie over "
-            f"each other, name the column that tells them apart: library_key=..."
+            f"{shared} of {tissue.n_spots} spots share their position with another one; if the coordinates of "
+            f"several slices overlap, name the column that tells them apart: library_key=..."
         )
 
 
@@ -286,7 +286,7 @@ def _overlaid_column(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph
 
 
 def _lie_over(codes: np.ndarray, rows: np.ndarray, ends: np.ndarray) -> bool:
-    """Whether groups lie over each other rather than side by side, as fields of view of one tissue do.
+    """Whether groups overlap, instead of lying side by side as fields of view of one tissue do.
 
     Of the spots with neighbours in other groups, few have most of them there if they meet along a border only.
     """

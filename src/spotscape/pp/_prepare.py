@@ -265,7 +265,7 @@ class _Counts:
         return cls(matrix, values, layer)
 
     def check(self, adata: AnnData, summary: Summary, *, assume: bool) -> None:
-        """Refuse what no normalisation makes sense of; warn of what is taken for counts all the same."""
+        """Refuse values that cannot be normalised; warn of values that are accepted although they are no counts."""
         if summary.n_broken:
             msg = f"{self.where} has {summary.n_broken} NaN or infinite values; remove or replace them."
             raise ValueError(msg)
@@ -288,7 +288,7 @@ class _Counts:
         elsewhere = counts_elsewhere(adata, self.layer)
         mend = elsewhere or "put the counts in X, or name the layer that has them: sp.pp.prepare(adata, layer=...)."
         if kind == "negative" or not (assume or (kind == "scaled" and elsewhere is None)):
-            force = "" if kind == "negative" else " To take it as counts all the same: counts='assume'."
+            force = "" if kind == "negative" else " To take it as counts nevertheless: counts='assume'."
             msg = f"{self.where} is not raw counts: it holds {looks}; {mend}{force}"
             raise ValueError(msg)
         warn(f"{self.where} holds {looks}, and is taken as counts; after normalisation to one total that is the same.")
@@ -383,7 +383,7 @@ def _report_data(
     for code in depth.index[depth * _SHALLOW < depth.median()]:
         warn(
             f"Slice {labels.categories[code]!r} has a median of {depth[code]:,.0f} counts a spot, the slices together "
-            f"{depth.median():,.0f}. It is used; leave it out if it has failed."
+            f"{depth.median():,.0f}. It is used; leave it out if the experiment failed."
         )
 
 

@@ -53,7 +53,7 @@ def register_slices(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Register slices: rotate and shift them so that they lie on each other.
+    """Register slices: rotate and shift them onto each other.
 
     This works for any arrangement and number of spots or cells, for any rotation, and for slices that show only a part
     of the same tissue. Every slice keeps its shape, unless you set ``deform="smooth"``.
@@ -96,7 +96,7 @@ def register_slices(
         each slice is bent once.
     use_rep
         Representation in ``adata.obsm`` that guides the registration: an embedding of all slices together, or principal
-        components. The mean of each slice is subtracted. It resolves poses that the outline alone leaves open.
+        components. The mean of each slice is subtracted. It decides between poses that fit the outline equally well.
         ``"auto"`` (default) takes the first of ``"X_spotscape"``, ``"X_spacross"`` and ``"X_smoothed_pca"`` that was
         made of all these slices. If there is none, or with ``None``, only outlines are used.
     labels_key
@@ -125,7 +125,7 @@ def register_slices(
         - ``rmse``, ``rmse_before`` : float64, the root mean square distance of a spot to the nearest of the other
           slice, over all spots of both, after and before, in the unit of the coordinates. For slices on unrelated grids
           it stays above about 0.4 spacings even in a perfect registration. Spots where the other slice has no tissue
-          count too, so it may rise although the slices lie right: then look at ``feature_agreement``;
+          count too, so it may rise although the registration is right: then look at ``feature_agreement``;
         - ``overlap`` : float64, the share of the spots that lie on the other's tissue (of the slice with the larger);
         - ``outline_agreement`` : float64, at most 1, the share of the outlines that coincides minus the share that runs
           beside the other;
@@ -153,8 +153,8 @@ def register_slices(
 
     See Also
     --------
-    spotscape.pp.apply_registration : Carry other points along.
-    spotscape.pl.registration : Look at it.
+    spotscape.pp.apply_registration : Moves other points in the same way.
+    spotscape.pl.registration : Draws the registration.
 
     References
     ----------

@@ -136,7 +136,7 @@ def stored_or_chosen_scale(adata: AnnData, tissue: SlicePositions) -> tuple[int,
         if (params["spatial_key"], params.get("library_key")) == (tissue.spatial_key, tissue.library_key):
             logger.info("Using n_neighs=%d from `adata.uns['%s']`.", entry["n_neighs"], keys.SCALE)
             return int(entry["n_neighs"]), {}
-    # Whoever takes all genes says so itself.
+    # A caller that takes all genes sets this itself.
     mask_var = HIGHLY_VARIABLE if HIGHLY_VARIABLE in adata.var else None
     chosen = _choose(adata, tissue, None, RandomSource(0), layer=None, use_rep=None, mask_var=mask_var)
     return int(chosen["n_neighs"]), {keys.SCALE: chosen}

@@ -93,7 +93,7 @@ def _align_sized(
     fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
     poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
     if not poses:
-        msg = "no position lays the outlines of two slices over each other; have they more than a few distinct spots?"
+        msg = "no position makes the outlines of two slices overlap; do they have more than a few distinct spots?"
         raise ValueError(msg)
     (score, matrix), *others = poses
     apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))

@@ -168,7 +168,9 @@ def _views(adata: AnnData, use_rep: str, embedding: np.ndarray) -> list[np.ndarr
     """The embedding, and smoothed components of the same expression and graph; nothing if there are none."""
     found = comparison(adata, use_rep)
     if isinstance(found, str):
-        logger.info("Nothing to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, found)
+        logger.info(
+            "No second embedding to compare `adata.obsm['%s']` with (%s): its stability decides.", use_rep, found
+        )
         return []
     return [embedding, found]
 
@@ -243,7 +245,7 @@ def _default_range(n_obs: int) -> tuple[int, int]:
     low, high = _K_RANGE
     high = min(high, max(n_obs // _SPOTS_PER_DOMAIN_UNASKED, min(_LEAST_HIGH, n_obs // _SPOTS_PER_DOMAIN)))
     if high <= low:
-        msg = f"{n_obs} spots are too few to choose the number of domains by; say how many: n_domains={low}."
+        msg = f"{n_obs} spots are too few to choose the number of domains; give it: n_domains={low}."
         raise ValueError(msg)
     return low, high
 

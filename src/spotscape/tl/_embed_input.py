@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import spearmanr
 
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
@@ -19,6 +20,7 @@ from spotscape.tl._embedding import build_aside, prepare_params, scale_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import pandas as pd
     from anndata import AnnData
 
     from spotscape.models import TrainingRecord
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 _EXPECTED_SPOTS = 20
 # Totals of so many spots are looked at; they differ by less than this if they were all scaled to the same.
 _SAMPLE, _EQUAL = 500, 0.02
+# Ranks of genes by their means correlate by .9 between a layer and its cortex, by .7 between tumours of two patients,
+# and by .3 between cortex and tumour.
+_OTHER_TISSUE, _ENOUGH_GENES = 0.5, 20
 _SHOWN = 5
 _DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
 _SIMILAR_DEGREE = 2.0
@@ -84,7 +89,7 @@ def read_genes(
         names = np.array(training.genes)[measured][silent].tolist()
         warn(
             f"{len(names)} genes of the model are zero throughout a slice in {source} ({_some(names)}), although "
-            "many spots of the training have them. If they were not measured, say so: missing_genes='fill'."
+            "many spots of the training have them. If they were not measured, set missing_genes='fill'."
         )
     missing = np.array(training.genes)[~measured].tolist()
     if missing:
@@ -93,8 +98,10 @@ def read_genes(
     return NewExpression(matrix, source, missing, measured)
 
 
-def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpression, layer: str | None) -> None:
-    """Refuse expression on another scale than that of the training, and mention totals that look like it."""
+def check_preprocessing(
+    adata: AnnData, training: TrainingRecord, found: NewExpression, layer: str | None, slices: pd.Categorical | None
+) -> None:
+    """Refuse expression on another scale than that of the training; mention totals and tissue that look like it."""
     present = found.matrix[:, found.measured]
     scale = scale_of(present, adata, found.source)
     if scale != training.scale:
@@ -116,13 +123,32 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
     ratio = _total(present, scale) / max(_total(training.means[found.measured][None], scale), np.finfo(float).tiny)
     if not 1 / ALIKE <= ratio <= ALIKE:
         warn(
-            f"spots have {ratio:.2g} times as much expression in the model's genes as at the training. Were the new "
-            "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as then."
+            f"spots have {ratio:.2g} times as much expression in the model's genes as in the training. Were the new "
+            "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as in the "
+            "training."
         )
+    _warn_of_other_tissue(expm1(present) if scale == "logarithm" else present, training.means[found.measured], slices)
+
+
+def _warn_of_other_tissue(linear: Any, means: np.ndarray, slices: pd.Categorical | None) -> None:
+    """Warn of slices in which other genes are high than in the training; aligned, they look like any other slice."""
+    if len(means) < _ENOUGH_GENES:
+        return
+    groups = {"adata": np.arange(linear.shape[0])}
+    if slices is not None:
+        groups = {f"slice {name!r}": np.flatnonzero(slices == name) for name in slices.categories}
+    for name, rows in groups.items():
+        ranks = spearmanr(np.asarray(linear[rows].sum(axis=0)).ravel(), means).statistic
+        if ranks < _OTHER_TISSUE:
+            warn(
+                f"the genes that are high in {name} are not those of the training (rank correlation {ranks:.2f}). If "
+                "it is other tissue, it is laid on that of the training all the same, and domains that are carried to "
+                "it mean nothing, however high their confidence."
+            )
 
 
 def _check_total(adata: AnnData, source: str, layer: str | None, wanted: Any) -> None:
-    """Refuse logarithms that were normalised to another total, which equal totals of all spots give away."""
+    """Refuse logarithms that were normalised to another total, which shows in equal totals of all spots."""
     totals = np.asarray(expm1(expression_values(adata[:_SAMPLE], layer)).sum(axis=1), dtype=np.float64).ravel()
     totals = totals[totals > 0]
     if not isinstance(wanted, (int, float)) or not len(totals):
@@ -167,7 +193,7 @@ def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing:
     found = f"{len(missing)} of the {n_genes} genes of the model ({share:.1%}) were not measured here: {_some(missing)}"
     if not fill:
         mend = "missing_genes='fill'" + (f", max_missing={_up(share)}" if share > max_missing else "")
-        msg = f"{found}. If the names are right, let them be filled with the means of the training: {mend}."
+        msg = f"{found}. If the names are right, fill the genes with their means of the training: {mend}."
         raise ValueError(msg)
     if share > max_missing:
         msg = (
@@ -175,7 +201,7 @@ def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing:
             f"raise the limit and compare the result with a training of its own (max_missing={_up(share)})."
         )
         raise ValueError(msg)
-    logger.info("%s; they are given their means of the training.", found)
+    logger.info("%s; they get their means of the training.", found)
 
 
 def _up(share: float) -> float:
@@ -197,19 +223,19 @@ def graph_as_trained(
             known = [key for key in adata.uns if key.endswith("neighbors")]
             msg = (
                 f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}; leave neighbors_key out to "
-                "have it built as at the training."
+                "have it built as in the training."
             )
             raise KeyError(msg)
         builder, arguments = _builder(training.graph)
         said = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        logger.info("No spatial graph yet: building it as at the training, %s(%s).", builder.__name__, said)
+        logger.info("No spatial graph yet: building it as in the training, %s(%s).", builder.__name__, said)
         place = training.graph.get("spatial_key") or keys.SPATIAL
         graph, built = build_aside(adata, builder, spatial_key=place, library_key=library_key, **arguments)
     degree = graph.nnz / graph.shape[0]
     if not 1 / _SIMILAR_DEGREE <= degree / training.mean_degree <= _SIMILAR_DEGREE:
         warn(
-            f"spots have {degree:.1f} neighbours, at the training they had {training.mean_degree:.1f}; the model knows "
-            "surroundings of that size. Remove the graph to have it built as then."
+            f"spots have {degree:.1f} neighbours, in the training {training.mean_degree:.1f}; the model was trained on "
+            "neighbourhoods of that size. Remove the graph to have it built as in the training."
         )
     return graph, built
 

@@ -87,7 +87,7 @@ def choose_config(
     """The configuration to train with.
 
     A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
-    ``is_log`` says whether expression is a logarithm, ``None`` that nobody knows. ``changes`` are single
+    ``is_log`` says whether expression is a logarithm, ``None`` that this is unknown. ``changes`` are single
     fields that were given; ``None`` leaves a field as it is.
     """
     if config is not None and preset != "default":
@@ -103,11 +103,11 @@ def choose_config(
 
 
 def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
-    """Whether a logarithm is to be undone; where nobody knows if there is one, say what it will be taken for."""
+    """Whether a logarithm is to be undone. If it is unknown whether there is one, log what is assumed."""
     if wanted and is_log is None:
         logger.info(
             "No record of sp.pp.prepare or sc.pp.log1p: values up to 20 are taken as logarithms, which are undone "
-            "first. If they are none, say linear_scale=False (of the configuration)."
+            "first. If they are not logarithms, set linear_scale=False in the configuration."
         )
     return wanted and is_log is not False
 
@@ -206,7 +206,7 @@ def _decode(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput, sl
         return decoded
     layer = np.full(adata.shape, np.nan, dtype=np.float32)
     layer[:, tissue.genes] = decoded
-    logger.info("Decoded are the %s genes that were used; the others are NaN.", f"{decoded.shape[1]:,}")
+    logger.info("The %s genes that were used are decoded; the others are NaN.", f"{decoded.shape[1]:,}")
     return layer
 
 

@@ -203,10 +203,14 @@ def _predict(
 def _report(scores: pd.DataFrame) -> None:
     asked = scores[scores["imputed"]]
     logger.info(
-        "Genes predicted: %s; Spearman correlation with what was left out: %.2f (median).",
+        "Genes predicted: %s; median Spearman correlation with held-out values: %.2f.",
         f"{len(asked):,}",
         asked["spearman"].median(),
     )
     tested = scores.loc[scores["spearman_carried"].notna(), "spearman_carried"]
     if len(tested):
-        logger.info("Carried to other slices, where %d genes are measured: %.2f.", len(tested), tested.median())
+        logger.info(
+            "In other slices, the median correlation of the %d genes that are measured there is %.2f.",
+            len(tested),
+            tested.median(),
+        )

@@ -1,4 +1,4 @@
-"""What imputation reads: an AnnData whose slices are fitted to, or one beside another that genes are carried from."""
+"""What imputation reads: an AnnData whose slices are fitted to, or two, of which one is the reference."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def read_pair(
     mask_var: str | np.ndarray | None,
     seed: int,
 ) -> ImputeInput:
-    """Read an AnnData, and another one that genes are carried over from; a part of the shared genes tests that."""
+    """Read an AnnData, and a reference from which genes are transferred; a part of the shared genes tests that."""
     require_data(other, unique=["var"])
     labels = slice_labels(adata, library_key)
     expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, slices=labels)
@@ -96,7 +96,7 @@ def read_pair(
     missing = other.var_names.difference(adata.var_names, sort=False)
     asked = missing if genes is None else _asked(genes, other.var_names, "reference.var_names")
     if not len(asked):
-        msg = f"all {other.n_vars} genes of the reference are in adata; name those to carry over: genes=[...]."
+        msg = f"all {other.n_vars} genes of the reference are in adata; name the genes to predict: genes=[...]."
         raise ValueError(msg)
     tested = shared.difference(asked, sort=False)
     if len(tested) > _N_TESTED:
@@ -155,7 +155,7 @@ def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
         few = ", ".join(map(repr, unknown[:3]))
         msg = (
             f"{len(unknown)} of {len(asked)} genes are not in {where} (for example {few}). A gene that adata did not "
-            "measure is carried over from a reference that did: reference=<AnnData>."
+            "measure can be predicted from a reference that did: reference=<AnnData>."
         )
         raise KeyError(msg)
     return asked

@@ -176,7 +176,7 @@ def compare_spots(
 
 
 def _corrected_for_ties(frames: dict[str, pd.DataFrame], tested: AnnData) -> dict[str, pd.DataFrame]:
-    """What scanpy's ``tie_correct=True`` gives, which counts the ties anew for each group and takes minutes.
+    """Scanpy's ``tie_correct=True``, which counts the ties for each group again and takes minutes.
 
     Most counts are zero. Without it, scores of genes that few spots express are several times too small.
     """
@@ -216,7 +216,7 @@ def run_tests(
     elif lacking is not None:
         warn(
             f"conditions are compared without replicates: {lacking}. Spots of one slice are no independent samples, so "
-            "p-values are far too small, and what differs between slices is taken for an effect of the condition."
+            "p-values are far too small, and differences between slices look like effects of the condition."
         )
     return method, _spots(task, contrasts, method)
 

@@ -240,7 +240,7 @@ def _read(
             pairs = pd.crosstab(np.asarray(slices), np.asarray(donors)) > 0
             mixed = pairs.index[pairs.sum(axis=1) > 1]
             if len(mixed):
-                msg = f"slice {mixed[0]!r} has spots of several donors; a section is of one."
+                msg = f"slice {mixed[0]!r} has spots of several donors; each slice needs one."
                 raise ValueError(msg)
         genes = np.flatnonzero(find_shared(expression, slices, where))
         expression = expression[:, genes]

@@ -199,7 +199,7 @@ def _space(
     if spatial_key is None:
         if radius is not None:
             msg = (
-                f"radius={radius} needs coordinates in which the slices lie over each other; name them by spatial_key, "
+                f"radius={radius} needs coordinates in which all slices are aligned; name them by spatial_key, "
                 f"for example spatial_key='spatial_aligned' after registration."
             )
             raise ValueError(msg)
@@ -265,8 +265,8 @@ def _report(pairing: Pairing, n_query: np.ndarray, n_matched: np.ndarray) -> Non
     empty = [name for name, matched in zip(pairing.queries, n_matched, strict=True) if matched == 0]
     if empty:
         warn(
-            f"no spot of {empty} has a match in {pairing.reference!r}; with spatial_key the slices may not lie over "
-            f"each other (compare their coordinates), with mutual=True a larger n_matches may help."
+            f"no spot of {empty} has a match in {pairing.reference!r}; with spatial_key the slices may not be "
+            f"aligned (compare their coordinates), with mutual=True a larger n_matches may help."
         )
 
 

@@ -113,7 +113,7 @@ def refine_domains(
     logger.info("Refinement changes %s of %s spots.", f"{n_changed:,}", f"{len(labels):,}")
     lost = [str(name) for name in labels.unique().dropna() if not (refined == name).any()]
     if lost:
-        warn(f"no spot is left in: {', '.join(lost)}. Thin domains lose the vote; do not refine here.")
+        warn(f"no spot is left in: {', '.join(lost)}. Refinement removes thin domains; do not use it here.")
     summary = record(params, n_changed=n_changed, n_changed_by_pass=changes, made_from=made_from(adata, obs=[key]))
     return write(adata, {"obs": {name: refined}, "uns": {name: summary}}, copy=copy)
 

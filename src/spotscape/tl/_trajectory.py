@@ -85,7 +85,7 @@ def trajectory(
         spots of the root domain are ordered as well.
     library_key
         Column of ``adata.obs`` with the slice of each spot. All slices are ordered together. The means of each slice
-        are stored, and a warning appears if slices hardly meet in the graph.
+        are stored, and a warning appears if the graph has few edges between slices.
     key_added
         Name of the results in ``obs``, ``uns`` and, with the endings of a graph, in ``obsp``.
     random_state
@@ -115,7 +115,7 @@ def trajectory(
     Warns
     -----
     UserWarning
-        If the graph falls into parts, or slices hardly meet in it.
+        If the graph falls into parts, or has few edges between slices.
 
     See Also
     --------
@@ -212,9 +212,9 @@ def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices
     crossing = crossing_fraction(sparse.csr_array(graph.obsp["connectivities"]), codes)
     if crossing < _FEW_CROSSING:
         warn(
-            f"slices hardly meet in the embedding: {crossing:.2g} of the edges between them that chance would give. "
-            "Pseudotime then compares slices, not domains; embed them together, sp.tl.spotscape(adata, library_key=...)"
-            ", or order each slice by itself."
+            f"slices are hardly connected: the neighbour graph has {crossing:.2g} of the edges between slices expected "
+            "by chance. Pseudotime then compares slices, not domains; embed them together, sp.tl.spotscape(adata, "
+            "library_key=...), or order each slice by itself."
         )
     return {
         "slices": [str(name) for name in slices.categories],

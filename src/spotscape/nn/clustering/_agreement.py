@@ -103,7 +103,7 @@ def most_agreed(
     if own["kmeans"] < CLEAR_AGREEMENT and second is not None and (other := second()) is not None:
         theirs = [fit.labels for fit in clusterings(other, n_clusters, seed=seed).values()]
         deciding = beside = dict(zip(fits, _similarity(labels, theirs).mean(axis=1).tolist(), strict=True))
-    # Rounded, lest the last digit decide between clusterings that are the same.
+    # Rounded, so that the last digit does not decide between clusterings that are the same.
     name = max(deciding, key=lambda each: round(deciding[each], 10))
     return Agreed(replace(fits[name], criterion="agreement", value=deciding[name]), name, own, beside)
 

@@ -214,7 +214,7 @@ def _bootstrap(
     picked = np.zeros(len(numbers))
     for _ in range(_BOOTSTRAPS):
         drawn = generator.integers(len(log_likelihood), size=len(log_likelihood))
-        # A sample says nothing of its agreement with itself.
+        # The agreement of a sample with itself is no evidence.
         different = np.not_equal.outer(drawn, drawn)
         if not different.any():
             continue

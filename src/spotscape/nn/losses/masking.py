@@ -103,7 +103,7 @@ def draw_masked(n_spots: int, rate: float, generator: torch.Generator) -> tuple[
     """
     require_in_range(rate, "rate", low=0, high=1, above_low=True, below_high=True)
     if n_spots < 2:
-        msg = f"n_spots={n_spots}; masking needs at least 2 spots, one to hide and one to see."
+        msg = f"n_spots={n_spots}; masking needs at least 2 spots, one masked and one not."
         raise ValueError(msg)
     n_masked = min(max(round(rate * n_spots), 1), n_spots - 1)
     order = torch.randperm(n_spots, generator=generator, device=generator.device)

@@ -18,7 +18,7 @@ and the loss is
 mean of the :math:`k` products is then one product with the mean of the :math:`k` rows, with gradients. Value and
 gradient equal those of the dense formula, and memory is linear in the number of spots.
 
-Both means are estimated from a sample that is drawn anew in each step (:func:`draw_meetings`): each slice is compared
+Both means are estimated from a sample that is drawn in each step (:func:`draw_meetings`): each slice is compared
 with one other slice, for some of its spots. The expected value is the same. A step costs :math:`O(QNd/S)` for :math:`Q`
 spots of :math:`S` slices, instead of :math:`O(N^2 d)`. If the slices have more than 20,000 spots together, matches are
 searched among 20,000 spots, drawn at random.
