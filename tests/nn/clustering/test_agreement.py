@@ -76,6 +76,18 @@ def test_a_few_stray_points_do_not_take_a_cluster() -> None:
     assert all(adjusted_rand_score(found[0], labels) > 0.95 for labels in found)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_small_islands_in_a_wide_background_are_found(seed: int) -> None:
+    """Runs of k-means cut the background, and EM does not come back from that; Ward's tree finds the islands."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat([0, 1, 2, 3], [900, 30, 30, 30])
+    points = rng.normal(size=(990, 6))
+    points[:900, 0] *= 3
+    points[:, 1:4] += 8 * np.eye(4)[group][:, 1:]
+    assert adjusted_rand_score(group, kmeans(points, 4, seed=seed).labels) < 0.3
+    assert adjusted_rand_score(group, most_agreed(points, 4, seed=seed).clustering.labels) > 0.95
+
+
 def strays(n: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two groups along the first axis and eight points far off along the last; a view without these; the groups."""
     rng = np.random.default_rng(0)

@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
+from spotscape.nn.clustering._kmeans import kmeans, partitions, soft_assignment, whiten
 from spotscape.nn.clustering._mixture import gaussian_mixture
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ SHRINKAGES = (0.0, 0.05, 0.5, 1.0)
 CLEAR_AGREEMENT = 0.5
 # With more points, single runs of k-means seldom differ, and take long.
 _MANY = 20_000
+# Of the variance of all points: keeps directions without variance within clusters apart from division by zero.
+_RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _similarity(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
 
 
 def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[str, Clustering]:
-    """Clusterings by k-means and by mixtures with a free covariance, a sphere, and two covariances in between."""
+    """The same points clustered by k-means and by mixtures whose covariance is free, a sphere, or in between."""
     plain = kmeans(points, n_clusters, seed=seed)
     starts = [plain.labels, *_starts(points, n_clusters, seed)]
     mixtures = {
@@ -124,21 +125,26 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
 
 
 def _starts(points: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
-    """Single runs of k-means, in the units of the points and in standard deviations.
+    """Ward's tree and single runs of k-means, in three spaces, to start the mixtures from.
 
-    The search of :func:`gaussian_mixture` is more thorough and finds higher likelihoods. These belong to clusters of a
-    few points that lie far from all others, and they differ between seeds.
+    The spaces are that of the points, that of standard deviations, and that in which the clusters found so far are
+    round. k-means alone cuts a large cluster in two before it finds a small one, and EM does not come back from that;
+    Ward's tree finds the small one.
+
+    The search of :func:`gaussian_mixture` goes further and finds higher likelihoods, of clusters of a few points that
+    lie far from all others, on which no two seeds agree.
     """
     values = np.asarray(points, dtype=np.float64)
     spread = values.std(axis=0)
-    standardised = values / np.where(spread > 0, spread, 1)
-    few = len(values) > _MANY
-    runs = [(values, 1 if few else 6), (standardised, 1 if few else 4)]
-    found: list[np.ndarray] = []
+    standardised = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    generator, many = np.random.default_rng(seed), len(values) > _MANY
     with threadpool_limits(1):
-        for space, n_runs in runs:
-            for _ in range(n_runs):
-                fit = KMeans(n_clusters, n_init=1, random_state=(seed + len(found)) % 2**32).fit(space)
-                if len(np.unique(fit.labels_)) == n_clusters:
-                    found.append(fit.labels_)
+        found = [
+            *partitions(values, n_clusters, 1 if many else 6, generator),
+            *partitions(standardised, n_clusters, 1 if many else 4, generator),
+        ]
+        labels = gaussian_mixture(points, n_clusters, starts=found).labels
+        centres = np.stack([standardised[labels == label].mean(axis=0) for label in range(n_clusters)])
+        within = np.cov((standardised - centres[labels]).T, ddof=0) + _RIDGE * np.eye(values.shape[1])
+        found += partitions(whiten(standardised, within), n_clusters, 1 if many else 3, generator)
     return found
