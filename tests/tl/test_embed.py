@@ -294,6 +294,17 @@ class TestPreprocessing:
         with pytest.warns(UserWarning, match=r"spots have 0.1 times as much expression"):
             sp.tl.embed(new, model)
 
+    def test_other_tissue(self, old: AnnData, new: AnnData, model: Spotscape) -> None:
+        """Aligned, it lies where the training lies, so that the votes of neighbours are as sure as ever."""
+        other = new.copy()
+        other.X = new.X[:, np.random.default_rng(0).permutation(new.n_vars)]
+        both = ad.concat({"same": new, "other": other}, label="lib", index_unique="-")
+        both.obsm["spatial"] = np.vstack([new.obsm["spatial"]] * 2)
+        sp.pp.spatial_neighbors_knn(both, library_key="lib")
+        with pytest.warns(UserWarning, match=r"high in slice 'other' are not those of the training") as told:
+            sp.tl.embed(both, model, library_key="lib")
+        assert len(told) == 1
+
     def test_no_logarithm(self, new: AnnData, model: Spotscape) -> None:
         sp.pp.prepare(new, layer="counts", log1p=False)
         with pytest.raises(ValueError, match="scale 'linear', the training was on 'logarithm'"):
@@ -391,6 +402,19 @@ class TestTransfer:
         assert new.obs["spotscape_domain"].cat.categories.tolist() == ["b", "a"]
         np.testing.assert_allclose(new.obs["spotscape_domain_confidence"], [1, 1, 1])
         assert new.uns["spotscape_domain"]["params"]["n_neighbors"] == 3
+
+    @pytest.mark.parametrize("shift", [0.0, 5.0])
+    def test_spots_far_from_the_reference_are_told(self, shift: float, recwarn: pytest.WarningsRecorder) -> None:
+        rng = np.random.default_rng(0)
+        old, new = (
+            AnnData(np.zeros((300, 1), dtype=np.float32), obsm={"X_spotscape": rng.normal(size=(300, 4))})
+            for _ in range(2)
+        )
+        old.obs["spotscape_domain"] = pd.Categorical(["a", "b"] * 150)
+        new.obsm["X_spotscape"][100:] += shift
+        sp.tl.transfer_domains(new, reference=old)
+        told = [str(entry.message) for entry in recwarn if "farther from the reference" in str(entry.message)]
+        assert [text.split(" of ")[0] for text in told] == (["67%"] if shift else [])
 
     def test_a_spot_without_labelled_neighbours(self, line: tuple[AnnData, AnnData]) -> None:
         old, new = line

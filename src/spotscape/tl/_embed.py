@@ -10,6 +10,7 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.logging import warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, library_of_graph, read_embedding
 from spotscape._core.validation import as_groups, require_data, require_key, slice_labels
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from spotscape.models import SpaCross, Spotscape, TrainingRecord
 
+# Fewer spots than the first do not say how far spots of a reference lie apart; more than the second need not be asked.
+_SAMPLE = (100, 2_000)
+# Of spots like those of the reference a hundredth is farther away than 99 % of these; a fifth, in a layer by itself.
+_FAR = 0.25
 _EMBEDDINGS = {"Spotscape": keys.X_SPOTSCAPE, "SpaCross": keys.X_SPACROSS}
 
 
@@ -88,8 +93,6 @@ def embed(
 
     Raises
     ------
-    KeyError
-        If a key does not exist; the message lists those that do.
     TypeError
         If ``model`` is not a model, or the slice column holds measurements.
     ValueError
@@ -133,7 +136,7 @@ def embed(
     found = read_genes(
         adata, training, layer=layer, slices=codes, fill=missing_genes == "fill", max_missing=max_missing
     )
-    check_preprocessing(adata, training, found, layer)
+    check_preprocessing(adata, training, found, layer, slices)
     graph, built = graph_as_trained(adata, training, neighbors_key, library_key, across_slices=across)
     params = {
         "model": model.name,
@@ -256,12 +259,31 @@ def transfer_domains(
     if not len(labels.categories):
         msg = f"no spot of the reference has a label in reference.obs[{labels_key!r}]."
         raise ValueError(msg)
-    votes = vote(
-        nearest(here, there, n_neighbors), torch.from_numpy(labels.codes.astype(np.int64)), len(labels.categories)
-    )
+    found = nearest(here, there, n_neighbors)
+    _warn_if_far(here, there, found.indices.numpy())
+    votes = vote(found, torch.from_numpy(labels.codes.astype(np.int64)), len(labels.categories))
     key = labels_key if key_added is None else key_added
     given = pd.Categorical.from_codes(votes.labels.numpy(), categories=labels.categories)
     params = {"labels_key": labels_key, "use_rep": use_rep, "n_neighbors": n_neighbors}
     columns = {key: given, f"{key}_confidence": votes.confidence.numpy().astype(np.float32)}
     summary = record(params, made_from=made_from(adata, obsm=[use_rep]))
     return write(adata, {"obs": columns, "uns": {key: summary}}, copy=copy)
+
+
+def _warn_if_far(here: np.ndarray, there: np.ndarray, indices: np.ndarray) -> None:
+    """Warn where many spots are farther from their nearest in the reference than spots of the reference are."""
+    from spotscape.nn.matching import nearest
+
+    if len(there) < _SAMPLE[0]:
+        return
+    some = there[np.linspace(0, len(there) - 1, min(len(there), _SAMPLE[1])).astype(int)]
+    own = nearest(some, there, indices.shape[1] + 1).indices.numpy()
+    usual = np.linalg.norm(some - there[own[:, -1]], axis=1)
+    limit = np.quantile(usual, 0.99)
+    share = np.mean(np.linalg.norm(here - there[indices[:, -1]], axis=1) > limit) if limit > 0 else 0.0
+    if share > _FAR:
+        warn(
+            f"{share:.0%} of the spots are farther from the reference than 99 % of its own spots, so it may lack their "
+            "regions. They get the domain of the most similar region, which the confidence does not show. Cluster them "
+            "by themselves, too: sp.tl.domains(adata, n_domains=..., key_added='own')."
+        )

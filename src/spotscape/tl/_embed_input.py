@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import spearmanr
 
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
@@ -19,6 +20,7 @@ from spotscape.tl._embedding import build_aside, prepare_params, scale_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import pandas as pd
     from anndata import AnnData
 
     from spotscape.models import TrainingRecord
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 _EXPECTED_SPOTS = 20
 # Totals of so many spots are looked at; they differ by less than this if they were all scaled to the same.
 _SAMPLE, _EQUAL = 500, 0.02
+# Ranks of genes by their means correlate by .9 between a layer and its cortex, by .7 between tumours of two patients,
+# and by .3 between cortex and tumour.
+_OTHER_TISSUE, _ENOUGH_GENES = 0.5, 20
 _SHOWN = 5
 _DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
 _SIMILAR_DEGREE = 2.0
@@ -93,8 +98,10 @@ def read_genes(
     return NewExpression(matrix, source, missing, measured)
 
 
-def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpression, layer: str | None) -> None:
-    """Refuse expression on another scale than that of the training, and mention totals that look like it."""
+def check_preprocessing(
+    adata: AnnData, training: TrainingRecord, found: NewExpression, layer: str | None, slices: pd.Categorical | None
+) -> None:
+    """Refuse expression on another scale than that of the training; mention totals and tissue that look like it."""
     present = found.matrix[:, found.measured]
     scale = scale_of(present, adata, found.source)
     if scale != training.scale:
@@ -120,6 +127,24 @@ def check_preprocessing(adata: AnnData, training: TrainingRecord, found: NewExpr
             "slices normalised to another total (target_sum), or on fewer genes? Normalise on all genes, as in the "
             "training."
         )
+    _warn_of_other_tissue(expm1(present) if scale == "logarithm" else present, training.means[found.measured], slices)
+
+
+def _warn_of_other_tissue(linear: Any, means: np.ndarray, slices: pd.Categorical | None) -> None:
+    """Warn of slices in which other genes are high than in the training; aligned, they look like any other slice."""
+    if len(means) < _ENOUGH_GENES:
+        return
+    groups = {"adata": np.arange(linear.shape[0])}
+    if slices is not None:
+        groups = {f"slice {name!r}": np.flatnonzero(slices == name) for name in slices.categories}
+    for name, rows in groups.items():
+        ranks = spearmanr(np.asarray(linear[rows].sum(axis=0)).ravel(), means).statistic
+        if ranks < _OTHER_TISSUE:
+            warn(
+                f"the genes that are high in {name} are not those of the training (rank correlation {ranks:.2f}). If "
+                "it is other tissue, it is laid on that of the training all the same, and domains that are carried to "
+                "it mean nothing, however high their confidence."
+            )
 
 
 def _check_total(adata: AnnData, source: str, layer: str | None, wanted: Any) -> None:

@@ -106,10 +106,6 @@ def spotscape(
 
     Raises
     ------
-    KeyError
-        If a key does not exist; the message lists those that do.
-    TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges or joins slices; if there is no such preset, or ``config`` is given beside one; if both
@@ -239,10 +235,6 @@ def spacross(
 
     Raises
     ------
-    KeyError
-        If a key does not exist; the message lists those that do.
-    TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges; if there is no such preset, or ``config`` is given beside one; if both
