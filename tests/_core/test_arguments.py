@@ -14,7 +14,7 @@ from scipy import sparse
 
 import spotscape as sp
 from spotscape._core.arguments import annotations_of, check_fields, documentation_of, public
-from spotscape._core.parameters import DESCRIPTIONS, RENAMED, RULES
+from spotscape._core.parameters import DESCRIPTIONS, ERRORS, RENAMED, RULES
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def test_former_names_are_taken_with_a_warning(name: str) -> None:
         call(None, **{old: "domain", new: "domain"})
 
 
-def test_a_docstring_gets_what_its_namespace_says_of_a_parameter() -> None:
+def test_a_docstring_gets_what_its_namespace_says_of_parameters_and_errors() -> None:
     def function(adata: AnnData, key_added: str, *, copy: bool = False, **output: Any) -> None: ...
 
     function.__module__ = "spotscape.pp._graph"
@@ -290,11 +290,13 @@ def test_a_docstring_gets_what_its_namespace_says_of_a_parameter() -> None:
         "Do.\n\n    Parameters\n    ----------\n    adata\n        Spots.\n\n    Returns\n    -------\n    It."
     )
     said = "Prefix of the keys that are written.\ncopy\n    Return the graph instead of writing it."
+    raised = "\n".join(f"{name}\n    {text}" for name, text in ERRORS["pp"].items())
+    after = f"Returns\n-------\nIt.\n\nRaises\n------\n{raised}"
     found = f"Parameters\n----------\nadata\n    Spots.\nkey_added\n    {said}"
-    assert documentation_of(function) == f"Do.\n\n{found}\n\nReturns\n-------\nIt."
-    function.__doc__ = "Do.\n\nReturns\n-------\nIt."
-    found = f"Parameters\n----------\nkey_added\n    {said}"
-    assert documentation_of(function) == f"Do.\n\n{found}\n\nReturns\n-------\nIt."
+    assert re.sub(r"\n +measurements", " measurements", documentation_of(function)) == f"Do.\n\n{found}\n\n{after}"
+    own = "Returns\n-------\nIt.\n\nRaises\n------\nKeyError\n    None.\nTypeError\n    None.\n\nExamples\n--------\n1"
+    function.__doc__ = f"Do.\n\n{own}"
+    assert documentation_of(function) == f"Do.\n\nParameters\n----------\nkey_added\n    {said}\n\n{own}"
 
 
 def test_what_is_said_once_is_said_of_several_functions() -> None:

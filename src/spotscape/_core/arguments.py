@@ -115,23 +115,33 @@ def public(function: F) -> F:
 
 
 def documentation_of(function: Callable[..., Any]) -> str:
-    """The docstring of a function, with the parameters that it leaves to the descriptions of its namespace."""
-    from spotscape._core.parameters import DESCRIPTIONS
+    """The docstring of a function, with the parameters and errors that it leaves to those of its namespace."""
+    from spotscape._core.parameters import DESCRIPTIONS, ERRORS
 
+    space, parameters = function.__module__.split(".")[1], inspect.signature(function).parameters
     # Python 3.13 strips the indentation of docstrings when it compiles them, earlier ones do not.
-    summary, *sections = re.split(r"\n\n(?=[A-Z][\w ]*\n---)", inspect.cleandoc(function.__doc__ or ""))
-    texts = DESCRIPTIONS.get(function.__module__.split(".")[1], {})
-    entries = re.split(r"\n(?=\S)", sections.pop(0))[2:] if sections and sections[0].startswith("Parameters") else []
+    summary, *found = re.split(r"\n\n(?=[A-Z][\w ]*\n---)", inspect.cleandoc(function.__doc__ or ""))
+    sections = {text.partition("\n")[0]: text for text in found}
+    stars = {name: "**" * (each.kind is each.VAR_KEYWORD) for name, each in parameters.items()}
+    texts = {f"{stars[name]}{name}": text for name, text in DESCRIPTIONS.get(space, {}).items() if name in parameters}
+    order = ["Parameters", "Returns", "Raises", *sections]
+    sections["Parameters"] = _completed("Parameters", sections, texts, [f"{stars[name]}{name}" for name in parameters])
+    sections["Raises"] = _completed("Raises", sections, ERRORS.get(space, {}) if found else {}, None)
+    return "\n\n".join([summary, *(sections[title] for title in dict.fromkeys(order) if sections.get(title))])
+
+
+def _completed(title: str, sections: Mapping[str, str], texts: Mapping[str, str], order: Sequence[str] | None) -> str:
+    """A section with the entries of ``texts`` that it lacks, in this order or that of the alphabet."""
     # An entry may be of several parameters: "vmin, vmax".
-    own = {name: entry for entry in entries for name in entry.partition("\n")[0].lstrip("*").split(", ")}
-    found = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name in texts and name not in own:
-            stars = "**" * (parameter.kind is parameter.VAR_KEYWORD)
-            own[name] = f"{stars}{name}\n{textwrap.indent(textwrap.fill(texts[name], 112), '    ')}"
-        found += [own[name]] if name in own else []
-    parameters = ["\n".join(dict.fromkeys(["Parameters", "----------", *found]))] if found else []
-    return "\n\n".join([summary, *parameters, *sections])
+    entries = re.split(r"\n(?=\S)", sections.get(title, ""))[2:]
+    own = {name: entry for entry in entries for name in entry.partition("\n")[0].split(", ")}
+    own |= {
+        name: f"{name}\n{textwrap.indent(textwrap.fill(text, 112), '    ')}"
+        for name, text in texts.items()
+        if name not in own
+    }
+    said = dict.fromkeys(own[name] for name in order or sorted(own) if name in own)
+    return "\n".join([title, "-" * len(title), *said]) if said else ""
 
 
 def _with_new_names(function: str, renamed: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:

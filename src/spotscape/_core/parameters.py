@@ -111,7 +111,7 @@ _NAMES: Final[dict[Rule, str]] = {
 
 RULES: Final[dict[str, Rule]] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 
-# What several functions of a namespace say of a parameter. It is left out of their docstrings, which get it from here.
+# What functions of a namespace say in the same words of parameters and errors. Their docstrings get it from here.
 _PLACES = "Column of ``adata.obs`` with the slice of every spot"
 _DEVICES = '``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``'
 DESCRIPTIONS: Final[dict[str, dict[str, str]]] = {
@@ -172,4 +172,12 @@ DESCRIPTIONS: Final[dict[str, dict[str, str]]] = {
         "output": "``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.",
         "ncols": "Largest number of panels side by side.",
     },
+}
+_KEYS = "If a column, embedding, layer, record or another key does not exist; the message lists those that do."
+_TYPES = (
+    "If an argument is of another type than expected, or a column that should name slices or groups holds measurements."
+)
+ERRORS: Final[dict[str, dict[str, str]]] = {
+    "metrics": {"TypeError": "If an argument is of another type than expected."},
+    **{space: {"KeyError": _KEYS, "TypeError": _TYPES} for space in ("get", "pp", "tl", "pl")},
 }

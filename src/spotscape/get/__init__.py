@@ -61,8 +61,6 @@ def markers_df(
     ------
     KeyError
         If there are no such results.
-    TypeError
-        If ``n_genes`` is not an integer, or ``max_pvalue_adj`` not a number.
     ValueError
         If a ``group`` has no results, ``n_genes`` is below 1 or ``max_pvalue_adj`` is not between 0 and 1.
 
@@ -143,8 +141,6 @@ def matches_df(adata: AnnData, *, key: str = keys.MATCH, max_rank: int | None = 
     ------
     KeyError
         If there are no such results.
-    TypeError
-        If ``max_rank`` is not an integer.
     ValueError
         If ``max_rank`` is below 1.
 

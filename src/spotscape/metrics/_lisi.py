@@ -44,8 +44,6 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
 
     Raises
     ------
-    TypeError
-        If ``perplexity`` is not a number.
     ValueError
         If the lengths differ, fewer than two spots are labelled, ``perplexity`` is below 1, or the embedding holds NaN.
 
@@ -81,8 +79,6 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
 
     Raises
     ------
-    TypeError
-        If ``perplexity`` is not a number.
     ValueError
         If the lengths differ, a slice is missing, there is one slice only, or the embedding holds NaN.
 
@@ -117,8 +113,6 @@ def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLE
 
     Raises
     ------
-    TypeError
-        If ``perplexity`` is not a number.
     ValueError
         If the lengths differ, no spot is labelled, all have one label, or the embedding holds NaN.
 
@@ -154,8 +148,6 @@ def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perp
 
     Raises
     ------
-    TypeError
-        If ``perplexity`` is not a number.
     ValueError
         If the lengths differ, no spot is labelled, all have one label or are of one slice, or the embedding holds NaN.
 

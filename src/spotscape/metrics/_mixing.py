@@ -53,8 +53,6 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
 
     Raises
     ------
-    TypeError
-        If ``n_neighs`` is not an integer or ``alpha`` no number.
     ValueError
         If the lengths differ, a slice is missing, there is one slice only, ``n_neighs`` is below 1, ``alpha`` is not
         between 0 and 1, or the embedding holds NaN.
@@ -95,8 +93,6 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
 
     Raises
     ------
-    TypeError
-        If ``n_neighs`` is not an integer.
     ValueError
         If the lengths differ, a slice is missing, there is one slice only, ``n_neighs`` is below 1, or the embedding
         holds NaN.
@@ -135,8 +131,6 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
 
     Raises
     ------
-    TypeError
-        If ``n_neighs`` is not an integer.
     ValueError
         If the lengths differ, fewer than two spots are labelled, ``n_neighs`` is below 1, or the embedding holds NaN.
 
@@ -178,8 +172,6 @@ def label_asw(
 
     Raises
     ------
-    TypeError
-        If ``max_spots`` is not an integer.
     ValueError
         If the lengths differ, no spot is labelled, all have one label or each its own, ``max_spots`` is below 2, or the
         embedding holds NaN.
@@ -228,8 +220,6 @@ def batch_asw(
 
     Raises
     ------
-    TypeError
-        If ``max_spots`` is not an integer.
     ValueError
         If the lengths differ, no spot is labelled, there is one slice only or no domain with several spots in two,
         ``max_spots`` is below 2, or the embedding holds NaN.

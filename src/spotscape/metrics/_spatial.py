@@ -177,8 +177,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
 
     Raises
     ------
-    TypeError
-        If ``n_neighs`` is not an integer.
     ValueError
         If the lengths differ, no spot is labelled, ``n_neighs`` is below 1, or the coordinates hold NaN.
 

@@ -330,11 +330,6 @@ def match_colors(adata: AnnData, key: str | Sequence[str], *, to: str) -> None:
     ``adata.uns["<key>_colors"]``, and ``adata.uns["<to>_colors"]`` where it is missing : list of str
         Hex colours in the order of the categories.
 
-    Raises
-    ------
-    KeyError
-        If a column does not exist.
-
     See Also
     --------
     spotscape.pl.domains : Draws columns side by side, with matched colours where they have none.

@@ -57,8 +57,6 @@ def composition(
 
     Raises
     ------
-    KeyError
-        If there is no such column.
     TypeError
         If ``key`` holds fractions.
     ValueError
@@ -125,13 +123,6 @@ def crosstab(
     Returns
     -------
     ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. Nothing is written.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    TypeError
-        If a column holds fractions.
 
     See Also
     --------

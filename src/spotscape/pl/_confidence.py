@@ -59,8 +59,6 @@ def confidence(
 
     Raises
     ------
-    KeyError
-        If there are no such columns.
     ValueError
         If the confidence lies outside 0 to 1.
 
@@ -115,8 +113,6 @@ def disagreement(
 
     Raises
     ------
-    KeyError
-        If there is no such column.
     ValueError
         If fewer than two columns are named.
 

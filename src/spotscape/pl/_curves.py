@@ -58,8 +58,6 @@ def history(
 
     Raises
     ------
-    KeyError
-        If there is no such record.
     ValueError
         If the record has no history, the history is empty or a curve is not one-dimensional; if there are records of
         both encoders and ``key`` names none.
@@ -153,8 +151,6 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
 
     Raises
     ------
-    KeyError
-        If there is no such record.
     ValueError
         If the record has no curve.
 
@@ -239,8 +235,6 @@ def scale(
 
     Raises
     ------
-    KeyError
-        If there is no such record.
     ValueError
         If the record has no curve, because there was nothing to compare; the message says why.
 

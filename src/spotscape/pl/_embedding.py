@@ -72,11 +72,6 @@ def embedding(
     ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. New colours of categories are written to
     ``adata.uns["<color>_colors"]``; the UMAP is not kept.
 
-    Raises
-    ------
-    KeyError
-        If there is no such embedding, column or gene.
-
     See Also
     --------
     scanpy.tl.umap : Makes a UMAP to keep.

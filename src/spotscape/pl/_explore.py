@@ -78,8 +78,6 @@ def explore(
     ------
     ImportError
         If jupyter-scatter is not installed: ``pip install 'spotscape[interactive]'``.
-    KeyError
-        If there is no such column or gene, or no coordinates.
 
     See Also
     --------

@@ -69,8 +69,6 @@ def markers(
 
     Raises
     ------
-    KeyError
-        If there are no such results.
     ValueError
         If a ``group`` has no results.
 

@@ -88,10 +88,6 @@ def matching(
 
     Raises
     ------
-    KeyError
-        If there are no such results, coordinates, column or gene.
-    TypeError
-        If ``n_lines`` is not an integer.
     ValueError
         If the record is of something else, a query was not matched, ``size`` is not positive, or ``ax`` does not fit
         the number of panels.

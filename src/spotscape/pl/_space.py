@@ -95,8 +95,6 @@ def stack_3d(
     ------
     ImportError
         If ``interactive=True`` and plotly is not installed.
-    KeyError
-        If there is no such column or gene, or no coordinates.
 
     See Also
     --------
@@ -297,8 +295,6 @@ def volume(
     ------
     ImportError
         If pyvista is not installed: ``pip install 'spotscape[volume]'``.
-    KeyError
-        If there is no such column or gene, or no coordinates.
     ValueError
         If numbers are to have surfaces, no spot is left, or ``path`` ends with another suffix.
 

@@ -67,8 +67,6 @@ def trajectory(
 
     Raises
     ------
-    KeyError
-        If there are no such results, or no coordinates.
     ValueError
         If the record is of something else, ``min_connectivity`` is not between 0 and 1, ``size`` is not positive, or
         the domains are no longer those of the trajectory.

@@ -75,12 +75,8 @@ def spatial_neighbors_knn(
 
     Raises
     ------
-    KeyError
-        If there are no such coordinates or no such column.
     ValueError
         If coordinates are NaN or infinite.
-    TypeError
-        If ``library_key`` holds measurements instead of names, or ``n_neighs`` is not an integer.
 
     Warns
     -----
@@ -152,13 +148,9 @@ def spatial_neighbors_radius(
 
     Raises
     ------
-    KeyError
-        If there are no such coordinates or no such column.
     ValueError
         If ``radius`` is not positive, joins no spots at all, or joins so many that memory would run out; or if
         coordinates are NaN or infinite.
-    TypeError
-        If ``library_key`` holds measurements instead of names.
 
     Warns
     -----
@@ -226,13 +218,9 @@ def spatial_neighbors_delaunay(
 
     Raises
     ------
-    KeyError
-        If there are no such coordinates or no such column.
     ValueError
         If the spots of a slice lie on one line or are too few to be triangulated, if ``radius`` is not positive or
         removes every edge, or if coordinates are NaN or infinite.
-    TypeError
-        If ``library_key`` holds measurements instead of names.
 
     Warns
     -----

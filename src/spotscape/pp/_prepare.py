@@ -140,8 +140,6 @@ def prepare(
         If the matrix holds logarithms, negative, NaN or infinite values, or only zeros; the message says where counts
         were found. If ``layers["counts"]`` holds other counts; if fewer than two genes are within ``min_cells`` and
         ``min_counts``; if a backed file is combined with ``copy`` or ``layer``.
-    KeyError
-        If ``layer`` or ``library_key`` does not exist.
     TypeError
         If the matrix holds no numbers, or a number of genes, spots or counts is not an integer.
 

@@ -141,14 +141,10 @@ def register_slices(
 
     Raises
     ------
-    KeyError
-        If a key does not exist.
     ValueError
         If there is one slice only, a slice has fewer than three positions or all on a line, the unit of a slice differs
         (see ``scale``), ``reference`` or ``library_order`` do not fit the slices, coordinates or features are NaN or
         infinite, or there are no features to deform by.
-    TypeError
-        If ``library_key`` names measurements.
 
     Warns
     -----

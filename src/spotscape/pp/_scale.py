@@ -102,10 +102,6 @@ def choose_scale(
 
     Raises
     ------
-    KeyError
-        If there are no such coordinates, column, layer or representation.
-    TypeError
-        If a number of neighbours is not an integer.
     ValueError
         If numbers of neighbours are not positive, or coordinates are NaN or infinite.
 

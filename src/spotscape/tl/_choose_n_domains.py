@@ -101,10 +101,6 @@ def choose_n_domains(
 
     Raises
     ------
-    KeyError
-        If there is no such embedding.
-    TypeError
-        If an end of ``k_range`` or ``n_resamples`` is not an integer.
     ValueError
         If ``k_range`` is not two numbers in ascending order, begins below 2 or ends too high for the spots; if the
         embedding holds NaN or infinite values; if there are embeddings of both encoders and ``use_rep`` names none; if

@@ -105,10 +105,6 @@ def domains(
     ------
     ImportError
         If ``method="leiden"`` and igraph is not installed.
-    KeyError
-        If there is no such embedding.
-    TypeError
-        If ``n_domains`` or ``n_neighbors`` is not an integer.
     ValueError
         If ``n_domains`` is below 2, above the number of spots or above the number of distinct positions in
         the embedding; if the embedding holds NaN or infinite values; if there are embeddings of both encoders and

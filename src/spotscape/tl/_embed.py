@@ -93,8 +93,6 @@ def embed(
 
     Raises
     ------
-    KeyError
-        If a key does not exist; the message lists those that do.
     TypeError
         If ``model`` is not a model, or the slice column holds measurements.
     ValueError

@@ -106,10 +106,6 @@ def spotscape(
 
     Raises
     ------
-    KeyError
-        If a key does not exist; the message lists those that do.
-    TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges or joins slices; if there is no such preset, or ``config`` is given beside one; if both
@@ -172,7 +168,7 @@ def spacross(
     return_model: bool = False,
     copy: bool = False,
 ) -> AnnData | SpaCross | None:
-    """Embed spots with SpaCross, a graph encoder that predicts hidden spots from their neighbours.
+    """Embed spots with SpaCross, a graph encoder that predicts masked spots from their neighbours.
 
     A graph autoencoder is trained while a part of the spots is masked. From the neighbours of these spots it learns to
     predict their expression and their embedding, and to distinguish spots that resemble each other from others. With
@@ -239,10 +235,6 @@ def spacross(
 
     Raises
     ------
-    KeyError
-        If a key does not exist; the message lists those that do.
-    TypeError
-        If the slice column holds measurements, or ``decoded_layer`` is not a name.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges; if there is no such preset, or ``config`` is given beside one; if both

@@ -71,10 +71,6 @@ def integrate_slices(
 
     Raises
     ------
-    KeyError
-        If a key does not exist.
-    TypeError
-        If the slice column holds measurements.
     ValueError
         If there is only one slice, if the embedding is not finite, or an argument is out of range.
 

@@ -118,10 +118,6 @@ def markers(
 
     Raises
     ------
-    KeyError
-        If there is no such column, layer or graph.
-    TypeError
-        If ``key`` or ``condition`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
         If there is nothing to compare, ``method="pseudobulk"`` has no replicates, ``reference`` is not a condition,
         counts are missing or given where logarithms are expected, expression is negative or not finite, or an

@@ -123,10 +123,6 @@ def match_slices(
 
     Raises
     ------
-    KeyError
-        If a key does not exist; the message lists those that do.
-    TypeError
-        If the slice column holds measurements or a number is not an integer.
     ValueError
         If there is one slice only, no slice of that name, the reference is among the queries, the embedding is not
         finite, no spot of the reference has a label, or ``radius`` is given without ``spatial_key``.

@@ -73,10 +73,6 @@ def refine_domains(
 
     Raises
     ------
-    KeyError
-        If there is no such column or graph.
-    TypeError
-        If ``n_passes`` is not an integer, or ``obs[key]`` holds measurements instead of names.
     ValueError
         If ``n_passes`` is below 1, ``key_added`` is ``key``, or the graph has no edges or another size.
 

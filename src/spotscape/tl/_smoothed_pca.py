@@ -111,8 +111,6 @@ def smoothed_pca(
 
     Raises
     ------
-    KeyError
-        If a key does not exist; the message lists those that do.
     ValueError
         If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
         edges.

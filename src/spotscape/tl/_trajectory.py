@@ -108,10 +108,6 @@ def trajectory(
 
     Raises
     ------
-    KeyError
-        If there is no such embedding, column or slice.
-    TypeError
-        If ``key`` names numbers, ``library_key`` names measurements, or a number is not an integer.
     ValueError
         If ``root`` is not a domain, there are fewer than two domains, a number is out of its range, or the embedding
         holds NaN or infinite values.
