@@ -163,7 +163,7 @@ def spacross(
     return_model: bool = False,
     copy: bool = False,
 ) -> AnnData | SpaCross | None:
-    """Embed spots with SpaCross, a graph encoder that predicts hidden spots from their neighbours.
+    """Embed spots with SpaCross, a graph encoder that predicts masked spots from their neighbours.
 
     A graph autoencoder is trained while a part of the spots is masked. From the neighbours of these spots it learns to
     predict their expression and their embedding, and to distinguish spots that resemble each other from others. With
