@@ -25,7 +25,6 @@ _JOINT = (
     "Embed both together: put them into one AnnData with anndata.concat, run sp.tl.spotscape(..., library_key=...), "
     "and split it again"
 )
-_EMBED = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def read_own(
         anchors = _numbers(reference, labels, library_key)
         known[np.setdiff1d(np.arange(len(known)), anchors)] = False
     _require_known(known, targets, reference)
-    embedding = read_embedding(adata, use_rep, hint=_EMBED)
+    embedding = read_embedding(adata, use_rep)
     names = adata.var_names[expression.genes]
     imputed = np.ones(len(targets), dtype=bool)
     return ImputeInput(expression.matrix, names, embedding, slices, anchors, targets, measured, known, imputed)
@@ -114,7 +113,7 @@ def read_pair(
     known = detected_in(measured, slices)
     known[: anchors[0]] = False
     _require_known(known, targets, None)
-    embedding = read_embedding(adata, use_rep, hint=_EMBED)
+    embedding = read_embedding(adata, use_rep)
     require_key(other.obsm, use_rep, "reference.obsm", hint=_JOINT)
     beside = read_embedding(other, use_rep, hint=_JOINT)
     if embedding.shape[1] != beside.shape[1]:

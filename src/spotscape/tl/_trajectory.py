@@ -30,8 +30,7 @@ from spotscape._stats.pseudotime import (
     strongest_tree,
 )
 
-_HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
-_GROUPS_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
+_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 # Below this share of what chance would give, hardly any path leads from slice to slice.
 _FEW_CROSSING = 0.1
 
@@ -142,7 +141,7 @@ def trajectory(
     require_data(adata, genes=False)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     use_rep = encoder_embedding(adata, use_rep)
-    embedding = read_embedding(adata, use_rep, hint=_HINT)
+    embedding = read_embedding(adata, use_rep)
     key = domain_column(adata, key, "key")
     root = str(root)
     domains = _domains(adata, key, root)
@@ -185,13 +184,13 @@ def trajectory(
 
 
 def _domains(adata: AnnData, key: str, root: str) -> pd.Categorical:
-    domains = read_groups(adata, key, argument="key", hint=_GROUPS_HINT)
+    domains = read_groups(adata, key, argument="key", hint=_HINT)
     names = list(domains.categories)
     if root not in names:
         msg = f"root={root!r} is no domain of adata.obs[{key!r}], which has {names}."
         raise ValueError(msg)
     if len(names) < 2:
-        msg = f"adata.obs[{key!r}] has one domain; there is nothing to order. {_GROUPS_HINT}."
+        msg = f"adata.obs[{key!r}] has one domain; there is nothing to order. {_HINT}."
         raise ValueError(msg)
     return domains
 
