@@ -1,4 +1,4 @@
-"""The number of domains: how well domains of two embeddings of the tissue agree, for each number."""
+"""Number of domains: the agreement of domains of two embeddings of the tissue, for each number."""
 
 from __future__ import annotations
 

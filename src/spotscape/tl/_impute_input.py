@@ -1,4 +1,4 @@
-"""What imputation reads: an AnnData whose slices are fitted to, or two, of which one is the reference."""
+"""Input of imputation: one AnnData with slices to fit to, or two, of which one is the reference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,27 @@ _JOINT = (
 
 @dataclass(frozen=True)
 class ImputeInput:
-    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict."""
+    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict.
+
+    Attributes
+    ----------
+    features
+        Expression from which genes are predicted, ``(N, G)``.
+    names
+        Names of its genes.
+    embedding
+        ``(N, k)``.
+    slices, anchors
+        Number of the slice of each spot, and of the slices onto which the others are shifted.
+    targets
+        Names of the genes to predict.
+    measured
+        Expression of the targets, ``(N, T)``.
+    is_measured
+        Slices in which a target may be fitted, bool ``(n_slices, T)``.
+    imputed
+        Targets that were requested, bool ``(T,)``. The others only test the transfer.
+    """
 
     features: Any  # Expression that spots are compared by, ``(N, G)``
     names: pd.Index  # Names of its genes
