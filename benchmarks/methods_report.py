@@ -19,8 +19,8 @@ TISSUES = {
     "osmfish": "osmFISH cortex",
     **{f"mpfc_{index}": f"STARmap prefrontal cortex, animal {index + 1}" for index in range(3)},
     "mpfc": "STARmap prefrontal cortex, three animals",
-    **{f"dlpfc_{name}": f"Visium cortex {name}" for name in range(151673, 151677)},
-    "dlpfc_donor3": "Visium cortex, four slices",
+    **{f"dlpfc_{name}": f"DLPFC {name}" for name in range(151673, 151677)},
+    "dlpfc_donor3": "DLPFC, four slices",
     **{f"her2st_{index}": f"HER2+ tumour {'ABEF'[index]}" for index in range(4)},
     "her2st": "HER2+ tumours, four patients",
 }

@@ -51,7 +51,7 @@ CLUSTERERS = {"kmeans": ("k-means", "o"), "gmm": ("tied mixture", "s"), "own": (
 def ranking(results: pd.DataFrame) -> pd.DataFrame:
     """ARI of each method with its better clusterer on each real annotation, and its mean rank over those it was run on.
 
-    The clusterer is chosen by the annotation, for all methods alike.
+    The annotation decides which clusterer is better, for all methods.
     """
     real = results[~results["tissue"].str.startswith("simulated")]
     means = real.groupby(["tissue", "annotation", "method", "clusterer"])["ari"].mean().groupby(level=[0, 1, 2]).max()
@@ -59,12 +59,11 @@ def ranking(results: pd.DataFrame) -> pd.DataFrame:
     scores = wide[_present(real, "method", METHODS)]
     scores = scores.reindex([key for name in TISSUES for key in scores.index if key[0] == name])
     ranks = scores.rank(axis=1, ascending=False)
-    rows = {}
+    rows = {"mean rank": ranks.mean().map("{:.1f}".format)}
     for tissue, annotation in scores.index:
         second = ", second annotation" if annotation != "domain" else ""
         told = scores.loc[tissue, annotation].map(lambda value: "–" if pd.isna(value) else f"{value:.2f}")
         rows[f"{TISSUES[tissue]}{second}"] = told
-    rows["mean rank"] = ranks.mean().map("{:.1f}".format)
     # Methods as rows: a page is narrower than twelve methods.
     found = pd.DataFrame(rows).rename(index=METHODS).rename_axis("method")
     return found.loc[[METHODS[name] for name in ranks.mean().sort_values().index]]

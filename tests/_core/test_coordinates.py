@@ -115,3 +115,9 @@ def test_spots_without_a_slice_are_counted() -> None:
         slice_labels(ad.AnnData(obs=pd.DataFrame({"lib": pd.Categorical([1, "1", 2])}, index=list("abc"))), "lib")
     with pytest.raises(TypeError, match="holds 3 different numbers"):
         slice_labels(ad.AnnData(obs=pd.DataFrame({"lib": [0.5, 1, 2]}, index=list("abc"))), "lib")
+
+
+def test_coordinates_of_another_name_are_pointed_to() -> None:
+    adata = ad.AnnData(np.zeros((2, 1)), obsm={"X_spatial": np.eye(2)})
+    with pytest.raises(KeyError, match=r"adata\.obsm\['spatial'\] = adata\.obsm\['X_spatial'\]"):
+        coordinates(adata)

@@ -164,6 +164,16 @@ def test_embeddings_trained_apart_are_told_where_they_are_used_as_one(tissue: An
         assert any(re.search(embed, str(one.message)) for one in said), name
 
 
+def test_baselines_computed_apart_are_told(tissue: AnnData) -> None:
+    parts = {name: tissue[tissue.obs["slice"] == name].copy() for name in ("slice_1", "slice_2")}
+    for part in parts.values():
+        sp.pp.spatial_neighbors_knn(part)
+        sp.tl.smoothed_pca(part)
+    joint = ad.concat(parts, label="batch", index_unique="-")
+    with pytest.warns(UserWarning, match=r"no record of adata\.obsm\['X_smoothed_pca'\], as after anndata\.concat"):
+        sp.tl.domains(joint, n_domains=3, use_rep="X_smoothed_pca", method="kmeans")
+
+
 def test_embeddings_trained_together_raise_no_word(tissue: AnnData) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -43,7 +43,9 @@ _POSITIONS = (
 def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
     """The coordinates as a finite float64 array of shape ``(n_obs, 2)``, or ``(n_obs, 3)`` where z differs."""
     columns = next((pair for pair in _PAIRS if set(pair) <= set(map(str, adata.obs.columns))), ("x", "y"))
-    hint = f"Put the x and y of each spot there: adata.obsm['spatial'] = adata.obs[{list(columns)}].to_numpy()"
+    other = next((key for key in map(str, adata.obsm) if "spatial" in key.lower() and key != spatial_key), None)
+    source = f"adata.obs[{list(columns)}].to_numpy()" if other is None else f"adata.obsm[{other!r}]"
+    hint = f"Put the x and y of each spot there: adata.obsm['spatial'] = {source}"
     require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
     where = f"adata.obsm[{spatial_key!r}]"
     coords = _plane(_numbers(adata.obsm[spatial_key], adata, where), where)

@@ -138,7 +138,7 @@ def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) ->
     name = next((name for name in names if isinstance(adata.uns.get(name), Mapping)), None)
     joint = "embed all slices together, such as by sp.tl.spotscape(adata, library_key=...)"
     column = None
-    if name is None and key in keys.X_ENCODERS:
+    if name is None and key in (*keys.X_ENCODERS, keys.X_SMOOTHED_PCA):
         column = _concatenated_by(adata) if library_key is None else library_key
     if column is not None:
         warn(

@@ -32,20 +32,20 @@ class PrincipalComponents:
 
     With means :math:`\mu`, scales :math:`\sigma` and orthonormal loadings :math:`V` (G×p), scores are
     :math:`((X - \mu)/\sigma)\,V`, computed as :math:`X\,(V/\sigma) - (\mu/\sigma)\,V` so that sparse expression stays
-    sparse; the expression is again :math:`S V^\top \sigma + \mu`.
+    sparse. Expression is restored as :math:`S V^\top \sigma + \mu` from scores S.
 
-    Ordinary components are the directions in which spots differ most. Most of that is noise of single spots, so with a
-    spatial graph they are the directions in which *means over neighbours* differ most. Scores are those of the spots
-    themselves in either case.
+    Ordinary components are the directions in which single spots differ most. Most of these differences are noise. With
+    a spatial graph, components are the directions in which *means over neighbours* differ most. In either case, scores
+    are those of single spots.
 
     Attributes
     ----------
     mean, scale
-        Of each gene, float32 ``(G,)``; a constant gene has scale 1 where genes are standardised.
+        Mean and scale of each gene, float32 ``(G,)``. If genes are standardised, a constant gene has scale 1.
     loadings
-        Orthonormal columns, float32 ``(G, p)``, largest variance first; the largest entry of each is positive.
+        Orthonormal columns, float32 ``(G, p)``, largest variance first. The largest entry of each is positive.
     ceiling
-        Where the values of each gene are cut off, float32 ``(G,)``; ``None`` if they are not.
+        Limit at which the values of each gene are clipped, float32 ``(G,)``; ``None`` if they are not clipped.
 
     Examples
     --------
@@ -83,33 +83,33 @@ class PrincipalComponents:
         matrix
             Expression, dense or sparse, ``(N, G)``, finite.
         n_comps
-            How many; fewer come back if the matrix has fewer rows or columns.
+            Number of components; fewer are returned if the matrix has fewer rows or columns.
         graph
-            Spatial graph, sparse ``(N, N)``, row i holding the neighbours of spot i: components are sought in the means
-            over a spot and its neighbours. ``None`` seeks them in single spots.
+            Spatial graph, sparse ``(N, N)``; row i holds the neighbours of spot i. Components are then those of means
+            over a spot and its neighbours. ``None`` takes those of single spots.
         scale
-            Whether genes are standardised; else they are centred only, and count by their variance.
+            Whether genes are standardised. Otherwise they are only centred.
         dispersion
-            How much more a standardised gene counts that varies beyond chance, for counts on a linear scale. Counting
-            noise has the variance of its mean, up to a constant, so variance over mean says how much else there is. The
-            variance that a gene is given is that ratio to this power: 0 makes all equal, 1 is what Pearson residuals
-            do, in between both.
+            Weight of standardised genes that vary beyond counting noise, for counts on a linear scale. The variance of
+            counting noise is proportional to its mean, so the ratio of variance to mean shows how much a gene varies
+            beyond it. A gene gets a variance of this ratio to the power ``dispersion``: 0 gives all genes the same
+            variance, and 1 is close to Pearson residuals.
         clip
-            Values more than this many standard deviations above the mean of their gene, which single spots would rule
-            a component with, are cut off there; mean and deviation are then computed again. ``None`` leaves them.
+            Values are clipped at this many standard deviations above the mean of their gene, so that single spots do
+            not dominate a component. Mean and deviation are then computed again. ``None`` does not clip.
         seed
-            Of the search. What separates groups of spots is found to several digits; directions deep in the noise,
-            which differ little in variance, are found as some mixture of each other. The same seed gives the same bits
-            whatever the number of threads.
+            Seed of the search. Directions that separate groups of spots are exact to several digits. Directions of
+            noise, which have similar variances, may be mixtures of each other. The same seed gives the same bits on any
+            number of threads.
 
         Returns
         -------
-        Means, scales and loadings, with which :meth:`project` treats new spots as it treats these.
+        Means, scales and loadings, with which :meth:`project` treats new spots like these.
 
         Raises
         ------
         TypeError, ValueError
-            If ``n_comps`` is no positive integer; if ``dispersion`` is negative, or positive although a gene has a
+            If ``n_comps`` is not a positive integer; if ``dispersion`` is negative, or positive although a gene has a
             negative mean.
         """
         require_in_range(dispersion, "dispersion", low=0)
@@ -129,7 +129,7 @@ class PrincipalComponents:
         return cls(mean.astype(np.float32), used.astype(np.float32), loadings.astype(np.float32), ceiling)
 
     def project(self, matrix: Any) -> np.ndarray:
-        """Scores of spots, in the means and scales of those that the components were found on.
+        """Compute scores of spots, with the means and scales of the spots that the components were found on.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class PrincipalComponents:
         return np.concatenate([np.empty((0, self.loadings.shape[1]), dtype=np.float32), *parts])
 
     def restore(self, scores: np.ndarray) -> np.ndarray:
-        """Expression in the units of the input; what the components leave out is at its mean.
+        """Compute expression in the units of the input from scores. Directions without a component are at their mean.
 
         Parameters
         ----------
@@ -214,7 +214,7 @@ def smooth(values: np.ndarray, adjacency: Any, n_hops: int) -> np.ndarray:
     values
         ``(N, d)``.
     adjacency
-        Sparse ``(N, N)``; row i holds the neighbours of spot i. Weights are not used, the diagonal is ignored.
+        Sparse ``(N, N)``; row i holds the neighbours of spot i. Weights and the diagonal are ignored.
     n_hops
         How often the mean is taken; 0 returns the values.
 

@@ -40,11 +40,11 @@ def sum_by_group(matrix: np.ndarray | sparse.csr_array, codes: np.ndarray, n_gro
 
 
 def effective_depth(counts: np.ndarray) -> np.ndarray:
-    """Depth of each sample ``(n_samples,)`` from what most genes say, on the scale of the samples' sums of counts.
+    """Depth of each sample ``(n_samples,)`` estimated from most genes, on the scale of the samples' sums of counts.
 
-    A few genes that take up much of one sample leave fewer counts to all others, which would then seem to be down. So
-    depths are medians of ratios: of a gene's counts to the geometric mean of its counts over samples. Where hardly any
-    gene is counted in all samples, they are the sums.
+    If a few genes make up a large part of one sample, all other genes have fewer counts and seem to be lower. Depths
+    are therefore medians of ratios: of a gene's counts to the geometric mean of its counts over samples. If hardly any
+    gene is detected in all samples, they are the sums.
 
     References
     ----------

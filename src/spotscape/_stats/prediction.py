@@ -1,4 +1,4 @@
-"""Expression predicted from features of spots, gene by gene, and how well that goes for values left out."""
+"""Expression predicted from features of spots, gene by gene, and scores of the predictions for held-out values."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BLOCK_ENTRIES = 1_000_000
 
 
 class Predicted(NamedTuple):
-    """Expression as it is predicted.
+    """Predicted expression.
 
     Attributes
     ----------
     values
-        Of all spots, float64 ``(N, g)``.
+        Predictions for all spots, float64 ``(N, g)``.
     left_out
-        Of each spot that was fitted to, by the others, ``(N, g)``; NaN for spots that were not.
+        For each spot of the fit the prediction from the other spots, ``(N, g)``; NaN for spots outside the fit.
     """
 
     values: np.ndarray
@@ -40,25 +40,25 @@ class Predicted(NamedTuple):
 class SpotRegression:
     r"""Ridge regression of genes on features of spots, with an intercept for each slice and a penalty for each gene.
 
-    With features :math:`f_u` and slices :math:`s(u)`, gene :math:`g` is predicted as
+    With features :math:`f_u` of spot :math:`u` and its slice :math:`s(u)`, gene :math:`g` is predicted as
 
     .. math::
 
         \hat x_{ug} = \bar x_{sg} + (f_u - \bar f_s)^\top \beta_g,
 
-    where :math:`\beta_g` minimises the squared error in the spots that are fitted to, plus
-    :math:`\lambda_g \lVert \beta_g \rVert^2`, and :math:`\lambda_g` minimises the generalised cross-validation error.
-    A gene that the features do not predict is predicted to be at its mean, so a prediction is not worse than that but
-    for what little there is of overfitting. In a slice that is not fitted to, the intercept is the mean of the others'.
+    where bars are means over the slice. :math:`\beta_g` minimises the squared error in the spots of the fit, plus
+    :math:`\lambda_g \lVert \beta_g \rVert^2`, and :math:`\lambda_g` minimises the generalised cross-validation error. A
+    gene that the features do not predict stays close to its mean. In a slice without spots in the fit, the intercept is
+    the mean over the other slices.
 
     Attributes
     ----------
     features
-        Of all spots, ``(N, d)``.
+        Features of all spots, ``(N, d)``.
     slices
         Number of the slice of each spot, int ``(N,)``, from 0.
     fitted
-        Rows that are fitted to, ``(n,)``.
+        Rows of the n spots of the fit, ``(n,)``.
     axes, variances
         Eigenvectors ``(d, r)`` and eigenvalues ``(r,)`` of the covariance of the features within slices, times n.
 
@@ -80,12 +80,12 @@ class SpotRegression:
 
     @classmethod
     def on(cls, features: np.ndarray, *, slices: np.ndarray | None = None, fitted: np.ndarray | None = None) -> Self:
-        """Take in features of spots.
+        """Prepare the regression on features of spots.
 
         Parameters
         ----------
         features
-            ``(N, d)``, finite. Their scale matters: the penalty is the same for all of them.
+            ``(N, d)``, finite. Their scale matters, because the penalty is the same for all of them.
         slices
             Number of the slice of each spot, from 0, ``(N,)``; ``None`` for a single one.
         fitted
@@ -93,12 +93,12 @@ class SpotRegression:
 
         Returns
         -------
-        A regression that :meth:`predict` fits to one block of genes after the other.
+        A regression; call :meth:`predict` for each block of genes.
 
         Raises
         ------
         ValueError
-            If features are not finite, or fewer than three spots are fitted to.
+            If features are not finite, or the fit has fewer than three spots.
         """
         features = np.asarray(features, dtype=np.float64)
         require_finite(features, "features")
@@ -118,12 +118,12 @@ class SpotRegression:
         Parameters
         ----------
         measured
-            Expression of a block of genes, dense or sparse, ``(N, g)``; rows that are not fitted to are not looked at.
-            Dense arrays of this size are held, so wide expression is best handed in by blocks.
+            Expression of a block of genes, dense or sparse, ``(N, g)``. Rows of spots outside the fit are ignored.
+            Dense arrays of this size are held in memory, so divide many genes into blocks.
 
         Returns
         -------
-        Predictions, and those in which a spot's own value has no part.
+        Predictions, and those to which a spot's own value does not contribute.
         """
         rows, codes = self.fitted, self.slices[self.fitted]
         block = measured[rows]
@@ -181,12 +181,12 @@ def predict_genes(
     *,
     n_kept: int,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Predict genes block by block, each in all spots from those in which it may be fitted, and score each.
+    """Predict genes block by block, each in all spots from the spots in which it may be fitted, and score each.
 
-    ``predictor`` makes, of the number of a fold and of rows to fit to, what predicts. ``measured`` is expression
-    ``(N, T)``; ``is_measured``, bool ``(n_slices, T)``, says in which ``slices`` ``(N,)`` a gene may be fitted, and
-    ``fold`` ``(T,)`` in which fold it is. The predictions of the first ``n_kept`` spots come back, not below 0, float32
-    ``(n_kept, T)``, and the scores of each gene by name, each ``(T,)``.
+    ``predictor`` makes a :class:`Predictor` from the number of a fold and the rows to fit to. ``measured`` is
+    expression ``(N, T)``; ``is_measured``, bool ``(n_slices, T)``, tells in which ``slices`` ``(N,)`` a gene may be
+    fitted, and ``fold`` ``(T,)`` is the fold of each gene. Returned are the predictions of the first ``n_kept`` spots,
+    not below 0, float32 ``(n_kept, T)``, and the scores of each gene by name, each ``(T,)``.
     """
     columns: Any = sparse.csc_array(measured) if sparse.issparse(measured) else np.asarray(measured)
     values = np.empty((n_kept, columns.shape[1]), dtype=np.float32)

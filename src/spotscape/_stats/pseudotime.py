@@ -1,4 +1,4 @@
-"""Where a trajectory starts, what it reaches, and in which order it passes groups of spots."""
+"""Where a trajectory starts, which spots it reaches, and the order of groups along it."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def strongest_tree(connectivities: np.ndarray) -> np.ndarray:
 
 
 def resolved(eigenvalues: np.ndarray) -> np.ndarray:
-    """Which components, without the stationary one, are told from it, bool ``(d,)``.
+    """Which components, without the stationary one, have an eigenvalue that differs from 1, bool ``(d,)``.
 
-    A few spots that hang on by an edge of next to no weight give another eigenvalue of 1, within its precision. Its
-    weight in the distance would be as large as you like, and all order be lost in its rounding errors.
+    A few spots that are connected by an edge of nearly zero weight give another eigenvalue of 1, within its precision.
+    Its weight in the distance would be arbitrarily large, and rounding errors would determine the order.
 
     >>> resolved(np.array([1.0, 0.9998, 0.5]))
     array([False,  True,  True])
@@ -117,10 +117,10 @@ def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: 
     .. math::
         d(x, y)^2 = \sum_j \left(\frac{\lambda_j}{1 - \lambda_j}\right)^2 (\psi_j(x) - \psi_j(y))^2
 
-    over all components ``(n, d)`` but the stationary one, left out by the caller. Scanpy's own function takes every
-    eigenvalue above 0.9994 for the stationary one. On embeddings of a spatial graph, whose neighbourhoods are small
-    patches of a large tissue, the slowest gradients have such eigenvalues; without them the order folds back.
-    Without a component all spots are where the root is.
+    over all components ``(n, d)`` except the stationary one, which the caller leaves out. Scanpy's function treats
+    every eigenvalue above 0.9994 as that of the stationary component. In embeddings of a spatial graph, whose
+    neighbourhoods are small patches of a large tissue, the main gradients can have such eigenvalues, and without them
+    the order is wrong. Without a component all distances are 0.
     """
     if components.shape[1] == 0:
         return np.zeros(len(components))

@@ -1,14 +1,15 @@
-r"""How far tissue is alike: how well the neighbours of a spot, without the spot, predict what it expresses.
+r"""Scale of a tissue: how well the neighbours of a spot, without the spot, predict its expression.
 
-Few neighbours predict badly because each is noise, many because they lie in other domains; between lies a range of
-sizes that predict about as well. With the components :math:`y` of single spots, whitened, and the mean :math:`P_k y`
-over two steps of the graph of the :math:`k` nearest neighbours, from which the spot itself is taken out,
+Few neighbours predict badly because their mean is noisy. Many neighbours predict badly because some lie in other
+domains. In between, a range of sizes predicts about equally well. With the whitened components :math:`y` of single
+spots, and the mean :math:`P_k y` over two steps of the graph of the :math:`k` nearest neighbours, without the spot
+itself,
 
 .. math:: R^2_a(k) = 1 - \frac{\sum_i (y_{ia} - (P_k y)_{ia})^2}{\sum_i y_{ia}^2}
 
-is counted for each direction :math:`a` in which neighbours are alike: the eigenvectors of the covariance of spots and
-neighbours, averaged over all :math:`k`, with the positive eigenvalues as weights. Unweighted, a hundred neighbours
-would be best wherever most components are noise.
+is computed for each direction :math:`a` in which neighbours are similar: the eigenvectors of the covariance of spots
+and neighbours, averaged over all :math:`k`. The weighted mean over directions has the positive eigenvalues as weights.
+Without weights, a hundred neighbours would be best whenever most components are noise.
 """
 
 from __future__ import annotations

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 def consistency_loss(online: Tensor, target: Tensor, negatives: Tensor, *, eps: float = EPS) -> Tensor:
     r"""Compute the cross-masked latent consistency loss, in O(M d) time and memory.
 
+    .. math:: L = \tfrac12 \operatorname*{mean}_u\bigl(-\log s(p_u, z'_u)^2\bigr)
+                + \tfrac12 \operatorname*{mean}_{u,v}\bigl(-\log(1 - s(p_u, z'_v)^2)\bigr) ,
+
+    with projections :math:`p_u`, target embeddings :math:`z'_u`, other spots v, and :math:`s = (1 + \cos) / 2`.
+
     Parameters
     ----------
     online

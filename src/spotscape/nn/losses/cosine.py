@@ -38,7 +38,11 @@ EPS = 1e-6
 
 
 def cosine_reconstruction_loss(decoded: Tensor, target: Tensor, *, eps: float = EPS) -> Tensor:
-    """Compute the cosine reconstruction loss of decoded rows.
+    r"""Compute the cosine reconstruction loss of decoded rows.
+
+    .. math:: \ell = -\log s^2, \qquad s = \tfrac12 (1 + \cos(\hat x, x)) ,
+
+    for each decoded row :math:`\hat x` and true row :math:`x`.
 
     Parameters
     ----------

@@ -38,7 +38,13 @@ _FIRST_STEPS = 10
 def prototype_loss(
     rows: Tensor, prototypes: Iterable[Tensor], labels: Iterable[Tensor], *, temperature: float = 0.75
 ) -> Tensor:
-    """Compute the prototypical contrast of embeddings with prototypes of one or several granularities.
+    r"""Compute the prototypical contrast of embeddings with prototypes of one or several granularities.
+
+    .. math:: L = -\operatorname*{mean}_K \operatorname*{mean}_u
+              \log \frac{\exp(a_u \cdot c_{y(u)} / \tau)}{\sum_{m=1}^K \exp(a_u \cdot c_m / \tau)} ,
+
+    with :math:`a_u` the embedding of spot u, :math:`c_m` the K prototypes of a granularity, and :math:`y(u)` the
+    prototype of the spot.
 
     Parameters
     ----------

@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 
 def reconstruction_errors(features: Features, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Compute the squared error between features and ``hidden @ weight + bias``, summed over spots, divided by genes.
+    r"""Compute the squared error between features and ``hidden @ weight + bias``, summed over spots, divided by genes.
+
+    .. math:: L = \frac{1}{G}\,\lVert X - H W - \mathbf 1 b^\top \rVert_F^2 ,
+
+    with features X, hidden activations H, weights W, bias b, and G genes.
 
     Parameters
     ----------

@@ -118,7 +118,12 @@ def _sampled(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_neighbors: int = 5) -> Tensor:
-    """Compute the loss of similarity scaling of two views over several slices.
+    r"""Compute the loss of similarity scaling of two views over several slices.
+
+    .. math:: L = \operatorname*{mean}_{i \ne j}\,\operatorname*{mean}_{u \in i}\,(s_{in}(u) - s_{out}(u, j))^2 ,
+
+    with :math:`s_{in}(u)` the mean similarity of spot u with the k most similar spots of its own slice i, and
+    :math:`s_{out}(u, j)` that with the k most similar spots of slice j.
 
     Parameters
     ----------

@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 
 
 def telescope_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Compute the similarity telescope loss of two views of a whole tissue, in O(N d²) time and O(N d) memory.
+    r"""Compute the similarity telescope loss of two views of a whole tissue, in O(N d²) time and O(N d) memory.
+
+    .. math:: L = \frac{1}{N^2}\,\lVert A B^\top - B A^\top \rVert_F^2 ,
+
+    with the rows of A and B, the embeddings in the two views, scaled to length 1.
 
     Parameters
     ----------
