@@ -125,14 +125,14 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
 
 
 def _starts(points: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
-    """Ward's tree and single runs of k-means, in three spaces, to start the mixtures from.
+    """Ward's tree and single runs of k-means, in three spaces, from which the mixtures start.
 
-    The spaces are that of the points, that of standard deviations, and that in which the clusters found so far are
-    round. k-means alone cuts a large cluster in two before it finds a small one, and EM does not come back from that;
-    Ward's tree finds the small one.
+    The first space is that of the points. In the second, all columns have the same standard deviation. In the third,
+    the clusters that the first two lead to are spheres. k-means divides a large cluster before it finds a small one,
+    and EM does not recover from such a start. Ward's tree finds small clusters.
 
-    The search of :func:`gaussian_mixture` goes further and finds higher likelihoods, of clusters of a few points that
-    lie far from all others, on which no two seeds agree.
+    The search of :func:`gaussian_mixture` tries more starts. It often ends in clusters of a few unusual points, which
+    have a higher likelihood and differ between seeds.
     """
     values = np.asarray(points, dtype=np.float64)
     spread = values.std(axis=0)
