@@ -155,7 +155,7 @@ def test_a_report_alone_keeps_the_data_beside_it(
     assert ad.read_h5ad(kept).obs["smoothed_pca_domain"].nunique() == 3
     assert sorted(path.name for path in page.parent.iterdir()) == ["page.html", "page_domains.h5ad", "page_domains.log"]
     said = capsys.readouterr().err
-    assert f"OUT is not given: the data are written beside the report, to {kept}." in said
+    assert f"OUT is not given: the data are written to {kept}." in said
     # Once more, asked for by a file, it is not overwritten; and an OUT after options is still one.
     assert main(["run", str(tissue), *words, f"--config={config}"]) == 2
     assert "page_domains.h5ad exists; --overwrite replaces it" in capsys.readouterr().err

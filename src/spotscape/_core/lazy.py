@@ -1,4 +1,4 @@
-"""Packages whose modules are loaded when one of their names is first used."""
+"""Modules that are loaded when one of their names is first used, and packages that are extras."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def lazy(package: str, modules: Mapping[str, str]) -> tuple[list[str], Callable[
         raise AttributeError(msg)
 
     return sorted(home), get, lambda: sorted(home)
+
+
+def extra(module: str, package: str, name: str, what: str) -> Any:
+    """Import what an extra of this name brings; an ImportError says how ``what`` gets it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        msg = f"{what} needs {package}, which is not installed: pip install 'spotscape[{name}]'."
+        raise ImportError(msg) from error

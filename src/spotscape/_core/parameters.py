@@ -143,6 +143,10 @@ DESCRIPTIONS: Final[dict[str, dict[str, str]]] = {
         'whichever is there; if both are, name one. Without them: ``"X_smoothed_pca"``.',
         "mask_var": "Boolean column of ``adata.var``, or boolean array, of the genes to use. By default "
         '``"highly_variable"``, if it exists; ``None`` uses all genes.',
+        "key_added": "Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without "
+        "``X_``.",
+        "return_model": "Return the trained model, the first of several, to be saved and for "
+        ":func:`spotscape.tl.embed` on new slices. It remembers gene names, preprocessing and graph.",
         "decoded_layer": "Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.",
         "config": "All hyper-parameters, instead of ``preset``.",
         "max_epochs": "Epochs of each encoder; overrides ``preset`` and ``config``, as do the next two.",
@@ -178,6 +182,9 @@ _TYPES = (
     "If an argument is of another type than expected, or a column that should name slices or groups holds measurements."
 )
 ERRORS: Final[dict[str, dict[str, str]]] = {
-    "metrics": {"TypeError": "If an argument is of another type than expected."},
+    "metrics": {
+        "TypeError": "If an argument is of another type than expected.",
+        "ValueError": "If the lengths differ or no spot is labelled in both.",
+    },
     **{space: {"KeyError": _KEYS, "TypeError": _TYPES} for space in ("get", "pp", "tl", "pl")},
 }

@@ -36,6 +36,7 @@ _FEW_SHARED = 100
 ALIKE = 2.0
 # Cutting a region out of a slice takes a few edges at its border, thinning takes most.
 _LOST = 0.9
+_EMBED = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _REBUILD = "build it again: sp.pp.spatial_neighbors_knn(adata)"
 
 
@@ -186,7 +187,7 @@ def encoder_embedding(adata: AnnData, use_rep: str | None) -> str:
     return key
 
 
-def read_embedding(adata: AnnData, key: str, *, hint: str, library_key: str | None = None) -> np.ndarray:
+def read_embedding(adata: AnnData, key: str, *, hint: str = _EMBED, library_key: str | None = None) -> np.ndarray:
     """A dense embedding ``(n_obs, d)`` of finite numbers; ``hint`` says what to do where there is none.
 
     Warns of one that is not of its record, see :mod:`spotscape._core.provenance`.

@@ -168,7 +168,7 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
         sys.stdout.write(text_of(options, tissue, found, steps))
         return 1 if found.problems else 0
     if options.beside_report:
-        logger.info("OUT is not given: the data are written beside the report, to %s.", options.output)
+        logger.info("OUT is not given: the data are written to %s.", options.output)
     for note in found.notes:
         logger.info("%s.", note)
     if found.problems:

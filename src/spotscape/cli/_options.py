@@ -19,7 +19,9 @@ STEPS = {
 }
 _READS = """IN is an .h5ad, .h5mu or .zarr file (AnnData or SpatialData), or the output folder of Visium, Visium HD,
 Xenium, MERSCOPE or CosMx. Several inputs are several slices of one analysis."""
-_WRITES = ".h5ad (AnnData) or .zarr (SpatialData) to write; with one IN and --report, by default beside the report"
+_WRITES = (
+    ".h5ad (AnnData) or .zarr (SpatialData) to write; with one IN and --report, by default in the folder of the report"
+)
 _EXAMPLE = """examples:
   spotscape info outs/
   spotscape run outs/ tissue.h5ad --report report.html
@@ -104,21 +106,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"spotscape {version('spotscape')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="find domains and write them", description=_READS, **shared)
-    info = commands.add_parser("info", help="say what a file is and what would be done", description=_READS, **shared)
+    info = commands.add_parser(
+        "info", help="describe a file and the steps of its analysis", description=_READS, **shared
+    )
     run.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
     run.add_argument("output", type=Path, metavar="OUT", help=_WRITES)
     info.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
-    info.add_argument("--json", action="store_true", help="print it for programs")
+    info.add_argument("--json", action="store_true", help="print it as JSON, for programs")
     for command in (run, info):
         _add_data(command.add_argument_group("the data"))
         _add_analysis(command.add_argument_group("the analysis"))
         _add_process(command.add_argument_group("the process"))
     results = run.add_argument_group("the results")
     results.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with the results")
-    results.add_argument("--log", type=Path, metavar="FILE", help="write the log there; by default beside OUT")
-    results.add_argument("--checkpoint", type=Path, metavar="FILE", help="save the training there, and resume it")
+    results.add_argument(
+        "--log", type=Path, metavar="FILE", help="write the log to this file; by default in the folder of OUT"
+    )
+    results.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="save the training in this file, and resume it"
+    )
     results.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    results.add_argument("--dry-run", action="store_true", help="read the data, say what would be done, write nothing")
+    results.add_argument("--dry-run", action="store_true", help="read the data, print the steps, write nothing")
     return parser
 
 
@@ -127,8 +135,8 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         "--slices",
         default="auto",
         metavar="COLUMN",
-        help="column of obs with the slice of each spot; 'none' for a single slice; by default one that is named like "
-        "it, if the coordinates of its slices overlap",
+        help="column of obs with the slice of each spot; 'none' for a single slice; by default one with a usual "
+        "name, if the coordinates of its slices overlap",
     )
     group.add_argument("--table", metavar="NAME", help="table of a SpatialData, or modality of an .h5mu file")
     group.add_argument("--layer", metavar="NAME", help="layer with the raw counts; X by default")
@@ -139,7 +147,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_analysis(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--method", default="spotscape", choices=METHODS, help="what embeds the spots (%(default)s)")
+    group.add_argument("--method", default="spotscape", choices=METHODS, help="method of the embedding (%(default)s)")
     group.add_argument(
         "--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)"
     )
@@ -148,22 +156,26 @@ def _add_analysis(group: argparse._ArgumentGroup) -> None:
         "--neighbors", type=_positive, metavar="N", help="neighbours of a spot; chosen from the data by default"
     )
     group.add_argument(
-        "--restarts", type=_positive, default=1, metavar="N", help="trainings that vote on the domains (%(default)s)"
+        "--restarts", type=_positive, default=1, metavar="N", help="trainings that are combined (%(default)s)"
     )
     group.add_argument("--max-epochs", type=_positive, metavar="N", help="epochs of the training")
-    group.add_argument("--no-markers", action="store_true", help="do not look for marker genes")
+    group.add_argument("--no-markers", action="store_true", help="do not search marker genes")
 
 
 def _add_process(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--config", type=Path, metavar="FILE", help="these options from a .toml, .yaml or .json file")
-    group.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    group.add_argument("--config", type=Path, metavar="FILE", help="read options from a .toml, .yaml or .json file")
+    group.add_argument("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (%(default)s)")
     group.add_argument("--threads", type=_positive, metavar="N", help="threads of a process; all cores by default")
     group.add_argument(
-        "--timeout", type=float, default=30.0, metavar="MINUTES", help="under torchrun: wait so long (%(default)s)"
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="MINUTES",
+        help="under torchrun: longest wait for others (%(default)s)",
     )
-    group.add_argument("--quiet", action="store_true", help="say only what is wrong")
-    group.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
+    group.add_argument("--quiet", action="store_true", help="log only warnings and errors")
+    group.add_argument("--debug", action="store_true", help="log more, and show where an error comes from")
 
 
 def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:

@@ -26,11 +26,6 @@ def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     -------
     At most 1 (the same partition). Random labels have an expected value of 0.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -52,11 +47,6 @@ def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     -------
     Between 0 (independent) and 1 (the same partition); not corrected for chance.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -73,11 +63,6 @@ def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Returns
     -------
     Between 0 and 1. It is also 1 if known domains are split, so use it together with :func:`completeness`.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
 
     Examples
     --------
@@ -99,11 +84,6 @@ def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Returns
     -------
     Between 0 and 1. It is also 1 if known domains are merged, so use it together with :func:`homogeneity`.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
 
     Examples
     --------
@@ -128,11 +108,6 @@ def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float
     -------
     Above 0 and at most 1 (the same partition).
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -155,11 +130,6 @@ def f1_macro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     -------
     Above 0 and at most 1 (the same partition).
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -181,11 +151,6 @@ def f1_micro(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Returns
     -------
     Above 0 and at most 1 (the same partition).
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
 
     Examples
     --------
@@ -274,11 +239,6 @@ def domain_scores(labels_true: ArrayLike, labels_pred: ArrayLike) -> pd.DataFram
     -------
     A row for each known domain, in order of appearance, with the columns ``precision``, ``recall``, ``f1`` (0 for a
     domain without a partner) and ``n_spots``.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ or no spot is labelled in both.
 
     Examples
     --------

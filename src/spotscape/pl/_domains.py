@@ -272,7 +272,7 @@ def similarity(
     """
     require_data(adata, genes=False, unique=["obs"])
     key = encoder_embedding(adata, use_rep)
-    embedding = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)").astype(np.float64)
+    embedding = read_embedding(adata, key).astype(np.float64)
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     rows = [_row(adata, one) for one in (anchors if is_list(anchors) else [anchors])]
     if not rows:

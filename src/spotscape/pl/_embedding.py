@@ -115,7 +115,7 @@ def _plane(
             raise ValueError(msg)
         return rows, values[:, :2].astype(np.float64), name
     key = encoder_embedding(adata, use_rep)
-    values = read_embedding(adata, key, hint="Make one: sp.tl.spotscape(adata)")
+    values = read_embedding(adata, key)
     rows = rows[:: -(-adata.n_obs // _MOST)]
     logger.info("Making a UMAP of `adata.obsm['%s']` (%s spots) for this plot.", key, f"{len(rows):,}")
     return rows, _umap(values[rows], random_state), f"UMAP of {key}"

@@ -11,6 +11,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
+from spotscape._core.lazy import extra
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, slice_labels
@@ -89,12 +90,7 @@ def explore(
     >>> adata = sp.datasets.simulate_tissue(n_slices=2, n_domains=4, n_spots=200, n_genes=30)
     >>> view = sp.pl.explore(adata, "domain", library_key="slice")  # doctest: +SKIP
     """
-    try:
-        import jscatter
-    except ImportError as error:
-        msg = "sp.pl.explore needs jupyter-scatter, which is not installed: pip install 'spotscape[interactive]'."
-        raise ImportError(msg) from error
-
+    jscatter = extra("jscatter", "jupyter-scatter", "interactive", "sp.pl.explore")
     require_data(adata, genes=False)
     color = domain_column(adata, None, "color") if color is None else color
     values = read_values(

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
+from spotscape._core.lazy import extra
 from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, slice_labels
@@ -208,11 +209,7 @@ def _fit(ax: Any, aspect: np.ndarray, *, named: bool) -> float:
 def _in_plotly(
     coords: np.ndarray, pieces: list[tuple[str, np.ndarray]], values: Categories | Numbers, look: Look
 ) -> Any:
-    try:
-        import plotly.graph_objects as go
-    except ImportError as error:
-        msg = "interactive=True needs plotly, which is not installed: pip install 'spotscape[interactive]'."
-        raise ImportError(msg) from error
+    go = extra("plotly.graph_objects", "plotly", "interactive", "interactive=True")
     marker: dict[str, Any] = {"size": 2.5 * (look.size or 1.0), "opacity": look.alpha}
     traces = []
     shown = np.concatenate([rows for _, rows in pieces])
@@ -309,12 +306,7 @@ def volume(
     >>> adata = sp.datasets.simulate_tissue(n_slices=3, n_domains=4, n_spots=200, n_genes=30)
     >>> mesh = sp.pl.volume(adata, "domain", kind="surface", slice_gap=100, path="tissue.ply")  # doctest: +SKIP
     """
-    try:
-        import pyvista as pv
-    except ImportError as error:
-        msg = "sp.pl.volume needs pyvista, which is not installed: pip install 'spotscape[volume]'."
-        raise ImportError(msg) from error
-
+    pv = extra("pyvista", "pyvista", "volume", "sp.pl.volume")
     require_data(adata, genes=False)
     if path is not None and Path(path).suffix.lower() not in _FORMATS:
         msg = f"path={str(path)!r} must end with one of {list(_FORMATS)}."

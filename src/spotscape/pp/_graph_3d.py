@@ -171,14 +171,7 @@ def spatial_neighbors_3d(
     Fang & Min, *SpaCross*, Communications Biology 2025, for ``method="euclidean"``.
     """
     spatial_key = spatial_key or (keys.SPATIAL if library_key is None else keys.SPATIAL_ALIGNED)
-    tissue = _read_stack(
-        adata,
-        library_key=library_key,
-        spatial_key=spatial_key,
-        z_key=z_key,
-        slice_gap=slice_gap,
-        library_order=library_order,
-    )
+    tissue = _read_stack(adata, library_key, spatial_key, z_key, slice_gap, library_order=library_order)
     if key_added == spatial_key and np.shape(adata.obsm[spatial_key])[1] == 2:
         msg = (
             f"key_added={key_added!r} would overwrite adata.obsm[{spatial_key!r}], from which the graph is built; "
@@ -267,8 +260,7 @@ def _over_tissue(tissue: SlicePositions, across: list[Edges], n_around: int) -> 
 def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -> float:
     """Log the share of edges that cross slices, which is returned; warn if it is extreme."""
     codes, n_edges = np.empty(tissue.n_spots, dtype=np.intp), graph.connectivities.nnz
-    for code, rows in enumerate(tissue.rows):
-        codes[rows] = code
+    codes[np.concatenate(tissue.rows)] = np.repeat(np.arange(len(tissue.rows)), list(map(len, tissue.rows)))
     crossing = n_edges - within_groups(graph.connectivities, codes).nnz
     share = float(crossing / n_edges)
     logger.info("%s of %s edges join different slices (%.1f %%).", f"{crossing:,}", f"{n_edges:,}", 100 * share)
@@ -282,11 +274,11 @@ def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -
 
 def _read_stack(
     adata: AnnData,
-    *,
     library_key: str | None,
     spatial_key: str,
     z_key: str | None,
     slice_gap: float | Sequence[float] | None,
+    *,
     library_order: Sequence[str] | None,
 ) -> SlicePositions:
     """Slices in three dimensions from bottom to top, or a single one with a z for every spot."""

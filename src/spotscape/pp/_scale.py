@@ -123,9 +123,7 @@ def choose_scale(
     sizes = None if n_neighs is None else sorted(set(n_neighs))
     source = RandomSource(random_state)
     entry = _choose(adata, tissue, sizes, source, layer=layer, use_rep=use_rep, mask_var=mask_var)
-    target = adata.copy() if copy else adata
-    write(target, {"uns": {key_added: entry}})
-    return target if copy else None
+    return write(adata, {"uns": {key_added: entry}}, copy=copy)
 
 
 def stored_or_chosen_scale(adata: AnnData, tissue: SlicePositions) -> tuple[int, dict[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Registration of slices: rigid motions found from the outline of the tissue, its interior, and features."""
+"""Registration of slices: rotations and shifts found from the outline of the tissue, its interior, and features."""
 
 from __future__ import annotations
 

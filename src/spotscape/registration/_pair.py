@@ -61,12 +61,12 @@ def align(
     scale: bool = False,
     deform: bool = False,
 ) -> Alignment:
-    """Find the rigid motion, or similarity, that lays a slice on another, how to bend it then, and how sure that is.
+    """Find the rotation and shift of a slice onto another one, its deformation, and how certain they are.
 
-    ``query`` and ``reference`` are coordinates ``(n, 2)``, at least three positions that are not on a line;
-    ``features`` those of their spots, ``(n, n_features)`` each, see :func:`guiding_features`. The query may be turned
-    over (``allow_flip``), change its size (``scale``) and be bent by the features, so as not to fold (``deform``);
-    where features agree no better then, it is not bent.
+    ``query`` and ``reference`` are coordinates ``(n, 2)``, at least three positions that are not on a line.
+    ``features`` are those of their spots, ``(n, n_features)`` each, see :func:`guiding_features`. The query may be
+    mirrored (``allow_flip``), change its size (``scale``) and be bent without folds (``deform``). If bending does not
+    improve the agreement of features, the query is not bent.
     """
     sizes = _sizes(query, reference) if scale else [1.0]
     options = {"allow_flip": allow_flip, "scale": scale, "deform": deform}
@@ -132,7 +132,7 @@ def _ranked(moving: Section, fixed: Section, *, allow_flip: bool, scale: bool) -
 
 
 def _sizes(query: np.ndarray, reference: np.ndarray) -> list[float]:
-    """By how much to magnify the query: as spot spacings say (one technology), or as areas do (two technologies)."""
+    """Factors for the size of the query: from spot spacings (one technology) or from areas (two technologies)."""
     spacings = spot_spacing(query), spot_spacing(reference)
     areas = [Section.of(points / spacing).area for points, spacing in zip((query, reference), spacings, strict=True)]
     by_spacing = spacings[1] / spacings[0]

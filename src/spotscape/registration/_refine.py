@@ -1,4 +1,4 @@
-"""A pose refined: small motions that bring outlines and features onto each other, by weighted least squares."""
+"""Refinement of a pose by small motions that bring outlines and features together, with weighted least squares."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Refiner:
         self._feature_terms = _feature_terms(query, reference)
 
     def refine(self, matrix: np.ndarray, *, widths: np.ndarray, finish: bool) -> np.ndarray:
-        """Follow the outlines from coarse to fine: ``widths`` are the distances that pairs may be apart, falling.
+        """Follow the outlines from coarse to fine: ``widths`` are the largest distances of pairs, decreasing.
 
-        ``finish`` goes on at the last of them until nothing moves any more.
+        ``finish`` continues at the last of them until nothing moves any more.
         """
         start = matrix
         for index, width in enumerate(widths):

@@ -1,4 +1,4 @@
-"""Poses of one slice on another: all shifts searched at once, as correlations of images, and scored."""
+"""Poses of one slice on another: all shifts are searched at once, as correlations of images, and scored."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ class Images:
 class PoseSearch:
     """Scores of all shifts of a query on a reference.
 
-    The score adds the correlation of the two outlines (of the gradients of the blurred tissues, so that an edge speaks
-    for a pose only where the other tissue has an edge of the same direction, and one that was cut by the slide's border
-    does no harm), the share of the tissue that lies on the other, and the correlation of the features where they do.
+    The score is the sum of three parts: the correlation of the two outlines, the share of the tissue that lies on the
+    other, and the correlation of the features there. The outlines are gradients of the blurred tissues. An edge
+    therefore counts only if the other tissue has an edge of the same direction, and an edge that the border of the
+    slide has cut does no harm.
     """
 
     def __init__(self, query: Section, reference: Section) -> None:

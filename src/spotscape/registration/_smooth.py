@@ -1,13 +1,14 @@
-r"""A smooth deformation after the rigid motion: where features and outline of a slice agree best with the other's.
+r"""A smooth deformation after rotation and shift, by which features and outlines of two slices agree best.
 
-The displacement is a cubic B-spline :math:`u` on a grid of control points. It minimises
+The displacement is a cubic B-spline :math:`u` on a grid of control points. With the features :math:`f_i` of the spot at
+:math:`x_i`, the features :math:`f(x)` of the reference at :math:`x`, and a robust loss :math:`\rho`, it minimises
 
 .. math::
     \sum_i \rho\left(f(x_i + u(x_i)) - f_i\right) + \alpha \int |D^2 u|^2 + \beta \int |D u|^2,
 
-the disagreement of the smoothed features of the slice's spots with those of the reference where they come to lie, plus
-that of the outlines, under a penalty on bending and on strain. It is solved by Gauss-Newton steps on features smoothed
-less and less. Lengths are in spot spacings, so that the penalties mean the same for all technologies.
+plus the disagreement of the outlines. The last two terms are penalties on bending and on strain. Gauss-Newton steps
+minimise it, with features that are smoothed less and less. Lengths are in spot spacings, so the penalties mean the same
+for all technologies.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class Deformation(Field):
         return np.stack([ndimage.map_coordinates(v, where, order=3, mode="nearest") for v in self.values], axis=1)
 
     def move(self, points: np.ndarray) -> np.ndarray:
-        """Where the points come to lie."""
+        """Positions of the points after the deformation."""
         return np.asarray(points + self.displacements(points))
 
     def move_back(self, points: np.ndarray) -> np.ndarray:
-        """Where the points came from, by Newton's method."""
+        """Positions of the points before the deformation, by Newton's method."""
         eye, small = np.eye(2), 1e-3 * self.step
         found = points - self.displacements(points)
         for _ in range(_INVERSE_STEPS):
@@ -110,10 +111,10 @@ class _Splines:
 
 
 def fit_deformation(moving: Section, fixed: Section) -> Deformation | None:
-    """Deform a slice that lies on the other already, by features of both; ``None`` if it would fold at any stiffness.
+    """Deform a slice that is registered to another one, by features of both; ``None`` if it would always fold.
 
-    Both are in units of the spot spacing, in the frame of ``fixed``. It is done twice, the second time from where the
-    first has led, because the penalties hold each back a little.
+    Both are in units of the spot spacing, in the frame of ``fixed``. The fit runs twice. The second one starts from the
+    result of the first, because the penalties reduce each displacement a little.
     """
     first = _fit_once(moving, fixed)
     if first is None:

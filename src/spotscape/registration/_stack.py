@@ -85,10 +85,10 @@ def register(
 ) -> Registration:
     """Bring slices, coordinates ``(n_spots, 2)`` in the order of the tissue, into the frame of ``reference``.
 
-    ``features`` are of the spots of every slice, see :func:`guiding_features`. ``policy="sequential"`` registers every
-    slice to its neighbour on the side of the reference, ``"star"`` to the reference itself. Slices may lie mirrored
-    (``allow_flip``), have another size (``scale``) and be bent by features after they are moved (``deform``).
-    ``n_threads`` pairs are worked on at the same time.
+    ``features`` are those of the spots of every slice, see :func:`guiding_features`. ``policy="sequential"`` registers
+    every slice to its neighbour on the side of the reference, and ``"star"`` to the reference itself. Slices may be
+    mirrored (``allow_flip``), have another size (``scale``) and be bent by features (``deform``). ``n_threads`` pairs
+    are processed at the same time.
     """
     partners = partners_of(len(slices), reference, policy)
 

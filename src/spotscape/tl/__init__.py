@@ -1,4 +1,4 @@
-"""Tools: embeddings and what is read from them."""
+"""Tools: embeddings, and analyses of embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The number of domains: how well domains of two embeddings of the tissue agree, for each number."""
+"""Number of domains: the agreement of domains of two embeddings of the tissue, for each number."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from spotscape.nn.clustering import StabilityCurve
 
-_HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 _K_RANGE = (2, 20)
 # Fewest spots per domain at the upper end of a range: of one that was given, and of the default.
 _SPOTS_PER_DOMAIN, _SPOTS_PER_DOMAIN_UNASKED, _LEAST_HIGH = 5, 40, 5
@@ -130,14 +129,12 @@ def choose_n_domains(
     """
     require_data(adata)
     use_rep = encoder_embedding(adata, use_rep)
-    embedding = read_embedding(adata, use_rep, hint=_HINT)
+    embedding = read_embedding(adata, use_rep)
     low, high = _default_range(adata.n_obs) if k_range is None else _check_range(k_range, adata.n_obs)
     source = RandomSource(random_state)
     views = _views(adata, use_rep, embedding) if method == "agreement" else []
     entry = _choose(embedding, low, high, use_rep, source, views=views, method=method, n_resamples=n_resamples)
-    target = adata.copy() if copy else adata
-    write(target, {"uns": {key_added: entry}})
-    return target if copy else None
+    return write(adata, {"uns": {key_added: entry}}, copy=copy)
 
 
 def stored_or_chosen(

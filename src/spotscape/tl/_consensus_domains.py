@@ -138,14 +138,12 @@ def consensus_domains(
         run_agreement=found.run_agreement,
         made_from=made_from(adata, obsm=chosen),
     )
-    target = adata.copy() if copy else adata
     columns = {
         key_added: categories(found.labels),
         keys.confidence_of(key_added): found.confidence.astype(np.float32),
         keys.entropy_of(key_added): found.entropy.astype(np.float32),
     }
-    write(target, {"obs": columns, "uns": records})
-    return target if copy else None
+    return write(adata, {"obs": columns, "uns": records}, copy=copy)
 
 
 def _present(adata: AnnData) -> list[str]:

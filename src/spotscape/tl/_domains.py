@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Method = Literal["auto", "gmm", "kmeans", "leiden"]
-_HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
 @public
@@ -135,7 +134,7 @@ def domains(
     """
     require_data(adata)
     use_rep = encoder_embedding(adata, use_rep)
-    embedding = read_embedding(adata, use_rep, hint=_HINT)
+    embedding = read_embedding(adata, use_rep)
     key_added = keys.domain_of(use_rep) if key_added is None else key_added
     check_n_domains(n_domains, adata.n_obs)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
@@ -158,14 +157,12 @@ def domains(
     }
     if method == "leiden":
         params |= {"resolution": resolution, "n_neighbors": n_neighbors}
-    target = adata.copy() if copy else adata
     criterion = {"name": found.criterion, "value": found.value}
     extra["made_from"] = made_from(adata, obsm=[use_rep])
     columns: dict[str, Any] = {key_added: categories(found.labels), **_confidence(found, key_added)}
-    outdated = [("obs", keys.confidence_of(key_added))] if found.posterior is None and key_added in target.uns else []
+    outdated = [("obs", keys.confidence_of(key_added))] if found.posterior is None and key_added in adata.uns else []
     records = {**chosen, key_added: record(params, criterion=criterion, **extra)}
-    write(target, {"obs": columns, "uns": records}, outdated=outdated)
-    return target if copy else None
+    return write(adata, {"obs": columns, "uns": records}, outdated=outdated, copy=copy)
 
 
 def check_n_domains(n_domains: int | None, n_obs: int) -> None:

@@ -1,4 +1,4 @@
-"""What a trained model is shown of new slices: its genes in its order, on its scale, and a graph as at the training."""
+"""Input of a trained model on new slices: its genes in its order, on its scale, and a graph as in the training."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MEND = {
 
 @dataclass(frozen=True)
 class NewExpression:
-    """What the model is to see, where it came from, and which genes were filled or were there."""
+    """Expression for the model, its source, and the genes that were measured or filled."""
 
     matrix: np.ndarray | sparse.csr_array
     source: str
@@ -61,7 +61,7 @@ def read_genes(
     fill: bool,
     max_missing: float,
 ) -> NewExpression:
-    """The model's genes in its order; those that were not measured at their mean of the training, if allowed."""
+    """The model's genes in its order. Genes that were not measured get their mean of the training, if allowed."""
     source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     columns = adata.var_names.get_indexer(list(training.genes))
     measured = columns >= 0
@@ -215,7 +215,7 @@ def _some(names: list[str]) -> str:
 def graph_as_trained(
     adata: AnnData, training: TrainingRecord, neighbors_key: str, library_key: str | None, *, across_slices: bool
 ) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
-    """The stored graph, or one built as at the training, with what is to be written of it."""
+    """The stored graph, or one built as in the training, with the entries to write."""
     graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     built: dict[str, dict[str, Any]] = {}
     if graph is None:

@@ -1,4 +1,4 @@
-"""What all embeddings of a spatial graph have in common on AnnData: what they read, and how they are written."""
+"""The common part of all embeddings of a spatial graph on AnnData: how input is read and results are written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Config = TypeVar("Config", "SpotscapeConfig", "SpaCrossConfig")
 
 @dataclass(frozen=True)
 class EmbeddingInput:
-    """Expression and spatial graph, the parameters that say which, and the graph to write if it had to be built.
+    """Expression and spatial graph, their parameters, and the graph to write if it had to be built.
 
     ``genes`` holds the columns of the AnnData that the features are, ``None`` for those of a representation.
     """
@@ -61,7 +61,7 @@ def read_input(
     slices: pd.Categorical | None,
     across_slices: bool = False,
 ) -> EmbeddingInput:
-    """Read what an embedding is computed from; ``across_slices`` lets a stored graph join slices."""
+    """Read the input of an embedding; ``across_slices`` allows a stored graph that joins slices."""
     expression = read_expression(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, slices=slices, stream=True)
     graph, built = graph_or_default(adata, neighbors_key, library_key, across_slices=across_slices)
     params = {
@@ -84,11 +84,11 @@ def choose_config(
     is_log: bool | None,
     changes: Mapping[str, Any],
 ) -> Config:
-    """The configuration to train with.
+    """The configuration of the training.
 
-    A representation is taken as it is: it is no expression, whose logarithm could be undone and whose genes scaled.
-    ``is_log`` says whether expression is a logarithm, ``None`` that this is unknown. ``changes`` are single
-    fields that were given; ``None`` leaves a field as it is.
+    A representation is used as it is: its logarithm is not undone, and its columns are not scaled. ``is_log`` tells
+    whether expression is a logarithm, ``None`` if this is unknown. ``changes`` are single fields that were given;
+    ``None`` leaves a field as it is.
     """
     if config is not None and preset != "default":
         msg = f"preset={preset!r} and config exclude each other; give one of them."
@@ -136,10 +136,10 @@ def train_on(
     copy: bool = False,
     **training: Any,
 ) -> Any:
-    """Read an AnnData, train a method on it, and write embedding, record and, on request, what it decodes.
+    """Read an AnnData, train a method on it, and write embedding, record and, if requested, decoded expression.
 
-    ``n_restarts`` trains as many in all, each from another seed; all but the embedding is of the first. ``training``
-    are arguments of the model's ``fit``, ``changes`` single fields of the configuration that were given.
+    ``n_restarts`` is the total number of trainings, each with another seed. All results except the embeddings are those
+    of the first. ``training`` are arguments of the model's ``fit``, and ``changes`` single fields of the configuration.
     """
     require_data(adata)
     library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=across_slices)
@@ -220,7 +220,7 @@ def write_embedding(
     outdated: Sequence[tuple[str, str]] = (),
     copy: bool,
 ) -> AnnData | None:
-    """Write embedding, record and what else was built, all at once, to ``adata`` or to a copy that is returned."""
+    """Write embedding, record and other results at once, to ``adata`` or to a copy that is returned."""
     embeddings = {key_added: embedding, **built.get("obsm", {})}
     written = signature(adata.obs_names, {("obsm", key): values for key, values in embeddings.items()})
     uns = {**built.get("uns", {}), key_added.removeprefix("X_"): {**summary, "written": written}}
@@ -233,9 +233,9 @@ _DEFAULT, _CONNECTIVITIES, _DISTANCES = keys.graph_keys(keys.SPATIAL)
 def graph_or_default(
     adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
 ) -> tuple[sparse.csr_array, dict[str, dict[str, Any]]]:
-    """Connectivities of the named graph, and what to write if the default graph had to be built (else nothing).
+    """Connectivities of the named graph, and the entries to write if the default graph had to be built.
 
-    ``across_slices`` lets a stored graph join slices; the default graph never does.
+    ``across_slices`` allows a stored graph that joins slices. The default graph never does.
     """
     graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     if graph is not None:
@@ -309,7 +309,7 @@ def _training_record(model: GraphEncoder[Any], adata: AnnData, tissue: Embedding
 
 
 def scale_of(matrix: Any, adata: AnnData, source: str) -> str:
-    """``"counts"``, ``"logarithm"`` or ``"linear"``: as the record of ``adata.X`` says, else as the values look."""
+    """``"counts"``, ``"logarithm"`` or ``"linear"``, from the record of ``adata.X`` or else from its values."""
     if looks_like_counts(matrix):
         return "counts"
     is_log = is_logarithm(adata, None) if source == "adata.X" else None

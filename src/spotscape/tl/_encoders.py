@@ -68,8 +68,6 @@ def spotscape(
     use_rep
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``. It is used as it is.
         Expression, in contrast, is scaled by gene and reduced to principal components (``SpotscapeConfig.n_comps``).
-    key_added
-        Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     preset
         Set of hyper-parameters. ``"default"`` needs no tuning. It is ``SpotscapeConfig()`` for one slice,
         ``SpotscapeConfig.large_tissue()`` (one encoder instead of four) for one slice of more than 10,000 spots, and
@@ -77,9 +75,6 @@ def spotscape(
         setting, ``SpotscapeConfig.paper()``. For several slices it has the learning rate of the released runs on
         several slices, 5e-4. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep
         ``use_rep`` at ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
-    return_model
-        Return the trained model, the first of several, for :func:`spotscape.tl.embed` on new slices and for
-        :meth:`~spotscape.models.Spotscape.save`. It remembers gene names, preprocessing and graph.
     copy
         Return a copy with the results instead of writing to ``adata``; not together with ``return_model``.
 
@@ -194,8 +189,6 @@ def spacross(
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``. It is used as it is, so it
         should be centred. Expression, in contrast, is scaled by gene and reduced to principal components
         (``SpaCrossConfig.n_comps``).
-    key_added
-        Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     preset
         Set of hyper-parameters. ``"default"`` needs no tuning. It is ``SpaCrossConfig()`` (four encoders of 100
         epochs), or, for one slice of more than 10,000 spots, ``SpaCrossConfig.large_tissue()`` (two encoders of 150
@@ -206,9 +199,6 @@ def spacross(
         neighbours (``n_neighs``). For several slices, register them and take the neighbours in three dimensions with
         :func:`spotscape.pp.spatial_neighbors_3d`. That function counts neighbours within and between slices separately,
         whereas the paper takes the nearest of either.
-    return_model
-        Return the trained model, the first of several, for :func:`spotscape.tl.embed` on new slices and for
-        :meth:`~spotscape.models.SpaCross.save`. It remembers gene names, preprocessing and graph.
     copy
         Return a copy with the results instead of writing to ``adata``; not together with ``return_model``.
 

@@ -1,4 +1,4 @@
-"""What imputation reads: an AnnData whose slices are fitted to, or two, of which one is the reference."""
+"""Input of imputation: one AnnData with slices to fit to, or two, of which one is the reference."""
 
 from __future__ import annotations
 
@@ -25,12 +25,31 @@ _JOINT = (
     "Embed both together: put them into one AnnData with anndata.concat, run sp.tl.spotscape(..., library_key=...), "
     "and split it again"
 )
-_EMBED = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
 
 
 @dataclass(frozen=True)
 class ImputeInput:
-    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict."""
+    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict.
+
+    Attributes
+    ----------
+    features
+        Expression from which genes are predicted, ``(N, G)``.
+    names
+        Names of its genes.
+    embedding
+        ``(N, k)``.
+    slices, anchors
+        Number of the slice of each spot, and of the slices onto which the others are shifted.
+    targets
+        Names of the genes to predict.
+    measured
+        Expression of the targets, ``(N, T)``.
+    is_measured
+        Slices in which a target may be fitted, bool ``(n_slices, T)``.
+    imputed
+        Targets that were requested, bool ``(T,)``. The others only test the transfer.
+    """
 
     features: Any  # Expression that spots are compared by, ``(N, G)``
     names: pd.Index  # Names of its genes
@@ -69,7 +88,7 @@ def read_own(
         anchors = _numbers(reference, labels, library_key)
         known[np.setdiff1d(np.arange(len(known)), anchors)] = False
     _require_known(known, targets, reference)
-    embedding = read_embedding(adata, use_rep, hint=_EMBED)
+    embedding = read_embedding(adata, use_rep)
     names = adata.var_names[expression.genes]
     imputed = np.ones(len(targets), dtype=bool)
     return ImputeInput(expression.matrix, names, embedding, slices, anchors, targets, measured, known, imputed)
@@ -114,7 +133,7 @@ def read_pair(
     known = detected_in(measured, slices)
     known[: anchors[0]] = False
     _require_known(known, targets, None)
-    embedding = read_embedding(adata, use_rep, hint=_EMBED)
+    embedding = read_embedding(adata, use_rep)
     require_key(other.obsm, use_rep, "reference.obsm", hint=_JOINT)
     beside = read_embedding(other, use_rep, hint=_JOINT)
     if embedding.shape[1] != beside.shape[1]:

@@ -1,4 +1,4 @@
-"""Tests behind markers: of spots through scanpy, of slices on pseudo-bulk counts; and Moran's I through squidpy."""
+"""Tests of markers: between spots through scanpy, between slices on pseudo-bulk counts; Moran's I through squidpy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MIN_COUNTS = 10
 
 @dataclass(frozen=True)
 class Contrast:
-    """What is compared: a domain with the rest, or a condition with another within a domain."""
+    """A comparison: a domain with the rest, or a condition with another one within a domain."""
 
     group: str
     condition: str | None
@@ -36,13 +36,13 @@ class Contrast:
 
     @property
     def name(self) -> str:
-        """What scanpy calls it."""
+        """The name of the comparison in scanpy's results."""
         return self.group if self.condition is None else f"{self.group} | {self.condition}"
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Least spots to compare, and what a gene that ranks first must reach."""
+    """Smallest number of spots to compare, and limits for genes that rank first."""
 
     spots: int
     share: float
@@ -51,7 +51,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Task:
-    """What was asked for, read and checked."""
+    """The arguments of the call, read and checked."""
 
     adata: AnnData
     domains: pd.Categorical
@@ -92,7 +92,7 @@ class PseudoBulk:
         return cls(sums.reshape(*shape, -1), numbers.reshape(shape), samples[:, 0], samples[:, 1])
 
     def compare_domain(self, group: int, min_spots: int) -> tuple[np.ndarray, Differences] | None:
-        """A domain against the rest of the same samples; ``None`` if fewer than two have both. Genes come first."""
+        """A domain against the rest of the same samples; ``None`` if fewer than two samples have both."""
         rest = self.n_spots.sum(axis=1) - self.n_spots[:, group]
         chosen = np.flatnonzero((self.n_spots[:, group] >= min_spots) & (rest >= min_spots))
         own = self.counts[chosen, group]
@@ -102,9 +102,9 @@ class PseudoBulk:
     def compare_conditions(
         self, group: int, one: int, other: int, min_spots: int
     ) -> tuple[np.ndarray, Differences] | None:
-        """A domain under a condition against that under another; ``None`` without two samples of either.
+        """A domain under one condition against the same domain under another; ``None`` without two samples of each.
 
-        Where two donors or more have both conditions, these are compared, each with itself.
+        If at least two donors have both conditions, these donors are compared, each with itself.
         """
         chosen = np.flatnonzero((self.n_spots[:, group] >= min_spots) & np.isin(self.conditions, (one, other)))
         inside, donors = self.conditions[chosen] == one, self.donors[chosen]
@@ -198,7 +198,7 @@ def _corrected_for_ties(frames: dict[str, pd.DataFrame], tested: AnnData) -> dic
 def run_tests(
     task: Task, contrasts: list[Contrast], method: str, condition: str | None
 ) -> tuple[str, list[pd.DataFrame | None]]:
-    """Which test was used, and its table of each contrast: pseudo-bulk needs replicates, and these a common domain."""
+    """The test that was used, and its table of each contrast. Pseudo-bulk needs replicates with a common domain."""
     lacking = None
     if method in {"auto", "pseudobulk"}:
         lacking = _lacks_replicates(task, condition)
@@ -304,7 +304,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
 def for_scanpy(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
     """The fields that scanpy's plots and :func:`scanpy.get.rank_genes_groups_df` read, a column for each contrast.
 
-    They want as many genes of each; where one has fewer that were tested, nameless ones without a score fill up.
+    All columns need the same length. If fewer genes were tested in a contrast, entries without name and score follow.
     """
     columns = {"names": "gene", "scores": "score", "logfoldchanges": "log2_fold_change"}
     columns |= {"pvals": "pvalue", "pvals_adj": "pvalue_adj"}
@@ -322,7 +322,7 @@ def for_scanpy(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
 
 
 def detected_share(expression: Matrix, rows: np.ndarray) -> np.ndarray:
-    """Share of the spots in which each gene is seen, float64 ``(n_genes,)``."""
+    """Share of the spots in which each gene is detected, float64 ``(n_genes,)``."""
     part = expression[np.flatnonzero(rows)]
     seen = part.astype(bool).sum(axis=0) if sparse.issparse(part) else np.count_nonzero(part, axis=0)
     shares: np.ndarray = np.asarray(seen, dtype=np.float64).ravel() / max(1, part.shape[0])

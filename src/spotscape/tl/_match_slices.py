@@ -1,4 +1,4 @@
-"""Matches: for each spot of a slice the spots of another slice that are most like it."""
+"""Matches: for each spot of a slice the most similar spots of another slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Smoother domains: neighbours vote."""
+"""Smoother domains by a majority vote of neighbours."""
 
 from __future__ import annotations
 

@@ -90,8 +90,6 @@ def smoothed_pca(
         donors or patients as a whole. Use ``False`` if a slice holds another kind of tissue than the others.
     use_rep
         Representation in ``adata.obsm`` to smooth as it is, without a PCA.
-    key_added
-        Name of the result in ``adata.obsm``. The record in ``adata.uns`` has the same name without ``X_``.
     random_state
         Seed of the search for the components (block Lanczos on the covariance). Its influence is negligible: on STARmap
         and DLPFC 151673 the 20 leading components agree with an exact PCA to a cosine of 0.99999. Above 100,000 spots

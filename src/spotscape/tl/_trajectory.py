@@ -1,4 +1,4 @@
-"""Trajectories: the order of domains, and how far along each spot lies."""
+"""Trajectories: the order of domains, and the position of each spot in this order."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ from spotscape._stats.pseudotime import (
     strongest_tree,
 )
 
-_HINT = "Name the embedding by use_rep, or make one: sp.tl.spotscape(adata) or sp.tl.spacross(adata)"
-_GROUPS_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
+_HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 # Below this share of what chance would give, hardly any path leads from slice to slice.
 _FEW_CROSSING = 0.1
 
@@ -142,7 +141,7 @@ def trajectory(
     require_data(adata, genes=False)
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     use_rep = encoder_embedding(adata, use_rep)
-    embedding = read_embedding(adata, use_rep, hint=_HINT)
+    embedding = read_embedding(adata, use_rep)
     key = domain_column(adata, key, "key")
     root = str(root)
     domains = _domains(adata, key, root)
@@ -185,13 +184,13 @@ def trajectory(
 
 
 def _domains(adata: AnnData, key: str, root: str) -> pd.Categorical:
-    domains = read_groups(adata, key, argument="key", hint=_GROUPS_HINT)
+    domains = read_groups(adata, key, argument="key", hint=_HINT)
     names = list(domains.categories)
     if root not in names:
         msg = f"root={root!r} is no domain of adata.obs[{key!r}], which has {names}."
         raise ValueError(msg)
     if len(names) < 2:
-        msg = f"adata.obs[{key!r}] has one domain; there is nothing to order. {_GROUPS_HINT}."
+        msg = f"adata.obs[{key!r}] has one domain; there is nothing to order. {_HINT}."
         raise ValueError(msg)
     return domains
 
@@ -231,7 +230,7 @@ _EXACT = 100_000
 
 @dataclass(frozen=True)
 class Pseudotime:
-    """Pseudotime of every spot (NaN where the root does not reach), the root, and how many parts the graph has."""
+    """Pseudotime of every spot (NaN if the root does not reach it), the root spot, and the number of graph parts."""
 
     time: np.ndarray
     root: int
@@ -239,7 +238,7 @@ class Pseudotime:
 
 
 def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnData:
-    """The neighbour graph of an embedding, in an AnnData that holds nothing else: the user's stays as it is."""
+    """The neighbour graph of the embedding, in a separate AnnData, so that the user's stays as it is."""
     import scanpy as sc
 
     graph = AnnData(np.asarray(embedding, dtype=np.float32))
@@ -254,7 +253,7 @@ def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnDa
 
 
 def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, seed: int) -> Pseudotime:
-    """Diffusion pseudotime from a spot of the root, in the part of the graph that holds most of it."""
+    """Diffusion pseudotime from a spot of the root domain, in the part of the graph that holds most of this domain."""
     weights = sparse.csr_array(graph.obsp["connectivities"])
     reached, n_components = reached_from(weights, in_root)
     rows = np.flatnonzero(reached)
@@ -268,7 +267,7 @@ def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, se
 
 
 def stored_graph(graph: AnnData, key_added: str, use_rep: str) -> dict[str, dict[str, Any]]:
-    """What to write so that scanpy finds the graph by ``neighbors_key``."""
+    """The entries from which scanpy reads the graph by ``neighbors_key``."""
     record, connectivities, distances = keys.graph_keys(key_added)
     params = {**graph.uns["neighbors"]["params"], "use_rep": use_rep}
     return {
