@@ -1,4 +1,4 @@
-"""Mixing of slices against accuracy, as the batch effect grows: the smoothing floor and the encoders.
+"""Mixing of slices against accuracy, as the batch effect grows: smoothed PCA and the encoders.
 
     python benchmarks/batch_effects.py --seeds 3
     python benchmarks/batch_effects.py --report

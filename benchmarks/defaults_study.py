@@ -3,7 +3,7 @@
     python benchmarks/defaults_study.py                  all parts on all tissues that there are
     python benchmarks/defaults_study.py --part scale     the number of neighbours that is chosen, and the ARI of others
     python benchmarks/defaults_study.py --part clusterer k-means, five others and their agreement, several seeds
-    python benchmarks/defaults_study.py --part slices    several slices jointly, with their means taken off or not
+    python benchmarks/defaults_study.py --part slices    several slices together, with and without their means
     python benchmarks/defaults_study.py --summary        tables of what has been run
 
 Rows are appended to benchmarks/results/defaults_study.csv; what is there is not run again. Labels give the number of

@@ -3,7 +3,7 @@
     python benchmarks/encoder_tables.py
     python benchmarks/encoder_tables.py --go-on
 
-Rows of the encoders are removed and measured anew, those of linear methods that are there are kept. Run it after a
+Rows of the encoders are removed and measured again. Existing rows of linear methods are kept. Run it after a
 change of a default of the encoders; `--go-on` finishes a run that was broken off. It is small on purpose, about ten
 minutes on one core: two seeds of simulated slices, one of real ones. The scripts themselves run more seeds.
 """

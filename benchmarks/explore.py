@@ -169,7 +169,7 @@ def _processor_time() -> dict[str, float]:
 
 
 def _wait_idle(page: Page, index: int) -> None:
-    """Until a cell has run: a number stands beside it."""
+    """Wait until a cell has run and has a number."""
     prompts = '[...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]'
     done = f"(index) => /[0-9]/.test({prompts}[index].textContent)"
     page.wait_for_function(done, arg=index, timeout=300_000)

@@ -75,7 +75,7 @@ def run_tissue(tissue: str, arguments: argparse.Namespace) -> None:
     todo = [(seed, method) for seed, method in jobs if (tissue, method, seed) not in done]
     loaded: dict[int, AnnData] = {}
     for seed, method in todo:
-        # A real tissue is one; a simulated one is drawn anew for each seed.
+        # There is one real tissue; simulated tissue is drawn for each seed.
         number = seed if tissue == "heterogeneous" else 0
         if number not in loaded:
             loaded = {number: load(tissue, number)}

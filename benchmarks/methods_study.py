@@ -5,9 +5,9 @@
     python benchmarks/methods_study.py --baseline            plain principal components, mean over K nearest spots
     python benchmarks/methods_study.py --summary             tables of what has been run
 
-Each tissue gets one setting: `prepare`, the graph as it is by default, the method, `domains`. Labels give the number of
-domains and the score only. The baseline is another matter: its K and its clusterer are the best *by the labels*, which
-makes it a yardstick, not a method. Rows are appended to benchmarks/results/methods_study.csv; what is there is not run
+Each tissue gets one setting: `prepare`, the graph as it is by default, the method, `domains`. Labels give the number
+of domains and the score only. The baseline is another matter: its K and its clusterer are the best *by the labels*, so
+it is a reference, not a method. Rows are appended to benchmarks/results/methods_study.csv; what is there is not run
 again.
 """
 

@@ -3,12 +3,12 @@
     python benchmarks/new_slices.py --seeds 3
     python benchmarks/new_slices.py --report
 
-Trained is on three slices of the human cortex (donor 3: 151673, 151674, 151675), and the fourth, 151676, is embedded:
-with its offset to the training taken off (`new`), without (`new_unaligned`), and with a part of the model's genes
-missing and filled (`missing_...`). `joint` is the training on all four. Every row scores the fourth slice: `carried`
-takes the domains found on the training slices (for `joint`: found on all four), `alone` clusters the embedding of the
-fourth slice by itself. Labels give the number of domains and the scores; no method sees them. Trained models are kept
-in the folder that `--models` names, and trained if they are not there.
+The model is trained on three slices of the human cortex (donor 3: 151673, 151674, 151675), and the fourth, 151676, is
+embedded: with its offset to the training subtracted (`new`), without (`new_unaligned`), and with a part of the model's
+genes missing and filled (`missing_...`). `joint` is the training on all four. Every row scores the fourth slice:
+`carried` takes the domains found on the training slices (for `joint`: found on all four), `alone` clusters the
+embedding of the fourth slice by itself. Labels give the number of domains and the scores; no method sees them. Trained
+models are kept in the folder that `--models` names, and trained if they are not there.
 """
 
 from __future__ import annotations

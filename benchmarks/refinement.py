@@ -2,7 +2,7 @@
 
     python benchmarks/refinement.py
 
-Domains of the smoothing floor with one hop, which are ragged, and with three, which are not; agreement with the
+Domains of smoothed PCA with one hop, which are ragged, and with three, which are not; agreement with the
 annotation over all spots, at boundaries and in thin domains, before and after passes of `sp.tl.refine_domains`.
 """
 

@@ -5,7 +5,7 @@
 
 Sparse cells of 20 layers by 2,000 genes, about 90 of them non-zero, drawn here. The settings take turns, medians are
 written. Every setting has a process of its own, so that its peak memory is its own: what is there before, mostly the
-data, is taken off. `--accuracy` compares the components of two real tissues, and of simulated cells, with those of an
+data, is subtracted. `--accuracy` compares the components of two real tissues, and of simulated cells, with those of an
 eigendecomposition of the whole covariance in float64.
 """
 

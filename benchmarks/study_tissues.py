@@ -1,7 +1,7 @@
 """The tissues of the study, prepared in the same way for every method, and what each is for.
 
 Settings are chosen on some tissues and confirmed on the others. A suffix degrades a tissue: `starmap@genes_0.7` keeps
-70 % of the genes, `@counts_0.5` half of the counts, `@spots_0.8` 80 % of the spots; what is kept is drawn anew for each
+70 % of the genes, `@counts_0.5` half of the counts, `@spots_0.8` 80 % of the spots; what is kept is drawn for each
 seed, and the less is kept the smaller is the part of the same draw.
 """
 

@@ -180,6 +180,7 @@ SPOKEN = [
     *CALLING,
     *NOTEBOOKS,
     *sorted((ROOT / "src").rglob("*.py")),
+    *sorted((ROOT / "benchmarks").glob("*.py")),
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     ROOT / "benchmarks" / "README.md",

@@ -208,6 +208,12 @@ def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.C
     assert coordinates.endswith("--spatial-key names coordinates")
     looks = "logarithms, as normalised expression has"
     assert counts == f"X is not raw counts: it holds {looks}; layers['raw'] holds counts: --layer raw"
+    beside = tissue()
+    beside.raw = beside.copy()
+    beside.X = np.log1p(values(beside))
+    beside.write_h5ad(tmp_path / "raw.h5ad")
+    (counts,) = info(capsys, tmp_path / "raw.h5ad")["problems"]
+    assert counts.startswith(f"X is not raw counts: it holds {looks}; adata.raw holds counts: adata.layers['counts'] =")
 
 
 def test_counts_by_volume_are_taken_as_prepare_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

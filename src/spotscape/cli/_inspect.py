@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
-from spotscape._core.counts import layer_names, layer_with_counts, looks_of
+from spotscape._core.counts import counts_elsewhere, layer_names, layer_with_counts, looks_of
 from spotscape._core.geometry import coordinates, layout_of, shares_within
 from spotscape._core.logging import logger
 from spotscape._core.rows import ChunkedMatrix, is_stored, summarise
@@ -145,8 +145,8 @@ def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str
     kind, looks = looks_of(matrix, summary)
     other = layer_with_counts(adata, layer)
     if kind != "scaled" or other is not None:
-        held = "" if other is None else f"; layers[{other!r}] holds counts: --layer {other}"
-        problems.append(f"{where} is not raw counts: it holds {looks}{held}")
+        held = counts_elsewhere(adata, layer) if other is None else f"layers[{other!r}] holds counts: --layer {other}"
+        problems.append(f"{where} is not raw counts: it holds {looks}" + (f"; {held}" if held else ""))
     return f"{looks}, in {where}", summary
 
 

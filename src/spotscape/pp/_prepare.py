@@ -352,7 +352,7 @@ def _totals(matrix: Any, summary: Summary, genes: np.ndarray, labels: pd.Categor
     poorest = int(np.where(by_slice[1] > 0, kept, np.inf).argmin())
     logger.info(
         "Slices have different genes: spots are normalised by the %s genes that all have, %.0f%% of the counts of %r.",
-        f"{genes.sum():,}",
+        f"{(genes & (summary.column_sums > 0)).sum():,}",
         100 * kept[poorest],
         labels.categories[poorest],
     )

@@ -59,8 +59,9 @@ def contrast_loss(
     .. math:: L = \operatorname*{mean}_u \bigl[-\log \sigma(D(z_u, s_u))\bigr]
                 + \operatorname*{mean}_u \bigl[-\log (1 - \sigma(D(z_{v(u)}, s_u)))\bigr] ,
 
-    with :math:`z_u` the embedding of anchor u, :math:`v(u)` another spot, :math:`D(z, s) = z^\top W s + b`, and
-    :math:`s_u` the summary of the neighbourhood of u: the logistic function of its mean embedding.
+    with :math:`z_u` the embedding of anchor u, :math:`v(u)` another spot, :math:`\sigma` the logistic function,
+    :math:`D(z, s) = z^\top W s + b`, and :math:`s_u` the summary of the neighbourhood of u: :math:`\sigma` of its mean
+    embedding.
 
     Parameters
     ----------
