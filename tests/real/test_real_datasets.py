@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spotscape._core.validation import looks_like_counts
-from spotscape.datasets import _starmap, dlpfc, starmap
+from spotscape.datasets import _real, dlpfc, starmap
 
 pytestmark = pytest.mark.skipif(
     "SPOTSCAPE_DATA" not in os.environ, reason="SPOTSCAPE_DATA does not name a folder with real tissue"
@@ -24,12 +24,15 @@ def test_starmap_is_the_published_slice() -> None:
     assert adata.obs["domain_banksy"].cat.categories.to_list() == ["L1", "L2/3", "L4", "L5", "L6", "cc", "HPC"]
 
 
-def test_the_published_starmap_files_give_the_prepared_counts_positions_and_labels() -> None:
+def test_the_published_starmap_files_give_the_prepared_counts_positions_and_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     upstream = Path(os.environ["SPOTSCAPE_DATA"]) / "upstream"
     if not upstream.is_dir():
         pytest.skip("SPOTSCAPE_DATA has no folder `upstream` with the published files")
-    assembled = _starmap._assemble(upstream / _starmap._COUNTS, upstream / _starmap._ANNOTATION)
     prepared = starmap()
+    monkeypatch.setattr(_real, "fetch", lambda _url, file, **_: upstream / Path(file).name)
+    assembled = _real._starmap_from_upstream()
 
     assert (assembled.X != prepared.X).nnz == 0
     assert assembled.obs_names.equals(prepared.obs_names)
