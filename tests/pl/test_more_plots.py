@@ -261,6 +261,18 @@ class TestMarkers:
         assert set(up) <= labels
         assert Picture.of(figure).pixels.std() > 0.05
 
+    def test_symbols_where_names_are_identifiers(self, marked: ad.AnnData) -> None:
+        marked.var["symbol_of"] = [f"S{name}" for name in marked.var_names]
+        table = sp.get.markers_df(marked, gene_symbols="symbol_of")
+        assert ("S" + table["gene"]).tolist() == table["symbol"].tolist()
+        dots = sp.pl.markers(marked, n_genes=1, gene_symbols="symbol_of", return_fig=True)
+        on_tissue = sp.pl.markers(marked, kind="tissue", gene_symbols="symbol_of", return_fig=True)
+        best = set(table[table["rank"] == 1]["symbol"])
+        assert best <= {text.get_text() for ax in dots.axes for text in ax.get_xticklabels()}
+        assert best == {ax.get_title().split(" ")[0] for ax in on_tissue.axes}
+        with pytest.raises(KeyError, match=r"adata\.var\['symbol_of'\] has it: gene_symbols='symbol_of'"):
+            sp.pl.domains(marked, f"S{marked.var_names[0]}")
+
     def test_the_best_on_the_tissue(self, marked: ad.AnnData) -> None:
         figure = sp.pl.markers(marked, kind="tissue", group="Layer_2", return_fig=True)
         (title,) = (ax.get_title() for ax in figure.axes)

@@ -29,6 +29,7 @@ def markers_df(
     group: str | Sequence[str] | None = None,
     n_genes: int | None = None,
     max_pvalue_adj: float | None = None,
+    gene_symbols: str | None = None,
 ) -> pd.DataFrame:
     """Return the markers as a table, with one row for each comparison and gene.
 
@@ -44,6 +45,9 @@ def markers_df(
         Number of genes to keep for each comparison, best first. ``None`` keeps all.
     max_pvalue_adj
         Largest adjusted p-value of the genes to keep. ``None`` keeps all.
+    gene_symbols
+        Column of ``adata.var`` with other names of the genes, such as symbols where ``adata.var_names`` are
+        identifiers. They become the column ``symbol`` of the table.
 
     Returns
     -------
@@ -103,6 +107,10 @@ def markers_df(
     if max_pvalue_adj is not None:
         kept &= (table["pvalue_adj"] <= max_pvalue_adj).to_numpy()
     table["group"] = pd.Categorical(table["group"], categories=names)
+    if gene_symbols is not None:
+        require_key(adata.var, gene_symbols, "adata.var", hint="gene_symbols names the column with names of genes")
+        symbols = dict(zip(adata.var_names, adata.var[gene_symbols].astype(str), strict=True))
+        table.insert(list(table).index("gene") + 1, "symbol", [symbols.get(gene, gene) for gene in table["gene"]])
     return table[kept].reset_index(drop=True)
 
 

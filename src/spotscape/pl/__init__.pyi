@@ -251,30 +251,30 @@ def history(
 @overload
 def markers(
     adata: AnnData | SpatialData, *, key: str = ..., kind: Literal['dots', 'matrix', 'tissue'] = ..., n_genes: int |
-    None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., standard_scale: Literal['var',
-    'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig:
-    Literal[True], **panels: Unpack[Panels],
+    None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., gene_symbols: str | None = ...,
+    standard_scale: Literal['var', 'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show: bool | None
+    = ..., return_fig: Literal[True], **panels: Unpack[Panels],
 ) -> Figure: ...
 @overload
 def markers(
     adata: AnnData | SpatialData, *, key: str = ..., kind: Literal['dots', 'matrix', 'tissue'] = ..., n_genes: int |
-    None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., standard_scale: Literal['var',
-    'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show: Literal[False], return_fig: Literal[False]
-    = ..., **panels: Unpack[Panels],
+    None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., gene_symbols: str | None = ...,
+    standard_scale: Literal['var', 'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show:
+    Literal[False], return_fig: Literal[False] = ..., **panels: Unpack[Panels],
 ) -> Axes | list[Axes]: ...
 @overload
 def markers(
     adata: AnnData | SpatialData, *, key: str = ..., kind: Literal['dots', 'matrix', 'tissue'] = ..., n_genes: int |
-    None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., standard_scale: Literal['var',
-    'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show: Literal[True] | None = ..., return_fig:
-    Literal[False] = ..., **panels: Unpack[Panels],
+    None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., gene_symbols: str | None = ...,
+    standard_scale: Literal['var', 'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show:
+    Literal[True] | None = ..., return_fig: Literal[False] = ..., **panels: Unpack[Panels],
 ) -> None: ...
 @overload
 def markers(
     adata: AnnData | SpatialData, *, key: str = ..., kind: Literal['dots', 'matrix', 'tissue'] = ..., n_genes: int |
-    None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., standard_scale: Literal['var',
-    'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show: bool | None = ..., return_fig: bool = ...,
-    **panels: Unpack[Panels],
+    None = ..., group: str | Sequence[str] | None = ..., layer: str | None = ..., gene_symbols: str | None = ...,
+    standard_scale: Literal['var', 'group'] | None = ..., table_key: str | Sequence[str] | None = ..., show: bool | None
+    = ..., return_fig: bool = ..., **panels: Unpack[Panels],
 ) -> Figure | Axes | list[Axes] | None: ...
 def match_colors(
     adata: AnnData | SpatialData, key: str | Sequence[str], *, to: str, table_key: str | Sequence[str] | None = ...,

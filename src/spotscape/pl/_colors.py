@@ -167,6 +167,9 @@ def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None)
         known = {str(name).upper(): str(name) for name in named}
         close = get_close_matches(key.upper(), list(known), n=1, cutoff=0.7)
         near = f" Did you mean {known[close[0]]!r}?" if close else ""
+        having = (adata.var.iloc[:, index].astype(str).eq(key).any() for index in range(adata.var.shape[1]))
+        columns = [str(name) for name, has in zip(adata.var.columns, having, strict=True) if has]
+        near = f" adata.var[{columns[0]!r}] has it: gene_symbols={columns[0]!r}." if columns else near
         msg = (
             f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} "
             f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}.{near}"

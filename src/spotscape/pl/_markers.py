@@ -36,6 +36,7 @@ def markers(
     n_genes: int | None = None,
     group: str | Sequence[str] | None = None,
     layer: str | None = None,
+    gene_symbols: str | None = None,
     standard_scale: Literal["var", "group"] | None = "var",
     **panels: Unpack[Panels],
 ) -> Shown:
@@ -57,6 +58,8 @@ def markers(
         Domain, or several, whose markers are shown. ``None`` means all.
     layer
         Layer with the expression. ``None`` means ``adata.X``.
+    gene_symbols
+        Column of ``adata.var`` with the names to write, such as symbols where ``adata.var_names`` are identifiers.
     standard_scale
         Whether dots and heat map are scaled from 0 to 1, by gene (``"var"``) or by domain (``"group"``).
     **panels
@@ -87,7 +90,8 @@ def markers(
     3
     """
     require_data(adata, unique=["var"])
-    table = markers_df(adata, key=key, group=group)
+    table = markers_df(adata, key=key, group=group, gene_symbols=gene_symbols)
+    names_of = dict(zip(table["gene"], table["gene" if gene_symbols is None else "symbol"], strict=True))
     up, most = table[table["log2_fold_change"] > 0].sort_values("rank"), n_genes or (1 if kind == "tissue" else 3)
     chosen = {str(name): list(own["gene"].unique()[:most]) for name, own in up.groupby("group", observed=True)}
     if not chosen:
@@ -99,13 +103,13 @@ def markers(
             for gene in genes:
                 domains_of.setdefault(gene, []).append(name)
         columns = [
-            replace(read_values(adata, gene, layer=layer), key=f"{gene} ({', '.join(names)})")
+            replace(read_values(adata, gene, layer=layer), key=f"{names_of[gene]} ({', '.join(names)})")
             for gene, names in domains_of.items()
         ]
         return show_spots(adata, columns, {"cmap": "magma", "img": False, **panels})
     groups = str(adata.uns[key]["params"]["key"])
     return _in_scanpy(
-        adata, chosen, groups, kind, layer=layer, options=dict(panels) | {"standard_scale": standard_scale}
+        adata, chosen, groups, kind, names_of, layer=layer, options=dict(panels) | {"standard_scale": standard_scale}
     )
 
 
@@ -114,6 +118,7 @@ def _in_scanpy(
     chosen: dict[str, list[str]],
     groups: str,
     kind: str,
+    names_of: dict[str, str],
     *,
     layer: str | None,
     options: dict[str, Any],
@@ -144,6 +149,7 @@ def _in_scanpy(
         msg = f"scanpy cannot lay out a figure of figsize={options.get('figsize')}: {error}."
         raise ValueError(msg) from error
     main = plot.ax_dict["mainplot_ax"]
+    main.set_xticklabels([names_of[label.get_text()] for label in main.get_xticklabels()])
     if axes is None:
         _make_room(main)
     return hand_out([main], options)
