@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from spotscape.nn.clustering._kmeans import kmeans, partitions, soft_assignment, whiten
+from spotscape.nn.clustering._kmeans import kmeans, partitions, soft_assignment
 from spotscape.nn.clustering._mixture import gaussian_mixture
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ SHRINKAGES = (0.0, 0.05, 0.5, 1.0)
 CLEAR_AGREEMENT = 0.5
 # With more points, single runs of k-means seldom differ, and take long.
 _MANY = 20_000
-# Of the variance of all points: keeps directions without variance within clusters apart from division by zero.
-_RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -125,26 +123,20 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
 
 
 def _starts(points: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
-    """Ward's tree and single runs of k-means, in three spaces, from which the mixtures start.
+    """Ward's tree and single runs of k-means, in the units of the points and in standard deviations.
 
-    The first space is that of the points. In the second, all columns have the same standard deviation. In the third,
-    the clusters that the first two lead to are spheres. k-means divides a large cluster before it finds a small one,
-    and EM does not recover from such a start. Ward's tree finds small clusters.
+    k-means divides a large cluster before it finds a small one, and EM does not recover from such a start. Ward's tree
+    finds small clusters.
 
     The search of :func:`gaussian_mixture` tries more starts. It often ends in clusters of a few unusual points, which
     have a higher likelihood and differ between seeds.
     """
     values = np.asarray(points, dtype=np.float64)
     spread = values.std(axis=0)
-    standardised = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    standardised = values / np.where(spread > 0, spread, 1)
     generator, many = np.random.default_rng(seed), len(values) > _MANY
     with threadpool_limits(1):
-        found = [
+        return [
             *partitions(values, n_clusters, 1 if many else 6, generator),
             *partitions(standardised, n_clusters, 1 if many else 4, generator),
         ]
-        labels = gaussian_mixture(points, n_clusters, starts=found).labels
-        centres = np.stack([standardised[labels == label].mean(axis=0) for label in range(n_clusters)])
-        within = np.cov((standardised - centres[labels]).T, ddof=0) + _RIDGE * np.eye(values.shape[1])
-        found += partitions(whiten(standardised, within), n_clusters, 1 if many else 3, generator)
-    return found
