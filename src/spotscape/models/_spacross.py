@@ -214,7 +214,8 @@ class SpaCrossNetwork(Network):
         """Embeddings, ``(1, B, n, latent)``, with the spots of ``masking`` masked. A generator switches dropout on."""
         del mask
         reduce, values = reduce or Reduce(), batch.features.values
-        shown, weight = values, self.linear_1
+        shown: Tensor = values
+        weight: Tensor = self.linear_1
         if masking is not None:
             shown, weight = masking.apply(values), torch.cat([weight, self.token @ weight], dim=1)
         x = self._first(shown[None, None], weight[None], batch, reduce, generator)
