@@ -151,18 +151,14 @@ def train_on(
     chosen = choose_config(kind, config, preset, **what)
     reading: dict[str, Any] = {"layer": layer, "use_rep": use_rep, "mask_var": mask_var, "across_slices": across_slices}
     tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, slices=labels, **reading)
-    if copy and return_model:
-        msg = "copy=True and return_model=True exclude each other: there is one result. Copy first: adata.copy()."
-        raise ValueError(msg)
-    _check_decoded_layer(decoded_layer, tissue)
+    _check_results(tissue, decoded_layer, copy=copy, return_model=return_model)
     slices = None if labels is None else labels.codes
     model: GraphEncoder[Any] = method(chosen, random_state=random_state)
     source: RandomSource = model.random_source
     seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
     restarts = tuple(method(chosen, random_state=seed) for seed in seeds[1:])
     training |= {"slices": slices, "restarts": restarts, "remember": return_model}
-    found = model._fit_embed(tissue.matrix, tissue.graph, **training)
-    embedding, further = found[0], found[1:]
+    embedding, *further = model._fit_embed(tissue.matrix, tissue.graph, **training)
     layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue, slices)}
     params = {
         "preset": preset if config is None else None,
@@ -182,7 +178,11 @@ def train_on(
     return model if return_model else written
 
 
-def _check_decoded_layer(decoded_layer: str | None, tissue: EmbeddingInput) -> None:
+def _check_results(tissue: EmbeddingInput, decoded_layer: str | None, *, copy: bool, return_model: bool) -> None:
+    """Refuse results that there cannot be, before any training."""
+    if copy and return_model:
+        msg = "copy=True and return_model=True exclude each other: there is one result. Copy first: adata.copy()."
+        raise ValueError(msg)
     if decoded_layer is not None and tissue.genes is None:
         msg = f"decoded_layer={decoded_layer!r} needs genes, but the input is {tissue.params['source']}; drop use_rep."
         raise ValueError(msg)

@@ -151,7 +151,6 @@ def match_slices(
 
     from spotscape._core.settings import resolve_device
     from spotscape._stats.components import smooth
-    from spotscape.nn.matching import match
 
     require_data(adata, genes=False, unique=["obs"])
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
@@ -163,14 +162,8 @@ def match_slices(
         graph, built = graph_or_default(adata, neighbors_key, library_key)
         embedding = smooth(embedding, graph, n_hops)
     values = torch.from_numpy(embedding).to(resolve_device(device))
-    near = pairing.reference_rows
-    indices = np.full((adata.n_obs, min(n_matches, len(near))), -1, dtype=np.int64)
-    similarities = np.full(indices.shape, np.nan, dtype=np.float32)
-    for rows in pairing.query_rows:
-        places = None if positions is None else (positions[rows], positions[near])
-        search: dict[str, Any] = {"offset": offset, "mutual": mutual, "positions": places, "radius": radius}
-        found = match(values[rows], values[near], n_matches, **search)
-        indices[rows], similarities[rows] = found.indices.cpu().numpy(), found.similarities.cpu().numpy()
+    search: dict[str, Any] = {"offset": offset, "mutual": mutual, "radius": radius}
+    indices, similarities = _search(values, pairing, positions, n_matches, **search)
     params = {
         "library_key": library_key, "reference": pairing.reference, "query": pairing.queries, "use_rep": use_rep,
         "n_matches": n_matches, "labels_key": labels_key, "offset": offset, "mutual": mutual,
@@ -180,7 +173,7 @@ def match_slices(
     matched = [np.count_nonzero(indices[rows, 0] >= 0) for rows in pairing.query_rows]
     counts = {"n_query": np.array([*map(len, pairing.query_rows)]), "n_matched": np.array(matched)}
     query_row, rank = np.nonzero(indices >= 0)
-    pairs = similarities[query_row, rank], (query_row, near[indices[query_row, rank]])
+    pairs = similarities[query_row, rank], (query_row, pairing.reference_rows[indices[query_row, rank]])
     results = {
         "obs": _columns(adata.obs_names, pairing, indices, similarities, key_added),
         "obsp": built.get("obsp", {}) | {f"{key_added}_similarity": sparse.csr_matrix(pairs, shape=(adata.n_obs,) * 2)},
@@ -236,6 +229,25 @@ class Pairing:
         rows = slices[reference]
         labels = None if labels_key is None else _labels(adata, labels_key, rows, reference)
         return cls(reference, rows, queries, [slices[name] for name in queries], labels)
+
+
+def _search(
+    values: torch.Tensor, pairing: Pairing, positions: np.ndarray | None, n_matches: int, **how: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Matches of each spot among those of the reference, and similarities, ``(n_obs, n_matches)``; −1 and NaN if none.
+
+    ``how`` are further arguments of :func:`spotscape.nn.match`.
+    """
+    from spotscape.nn.matching import match
+
+    near = pairing.reference_rows
+    indices = np.full((len(values), min(n_matches, len(near))), -1, dtype=np.int64)
+    similarities = np.full(indices.shape, np.nan, dtype=np.float32)
+    for rows in pairing.query_rows:
+        places = None if positions is None else (positions[rows], positions[near])
+        found = match(values[rows], values[near], n_matches, positions=places, **how)
+        indices[rows], similarities[rows] = found.indices.cpu().numpy(), found.similarities.cpu().numpy()
+    return indices, similarities
 
 
 def _columns(
