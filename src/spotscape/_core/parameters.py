@@ -61,7 +61,7 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.choice: "method policy deform recipe preset layout geometry offset start missing_genes decoder pairing"
     " schedule precision style counts kind normalize standard_scale",
     kinds.flag: "keep_controls copy align allow_flip across_slices mutual return_model inverse invert_y log1p"
-    " scale overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu integrate"
+    " scale overwrite progress_bar count_unmatched spatial_components linear_scale latent_relu scaling_mutual integrate"
     " center_slices several_slices large_tissue img colorbar frameon show return_fig interactive"
     " deformation",
     kinds.seed: "random_state",

@@ -14,6 +14,12 @@ and the loss is
 
 .. math:: L = \operatorname*{mean}_{i \ne j}\;\operatorname*{mean}_{u \in i}\;\bigl(s_{in}(u) - s_{out}(u, j)\bigr)^2 .
 
+*Mutual matches.* A region that slice :math:`j` lacks has no match there, and the formula would pull it onto another
+region. With ``mutual``, the mean is over all spots of :math:`i`, but only spots have a term whose match is mutual: spot
+:math:`v`, the most similar one of slice :math:`j`, has :math:`u` among its :math:`k` most similar spots of slice
+:math:`i`. This needs no threshold and does not depend on an offset between slices. (Haghverdi et al., Nature
+Biotechnology 2018, found the shared cells of two batches in this way.)
+
 *Computation.* A search in tiles (:func:`spotscape.nn.most_similar`) finds the most similar spots without gradients. The
 mean of the :math:`k` products is then one product with the mean of the :math:`k` rows, with gradients. Value and
 gradient equal those of the dense formula, and memory is linear in the number of spots.
@@ -117,7 +123,9 @@ def _sampled(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator, device=rows.device)[:most]]
 
 
-def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_neighbors: int = 5) -> Tensor:
+def scaling_loss(
+    first: Known, second: Known, meetings: Sequence[Meeting], *, n_neighbors: int = 5, mutual: bool = False
+) -> Tensor:
     r"""Compute the loss of similarity scaling of two views over several slices.
 
     .. math:: L = \operatorname*{mean}_{i \ne j}\,\operatorname*{mean}_{u \in i}\,(s_{in}(u) - s_{out}(u, j))^2 ,
@@ -133,6 +141,8 @@ def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_
         The pairs of slices that are compared: see :func:`draw_meetings`.
     n_neighbors
         The k of the formula. If a slice has fewer spots, all of them are used.
+    mutual
+        Whether only spots with a mutual match have a term; see the text of the module. The paper takes all spots.
 
     Returns
     -------
@@ -140,17 +150,24 @@ def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_
     """
     total = first.rows.new_zeros(len(first.rows))
     for own, other, places in meetings:
-        spots, around, across = first.take(own[places]), second.take(own), second.take(other)
-        terms = [
-            _mean_similarity(u, v, n_neighbors, exclude=places) - _mean_similarity(u, w, n_neighbors)
-            for u, v, w in zip(spots, around, across, strict=True)
-        ]
-        total = total + torch.stack(terms).square().mean(1) if len(places) else total
+        if not len(places):
+            continue
+        known, around, across = first.take(own), second.take(own), second.take(other)
+        terms = []
+        for rows, v, w in zip(known, around, across, strict=True):
+            u = rows[places]
+            within = most_similar(u, v, n_neighbors, exclude=places).indices
+            between = most_similar(u, w, n_neighbors).indices
+            errors = (_mean_similarity(u, v, within) - _mean_similarity(u, w, between)).square()
+            if mutual:
+                back = most_similar(w[between[:, 0]], rows, n_neighbors).indices
+                errors = errors * (back == places[:, None]).any(1)
+            terms.append(errors.mean())
+        total = total + torch.stack(terms)
     return total / max(len(meetings), 1)
 
 
-def _mean_similarity(anchors: Tensor, candidates: Tensor, k: int, exclude: Tensor | None = None) -> Tensor:
-    """Mean product of each anchor ``(Q, d)`` with the k most similar candidates ``(M, d)``: shape ``(Q,)``."""
-    best = most_similar(anchors, candidates, k, exclude=exclude).indices
+def _mean_similarity(anchors: Tensor, candidates: Tensor, best: Tensor) -> Tensor:
+    """Mean product of each anchor ``(Q, d)`` with its candidates ``best`` ``(Q, k)``: shape ``(Q,)``."""
     means: Tensor = embedding_bag(best, candidates, mode="mean")
     return (anchors * means).sum(1)
