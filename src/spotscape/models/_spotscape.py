@@ -59,8 +59,9 @@ class SpotscapeConfig(EncoderConfig):
         Weight of similarity scaling and the number of best matches it looks at (1 and 5 in the paper). For several
         slices only.
     scaling_mutual
-        Whether similarity scaling takes only spots whose best match in the other slice has them among its own best
-        matches. A region that only one slice has then keeps its place. The paper takes all spots.
+        Number of best matches among which a match must be mutual. Similarity scaling takes only spots whose best match
+        in the other slice has them among this many best matches of its own, so a region that only one slice has keeps
+        its place. ``None`` takes all spots, as in the paper.
     scaling_spots
         Number of spots over which similarity scaling is averaged in each step, drawn evenly from the slices. Each slice
         is compared with one other slice, drawn at random, so the cost does not grow with the number of pairs. ``None``
@@ -91,7 +92,7 @@ class SpotscapeConfig(EncoderConfig):
     telescope_weight: float = 1.0
     scaling_weight: float = 1.0
     scaling_neighbors: int = 5
-    scaling_mutual: bool = True
+    scaling_mutual: int | None = 10
     scaling_spots: int | None = 1024
     prototype_weight: float = 0.01
     prototype_temperature: float = 0.75
@@ -120,7 +121,7 @@ class SpotscapeConfig(EncoderConfig):
             "n_axes": None,
             "whitening": 0.0,
             "reconstruction_weight": 0.1,
-            "scaling_mutual": False,
+            "scaling_mutual": None,
             "scaling_spots": None,
             "integrate": False,
             "max_epochs": 1000,

@@ -14,11 +14,10 @@ and the loss is
 
 .. math:: L = \operatorname*{mean}_{i \ne j}\;\operatorname*{mean}_{u \in i}\;\bigl(s_{in}(u) - s_{out}(u, j)\bigr)^2 .
 
-*Mutual matches.* A region that slice :math:`j` lacks has no match there, and the formula would pull it onto another
-region. With ``mutual``, the mean is over all spots of :math:`i`, but only spots have a term whose match is mutual: spot
-:math:`v`, the most similar one of slice :math:`j`, has :math:`u` among its :math:`k` most similar spots of slice
-:math:`i`. This needs no threshold and does not depend on an offset between slices. (Haghverdi et al., Nature
-Biotechnology 2018, found the shared cells of two batches in this way.)
+*Mutual matches.* If slice :math:`j` lacks the region of a spot, the formula pulls the spot onto another region. With
+``mutual``, a spot has a term only if its match is mutual: the most similar spot of slice :math:`j` has :math:`u` among
+its :math:`m` most similar spots of slice :math:`i`. The mean is still over all spots. Mutual matches need no threshold,
+and a moderate offset between slices does not change them (they are from Haghverdi et al., Nature Biotechnology 2018).
 
 *Computation.* A search in tiles (:func:`spotscape.nn.most_similar`) finds the most similar spots without gradients. The
 mean of the :math:`k` products is then one product with the mean of the :math:`k` rows, with gradients. Value and
@@ -124,7 +123,7 @@ def _sampled(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 def scaling_loss(
-    first: Known, second: Known, meetings: Sequence[Meeting], *, n_neighbors: int = 5, mutual: bool = False
+    first: Known, second: Known, meetings: Sequence[Meeting], *, n_neighbors: int = 5, mutual: int | None = None
 ) -> Tensor:
     r"""Compute the loss of similarity scaling of two views over several slices.
 
@@ -142,7 +141,8 @@ def scaling_loss(
     n_neighbors
         The k of the formula. If a slice has fewer spots, all of them are used.
     mutual
-        Whether only spots with a mutual match have a term; see the text of the module. The paper takes all spots.
+        Number m of best matches among which a match must be mutual for a spot to have a term; see the text of the
+        module. ``None`` gives all spots a term, as in the paper.
 
     Returns
     -------
@@ -159,8 +159,8 @@ def scaling_loss(
             within = most_similar(u, v, n_neighbors, exclude=places).indices
             between = most_similar(u, w, n_neighbors).indices
             errors = (_mean_similarity(u, v, within) - _mean_similarity(u, w, between)).square()
-            if mutual:
-                back = most_similar(w[between[:, 0]], rows, n_neighbors).indices
+            if mutual is not None:
+                back = most_similar(w[between[:, 0]], rows, mutual).indices
                 errors = errors * (back == places[:, None]).any(1)
             terms.append(errors.mean())
         total = total + torch.stack(terms)
