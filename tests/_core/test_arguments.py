@@ -15,7 +15,7 @@ from scipy import sparse
 import spotscape as sp
 from spotscape._core.arguments import annotations_of, check_fields, public
 from spotscape._core.documentation import PARAMETERS, PASSAGES, RAISES, documentation_of
-from spotscape._core.parameters import RULES
+from spotscape._core.parameters import RENAMED, RULES
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
@@ -266,6 +266,21 @@ def test_a_function_that_is_checked_looks_like_itself() -> None:
     own = inspect.signature(sp.tl.spotscape.__wrapped__).parameters
     assert [*own, "table_key"] == [*inspect.signature(sp.tl.spotscape).parameters]
     assert sp.tl.spotscape.__module__ == "spotscape.tl._encoders"
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_former_names_are_taken_with_a_warning(name: str) -> None:
+    module, function = name.rsplit(".", 1)
+    ((old, new),) = RENAMED[name].items()
+    call = getattr(import_module(module), function)
+    assert new in inspect.signature(call).parameters
+    with (
+        pytest.warns(FutureWarning, match=rf"{function}\({old}=\.\.\.\) is now {function}\({new}="),
+        pytest.raises(TypeError, match=rf"{new} must be"),
+    ):
+        call(AnnData(np.ones((3, 2), np.float32)), **{old: 1.5 + 2j})
+    with pytest.raises(TypeError, match=f"got '{new}' twice: '{old}' is its former name"):
+        call(None, **{old: "domain", new: "domain"})
 
 
 def test_a_docstring_gets_what_its_namespace_says() -> None:

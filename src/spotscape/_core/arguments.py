@@ -10,6 +10,7 @@ import ast
 import functools
 import inspect
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -70,8 +71,10 @@ def public(function: F) -> F:
     """
     from spotscape._core import spatial_data
     from spotscape._core.documentation import documentation_of
+    from spotscape._core.parameters import RENAMED
 
     checks = checks_of(function)
+    renamed = RENAMED.get(f"{function.__module__}.{function.__name__}", {})
     signature = inspect.signature(function)
     declared = signature.parameters
     in_order = tuple(map(checks.get, declared))
@@ -86,6 +89,8 @@ def public(function: F) -> F:
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
+        if not renamed.keys().isdisjoint(kwargs):
+            kwargs = _with_new_names(function.__name__, renamed, kwargs)
         if homes and args and any(kind.__name__ == "AnnData" for kind in type(args[0]).__mro__):
             args, kwargs = (), look_up(function, homes, args, kwargs)
         if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
@@ -106,6 +111,18 @@ def public(function: F) -> F:
     required = [name for name in homes if declared[name].default is inspect.Parameter.empty]
     checked.__doc__ = documentation_of(checked, [_HOMES[name][1] for name in required])
     return cast("F", checked)
+
+
+def _with_new_names(function: str, renamed: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call under their present names; a warning names those that were given under former ones."""
+    for old, new in renamed.items():
+        if old in given and new in given:
+            msg = f"{function}() got {new!r} twice: {old!r} is its former name; leave {old!r} out."
+            raise TypeError(msg)
+        if old in given:
+            msg = f"{function}({old}=...) is now {function}({new}=...); the former name goes in the next version."
+            warnings.warn(msg, FutureWarning, stacklevel=3)
+    return {renamed.get(name, name): value for name, value in given.items()}
 
 
 def checks_of(function: Callable[..., Any]) -> dict[str, Check]:

@@ -19,6 +19,14 @@ _TAKEN = {keys.SPATIAL, keys.COUNTS, keys.PREPARE, "log1p", "hvg", "neighbors", 
 _INPUTS = ("library_key", "layer", "z_key", "condition", "key")
 
 
+# Former names of arguments, by function. They are taken with a warning for one version.
+RENAMED: Final[dict[str, dict[str, str]]] = {
+    "spotscape.tl._impute.impute": {"n_components": "n_comps"},
+    "spotscape.tl._markers.markers": {"groups": "key"},
+    "spotscape.tl._trajectory.trajectory": {"groups": "key"},
+}
+
+
 def require_target(adata: AnnData, values: Mapping[str, Any]) -> None:
     """Refuse a ``key_added`` that would write over data."""
     key = values["key_added"]
