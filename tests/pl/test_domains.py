@@ -599,6 +599,7 @@ class TestValues:
             (bare, {"color": "Mbp", "layer": "counts"}),
             (kept, {"color": "Mbp"}),
             (adata, {"color": "first", "gene_symbols": "symbol"}),
+            (kept, {"color": "first", "gene_symbols": "symbol"}),
         ):
             assert np.array_equal(tiles(drawn(data, **options).axes[0]).get_facecolors(), expected)
         assert values.std() > 0
