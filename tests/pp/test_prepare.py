@@ -500,25 +500,6 @@ class TestErrors:
         self.refuses(adata, KeyError, "'no' not found in adata.layers, which has: nothing", layer="no")
         self.refuses(adata, KeyError, "'no' not found in adata.obs, which has: 'lib'", library_key="no")
 
-    @pytest.mark.parametrize("target_sum", [0, -1.0, np.nan, np.inf])
-    def test_target_sum(self, adata: ad.AnnData, target_sum: Any) -> None:
-        self.refuses(adata, ValueError, "target_sum=", target_sum=target_sum)
-
-    def test_n_top_genes(self, adata: ad.AnnData) -> None:
-        self.refuses(adata, ValueError, "n_top_genes=0 must be at least 1", n_top_genes=0)
-        self.refuses(adata, TypeError, "n_top_genes must be an integer", n_top_genes=30.0)
-
-        self.refuses(adata, TypeError, "n_top_genes must be an integer, not 'all'", n_top_genes="all")
-
-    def test_recipe(self, adata: ad.AnnData) -> None:
-        match = r"recipe='giotto' is not one of \['spacross', 'spotscape'\]"
-        self.refuses(adata, ValueError, match, recipe="giotto")
-
-    @pytest.mark.parametrize("name", ["min_cells", "min_counts"])
-    def test_limits(self, adata: ad.AnnData, name: str) -> None:
-        self.refuses(adata, ValueError, f"{name}=-1 must be at least 0", **{name: -1})
-        self.refuses(adata, TypeError, f"{name} must be an integer, not 2.5", **{name: 2.5})
-
     def test_limits_that_no_gene_meets(self, adata: ad.AnnData) -> None:
         match = (
             r"too few genes are seen in at least 81 of 80 spots with at least 10 counts in all: 0 of 120 \(at most, a "

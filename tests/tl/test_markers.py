@@ -225,7 +225,6 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, condition: str | None) -
         ({"condition": "constant"}, ValueError, "one condition, 'a'; two are needed"),
         ({"condition": "age", "reference": "ancient"}, ValueError, "reference='ancient' is not one of"),
         ({"reference": "young"}, ValueError, "is a condition, but condition=None"),
-        ({"method": "logreg"}, ValueError, "method='logreg' is not one of"),
         ({"method": "pseudobulk"}, ValueError, "needs replicates: library_key names no slices"),
         ({"method": "pseudobulk", "library_key": "constant"}, ValueError, "needs replicates: there is one slice"),
         ({"method": "pseudobulk", "library_key": "slice", "layer": "logs"}, ValueError, "adds up counts"),
@@ -234,8 +233,6 @@ def test_round_trip(slices: ad.AnnData, tmp_path: Path, condition: str | None) -
         ({"layer": "nothing"}, KeyError, "'nothing' not found in adata.layers"),
         ({"layer": "negative"}, ValueError, "negative values"),
         ({"layer": "broken"}, ValueError, "NaN or infinite"),
-        ({"n_genes": 0}, ValueError, "n_genes=0 must be at least 1"),
-        ({"min_spots": 1}, ValueError, "min_spots=1 must be at least 2"),
         ({"min_spots": 10_000}, ValueError, "no domain has 10000 spots; there is nothing to compare"),
         ({"neighbors_key": "none"}, KeyError, "'none' not found in adata.uns"),
         ({"library_key": "library_size"}, TypeError, "expected the name of a slice"),
@@ -269,10 +266,6 @@ def test_table_errors(one: ad.AnnData) -> None:
     sp.tl.markers(one, key="domain", neighbors_key=None, n_genes=3)
     with pytest.raises(ValueError, match="n_genes=0"):
         sp.get.markers_df(one, n_genes=0)
-    with pytest.raises(TypeError, match="max_pvalue_adj must be a number"):
-        sp.get.markers_df(one, max_pvalue_adj="small")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="max_pvalue_adj=2 lies outside"):
-        sp.get.markers_df(one, max_pvalue_adj=2)
 
 
 def with_panels(adata: ad.AnnData, lost: list[str], where: list[str]) -> ad.AnnData:

@@ -128,8 +128,6 @@ BAD = [
     ({"key": "share"}, TypeError, r"key='share' names numbers \(float64\), expected groups"),
     ({"neighbors_key": "none"}, KeyError, r"'none' not found in adata.uns, .*sp.pp.spatial_neighbors_knn\(adata\)"),
     ({"library_key": "none"}, KeyError, "'none' not found in adata.obs"),
-    ({"n_passes": 0}, ValueError, "n_passes=0 must be at least 1"),
-    ({"n_passes": 1.0}, TypeError, "n_passes must be an integer"),
     ({"key_added": "spotscape_domain"}, ValueError, "would overwrite the domains that are refined"),
 ]
 
