@@ -206,24 +206,6 @@ def test_coincident_spots_share_their_corner_of_the_triangulation() -> None:
     assert graph.distances.dtype == np.float64
 
 
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-@each_builder
-def test_round_trip(tmp_path: Path, suffix: str, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
-    coords = np.vstack([cells(), cells()[:1]])
-    adata = tissue(coords, ["a"] * 61)
-    build(adata, library_key="lib", key_added="mine", **{**kwargs, **({"radius": 0.3} if "radius" in kwargs else {})})
-    path = tmp_path / f"tissue.{suffix}"
-    getattr(adata, f"write_{suffix}")(path)
-    back = ad.read_h5ad(path) if suffix == "h5ad" else ad.read_zarr(path)
-    for key in ("mine_connectivities", "mine_distances"):
-        assert back.obsp[key].nnz == adata.obsp[key].nnz
-        assert equal(back.obsp[key], adata.obsp[key])
-        assert back.obsp[key].dtype == adata.obsp[key].dtype
-    assert back.uns["mine_neighbors"]["params"]["mode"] == adata.uns["mine_neighbors"]["params"]["mode"]
-    assert back.uns["mine_neighbors"]["params"]["library_key"] == "lib"
-
-
 def test_three_dimensions() -> None:
     cube = np.random.default_rng(0).random((50, 3))
     graph = sp.pp.spatial_neighbors_knn(tissue(cube), n_neighs=3, copy=True)

@@ -17,7 +17,6 @@ import spotscape as sp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SEEDS = st.integers(0, 2**32 - 1)
 KEYS = ("spatial_3d_connectivities", "spatial_3d_distances")
@@ -262,22 +261,6 @@ def test_spots_at_one_place_keep_their_edge() -> None:
     assert graph.connectivities[0, 1] == 1
     assert graph.distances.nnz == graph.connectivities.nnz == 70 * 8
     assert np.count_nonzero(graph.distances.data == 0) == 40
-
-
-@pytest.mark.filterwarnings("ignore:Writing zarr v2")
-@pytest.mark.parametrize("form", ["h5ad", "zarr"])
-def test_survives_writing(form: str, tmp_path: Path) -> None:
-    adata = three_slices()
-    build(adata, slice_gap=[0.1, 0.2], key_added="stack")
-    path = tmp_path / f"stack.{form}"
-    getattr(adata, f"write_{form}")(path)
-    back = getattr(ad, f"read_{form}")(path)
-    np.testing.assert_array_equal(back.obsm["stack"], adata.obsm["stack"])
-    for key in ("stack_connectivities", "stack_distances"):
-        assert (back.obsp[key] != adata.obsp[key]).nnz == 0
-    params = back.uns["stack_neighbors"]["params"]
-    assert [*params["library_order"]] == ["a", "b", "c"]
-    assert params["cross_slice_fraction"] == adata.uns["stack_neighbors"]["params"]["cross_slice_fraction"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -72,19 +72,6 @@ class TestEveryTool:
         assert "mine" in adata.uns
         assert key not in adata.obsm
 
-    @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-    def test_round_trips(self, adata: AnnData, tool: Tool, key: str, tmp_path: Path) -> None:
-        tool(adata)
-        adata.write_h5ad(tmp_path / "tissue.h5ad")
-        adata.write_zarr(tmp_path / "tissue.zarr")
-        for loaded in (ad.read_h5ad(tmp_path / "tissue.h5ad"), ad.read_zarr(tmp_path / "tissue.zarr")):
-            np.testing.assert_array_equal(loaded.obsm[key], adata.obsm[key])
-            record, kept = adata.uns[key.removeprefix("X_")], loaded.uns[key.removeprefix("X_")]
-            assert set(kept) == set(record)
-            assert set(kept["params"]) == set(record["params"])
-            for name, curve in record.get("history", {}).items():
-                np.testing.assert_array_equal(kept["history"][name], curve)
-
     def test_purity(
         self,
         adata: AnnData,
@@ -580,15 +567,6 @@ class TestDecodedLayer:
         with_layer = tool(adata, decoded_layer="decoded", copy=True)
         assert "decoded" not in adata.layers
         assert with_layer.obsm[key].tobytes() == tool(adata, copy=True).obsm[key].tobytes()
-
-    @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-    def test_round_trips(self, adata: AnnData, tool: Tool, key: str, tmp_path: Path) -> None:
-        tool(adata, max_epochs=2, decoded_layer="decoded")
-        adata.write_h5ad(tmp_path / "tissue.h5ad")
-        adata.write_zarr(tmp_path / "tissue.zarr")
-        assert np.isnan(adata.layers["decoded"]).any()
-        for loaded in (ad.read_h5ad(tmp_path / "tissue.h5ad"), ad.read_zarr(tmp_path / "tissue.zarr")):
-            np.testing.assert_array_equal(loaded.layers["decoded"], adata.layers["decoded"])
 
     def test_genes_that_a_slice_lacks(self, adata: AnnData, tool: Tool, key: str) -> None:
         """They were not seen by the encoder in any slice, so nothing is decoded for them in any."""

@@ -206,16 +206,6 @@ def test_nothing_else_is_touched(
     assert (slices.obsp["spatial_connectivities"] != before.obsp["spatial_connectivities"]).nnz == 0
 
 
-@pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
-@pytest.mark.parametrize("condition", [None, "age"])
-def test_round_trip(slices: ad.AnnData, tmp_path: Path, condition: str | None) -> None:
-    sp.tl.markers(slices, key="domain", library_key="slice", condition=condition, n_genes=20)
-    slices.write_h5ad(tmp_path / "a.h5ad")
-    slices.write_zarr(tmp_path / "a.zarr")
-    for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
-        pd.testing.assert_frame_equal(sp.get.markers_df(back), sp.get.markers_df(slices))
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
