@@ -13,8 +13,9 @@ from anndata import AnnData
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.arguments import annotations_of, check_fields, documentation_of, public
-from spotscape._core.parameters import DESCRIPTIONS, ERRORS, RENAMED, RULES
+from spotscape._core.arguments import annotations_of, check_fields, public
+from spotscape._core.documentation import PARAMETERS, PASSAGES, RAISES, documentation_of
+from spotscape._core.parameters import RENAMED, RULES
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
@@ -282,27 +283,44 @@ def test_former_names_are_taken_with_a_warning(name: str) -> None:
         call(None, **{old: "domain", new: "domain"})
 
 
-def test_a_docstring_gets_what_its_namespace_says_of_parameters_and_errors() -> None:
-    def function(adata: AnnData, key_added: str, *, copy: bool = False, **output: Any) -> None: ...
+def test_a_docstring_gets_what_its_namespace_says() -> None:
+    def function(adata: AnnData, key_added: str = "X_a", *, copy: bool = False, **output: Any) -> AnnData | None: ...
 
     function.__module__ = "spotscape.pp._graph"
     function.__doc__ = (
         "Do.\n\n    Parameters\n    ----------\n    adata\n        Spots.\n\n    Returns\n    -------\n    It."
     )
-    said = "Prefix of the keys that are written.\ncopy\n    Return the graph instead of writing it."
-    raised = "\n".join(f"{name}\n    {text}" for name, text in ERRORS["pp"].items())
-    after = f"Returns\n-------\nIt.\n\nRaises\n------\n{raised}"
-    found = f"Parameters\n----------\nadata\n    Spots.\nkey_added\n    {said}"
-    assert re.sub(r"\n +measurements", " measurements", documentation_of(function)) == f"Do.\n\n{found}\n\n{after}"
-    own = "Returns\n-------\nIt.\n\nRaises\n------\nKeyError\n    None.\nTypeError\n    None.\n\nExamples\n--------\n1"
-    function.__doc__ = f"Do.\n\n{own}"
-    assert documentation_of(function) == f"Do.\n\nParameters\n----------\nkey_added\n    {said}\n\n{own}"
+    said = f"Prefix of the keys that are written.\ncopy\n    {PARAMETERS['pp']['copy']}"
+    raised = "\n".join(f"{name}\n    {text}" for name, text in RAISES["pp"].items())
+    returned = "Returns\n-------\n``None``, or with ``copy=True`` a new :class:`~anndata.AnnData`. Written are:\n\nIt."
+    found = (
+        f"Parameters\n----------\nadata\n    Spots.\nkey_added\n    {said}\n\n{returned}\n\nRaises\n------\n{raised}"
+    )
+    assert re.sub(r"\n +measurements", " measurements", documentation_of(function)) == f"Do.\n\n{found}"
+    own = "Raises\n------\nKeyError\n    None.\nTypeError\n    None.\n\nExamples\n--------\n1"
+    function.__doc__ = f"Do.\n\nReturns\n-------\n``copy=True`` gives it.\n{{graph}}\n\n{own}"
+    documented = documentation_of(function)
+    assert documented.startswith(
+        f"Do.\n\nParameters\n----------\nkey_added\n    {said}\n\nReturns\n-------\n``copy=True``"
+    )
+    assert '``adata.obsp["X_a_distances"]``' in documented
+    assert documented.endswith(f"``params``.\n\n{own}")
+
+
+def test_a_plot_says_whether_it_keeps_colours() -> None:
+    assert "Nothing is written." in sp.pl.crosstab.__doc__
+    assert "New colours of categories are written" in sp.pl.composition.__doc__
 
 
 def test_what_is_said_once_is_said_of_several_functions() -> None:
-    for space, texts in DESCRIPTIONS.items():
+    for space, texts in PARAMETERS.items():
         module = getattr(sp, space)
         said = [getattr(module, name).__doc__ for name in module.__all__]
         for name, text in texts.items():
             entry = rf"^\**{name}\n {{4}}" + re.escape(" ".join(text.split())).replace(r"\ ", r"\s+") + "$"
             assert sum(re.search(entry, doc, re.MULTILINE) is not None for doc in said) > 1, (space, name)
+    docs = [value.__doc__ or "" for value in PUBLIC.values()]
+    for name, text in PASSAGES.items():
+        last = text.splitlines()[-1].strip()
+        assert sum(last in doc for doc in docs) > 1, name
+    assert [doc for doc in docs if re.search(r"^ *\{\w+\}$", doc, re.MULTILINE)] == []

@@ -56,12 +56,6 @@ def evaluate(
     ``graph_connectivity`` of the known domains. Scores against ``labels_true`` and, if it is given, all
     scores of mixing use the spots labelled there. The other scores use all spots.
 
-    Raises
-    ------
-    ValueError
-        If lengths differ, no spot is labelled, a silhouette is asked of a single domain, no known domain lies in two
-        slices, or points hold NaN; and if there is nothing to score.
-
     Examples
     --------
     >>> import spotscape as sp

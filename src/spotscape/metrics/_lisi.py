@@ -42,11 +42,6 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
     Float64 array ``(n_spots,)``: 1 where all neighbours have one label, up to the number of labels where all are
     equally frequent; NaN for unlabelled spots.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, fewer than two spots are labelled, ``perplexity`` is below 1, or the embedding holds NaN.
-
     Examples
     --------
     >>> import numpy as np
@@ -77,11 +72,6 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
     Between 0 (slices apart) and 1 (all slices equally frequent around the median spot). Slices of different size cannot
     reach 1, and neither should a domain that one slice lacks. Use it together with :func:`clisi`.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a slice is missing, there is one slice only, or the embedding holds NaN.
-
     Examples
     --------
     >>> import numpy as np
@@ -110,11 +100,6 @@ def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLE
     Returns
     -------
     Between 0 (domains mixed) and 1 (only spots of its own domain around the median spot).
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, all have one label, or the embedding holds NaN.
 
     Examples
     --------
@@ -145,11 +130,6 @@ def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perp
     Returns
     -------
     Between 0 (slices apart or domains mixed) and 1.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, all have one label or are of one slice, or the embedding holds NaN.
 
     Examples
     --------

@@ -51,12 +51,6 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
     Between 0 (slices apart) and 1. The test is strict: it rejects slices that contain different tissue, even if they
     are mixed correctly. :func:`js_divergence` measures the same comparison in degrees.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a slice is missing, there is one slice only, ``n_neighs`` is below 1, ``alpha`` is not
-        between 0 and 1, or the embedding holds NaN.
-
     Examples
     --------
     >>> import numpy as np
@@ -91,12 +85,6 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
     Below 1, and 0 if every neighbourhood has the composition of the whole. Lower values mean better mixing. Two slices
     of equal size that lie apart have 0.311.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a slice is missing, there is one slice only, ``n_neighs`` is below 1, or the embedding
-        holds NaN.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -118,8 +106,6 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
 
     Parameters
     ----------
-    labels
-        Known domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
     n_neighs
         Number of nearest spots to which each spot is joined, without the spot itself. An edge counts in both
         directions. Default: 15.
@@ -128,11 +114,6 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
     -------
     Above 0 and at most 1, where every domain is connected. It is low if slices are not mixed, because each domain then
     has several parts. It is not lower if domains overlap.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, fewer than two spots are labelled, ``n_neighs`` is below 1, or the embedding holds NaN.
 
     Examples
     --------
@@ -169,12 +150,6 @@ def label_asw(
     Returns
     -------
     Between 0 and 1. Higher values mean better separated domains; 0.5 means that they are not separated.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, all have one label or each its own, ``max_spots`` is below 2, or the
-        embedding holds NaN.
 
     Examples
     --------
@@ -217,12 +192,6 @@ def batch_asw(
     Returns
     -------
     Between 0 and 1; near 1 where the slices of each domain coincide.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, there is one slice only or no domain with several spots in two,
-        ``max_spots`` is below 2, or the embedding holds NaN.
 
     Examples
     --------

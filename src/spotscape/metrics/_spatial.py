@@ -37,11 +37,6 @@ def silhouette(labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_
     -------
     Between -1 and 1; the higher, the more compact and the better separated the domains.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, all have one label or each its own, or the embedding holds NaN.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -85,11 +80,6 @@ def spatial_asw(
     -------
     Between -1 and 1; the higher, the more compact the domains.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, no slice has two domains, or the coordinates hold NaN.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -122,11 +112,6 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
     Returns
     -------
     Zero or more. It falls with the number of spots, so compare it on one tissue only.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, or the coordinates hold NaN.
 
     Examples
     --------
@@ -163,8 +148,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
 
     Parameters
     ----------
-    labels
-        Domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
     n_neighs
         Number of nearest spots, the spot itself excluded. Default: 10, as published. A slice with fewer other spots
         uses all of them.
@@ -174,11 +157,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
     Returns
     -------
     Between 0 (smooth domains) and 1.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, ``n_neighs`` is below 1, or the coordinates hold NaN.
 
     Examples
     --------

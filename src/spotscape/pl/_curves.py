@@ -38,7 +38,8 @@ def history(
 ) -> Shown:
     """Show the losses of a training: one small panel for each curve.
 
-    ``loss`` is the weighted sum that was minimised; its parts are shown without their weights.
+    ``loss`` is the weighted sum that was minimised; its parts are shown without their weights. Positive curves that
+    span more than a factor of 10 have a logarithmic axis.
 
     Parameters
     ----------
@@ -48,14 +49,6 @@ def history(
     key
         Where the record is in ``adata.uns``. Default: ``"spotscape"`` or ``"spacross"``, whichever is there; if both
         are, name one.
-    **output
-        ``figsize``, ``dpi``, ``ax`` (one for each curve), ``show`` and ``return_fig``, as in
-        :func:`spotscape.pl.domains`.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. Positive curves that span more than a
-    factor of 10 have a logarithmic axis.
 
     Raises
     ------
@@ -142,13 +135,6 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
         AnnData that :func:`spotscape.tl.choose_n_domains` has been applied to.
     key
         Where its record is in ``adata.uns``.
-    **output
-        ``figsize``, ``dpi``, ``ax`` (one for each panel), ``show`` and ``return_fig``, as in
-        :func:`spotscape.pl.domains`.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
 
     Raises
     ------
@@ -230,10 +216,6 @@ def scale(
         AnnData that :func:`spotscape.pp.choose_scale` has been applied to.
     key
         Where its record is in ``adata.uns``.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
 
     Raises
     ------

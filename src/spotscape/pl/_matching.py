@@ -73,18 +73,6 @@ def matching(
         the reference on the right, as they are.
     linewidth
         Width of the lines in points.
-    palette, vmin, vmax
-        Colours of categories, and ends of the scale of numbers, as in :func:`spotscape.pl.domains`.
-    **looks
-        ``size``, ``alpha``, ``cmap``, ``na_color``, ``invert_y``, ``legend_loc``, ``legend_fontsize``, ``colorbar``,
-        ``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. New colours of categories are written:
-
-    ``adata.uns["<color>_colors"]`` : list of str
-        Hex colours in the order of the categories.
 
     Raises
     ------

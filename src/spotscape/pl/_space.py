@@ -75,8 +75,6 @@ def stack_3d(
         Distance between slices in the unit of the coordinates. ``None`` takes half the extent of the tissue.
     groups
         Categories to show. All other spots are left out, so that you can see through the stack.
-    palette, vmin, vmax
-        As in :func:`spotscape.pl.domains`.
     elev, azim
         View: height above the plane and direction, in degrees.
     interactive
@@ -275,8 +273,6 @@ def volume(
         extent of the tissue. This is good for viewing, but do not measure distances on it.
     groups
         Categories to keep; all others are left out.
-    palette, cmap, vmin, vmax
-        Colours, as in :func:`spotscape.pl.domains`.
     path
         File to write as well: ``.ply`` (coordinates and colours, read by nearly all viewers), ``.vtk`` or ``.vtp``
         (with all arrays, for ParaView).

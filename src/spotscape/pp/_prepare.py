@@ -111,13 +111,9 @@ def prepare(
         ``"check"`` refuses values that are not counts. Counts divided by one number for each spot, such as a cell's
         volume, are recognised and accepted with a warning, because normalisation cancels that number. ``"assume"`` also
         accepts any other positive values, such as counts less the ambient RNA.
-    copy
-        Return a new AnnData instead of changing ``adata``.
 
     Returns
     -------
-    ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
-
     ``adata.X`` : float32 (float64 if the counts are), dense or ``csr_matrix``, or a dask array
         The normalised counts, with ``log1p`` applied if asked for.
     ``adata.layers["counts"]`` : as given

@@ -88,13 +88,9 @@ def choose_scale(
     random_state
         Seed for choosing windows: if the tissue has more than 20,000 spots, only ten windows of 2,000 spots are
         examined.
-    copy
-        Return a copy with the record instead of writing to ``adata``.
 
     Returns
     -------
-    ``None``, or with ``copy=True`` an AnnData, with
-
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``n_neighs`` (the number chosen), ``radius`` (median
       distance of the last of them, in the unit of the coordinates), ``geometry`` (``"hexagonal"``, ``"square"`` or
       ``"irregular"``), ``reason`` (how the number was found) and ``curve``, a dict of columns ``n_neighs``, ``radius``

@@ -79,15 +79,12 @@ def embed(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``obsm['X_spotscape' | 'X_spacross' | key_added]``
         Embedding, float32 array ``(n_obs, 12)``; the width is that of the training.
     ``uns['spotscape' | 'spacross']``
         Dict with ``params``, ``missing_genes`` (names of those that were filled), ``random_state`` (of the training)
         and ``version``.
-    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
-        The spatial graph, only if there was none.
+    {graph_if_built}
 
     Nothing is written if the call fails.
 
@@ -197,9 +194,6 @@ def transfer_domains(
     labels_key
         Column of ``reference.obs`` with the labels; spots without one (NaN) do not vote. Default: the domains of the
         one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
-    use_rep
-        Key of the embedding in ``obsm`` of both. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
-        Without them: ``"X_smoothed_pca"``.
     n_neighbors
         Number of nearest spots of the reference, by Euclidean distance, that vote.
     key_added
@@ -207,8 +201,6 @@ def transfer_domains(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``obs['spotscape_domain' | key_added]``
         Label, category with the categories of the reference, in their order; NaN where no neighbour has one.
     ``obs['spotscape_domain_confidence']``

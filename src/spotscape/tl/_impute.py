@@ -78,9 +78,6 @@ def impute(
     method
         ``"regression"`` is the method described above. ``"neighbors"`` takes the mean over the nearest spots in the
         embedding, without the spot itself. Regression was better on all tissues in ``benchmarks/imputation.py``.
-    use_rep
-        Key of the embedding in ``adata.obsm``, and that of ``reference``. Default: ``"X_spotscape"`` or
-        ``"X_spacross"``, whichever is there; if both are, name one. Without them: ``"X_smoothed_pca"``.
     n_comps
         Number of principal components of the other genes. Extra components cost little, because of the penalty.
     n_neighbors
@@ -97,8 +94,6 @@ def impute(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``layers['imputed' | key_added]``
         Predicted expression, float32 ``(n_obs, n_vars)``, in the unit of the input, not below 0. A dense array. Only
         without ``genes`` and without an AnnData as reference.

@@ -110,8 +110,6 @@ def markers(
 
     Returns
     -------
-    ``None``, or with ``copy=True`` an AnnData, with
-
     - ``uns[key_added]`` : dict with ``params`` (``method`` is the one used), ``version``, ``groups`` (names of the
       domains), ``left_out`` (domains not tested) and ``table``, a dict of arrays with an entry for each comparison and
       gene. :func:`spotscape.get.markers_df` gives it as a table, and says what its columns are. Scanpy's plots and

@@ -64,8 +64,6 @@ def refine_domains(
 
     Returns
     -------
-    ``None``, or with ``copy=True`` an AnnData, with
-
     - ``obs[key_added]`` : category, shape ``(n_obs,)``, with the categories of ``obs[key]``, without any that no spot
       is left in, which a warning names.
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``n_changed`` (spots that differ from ``obs[key]``) and

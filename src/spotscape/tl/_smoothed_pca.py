@@ -50,8 +50,8 @@ def smoothed_pca(
     """Embed spots by principal components averaged over spatial neighbours: the linear baseline.
 
     Expression is reduced to the components that neighbours share, which are also the input of the encoders. Then every
-    spot is replaced by the mean over itself and its neighbours, twice. Nothing is trained: a Visium slice takes about a
-    second and a million cells about a minute. Sparse expression stays sparse.
+    spot is replaced by the mean over itself and its neighbours, twice; the graph may join registered slices. Nothing is
+    trained: a Visium slice takes about a second and a million cells about a minute. Sparse expression stays sparse.
 
     Run it before any encoder and compare the two on your own tissue; the page *Which method?* of the documentation says
     when an encoder helps. With several slices it subtracts the mean of each slice;
@@ -82,9 +82,6 @@ def smoothed_pca(
         The smoothed components are rotated onto this many leading axes, and each axis is divided by its standard
         deviation to the power ``whitening``, so that the first axis does not dominate k-means. ``None`` and 0 leave the
         components as they are.
-    neighbors_key
-        Record of the spatial graph in ``adata.uns``; built by :func:`spotscape.pp.spatial_neighbors_knn` if there
-        is none of the default name. It may join registered slices (:func:`spotscape.pp.spatial_neighbors_3d`).
     center_slices
         With several slices, whether components are centred in each slice. This subtracts differences between slices,
         donors or patients as a whole. Use ``False`` if a slice holds another kind of tissue than the others.
@@ -97,15 +94,12 @@ def smoothed_pca(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``obsm['X_smoothed_pca' | key_added]``
         Smoothed components, float32 array ``(n_obs, n_axes)``; the same bits for the same seed, whatever the number of
         threads.
     ``uns['smoothed_pca']``
         Dict with ``params``, ``random_state``, ``version``.
-    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
-        The spatial graph, only if there was none.
+    {graph_if_built}
 
     Raises
     ------

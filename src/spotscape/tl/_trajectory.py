@@ -94,8 +94,6 @@ def trajectory(
 
     Returns
     -------
-    ``None``, or with ``copy=True`` an AnnData, with
-
     - ``obs[key_added]`` : float64 ``(n_obs,)``, pseudotime from 0 at the root to 1; NaN for spots that no path in the
       graph joins to the root.
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``groups`` (names), ``order`` (names by mean pseudotime;
