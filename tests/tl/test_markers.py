@@ -65,6 +65,18 @@ def test_planted_markers_are_found(slices: ad.AnnData, method: Any) -> None:
         assert (table["pvalue_adj"] < 0.05).all()
 
 
+def test_counts_of_a_file_are_those_of_memory(slices: ad.AnnData, tmp_path: Path) -> None:
+    """``prepare`` leaves the counts of a file in its X, where pseudo-bulk finds them."""
+    stored = ad.AnnData(slices.layers["counts"], obs=slices.obs, var=slices.var[[]], obsm=dict(slices.obsm))
+    stored.write_h5ad(tmp_path / "a.h5ad")
+    lazy = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    sp.pp.prepare(lazy, library_key="slice")
+    for adata in (lazy, slices):
+        sp.tl.markers(adata, key="domain", library_key="slice", neighbors_key=None)
+    assert lazy.uns[KEY]["params"]["method"] == "pseudobulk"
+    pd.testing.assert_frame_equal(sp.get.markers_df(lazy), sp.get.markers_df(slices), rtol=1e-4)
+
+
 def test_table(one: ad.AnnData) -> None:
     sp.tl.markers(one, key="domain", min_share=0, min_fold_change=1)
     table = sp.get.markers_df(one)

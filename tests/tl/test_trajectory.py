@@ -203,7 +203,7 @@ def test_islands_are_an_answer_with_a_warning(sizes: list[int]) -> None:
     assert not adata.uns[KEY]["connectivities_tree"].any()
 
 
-@pytest.mark.filterwarnings("ignore:the neighbour graph of the embedding falls into", "ignore:Changing the sparsity")
+@pytest.mark.filterwarnings("ignore:the neighbour graph of the embedding falls into")
 def test_spots_on_one_place_are_no_error() -> None:
     adata = islands([40, 40])
     adata.obsm["X_test"] = np.repeat(np.eye(2), 40, axis=0)

@@ -13,7 +13,7 @@ from spotscape._core import keys
 from spotscape._core.counts import absent_genes, kind_of, n_detected
 from spotscape._core.edges import within_groups
 from spotscape._core.logging import logger, warn
-from spotscape._core.provenance import warn_if_foreign
+from spotscape._core.provenance import warn_if_foreign, warn_of_old_labels
 from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix, Normalisation, expm1, is_stored
 from spotscape._core.validation import (
     as_numbers,
@@ -104,10 +104,12 @@ def expression_values(
     columns: np.ndarray | None = None,
     slices: pd.Categorical | None = None,
     stream: bool = False,
+    as_stored: bool = False,
 ) -> np.ndarray | sparse.csr_array | ChunkedMatrix:
     """``X`` or a layer in memory, or by blocks where it lies in a file or is a dask array and ``stream`` allows.
 
-    Counts of a file that :func:`spotscape.pp.prepare` could not change are normalised as they are read.
+    Counts of a file that :func:`spotscape.pp.prepare` could not change are normalised as they are read, unless they
+    are wanted ``as_stored``.
     """
     if layer is not None:
         require_key(adata.layers, layer, "adata.layers")
@@ -116,7 +118,7 @@ def expression_values(
         msg = "adata.X is None; put log-normalised expression there or name a layer."
         raise ValueError(msg)
     normalisation = None
-    entry = adata.uns.get(keys.PREPARE) if layer is None else None
+    entry = adata.uns.get(keys.PREPARE) if layer is None and not as_stored else None
     if isinstance(entry, Mapping) and entry.get("on_reading", False):
         require_key(adata.obs, keys.FACTOR, "adata.obs", hint="Prepare the counts again: sp.pp.prepare(adata)")
         factors = adata.obs[keys.FACTOR].to_numpy(dtype=np.float64)
@@ -165,6 +167,7 @@ def domain_column(adata: AnnData, key: str | None, argument: str) -> str:
     As of embeddings, those of an encoder come before those of the baseline.
     """
     if key is not None:
+        warn_of_old_labels(adata, key)
         return key
     there = domain_columns(adata)
     if any(keys.domain_of(name) in there for name in keys.X_ENCODERS):

@@ -17,6 +17,7 @@ from spotscape._core.arguments import public
 from spotscape._core.colors import default_colors, matched_colors
 from spotscape._core.gene_names import nearest, symbols_of
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import warn_of_old_labels
 from spotscape._core.validation import as_groups, require_data, require_key
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def read_values(
 def read_categories(adata: AnnData, key: str, palette: Palette | None = None, *, empty: bool = False) -> Categories:
     """Read domains or other groups in a column of ``obs``; ``empty`` allows one without any."""
     require_key(adata.obs, key, "adata.obs", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
+    warn_of_old_labels(adata, key)
     categories = as_categories(adata.obs[key])
     if not empty and (categories.codes < 0).all():
         msg = f"adata.obs[{key!r}] is missing for all spots."

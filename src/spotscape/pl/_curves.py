@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
+from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, the_one_present
 from spotscape.pl._sheet import Output, hand_out, open_axes
 
@@ -159,6 +160,7 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
     require_data(adata, genes=False)
     hint = "It is made by sp.tl.choose_n_domains(adata)"
     entry = require_record(adata, key, ("curve", "picked"), hint)
+    warn_if_changed(adata, entry, f"the curve {key!r}", "sp.tl.choose_n_domains(adata, ...)")
     for name in ("k", "mean"):
         require_key(entry["curve"], name, f"adata.uns[{key!r}]['curve']", hint=hint)
     curve = {str(name): np.asarray(values, dtype=np.float64) for name, values in entry["curve"].items()}

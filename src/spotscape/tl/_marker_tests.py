@@ -15,7 +15,7 @@ from scipy.stats import false_discovery_control, norm
 
 from spotscape._core import keys
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import in_memory
+from spotscape._core.reading import expression_values
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.differential import Differences, compare, log_cpm, sum_by_group
 
@@ -239,14 +239,16 @@ def _lacks_replicates(task: Task, condition: str | None) -> str | None:
 def _counts(task: Task) -> Matrix:
     if looks_like_counts(task.expression):
         return task.expression
-    stored = task.adata.layers.get(keys.COUNTS)
-    if stored is None or not looks_like_counts(in_memory(stored)):
+    layer = keys.COUNTS if keys.COUNTS in task.adata.layers else task.layer
+    # Of a file, X itself has the counts still, which were normalised as they were read.
+    stored = expression_values(task.adata, layer, columns=task.genes, as_stored=True)
+    if not looks_like_counts(stored):
         msg = (
             "method='pseudobulk' adds up counts, and neither the expression nor adata.layers['counts'] holds any; "
             "sp.pp.prepare(adata) keeps them there. Or compare spots: method='wilcoxon'."
         )
         raise ValueError(msg)
-    return in_memory(stored)[:, task.genes]
+    return stored
 
 
 def _pseudobulk(task: Task, contrasts: list[Contrast]) -> list[pd.DataFrame | None]:
