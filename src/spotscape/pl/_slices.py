@@ -74,7 +74,8 @@ def read_slices(
     if library_key is None:
         library_key = find_slices(adata, coords)
     labels = slice_labels(adata, library_key)
-    layout = geometry.describe_layout(adata, spatial_key=spatial_key, library_key=library_key)
+    parts = rows_by_slice(adata.n_obs, labels)
+    layout = geometry.layout_of([coords[rows] for _, rows in parts], adata)
     stored = adata.uns.get("spatial", {})
     entries = {str(name): entry for name, entry in stored.items()} if isinstance(stored, Mapping) else {}
     entries = {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}
@@ -86,7 +87,7 @@ def read_slices(
             msg = f"crop_coord={crop_coord} must be (left, right, top, bottom) in the unit of the coordinates."
             raise ValueError(msg)
     pieces = []
-    for name, rows in rows_by_slice(adata.n_obs, labels):
+    for name, rows in parts:
         # Without slices an entry is taken only where there is no choice.
         entry = entries.get(name) if labels is not None else next(iter(entries.values())) if len(entries) == 1 else None
         own = coords[rows]

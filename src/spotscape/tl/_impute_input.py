@@ -30,27 +30,7 @@ _JOINT = (
 
 @dataclass(frozen=True)
 class ImputeInput:
-    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict.
-
-    Attributes
-    ----------
-    features
-        Expression from which genes are predicted, ``(N, G)``.
-    names
-        Names of its genes.
-    embedding
-        ``(N, k)``.
-    slices, anchors
-        Number of the slice of each spot, and of the slices onto which the others are shifted.
-    targets
-        Names of the genes to predict.
-    measured
-        Expression of the targets, ``(N, T)``.
-    is_measured
-        Slices in which a target may be fitted, bool ``(n_slices, T)``.
-    imputed
-        Targets that were requested, bool ``(T,)``. The others only test the transfer.
-    """
+    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict."""
 
     features: Any  # Expression that spots are compared by, ``(N, G)``
     names: pd.Index  # Names of its genes
