@@ -14,9 +14,10 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, unsaid, write
 from spotscape._core.counts import n_detected
 from spotscape._core.geometry import coordinates
+from spotscape._core.graphs import crosses_on_purpose, library_of_graph, read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import signature
-from spotscape._core.reading import crosses_on_purpose, is_logarithm, library_of_graph, read_expression, read_graph
+from spotscape._core.reading import is_logarithm, read_expression
 from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix
 from spotscape._core.validation import looks_like_counts, require_data, slice_labels
 

@@ -10,9 +10,10 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, expression_values, find_shared, read_graph, warn_of_totals
+from spotscape._core.reading import domain_column, expression_values, find_shared, warn_of_totals
 from spotscape._core.validation import (
     read_groups,
     require_choice,

@@ -12,8 +12,9 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
+from spotscape._core.graphs import crosses_on_purpose, library_of_graph
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.reading import HIGHLY_VARIABLE, crosses_on_purpose, is_logarithm, library_of_graph
+from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
