@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from spotscape._core.edges import within_groups
 from spotscape._core.logging import logger, warn
-from spotscape._core.validation import require_finite, require_key, slice_labels
+from spotscape._core.validation import params_of, require_finite, require_key, slice_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -64,7 +64,7 @@ def read_graph(
             f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}] and are embedded "
             f"from their own expression alone."
         )
-    _warn_if_stale(graph, entry.get("params"), key)
+    _warn_if_stale(graph, params_of(entry), key)
     slices = slice_labels(adata, library_key)
     crossing = 0 if slices is None else graph.nnz - within_groups(graph, slices.codes).nnz
     found = f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]"
@@ -86,8 +86,7 @@ def read_graph(
 
 def crosses_on_purpose(entry: object) -> bool:
     """Whether this record in ``uns`` is of a graph of :func:`spotscape.pp.spatial_neighbors_3d` that joins slices."""
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    return isinstance(params, Mapping) and params.get("cross_slice_fraction", 0) > 0
+    return bool(params_of(entry).get("cross_slice_fraction", 0) > 0)
 
 
 def library_of_graph(
@@ -98,8 +97,7 @@ def library_of_graph(
     A graph that joins slices has one for methods only whose neighbours may lie in another slice (``across_slices``).
     """
     entry = adata.uns.get(neighbors_key)
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    known = params.get("library_key") if isinstance(params, Mapping) else None
+    known = params_of(entry).get("library_key")
     useless = not isinstance(known, str) or known not in adata.obs or (crosses_on_purpose(entry) and not across_slices)
     if library_key is not None or useless:
         return library_key
@@ -107,9 +105,8 @@ def library_of_graph(
     return known
 
 
-def _warn_if_stale(graph: sparse.csr_array, params: object, key: str) -> None:
+def _warn_if_stale(graph: sparse.csr_array, params: Mapping[str, Any], key: str) -> None:
     """Warn of a graph that has lost edges since it was built, as by taking part of the spots."""
-    params = params if isinstance(params, Mapping) else {}
     n_spots, degree = graph.shape[0], graph.nnz / graph.shape[0]
     per_spot = params.get("n_neighbors") if params.get("mode", "knn") == "knn" else None
     built = params.get("mean_degree", per_spot)

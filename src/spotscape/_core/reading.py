@@ -17,6 +17,7 @@ from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix, Normalisation
 from spotscape._core.validation import (
     as_numbers,
     looks_like_counts,
+    params_of,
     require_expression,
     require_finite,
     require_key,
@@ -135,9 +136,8 @@ def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
     """
     if layer is not None:
         return None
-    entry, theirs = adata.uns.get(keys.PREPARE), adata.uns.get("log1p")
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    ours = bool(params["log1p"]) if isinstance(params, Mapping) and "log1p" in params else None
+    params, theirs = params_of(adata.uns.get(keys.PREPARE)), adata.uns.get("log1p")
+    ours = bool(params["log1p"]) if "log1p" in params else None
     if ours is False and theirs is not None:
         ours = kind_of(expression_values(adata, None, stream=True)) not in {"counts", "scaled"}
     base = theirs.get("base") if isinstance(theirs, Mapping) and ours is not True else None

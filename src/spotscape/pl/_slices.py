@@ -12,7 +12,7 @@ import pandas as pd
 from spotscape._core import geometry, keys
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
-from spotscape._core.validation import slice_labels
+from spotscape._core.validation import params_of, slice_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -127,8 +127,7 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
     """
     recorded = []
     for key, entry in adata.uns.items():
-        params = entry.get("params") if isinstance(entry, Mapping) else None
-        name = params.get("library_key") if isinstance(params, Mapping) else None
+        name = params_of(entry).get("library_key")
         if isinstance(name, str) and name in adata.obs and 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
             recorded.append((not str(key).endswith("_neighbors"), name))
     if recorded:
