@@ -213,7 +213,7 @@ def test_spots_have_the_shape_and_size_of_their_cell_in_data_units(
 
 
 def test_no_gaps_where_columns_stray_from_the_grid() -> None:
-    """As arrays print them: tiles are as wide as the widest gap between columns, and no white lines cross the tissue."""
+    """As arrays print them: tiles are as wide as the widest gap, so that no white lines cross the tissue."""
     columns = np.cumsum([0, 50, 50, 58, 42, 50, 50, 58, 50, 45, 50, 50])
     coords = np.array([[x, 50.0 * y] for x in columns for y in range(12)])
     (ax,) = drawn(tissue(coords), color="domain").axes
