@@ -14,7 +14,8 @@ from anndata import AnnData
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.arguments import annotations_of, check_fields, public
+from spotscape._core import kinds
+from spotscape._core.arguments import annotations_of, check_fields, checks_of, public
 from spotscape._core.documentation import PARAMETERS, PASSAGES, RAISES, documentation_of
 from spotscape._core.parameters import RENAMED, RULES
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
@@ -150,9 +151,11 @@ def test_generators_give_seeds() -> None:
         ({"root": ["a"]}, TypeError, "root must be a text"),
         ({"root": str}, TypeError, "the class str"),
         ({"library_order": "ab"}, TypeError, "library_order must be a list of names"),
-        ({"radius": (1, 1)}, ValueError, "must be a positive number in the unit"),
         ({"radius": "3"}, TypeError, r"must be a number or \(smallest, largest\)"),
-        ({"radius": 0}, ValueError, "must be a positive number"),
+        *(
+            ({"radius": one}, ValueError, "must be a positive number")
+            for one in (0, -1.0, np.nan, 1e300, (1, 2, 3), (-1, 2))
+        ),
         ({"figsize": 3}, TypeError, "figsize must be 2 numbers"),
         ({"figsize": (3, 1e300)}, ValueError, r"figsize\[1\]=1e\+300 lies outside"),
         ({"random_state": 1.5}, TypeError, "random_state must be an integer, None or a generator"),
@@ -168,6 +171,44 @@ def test_generators_give_seeds() -> None:
 def test_refuses(given: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         echo(**given)
+
+
+# Functions that take a parameter leave its bounds to the rule of its name, and so do their tests.
+@pytest.mark.parametrize(
+    ("wrong", "names", "message"),
+    [
+        (-1, "min_cells min_counts n_hops n_heldout_genes tears", "must be at least 0"),
+        (
+            0,
+            "n_neighs n_neighs_between n_comps n_axes n_matches n_passes n_top_genes n_genes n_lines ncols",
+            "at least 1",
+        ),
+        (1, "n_domains n_dcs n_resamples min_spots max_spots batch_size", "must be at least 2"),
+        (2.5, "n_neighs n_hops n_domains n_top_genes min_cells max_spots", "must be an integer, not 2.5"),
+        (0, "resolution size linewidth slice_gap target_sum clip lr library_size", r"lies outside \(0, inf\)"),
+        (-1, "telescope_weight batch_effect drift", r"lies outside \[0, inf\)"),
+        (1.5, "min_share whitening max_missing min_connectivity max_pvalue_adj difficulty", r"lies outside \[0, 1\]"),
+        (1, "dropout edge_drop mask_rate", r"lies outside [\[\(]0, 1\)"),
+        (0, "alpha img_alpha", r"lies outside \(0, 1\]"),
+        (0.5, "perplexity min_fold_change", r"lies outside \[1, inf\)"),
+        (float("nan"), "rotation vcenter target_sum difficulty perplexity", "lies outside"),
+        ("30", "perplexity alpha max_pvalue_adj slice_gap", "must be a number, not '30'"),
+        (-2, "n_jobs", "neither a positive number of threads nor -1"),
+    ],
+)
+def test_bounds_are_those_of_the_name(wrong: Any, names: str, message: str) -> None:
+    for name in names.split():
+        with pytest.raises((TypeError, ValueError), match=f"^{name}.*{message}"):
+            RULES[name](wrong, name, kinds.ONE)
+
+
+def test_only_the_choices_of_the_signature_are_taken() -> None:
+    found = [check for function in PUBLIC.values() for check in checks_of(inspect.unwrap(function)).items()]
+    choices = [(name, check) for name, check in found if RULES[name] is kinds.choice]
+    assert len(choices) > 15
+    for name, check in choices:
+        with pytest.raises(ValueError, match=f"^{name}='none such' is not one of"):
+            check("none such")
 
 
 @pytest.fixture

@@ -238,29 +238,10 @@ def test_a_gene_with_a_slash_can_be_written(one: ad.AnnData, tmp_path: Path, suf
     assert back.uns["imputed"]["scores"].index.to_list() == [one.var_names[3]]
 
 
-@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-@pytest.mark.parametrize("with_reference", [False, True])
-def test_round_trip(pair: tuple[ad.AnnData, ad.AnnData], tmp_path: Path, suffix: str, with_reference: bool) -> None:
-    adata, reference = pair
-    sp.tl.impute(adata, use_rep=REP, reference=reference if with_reference else None)
-    file = tmp_path / f"imputed.{suffix}"
-    getattr(adata, f"write_{suffix}")(file)
-    again = getattr(ad, f"read_{suffix}")(file)
-    pd.testing.assert_frame_equal(again.uns["imputed"]["scores"], adata.uns["imputed"]["scores"])
-    if with_reference:
-        pd.testing.assert_frame_equal(again.obsm["imputed"], adata.obsm["imputed"], check_names=False)
-    else:
-        np.testing.assert_array_equal(again.layers["imputed"], adata.layers["imputed"])
-
-
 ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "gene": ({"genes": ["Gapdh"]}, KeyError, "1 of 1 genes are not in adata.var_names .*'Gapdh'.*reference="),
     "string": ({"genes": "Gapdh"}, TypeError, "must be a list of names"),
     "nothing": ({"genes": []}, ValueError, "genes names no gene"),
-    "method": ({"method": "magic"}, ValueError, "method='magic' is not one of"),
-    "components": ({"n_comps": 0}, ValueError, "n_comps=0 must be at least 1"),
-    "neighbors": ({"n_neighbors": 2.5}, TypeError, "n_neighbors must be an integer"),
     "embedding": ({"use_rep": "X_none"}, KeyError, "'X_none' not found in adata.obsm"),
     "layer": ({"layer": "none"}, KeyError, "'none' not found in adata.layers"),
     "no slices": ({"reference": "slice_1"}, ValueError, "library_key is None; name the column"),

@@ -11,7 +11,6 @@ from scipy.special import chdtrc, rel_entr
 
 from spotscape._core.arguments import public
 from spotscape._core.edges import nearest_others
-from spotscape._core.validation import require_in_range
 from spotscape.metrics._arrays import (
     UndefinedScoreError,
     encode_library,
@@ -64,7 +63,6 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
     ----------
     Büttner et al., *A test metric for assessing single-cell RNA-seq batch correction*, Nature Methods 2019.
     """
-    require_in_range(alpha, "alpha", low=0, high=1, above_low=True, below_high=True)
     slices, points = encode_library(library, embedding)
     require_two_slices(slices, "kbet")
     return kbet_of(slices, _neighbours(points, n_neighs), alpha)
