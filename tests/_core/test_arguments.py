@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -365,3 +366,10 @@ def test_what_is_said_once_is_said_of_several_functions() -> None:
         last = text.splitlines()[-1].strip()
         assert sum(last in doc for doc in docs) > 1, name
     assert [doc for doc in docs if re.search(r"^ *\{\w+\}$", doc, re.MULTILINE)] == []
+
+
+def test_several_modalities_are_told_what_to_give() -> None:
+    """MuData looks like an AnnData, but holds several of them."""
+    several = SimpleNamespace(obsm={}, mod={"rna": object(), "protein": object()}, shape=(3, 2))
+    with pytest.raises(TypeError, match=r"must be an AnnData, not .*Give the modality .* mdata\['rna'\]"):
+        sp.pp.prepare(several)

@@ -212,6 +212,14 @@ def test_spots_have_the_shape_and_size_of_their_cell_in_data_units(
     assert drawn_width(half) == pytest.approx(zoomed / 2)
 
 
+def test_no_gaps_where_columns_stray_from_the_grid() -> None:
+    """As arrays print them: tiles are as wide as the widest gap, so that no white lines cross the tissue."""
+    columns = np.cumsum([0, 50, 50, 58, 42, 50, 50, 58, 50, 45, 50, 50])
+    coords = np.array([[x, 50.0 * y] for x in columns for y in range(12)])
+    (ax,) = drawn(tissue(coords), color="domain").axes
+    assert drawn_width(ax) == pytest.approx(58, rel=0.01)
+
+
 @pytest.mark.parametrize("degrees", [0, 17, 45])
 @pytest.mark.parametrize(("coords", "corners"), [(HEXAGONS, 6), (SQUARES, 4)])
 def test_tiles_of_a_turned_lattice_meet_edge_to_edge(coords: np.ndarray, corners: Any, degrees: int) -> None:

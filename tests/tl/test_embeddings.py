@@ -235,6 +235,16 @@ def empty_graph(adata: AnnData) -> None:
     adata.obsp["spatial_connectivities"] = sparse.csr_matrix((adata.n_obs, adata.n_obs))
 
 
+def scaled(adata: AnnData) -> None:
+    set_entry(-2.0)(adata)
+    del adata.layers["counts"]
+
+
+def scaled_beside_raw(adata: AnnData) -> None:
+    adata.raw = adata.copy()
+    scaled(adata)
+
+
 def missing_slices(adata: AnnData) -> None:
     adata.obs["where"] = pd.Categorical([None, *["a"] * (adata.n_obs - 1)])
 
@@ -261,7 +271,14 @@ REFUSALS = [
     (set_entry(np.nan), {}, ValueError, "adata.X has 1 NaN or infinite values; remove or replace them"),
     (set_entry(np.inf), {}, ValueError, "adata.X has 1 NaN or infinite values; remove or replace them.$"),
     (outer_join, {}, ValueError, r"adata.X has 200 NaN .* anndata.concat\(join='outer'\) .* with fill_value=0"),
-    (set_entry(-2.0), {}, ValueError, r"adata.X has negative values \(minimum -2\).*name scaled data by use_rep"),
+    (
+        set_entry(-2.0),
+        {},
+        ValueError,
+        r"adata.X has negative values \(minimum -2\).*holds counts: sp.pp.prepare\(adata, layer='counts'\)",
+    ),
+    (scaled, {}, ValueError, r"negative values .*components of scaled data can be named by use_rep"),
+    (scaled_beside_raw, {}, ValueError, r"negative values .*adata.raw may hold it: adata = adata.raw.to_adata\(\)"),
     (raw, {}, ValueError, r"adata.X looks like raw counts; call sp.pp.prepare\(adata\) first"),
     (no_coordinates, {}, KeyError, "'spatial' not found in adata.obsm, which has: .*Put the x and y"),
     (coordinate(np.nan), {}, ValueError, "NaN or infinite coordinates in 1 of 300 spots"),

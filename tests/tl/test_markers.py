@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -344,10 +346,28 @@ def test_donors_with_both_conditions_are_compared_with_themselves(slices: ad.Ann
     arguments = {"key": "domain", "library_key": "slice", "condition": "age", "reference": "young"}
     found = []
     for donor_key in ("donor", None):
-        sp.tl.markers(changed, **arguments, donor_key=donor_key, neighbors_key=None)
+        warned = nullcontext() if donor_key else pytest.warns(UserWarning, match="donor_key='donor'")
+        with warned:
+            sp.tl.markers(changed, **arguments, donor_key=donor_key, neighbors_key=None)
         table = sp.get.markers_df(changed)
         found.append(table[table["gene"] == gene]["pvalue"].max())
     assert found[0] < 0.01 < found[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "told"),
+    [("patient_id", "aabb", True), ("mouse", "aabb", True), ("patient", "abcd", False), ("patient", "aaaa", False),
+     ("layer", "aabb", False)],
+)  # fmt: skip
+def test_donors_who_are_not_named_are_told(slices: ad.AnnData, name: str, groups: str, told: bool) -> None:
+    slices.obs[name] = slices.obs["slice"].map(dict(zip(slices.obs["slice"].cat.categories, groups, strict=True)))
+    arguments: dict[str, Any] = {"key": "domain", "library_key": "slice", "neighbors_key": None}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        sp.tl.markers(slices, **arguments)
+        assert not said
+        sp.tl.markers(slices, **arguments, condition="age")
+    assert [f"donor_key='{name}'" in str(one.message) for one in said] == [True] * told
 
 
 def test_a_slice_is_of_one_donor(slices: ad.AnnData) -> None:

@@ -91,6 +91,8 @@ def public(function: F) -> F:
     def checked(*args: Any, **kwargs: Any) -> Any:
         if not renamed.keys().isdisjoint(kwargs):
             kwargs = _with_new_names(function.__name__, renamed, kwargs)
+        if homes and spatial_data.is_given(args, {}):
+            args = (spatial_data.table_of(args[0], kwargs.pop("table_key", None)), *args[1:])
         if homes and args and any(kind.__name__ == "AnnData" for kind in type(args[0]).__mro__):
             args, kwargs = (), look_up(function, homes, args, kwargs)
         if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.counts import absent_genes, kind_of, n_detected
+from spotscape._core.counts import absent_genes, counts_elsewhere, kind_of, n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign, warn_of_old_labels
 from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix, Normalisation, expm1, is_stored
@@ -75,7 +75,7 @@ def read_expression(
     mask = read_mask(adata, mask_var)
     genes = np.arange(adata.n_vars) if mask is None else np.flatnonzero(mask)
     matrix = expression_values(adata, layer, columns=None if mask is None else genes, slices=slices, stream=stream)
-    require_expression(matrix, source, hint="Expected is normalised expression; name scaled data by use_rep")
+    require_expression(matrix, source, hint=lambda: expected_expression(adata, layer))
     if looks_like_counts(matrix):
         msg = f"{source} looks like raw counts; call sp.pp.prepare(adata) first, which normalises and keeps the counts."
         if layer is None:
@@ -91,6 +91,15 @@ def read_expression(
         matrix, genes = _take_columns(matrix, filled), genes[filled]
     _refuse_constant(matrix, source)
     return Expression(matrix, source, genes)
+
+
+def expected_expression(adata: AnnData, layer: str | None) -> str:
+    """A sentence for errors of scaled or corrected values: which expression of this AnnData to take instead."""
+    elsewhere = counts_elsewhere(adata, layer)
+    if elsewhere is None and adata.raw is not None:
+        elsewhere = "adata.raw may hold it: adata = adata.raw.to_adata()"
+    mend = elsewhere or "principal components of scaled data can be named by use_rep"
+    return f"Expected is normalised expression; {mend}"
 
 
 def expression_values(

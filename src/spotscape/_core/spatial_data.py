@@ -98,6 +98,14 @@ def call_on_table(
     return result
 
 
+def table_of(sdata: Any, table_key: str | None) -> AnnData:
+    """The table of a SpatialData in which a metric looks up names, with coordinates."""
+    adata: AnnData = sdata.tables[_table_name(sdata, table_key, None)]
+    if keys.SPATIAL not in adata.obsm:
+        add_coordinates(sdata, adata, keys.SPATIAL, None)
+    return adata
+
+
 def _table_name(sdata: Any, table_key: str | Sequence[str] | None, library_key: str | None) -> str:
     held: list[str] = list(sdata.tables)
     if isinstance(table_key, str):

@@ -24,8 +24,9 @@ _BLOCK = 20_000
 def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> np.ndarray:
     """Compute LISI, the local inverse Simpson index: the effective number of labels among a spot's neighbours.
 
-    The ``3 * perplexity - 1`` nearest spots are weighted by a Gaussian kernel whose width is chosen to give this
-    perplexity. The index is one over the probability that two neighbours drawn by these weights have the same label.
+    The ``3 * perplexity - 1`` nearest spots get weights that fall exponentially with their distance, at a rate that
+    gives this perplexity. The index is one over the probability that two neighbours drawn by these weights have the
+    same label.
 
     Parameters
     ----------

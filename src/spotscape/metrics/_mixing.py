@@ -12,6 +12,7 @@ from scipy.special import chdtrc, rel_entr
 from spotscape._core.arguments import public
 from spotscape._core.edges import nearest_others
 from spotscape.metrics._arrays import (
+    UndefinedScoreError,
     encode_library,
     encode_points,
     require_shared_labels,
@@ -245,7 +246,7 @@ def batch_asw_of(
             scores.append(1 - np.average(np.abs(widths), weights=weights))
     if not scores:
         msg = "batch_asw needs a domain in two slices, with at least two spots in one of them; there is none."
-        raise ValueError(msg)
+        raise UndefinedScoreError(msg)
     return float(np.mean(scores))
 
 

@@ -11,7 +11,14 @@ from sklearn.metrics import silhouette_samples
 
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape.metrics._arrays import MAX_SPOTS, encode_points, require_shared_labels, require_two_labels, rows_by
+from spotscape.metrics._arrays import (
+    MAX_SPOTS,
+    UndefinedScoreError,
+    encode_points,
+    require_shared_labels,
+    require_two_labels,
+    rows_by,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -91,7 +98,7 @@ def spatial_asw(
     scored = [rows for rows in rows_by(slices) if 1 < len(np.unique(codes[rows])) < len(rows)]
     if not scored:
         msg = "spatial_asw needs a slice with at least two domains, one of them with at least two spots; there is none."
-        raise ValueError(msg)
+        raise UndefinedScoreError(msg)
     widths = [mean_width(codes[rows], points[rows], max_spots, random_state) for rows in scored]
     return float(np.average(widths, weights=[len(rows) for rows in scored]))
 

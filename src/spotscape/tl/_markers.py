@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from spotscape._core.arguments import public
 from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, expression_values, find_shared, warn_of_totals
+from spotscape._core.reading import domain_column, expected_expression, expression_values, find_shared, warn_of_totals
 from spotscape._core.validation import (
     read_groups,
     require_choice,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
+_LIKE_DONORS = re.compile("donor|patient|subject|individual|participant|animal|mouse|mice")
 _HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 
 
@@ -126,7 +128,8 @@ def markers(
     Warns
     -----
     UserWarning
-        If domains are left out, or conditions are compared without replicates.
+        If domains are left out, conditions are compared without replicates, or slices are compared that seem to be of
+        fewer donors.
 
     See Also
     --------
@@ -237,7 +240,7 @@ def _read(
         raise ValueError(msg)
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     expression: Matrix = expression_values(adata, layer)
-    require_expression(expression, where, hint="Expected is normalised expression, or counts")
+    require_expression(expression, where, hint=lambda: expected_expression(adata, layer))
     donors = None if donor_key is None else read_groups(adata, donor_key, argument="donor_key")
     slices = donors if library_key is None else slice_labels(adata, library_key)
     genes = np.arange(adata.n_vars)
@@ -250,7 +253,25 @@ def _read(
                 raise ValueError(msg)
         genes = np.flatnonzero(find_shared(expression, slices, where))
         expression = expression[:, genes]
+    if conditions is not None and donors is None and slices is not None:
+        _warn_of_donors(adata, slices)
     return Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, min_spots)
+
+
+def _warn_of_donors(adata: AnnData, slices: pd.Categorical) -> None:
+    """Warn where a column looks like donors of whom some have several slices, which are then no replicates."""
+    for index, name in enumerate(map(str, adata.obs.columns)):
+        column = adata.obs.iloc[:, index]
+        if _LIKE_DONORS.search(name.lower()) is None or pd.api.types.is_float_dtype(column.dtype):
+            continue
+        owners = pd.crosstab(np.asarray(slices), np.asarray(column.astype(str))) > 0
+        if (owners.sum(axis=1) == 1).all() and 1 < owners.shape[1] < owners.shape[0]:
+            warn(
+                f"the {owners.shape[0]} slices belong to {owners.shape[1]} groups of adata.obs[{name!r}]. If these are "
+                "donors, slices of one donor are not independent, and p-values are wrong. Name them: "
+                f"donor_key={name!r}."
+            )
+            return
 
 
 def _contrasts(task: Task) -> list[Contrast]:
