@@ -67,6 +67,17 @@ def test_results_are_those_of_the_table_also_through_zarr(tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(sp.get.markers_df(again), sp.get.markers_df(adata), check_dtype=False)
 
 
+def test_metrics_look_names_up_in_the_table() -> None:
+    adata = tissue()
+    sdata = to_spatialdata(adata)
+    del sdata["table"].obsm["spatial"]
+    adata.obs["found"] = sdata["table"].obs["found"] = adata.obs["domain"].to_numpy()[::-1]
+    for metric, names in ((sp.metrics.ari, ("domain", "found")), (sp.metrics.pas, ("domain", "spatial"))):
+        assert metric(sdata, *names) == metric(adata, *names) == metric(sdata, *names, table_key="table")
+    with pytest.raises(KeyError, match="'none' is no table"):
+        sp.metrics.ari(sdata, "domain", "found", table_key="none")
+
+
 def test_a_copy_is_another_object_with_the_same_elements() -> None:
     sdata = to_spatialdata(with_images(tissue()))
     before = sdata["table"].X.copy()

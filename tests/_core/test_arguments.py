@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from anndata import AnnData
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.arguments import annotations_of, check_fields, documentation_of, public
-from spotscape._core.parameters import DESCRIPTIONS, ERRORS, RENAMED, RULES
+from spotscape._core import kinds
+from spotscape._core.arguments import annotations_of, check_fields, checks_of, public
+from spotscape._core.documentation import PARAMETERS, PASSAGES, RAISES, documentation_of
+from spotscape._core.parameters import RENAMED, RULES
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:
@@ -148,9 +151,11 @@ def test_generators_give_seeds() -> None:
         ({"root": ["a"]}, TypeError, "root must be a text"),
         ({"root": str}, TypeError, "the class str"),
         ({"library_order": "ab"}, TypeError, "library_order must be a list of names"),
-        ({"radius": (1, 1)}, ValueError, "must be a positive number in the unit"),
         ({"radius": "3"}, TypeError, r"must be a number or \(smallest, largest\)"),
-        ({"radius": 0}, ValueError, "must be a positive number"),
+        *(
+            ({"radius": one}, ValueError, "must be a positive number")
+            for one in (0, -1.0, np.nan, 1e300, (1, 2, 3), (-1, 2))
+        ),
         ({"figsize": 3}, TypeError, "figsize must be 2 numbers"),
         ({"figsize": (3, 1e300)}, ValueError, r"figsize\[1\]=1e\+300 lies outside"),
         ({"random_state": 1.5}, TypeError, "random_state must be an integer, None or a generator"),
@@ -166,6 +171,44 @@ def test_generators_give_seeds() -> None:
 def test_refuses(given: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         echo(**given)
+
+
+# Functions that take a parameter leave its bounds to the rule of its name, and so do their tests.
+@pytest.mark.parametrize(
+    ("wrong", "names", "message"),
+    [
+        (-1, "min_cells min_counts n_hops n_heldout_genes tears", "must be at least 0"),
+        (
+            0,
+            "n_neighs n_neighs_between n_comps n_axes n_matches n_passes n_top_genes n_genes n_lines ncols",
+            "at least 1",
+        ),
+        (1, "n_domains n_dcs n_resamples min_spots max_spots batch_size", "must be at least 2"),
+        (2.5, "n_neighs n_hops n_domains n_top_genes min_cells max_spots", "must be an integer, not 2.5"),
+        (0, "resolution size linewidth slice_gap target_sum clip lr library_size", r"lies outside \(0, inf\)"),
+        (-1, "telescope_weight batch_effect drift", r"lies outside \[0, inf\)"),
+        (1.5, "min_share whitening max_missing min_connectivity max_pvalue_adj difficulty", r"lies outside \[0, 1\]"),
+        (1, "dropout edge_drop mask_rate", r"lies outside [\[\(]0, 1\)"),
+        (0, "alpha img_alpha", r"lies outside \(0, 1\]"),
+        (0.5, "perplexity min_fold_change", r"lies outside \[1, inf\)"),
+        (float("nan"), "rotation vcenter target_sum difficulty perplexity", "lies outside"),
+        ("30", "perplexity alpha max_pvalue_adj slice_gap", "must be a number, not '30'"),
+        (-2, "n_jobs", "neither a positive number of threads nor -1"),
+    ],
+)
+def test_bounds_are_those_of_the_name(wrong: Any, names: str, message: str) -> None:
+    for name in names.split():
+        with pytest.raises((TypeError, ValueError), match=f"^{name}.*{message}"):
+            RULES[name](wrong, name, kinds.ONE)
+
+
+def test_only_the_choices_of_the_signature_are_taken() -> None:
+    found = [check for function in PUBLIC.values() for check in checks_of(inspect.unwrap(function)).items()]
+    choices = [(name, check) for name, check in found if RULES[name] is kinds.choice]
+    assert len(choices) > 15
+    for name, check in choices:
+        with pytest.raises(ValueError, match=f"^{name}='none such' is not one of"):
+            check("none such")
 
 
 @pytest.fixture
@@ -282,27 +325,51 @@ def test_former_names_are_taken_with_a_warning(name: str) -> None:
         call(None, **{old: "domain", new: "domain"})
 
 
-def test_a_docstring_gets_what_its_namespace_says_of_parameters_and_errors() -> None:
-    def function(adata: AnnData, key_added: str, *, copy: bool = False, **output: Any) -> None: ...
+def test_a_docstring_gets_what_its_namespace_says() -> None:
+    def function(adata: AnnData, key_added: str = "X_a", *, copy: bool = False, **output: Any) -> AnnData | None: ...
 
     function.__module__ = "spotscape.pp._graph"
     function.__doc__ = (
         "Do.\n\n    Parameters\n    ----------\n    adata\n        Spots.\n\n    Returns\n    -------\n    It."
     )
-    said = "Prefix of the keys that are written.\ncopy\n    Return the graph instead of writing it."
-    raised = "\n".join(f"{name}\n    {text}" for name, text in ERRORS["pp"].items())
-    after = f"Returns\n-------\nIt.\n\nRaises\n------\n{raised}"
-    found = f"Parameters\n----------\nadata\n    Spots.\nkey_added\n    {said}"
-    assert re.sub(r"\n +measurements", " measurements", documentation_of(function)) == f"Do.\n\n{found}\n\n{after}"
-    own = "Returns\n-------\nIt.\n\nRaises\n------\nKeyError\n    None.\nTypeError\n    None.\n\nExamples\n--------\n1"
-    function.__doc__ = f"Do.\n\n{own}"
-    assert documentation_of(function) == f"Do.\n\nParameters\n----------\nkey_added\n    {said}\n\n{own}"
+    said = f"Prefix of the keys that are written.\ncopy\n    {PARAMETERS['pp']['copy']}"
+    raised = "\n".join(f"{name}\n    {text}" for name, text in RAISES["pp"].items())
+    returned = "Returns\n-------\n``None``, or with ``copy=True`` a new :class:`~anndata.AnnData`. Written are:\n\nIt."
+    found = (
+        f"Parameters\n----------\nadata\n    Spots.\nkey_added\n    {said}\n\n{returned}\n\nRaises\n------\n{raised}"
+    )
+    assert re.sub(r"\n +measurements", " measurements", documentation_of(function)) == f"Do.\n\n{found}"
+    own = "Raises\n------\nKeyError\n    None.\nTypeError\n    None.\n\nExamples\n--------\n1"
+    function.__doc__ = f"Do.\n\nReturns\n-------\n``copy=True`` gives it.\n{{graph}}\n\n{own}"
+    documented = documentation_of(function)
+    assert documented.startswith(
+        f"Do.\n\nParameters\n----------\nkey_added\n    {said}\n\nReturns\n-------\n``copy=True``"
+    )
+    assert '``adata.obsp["X_a_distances"]``' in documented
+    assert documented.endswith(f"``params``.\n\n{own}")
+
+
+def test_a_plot_says_whether_it_keeps_colours() -> None:
+    assert "Nothing is written." in sp.pl.crosstab.__doc__
+    assert "New colours of categories are written" in sp.pl.composition.__doc__
 
 
 def test_what_is_said_once_is_said_of_several_functions() -> None:
-    for space, texts in DESCRIPTIONS.items():
+    for space, texts in PARAMETERS.items():
         module = getattr(sp, space)
         said = [getattr(module, name).__doc__ for name in module.__all__]
         for name, text in texts.items():
             entry = rf"^\**{name}\n {{4}}" + re.escape(" ".join(text.split())).replace(r"\ ", r"\s+") + "$"
             assert sum(re.search(entry, doc, re.MULTILINE) is not None for doc in said) > 1, (space, name)
+    docs = [value.__doc__ or "" for value in PUBLIC.values()]
+    for name, text in PASSAGES.items():
+        last = text.splitlines()[-1].strip()
+        assert sum(last in doc for doc in docs) > 1, name
+    assert [doc for doc in docs if re.search(r"^ *\{\w+\}$", doc, re.MULTILINE)] == []
+
+
+def test_several_modalities_are_told_what_to_give() -> None:
+    """MuData looks like an AnnData, but holds several of them."""
+    several = SimpleNamespace(obsm={}, mod={"rna": object(), "protein": object()}, shape=(3, 2))
+    with pytest.raises(TypeError, match=r"must be an AnnData, not .*Give the modality .* mdata\['rna'\]"):
+        sp.pp.prepare(several)

@@ -237,6 +237,37 @@ def test_tables_of_other_domains_are_told(tissue: AnnData) -> None:
         sp.pl.matching(tissue)
 
 
+def test_what_a_new_result_leaves_behind_is_told(tissue: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    """A call that finds other domains names what was made from the old ones; one that finds the same says nothing."""
+    sp.tl.choose_n_domains(tissue, k_range=(2, 4), method="kmeans")
+    sp.tl.refine_domains(tissue)
+    sp.tl.markers(tissue, library_key="slice")
+    with caplog.at_level("WARNING", logger="spotscape"):
+        sp.tl.domains(tissue, n_domains=3, method="kmeans")
+        sp.tl.spotscape(tissue, library_key="slice", max_epochs=2)
+        sp.tl.refine_domains(tissue)
+        assert "earlier" not in caplog.text
+        sp.tl.domains(tissue, n_domains=4, method="kmeans")
+        assert (
+            "Made from an earlier `adata.obs['spotscape_domain']`: `adata.obs['spotscape_domain_refined']`, "
+            "`adata.uns['spotscape_markers']`. Make them again" in caplog.text
+        )
+        caplog.clear()
+        sp.tl.spotscape(tissue, library_key="slice", max_epochs=3)
+        stale = "`adata.obs['spotscape_domain']`, `adata.uns['n_domains']`"
+        assert f"Made from an earlier `adata.obsm['X_spotscape']`: {stale}." in caplog.text
+    with pytest.warns(UserWarning, match=r"'spotscape_domain'\] changed after .*_refined'\] was made from it"):
+        sp.pl.domains(tissue, "spotscape_domain_refined")
+    with pytest.warns(UserWarning, match=r"'spotscape_domain'\] changed after .*_refined'\] was made from it"):
+        sp.tl.markers(tissue, key="spotscape_domain_refined")
+    with pytest.warns(UserWarning, match=r"\['X_spotscape'\] changed after the curve 'n_domains'"):
+        sp.pl.n_domains(tissue)
+    sp.tl.refine_domains(tissue)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sp.pl.domains(tissue, "spotscape_domain_refined")
+
+
 def test_a_record_is_shown_in_a_few_lines() -> None:
     tissue = ad.AnnData(np.zeros((100, 1)), obs={"domain": list("ab") * 50}, obsm={"X_pca": np.eye(100)})
     assert len(repr(made_from(tissue, obs=["domain"], obsm=["X_pca"]))) < 600

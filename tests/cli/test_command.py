@@ -138,6 +138,18 @@ def test_the_report_holds_everything_that_it_shows(tissue: Path, tmp_path: Path)
         assert said in text
 
 
+def test_the_report_names_genes_as_readers_do(tmp_path: Path) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=300, n_genes=60, n_domains=3, difficulty=0.2, random_state=0)
+    adata.var["feature_name"] = adata.var_names.str.upper()
+    adata.var_names = [f"ENSMUSG{i:011}" for i in range(adata.n_vars)]
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    page = tmp_path / "page.html"
+    assert main(["run", str(tmp_path / "in.h5ad"), str(tmp_path / "out.h5ad"), *QUICK, f"--report={page}"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert '<span class="gene">GENE_' in text
+    assert "ENSMUSG" not in text
+
+
 def sp_version(package: str) -> str:
     from importlib.metadata import version
 

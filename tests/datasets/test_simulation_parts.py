@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotscape.datasets._regions import Outline, SmoothField, Tear, draw_regions
+from spotscape.datasets._regions import Outline, Tear, draw_regions, smooth_field
 from spotscape.datasets._tissue import draw_cell_types, draw_counts, draw_programs, row_chunks
 from spotscape.registration import motion, move
 
@@ -50,7 +50,7 @@ def test_tears_do_not_fold_the_tissue(seed: int) -> None:
 def test_smooth_field_is_smooth_and_of_unit_variance() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-500, 500, (20_000, 2))
-    field = SmoothField.draw(rng, 10.0)
+    field = smooth_field(rng, 10.0)
     values = field(points)
     assert values.std() == pytest.approx(1, abs=0.1)
     assert np.abs(field(points + 0.05) - values).max() < 0.5

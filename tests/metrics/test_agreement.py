@@ -136,3 +136,21 @@ def test_evaluate_on_two_slices_and_two_domains_is_every_score_by_itself() -> No
     assert found["batch_asw"] == pytest.approx(sp.metrics.batch_asw(domains, slices, embedding))
     alone = sp.metrics.evaluate(None, domains, embedding=embedding, library=np.zeros(120))
     assert not {"ilisi", "kbet", "clisi"} & set(alone)
+
+
+@pytest.mark.parametrize(
+    ("true", "pred", "library", "undefined"),
+    [
+        ("aaaabbbb", "xxxxxxxx", "stststst", {"spatial_asw", "silhouette"}),
+        ("aaaabbbb", "pqrsuvwx", "stststst", {"spatial_asw", "silhouette"}),
+        ("aaaaaaaa", "xxxxyyyy", "stststst", {"clisi", "f1_lisi", "label_asw"}),
+        ("abcdefgh", "xxxxyyyy", "stststst", {"label_asw", "batch_asw"}),
+        ("aaaabbbb", "xxxxyyyy", "sssstttt", {"batch_asw", "spatial_asw"}),
+    ],
+)
+def test_a_score_without_a_value_costs_no_other(true: str, pred: str, library: str, undefined: set[str]) -> None:
+    """A method that fails is a row of the table as well: one domain, each spot its own, domains that are slices."""
+    points = [[x, y] for x in range(4) for y in range(2)]
+    scores = sp.metrics.evaluate(list(true), list(pred), coordinates=points, embedding=points, library=list(library))
+    assert set(scores.index[scores.isna()]) == undefined
+    assert len(scores) == 19

@@ -134,10 +134,6 @@ def test_errors() -> None:
             metric([0, 1], points)
         with pytest.raises(ValueError, match="none of the 150 spots has a label"):
             metric([None] * 150, points)
-        with pytest.raises(ValueError, match=r"perplexity=0\.5 lies outside \[1, inf\)"):
-            metric(domain, points, perplexity=0.5)
-        with pytest.raises(TypeError, match="perplexity must be a number"):
-            metric(domain, points, perplexity="30")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="embedding has NaN or infinite values in 1 of 150"):
             metric(domain, np.where(np.arange(150)[:, None] == 3, np.nan, points))
     with pytest.raises(ValueError, match="there is one labelled spot only"):

@@ -189,7 +189,7 @@ def test_evaluate_gives_the_same_scores() -> None:
     assert [*unknown.index] == ["silhouette", "ilisi", "kbet", "js_divergence"]
     single = sp.metrics.evaluate(np.zeros(160), domain, embedding=points, library=library)
     assert "kbet" in single
-    assert "clisi" not in single
+    assert np.isnan(single["clisi"])
     labelled_in_one = np.where(library == 0, domain.astype(object), None)
     assert "ilisi" not in sp.metrics.evaluate(labelled_in_one, domain, embedding=points, library=library)
 
@@ -209,23 +209,10 @@ def test_errors_of_slices(metric: Any) -> None:
         metric(library, np.full((160, 2), np.inf))
     with pytest.raises(ValueError, match="expected one row per spot"):
         metric(library, points[:, 0])
-    with pytest.raises(ValueError, match="n_neighs=0 must be at least 1"):
-        metric(library, points, n_neighs=0)
-    with pytest.raises(TypeError, match="n_neighs must be an integer"):
-        metric(library, points, n_neighs=2.5)
 
 
 def test_errors() -> None:
     domain, library, points = cloud(0)
-    for alpha in (0, 1):
-        with pytest.raises(ValueError, match=rf"alpha={alpha}(\.0)? lies outside"):
-            sp.metrics.kbet(library, points, alpha=alpha)
-    with pytest.raises(TypeError, match="alpha must be a number"):
-        sp.metrics.kbet(library, points, alpha="5 %")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="n_neighs=0 must be at least 1"):
-        sp.metrics.graph_connectivity(domain, points, n_neighs=0)
-    with pytest.raises(TypeError, match="n_neighs must be an integer"):
-        sp.metrics.graph_connectivity(domain, points, n_neighs=2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="there is one labelled spot only"):
         sp.metrics.graph_connectivity(["a", None], [[0.0], [1.0]])
     with pytest.raises(ValueError, match="label_asw compares domains"):
@@ -238,10 +225,6 @@ def test_errors() -> None:
         sp.metrics.batch_asw(library, library, points)
     with pytest.raises(ValueError, match="labels has 160 spots and library has 2"):
         sp.metrics.batch_asw(domain, ["s", "t"], points)
-    with pytest.raises(ValueError, match="max_spots=1 must be at least 2"):
-        sp.metrics.label_asw(domain, points, max_spots=1)
-    with pytest.raises(TypeError, match="max_spots must be an integer"):
-        sp.metrics.batch_asw(domain, library, points, max_spots=10.5)  # type: ignore[arg-type]
     for metric in (sp.metrics.label_asw, sp.metrics.graph_connectivity):
         with pytest.raises(ValueError, match="none of the 160 spots has a label"):
             metric([None] * 160, points)

@@ -158,8 +158,6 @@ def test_files(matched: ad.AnnData, tmp_path: Path, suffix: str) -> None:
         ({"color": "Gad1"}, KeyError, "neither a column of adata.obs"),
         ({"layout": "below"}, ValueError, "layout='below'"),
         ({"n_lines": 0}, ValueError, "n_lines=0"),
-        ({"n_lines": 1.5}, TypeError, "n_lines must be an integer"),
-        ({"size": 0}, ValueError, "size=0 lies outside"),
         ({"spatial_key": "x"}, KeyError, "'x' not found in adata.obsm"),
     ],
 )

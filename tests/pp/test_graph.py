@@ -206,24 +206,6 @@ def test_coincident_spots_share_their_corner_of_the_triangulation() -> None:
     assert graph.distances.dtype == np.float64
 
 
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-@each_builder
-def test_round_trip(tmp_path: Path, suffix: str, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
-    coords = np.vstack([cells(), cells()[:1]])
-    adata = tissue(coords, ["a"] * 61)
-    build(adata, library_key="lib", key_added="mine", **{**kwargs, **({"radius": 0.3} if "radius" in kwargs else {})})
-    path = tmp_path / f"tissue.{suffix}"
-    getattr(adata, f"write_{suffix}")(path)
-    back = ad.read_h5ad(path) if suffix == "h5ad" else ad.read_zarr(path)
-    for key in ("mine_connectivities", "mine_distances"):
-        assert back.obsp[key].nnz == adata.obsp[key].nnz
-        assert equal(back.obsp[key], adata.obsp[key])
-        assert back.obsp[key].dtype == adata.obsp[key].dtype
-    assert back.uns["mine_neighbors"]["params"]["mode"] == adata.uns["mine_neighbors"]["params"]["mode"]
-    assert back.uns["mine_neighbors"]["params"]["library_key"] == "lib"
-
-
 def test_three_dimensions() -> None:
     cube = np.random.default_rng(0).random((50, 3))
     graph = sp.pp.spatial_neighbors_knn(tissue(cube), n_neighs=3, copy=True)
@@ -441,31 +423,6 @@ class TestErrors:
     def test_no_spots(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="0 spots"):
             build(adata[:0].copy(), **kwargs)
-
-    @each_builder
-    def test_no_anndata(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any]) -> None:
-        with pytest.raises(TypeError, match="adata must be an AnnData, not ndarray"):
-            build(cells(), **kwargs)
-
-    @each_builder
-    @pytest.mark.parametrize("n_jobs", [0, -2])
-    def test_n_jobs(self, adata: ad.AnnData, build: Callable[..., Any], kwargs: dict[str, Any], n_jobs: int) -> None:
-        with pytest.raises(ValueError, match=f"n_jobs={n_jobs} is neither"):
-            build(adata, n_jobs=n_jobs, **kwargs)
-
-    def test_n_neighs(self, adata: ad.AnnData) -> None:
-        with pytest.raises(ValueError, match="n_neighs=0 must be at least 1"):
-            sp.pp.spatial_neighbors_knn(adata, n_neighs=0)
-        with pytest.raises(TypeError, match="n_neighs must be an integer"):
-            sp.pp.spatial_neighbors_knn(adata, n_neighs=2.5)
-
-    @pytest.mark.parametrize("radius", [0, -1.0, np.nan, np.inf, 1e300, (1, 1), (1, 2, 3), (-1, 2)])
-    def test_radius(self, adata: ad.AnnData, radius: Any) -> None:
-        for build in (sp.pp.spatial_neighbors_radius, sp.pp.spatial_neighbors_delaunay):
-            with pytest.raises(ValueError, match="must be a positive number in the unit of the coordinates"):
-                build(adata, radius=radius)
-            with pytest.raises(TypeError, match=r"radius must be a number or \(smallest, largest\), not '3'"):
-                build(adata, radius="3")
 
     def test_radius_that_joins_nothing(self, adata: ad.AnnData) -> None:
         with pytest.raises(ValueError, match=r"radius=1e-09 joins no spots at all: the spots lie 0\.\d+ apart"):

@@ -174,8 +174,6 @@ def test_lattice_with_missing_spots_is_still_one(kind: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"n_neighs": [0, 6]}, ValueError, r"n_neighs\[0\]=0 must be at least 1"),
-        ({"n_neighs": [6.5]}, TypeError, r"n_neighs\[0\] must be an integer"),
         ({"layer": "none"}, KeyError, "'none' not found in adata.layers"),
         ({"use_rep": "X_none"}, KeyError, "'X_none' not found in adata.obsm"),
         ({"spatial_key": "none"}, KeyError, "'none' not found in adata.obsm"),

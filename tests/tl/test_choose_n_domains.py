@@ -38,7 +38,7 @@ def test_the_record(
         assert choose_n_domains(adata, method=method, **QUICK) is None
     entry = adata.uns["n_domains"]
     assert {*adata.uns} == {"n_domains"}
-    assert {*entry} == {"params", "version", "picked", "clear", "candidates", "curve", "checksum"}
+    assert {*entry} == {"params", "version", "picked", "clear", "candidates", "curve", "made_from", "checksum"}
     assert entry["picked"] == 4
     assert entry["clear"] is True
     assert entry["candidates"].tolist() == [4]

@@ -171,19 +171,6 @@ class TestEmbed:
         sp.tl.embed(new, sp.models.load(tmp_path / "model"))
         assert new.uns["spatial_neighbors"]["params"]["mode"] == "radius"
 
-    @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-    def test_round_trips(self, old: AnnData, new: AnnData, model: Spotscape, tmp_path: Path) -> None:
-        sp.tl.domains(old, n_domains=3)
-        less = new[:, 3:].copy()
-        sp.tl.embed(less, model)
-        sp.tl.transfer_domains(less, reference=old)
-        less.write_h5ad(tmp_path / "new.h5ad")
-        less.write_zarr(tmp_path / "new.zarr")
-        for loaded in (ad.read_h5ad(tmp_path / "new.h5ad"), ad.read_zarr(tmp_path / "new.zarr")):
-            np.testing.assert_array_equal(loaded.obsm["X_spotscape"], less.obsm["X_spotscape"])
-            assert list(loaded.uns["spotscape"]["missing_genes"]) == list(new.var_names[:3])
-            pd.testing.assert_series_equal(loaded.obs["spotscape_domain"], less.obs["spotscape_domain"])
-
     def test_slices_are_embedded_as_if_alone(self, slices: AnnData, model: Spotscape) -> None:
         both, one = part(slices, "slice_2", "slice_3"), part(slices, "slice_3")
         sp.tl.embed(both, model, library_key="slice")

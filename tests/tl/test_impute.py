@@ -238,29 +238,10 @@ def test_a_gene_with_a_slash_can_be_written(one: ad.AnnData, tmp_path: Path, suf
     assert back.uns["imputed"]["scores"].index.to_list() == [one.var_names[3]]
 
 
-@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-@pytest.mark.parametrize("with_reference", [False, True])
-def test_round_trip(pair: tuple[ad.AnnData, ad.AnnData], tmp_path: Path, suffix: str, with_reference: bool) -> None:
-    adata, reference = pair
-    sp.tl.impute(adata, use_rep=REP, reference=reference if with_reference else None)
-    file = tmp_path / f"imputed.{suffix}"
-    getattr(adata, f"write_{suffix}")(file)
-    again = getattr(ad, f"read_{suffix}")(file)
-    pd.testing.assert_frame_equal(again.uns["imputed"]["scores"], adata.uns["imputed"]["scores"])
-    if with_reference:
-        pd.testing.assert_frame_equal(again.obsm["imputed"], adata.obsm["imputed"], check_names=False)
-    else:
-        np.testing.assert_array_equal(again.layers["imputed"], adata.layers["imputed"])
-
-
 ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "gene": ({"genes": ["Gapdh"]}, KeyError, "1 of 1 genes are not in adata.var_names .*'Gapdh'.*reference="),
     "string": ({"genes": "Gapdh"}, TypeError, "must be a list of names"),
     "nothing": ({"genes": []}, ValueError, "genes names no gene"),
-    "method": ({"method": "magic"}, ValueError, "method='magic' is not one of"),
-    "components": ({"n_comps": 0}, ValueError, "n_comps=0 must be at least 1"),
-    "neighbors": ({"n_neighbors": 2.5}, TypeError, "n_neighbors must be an integer"),
     "embedding": ({"use_rep": "X_none"}, KeyError, "'X_none' not found in adata.obsm"),
     "layer": ({"layer": "none"}, KeyError, "'none' not found in adata.layers"),
     "no slices": ({"reference": "slice_1"}, ValueError, "library_key is None; name the column"),
@@ -274,6 +255,49 @@ def test_errors(two: ad.AnnData, options: dict[str, Any], error: type[Exception]
         sp.tl.impute(two, **{"use_rep": REP, **options})
     assert "imputed" not in two.layers
     assert "imputed" not in two.uns
+
+
+def _with_identifiers(adata: ad.AnnData) -> None:
+    adata.var["symbol"] = adata.var_names
+    adata.var_names = [f"ENSG{i:05}" for i in range(adata.n_vars)]
+
+
+def test_genes_by_their_symbols(one: ad.AnnData) -> None:
+    """The names of a column give the numbers that those of the index give, under the names that were asked for."""
+    wanted = [one.var_names[i] for i in (7, 3, 50)]
+    sp.tl.impute(one, genes=wanted, use_rep=REP)
+    expected, scores = one.obsm["imputed"], one.uns["imputed"]["scores"]
+    _with_identifiers(one)
+    with pytest.raises(KeyError, match=r"adata.var\['symbol'\] has it: gene_symbols='symbol'"):
+        sp.tl.impute(one, genes=wanted, use_rep=REP)
+    sp.tl.impute(one, genes=wanted, gene_symbols="symbol", use_rep=REP)
+    pd.testing.assert_frame_equal(one.obsm["imputed"], expected)
+    pd.testing.assert_frame_equal(one.uns["imputed"]["scores"], scores)
+    one.var["symbol"] = one.var["symbol"].where(one.var_names != "ENSG00008", wanted[0])
+    with pytest.raises(ValueError, match=r"names several genes .*'ENSG00007', 'ENSG00008'"):
+        sp.tl.impute(one, genes=wanted, gene_symbols="symbol", use_rep=REP)
+
+
+def test_genes_of_a_reference_by_their_symbols(pair: tuple[ad.AnnData, ad.AnnData]) -> None:
+    query, reference = pair
+    wanted = [reference.var_names[i] for i in (4, 2)]
+    _with_identifiers(reference)
+    query.var_names = reference.var_names[10:]
+    sp.tl.impute(query, reference=reference, genes=wanted, gene_symbols="symbol", use_rep=REP)
+    assert list(query.obsm["imputed"]) == wanted
+    scores = query.uns["imputed"]["scores"]
+    assert list(scores.index[scores["imputed"]]) == wanted
+    assert set(scores.index) == set(reference.var["symbol"]) - set(reference.var["symbol"][:10]) | set(wanted)
+
+
+def test_genes_without_a_count_are_told(one: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    """There is nothing to score, which is said instead of a mean of nothing."""
+    empty = list(one.var_names[:2])
+    one.X = sparse.csr_matrix(one.X.multiply(np.arange(one.n_vars) >= 2))
+    with caplog.at_level("INFO"):
+        sp.tl.impute(one, genes=empty, use_rep=REP)
+    assert "Genes predicted: 2; they are the same in all spots" in caplog.text
+    assert (one.obsm["imputed"] == 0).all(axis=None)
 
 
 def _other_names(query: ad.AnnData, reference: ad.AnnData) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
 import spotscape as sp
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -108,28 +103,11 @@ def test_copy(adata: ad.AnnData) -> None:
     assert "spotscape_domain_refined" not in adata.uns
 
 
-@pytest.mark.filterwarnings("ignore:.*zarr:UserWarning")
-def test_round_trips(adata: ad.AnnData, tmp_path: Path) -> None:
-    sp.tl.refine_domains(adata)
-    adata.write_h5ad(tmp_path / "a.h5ad")
-    adata.write_zarr(tmp_path / "a.zarr")
-    written = adata.uns["spotscape_domain_refined"]
-    for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
-        column = "spotscape_domain_refined"
-        np.testing.assert_array_equal(back.obs[column].astype(str), adata.obs[column].astype(str))
-        entry = back.uns[column]
-        assert dict(entry["params"]) == written["params"]
-        assert entry["n_changed"] == 1
-        np.testing.assert_array_equal(entry["n_changed_by_pass"], written["n_changed_by_pass"])
-
-
 BAD = [
     ({"key": "none"}, KeyError, r"'none' not found in adata.obs, .*sp.tl.domains"),
     ({"key": "share"}, TypeError, r"key='share' names numbers \(float64\), expected groups"),
     ({"neighbors_key": "none"}, KeyError, r"'none' not found in adata.uns, .*sp.pp.spatial_neighbors_knn\(adata\)"),
     ({"library_key": "none"}, KeyError, "'none' not found in adata.obs"),
-    ({"n_passes": 0}, ValueError, "n_passes=0 must be at least 1"),
-    ({"n_passes": 1.0}, TypeError, "n_passes must be an integer"),
     ({"key_added": "spotscape_domain"}, ValueError, "would overwrite the domains that are refined"),
 ]
 

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from spotscape._core.colors import following_colors
 from spotscape._core.logging import logger
+from spotscape._core.provenance import left_behind
 from spotscape._core.validation import require_writable
 
 if TYPE_CHECKING:
@@ -113,6 +114,13 @@ def write(
         logger.info("Adding `adata.%s['%s']`.", slot, key)
     for slot, key in gone if log else ():
         logger.info("Removing `adata.%s['%s']` of an earlier call.", slot, key)
+    stale = left_behind(adata, results) if log else {}
+    if stale:
+        sources = dict.fromkeys(source for each in stale.values() for source in each)
+        logger.warning(
+            "Made from an earlier %s: %s. Make them again before you use them.",
+            *(", ".join(f"`{place}`" for place in places) for places in (sources, stale)),
+        )
     return adata if copy else None
 
 

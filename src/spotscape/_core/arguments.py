@@ -9,8 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-import re
-import textwrap
 import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -68,15 +66,18 @@ def public(function: F) -> F:
     Values are handed on as the plain Python objects that they stand for: a NumPy integer as ``int``, a generator of
     random numbers as a seed drawn from it, the name 1 of a slice as ``"1"``. Where the function takes an AnnData, a
     SpatialData is taken as well, see :func:`spotscape._core.spatial_data.call_on_table`. Where a metric takes arrays,
-    an AnnData and names are taken as well, see :func:`look_up`. The documentation gets what
-    several functions say in the same words, see :data:`spotscape._core.parameters.DESCRIPTIONS`.
+    an AnnData and names are taken as well, see :func:`look_up`. The documentation gets what several functions say in
+    the same words, see :mod:`spotscape._core.documentation`.
     """
     from spotscape._core import spatial_data
+    from spotscape._core.documentation import documentation_of
     from spotscape._core.parameters import RENAMED
 
     checks = checks_of(function)
     renamed = RENAMED.get(f"{function.__module__}.{function.__name__}", {})
-    in_order = tuple(checks.get(name) for name in inspect.signature(function).parameters)
+    signature = inspect.signature(function)
+    declared = signature.parameters
+    in_order = tuple(map(checks.get, declared))
     check_writing = _writing_check(function)
     for_tables = {
         name: check_of(name, Hint.of(spatial_data.ANNOTATIONS[name], {})) for name in spatial_data.options_of(function)
@@ -84,13 +85,14 @@ def public(function: F) -> F:
 
     homes = homes_of(function)
     # All names are known but for functions that look at their options themselves.
-    declared = inspect.signature(function).parameters
     is_open = checks.keys() <= declared.keys() and any(one.kind is one.VAR_KEYWORD for one in declared.values())
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         if not renamed.keys().isdisjoint(kwargs):
             kwargs = _with_new_names(function.__name__, renamed, kwargs)
+        if homes and spatial_data.is_given(args, {}):
+            args = (spatial_data.table_of(args[0], kwargs.pop("table_key", None)), *args[1:])
         if homes and args and any(kind.__name__ == "AnnData" for kind in type(args[0]).__mro__):
             args, kwargs = (), look_up(function, homes, args, kwargs)
         if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
@@ -107,41 +109,10 @@ def public(function: F) -> F:
         check_writing(*args, **kwargs)
         return function(*args, **kwargs)
 
-    checked.__doc__ = documentation_of(function)
-    spatial_data.announce(checked, for_tables)
-    if homes:
-        say_that_names_work(checked, homes)
+    checked.__signature__ = spatial_data.with_options(signature, for_tables)  # type: ignore[attr-defined]
+    required = [name for name in homes if declared[name].default is inspect.Parameter.empty]
+    checked.__doc__ = documentation_of(checked, [_HOMES[name][1] for name in required])
     return cast("F", checked)
-
-
-def documentation_of(function: Callable[..., Any]) -> str:
-    """The docstring of a function, with the parameters and errors that it leaves to those of its namespace."""
-    from spotscape._core.parameters import DESCRIPTIONS, ERRORS
-
-    space, parameters = function.__module__.split(".")[1], inspect.signature(function).parameters
-    # Python 3.13 strips the indentation of docstrings when it compiles them, earlier ones do not.
-    summary, *found = re.split(r"\n\n(?=[A-Z][\w ]*\n---)", inspect.cleandoc(function.__doc__ or ""))
-    sections = {text.partition("\n")[0]: text for text in found}
-    stars = {name: "**" * (each.kind is each.VAR_KEYWORD) for name, each in parameters.items()}
-    texts = {f"{stars[name]}{name}": text for name, text in DESCRIPTIONS.get(space, {}).items() if name in parameters}
-    order = ["Parameters", "Returns", "Raises", *sections]
-    sections["Parameters"] = _completed("Parameters", sections, texts, [f"{stars[name]}{name}" for name in parameters])
-    sections["Raises"] = _completed("Raises", sections, ERRORS.get(space, {}) if found else {}, None)
-    return "\n\n".join([summary, *(sections[title] for title in dict.fromkeys(order) if sections.get(title))])
-
-
-def _completed(title: str, sections: Mapping[str, str], texts: Mapping[str, str], order: Sequence[str] | None) -> str:
-    """A section with the entries of ``texts`` that it lacks, in this order or that of the alphabet."""
-    # An entry may be of several parameters: "vmin, vmax".
-    entries = re.split(r"\n(?=\S)", sections.get(title, ""))[2:]
-    own = {name: entry for entry in entries for name in entry.partition("\n")[0].split(", ")}
-    own |= {
-        name: f"{name}\n{textwrap.indent(textwrap.fill(text, 112), '    ')}"
-        for name, text in texts.items()
-        if name not in own
-    }
-    said = dict.fromkeys(own[name] for name in order or sorted(own) if name in own)
-    return "\n".join([title, "-" * len(title), *said]) if said else ""
 
 
 def _with_new_names(function: str, renamed: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,19 +249,3 @@ def look_up(
             require_key(held, value, f"adata.{homes[name]}")
             given[name] = held[value]
     return given
-
-
-def say_that_names_work(function: Callable[..., Any], homes: Mapping[str, str]) -> None:
-    """Say in the docstring of a metric that names work as well."""
-    # Python 3.13 strips the indentation of docstrings when it compiles them, earlier ones do not.
-    summary, blank, rest = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
-    required = [
-        parameter.name
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.default is parameter.empty and parameter.name in homes
-    ]
-    names = ", ".join(f'"{_HOMES[name][1]}"' for name in required)
-    function.__doc__ = (
-        f"{summary}\n\nGive an AnnData first to name what it holds instead of passing arrays:\n"
-        f"``sp.metrics.{function.__name__}(adata, {names})``.{blank}{rest}"
-    )

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_changed
-from spotscape._core.validation import require_key, slice_labels
+from spotscape._core.validation import require_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -127,6 +127,7 @@ _SAMPLE = 10_000
 # lattice six in ten do, by chance.
 _HEXAGON, _SQUARE = np.sqrt([1.0, 3.0, 4.0, 7.0]), np.sqrt([1.0, 2.0, 4.0, 5.0])
 _ON_RINGS = 0.75
+_FEW_EXCEED = 0.98
 # Centres of neighbouring spots of Visium, whose slide has 55 µm spots on a hexagon.
 _VISIUM_UM = 100.0
 # Columns of obs that a platform writes, all of which measure places in micrometres, and where cells can then lie.
@@ -147,6 +148,7 @@ class Lattice:
     # nearest neighbour.
     spacing: float
     angle: float  # Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular
+    widest: float = 0.0  # Distance that few neighbours on the lattice exceed, where spots stray from their places
 
 
 def nearest_distances(coords: np.ndarray, n_neighs: int) -> np.ndarray:
@@ -195,17 +197,23 @@ def lattice(coords: np.ndarray) -> Lattice:
     second, fourth, fifth, sixth = np.median(distances, axis=0)[[1, 3, 4, 5]] / spacing
     even = np.mean(np.abs(distances[:, 0] / spacing - 1) < 0.1) > 0.8
     if (even and sixth < 1.25) or _on_rings(distances / spacing, _HEXAGON) > _ON_RINGS:
-        return Lattice("hexagonal", _pitch(distances, 6), _angle(plane, spacing, symmetry=6))
+        pitch, widest = _pitch(distances, 6)
+        return Lattice("hexagonal", pitch, _angle(plane, spacing, symmetry=6), widest)
     touching = even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55
     if touching or _on_rings(distances / spacing, _SQUARE) > _ON_RINGS:
-        return Lattice("square", _pitch(distances, 4), _angle(plane, spacing, symmetry=4))
+        pitch, widest = _pitch(distances, 4)
+        return Lattice("square", pitch, _angle(plane, spacing, symmetry=4), widest)
     return Lattice("irregular", spacing, 0.0)
 
 
-def _pitch(distances: np.ndarray, n_neighs: int) -> float:
-    """Median distance of neighbours on a lattice: where spots stray from it, the nearest one is too near."""
+def _pitch(distances: np.ndarray, n_neighs: int) -> tuple[float, float]:
+    """Distance of neighbours on a lattice, its median and what few exceed.
+
+    Where spots stray from the lattice, the nearest neighbour is too near.
+    """
     nearest = distances[:, :n_neighs]
-    return float(np.median(nearest[nearest < 1.25 * np.median(nearest[:, 0])]))
+    pitch = np.median(nearest[nearest < 1.25 * np.median(nearest[:, 0])])
+    return float(pitch), float(np.quantile(nearest[nearest < 1.25 * pitch], _FEW_EXCEED))
 
 
 def _on_rings(distances: np.ndarray, rings: np.ndarray) -> float:
@@ -312,21 +320,13 @@ class Layout:
         return f"{what}{platform}, spots {self.spacing:.4g} apart{microns}"
 
 
-def describe_layout(adata: AnnData, *, spatial_key: str = "spatial", library_key: str | None = None) -> Layout:
-    """Say how the spots of an AnnData are arranged: grid, spacing, platform and unit.
+def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
+    """How the spots of an AnnData are arranged, given the coordinates of each slice: grid, spacing, platform and unit.
 
     The unit is known from the scale factors of Visium and Visium HD in ``uns["spatial"]``, from the hexagon of Visium,
     whose spots are 100 µm apart, from columns that only Xenium and MERSCOPE write, which measure in micrometres, and
     from ``uns["spatial_unit"]``.
     """
-    coords = coordinates(adata, spatial_key)
-    labels = slice_labels(adata, library_key)
-    codes = np.zeros(len(coords), dtype=int) if labels is None else np.asarray(labels.codes)
-    return layout_of([coords[codes == code] for code in np.unique(codes)], adata)
-
-
-def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
-    """The same for the coordinates of each slice of ``adata``."""
     # A thousand slices are no better known by all of them than by a few.
     grids = [lattice(coords) for coords in slices[:20]]
     kind = Counter(grid.kind for grid in grids).most_common(1)[0][0]

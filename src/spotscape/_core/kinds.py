@@ -229,7 +229,11 @@ def anndata(value: Any, name: str, hint: Hint) -> Any:
                     raise ValueError(msg)
             return value
     if hint.classes == ("AnnData",):
-        raise not_a(value, name, "an AnnData")
+        wrong = not_a(value, name, "an AnnData")
+        modalities = getattr(value, "mod", None)
+        if isinstance(modalities, Mapping) and modalities:
+            wrong = TypeError(f"{wrong} Give the modality with expression, such as mdata[{next(iter(modalities))!r}].")
+        raise wrong
     return instance(value, name, hint) if "Mapping" in hint.classes else label(value, name, hint)
 
 

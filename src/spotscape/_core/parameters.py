@@ -1,4 +1,4 @@
-"""What the parameters of all public functions may be, declared once by name, and what they are said to be."""
+"""What the parameters of all public functions may be, declared once by name."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _TAKEN = {keys.SPATIAL, keys.COUNTS, keys.PREPARE, "log1p", "hvg", "neighbors", "pca"}
 # Columns and matrices that a call reads and must not write over.
 _INPUTS = ("library_key", "layer", "z_key", "condition", "key")
+
 
 # Former names of arguments, by function. They are taken with a warning for one version.
 RENAMED: Final[dict[str, dict[str, str]]] = {
@@ -110,81 +111,3 @@ _NAMES: Final[dict[Rule, str]] = {
 }
 
 RULES: Final[dict[str, Rule]] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
-
-# What functions of a namespace say in the same words of parameters and errors. Their docstrings get it from here.
-_PLACES = "Column of ``adata.obs`` with the slice of every spot"
-_DEVICES = '``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``'
-DESCRIPTIONS: Final[dict[str, dict[str, str]]] = {
-    "metrics": {
-        "labels_true": "Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` "
-        "are left out.",
-        "labels_pred": "Found domain of each spot; names need not match those of ``labels_true``.",
-        "labels": "Domain of each spot; unlabelled (NaN or None) spots are left out.",
-        "library": "Slice of each spot.",
-        "embedding": "Position of each spot, shape ``(n_spots, n_dims)``.",
-        "coordinates": "Coordinates in any unit (the value does not depend on it), shape ``(n_spots, 2 or 3)``.",
-        "perplexity": "Effective number of neighbours, as in :func:`lisi`.",
-        "labels_transferred": "Label that each spot got from its match, under the same names; NaN or None where it has "
-        "no match.",
-        "random_state": "Seed of the sample.",
-    },
-    "pp": {
-        "library_key": f"{_PLACES}; no edge joins two slices. ``None`` means a single slice.",
-        "spatial_key": "Coordinates in ``adata.obsm``, shape ``(n_obs, 2)`` or ``(n_obs, 3)``, in any unit.",
-        "key_added": "Prefix of the keys that are written.",
-        "n_jobs": "Threads over the slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`. The "
-        "graph does not depend on it.",
-        "copy": "Return the graph instead of writing it.",
-    },
-    "tl": {
-        "library_key": f"{_PLACES}. ``None`` for a single slice.",
-        "layer": "Layer to use instead of ``adata.X``.",
-        "use_rep": 'Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, '
-        'whichever is there; if both are, name one. Without them: ``"X_smoothed_pca"``.',
-        "mask_var": "Boolean column of ``adata.var``, or boolean array, of the genes to use. By default "
-        '``"highly_variable"``, if it exists; ``None`` uses all genes.',
-        "key_added": "Name of the embedding in ``adata.obsm``. The record in ``adata.uns`` has the same name without "
-        "``X_``.",
-        "return_model": "Return the trained model, the first of several, to be saved and for "
-        ":func:`spotscape.tl.embed` on new slices. It remembers gene names, preprocessing and graph.",
-        "decoded_layer": "Name of a layer for decoded (denoised) expression, a dense array. ``None`` writes none.",
-        "config": "All hyper-parameters, instead of ``preset``.",
-        "max_epochs": "Epochs of each encoder; overrides ``preset`` and ``config``, as do the next two.",
-        "lr": "Learning rate: the peak of the schedule.",
-        "n_encoders": "Number of encoders that are trained side by side. With more of them, domains depend less on the "
-        "seed, and training takes longer.",
-        "batch_size": "Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large "
-        "data* in the documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, "
-        "else 16,384.",
-        "device": f"{_DEVICES}. ``None`` takes ``spotscape.settings.device``.",
-        "random_state": "Seed of all random numbers. The same seed gives the same result on the same CPU. The global "
-        "state of NumPy and torch is not changed. ``None`` draws a seed and records it.",
-        "n_restarts": "How often to train, with different seeds, for :func:`spotscape.tl.consensus_domains`. The first "
-        "training equals a single one.",
-        "progress_bar": "Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.",
-        "checkpoint": "File in which the training is saved regularly. If it exists, the training resumes from it; a "
-        "file of other data, another configuration or another seed is refused. Further encoders have files of their "
-        "own, with ``.1``, ``.2`` and so on after the name.",
-        "copy": "Return a copy with the results instead of writing to ``adata``.",
-    },
-    "pl": {
-        "library_key": f"{_PLACES}. ``None`` takes the one by which the data were processed.",
-        "spatial_key": "Coordinates in ``adata.obsm``; the first two columns are shown.",
-        "color": "Column of ``adata.obs`` or gene. ``None`` means the domains that :func:`spotscape.tl.domains` has "
-        "found.",
-        "palette": "Colours of domains, as in :func:`spotscape.pl.domains`.",
-        "output": "``figsize``, ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.",
-        "ncols": "Largest number of panels side by side.",
-    },
-}
-_KEYS = "If a column, embedding, layer, record or another key does not exist; the message lists those that do."
-_TYPES = (
-    "If an argument is of another type than expected, or a column that should name slices or groups holds measurements."
-)
-ERRORS: Final[dict[str, dict[str, str]]] = {
-    "metrics": {
-        "TypeError": "If an argument is of another type than expected.",
-        "ValueError": "If the lengths differ or no spot is labelled in both.",
-    },
-    **{space: {"KeyError": _KEYS, "TypeError": _TYPES} for space in ("get", "pp", "tl", "pl")},
-}

@@ -8,7 +8,7 @@ sorted differently or its spots are renamed, and changes if any spot gets anothe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,12 +105,34 @@ def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
         return []
     names, fewer = adata.obs_names, adata.n_obs < int(found["n_obs"])
     stale = []
-    digests = (one if isinstance(one, str) else bytes(one).hex() for one in found["digest"])
-    for slot, key, known in zip(map(str, found["slot"]), map(str, found["key"]), digests, strict=True):
+    for (slot, key), known in _digests(found).items():
         values = getattr(adata, slot).get(key)
         if values is not None and not (kept(known, values, names) if fewer else same(known, digest(values, names))):
             stale.append(f"adata.{slot}[{key!r}]")
     return stale
+
+
+def _digests(found: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    digests = (one if isinstance(one, str) else bytes(one).hex() for one in found["digest"])
+    return dict(zip(zip(map(str, found["slot"]), map(str, found["key"]), strict=True), digests, strict=True))
+
+
+def left_behind(adata: AnnData, written: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Results that were made from what was ``written`` over since, by their places, and from which of these arrays.
+
+    ``written`` names the keys of each slot. A result that was written at the same time is up to date.
+    """
+    sources = {(slot, key) for slot in ("obs", "obsm") for key in written.get(slot, ())}
+    found: dict[str, list[str]] = {}
+    for name, entry in adata.uns.items() if sources else ():
+        made = entry.get("made_from") if isinstance(entry, Mapping) else None
+        if name in written.get("uns", ()) or not isinstance(made, Mapping) or sources.isdisjoint(_digests(made)):
+            continue
+        stale = set(changed(adata, entry)) & {f"adata.{slot}[{key!r}]" for slot, key in sources}
+        if stale:
+            slot = next((slot for slot in ("obs", "layers", "obsm") if name in getattr(adata, slot)), "uns")
+            found[f"adata.{slot}[{name!r}]"] = sorted(stale)
+    return found
 
 
 def require_unchanged(adata: AnnData, record: Any, what: str, mend: str, *, groups: str) -> None:
@@ -129,6 +151,13 @@ def warn_if_changed(adata: AnnData, record: Any, what: str, mend: str) -> None:
     stale = changed(adata, record)
     if stale:
         warn(f"{' and '.join(stale)} changed after {what} was made; to make it again: {mend}.")
+
+
+def warn_of_old_labels(adata: AnnData, key: str) -> None:
+    """Warn of groups in ``obs`` that were made from other groups, as by smoothing them, which have changed since."""
+    stale = [place for place in changed(adata, adata.uns.get(key)) if place.startswith("adata.obs[")]
+    if stale:
+        warn(f"{' and '.join(stale)} changed after adata.obs[{key!r}] was made from it; make it again.")
 
 
 def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) -> None:

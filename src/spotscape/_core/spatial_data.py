@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 JOINED = "joined"
 # What every function that takes an AnnData takes beside its own parameters.
 ANNOTATIONS = {"table_key": "str | Sequence[str] | None", "coordinate_system": "str | None"}
-_DESCRIPTIONS = {
-    "table_key": """Name of the table if ``adata`` is a SpatialData; not needed if it has one table. A list,
-    ``table_key=["a", "b"]``, joins tables as the slices of ``library_key``. Results are written into the table.""",
-    "coordinate_system": """Coordinate system of a SpatialData. Centroids of the elements that the table annotates are
-    taken in it and kept in ``obsm["spatial_<system>"]``. ``None`` takes ``obsm["spatial"]`` if it exists.""",
-}
 
 
 def options_of(function: Callable[..., Any]) -> frozenset[str]:
@@ -38,21 +32,17 @@ def options_of(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(ANNOTATIONS) if "spatial_key" in names else frozenset({"table_key"})
 
 
-def announce(function: Callable[..., Any], options: Collection[str]) -> None:
-    """Add the options to the signature and the documentation of a function."""
-    if not options:
-        return
-    signature = inspect.signature(function)
-    added = [name for name in ANNOTATIONS if name in options]
+def with_options(signature: inspect.Signature, options: Collection[str]) -> inspect.Signature:
+    """A signature with these options in it."""
     kinds = inspect.Parameter
-    new = [kinds(name, kinds.KEYWORD_ONLY, default=None, annotation=ANNOTATIONS[name]) for name in added]
+    new = [
+        kinds(name, kinds.KEYWORD_ONLY, default=None, annotation=ANNOTATIONS[name])
+        for name in ANNOTATIONS
+        if name in options
+    ]
     old = list(signature.parameters.values())
-    place = len(old) - (old[-1].kind is kinds.VAR_KEYWORD)
-    function.__signature__ = signature.replace(parameters=[*old[:place], *new, *old[place:]])  # type: ignore[attr-defined]
-    text = "".join(f"{name}\n    {_DESCRIPTIONS[name]}\n" for name in added)
-    # Python 3.13 strips the indentation of docstrings when it compiles them, earlier ones do not.
-    before, heading, after = inspect.cleandoc(function.__doc__ or "").partition("\nReturns\n-------")
-    function.__doc__ = f"{before.rstrip()}\n{text}{heading}{after}" if heading else function.__doc__
+    place = len(old) - bool(old and old[-1].kind is kinds.VAR_KEYWORD)
+    return signature.replace(parameters=[*old[:place], *new, *old[place:]])
 
 
 def is_given(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -106,6 +96,14 @@ def call_on_table(
         key = kwargs.get("key_added", keys.SPATIAL_ALIGNED)
         write_transforms(sdata, written, key, spatial_key, kwargs["library_key"])
     return result
+
+
+def table_of(sdata: Any, table_key: str | None) -> AnnData:
+    """The table of a SpatialData in which a metric looks up names, with coordinates."""
+    adata: AnnData = sdata.tables[_table_name(sdata, table_key, None)]
+    if keys.SPATIAL not in adata.obsm:
+        add_coordinates(sdata, adata, keys.SPATIAL, None)
+    return adata
 
 
 def _table_name(sdata: Any, table_key: str | Sequence[str] | None, library_key: str | None) -> str:

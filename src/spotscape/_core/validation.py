@@ -14,7 +14,7 @@ from spotscape._core.logging import logger
 from spotscape._core.rows import ChunkedMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from anndata import AnnData
 
@@ -50,6 +50,12 @@ def require_record(adata: AnnData, key: str, entries: Sequence[str], hint: str) 
         msg = f"adata.uns[{key!r}] is not a record of that kind, but {lacks}.{_sentence(hint)}"
         raise ValueError(msg)
     return found
+
+
+def params_of(record: object) -> Mapping[str, Any]:
+    """The parameters of a record in ``uns``; nothing, if it is none."""
+    params = record.get("params") if isinstance(record, Mapping) else None
+    return params if isinstance(params, Mapping) else {}
 
 
 def require_names(values: Any, where: str) -> None:
@@ -277,12 +283,12 @@ def _if_of_outer_join(values: Any) -> str:
     )
 
 
-def require_expression(values: Any, where: str, *, hint: str = "") -> None:
+def require_expression(values: Any, where: str, *, hint: Callable[[], str]) -> None:
     """Refuse a dense or sparse matrix named ``where`` with negative values, or values that are not finite."""
     require_finite(values, where)
     least = values.summary.least if isinstance(values, ChunkedMatrix) else _stored(values).min(initial=0)
     if least < 0:
-        msg = f"{where} has negative values (minimum {least:g}); expression cannot be negative.{_sentence(hint)}"
+        msg = f"{where} has negative values (minimum {least:g}); expression cannot be negative.{_sentence(hint())}"
         raise ValueError(msg)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from spotscape._core import keys
+from spotscape._core.gene_names import column_of_symbols
 from spotscape.cli._inspect import domain_key, duration, rows_of
 
 if TYPE_CHECKING:
@@ -156,7 +157,11 @@ class Report:
 
         if keys.MARKERS not in self.adata.uns:
             return pd.DataFrame(columns=["group", "gene"])
-        table = spotscape.get.markers_df(self.adata)
+        symbols = column_of_symbols(self.adata.var)
+        table = spotscape.get.markers_df(self.adata, gene_symbols=symbols)
+        if symbols is not None:
+            # The names that a reader knows.
+            table = table.assign(gene=table["symbol"])
         colors = dict(zip(map(str, self.adata.obs[key].cat.categories), self.adata.uns[f"{key}_colors"], strict=True))
         table = table[(table["score"] > 0) & (table["log2_fold_change"] > 0)]
         table = table.assign(group=table["group"].astype(str), color=table["group"].astype(str).map(colors))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,33 +15,29 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Values at points ``(n, 2)`` of a slice: one each, or one for each domain.
+Field = Callable[..., "NDArray[np.float64]"]
 _N_WAVES = 6
 
 
-@dataclass(frozen=True)
-class SmoothField:
-    """A sum of plane waves with unit variance over the plane."""
+def smooth_field(rng: np.random.Generator, wavelength: float, *, drift: float = 0.0) -> Field:
+    """Draw a sum of plane waves with unit variance over the plane, with wavelengths around ``wavelength``.
 
-    wave_vectors: NDArray[np.float64]  # Shape ``(n_waves, 2)``, radians per unit of length
-    phases: NDArray[np.float64]  # Shape ``(n_waves,)``
-    drift: NDArray[np.float64]  # Change of each phase from one slice to the next, shape ``(n_waves,)``
+    The phases move by about ``drift`` from one slice to the next.
+    """
+    angles = rng.uniform(0, 2 * np.pi, _N_WAVES)
+    lengths = wavelength * rng.uniform(0.6, 1.6, _N_WAVES)
+    wave_vectors = 2 * np.pi * np.column_stack([np.cos(angles), np.sin(angles)]) / lengths[:, None]
+    phases = rng.uniform(0, 2 * np.pi, _N_WAVES)
+    drifts = drift * rng.standard_normal(_N_WAVES)
 
-    @classmethod
-    def draw(cls, rng: np.random.Generator, wavelength: float, *, drift: float = 0.0) -> SmoothField:
-        """Draw a field with wavelengths around ``wavelength`` whose phases move by about ``drift`` per slice."""
-        angles = rng.uniform(0, 2 * np.pi, _N_WAVES)
-        lengths = wavelength * rng.uniform(0.6, 1.6, _N_WAVES)
-        directions = np.column_stack([np.cos(angles), np.sin(angles)])
-        phases = rng.uniform(0, 2 * np.pi, _N_WAVES)
-        return cls(2 * np.pi * directions / lengths[:, None], phases, drift * rng.standard_normal(_N_WAVES))
-
-    def __call__(self, points: NDArray[np.float64], slice_index: int = 0) -> NDArray[np.float64]:
-        """The value at each of ``points``, shape ``(n, 2)`` to ``(n,)``."""
-        phases = self.phases + slice_index * self.drift
+    def field(points: NDArray[np.float64], slice_index: int = 0) -> NDArray[np.float64]:
         value = np.zeros(len(points))
-        for wave_vector, phase in zip(self.wave_vectors, phases, strict=True):
+        for wave_vector, phase in zip(wave_vectors, phases + slice_index * drifts, strict=True):
             value += np.cos(points @ wave_vector + phase)
-        return np.asarray(value * np.sqrt(2 / len(phases)))
+        return np.asarray(value * np.sqrt(2 / _N_WAVES))
+
+    return field
 
 
 # Centre to centre in micrometres: Visium and square arrays, and neighbouring cells of dense tissue.
@@ -99,7 +96,7 @@ def lay_spots(geometry: str, half_width: float, rng: np.random.Generator) -> NDA
     else:
         points = _lattice(extent * 1.1, row_height=np.sqrt(3) / 2, row_shift=0.5)
         points = points + rng.normal(0, 0.2, points.shape)
-        stretch = [SmoothField.draw(rng, 25.0)(points) for _ in range(2)]
+        stretch = [smooth_field(rng, 25.0)(points) for _ in range(2)]
         points = points + 0.8 * np.column_stack(stretch)
         return points[rng.random(len(points)) > _LOST_CELLS]
     return points + rng.uniform(-0.5, 0.5, 2)
@@ -120,62 +117,43 @@ _PRIVATE_AREA = 0.08
 _BLEND = 0.4
 
 
-@dataclass(frozen=True)
-class Layers:
-    """Bands between concentric arcs with wavy boundaries, the first at the surface."""
+def draw_layers(rng: np.random.Generator, n_layers: int, outline: Outline, drift: float) -> Field:
+    """Draw bands of unequal thickness between concentric arcs with wavy boundaries, the first at the surface.
 
-    centre: NDArray[np.float64]  # Centre of curvature, shape ``(2,)``
-    wave: SmoothField  # What bends the boundaries
-    amplitude: float  # Of the bending, in spacings
-    boundaries: NDArray[np.float64]  # Depths at which one band ends and the next begins, ascending
+    Their scores, ``(n, n_layers)``, are 0 inside a band and minus the distance to it outside.
+    """
+    heading = rng.uniform(0, 2 * np.pi)
+    centre = outline.radius * rng.uniform(1.2, 1.8) * np.array([np.cos(heading), np.sin(heading)])
+    amplitude = outline.radius * min(0.09, 0.35 / n_layers)
+    wave = smooth_field(rng, 0.9 * outline.radius, drift=drift / max(amplitude, 1e-9))
 
-    @classmethod
-    def draw(cls, rng: np.random.Generator, n_layers: int, outline: Outline, drift: float) -> Layers:
-        """Draw bands of unequal thickness, all present inside the outline."""
-        heading = rng.uniform(0, 2 * np.pi)
-        distance = outline.radius * rng.uniform(1.2, 1.8)
-        centre = distance * np.array([np.cos(heading), np.sin(heading)])
-        amplitude = outline.radius * min(0.09, 0.35 / n_layers)
-        wave = SmoothField.draw(rng, 0.9 * outline.radius, drift=drift / max(amplitude, 1e-9))
-        unbounded = cls(centre, wave, amplitude, np.empty(0))
-        points, inside = outline.grid()
-        thickness = 0.5 + rng.dirichlet(np.full(n_layers, 4.0)) * n_layers
-        shares = np.cumsum(thickness / thickness.sum())[:-1]
-        boundaries = np.quantile(unbounded.depth(points[inside], 0), shares)
-        return cls(centre, wave, amplitude, boundaries)
+    def depth(points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
+        return np.asarray(amplitude * wave(points, slice_index) - np.linalg.norm(points - centre, axis=1))
 
-    def depth(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
-        """Distance below the surface, up to a constant; shape ``(n,)``."""
-        radial = np.linalg.norm(points - self.centre, axis=1)
-        return np.asarray(self.amplitude * self.wave(points, slice_index) - radial)
+    points, inside = outline.grid()
+    thickness = 0.5 + rng.dirichlet(np.full(n_layers, 4.0)) * n_layers
+    boundaries = np.quantile(depth(points[inside], 0), np.cumsum(thickness / thickness.sum())[:-1])
+    edges = np.concatenate([[-np.inf], boundaries, [np.inf]])
 
-    def scores(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
-        """0 inside a band and minus the distance to it outside, shape ``(n, n_layers)``."""
-        depth = self.depth(points, slice_index)[:, None]
-        edges = np.concatenate([[-np.inf], self.boundaries, [np.inf]])
-        return np.asarray(np.minimum(0, np.minimum(depth - edges[:-1], edges[1:] - depth)))
+    def scores(points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
+        below = depth(points, slice_index)[:, None]
+        return np.asarray(np.minimum(0, np.minimum(below - edges[:-1], edges[1:] - below)))
+
+    return scores
 
 
-@dataclass(frozen=True)
-class Island:
-    """One domain made of rounded patches."""
+def draw_island(rng: np.random.Generator, centres: NDArray[np.float64], radius: float, drift: float) -> Field:
+    """Draw a domain of rounded patches around ``centres``; its score is the distance to the rim, positive inside."""
+    radii = radius * rng.uniform(0.8, 1.2, len(centres))
+    wave = smooth_field(rng, 1.6 * radius, drift=drift / (0.18 * radius))
 
-    centres: NDArray[np.float64]  # Shape ``(n_patches, 2)``
-    radii: NDArray[np.float64]  # Shape ``(n_patches,)``
-    wave: SmoothField  # What makes the rims uneven
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, centres: NDArray[np.float64], radius: float, drift: float) -> Island:
-        """Draw patches around ``centres`` with radii around ``radius``."""
-        radii = radius * rng.uniform(0.8, 1.2, len(centres))
-        return cls(centres, radii, SmoothField.draw(rng, 1.6 * radius, drift=drift / (0.18 * radius)))
-
-    def score(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
-        """The distance to the rim, positive inside; shape ``(n,)``."""
+    def score(points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
         inside = np.full(len(points), -np.inf)
-        for centre, radius in zip(self.centres, self.radii, strict=True):
-            inside = np.maximum(inside, radius - np.linalg.norm(points - centre, axis=1))
-        return np.asarray(inside + 0.18 * self.radii.mean() * self.wave(points, slice_index))
+        for centre, reach in zip(centres, radii, strict=True):
+            inside = np.maximum(inside, reach - np.linalg.norm(points - centre, axis=1))
+        return np.asarray(inside + 0.18 * radii.mean() * wave(points, slice_index))
+
+    return score
 
 
 @dataclass(frozen=True)
@@ -183,14 +161,14 @@ class Regions:
     """All domains of the tissue."""
 
     names: list[str]  # Of the domains: layers by depth, then islands, then those that only one slice has
-    layers: Layers  # The bands under the islands (one band when the layout has islands only)
-    islands: list[Island]  # The island domains, in the order of their names
-    absent: list[list[int]] = field(default_factory=list)  # For each slice the domains, by number, that it lacks
+    layers: Field  # Scores of the bands under the islands (one band when the layout has islands only)
+    islands: list[Field]  # Score of each island domain, in the order of their names
+    absent: tuple[list[int], ...] = ()  # For each slice the domains, by number, that it lacks
 
     def scores(self, points: NDArray[np.float64], slice_index: int) -> NDArray[np.float64]:
         """How far inside each domain a point lies, shape ``(n, n_domains)``; the largest one wins."""
-        islands = [island.score(points, slice_index) for island in self.islands]
-        scores = np.column_stack([self.layers.scores(points, slice_index), *islands])
+        islands = [island(points, slice_index) for island in self.islands]
+        scores = np.column_stack([self.layers(points, slice_index), *islands])
         if self.absent:
             scores[:, self.absent[slice_index]] = -np.inf
         return scores
@@ -203,21 +181,15 @@ class Regions:
 
     def without(self, missing: Mapping[int, Collection[str]], n_slices: int) -> Regions:
         """The same, each slice without the domains ``missing`` from it and the private ones of other slices."""
-        absent = [
-            [
-                number
-                for number, name in enumerate(self.names)
-                if name in missing.get(index, ()) or (name.startswith("Private_") and name != f"Private_{index + 1}")
-            ]
-            for index in range(n_slices)
-        ]
+        private = {f"Private_{index + 1}" for index in range(n_slices)}
+        lacking = (private - {f"Private_{index + 1}"} | set(missing.get(index, ())) for index in range(n_slices))
+        absent = tuple([number for number, name in enumerate(self.names) if name in lost] for lost in lacking)
         return replace(self, absent=absent)
 
     def adjacency(self, outline: Outline) -> NDArray[np.bool_]:
         """Which domains touch somewhere in the tissue, shape ``(n_domains, n_domains)``, symmetric."""
         points, inside = outline.grid()
-        everywhere = replace(self, absent=[])
-        domain = np.where(inside, everywhere.scores(points, 0).argmax(axis=1), -1)
+        domain = np.where(inside, replace(self, absent=()).scores(points, 0).argmax(axis=1), -1)
         side = int(np.sqrt(len(points)))
         domain = domain.reshape(side, side)
         touch = np.zeros((len(self.names) + 1,) * 2, dtype=bool)
@@ -243,15 +215,15 @@ def draw_regions(
     """
     private = private or {}
     names, n_layers = domain_names(layout, n_domains)
-    layers = Layers.draw(rng, n_layers, outline, drift)
+    layers = draw_layers(rng, n_layers, outline, drift)
     n_islands, n_patches = n_domains - n_layers, _PATCHES.get(layout, 1)
     centres = _spread_points(rng, outline, n_islands * n_patches) if n_islands else np.empty((0, 2))
     area = np.pi * outline.radius**2 * _ISLAND_AREA.get(layout, 0.0)
     radius = np.sqrt(area / max(1, np.pi * len(centres)))
-    islands = [Island.draw(rng, centres[i::n_islands], radius, drift) for i in range(n_islands)]
+    islands = [draw_island(rng, centres[i::n_islands], radius, drift) for i in range(n_islands)]
     for reach in private.values():
         centre = _spread_points(rng, outline, 1) * 0.5 * reach
-        islands.append(Island.draw(rng, centre, outline.radius * reach * np.sqrt(_PRIVATE_AREA), drift))
+        islands.append(draw_island(rng, centre, outline.radius * reach * np.sqrt(_PRIVATE_AREA), drift))
     return Regions(names + [f"Private_{i + 1}" for i in private], layers, islands)
 
 
@@ -275,8 +247,6 @@ def _spread_points(rng: np.random.Generator, outline: Outline, n_points: int) ->
 
 
 _TEAR_WIDTH = (2.5, 5.0)
-
-
 # How far beside the crack the tissue is pushed, as a multiple of the opening; above 0.5 nothing folds over.
 _TEAR_REACH = 4.0
 

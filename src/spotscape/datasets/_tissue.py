@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,23 +13,24 @@ from scipy import sparse
 
 from spotscape._core.validation import require_positive_int
 from spotscape.datasets._regions import (
+    Field,
     Outline,
     Regions,
-    SmoothField,
     Tear,
     domain_names,
     draw_regions,
     lay_spots,
     placements,
+    smooth_field,
 )
 from spotscape.registration import move
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from spotscape._core.randomness import RandomSource, Seed
+    from spotscape._core.randomness import RandomSource
 
 N_CELL_TYPES = 5
 _N_GRADIENTS = 2
@@ -51,7 +53,7 @@ class Programs:
     batch: NDArray[np.float64]  # Effect of each slice, shape ``(n_slices, n_genes)``, zero on average over slices
     # The shape of each gene's negative binomial (variance ``m + m**2 / concentration``), shape ``(n_genes,)``.
     concentration: NDArray[np.float64]
-    fields: list[SmoothField]  # The smooth fields of the gradients
+    fields: list[Field]  # The smooth fields of the gradients
 
 
 def draw_programs(
@@ -77,7 +79,7 @@ def draw_programs(
         gradient=(0.1 + 0.2 * difficulty) * gradient,
         batch=batch - batch.mean(axis=0),
         concentration=rng.lognormal(np.log(2.5), 0.5, n_genes),
-        fields=[SmoothField.draw(rng, 2.5 * radius) for _ in range(_N_GRADIENTS)],
+        fields=[smooth_field(rng, 2.5 * radius) for _ in range(_N_GRADIENTS)],
     )
 
 
@@ -92,7 +94,7 @@ def draw_depths(
     rng: np.random.Generator, points: NDArray[np.float64], library_size: float, *, radius: float, several: bool
 ) -> NDArray[np.float64]:
     """Expected total counts of each spot of one slice: log-normal, smooth over the slide, deeper in some slices."""
-    field = SmoothField.draw(rng, 1.2 * radius)(points)
+    field = smooth_field(rng, 1.2 * radius)(points)
     slice_depth = _SLICE_DEPTH * rng.standard_normal() * several
     log_depth = slice_depth + _FIELD_DEPTH * field + _SPOT_DEPTH * rng.standard_normal(len(points))
     return np.asarray(library_size * np.exp(log_depth))
@@ -173,31 +175,11 @@ def _raise_genes(
 _MIN_SPOTS_PER_DOMAIN = 10
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """What the user asked for; see :func:`spotscape.datasets.simulate_tissue`."""
+class Parameters(SimpleNamespace):
+    """What the user asked for, by the names of the arguments of :func:`spotscape.datasets.simulate_tissue`."""
 
-    n_domains: int
-    n_slices: int
-    n_spots: int | Sequence[int]
-    n_genes: int
-    geometry: str
-    layout: str
-    difficulty: float
-    library_size: float
-    dropout: float
-    batch_effect: float
-    rotation: float | Sequence[float]
-    shift: float | Sequence[Sequence[float]]
-    flip: Collection[int]
-    tears: int | Sequence[int]
-    drift: float
-    missing_domains: Mapping[int, Collection[str]]
-    private_domains: Collection[int]
-    n_heldout_genes: int
-    random_state: Seed
-
-    def __post_init__(self) -> None:
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
         require_positive_int(self.n_genes, "n_genes", minimum=10)
         for name in ("n_spots", "tears", "rotation", "shift"):
             values = getattr(self, name)
@@ -241,11 +223,11 @@ class Parameters:
     @property
     def total_genes(self) -> int:
         """Genes to simulate: the measured and the held-out ones."""
-        return self.n_genes + self.n_heldout_genes
+        return int(self.n_genes + self.n_heldout_genes)
 
     def as_record(self) -> dict[str, Any]:
         """The parameters in types that ``uns`` can hold."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "random_state"}
+        values = {name: value for name, value in vars(self).items() if name != "random_state"}
         values["missing_domains"] = {str(key): sorted(names) for key, names in self.missing_domains.items()}
         for name in ("n_spots", "tears", "rotation", "shift", "flip", "private_domains"):
             if not np.isscalar(values[name]):

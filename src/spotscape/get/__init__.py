@@ -10,6 +10,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
+from spotscape._core.gene_names import symbols_of
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_key, require_record
 
@@ -108,8 +109,7 @@ def markers_df(
         kept &= (table["pvalue_adj"] <= max_pvalue_adj).to_numpy()
     table["group"] = pd.Categorical(table["group"], categories=names)
     if gene_symbols is not None:
-        require_key(adata.var, gene_symbols, "adata.var", hint="gene_symbols names the column with names of genes")
-        symbols = dict(zip(adata.var_names, adata.var[gene_symbols].astype(str), strict=True))
+        symbols = dict(zip(adata.var_names, symbols_of(adata.var, gene_symbols), strict=True))
         table.insert(list(table).index("gene") + 1, "symbol", [symbols.get(gene, gene) for gene in table["gene"]])
     return table[kept].reset_index(drop=True)
 

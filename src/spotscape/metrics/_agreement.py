@@ -182,11 +182,6 @@ def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
     -------
     Between 0 and 1; NaN if no spot touches another domain.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, the graph has another shape, or no spot is labelled in both.
-
     Examples
     --------
     >>> import numpy as np
@@ -211,11 +206,6 @@ def interior_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
     Returns
     -------
     Between 0 and 1; NaN if every spot touches another domain.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, the graph has another shape, or no spot is labelled in both.
 
     Examples
     --------

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MAX_SPOTS = 5_000
 
 
+class UndefinedScoreError(ValueError):
+    """The labels are right, but the score has no value for them, as that of a single domain compared with others."""
+
+
 def encode(labels: ArrayLike) -> np.ndarray:
     """Codes 0, 1, ... in order of appearance, ``-1`` for unlabelled (NaN, None) spots; shape ``(n_spots,)``."""
     # As objects, because NumPy would turn the NaN of ["L1", nan] into the string "nan".
@@ -77,21 +81,21 @@ def require_two_labels(codes: np.ndarray, metric: str) -> None:
     """Refuse a single label, under which no spot has another domain to be compared with."""
     if codes.min() == codes.max():
         msg = f"{metric} compares domains, but all {len(codes)} labelled spots have the same label."
-        raise ValueError(msg)
+        raise UndefinedScoreError(msg)
 
 
 def require_shared_labels(codes: np.ndarray, metric: str) -> None:
     """Refuse labels of which each has one spot, so that none has a width."""
     if len(np.unique(codes)) == len(codes):
         msg = f"{metric} needs a domain with at least two spots, but all {len(codes)} spots have labels of their own."
-        raise ValueError(msg)
+        raise UndefinedScoreError(msg)
 
 
 def require_two_slices(slices: np.ndarray, metric: str) -> None:
     """Refuse a single slice, which has nothing to be mixed with."""
     if len(slices) == 0 or slices.min() == slices.max():
         msg = f"{metric} looks at how slices mix, but all {len(slices)} spots are of the same slice."
-        raise ValueError(msg)
+        raise UndefinedScoreError(msg)
 
 
 def _points(points: ArrayLike, name: str, codes: np.ndarray, other: str) -> np.ndarray:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from spotscape._core.arguments import public
 from spotscape.metrics import _agreement, _lisi, _mixing, _spatial
-from spotscape.metrics._arrays import MAX_SPOTS, encode, encode_points
+from spotscape.metrics._arrays import MAX_SPOTS, UndefinedScoreError, encode, encode_points
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
 
     from spotscape._core.randomness import Seed
@@ -31,6 +33,9 @@ def evaluate(
     random_state: Seed = 0,
 ) -> pd.Series:
     """Compute every score that the given arrays allow.
+
+    A score that has no value is NaN, such as the silhouette of a single domain, or the batch ASW if no domain is in two
+    slices.
 
     Parameters
     ----------
@@ -56,12 +61,6 @@ def evaluate(
     ``graph_connectivity`` of the known domains. Scores against ``labels_true`` and, if it is given, all
     scores of mixing use the spots labelled there. The other scores use all spots.
 
-    Raises
-    ------
-    ValueError
-        If lengths differ, no spot is labelled, a silhouette is asked of a single domain, no known domain lies in two
-        slices, or points hold NaN; and if there is nothing to score.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -73,19 +72,23 @@ def evaluate(
         msg = "nothing to score labels_pred against; give labels_true, coordinates or embedding."
         raise ValueError(msg)
     scores: dict[str, float] = {}
+    sampling: dict[str, Any] = {"max_spots": max_spots, "random_state": random_state}
     if labels_true is not None:
         scores |= {name: getattr(_agreement, name)(labels_true, labels_pred) for name in _AGREEMENT}
     if coordinates is not None:
         scores["chaos"] = _spatial.chaos(labels_pred, coordinates, library=library)
         scores["pas"] = _spatial.pas(labels_pred, coordinates, library=library)
-        scores["spatial_asw"] = _spatial.spatial_asw(
-            labels_pred, coordinates, library=library, max_spots=max_spots, random_state=random_state
+        scores["spatial_asw"] = _if_defined(
+            _spatial.spatial_asw,
+            labels_pred,
+            coordinates,
+            library=library,
+            max_spots=max_spots,
+            random_state=random_state,
         )
     if embedding is not None:
-        scores["silhouette"] = _spatial.silhouette(
-            labels_pred, embedding, max_spots=max_spots, random_state=random_state
-        )
-        scores |= _integration(labels_true, embedding, library, max_spots, random_state)
+        scores["silhouette"] = _if_defined(_spatial.silhouette, labels_pred, embedding, **sampling)
+        scores |= _integration(labels_true, embedding, library, sampling)
     return pd.Series(scores, dtype="float64")
 
 
@@ -93,8 +96,7 @@ def _integration(
     labels_true: ArrayLike | None,
     embedding: ArrayLike,
     library: ArrayLike | None,
-    max_spots: int,
-    random_state: Seed,
+    sampling: dict[str, Any],
 ) -> dict[str, float]:
     """Scores of mixing, all from one search of neighbours; none for a single slice."""
     if library is None:
@@ -109,11 +111,19 @@ def _integration(
         "kbet": _mixing.kbet_of(slices, indices[:, : _mixing.N_TESTED]),
         "js_divergence": _mixing.js_divergence_of(slices, indices[:, : _mixing.N_TESTED]),
     }
-    if labels_true is None or len(np.unique(codes)) < 2:
+    if labels_true is None:
         return scores
-    scores["clisi"] = _lisi.clisi_of(codes, distances, indices, _lisi.PERPLEXITY)
-    scores["f1_lisi"] = _lisi.harmonic(scores["ilisi"], scores["clisi"])
-    scores["label_asw"] = _mixing.label_asw(codes, points, max_spots=max_spots, random_state=random_state)
-    scores["batch_asw"] = _mixing.batch_asw_of(codes, slices, points, max_spots, random_state)
+    several = len(np.unique(codes)) > 1
+    scores["clisi"] = _lisi.clisi_of(codes, distances, indices, _lisi.PERPLEXITY) if several else np.nan
+    scores["f1_lisi"] = _lisi.harmonic(scores["ilisi"], scores["clisi"]) if several else np.nan
+    scores["label_asw"] = _if_defined(_mixing.label_asw, codes, points, **sampling)
+    scores["batch_asw"] = _if_defined(_mixing.batch_asw_of, codes, slices, points, **sampling)
     scores["graph_connectivity"] = _mixing.graph_connectivity_of(codes, indices[:, : _mixing.N_JOINED])
     return scores
+
+
+def _if_defined(score: Callable[..., float], *arrays: ArrayLike, **options: Any) -> float:
+    try:
+        return score(*arrays, **options)
+    except UndefinedScoreError:
+        return np.nan

@@ -24,8 +24,9 @@ _BLOCK = 20_000
 def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEXITY) -> np.ndarray:
     """Compute LISI, the local inverse Simpson index: the effective number of labels among a spot's neighbours.
 
-    The ``3 * perplexity - 1`` nearest spots are weighted by a Gaussian kernel whose width is chosen to give this
-    perplexity. The index is one over the probability that two neighbours drawn by these weights have the same label.
+    The ``3 * perplexity - 1`` nearest spots get weights that fall exponentially with their distance, at a rate that
+    gives this perplexity. The index is one over the probability that two neighbours drawn by these weights have the
+    same label.
 
     Parameters
     ----------
@@ -41,11 +42,6 @@ def lisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLEX
     -------
     Float64 array ``(n_spots,)``: 1 where all neighbours have one label, up to the number of labels where all are
     equally frequent; NaN for unlabelled spots.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, fewer than two spots are labelled, ``perplexity`` is below 1, or the embedding holds NaN.
 
     Examples
     --------
@@ -77,11 +73,6 @@ def ilisi(library: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPL
     Between 0 (slices apart) and 1 (all slices equally frequent around the median spot). Slices of different size cannot
     reach 1, and neither should a domain that one slice lacks. Use it together with :func:`clisi`.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a slice is missing, there is one slice only, or the embedding holds NaN.
-
     Examples
     --------
     >>> import numpy as np
@@ -110,11 +101,6 @@ def clisi(labels: ArrayLike, embedding: ArrayLike, *, perplexity: float = PERPLE
     Returns
     -------
     Between 0 (domains mixed) and 1 (only spots of its own domain around the median spot).
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, all have one label, or the embedding holds NaN.
 
     Examples
     --------
@@ -145,11 +131,6 @@ def f1_lisi(labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, perp
     Returns
     -------
     Between 0 (slices apart or domains mixed) and 1.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, all have one label or are of one slice, or the embedding holds NaN.
 
     Examples
     --------

@@ -11,8 +11,8 @@ from scipy.special import chdtrc, rel_entr
 
 from spotscape._core.arguments import public
 from spotscape._core.edges import nearest_others
-from spotscape._core.validation import require_in_range
 from spotscape.metrics._arrays import (
+    UndefinedScoreError,
     encode_library,
     encode_points,
     require_shared_labels,
@@ -51,12 +51,6 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
     Between 0 (slices apart) and 1. The test is strict: it rejects slices that contain different tissue, even if they
     are mixed correctly. :func:`js_divergence` measures the same comparison in degrees.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a slice is missing, there is one slice only, ``n_neighs`` is below 1, ``alpha`` is not
-        between 0 and 1, or the embedding holds NaN.
-
     Examples
     --------
     >>> import numpy as np
@@ -69,7 +63,6 @@ def kbet(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N_TESTED, 
     ----------
     Büttner et al., *A test metric for assessing single-cell RNA-seq batch correction*, Nature Methods 2019.
     """
-    require_in_range(alpha, "alpha", low=0, high=1, above_low=True, below_high=True)
     slices, points = encode_library(library, embedding)
     require_two_slices(slices, "kbet")
     return kbet_of(slices, _neighbours(points, n_neighs), alpha)
@@ -90,12 +83,6 @@ def js_divergence(library: ArrayLike, embedding: ArrayLike, *, n_neighs: int = N
     -------
     Below 1, and 0 if every neighbourhood has the composition of the whole. Lower values mean better mixing. Two slices
     of equal size that lie apart have 0.311.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a slice is missing, there is one slice only, ``n_neighs`` is below 1, or the embedding
-        holds NaN.
 
     Examples
     --------
@@ -118,8 +105,6 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
 
     Parameters
     ----------
-    labels
-        Known domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
     n_neighs
         Number of nearest spots to which each spot is joined, without the spot itself. An edge counts in both
         directions. Default: 15.
@@ -128,11 +113,6 @@ def graph_connectivity(labels: ArrayLike, embedding: ArrayLike, *, n_neighs: int
     -------
     Above 0 and at most 1, where every domain is connected. It is low if slices are not mixed, because each domain then
     has several parts. It is not lower if domains overlap.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, fewer than two spots are labelled, ``n_neighs`` is below 1, or the embedding holds NaN.
 
     Examples
     --------
@@ -169,12 +149,6 @@ def label_asw(
     Returns
     -------
     Between 0 and 1. Higher values mean better separated domains; 0.5 means that they are not separated.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, all have one label or each its own, ``max_spots`` is below 2, or the
-        embedding holds NaN.
 
     Examples
     --------
@@ -217,12 +191,6 @@ def batch_asw(
     Returns
     -------
     Between 0 and 1; near 1 where the slices of each domain coincide.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, there is one slice only or no domain with several spots in two,
-        ``max_spots`` is below 2, or the embedding holds NaN.
 
     Examples
     --------
@@ -278,7 +246,7 @@ def batch_asw_of(
             scores.append(1 - np.average(np.abs(widths), weights=weights))
     if not scores:
         msg = "batch_asw needs a domain in two slices, with at least two spots in one of them; there is none."
-        raise ValueError(msg)
+        raise UndefinedScoreError(msg)
     return float(np.mean(scores))
 
 

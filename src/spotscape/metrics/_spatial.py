@@ -11,7 +11,14 @@ from sklearn.metrics import silhouette_samples
 
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape.metrics._arrays import MAX_SPOTS, encode_points, require_shared_labels, require_two_labels, rows_by
+from spotscape.metrics._arrays import (
+    MAX_SPOTS,
+    UndefinedScoreError,
+    encode_points,
+    require_shared_labels,
+    require_two_labels,
+    rows_by,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,11 +43,6 @@ def silhouette(labels: ArrayLike, embedding: ArrayLike, *, max_spots: int = MAX_
     Returns
     -------
     Between -1 and 1; the higher, the more compact and the better separated the domains.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, all have one label or each its own, or the embedding holds NaN.
 
     Examples
     --------
@@ -85,11 +87,6 @@ def spatial_asw(
     -------
     Between -1 and 1; the higher, the more compact the domains.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, no slice has two domains, or the coordinates hold NaN.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -101,7 +98,7 @@ def spatial_asw(
     scored = [rows for rows in rows_by(slices) if 1 < len(np.unique(codes[rows])) < len(rows)]
     if not scored:
         msg = "spatial_asw needs a slice with at least two domains, one of them with at least two spots; there is none."
-        raise ValueError(msg)
+        raise UndefinedScoreError(msg)
     widths = [mean_width(codes[rows], points[rows], max_spots, random_state) for rows in scored]
     return float(np.average(widths, weights=[len(rows) for rows in scored]))
 
@@ -122,11 +119,6 @@ def chaos(labels: ArrayLike, coordinates: ArrayLike, *, library: ArrayLike | Non
     Returns
     -------
     Zero or more. It falls with the number of spots, so compare it on one tissue only.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, or the coordinates hold NaN.
 
     Examples
     --------
@@ -163,8 +155,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
 
     Parameters
     ----------
-    labels
-        Domain of each spot; unlabelled (NaN or None) spots are left out, also as neighbours.
     n_neighs
         Number of nearest spots, the spot itself excluded. Default: 10, as published. A slice with fewer other spots
         uses all of them.
@@ -174,11 +164,6 @@ def pas(labels: ArrayLike, coordinates: ArrayLike, *, n_neighs: int = 10, librar
     Returns
     -------
     Between 0 (smooth domains) and 1.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is labelled, ``n_neighs`` is below 1, or the coordinates hold NaN.
 
     Examples
     --------

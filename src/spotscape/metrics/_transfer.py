@@ -37,11 +37,6 @@ def label_transfer_accuracy(
     -------
     Between 0 and 1.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is left to score, or the two have no label in common.
-
     Examples
     --------
     >>> import spotscape as sp
@@ -71,11 +66,6 @@ def label_transfer_ari(
     -------
     At most 1; random labels have an expected value of 0. Unlike :func:`label_transfer_accuracy`, it does not rise if
     most spots have the same label.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, no spot is left to score, or the two have no label in common.
 
     Examples
     --------
@@ -147,11 +137,6 @@ def imputation_scores(
     Frame with a row for each gene and the columns ``n`` (scored entries), ``rmse`` and ``l1`` (in the unit of the
     expression) and ``spearman``: 0 where the imputed values are all the same, NaN where the truth is. All three are NaN
     for a gene without scored entries.
-
-    Raises
-    ------
-    ValueError
-        If shapes or the number of names differ, or scored entries are NaN or infinite.
 
     Examples
     --------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,9 @@ from scipy import sparse
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.colors import default_colors, matched_colors
+from spotscape._core.gene_names import nearest, symbols_of
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import warn_of_old_labels
 from spotscape._core.validation import as_groups, require_data, require_key
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def read_values(
 def read_categories(adata: AnnData, key: str, palette: Palette | None = None, *, empty: bool = False) -> Categories:
     """Read domains or other groups in a column of ``obs``; ``empty`` allows one without any."""
     require_key(adata.obs, key, "adata.obs", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
+    warn_of_old_labels(adata, key)
     categories = as_categories(adata.obs[key])
     if not empty and (categories.codes < 0).all():
         msg = f"adata.obs[{key!r}] is missing for all spots."
@@ -153,26 +155,19 @@ def read_confidence(adata: AnnData, key: str) -> np.ndarray:
 def _gene(adata: AnnData, key: str, layer: str | None, gene_symbols: str | None) -> np.ndarray:
     if layer is not None:
         require_key(adata.layers, layer, "adata.layers")
-    if gene_symbols is not None:
-        require_key(adata.var, gene_symbols, "adata.var", hint="gene_symbols names the column with names of genes")
-    named = adata.var_names if gene_symbols is None else pd.Index(adata.var[gene_symbols].astype(str))
+    named = symbols_of(adata.var, gene_symbols)
     places = np.flatnonzero(named == key)
     matrix = adata.X if layer is None else adata.layers[layer]
     if (not len(places) or matrix is None) and layer is None and adata.raw is not None:
         # As in scanpy: genes that were filtered from X are still in raw.
-        places, matrix = np.flatnonzero(adata.raw.var_names == key), adata.raw.X
+        names = gene_symbols if gene_symbols in adata.raw.var else None
+        places, matrix = np.flatnonzero(symbols_of(adata.raw.var, names) == key), adata.raw.X
     if not len(places):
         existing = ", ".join(repr(str(name)) for name in adata.obs) or "nothing"
-        # Written in another way, or with a letter amiss.
-        known = {str(name).upper(): str(name) for name in named}
-        close = get_close_matches(key.upper(), list(known), n=1, cutoff=0.7)
-        near = f" Did you mean {known[close[0]]!r}?" if close else ""
-        having = (adata.var.iloc[:, index].astype(str).eq(key).any() for index in range(adata.var.shape[1]))
-        columns = [str(name) for name, has in zip(adata.var.columns, having, strict=True) if has]
-        near = f" adata.var[{columns[0]!r}] has it: gene_symbols={columns[0]!r}." if columns else near
+        place = "_names" if gene_symbols is None else f"[{gene_symbols!r}]"
         msg = (
             f"color={key!r} is neither a column of adata.obs, which has: {existing}; nor one of the {adata.n_vars} "
-            f"genes in adata.var{'_names' if gene_symbols is None else f'[{gene_symbols!r}]'}.{near}"
+            f"genes in adata.var{place}.{nearest(adata.var, named, key)}"
         )
         raise KeyError(msg)
     if len(places) > 1:

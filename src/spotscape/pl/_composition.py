@@ -51,10 +51,6 @@ def composition(
     condition
         Column of ``adata.obs`` by which slices are grouped, such as the patient or the treatment.
 
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does, with ``adata.uns["<key>_colors"]``.
-
     Raises
     ------
     TypeError
@@ -117,12 +113,6 @@ def crosstab(
     normalize
         Meaning of colours and numbers: ``"rows"``, the share of the domain that lies in the region; ``"columns"``, the
         share of the region that has the domain; ``"none"``, the number of spots.
-    cmap
-        Colormap.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. Nothing is written.
 
     See Also
     --------

@@ -53,10 +53,6 @@ def confidence(
     **panels
         Arguments that lay out panels, as in :func:`spotscape.pl.domains`; ``ax`` takes one more than there are slices.
 
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does, with ``adata.uns["<key>_colors"]``.
-
     Raises
     ------
     ValueError

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
+from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, the_one_present
 from spotscape.pl._sheet import Output, hand_out, open_axes
 
@@ -37,7 +38,8 @@ def history(
 ) -> Shown:
     """Show the losses of a training: one small panel for each curve.
 
-    ``loss`` is the weighted sum that was minimised; its parts are shown without their weights.
+    ``loss`` is the weighted sum that was minimised; its parts are shown without their weights. Positive curves that
+    span more than a factor of 10 have a logarithmic axis.
 
     Parameters
     ----------
@@ -47,14 +49,6 @@ def history(
     key
         Where the record is in ``adata.uns``. Default: ``"spotscape"`` or ``"spacross"``, whichever is there; if both
         are, name one.
-    **output
-        ``figsize``, ``dpi``, ``ax`` (one for each curve), ``show`` and ``return_fig``, as in
-        :func:`spotscape.pl.domains`.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. Positive curves that span more than a
-    factor of 10 have a logarithmic axis.
 
     Raises
     ------
@@ -141,13 +135,6 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
         AnnData that :func:`spotscape.tl.choose_n_domains` has been applied to.
     key
         Where its record is in ``adata.uns``.
-    **output
-        ``figsize``, ``dpi``, ``ax`` (one for each panel), ``show`` and ``return_fig``, as in
-        :func:`spotscape.pl.domains`.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
 
     Raises
     ------
@@ -173,6 +160,7 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
     require_data(adata, genes=False)
     hint = "It is made by sp.tl.choose_n_domains(adata)"
     entry = require_record(adata, key, ("curve", "picked"), hint)
+    warn_if_changed(adata, entry, f"the curve {key!r}", "sp.tl.choose_n_domains(adata, ...)")
     for name in ("k", "mean"):
         require_key(entry["curve"], name, f"adata.uns[{key!r}]['curve']", hint=hint)
     curve = {str(name): np.asarray(values, dtype=np.float64) for name, values in entry["curve"].items()}
@@ -228,10 +216,6 @@ def scale(
         AnnData that :func:`spotscape.pp.choose_scale` has been applied to.
     key
         Where its record is in ``adata.uns``.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
 
     Raises
     ------

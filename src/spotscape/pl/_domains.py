@@ -237,18 +237,11 @@ def similarity(
     anchors
         Chosen spot, by its name in ``adata.obs_names`` or its row number, or several spots: a row of panels each. A
         star marks it.
-    use_rep
-        Key of the embedding in ``obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
-        Without them: ``"X_smoothed_pca"``.
     vmin, vmax
         Ends of the scale. ``None`` means the first percentile, and 1.
     **panels
         Arguments that lay out panels, as in :func:`spotscape.pl.domains`, such as ``library_key``, ``ncols``, ``size``,
         ``cmap`` (``"magma"`` here), ``img`` (``False`` here), ``ax``, ``show`` and ``return_fig``.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
 
     Raises
     ------

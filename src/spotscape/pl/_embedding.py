@@ -56,21 +56,8 @@ def embedding(
     basis
         Coordinates in the plane in ``adata.obsm``, such as ``"X_umap"`` of :func:`scanpy.tl.umap`. ``None`` makes a
         UMAP of ``use_rep`` for this plot only. If there are more than 30,000 spots, it takes an even sample of 30,000.
-    use_rep
-        Key of the embedding in ``adata.obsm``. ``None`` means ``"X_spotscape"`` or ``"X_spacross"``, whichever is
-        there. Without them: ``"X_smoothed_pca"``.
-    layer, palette, vmin, vmax
-        As in :func:`spotscape.pl.domains`.
     random_state
         Seed of the UMAP.
-    **looks
-        ``size``, ``alpha``, ``cmap``, ``na_color``, ``legend_loc``, ``legend_fontsize``, ``colorbar``, ``figsize``,
-        ``dpi``, ``ax``, ``show`` and ``return_fig``, as in :func:`spotscape.pl.domains`.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. New colours of categories are written to
-    ``adata.uns["<color>_colors"]``; the UMAP is not kept.
 
     See Also
     --------

@@ -55,14 +55,10 @@ def explore(
     ----------
     adata
         Spots with coordinates.
-    layer, gene_symbols, palette, cmap, vmin, vmax
-        As in :func:`spotscape.pl.domains`.
     size
         Size of a spot in pixels. ``None`` fits it to their number.
     key_added
         Column of ``adata.obs`` to which the selection is written.
-    ncols
-        Largest number of slices side by side.
     invert_y
         Whether y points down, as in images.
 

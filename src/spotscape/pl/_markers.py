@@ -56,19 +56,11 @@ def markers(
         tissue. A gene that marks several domains is shown for each; on the tissue once, with the names of all of them.
     group
         Domain, or several, whose markers are shown. ``None`` means all.
-    layer
-        Layer with the expression. ``None`` means ``adata.X``.
-    gene_symbols
-        Column of ``adata.var`` with the names to write, such as symbols where ``adata.var_names`` are identifiers.
     standard_scale
         Whether dots and heat map are scaled from 0 to 1, by gene (``"var"``) or by domain (``"group"``).
     **panels
         ``cmap``, ``figsize``, ``ax``, ``show``, ``return_fig``, and, for ``kind="tissue"``, all arguments that lay out
         panels in :func:`spotscape.pl.domains`.
-
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does.
 
     Raises
     ------

@@ -142,12 +142,16 @@ def add_tiles(
 
 
 def shape(lattice: Lattice, scale: float) -> Path:
-    """Make a hexagon or square that fills its cell of the lattice, or a disc; centred, in data units."""
+    """Make a hexagon or square that fills its cell of the lattice, or a disc; centred, in data units.
+
+    At a ``scale`` of 1 it also fills the gaps where spots stray from the lattice.
+    """
     if lattice.kind == "irregular":
         return Path.unit_circle().transformed(Affine2D().scale(scale * _DISC_IN_SPACINGS * lattice.spacing / 2))
     corners = 6 if lattice.kind == "hexagonal" else 4
     half_turn = np.pi / corners
-    radius = scale * lattice.spacing / (2 * np.cos(half_turn))
+    width = max(lattice.spacing, lattice.widest) if scale == 1 else scale * lattice.spacing
+    radius = width / (2 * np.cos(half_turn))
     angles = lattice.angle + half_turn + 2 * half_turn * np.arange(corners + 1)
     return Path(radius * np.stack([np.cos(angles), np.sin(angles)], axis=1), closed=True)
 

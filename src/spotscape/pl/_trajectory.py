@@ -58,13 +58,6 @@ def trajectory(
         pseudotime), ``title``, ``legend_loc``, ``ax``, ``show``, ``return_fig`` and all other arguments that lay out
         panels in :func:`spotscape.pl.domains`; ``img`` is ``False`` here.
 
-    Returns
-    -------
-    ``None``, the axes or the figure, as :func:`spotscape.pl.domains` does. New colours of domains are written:
-
-    ``adata.uns["<groups>_colors"]`` : list of str
-        Hex colours in the order of the categories.
-
     Raises
     ------
     ValueError

@@ -59,17 +59,7 @@ def spatial_neighbors_knn(
 
     Returns
     -------
-    If ``copy=True``, a :class:`SpatialGraph` with fields ``connectivities`` and ``distances``.
-
-    Otherwise ``None``, and these are written (squidpy's layout):
-
-    ``adata.obsp["spatial_connectivities"]`` : csr_matrix float32, shape ``(n_obs, n_obs)``
-        1.0 per edge, zero diagonal; row ``i`` holds the neighbours of spot ``i``.
-    ``adata.obsp["spatial_distances"]`` : csr_matrix float64, shape ``(n_obs, n_obs)``
-        Edge lengths in the unit of the coordinates. Same sparsity: an edge between spots at the same place is an
-        explicit zero (squidpy drops it).
-    ``adata.uns["spatial_neighbors"]`` : dict
-        ``connectivities_key``, ``distances_key`` and ``params``.
+    {graph}
     ``adata.uns["scale"]`` : dict
         How ``n_neighs`` was chosen, only if it was chosen here.
 
@@ -135,16 +125,7 @@ def spatial_neighbors_radius(
 
     Returns
     -------
-    If ``copy=True``, a :class:`SpatialGraph` with fields ``connectivities`` and ``distances``.
-
-    Otherwise ``None``, and these are written (squidpy's layout):
-
-    ``adata.obsp["spatial_connectivities"]`` : csr_matrix float32, shape ``(n_obs, n_obs)``
-        1.0 per edge, symmetric, zero diagonal.
-    ``adata.obsp["spatial_distances"]`` : csr_matrix float64, shape ``(n_obs, n_obs)``
-        Edge lengths in the unit of the coordinates, same sparsity, explicit zeros between spots at the same place.
-    ``adata.uns["spatial_neighbors"]`` : dict
-        ``connectivities_key``, ``distances_key`` and ``params``.
+    {graph}
 
     Raises
     ------
@@ -205,16 +186,7 @@ def spatial_neighbors_delaunay(
 
     Returns
     -------
-    If ``copy=True``, a :class:`SpatialGraph` with fields ``connectivities`` and ``distances``.
-
-    Otherwise ``None``, and these are written (squidpy's layout):
-
-    ``adata.obsp["spatial_connectivities"]`` : csr_matrix float32, shape ``(n_obs, n_obs)``
-        1.0 per edge, symmetric, zero diagonal.
-    ``adata.obsp["spatial_distances"]`` : csr_matrix float64, shape ``(n_obs, n_obs)``
-        Edge lengths in the unit of the coordinates, same sparsity, explicit zeros between spots at the same place.
-    ``adata.uns["spatial_neighbors"]`` : dict
-        ``connectivities_key``, ``distances_key`` and ``params``.
+    {graph}
 
     Raises
     ------

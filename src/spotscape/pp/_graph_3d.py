@@ -102,19 +102,11 @@ def spatial_neighbors_3d(
 
     Returns
     -------
-    If ``copy=True``, a :class:`SpatialGraph` with fields ``connectivities`` and ``distances``.
-
-    Otherwise ``None``, and these are written (squidpy's layout):
-
+    {graph}
+        Among ``params``: ``library_order`` (bottom to top) and ``cross_slice_fraction``, the share of edges between
+        slices.
     ``adata.obsm["spatial_3d" | key_added]`` : array float64, shape ``(n_obs, 3)``
         Coordinates with z; with ``slice_gap``, the lowest slice has z 0.
-    ``adata.obsp["spatial_3d_connectivities"]`` : csr_matrix float32, shape ``(n_obs, n_obs)``
-        1.0 per edge, zero diagonal; row ``i`` holds the neighbours of spot ``i``.
-    ``adata.obsp["spatial_3d_distances"]`` : csr_matrix float64, shape ``(n_obs, n_obs)``
-        Edge lengths in 3-D, same sparsity, explicit zeros between spots at the same place.
-    ``adata.uns["spatial_3d_neighbors"]`` : dict
-        ``connectivities_key``, ``distances_key`` and ``params``; among them ``library_order`` (bottom to top) and
-        ``cross_slice_fraction``, the share of edges between slices.
     ``adata.uns["scale"]`` : dict
         How ``n_neighs`` was chosen, only if it was chosen here.
 

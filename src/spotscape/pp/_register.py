@@ -105,15 +105,9 @@ def register_slices(
         Coordinates in ``adata.obsm``, in any unit that is the same for all slices; the first two columns are used.
     key_added
         Name of the result in ``adata.obsm`` and ``adata.uns``.
-    n_jobs
-        Threads over pairs of slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`.
-    copy
-        Return a new AnnData instead of writing to ``adata``.
 
     Returns
     -------
-    ``None`` if ``copy=False``, else the new :class:`~anndata.AnnData`. Written are:
-
     ``adata.obsm["spatial_aligned" | key_added]`` : float64, shape ``(n_obs, 2)``
         Coordinates in the frame and unit of the reference.
     ``adata.uns["spatial_aligned" | key_added]`` : dict

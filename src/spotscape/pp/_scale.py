@@ -16,7 +16,7 @@ from spotscape._core.logging import logger
 from spotscape._core.provenance import changed, made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
-from spotscape._core.rows import is_stored
+from spotscape._core.rows import Normalisation
 from spotscape._core.validation import looks_like_counts, require_key
 from spotscape._stats.components import PrincipalComponents
 from spotscape._stats.scale import predicted_share
@@ -88,13 +88,9 @@ def choose_scale(
     random_state
         Seed for choosing windows: if the tissue has more than 20,000 spots, only ten windows of 2,000 spots are
         examined.
-    copy
-        Return a copy with the record instead of writing to ``adata``.
 
     Returns
     -------
-    ``None``, or with ``copy=True`` an AnnData, with
-
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``n_neighs`` (the number chosen), ``radius`` (median
       distance of the last of them, in the unit of the coordinates), ``geometry`` (``"hexagonal"``, ``"square"`` or
       ``"irregular"``), ``reason`` (how the number was found) and ``curve``, a dict of columns ``n_neighs``, ``radius``
@@ -229,7 +225,7 @@ def _components(
     if values is None or adata.n_vars == 0:
         return "there is no expression"
     rows, order = np.unique(np.concatenate([part for part, _ in windows]), return_inverse=True)
-    taken = values if len(rows) == adata.n_obs else values[rows] if is_stored(values) else _take(values, rows)
+    taken = values if len(rows) == adata.n_obs else values.iloc[rows] if hasattr(values, "iloc") else values[rows]
     matrix: Any = in_memory(taken)
     if represented:
         return (matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix))[order]
@@ -239,19 +235,9 @@ def _components(
     if not np.isfinite(stored).all():
         return "expression has missing values"
     if looks_like_counts(matrix):
-        matrix = _log_normalised(matrix)
+        # As pp.prepare does it; spots without counts stay as they are.
+        totals = np.asarray(matrix.sum(axis=1)).ravel()
+        factors = np.divide(_TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+        matrix = Normalisation(factors, log1p=True).apply(matrix)
     components = PrincipalComponents.fit(matrix, _N_COMPONENTS, scale=False)
     return components.project(matrix)[order]
-
-
-def _take(values: Any, rows: np.ndarray) -> Any:
-    return values.iloc[rows] if hasattr(values, "iloc") else values[rows]
-
-
-def _log_normalised(counts: Any) -> Any:
-    """As :func:`spotscape.pp.prepare` does it; spots without counts stay as they are."""
-    totals = np.asarray(counts.sum(axis=1)).ravel()
-    factors = np.divide(_TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
-    if sparse.issparse(counts):
-        return (sparse.diags_array(factors.astype(np.float32)) @ counts).log1p()
-    return np.log1p(counts * factors[:, None])

@@ -95,24 +95,27 @@ def embed(
 ) -> Data | None: ...
 @overload
 def impute(
-    adata: Data, *, genes: Sequence[str] | None = ..., reference: AnnData | str | Sequence[str] | None = ..., method:
-    Literal['regression', 'neighbors'] = ..., use_rep: str | None = ..., n_comps: int = ..., n_neighbors: int = ...,
-    library_key: str | None = ..., layer: str | None = ..., mask_var: str | np.ndarray | None = ..., key_added: str =
-    ..., random_state: Seed = ..., copy: Literal[False] = ..., table_key: str | Sequence[str] | None = ...,
+    adata: Data, *, genes: Sequence[str] | None = ..., gene_symbols: str | None = ..., reference: AnnData | str |
+    Sequence[str] | None = ..., method: Literal['regression', 'neighbors'] = ..., use_rep: str | None = ..., n_comps:
+    int = ..., n_neighbors: int = ..., library_key: str | None = ..., layer: str | None = ..., mask_var: str |
+    np.ndarray | None = ..., key_added: str = ..., random_state: Seed = ..., copy: Literal[False] = ..., table_key: str
+    | Sequence[str] | None = ...,
 ) -> None: ...
 @overload
 def impute(
-    adata: Data, *, genes: Sequence[str] | None = ..., reference: AnnData | str | Sequence[str] | None = ..., method:
-    Literal['regression', 'neighbors'] = ..., use_rep: str | None = ..., n_comps: int = ..., n_neighbors: int = ...,
-    library_key: str | None = ..., layer: str | None = ..., mask_var: str | np.ndarray | None = ..., key_added: str =
-    ..., random_state: Seed = ..., copy: Literal[True], table_key: str | Sequence[str] | None = ...,
+    adata: Data, *, genes: Sequence[str] | None = ..., gene_symbols: str | None = ..., reference: AnnData | str |
+    Sequence[str] | None = ..., method: Literal['regression', 'neighbors'] = ..., use_rep: str | None = ..., n_comps:
+    int = ..., n_neighbors: int = ..., library_key: str | None = ..., layer: str | None = ..., mask_var: str |
+    np.ndarray | None = ..., key_added: str = ..., random_state: Seed = ..., copy: Literal[True], table_key: str |
+    Sequence[str] | None = ...,
 ) -> Data: ...
 @overload
 def impute(
-    adata: Data, *, genes: Sequence[str] | None = ..., reference: AnnData | str | Sequence[str] | None = ..., method:
-    Literal['regression', 'neighbors'] = ..., use_rep: str | None = ..., n_comps: int = ..., n_neighbors: int = ...,
-    library_key: str | None = ..., layer: str | None = ..., mask_var: str | np.ndarray | None = ..., key_added: str =
-    ..., random_state: Seed = ..., copy: bool = ..., table_key: str | Sequence[str] | None = ...,
+    adata: Data, *, genes: Sequence[str] | None = ..., gene_symbols: str | None = ..., reference: AnnData | str |
+    Sequence[str] | None = ..., method: Literal['regression', 'neighbors'] = ..., use_rep: str | None = ..., n_comps:
+    int = ..., n_neighbors: int = ..., library_key: str | None = ..., layer: str | None = ..., mask_var: str |
+    np.ndarray | None = ..., key_added: str = ..., random_state: Seed = ..., copy: bool = ..., table_key: str |
+    Sequence[str] | None = ...,
 ) -> Data | None: ...
 @overload
 def integrate_slices(

@@ -12,6 +12,7 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_positive_int
@@ -134,6 +135,7 @@ def choose_n_domains(
     source = RandomSource(random_state)
     views = _views(adata, use_rep, embedding) if method == "agreement" else []
     entry = _choose(embedding, low, high, use_rep, source, views=views, method=method, n_resamples=n_resamples)
+    entry["made_from"] = made_from(adata, obsm=[use_rep])
     return write(adata, {"uns": {key_added: entry}}, copy=copy)
 
 
@@ -147,7 +149,7 @@ def stored_or_chosen(
 ) -> tuple[int, dict[str, dict[str, Any]]]:
     """The number of domains stored for this embedding; else a new choice, with the record to write.
 
-    ``views`` are embeddings to compare, if there are several already.
+    ``views`` are embeddings to compare, if there are several already; ``use_rep`` then names all of them, with `` + ``.
     """
     entry = adata.uns.get(keys.N_DOMAINS)
     if isinstance(entry, Mapping) and entry.get("checksum") == _checksum(embedding):
@@ -158,6 +160,7 @@ def stored_or_chosen(
     low, high = _default_range(adata.n_obs)
     views = _views(adata, use_rep, embedding) if views is None else views
     entry = _choose(embedding, low, high, use_rep, source, views=views)
+    entry["made_from"] = made_from(adata, obsm=use_rep.split(" + "))
     return entry["picked"], {keys.N_DOMAINS: entry}
 
 

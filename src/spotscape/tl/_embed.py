@@ -10,9 +10,10 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.graphs import library_of_graph
 from spotscape._core.logging import warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, encoder_embedding, library_of_graph, read_embedding
+from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import as_groups, require_data, require_key, slice_labels
 from spotscape.tl._embed_input import check_preprocessing, graph_as_trained, read_genes
 from spotscape.tl._embedding import write_embedding
@@ -79,15 +80,12 @@ def embed(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``obsm['X_spotscape' | 'X_spacross' | key_added]``
         Embedding, float32 array ``(n_obs, 12)``; the width is that of the training.
     ``uns['spotscape' | 'spacross']``
         Dict with ``params``, ``missing_genes`` (names of those that were filled), ``random_state`` (of the training)
         and ``version``.
-    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
-        The spatial graph, only if there was none.
+    {graph_if_built}
 
     Nothing is written if the call fails.
 
@@ -197,9 +195,6 @@ def transfer_domains(
     labels_key
         Column of ``reference.obs`` with the labels; spots without one (NaN) do not vote. Default: the domains of the
         one method that :func:`spotscape.tl.domains` was run on; if there are several, name one.
-    use_rep
-        Key of the embedding in ``obsm`` of both. Default: ``"X_spotscape"`` or ``"X_spacross"``, whichever is there.
-        Without them: ``"X_smoothed_pca"``.
     n_neighbors
         Number of nearest spots of the reference, by Euclidean distance, that vote.
     key_added
@@ -207,8 +202,6 @@ def transfer_domains(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``obs['spotscape_domain' | key_added]``
         Label, category with the categories of the reference, in their order; NaN where no neighbour has one.
     ``obs['spotscape_domain_confidence']``

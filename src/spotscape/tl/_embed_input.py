@@ -11,8 +11,9 @@ from scipy.stats import spearmanr
 
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
+from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import ALIKE, expression_values, read_graph
+from spotscape._core.reading import ALIKE, expected_expression, expression_values
 from spotscape._core.rows import expm1
 from spotscape._core.validation import require_expression
 from spotscape.tl._embedding import build_aside, prepare_params, scale_of
@@ -73,7 +74,7 @@ def read_genes(
         )
         raise ValueError(msg)
     found: Any = expression_values(adata, layer, columns=columns[measured])
-    require_expression(found, source, hint="Expected is normalised expression")
+    require_expression(found, source, hint=lambda: expected_expression(adata, layer))
     empty = np.asarray(found.sum(axis=1)).ravel() == 0
     if empty.any():
         logger.info(

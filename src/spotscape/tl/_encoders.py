@@ -58,9 +58,6 @@ def spotscape(
     adata
         Log-normalised expression, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is never changed. If it lies
         in a file (``backed="r"``) or is a dask array, it is read by blocks of rows, never whole.
-    neighbors_key
-        Record of the spatial graph in ``adata.uns``. If there is none of the default name, that of
-        :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
         Column of ``adata.obs`` with the slice of each spot. It adds the parts of the method for several slices.
         Neighbours never come from another slice. Genes that a slice did not measure (zero in all of its spots, although
@@ -75,38 +72,15 @@ def spotscape(
         setting, ``SpotscapeConfig.paper()``. For several slices it has the learning rate of the released runs on
         several slices, 5e-4. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep
         ``use_rep`` at ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
-    copy
-        Return a copy with the results instead of writing to ``adata``; not together with ``return_model``.
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, if ``return_model=True`` the :class:`~spotscape.models.Spotscape`,
-    otherwise ``None``; with these keys:
-
-    ``obsm['X_spotscape' | key_added]``
-        Embedding, float32 array ``(n_obs, 12)``; the width is ``SpotscapeConfig.n_axes``.
-    ``uns['spotscape']``
-        Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning
-        rate by epoch), ``random_state``, ``version``.
-    ``obsm['X_spotscape_1']``, ``obsm['X_spotscape_2']``, ...
-        Embeddings of the further trainings, only with ``n_restarts`` above 1; ``uns['spotscape']`` then has
-        ``restarts`` with the keys of all (``use_reps``) and their seeds (``random_states``).
-    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
-        The spatial graph, only if there was none.
-    ``layers[decoded_layer]``
-        Decoded expression, float32 ``(n_obs, n_vars)``, in the units of the input, not below 0; NaN for genes that are
-        not in ``mask_var`` or that a slice did not measure. Only on request.
-
-    Nothing is written if the call fails or is interrupted.
+    {training}
 
     Raises
     ------
     ValueError
-        If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
-        edges or joins slices; if there is no such preset, or ``config`` is given beside one; if both
-        ``copy`` and ``return_model`` are asked for; if the device cannot be
-        used; if ``decoded_layer`` is asked of a representation, or would overwrite ``"counts"`` or the layer that is
-        read; if the checkpoint belongs to another training.
+        {training_fails}
 
     See Also
     --------
@@ -167,7 +141,8 @@ def spacross(
 
     A graph autoencoder is trained while a part of the spots is masked. From the neighbours of these spots it learns to
     predict their expression and their embedding, and to distinguish spots that resemble each other from others. With
-    several slices, the graph may connect slices (:func:`spotscape.pp.spatial_neighbors_3d`), similar spots are searched
+    several slices, the graph may connect slices (:func:`spotscape.pp.spatial_neighbors_3d`, named by
+    ``neighbors_key="spatial_3d_neighbors"``), similar spots are searched
     within and between slices, and offsets between slices are subtracted from the embedding. No labels are used. Cluster
     the embedding with :func:`spotscape.tl.domains`, or pass it to :func:`scanpy.pp.neighbors` with
     ``use_rep="X_spacross"``.
@@ -177,9 +152,6 @@ def spacross(
     adata
         Normalised expression, with or without logarithm, as :func:`spotscape.pp.prepare` leaves it. ``adata.X`` is
         never changed.
-    neighbors_key
-        Record of the spatial graph in ``adata.uns``, such as ``"spatial_3d_neighbors"``. If there is none of the
-        default name, that of :func:`spotscape.pp.spatial_neighbors_knn` is built, written, and mentioned in the log.
     library_key
         Column of ``adata.obs`` with the slice of each spot. It adds the parts of the method for several slices.
         Neighbours come from other slices only if the graph connects slices. Genes that a slice did not measure (zero in
@@ -199,38 +171,15 @@ def spacross(
         neighbours (``n_neighs``). For several slices, register them and take the neighbours in three dimensions with
         :func:`spotscape.pp.spatial_neighbors_3d`. That function counts neighbours within and between slices separately,
         whereas the paper takes the nearest of either.
-    copy
-        Return a copy with the results instead of writing to ``adata``; not together with ``return_model``.
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, if ``return_model=True`` the :class:`~spotscape.models.SpaCross`,
-    otherwise ``None``; with these keys:
-
-    ``obsm['X_spacross' | key_added]``
-        Embedding, float32 array ``(n_obs, 12)``; the width is ``SpaCrossConfig.n_axes``.
-    ``uns['spacross']``
-        Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning
-        rate by epoch), ``random_state``, ``version``.
-    ``obsm['X_spacross_1']``, ``obsm['X_spacross_2']``, ...
-        Embeddings of the further trainings, only with ``n_restarts`` above 1; ``uns['spacross']`` then has
-        ``restarts`` with the keys of all (``use_reps``) and their seeds (``random_states``).
-    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
-        The spatial graph, only if there was none.
-    ``layers[decoded_layer]``
-        Decoded expression, float32 ``(n_obs, n_vars)``, in the units of the input, not below 0; NaN for genes that are
-        not in ``mask_var`` or that a slice did not measure. Only on request.
-
-    Nothing is written if the call fails or is interrupted.
+    {training}
 
     Raises
     ------
     ValueError
-        If the expression is raw counts, negative, not finite, or the same in all spots; if the graph has no
-        edges; if there is no such preset, or ``config`` is given beside one; if both
-        ``copy`` and ``return_model`` are asked for; if the device cannot be used; if
-        ``decoded_layer`` is asked of a representation, or would overwrite ``"counts"`` or the layer that is read; if
-        the checkpoint belongs to another training.
+        {training_fails}
 
     See Also
     --------

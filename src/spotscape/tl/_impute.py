@@ -10,6 +10,7 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.gene_names import symbols_of
 from spotscape._core.logging import logger
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
@@ -33,6 +34,7 @@ def impute(
     adata: AnnData,
     *,
     genes: Sequence[str] | None = None,
+    gene_symbols: str | None = None,
     reference: AnnData | str | Sequence[str] | None = None,
     method: Method = "regression",
     use_rep: str | None = None,
@@ -66,6 +68,9 @@ def impute(
     genes
         Names of the genes to predict; the result is then a data frame. ``None`` means all genes of ``adata`` or, with
         an AnnData as reference, all genes that only the reference has.
+    gene_symbols
+        Column of ``var``, of the reference if that is an AnnData, with the names by which ``genes`` names genes, such
+        as symbols where ``var_names`` are identifiers. The results carry these names. ``None`` means ``var_names``.
     reference
         Source of transferred genes: an :class:`~anndata.AnnData` that was embedded together with ``adata`` and has the
         same unit; or the name of a slice, or of several, of ``library_key``. ``None`` means every slice that measured
@@ -73,9 +78,6 @@ def impute(
     method
         ``"regression"`` is the method described above. ``"neighbors"`` takes the mean over the nearest spots in the
         embedding, without the spot itself. Regression was better on all tissues in ``benchmarks/imputation.py``.
-    use_rep
-        Key of the embedding in ``adata.obsm``, and that of ``reference``. Default: ``"X_spotscape"`` or
-        ``"X_spacross"``, whichever is there; if both are, name one. Without them: ``"X_smoothed_pca"``.
     n_comps
         Number of principal components of the other genes. Extra components cost little, because of the penalty.
     n_neighbors
@@ -92,8 +94,6 @@ def impute(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``layers['imputed' | key_added]``
         Predicted expression, float32 ``(n_obs, n_vars)``, in the unit of the input, not below 0. A dense array. Only
         without ``genes`` and without an AnnData as reference.
@@ -141,13 +141,16 @@ def impute(
     use_rep = encoder_embedding(adata, use_rep)
     is_pair = hasattr(reference, "obsm")
     reading: dict[str, Any] = {"genes": genes, "use_rep": use_rep, "library_key": library_key, "layer": layer}
-    reading["mask_var"] = mask_var
+    reading |= {"mask_var": mask_var, "gene_symbols": gene_symbols}
     if is_pair:
         tissue = read_pair(adata, reference, seed=source.integer("tested"), **reading)
     else:
         tissue = read_own(adata, reference=reference, **reading)
     fitting: dict[str, Any] = {"method": method, "n_comps": n_comps, "n_neighbors": n_neighbors}
     values, scores = _predict(tissue, adata.n_obs, **fitting, seed=source.integer("folds"))
+    if genes is not None:
+        var: pd.DataFrame = reference.var if is_pair else adata.var  # type: ignore[union-attr]
+        scores.index = symbols_of(var, gene_symbols)[var.index.get_indexer(scores.index)].rename("gene")
     params = {
         **fitting,
         "reference": "AnnData" if is_pair else reference,
@@ -155,6 +158,7 @@ def impute(
         "library_key": library_key,
         "source": "adata.X" if layer is None else f"adata.layers[{layer!r}]",
         "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",
+        "gene_symbols": gene_symbols,
         "n_genes": int(tissue.imputed.sum()),
     }
     summary = record(
@@ -164,7 +168,7 @@ def impute(
     slot: str = "layers" if genes is None and not is_pair else "obsm"
     placed: Any = values
     if slot == "obsm":
-        names = tissue.targets[tissue.imputed].str.replace("/", "|")
+        names = scores.index[tissue.imputed].str.replace("/", "|")
         placed = pd.DataFrame(values[:, tissue.imputed], adata.obs_names, names)
     outdated = [({"layers": "obsm", "obsm": "layers"}[slot], key_added)] if key_added in adata.uns else []
     results = {slot: {key_added: placed}, "uns": {key_added: summary}}
@@ -201,12 +205,11 @@ def _predict(
 
 
 def _report(scores: pd.DataFrame) -> None:
-    asked = scores[scores["imputed"]]
-    logger.info(
-        "Genes predicted: %s; median Spearman correlation with held-out values: %.2f.",
-        f"{len(asked):,}",
-        asked["spearman"].median(),
-    )
+    asked = scores.loc[scores["imputed"], "spearman"]
+    held_out = "they are the same in all spots, so there is nothing to predict"
+    if asked.notna().any():
+        held_out = f"median Spearman correlation with held-out values: {asked.median():.2f}"
+    logger.info("Genes predicted: %s; %s.", f"{len(asked):,}", held_out)
     tested = scores.loc[scores["spearman_carried"].notna(), "spearman_carried"]
     if len(tested):
         logger.info(

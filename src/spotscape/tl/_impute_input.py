@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core.counts import n_detected
+from spotscape._core.gene_names import identifiers_of
 from spotscape._core.logging import logger
 from spotscape._core.reading import expression_values, read_embedding, read_expression
 from spotscape._core.validation import require_data, require_finite, require_key, slice_labels
@@ -29,27 +31,7 @@ _JOINT = (
 
 @dataclass(frozen=True)
 class ImputeInput:
-    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict.
-
-    Attributes
-    ----------
-    features
-        Expression from which genes are predicted, ``(N, G)``.
-    names
-        Names of its genes.
-    embedding
-        ``(N, k)``.
-    slices, anchors
-        Number of the slice of each spot, and of the slices onto which the others are shifted.
-    targets
-        Names of the genes to predict.
-    measured
-        Expression of the targets, ``(N, T)``.
-    is_measured
-        Slices in which a target may be fitted, bool ``(n_slices, T)``.
-    imputed
-        Targets that were requested, bool ``(T,)``. The others only test the transfer.
-    """
+    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict."""
 
     features: Any  # Expression that spots are compared by, ``(N, G)``
     names: pd.Index  # Names of its genes
@@ -67,6 +49,7 @@ def read_own(
     adata: AnnData,
     *,
     genes: Sequence[str] | None,
+    gene_symbols: str | None,
     reference: Sequence[str] | None,
     use_rep: str,
     library_key: str | None,
@@ -76,7 +59,7 @@ def read_own(
     """Read an AnnData whose own slices are fitted to: all of them, or those of ``reference``."""
     labels = slice_labels(adata, library_key)
     expression = read_expression(adata, layer=layer, use_rep=None, mask_var=mask_var, slices=labels)
-    targets = adata.var_names if genes is None else _asked(genes, adata.var_names, "adata.var_names")
+    targets = adata.var_names if genes is None else _asked(genes, adata.var, gene_symbols, "adata.var")
     slices = _slice_numbers(adata, labels)
     measured = _columns(adata, targets, layer)
     known = detected_in(measured, slices)
@@ -99,6 +82,7 @@ def read_pair(
     other: AnnData,
     *,
     genes: Sequence[str] | None,
+    gene_symbols: str | None,
     use_rep: str,
     library_key: str | None,
     layer: str | None,
@@ -113,7 +97,7 @@ def read_pair(
     shared, own = _shared(adata, other, expression.genes, layer)
     theirs = read_expression(other[:, shared], layer=layer, use_rep=None, mask_var=None).matrix
     missing = other.var_names.difference(adata.var_names, sort=False)
-    asked = missing if genes is None else _asked(genes, other.var_names, "reference.var_names")
+    asked = missing if genes is None else _asked(genes, other.var, gene_symbols, "reference.var")
     if not len(asked):
         msg = f"all {other.n_vars} genes of the reference are in adata; name the genes to predict: genes=[...]."
         raise ValueError(msg)
@@ -159,25 +143,15 @@ def _slice_numbers(adata: AnnData, labels: pd.Categorical | None) -> np.ndarray:
 
 def detected_in(measured: Any, slices: np.ndarray) -> np.ndarray:
     """Which genes have a value above zero in each slice, bool ``(n_slices, g)``."""
-    return np.stack(
-        [np.asarray((measured[slices == number] > 0).sum(axis=0)).ravel() > 0 for number in range(slices.max() + 1)]
-    )
+    return np.stack([n_detected(measured[slices == number]) > 0 for number in range(slices.max() + 1)])
 
 
-def _asked(genes: Sequence[str], known: pd.Index, where: str) -> pd.Index:
+def _asked(genes: Sequence[str], var: pd.DataFrame, gene_symbols: str | None, where: str) -> pd.Index:
     asked = pd.Index(genes).astype(str).unique()
     if asked.empty:
         msg = "genes names no gene; leave it out for all."
         raise ValueError(msg)
-    unknown = asked.difference(known, sort=False)
-    if len(unknown):
-        few = ", ".join(map(repr, unknown[:3]))
-        msg = (
-            f"{len(unknown)} of {len(asked)} genes are not in {where} (for example {few}). A gene that adata did not "
-            "measure can be predicted from a reference that did: reference=<AnnData>."
-        )
-        raise KeyError(msg)
-    return asked
+    return identifiers_of(var, asked, gene_symbols, where)
 
 
 def _columns(adata: AnnData, names: pd.Index, layer: str | None) -> Any:
@@ -215,7 +189,7 @@ def _shared(adata: AnnData, other: AnnData, genes: np.ndarray | None, layer: str
     used = adata.var_names[genes]
     shared = used.intersection(other.var_names, sort=False)
     if len(shared):
-        shared = shared[np.asarray((_columns(other, shared, layer) > 0).sum(axis=0)).ravel() > 0]
+        shared = shared[n_detected(_columns(other, shared, layer)) > 0]
     if len(shared) < _FEWEST_SHARED:
         msg = (
             f"adata and reference share {len(shared)} of the {len(used)} genes of adata that are used (mask_var); "

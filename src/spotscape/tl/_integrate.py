@@ -62,8 +62,6 @@ def integrate_slices(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``obsm['X_smoothed_pca_integrated' | key_added]``
         The embedding without the offsets, of the shape and dtype of that in ``use_rep``.
     ``uns['smoothed_pca_integrated']``

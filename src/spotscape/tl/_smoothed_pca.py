@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,11 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
+from spotscape._core.graphs import crosses_on_purpose, library_of_graph
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.reading import HIGHLY_VARIABLE, crosses_on_purpose, is_logarithm, library_of_graph
+from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm
 from spotscape._core.settings import settings
-from spotscape._core.validation import require_data, slice_labels
+from spotscape._core.validation import params_of, require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def smoothed_pca(
     """Embed spots by principal components averaged over spatial neighbours: the linear baseline.
 
     Expression is reduced to the components that neighbours share, which are also the input of the encoders. Then every
-    spot is replaced by the mean over itself and its neighbours, twice. Nothing is trained: a Visium slice takes about a
-    second and a million cells about a minute. Sparse expression stays sparse.
+    spot is replaced by the mean over itself and its neighbours, twice; the graph may join registered slices. Nothing is
+    trained: a Visium slice takes about a second and a million cells about a minute. Sparse expression stays sparse.
 
     Run it before any encoder and compare the two on your own tissue; the page *Which method?* of the documentation says
     when an encoder helps. With several slices it subtracts the mean of each slice;
@@ -82,9 +82,6 @@ def smoothed_pca(
         The smoothed components are rotated onto this many leading axes, and each axis is divided by its standard
         deviation to the power ``whitening``, so that the first axis does not dominate k-means. ``None`` and 0 leave the
         components as they are.
-    neighbors_key
-        Record of the spatial graph in ``adata.uns``; built by :func:`spotscape.pp.spatial_neighbors_knn` if there
-        is none of the default name. It may join registered slices (:func:`spotscape.pp.spatial_neighbors_3d`).
     center_slices
         With several slices, whether components are centred in each slice. This subtracts differences between slices,
         donors or patients as a whole. Use ``False`` if a slice holds another kind of tissue than the others.
@@ -97,15 +94,12 @@ def smoothed_pca(
 
     Returns
     -------
-    If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys:
-
     ``obsm['X_smoothed_pca' | key_added]``
         Smoothed components, float32 array ``(n_obs, n_axes)``; the same bits for the same seed, whatever the number of
         threads.
     ``uns['smoothed_pca']``
         Dict with ``params``, ``random_state``, ``version``.
-    ``obsp['spatial_connectivities']``, ``obsp['spatial_distances']``, ``uns['spatial_neighbors']``
-        The spatial graph, only if there was none.
+    {graph_if_built}
 
     Raises
     ------
@@ -189,9 +183,7 @@ def comparison(adata: AnnData, use_rep: str) -> np.ndarray | str:
 
     Smoothed components are compared with those of half the hops.
     """
-    made = adata.uns.get(use_rep.removeprefix("X_"))
-    params = made.get("params") if isinstance(made, Mapping) else None
-    params = params if isinstance(params, Mapping) else {}
+    params = params_of(adata.uns.get(use_rep.removeprefix("X_")))
     hops = 2
     if use_rep == keys.X_SMOOTHED_PCA or "n_hops" in params:
         hops = 1 if int(params.get("n_hops", 2)) > 1 else 2

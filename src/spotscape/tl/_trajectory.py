@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +94,6 @@ def trajectory(
 
     Returns
     -------
-    ``None``, or with ``copy=True`` an AnnData, with
-
     - ``obs[key_added]`` : float64 ``(n_obs,)``, pseudotime from 0 at the root to 1; NaN for spots that no path in the
       graph joins to the root.
     - ``uns[key_added]`` : dict with ``params``, ``version``, ``groups`` (names), ``order`` (names by mean pseudotime;
@@ -242,13 +241,16 @@ def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnDa
     import scanpy as sc
 
     graph = AnnData(np.asarray(embedding, dtype=np.float32))
-    sc.pp.neighbors(
-        graph,
-        n_neighbors=min(n_neighbors, graph.n_obs - 1),
-        use_rep="X",
-        transformer="sklearn" if graph.n_obs <= _EXACT else "pynndescent",
-        random_state=seed,
-    )
+    with warnings.catch_warnings():
+        # Scanpy's own, where spots are at the same position in the embedding.
+        warnings.simplefilter("ignore", sparse.SparseEfficiencyWarning)
+        sc.pp.neighbors(
+            graph,
+            n_neighbors=min(n_neighbors, graph.n_obs - 1),
+            use_rep="X",
+            transformer="sklearn" if graph.n_obs <= _EXACT else "pynndescent",
+            random_state=seed,
+        )
     return graph
 
 
