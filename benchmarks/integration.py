@@ -8,8 +8,8 @@
 `dlpfc_donor3` is four Visium slices with joint labels. `heterogeneous` is simulated: three slices under a strong batch
 effect, of which the second lacks a domain and the third has one of its own. In `dlpfc_part` and `mpfc_part` one real
 slice keeps only the spots of some layers: layer 6 and white matter of 151674 beside the whole of 151675, and the deep
-layers of the third animal beside the whole of the other two. They are read from SPOTSCAPE_DATA. Labels give the number of domains and the
-scores; no method sees them. Harmony (extra package `harmonypy`) stands for what people use today.
+layers of the third animal beside the whole of the other two. They are read from SPOTSCAPE_DATA. Labels give the number
+of domains and the scores; no method sees them. Harmony (extra package `harmonypy`) stands for what people use today.
 """
 
 from __future__ import annotations
