@@ -83,11 +83,11 @@ def slice_offsets(
 ) -> np.ndarray | None:
     """Offset of the components of each spot's slice from those of all slices, or from the reference, ``(N, p)``.
 
-    With a strong batch effect, the encoder would learn to distinguish slices instead of regions. There are two
+    With a strong batch effect, the encoder would learn to distinguish slices instead of regions. There are three
     estimates. The difference of means is right if slices hold the same regions in the same proportions. The mixture of
     :func:`~spotscape.nn.integrate` allows for other proportions; it is fitted to components in which the noise of
-    single spots is equal in all directions. The estimate is taken after which more spots have a mutual match in another
-    slice.
+    single spots is equal in all directions. The third is no offset, which is safest if slices have a single region in
+    common. The estimate is taken after which most spots have a mutual match in another slice.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def slice_offsets(
 def _offsets(
     values: np.ndarray, codes: np.ndarray, held: np.ndarray, noise: np.ndarray, device: torch.device | str
 ) -> np.ndarray:
-    """Offset of each slice from all slices, or from those that are held, ``(S, p)``: the better of two estimates."""
+    """Offset of each slice from all slices, or from those that are held, ``(S, p)``: the best of three estimates."""
     first = np.unique(codes, return_index=True)[1]
     variances, directions = np.linalg.eigh(noise)
     scales = np.sqrt(np.maximum(variances, _LEAST_NOISE * variances.max()))
@@ -140,7 +140,8 @@ def _offsets(
     means = np.stack([values[codes == code].mean(0) for code in range(len(first))])
     fixed = held[first]
     by_means = np.where(fixed[:, None], 0, means - (means[fixed] if fixed.any() else means).mean(0))
-    return max((by_mixture, by_means), key=lambda offsets: mutual_share(values - offsets[codes], codes))
+    estimates = (by_mixture, by_means, np.zeros_like(by_means))
+    return max(estimates, key=lambda offsets: mutual_share(values - offsets[codes], codes))
 
 
 def _some_of_each(codes: np.ndarray) -> np.ndarray:
