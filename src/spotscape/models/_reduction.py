@@ -84,10 +84,10 @@ def slice_offsets(
     """Offset of the components of each spot's slice from those of all slices, or from the reference, ``(N, p)``.
 
     With a strong batch effect, the encoder would learn to distinguish slices instead of regions. There are three
-    estimates. The difference of means is right if slices hold the same regions in the same proportions. The mixture of
-    :func:`~spotscape.nn.integrate` allows for other proportions; it is fitted to components in which the noise of
-    single spots is equal in all directions. The third is no offset, which is safest if slices have a single region in
-    common. The estimate is taken after which most spots have a mutual match in another slice.
+    estimates: by the mixture of :func:`~spotscape.nn.integrate`, which allows for other proportions of the regions in
+    each slice; by the same mixture of components in which the noise of single spots is equal in all directions; and no
+    offset, which is right if slices have a single region in common. The estimate is taken after which most spots have a
+    mutual match in another slice.
 
     Parameters
     ----------
@@ -134,14 +134,12 @@ def _offsets(
     scales = np.sqrt(np.maximum(variances, _LEAST_NOISE * variances.max()))
     if scales[-1] == 0:
         scales[:] = 1
-    equal_noise = values @ (directions / scales)
-    moved = integrate(equal_noise, codes, held=held, ridge=np.inf, device=device)
-    by_mixture = ((equal_noise - moved)[first] * scales) @ directions.T
-    means = np.stack([values[codes == code].mean(0) for code in range(len(first))])
-    fixed = held[first]
-    by_means = np.where(fixed[:, None], 0, means - (means[fixed] if fixed.any() else means).mean(0))
-    estimates = (by_mixture, by_means, np.zeros_like(by_means))
-    return max(estimates, key=lambda offsets: mutual_share(values - offsets[codes], codes))
+    estimates = [np.zeros((len(first), values.shape[1]))]
+    for scale in (np.ones_like(scales), scales):
+        turned = values @ (directions / scale)
+        moved = integrate(turned, codes, held=held, ridge=np.inf, device=device)
+        estimates.append(((turned - moved)[first] * scale) @ directions.T)
+    return max(estimates[::-1], key=lambda offsets: mutual_share(values - offsets[codes], codes))
 
 
 def _some_of_each(codes: np.ndarray) -> np.ndarray:
