@@ -152,24 +152,11 @@ class GraphEncoder(ABC, Generic[C]):
         remember: bool = False,
         **training: Any,
     ) -> list[np.ndarray]:
-        """Train, and return the embedding of :meth:`embed` without computing it twice.
+        """Train as :meth:`fit` does, and return the embeddings of this model and of each restart, ``(N, n_axes)``.
 
-        Parameters
-        ----------
-        expression, adjacency
-            As for :meth:`fit`.
-        restarts
-            Further models of the same configuration and other seeds to train on the same tissue, which is read and
-            reduced only once. Each ends as if it had been trained alone. Its checkpoint has ``.restart1`` and so on
-            after the name.
-        remember
-            Whether this model keeps positions of training spots (:attr:`reference`), so that new slices can be aligned.
-        **training
-            The keyword arguments of :meth:`fit`.
-
-        Returns
-        -------
-        The embedding of this model and of each restart, float32 ``(N, n_axes)``.
+        ``restarts`` are models of the same configuration and other seeds. The tissue is read and reduced once for all,
+        yet each ends as if it had been trained alone; its checkpoint has ``.restart1`` and so on after the name. With
+        ``remember`` this model keeps positions of spots (:attr:`reference`), so that new slices can be aligned.
         """
         slices, batch_size = training.get("slices"), training.get("batch_size")
         device = join_group(resolve_device(training.get("device")))
