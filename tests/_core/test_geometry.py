@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotscape._core.geometry import (
-    describe_layout,
     expected_degree,
     lattice,
+    layout_of,
     nearest_distances,
     radius_for,
     spot_spacing,
@@ -83,7 +83,7 @@ def test_layout_says_what_the_file_knows(
     coords: np.ndarray, obs: dict[str, Any], factors: dict[str, Any] | None, platform: str | None, spacing_um: Any
 ) -> None:
     uns = {} if factors is None else {"spatial": {"is_single": True, "lib": {"scalefactors": factors}}}
-    layout = describe_layout(_tissue(coords, obs=obs, uns=uns))
+    layout = layout_of([coords], _tissue(coords, obs=obs, uns=uns))
     assert layout.platform == platform
     expected = layout.spacing if spacing_um is ... else spacing_um
     assert layout.spacing_um == (None if expected is None else pytest.approx(expected))
@@ -91,8 +91,7 @@ def test_layout_says_what_the_file_knows(
 
 
 def test_layout_is_that_of_most_slices() -> None:
-    coords = np.vstack([HEXAGONS * 100, SQUARES, HEXAGONS * 104])
-    adata = _tissue(coords, obs={"slice": np.repeat([1, 2, 10], 225)})
-    layout = describe_layout(adata, library_key="slice")
+    slices = [HEXAGONS * 100, SQUARES, HEXAGONS * 104]
+    layout = layout_of(slices, _tissue(np.vstack(slices)))
     assert layout.kind == "hexagonal"
     assert layout.spacing == pytest.approx(102)

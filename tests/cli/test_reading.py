@@ -174,10 +174,10 @@ def test_info_knows_unit_and_lattice(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_unit_reaches_the_graph(tmp_path: Path) -> None:
-    from spotscape._core.geometry import describe_layout
+    from spotscape._core.geometry import layout_of
 
-    found = read(folders.cosmx(tmp_path / "c", tissue()))
-    assert describe_layout(found.adata).um_per_unit == 1
+    found = read(folders.cosmx(tmp_path / "c", tissue())).adata
+    assert layout_of([found.obsm["spatial"]], found).um_per_unit == 1
 
 
 def test_slices_are_seen_where_they_lie_over_each_other_only(

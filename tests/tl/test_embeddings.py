@@ -378,12 +378,12 @@ def test_a_graph_of_more_spots_is_warned_of(adata: AnnData) -> None:
 
 def test_a_graph_of_another_size(adata: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     """AnnData refuses such a graph itself; a reader must not rely on that."""
-    from spotscape._core import reading
+    from spotscape._core import graphs
 
     obsp = {"spatial_connectivities": adata.obsp["spatial_connectivities"][:9, :9]}
     stub = SimpleNamespace(uns=adata.uns, obsp=obsp, n_obs=adata.n_obs)
     with pytest.raises(ValueError, match=r"is \(9, 9\) for 300 spots; build it again"):
-        reading.read_graph(stub, "spatial_neighbors")
+        graphs.read_graph(stub, "spatial_neighbors")
 
 
 @both_encoders
@@ -636,78 +636,56 @@ def without(adata: AnnData, key: str, layer: str) -> AnnData:
     return adata
 
 
-class TestSpotscape:
-    def test_record(self, adata: AnnData) -> None:
-        spotscape(adata)
-        record = adata.uns["spotscape"]
-        assert set(record["history"]) == {"loss", "telescope", "reconstruction", "lr"}
-
-    def test_configuration(self, adata: AnnData) -> None:
-        config = sp.models.SpotscapeConfig(n_axes=8, max_epochs=50)
-        spotscape(adata, config=config)
-        assert adata.obsm["X_spotscape"].shape == (300, 8)
-        assert adata.uns["spotscape"]["params"]["max_epochs"] == 3
-
-    def test_same_as_the_model(self, adata: AnnData) -> None:
-        spotscape(adata)
-        matrix = sparse.csr_array(adata.X[:, adata.var["highly_variable"].to_numpy()])
-        graph = adata.obsp["spatial_connectivities"]
-        model = sp.models.Spotscape(sp.models.SpotscapeConfig(max_epochs=3))
-        embedding = model.fit(matrix, graph, progress_bar=False).embed(matrix, graph)
-        np.testing.assert_array_equal(embedding, adata.obsm["X_spotscape"])
-
-    def test_it_says_what_it_does(self, adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
-        with caplog.at_level(logging.INFO):
-            spotscape(adata)
-        n_encoders = sp.models.SpotscapeConfig().n_encoders
-        text = f"Training Spotscape on 300 spots and 100 genes: {n_encoders} encoder(s), 3 epochs, on cpu."
-        assert text in caplog.text
-        assert "Adding `adata.obsm['X_spotscape']`." in caplog.text
+CONFIGS = {"X_spotscape": sp.models.SpotscapeConfig, "X_spacross": sp.models.SpaCrossConfig}
+MODELS = {"X_spotscape": sp.models.Spotscape, "X_spacross": sp.models.SpaCross}
+CURVES = {"X_spotscape": {"telescope"}, "X_spacross": {"consistency", "contrast"}}
 
 
-class TestSpaCross:
-    def test_record(self, adata: AnnData) -> None:
-        spacross(adata)
-        assert set(adata.uns["spacross"]["history"]) == {"loss", "reconstruction", "consistency", "contrast", "lr"}
+@both_encoders
+class TestOnExpression:
+    def test_curves(self, adata: AnnData, tool: Tool, key: str) -> None:
+        tool(adata)
+        found = set(adata.uns[key.removeprefix("X_")]["history"])
+        assert found == {"loss", "reconstruction", "lr"} | CURVES[key]
 
-    def test_objectives_that_are_off_have_no_curve(self, adata: AnnData) -> None:
-        spacross(adata, config=sp.models.SpaCrossConfig(contrast_weight=0))
-        assert set(adata.uns["spacross"]["history"]) == {"loss", "reconstruction", "consistency", "lr"}
-
-    def test_configuration(self, adata: AnnData) -> None:
-        spacross(adata, config=sp.models.SpaCrossConfig(n_axes=8, max_epochs=50, n_comps=20))
-        assert adata.obsm["X_spacross"].shape == (300, 8)
-        params = adata.uns["spacross"]["params"]
+    def test_configuration(self, adata: AnnData, tool: Tool, key: str) -> None:
+        tool(adata, config=CONFIGS[key](n_axes=8, max_epochs=50, n_comps=20))
+        assert adata.obsm[key].shape == (300, 8)
+        params = adata.uns[key.removeprefix("X_")]["params"]
         assert (params["max_epochs"], params["n_comps"]) == (3, 20)
 
-    def test_same_as_the_model(self, adata: AnnData) -> None:
-        spacross(adata)
+    def test_same_as_the_model(self, adata: AnnData, tool: Tool, key: str) -> None:
+        tool(adata)
         matrix = sparse.csr_array(adata.X[:, adata.var["highly_variable"].to_numpy()])
         graph = adata.obsp["spatial_connectivities"]
-        model = sp.models.SpaCross(sp.models.SpaCrossConfig(max_epochs=3))
+        model = MODELS[key](CONFIGS[key](max_epochs=3))
         embedding = model.fit(matrix, graph, progress_bar=False).embed(matrix, graph)
-        np.testing.assert_array_equal(embedding, adata.obsm["X_spacross"])
+        np.testing.assert_array_equal(embedding, adata.obsm[key])
 
-    @pytest.mark.parametrize("log1p", [True, False])
-    def test_recipe(self, log1p: bool) -> None:
-        adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=200, n_genes=120, difficulty=0.3, random_state=0)
-        sp.pp.prepare(adata, recipe="spacross", n_top_genes=80, log1p=log1p)
-        spacross(adata, decoded_layer="decoded", max_epochs=60)
-        assert adata.uns["spacross"]["params"]["n_features"] == 80
-        used = adata.var["highly_variable"].to_numpy()
-        ratio = adata.layers["decoded"][:, used].mean() / adata.X[:, used].mean()
-        assert 0.8 < ratio < 1.25
-
-    def test_it_says_what_it_does(self, adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    def test_it_says_what_it_does(self, adata: AnnData, tool: Tool, key: str, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):
-            spacross(adata, decoded_layer="decoded", config=sp.models.SpaCrossConfig(n_encoders=2))
-        assert "Training SpaCross on 300 spots and 100 genes: 2 encoder(s), 3 epochs, on cpu." in caplog.text
+            tool(adata, decoded_layer="decoded", config=CONFIGS[key](n_encoders=2))
+        name = MODELS[key].__name__
+        assert f"Training {name} on 300 spots and 100 genes: 2 encoder(s), 3 epochs, on cpu." in caplog.text
         assert "The 100 genes that were used are decoded; the others are NaN." in caplog.text
-        for what in ("layers['decoded']", "obsm['X_spacross']", "uns['spacross']"):
+        for what in ("layers['decoded']", f"obsm['{key}']", f"uns['{key.removeprefix('X_')}']"):
             assert f"Adding `adata.{what}`." in caplog.text
 
 
-CONFIGS = {"X_spotscape": sp.models.SpotscapeConfig, "X_spacross": sp.models.SpaCrossConfig}
+def test_objectives_that_are_off_have_no_curve(adata: AnnData) -> None:
+    spacross(adata, config=sp.models.SpaCrossConfig(contrast_weight=0))
+    assert set(adata.uns["spacross"]["history"]) == {"loss", "reconstruction", "consistency", "lr"}
+
+
+@pytest.mark.parametrize("log1p", [True, False])
+def test_spacross_takes_its_recipe(log1p: bool) -> None:
+    adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=200, n_genes=120, difficulty=0.3, random_state=0)
+    sp.pp.prepare(adata, recipe="spacross", n_top_genes=80, log1p=log1p)
+    spacross(adata, decoded_layer="decoded", max_epochs=60)
+    assert adata.uns["spacross"]["params"]["n_features"] == 80
+    used = adata.var["highly_variable"].to_numpy()
+    ratio = adata.layers["decoded"][:, used].mean() / adata.X[:, used].mean()
+    assert 0.8 < ratio < 1.25
 
 
 @both_encoders
@@ -729,8 +707,7 @@ class TestRepresentations:
         assert (params.get("n_comps"), params["n_features"]) == (None, 20)
         assert params["source"] == "adata.obsm['X_pca']"
         graph = adata.obsp["spatial_connectivities"]
-        kind = sp.models.Spotscape if key == "X_spotscape" else sp.models.SpaCross
-        model = kind(CONFIGS[key](max_epochs=3, n_comps=None))
+        model = MODELS[key](CONFIGS[key](max_epochs=3, n_comps=None))
         matrix = sparse.csr_array(scores) if form == "sparse" and key == "X_spotscape" else scores
         embedding = model.fit(matrix, graph, progress_bar=False).embed(matrix, graph)
         np.testing.assert_array_equal(embedding, adata.obsm[key])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import spotscape as sp
-from spotscape._core.reading import read_graph
+from spotscape._core.graphs import read_graph
 from spotscape.tl._embedding import graph_or_default, read_input
 
 if TYPE_CHECKING:

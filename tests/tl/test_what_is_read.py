@@ -13,7 +13,8 @@ import scanpy as sc
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.reading import read_graph, read_mask
+from spotscape._core.graphs import read_graph
+from spotscape._core.reading import read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_changed
-from spotscape._core.validation import require_key, slice_labels
+from spotscape._core.validation import require_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -320,21 +320,13 @@ class Layout:
         return f"{what}{platform}, spots {self.spacing:.4g} apart{microns}"
 
 
-def describe_layout(adata: AnnData, *, spatial_key: str = "spatial", library_key: str | None = None) -> Layout:
-    """Say how the spots of an AnnData are arranged: grid, spacing, platform and unit.
+def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
+    """How the spots of an AnnData are arranged, given the coordinates of each slice: grid, spacing, platform and unit.
 
     The unit is known from the scale factors of Visium and Visium HD in ``uns["spatial"]``, from the hexagon of Visium,
     whose spots are 100 µm apart, from columns that only Xenium and MERSCOPE write, which measure in micrometres, and
     from ``uns["spatial_unit"]``.
     """
-    coords = coordinates(adata, spatial_key)
-    labels = slice_labels(adata, library_key)
-    codes = np.zeros(len(coords), dtype=int) if labels is None else np.asarray(labels.codes)
-    return layout_of([coords[codes == code] for code in np.unique(codes)], adata)
-
-
-def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
-    """The same for the coordinates of each slice of ``adata``."""
     # A thousand slices are no better known by all of them than by a few.
     grids = [lattice(coords) for coords in slices[:20]]
     kind = Counter(grid.kind for grid in grids).most_common(1)[0][0]

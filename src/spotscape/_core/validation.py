@@ -52,6 +52,12 @@ def require_record(adata: AnnData, key: str, entries: Sequence[str], hint: str) 
     return found
 
 
+def params_of(record: object) -> Mapping[str, Any]:
+    """The parameters of a record in ``uns``; nothing, if it is none."""
+    params = record.get("params") if isinstance(record, Mapping) else None
+    return params if isinstance(params, Mapping) else {}
+
+
 def require_names(values: Any, where: str) -> None:
     """Refuse lists, dicts and arrays where each value should be a name."""
     known = hasattr(values, "dtype") and not pd.api.types.is_object_dtype(values)

@@ -223,7 +223,7 @@ class Parameters(SimpleNamespace):
     @property
     def total_genes(self) -> int:
         """Genes to simulate: the measured and the held-out ones."""
-        return self.n_genes + self.n_heldout_genes
+        return int(self.n_genes + self.n_heldout_genes)
 
     def as_record(self) -> dict[str, Any]:
         """The parameters in types that ``uns`` can hold."""

@@ -82,24 +82,8 @@ def slice_offsets(
     """Offset of the components of each spot's slice from those of all slices, or from the reference, ``(N, p)``.
 
     With a strong batch effect, the encoder would learn to distinguish slices instead of regions. The offset is computed
-    as in :func:`~spotscape.nn.integrate`, so a slice with other proportions of the regions is not moved.
-
-    Parameters
-    ----------
-    scores
-        Components, ``(N, p)``.
-    adjacency
-        Spatial graph, sparse ``(N, N)``.
-    slices
-        Slice of each spot, ``(N,)``; ``None`` for a single one.
-    reference
-        Spots of the training, if slices are aligned with them.
-    device
-        Device of the computation.
-
-    Returns
-    -------
-    The same vector for all spots of a slice; ``None`` if there is nothing to compare a slice with.
+    as in :func:`~spotscape.nn.integrate`, so a slice with other proportions of the regions is not moved. It is the same
+    vector for all spots of a slice; ``None`` if there is nothing to compare a slice with.
     """
     known = None if reference is None else reference.inputs
     codes = np.zeros(len(scores), int) if slices is None else np.unique(slices, return_inverse=True)[1]

@@ -108,12 +108,13 @@ def matching(
         msg = f"adata.uns[{key!r}] is not a record of matches. {hint}."
         raise ValueError(msg)
     warn_if_changed(adata, entry, f"the match {key!r}", "sp.tl.match_slices(adata, ...)")
-    pairs = _pairs(adata, key, params, query, spatial_key=spatial_key, n_lines=n_lines)
+    laid_out: dict[str, Any] = {"layout": layout, "invert_y": look.invert_y}
+    pairs = _pairs(adata, key, params, query, spatial_key=spatial_key, n_lines=n_lines, **laid_out)
     values = _values(adata, key, params, color, palette=palette, vmin=vmin, vmax=vmax)
     across = len(pairs) if layout == "above" else 1
     with open_axes(looks, len(pairs), pair_size(pairs, values, look, layout), across=across) as axes:
         for index, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
-            draw_pair(ax, pair, values, look, layout=layout, linewidth=linewidth, legend=index == across - 1)
+            draw_pair(ax, pair, values, look, linewidth=linewidth, legend=index == across - 1)
     store_colors(adata, [values])
     return hand_out(axes, looks)
 
@@ -126,6 +127,7 @@ def _pairs(
     *,
     spatial_key: str,
     n_lines: int,
+    **laid_out: Any,
 ) -> list[Pair]:
     coords = coordinates(adata, spatial_key)[:, :2]
     slices = np.asarray(slice_labels(adata, str(params["library_key"]))).astype(str)
@@ -144,7 +146,7 @@ def _pairs(
     for name in _wanted(query, known):
         matched = np.flatnonzero((slices == name) & (best >= 0))
         drawn = matched[geometry.evenly_spread(coords[matched], n_lines)]
-        pairs.append(Pair(piece(name), piece(reference), drawn, best[drawn]))
+        pairs.append(Pair(*place(piece(name), piece(reference), **laid_out), drawn, best[drawn]))
     return pairs
 
 
@@ -187,16 +189,6 @@ _WIDTH = {"above": 4.6, "beside": 7.5}
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two slices, and the rows of the spots that are joined."""
-
-    query: Slice
-    reference: Slice
-    query_rows: np.ndarray
-    reference_rows: np.ndarray
-
-
-@dataclass(frozen=True)
 class Placed:
     """A slice with where its spots are drawn, and the linear map that its tiles undergo."""
 
@@ -214,63 +206,67 @@ class Placed:
         """Where the spots ``rows`` of the AnnData are drawn."""
         return np.asarray(self.points[np.searchsorted(self.piece.rows, rows)])
 
-    def moved(self, shift: np.ndarray) -> Placed:
-        """Return the same slice elsewhere."""
-        return Placed(self.piece, self.matrix, self.points + shift)
+
+@dataclass(frozen=True)
+class Pair:
+    """Two slices as they are drawn, and the rows of the spots that are joined."""
+
+    query: Placed
+    reference: Placed
+    query_rows: np.ndarray
+    reference_rows: np.ndarray
+
+    @property
+    def frame(self) -> np.ndarray:
+        """Corners of both slices together."""
+        boxes = np.stack([self.query.box, self.reference.box])
+        return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
 
 
-def place(pair: Pair, layout: str, *, invert_y: bool) -> tuple[Placed, Placed]:
+def place(query: Slice, reference: Slice, *, layout: str, invert_y: bool) -> tuple[Placed, Placed]:
     """Lay both slices out, y pointing up: the reference above the query or to its right."""
-    longest = [np.ptp(piece.coords, axis=0).max() for piece in (pair.query, pair.reference)]
+    longest = [np.ptp(piece.coords, axis=0).max() for piece in (query, reference)]
     differ = max(longest) > 2 * min(longest) > 0
     placed = []
-    for piece, extent in zip((pair.query, pair.reference), longest, strict=True):
+    for piece, extent in zip((query, reference), longest, strict=True):
         matrix = np.diag([1.0, -1.0 if invert_y else 1.0]) / (extent if differ else 1.0)
         if layout == "above":
             matrix = _LAID_DOWN @ matrix
         centre = piece.coords.min(axis=0) / 2 + piece.coords.max(axis=0) / 2
         placed.append(Placed(piece, matrix, (piece.coords - centre) @ matrix.T))
-    query, reference = placed
     extents = np.stack([np.ptp(one.box, axis=0) for one in placed])
-    if layout == "above":
-        # The gap has to let lines be told apart, whatever the height of the slices.
-        rise = extents[:, 1].mean() + _GAP[layout] * extents[:, 0].max()
-        return query, reference.moved(np.array([0.0, rise]))
-    return query, reference.moved(np.array([extents[:, 0].mean() + _GAP[layout] * extents[:, 0].max(), 0.0]))
+    # The gap has to let lines be told apart, whatever the height of the slices.
+    axis = 1 if layout == "above" else 0
+    shift = np.eye(2)[axis] * (extents[:, axis].mean() + _GAP[layout] * extents[:, 0].max())
+    return placed[0], replace(placed[1], points=placed[1].points + shift)
 
 
 def pair_size(pairs: Sequence[Pair], values: Categories | Numbers, look: Look, layout: str) -> tuple[float, float]:
     """Size in inches: panels side by side where slices lie above each other, else below each other."""
     across, down = (len(pairs), 1) if layout == "above" else (1, len(pairs))
-    boxes = [_frame(*place(pair, layout, invert_y=look.invert_y)) for pair in pairs]
-    aspect = float(np.clip(max((box[1] - box[0])[1] / (box[1] - box[0])[0] for box in boxes), 0.2, 2))
+    extents = [np.ptp(pair.frame, axis=0) for pair in pairs]
+    aspect = float(np.clip(max(height / width for width, height in extents), 0.2, 2))
     return across * _WIDTH[layout] + look.margin(values), down * (_WIDTH[layout] * aspect + 0.3)
 
 
 def draw_pair(
-    ax: Axes, pair: Pair, values: Categories | Numbers, look: Look, *, layout: str, linewidth: float, legend: bool
+    ax: Axes, pair: Pair, values: Categories | Numbers, look: Look, *, linewidth: float, legend: bool
 ) -> None:
     """Draw two slices and the lines between them."""
-    query, reference = place(pair, layout, invert_y=look.invert_y)
-    for placed in (query, reference):
+    for placed in (pair.query, pair.reference):
         laid = Affine2D(np.block([[placed.matrix, np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]]))
         scale = 1.0 if look.size is None else look.size
         piece = placed.piece
         add_tiles(ax, piece.lattice, placed.points, piece.rows, values, look=look, scale=scale, shape_transform=laid)
-    ends = np.stack([query.points_of(pair.query_rows), reference.points_of(pair.reference_rows)], axis=1)
+    ends = np.stack([pair.query.points_of(pair.query_rows), pair.reference.points_of(pair.reference_rows)], axis=1)
     if len(ends):
         colors = face_colors(values, pair.query_rows, look)
         # A light rim keeps a line visible over spots of its own colour.
         ax.add_collection(LineCollection(list(ends), colors="white", linewidths=linewidth + 0.7, alpha=0.4, zorder=2))
         ax.add_collection(LineCollection(list(ends), colors=colors, linewidths=linewidth, alpha=0.9, zorder=3))
-    low, high = _frame(query, reference)
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    (x0, y0), (x1, y1) = pair.frame
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), aspect="equal")
     ax.set_axis_off()
-    ax.set_title(f"{pair.query.name} → {pair.reference.name}")
+    ax.set_title(f"{pair.query.piece.name} → {pair.reference.piece.name}")
     if legend:
-        add_legend(ax, pair.query.lattice.kind, values, look, title=values.key)
-
-
-def _frame(query: Placed, reference: Placed) -> np.ndarray:
-    boxes = np.stack([query.box, reference.box])
-    return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
+        add_legend(ax, pair.query.piece.lattice.kind, values, look, title=values.key)

@@ -12,7 +12,7 @@ import pandas as pd
 from spotscape._core import geometry, keys
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
-from spotscape._core.validation import slice_labels
+from spotscape._core.validation import params_of, slice_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,7 +74,8 @@ def read_slices(
     if library_key is None:
         library_key = find_slices(adata, coords)
     labels = slice_labels(adata, library_key)
-    layout = geometry.describe_layout(adata, spatial_key=spatial_key, library_key=library_key)
+    parts = rows_by_slice(adata.n_obs, labels)
+    layout = geometry.layout_of([coords[rows] for _, rows in parts], adata)
     stored = adata.uns.get("spatial", {})
     entries = {str(name): entry for name, entry in stored.items()} if isinstance(stored, Mapping) else {}
     entries = {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}
@@ -86,7 +87,7 @@ def read_slices(
             msg = f"crop_coord={crop_coord} must be (left, right, top, bottom) in the unit of the coordinates."
             raise ValueError(msg)
     pieces = []
-    for name, rows in rows_by_slice(adata.n_obs, labels):
+    for name, rows in parts:
         # Without slices an entry is taken only where there is no choice.
         entry = entries.get(name) if labels is not None else next(iter(entries.values())) if len(entries) == 1 else None
         own = coords[rows]
@@ -126,8 +127,7 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
     """
     recorded = []
     for key, entry in adata.uns.items():
-        params = entry.get("params") if isinstance(entry, Mapping) else None
-        name = params.get("library_key") if isinstance(params, Mapping) else None
+        name = params_of(entry).get("library_key")
         if isinstance(name, str) and name in adata.obs and 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
             recorded.append((not str(key).endswith("_neighbors"), name))
     if recorded:

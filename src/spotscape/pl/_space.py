@@ -109,8 +109,7 @@ def stack_3d(
     """
     require_data(adata, genes=False)
     coords, pieces = in_space(adata, spatial_key, library_key, slice_gap)
-    color = domain_column(adata, None, "color") if color is None else color
-    values = read_values(adata, color, palette=palette, vmin=vmin, vmax=vmax)
+    values = read_values(adata, color or domain_column(adata, None, "color"), palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values
     look = Look.of(looks, adata.n_obs)
     if groups is not None and isinstance(shown, Categories):
@@ -310,8 +309,7 @@ def volume(
     if spatial_key is None and keys.SPATIAL_3D in adata.obsm:
         spatial_key = keys.SPATIAL_3D
     coords, pieces = in_space(adata, spatial_key, library_key, slice_gap)
-    color = domain_column(adata, None, "color") if color is None else color
-    values = read_values(adata, color, palette=palette, vmin=vmin, vmax=vmax)
+    values = read_values(adata, color or domain_column(adata, None, "color"), palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values
     if kind == "points":
         rows = np.flatnonzero(shown.codes >= 0) if groups is not None and isinstance(shown, Categories) else None
@@ -319,7 +317,7 @@ def volume(
     elif isinstance(shown, Categories):
         mesh = _surfaces(pv, coords, [rows for _, rows in pieces], shown)
     else:
-        msg = f"kind='surface' encloses categories, and {color!r} holds numbers; take kind='points'."
+        msg = f"kind='surface' encloses categories, and {values.key!r} holds numbers; take kind='points'."
         raise ValueError(msg)
     if isinstance(shown, Categories):
         mesh.field_data["categories"] = shown.names

@@ -16,7 +16,7 @@ from spotscape._core.logging import logger
 from spotscape._core.provenance import changed, made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
-from spotscape._core.rows import is_stored
+from spotscape._core.rows import Normalisation
 from spotscape._core.validation import looks_like_counts, require_key
 from spotscape._stats.components import PrincipalComponents
 from spotscape._stats.scale import predicted_share
@@ -249,7 +249,7 @@ def _components(
     if values is None or adata.n_vars == 0:
         return "there is no expression"
     rows, order = np.unique(np.concatenate([part for part, _ in windows]), return_inverse=True)
-    taken = values if len(rows) == adata.n_obs else values[rows] if is_stored(values) else _take(values, rows)
+    taken = values if len(rows) == adata.n_obs else values.iloc[rows] if hasattr(values, "iloc") else values[rows]
     matrix: Any = in_memory(taken)
     if represented:
         return (matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix))[order]
@@ -259,19 +259,9 @@ def _components(
     if not np.isfinite(stored).all():
         return "expression has missing values"
     if looks_like_counts(matrix):
-        matrix = _log_normalised(matrix)
+        # As pp.prepare does it; spots without counts stay as they are.
+        totals = np.asarray(matrix.sum(axis=1)).ravel()
+        factors = np.divide(_TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+        matrix = Normalisation(factors, log1p=True).apply(matrix)
     components = PrincipalComponents.fit(matrix, _N_COMPONENTS, scale=False)
     return components.project(matrix)[order]
-
-
-def _take(values: Any, rows: np.ndarray) -> Any:
-    return values.iloc[rows] if hasattr(values, "iloc") else values[rows]
-
-
-def _log_normalised(counts: Any) -> Any:
-    """As :func:`spotscape.pp.prepare` does it; spots without counts stay as they are."""
-    totals = np.asarray(counts.sum(axis=1)).ravel()
-    factors = np.divide(_TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
-    if sparse.issparse(counts):
-        return (sparse.diags_array(factors.astype(np.float32)) @ counts).log1p()
-    return np.log1p(counts * factors[:, None])

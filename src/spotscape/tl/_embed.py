@@ -10,9 +10,10 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.graphs import library_of_graph
 from spotscape._core.logging import warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, encoder_embedding, library_of_graph, read_embedding
+from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import as_groups, require_data, require_key, slice_labels
 from spotscape.tl._embed_input import check_preprocessing, graph_as_trained, read_genes
 from spotscape.tl._embedding import write_embedding

@@ -11,8 +11,9 @@ from scipy.stats import spearmanr
 
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
+from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import ALIKE, expected_expression, expression_values, read_graph
+from spotscape._core.reading import ALIKE, expected_expression, expression_values
 from spotscape._core.rows import expm1
 from spotscape._core.validation import require_expression
 from spotscape.tl._embedding import build_aside, prepare_params, scale_of

@@ -14,11 +14,12 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, unsaid, write
 from spotscape._core.counts import n_detected
 from spotscape._core.geometry import coordinates
+from spotscape._core.graphs import crosses_on_purpose, library_of_graph, read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import signature
-from spotscape._core.reading import crosses_on_purpose, is_logarithm, library_of_graph, read_expression, read_graph
+from spotscape._core.reading import is_logarithm, read_expression
 from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix
-from spotscape._core.validation import looks_like_counts, require_data, slice_labels
+from spotscape._core.validation import looks_like_counts, params_of, require_data, slice_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -318,6 +319,4 @@ def scale_of(matrix: Any, adata: AnnData, source: str) -> str:
 
 def prepare_params(adata: AnnData, source: str) -> Mapping[str, Any] | None:
     """How ``pp.prepare`` made ``adata.X``; ``None`` if it did not, or if another matrix was read."""
-    record = adata.uns.get(keys.PREPARE) if source == "adata.X" else None
-    params = record.get("params") if isinstance(record, Mapping) else None
-    return dict(params) if isinstance(params, Mapping) else None
+    return (dict(params_of(adata.uns.get(keys.PREPARE))) or None) if source == "adata.X" else None

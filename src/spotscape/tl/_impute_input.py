@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core.counts import n_detected
 from spotscape._core.gene_names import identifiers_of
 from spotscape._core.logging import logger
 from spotscape._core.reading import expression_values, read_embedding, read_expression
@@ -30,27 +31,7 @@ _JOINT = (
 
 @dataclass(frozen=True)
 class ImputeInput:
-    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict.
-
-    Attributes
-    ----------
-    features
-        Expression from which genes are predicted, ``(N, G)``.
-    names
-        Names of its genes.
-    embedding
-        ``(N, k)``.
-    slices, anchors
-        Number of the slice of each spot, and of the slices onto which the others are shifted.
-    targets
-        Names of the genes to predict.
-    measured
-        Expression of the targets, ``(N, T)``.
-    is_measured
-        Slices in which a target may be fitted, bool ``(n_slices, T)``.
-    imputed
-        Targets that were requested, bool ``(T,)``. The others only test the transfer.
-    """
+    """Expression and embedding of all spots, those of the AnnData first, and the genes to predict."""
 
     features: Any  # Expression that spots are compared by, ``(N, G)``
     names: pd.Index  # Names of its genes
@@ -162,9 +143,7 @@ def _slice_numbers(adata: AnnData, labels: pd.Categorical | None) -> np.ndarray:
 
 def detected_in(measured: Any, slices: np.ndarray) -> np.ndarray:
     """Which genes have a value above zero in each slice, bool ``(n_slices, g)``."""
-    return np.stack(
-        [np.asarray((measured[slices == number] > 0).sum(axis=0)).ravel() > 0 for number in range(slices.max() + 1)]
-    )
+    return np.stack([n_detected(measured[slices == number]) > 0 for number in range(slices.max() + 1)])
 
 
 def _asked(genes: Sequence[str], var: pd.DataFrame, gene_symbols: str | None, where: str) -> pd.Index:
@@ -210,7 +189,7 @@ def _shared(adata: AnnData, other: AnnData, genes: np.ndarray | None, layer: str
     used = adata.var_names[genes]
     shared = used.intersection(other.var_names, sort=False)
     if len(shared):
-        shared = shared[np.asarray((_columns(other, shared, layer) > 0).sum(axis=0)).ravel() > 0]
+        shared = shared[n_detected(_columns(other, shared, layer)) > 0]
     if len(shared) < _FEWEST_SHARED:
         msg = (
             f"adata and reference share {len(shared)} of the {len(used)} genes of adata that are used (mask_var); "

@@ -41,15 +41,6 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """Smallest number of spots to compare, and limits for genes that rank first."""
-
-    spots: int
-    share: float
-    fold_change: float
-
-
-@dataclass(frozen=True)
 class Task:
     """The arguments of the call, read and checked."""
 
@@ -62,7 +53,7 @@ class Task:
     layer: str | None
     expression: Matrix
     genes: np.ndarray
-    bounds: Bounds
+    min_spots: int
 
 
 @dataclass(frozen=True)
@@ -261,10 +252,10 @@ def _pseudobulk(task: Task, contrasts: list[Contrast]) -> list[pd.DataFrame | No
     for contrast in contrasts:
         group = list(task.domains.categories).index(contrast.group)
         if task.conditions is None:
-            tested = bulk.compare_domain(group, task.bounds.spots)
+            tested = bulk.compare_domain(group, task.min_spots)
         else:
             one, other = (list(task.conditions.categories).index(c) for c in (contrast.condition, task.reference))
-            tested = bulk.compare_conditions(group, one, other, task.bounds.spots)
+            tested = bulk.compare_conditions(group, one, other, task.min_spots)
         frames.append(None if tested is None else frame_of(names[tested[0]], tested[1]))
     return frames
 
@@ -280,7 +271,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
     entry = task.adata.uns.get("log1p")
     base = entry.get("base") if isinstance(entry, dict) else None
     genes = task.adata.var_names[task.genes]
-    large = [min(c.inside.sum(), c.outside.sum()) >= task.bounds.spots for c in contrasts]
+    large = [min(c.inside.sum(), c.outside.sum()) >= task.min_spots for c in contrasts]
     if task.conditions is None:
         names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]
         tested = {}

@@ -11,16 +11,10 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import (
-    domain_column,
-    expected_expression,
-    expression_values,
-    find_shared,
-    read_graph,
-    warn_of_totals,
-)
+from spotscape._core.reading import domain_column, expected_expression, expression_values, find_shared, warn_of_totals
 from spotscape._core.validation import (
     read_groups,
     require_choice,
@@ -29,7 +23,7 @@ from spotscape._core.validation import (
     require_key,
     slice_labels,
 )
-from spotscape.tl._marker_tests import Bounds, Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
+from spotscape.tl._marker_tests import Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -169,9 +163,8 @@ def markers(
     """
     require_data(adata, unique=["var"])
     key = domain_column(adata, key, "key")
-    bounds = Bounds(min_spots, min_share, min_fold_change)
     task = _read(
-        adata, key, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, bounds=bounds
+        adata, key, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, min_spots=min_spots
     )
     graph = None if neighbors_key is None else _graph_if_any(adata, neighbors_key, library_key)
     contrasts = _contrasts(task)
@@ -181,7 +174,10 @@ def markers(
     left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
     _report_left_out(left_out, len(contrasts), used, min_spots)
     pairs = zip(contrasts, frames, strict=True)
-    finished = {each.name: _finish(task, each, frame, n_genes) for each, frame in pairs if frame is not None}
+    ranked = {
+        each.name: _ranked(task, each, frame, min_share, min_fold_change) for each, frame in pairs if frame is not None
+    }
+    finished = {name: table.iloc[:n_genes] for name, table in ranked.items()}
     table = pd.concat(list(finished.values()), ignore_index=True)
     if graph is not None:
         names = adata.var_names[task.genes]
@@ -225,7 +221,7 @@ def _read(
     library_key: str | None,
     donor_key: str | None,
     layer: str | None,
-    bounds: Bounds,
+    min_spots: int,
 ) -> Task:
     domains = read_groups(adata, key, argument="key", hint=_HINT)
     conditions = None
@@ -259,7 +255,7 @@ def _read(
         expression = expression[:, genes]
     if conditions is not None and donors is None and slices is not None:
         _warn_of_donors(adata, slices)
-    return Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, bounds)
+    return Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, min_spots)
 
 
 def _warn_of_donors(adata: AnnData, slices: pd.Categorical) -> None:
@@ -302,7 +298,9 @@ def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, mi
     warn(f"Left out are domains that do not have {need}: {what}.")
 
 
-def _finish(task: Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int | None) -> pd.DataFrame:
+def _ranked(
+    task: Task, contrast: Contrast, frame: pd.DataFrame, min_share: float, min_fold_change: float
+) -> pd.DataFrame:
     """Rank: genes that are up in a domain first; between conditions those that differ most, either way."""
     columns = task.adata.var_names[task.genes].get_indexer(pd.Index(frame["gene"]))
     table = frame.assign(
@@ -312,10 +310,9 @@ def _finish(task: Task, contrast: Contrast, frame: pd.DataFrame, n_genes: int | 
     score, change, seen = table["score"], table["log2_fold_change"], table["share"]
     if task.conditions is not None:
         score, change, seen = score.abs(), change.abs(), table[["share", "share_rest"]].max(axis=1)
-    bounds = task.bounds
-    first = (seen >= bounds.share) & ((change >= np.log2(bounds.fold_change)) | (bounds.fold_change == 1))
+    first = (seen >= min_share) & ((change >= np.log2(min_fold_change)) | (min_fold_change == 1))
     order = np.lexsort([-score.to_numpy(dtype=np.float64), ~first.to_numpy()])
-    table = table.iloc[order[:n_genes]].reset_index(drop=True)
+    table = table.iloc[order].reset_index(drop=True)
     table.insert(0, "group", contrast.group)
     if contrast.condition is not None:
         table.insert(1, "condition", contrast.condition)

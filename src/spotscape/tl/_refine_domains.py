@@ -12,9 +12,10 @@ from scipy import sparse
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.edges import within_groups
+from spotscape._core.graphs import library_of_graph, read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, library_of_graph, read_graph
+from spotscape._core.reading import domain_column
 from spotscape._core.validation import read_groups, require_data, require_key, slice_labels
 
 if TYPE_CHECKING:

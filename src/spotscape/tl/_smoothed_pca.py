@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,11 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
+from spotscape._core.graphs import crosses_on_purpose, library_of_graph
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.reading import HIGHLY_VARIABLE, crosses_on_purpose, is_logarithm, library_of_graph
+from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm
 from spotscape._core.settings import settings
-from spotscape._core.validation import require_data, slice_labels
+from spotscape._core.validation import params_of, require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
 
 if TYPE_CHECKING:
@@ -183,9 +183,7 @@ def comparison(adata: AnnData, use_rep: str) -> np.ndarray | str:
 
     Smoothed components are compared with those of half the hops.
     """
-    made = adata.uns.get(use_rep.removeprefix("X_"))
-    params = made.get("params") if isinstance(made, Mapping) else None
-    params = params if isinstance(params, Mapping) else {}
+    params = params_of(adata.uns.get(use_rep.removeprefix("X_")))
     hops = 2
     if use_rep == keys.X_SMOOTHED_PCA or "n_hops" in params:
         hops = 1 if int(params.get("n_hops", 2)) > 1 else 2

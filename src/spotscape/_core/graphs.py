@@ -1,0 +1,111 @@
+"""Spatial graphs out of an AnnData: their connectivities, whether slices are joined, and the column of slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from spotscape._core.edges import within_groups
+from spotscape._core.logging import logger, warn
+from spotscape._core.validation import params_of, require_finite, require_key, slice_labels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# Cutting a region out of a slice takes a few edges at its border, thinning takes most.
+_LOST = 0.9
+_REBUILD = "build it again: sp.pp.spatial_neighbors_knn(adata)"
+
+
+def read_graph(
+    adata: AnnData, neighbors_key: str, library_key: str | None = None, *, across_slices: bool = False
+) -> sparse.csr_array | None:
+    """Connectivities of a stored spatial graph; ``None`` if the graph of that name was never built.
+
+    Refused are connectivities that are gone, as after :func:`anndata.concat`, a graph without edges or of another size,
+    and, unless ``across_slices``, edges between slices of ``library_key``.
+    """
+    if neighbors_key not in adata.uns:
+        return None
+    entry = adata.uns[neighbors_key]
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("connectivities_key"), str):
+        msg = f"adata.uns[{neighbors_key!r}] is no record of a spatial graph; {_REBUILD}."
+        raise ValueError(msg)
+    key = entry["connectivities_key"]
+    require_key(adata.obsp, key, "adata.obsp", hint=f"The graph was lost, as concatenation does; {_REBUILD}")
+    stored = adata.obsp[key]
+    if stored.dtype.kind not in "fiubc":
+        msg = f"adata.obsp[{key!r}] holds no numbers, but {stored.dtype}; {_REBUILD}."
+        raise ValueError(msg)
+    graph = sparse.csr_array(stored, copy=True)
+    if graph.shape[0] != adata.n_obs:
+        msg = f"adata.obsp[{key!r}] is {graph.shape} for {adata.n_obs} spots; {_REBUILD}."
+        raise ValueError(msg)
+    require_finite(graph, f"adata.obsp[{key!r}]")
+    # A weight of zero is no edge, and every spot counts itself anyway.
+    if graph.diagonal().any():
+        graph = sparse.csr_array(sparse.tril(graph, -1) + sparse.triu(graph, 1))
+    graph.eliminate_zeros()
+    degree = np.diff(graph.indptr)
+    if not degree.any():
+        msg = f"adata.obsp[{key!r}] has no edges; {_REBUILD}."
+        raise ValueError(msg)
+    if (degree == 0).any():
+        warn(
+            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}] and are embedded "
+            f"from their own expression alone."
+        )
+    _warn_if_stale(graph, params_of(entry), key)
+    slices = slice_labels(adata, library_key)
+    crossing = 0 if slices is None else graph.nnz - within_groups(graph, slices.codes).nnz
+    found = f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]"
+    within = f"sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})"
+    if crossing and not across_slices:
+        msg = (
+            f"{found}; a graph across slices is for sp.tl.spacross and sp.tl.smoothed_pca. Build one within slices, "
+            f"{within}, and name it: "
+            "neighbors_key='spatial_neighbors'."
+        )
+        raise ValueError(msg)
+    if crossing and not crosses_on_purpose(adata.uns[neighbors_key]):
+        warn(
+            f"{found}, and are not of sp.pp.spatial_neighbors_3d. Unless the slices overlap in the "
+            f"coordinates that it was built from, build a graph within slices: {within}."
+        )
+    return graph
+
+
+def crosses_on_purpose(entry: object) -> bool:
+    """Whether this record in ``uns`` is of a graph of :func:`spotscape.pp.spatial_neighbors_3d` that joins slices."""
+    return bool(params_of(entry).get("cross_slice_fraction", 0) > 0)
+
+
+def library_of_graph(
+    adata: AnnData, neighbors_key: str, library_key: str | None, *, across_slices: bool = False
+) -> str | None:
+    """The column of slices: the one that is named, else that of the graph, with a line in the log.
+
+    A graph that joins slices has one for methods only whose neighbours may lie in another slice (``across_slices``).
+    """
+    entry = adata.uns.get(neighbors_key)
+    known = params_of(entry).get("library_key")
+    useless = not isinstance(known, str) or known not in adata.obs or (crosses_on_purpose(entry) and not across_slices)
+    if library_key is not None or useless:
+        return library_key
+    logger.info("library_key='%s' is taken from the graph `adata.uns['%s']`.", known, neighbors_key)
+    return known
+
+
+def _warn_if_stale(graph: sparse.csr_array, params: Mapping[str, Any], key: str) -> None:
+    """Warn of a graph that has lost edges since it was built, as by taking part of the spots."""
+    n_spots, degree = graph.shape[0], graph.nnz / graph.shape[0]
+    per_spot = params.get("n_neighbors") if params.get("mode", "knn") == "knn" else None
+    built = params.get("mean_degree", per_spot)
+    if isinstance(built, (int, float, np.number)) and degree < _LOST * built:
+        warn(
+            f"the {n_spots:,} spots have {degree:.1f} neighbours on average in adata.obsp[{key!r}], which was built "
+            f"with {built:.1f}: part of the spots was taken since. {_REBUILD[0].upper() + _REBUILD[1:]}."
+        )
