@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 
 _PLACES = "Column of ``adata.obs`` with the slice of every spot"
 _DEVICES = '``"auto"`` (CUDA if usable, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``'
+_TRAINING = {
+    "batch_size": "Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large "
+    "data* in the documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, "
+    "else 16,384.",
+    "device": f"{_DEVICES}. ``None`` takes ``spotscape.settings.device``.",
+    "progress_bar": "Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.",
+    "checkpoint": "File in which the training is saved regularly. If it exists, the training resumes from it; a "
+    "file of other data, another configuration or another seed is refused. Further trainings of ``n_restarts`` have "
+    "files of their own, with ``.restart1``, ``.restart2`` and so on after the name.",
+}
 PARAMETERS: Final[dict[str, dict[str, str]]] = {
     "metrics": {
         "labels_true": "Known domain of each spot. Spots that are unlabelled (NaN or None) here or in ``labels_pred`` "
@@ -35,6 +45,7 @@ PARAMETERS: Final[dict[str, dict[str, str]]] = {
         "copy": "Return the result, a graph or a new AnnData, instead of writing it to ``adata``.",
     },
     "tl": {
+        **_TRAINING,
         "library_key": f"{_PLACES}. ``None`` for a single slice.",
         "layer": "Layer to use instead of ``adata.X``.",
         "use_rep": 'Key of the embedding in ``adata.obsm``. Default: ``"X_spotscape"`` or ``"X_spacross"``, '
@@ -54,20 +65,13 @@ PARAMETERS: Final[dict[str, dict[str, str]]] = {
         "lr": "Learning rate: the peak of the schedule.",
         "n_encoders": "Number of encoders that are trained side by side. With more of them, domains depend less on the "
         "seed, and training takes longer.",
-        "batch_size": "Number of spots in a training step. Steps then see tiles from all over the tissue (see *Large "
-        "data* in the documentation). ``None`` takes all spots in every step if that needs less than about 0.3 GB, "
-        "else 16,384.",
-        "device": f"{_DEVICES}. ``None`` takes ``spotscape.settings.device``.",
         "random_state": "Seed of all random numbers. The same seed gives the same result on the same CPU. The global "
         "state of NumPy and torch is not changed. ``None`` draws a seed and records it.",
         "n_restarts": "How often to train, with different seeds, for :func:`spotscape.tl.consensus_domains`. The first "
         "training equals a single one.",
-        "progress_bar": "Show epochs and remaining time; ``None`` takes ``spotscape.settings.progress_bar``.",
-        "checkpoint": "File in which the training is saved regularly. If it exists, the training resumes from it; a "
-        "file of other data, another configuration or another seed is refused. Further encoders have files of their "
-        "own, with ``.1``, ``.2`` and so on after the name.",
         "copy": "Return a copy with the results instead of writing to ``adata``.",
     },
+    "models": _TRAINING,
     "pl": {
         "library_key": f"{_PLACES}. ``None`` takes the one by which the data were processed.",
         "spatial_key": "Coordinates in ``adata.obsm``; the first two columns are shown.",

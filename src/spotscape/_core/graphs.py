@@ -25,14 +25,8 @@ def read_graph(
 ) -> sparse.csr_array | None:
     """Connectivities of a stored spatial graph; ``None`` if the graph of that name was never built.
 
-    ``across_slices`` is for methods whose neighbours may lie in another slice of ``library_key``.
-
-    Raises
-    ------
-    KeyError
-        If the record in ``uns`` names connectivities that are gone, as after :func:`anndata.concat`.
-    ValueError
-        If the graph has no edges, another size than the data, or, unless allowed, edges between slices.
+    Refused are connectivities that are gone, as after :func:`anndata.concat`, a graph without edges or of another size,
+    and, unless ``across_slices``, edges between slices of ``library_key``.
     """
     if neighbors_key not in adata.uns:
         return None

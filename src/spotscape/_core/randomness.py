@@ -37,13 +37,8 @@ def seed_of(random_state: Any, name: str = "random_state") -> int | None:
 class RandomSource:
     """Independent, named streams of random numbers from one seed.
 
-    A stream depends on the seed and its own name only, so adding a consumer never shifts the numbers of another.
-
-    Parameters
-    ----------
-    random_state
-        The seed, or a generator of NumPy to draw it from; ``None`` draws one from the operating system. It is kept in
-        :attr:`seed`, so that the run can be repeated.
+    A stream depends on the seed and its own name only, so adding a consumer never shifts the numbers of another. A
+    seed of ``None`` is drawn from the operating system; :attr:`seed` keeps it, so that the run can be repeated.
     """
 
     def __init__(self, random_state: Seed = 0) -> None:

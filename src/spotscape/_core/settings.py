@@ -123,13 +123,7 @@ _TYPES = ("cpu", "cuda")
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
-    """Turn ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or a torch device into a usable :class:`torch.device`.
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown, or CUDA is asked for by name and cannot be used.
-    """
+    """Turn ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or a torch device into a usable :class:`torch.device`."""
     import torch
 
     from spotscape._core.validation import described

@@ -61,15 +61,6 @@ def fetch(
     A file reaches its name only when it is complete and right, and whatever had that name stays until then. Where
     ``sha256`` is not known beforehand, it is recorded in ``<name>.sha256`` at the first download, after ``try_reading``
     succeeded. From then on a download must have that checksum, or that of the cached file: a record may be damaged too.
-
-    Raises
-    ------
-    ConnectionError
-        If the server cannot be reached, does not have the file, breaks off, or sends without end.
-    ValueError
-        If what arrives is not the expected file.
-    OSError
-        If the cache cannot be written.
     """
     path = settings.datasetdir / name
     accepted = {sha256} if sha256 else _recorded(path)

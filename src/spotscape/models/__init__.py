@@ -34,9 +34,6 @@ def load(directory: str | Path, *, device: str | torch.device | None = None) -> 
     ----------
     directory
         The directory that the model was saved to.
-    device
-        Where the model runs: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes
-        ``spotscape.settings.device``. It may differ from the device of the training.
 
     Returns
     -------

@@ -104,7 +104,8 @@ class GraphEncoder(ABC, Generic[C]):
         """Train on one slice, or on several together.
 
         Under torchrun, call it with the same arguments in every process. Each process then trains on its part of the
-        tissue, and all end with the same model.
+        tissue, and all end with the same model; every step sees all
+        spots.
 
         Parameters
         ----------
@@ -115,17 +116,6 @@ class GraphEncoder(ABC, Generic[C]):
         slices
             Slice of each spot, any labels, ``(N,)``; at least two spots of each. With two slices or more, the parts of
             the method for several slices are used. ``None`` for a single slice.
-        batch_size
-            Number of spots in a training step. Steps then see tiles from all over the tissue. ``None`` takes all spots
-            in every step if that needs less than about 0.3 GB, else 16,384. In a group of processes every step sees all
-            spots.
-        device
-            ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``None`` takes ``spotscape.settings.device``.
-        progress_bar
-            ``None`` takes ``spotscape.settings.progress_bar``.
-        checkpoint
-            File in which the training is saved, and from which it resumes if the file exists. A file of other data,
-            another configuration or another seed is refused.
 
         Returns
         -------
@@ -152,24 +142,11 @@ class GraphEncoder(ABC, Generic[C]):
         remember: bool = False,
         **training: Any,
     ) -> list[np.ndarray]:
-        """Train, and return the embedding of :meth:`embed` without computing it twice.
+        """Train as :meth:`fit` does, and return the embeddings of this model and of each restart, ``(N, n_axes)``.
 
-        Parameters
-        ----------
-        expression, adjacency
-            As for :meth:`fit`.
-        restarts
-            Further models of the same configuration and other seeds to train on the same tissue, which is read and
-            reduced only once. Each ends as if it had been trained alone. Its checkpoint has ``.restart1`` and so on
-            after the name.
-        remember
-            Whether this model keeps positions of training spots (:attr:`reference`), so that new slices can be aligned.
-        **training
-            The keyword arguments of :meth:`fit`.
-
-        Returns
-        -------
-        The embedding of this model and of each restart, float32 ``(N, n_axes)``.
+        ``restarts`` are models of the same configuration and other seeds. The tissue is read and reduced once for all,
+        yet each ends as if it had been trained alone; its checkpoint has ``.restart1`` and so on after the name. With
+        ``remember`` this model keeps positions of spots (:attr:`reference`), so that new slices can be aligned.
         """
         slices, batch_size = training.get("slices"), training.get("batch_size")
         device = join_group(resolve_device(training.get("device")))

@@ -87,24 +87,8 @@ def slice_offsets(
     estimates: by the mixture of :func:`~spotscape.nn.integrate`, which allows for other proportions of the regions in
     each slice; by the same mixture of components in which the noise of single spots is equal in all directions; and no
     offset, which is right if slices have a single region in common. The estimate is taken after which most spots have a
-    mutual match in another slice.
-
-    Parameters
-    ----------
-    scores
-        Components, ``(N, p)``.
-    adjacency
-        Spatial graph, sparse ``(N, N)``.
-    slices
-        Slice of each spot, ``(N,)``; ``None`` for a single one.
-    reference
-        Spots of the training, if slices are aligned with them, each slice by itself.
-    device
-        Device of the computation.
-
-    Returns
-    -------
-    The same vector for all spots of a slice; ``None`` if there is nothing to compare a slice with.
+    mutual match in another slice. It is the same vector for all spots of a slice; ``None`` if there is nothing to
+    compare a slice with.
     """
     known = None if reference is None else reference.inputs
     codes = np.zeros(len(scores), int) if slices is None else np.unique(slices, return_inverse=True)[1]

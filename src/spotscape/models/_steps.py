@@ -62,42 +62,18 @@ def digest_of(expression: Any, adjacency: Any, slices: np.ndarray | None, batch_
 
 @dataclass(frozen=True)
 class Draw:
-    """Random numbers of one step. They depend only on the seed and the number of the step.
+    """Random numbers of one step. They depend only on the seed and the number of the step."""
 
-    Attributes
-    ----------
-    common
-        Generator that gives the same numbers in all processes of a group.
-    own
-        Generator for the spots of this process.
-    seed
-        Seed for functions with generators of their own, the same in all processes.
-    """
-
-    common: torch.Generator
-    own: torch.Generator
-    seed: int
+    common: torch.Generator  # Gives the same numbers in all processes of a group
+    own: torch.Generator  # For the spots of this process
+    seed: int  # For functions with generators of their own, the same in all processes
 
 
 class Steps:
     """Batches and random numbers of a training.
 
-    A step sees all spots, or the spots of some tiles, or the part of this process.
-
-    Parameters
-    ----------
-    whole
-        All spots.
-    adjacency
-        Their graph, sparse.
-    source
-        Source of all random numbers.
-    n_hops
-        Number of graph convolutions on which the decoded features of a spot depend.
-    batch_size
-        Number of spots of a step; ``None`` for all.
-    slices
-        Rows of each slice.
+    A step sees all spots, or the spots of some tiles (``batch_size``), or the part of this process. ``n_hops`` is the
+    number of graph convolutions on which the decoded features of a spot depend; ``slices`` holds the rows of each.
     """
 
     def __init__(
