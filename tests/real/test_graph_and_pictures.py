@@ -86,7 +86,14 @@ def test_prepares_and_draws(tissue: tuple[str, ad.AnnData]) -> None:
     figure.canvas.draw()
 
 
-TISSUES = (*KINDS, "osmfish_ssctx", "starmap_mpfc", "her2st_4patients", "st_pdac_A_428", "starmap_3d_cortex")
+TISSUES = (
+    "starmap_visual_cortex",
+    "dlpfc_151673",
+    "st_breast_cancer",
+    "osmfish_ssctx",
+    "starmap_mpfc",
+    "st_pdac_A_428",
+)
 
 
 @pytest.mark.parametrize("name", TISSUES)
