@@ -207,6 +207,49 @@ def test_a_trajectory_of_another_embedding_is_drawn_with_a_warning(tissue: AnnDa
         sp.pl.trajectory(tissue)
 
 
+ANNOTATED = {"0": "white matter", "1": "layer 5", "2": "layer 2/3"}
+
+
+@pytest.mark.parametrize(
+    "annotate",
+    [
+        lambda labels: labels.cat.rename_categories(ANNOTATED),
+        lambda labels: labels.astype(str).map(ANNOTATED),
+        lambda labels: labels.cat.rename_categories({"0": "2", "2": "0"}),
+    ],
+    ids=["categories", "texts in another order", "exchanged"],
+)
+def test_results_follow_domains_that_get_names(tissue: AnnData, annotate: Callable[[pd.Series], pd.Series]) -> None:
+    """Whoever annotates domains after markers and trajectory keeps both, under the new names and without a warning."""
+    sp.tl.markers(tissue, library_key="slice", neighbors_key=None)
+    sp.tl.trajectory(tissue, root="0")
+    before = tissue.obs["spotscape_domain"].astype(str)
+    table = sp.get.markers_df(tissue)
+    tissue.obs["spotscape_domain"] = annotate(tissue.obs["spotscape_domain"])
+    names = dict(zip(before, tissue.obs["spotscape_domain"].astype(str), strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = sp.get.markers_df(tissue)
+        axes = sp.pl.trajectory(tissue, return_fig=True).axes
+    pd.testing.assert_frame_equal(found.drop(columns="group"), table.drop(columns="group"))
+    assert found["group"].tolist() == [names[group] for group in table["group"]]
+    assert {text.get_text() for ax in axes for text in ax.texts} >= set(names.values())
+
+
+@pytest.mark.parametrize("kind", ["merged", "one spot moved", "a part of the spots"])
+def test_another_division_is_no_renaming(tissue: AnnData, kind: str) -> None:
+    sp.tl.markers(tissue, library_key="slice", neighbors_key=None)
+    labels = tissue.obs["spotscape_domain"].cat.rename_categories(ANNOTATED).astype(str)
+    if kind == "merged":
+        labels = labels.replace("layer 5", "layer 2/3")
+    if kind == "one spot moved":
+        labels.iloc[7] = "layer 5" if labels.iloc[7] != "layer 5" else "layer 2/3"
+    tissue.obs["spotscape_domain"] = labels.astype("category")
+    part = tissue[::2].copy() if kind == "a part of the spots" else tissue
+    with pytest.warns(UserWarning, match=r"\['spotscape_domain'\] changed after the table"):
+        assert set(sp.get.markers_df(part)["group"]) == {"0", "1", "2"}
+
+
 def test_registered_coordinates_of_changed_ones_are_told(tissue: AnnData) -> None:
     tissue.obsm["spatial"] = tissue.obsm["spatial"] * [1, -1]
     calls = {

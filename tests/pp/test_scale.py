@@ -119,6 +119,21 @@ def test_noise_alone_says_so() -> None:
     assert "neighbours do not predict each other" in adata.uns["scale"]["reason"]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_coordinates_of_other_spots_are_told(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    """As of a table joined in another order. By chance, neighbours predict each other a little."""
+    adata = sp.datasets.simulate_tissue(
+        n_domains=4, n_spots=2000, n_genes=40, geometry="irregular", difficulty=0.3, random_state=seed
+    )
+    said = "are the rows of `adata.obsm['spatial']` in the order of the spots?"
+    sp.pp.choose_scale(adata)
+    assert said not in caplog.text
+    adata.obsm["spatial"] = np.random.default_rng(seed).permutation(adata.obsm["spatial"])
+    sp.pp.choose_scale(adata)
+    assert said in caplog.text
+    assert adata.uns["scale"]["n_neighs"] == 12
+
+
 def test_few_spots_do_not_all_see_each_other() -> None:
     """With all as neighbours, means over neighbours would be the same everywhere."""
     adata = ad.AnnData(np.ones((5, 2), np.float32), obsm={"spatial": np.random.default_rng(0).random((5, 2))})

@@ -84,3 +84,27 @@ def test_prepares_and_draws(tissue: tuple[str, ad.AnnData]) -> None:
     figure = sp.pl.domains(adata, adata.var_names[0], library_key="slice", return_fig=True)
     assert len(figure.axes) == adata.obs["slice"].nunique()
     figure.canvas.draw()
+
+
+TISSUES = (
+    "starmap_visual_cortex",
+    "dlpfc_151673",
+    "st_breast_cancer",
+    "osmfish_ssctx",
+    "starmap_mpfc",
+    "st_pdac_A_428",
+)
+
+
+@pytest.mark.parametrize("name", TISSUES)
+def test_coordinates_of_other_spots_are_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Real neighbours are alike; those of a table in another order are not, and the user hears of it."""
+    adata = ad.read_h5ad(Path(FOLDER or "") / f"{name}.h5ad")
+    adata = adata[:, np.asarray((adata.X > 0).sum(axis=0)).ravel() > adata.n_obs / 10].copy()
+    rng = np.random.default_rng(0)
+    sp.pp.choose_scale(adata, library_key="slice")
+    assert "no more alike" not in caplog.text
+    for rows in adata.obs.groupby("slice", observed=True).indices.values():
+        adata.obsm["spatial"][rows] = adata.obsm["spatial"][rng.permutation(rows)]
+    sp.pp.choose_scale(adata, library_key="slice")
+    assert "are the rows of `adata.obsm['spatial']` in the order of the spots?" in caplog.text

@@ -107,9 +107,49 @@ def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
     stale = []
     for (slot, key), known in _digests(found).items():
         values = getattr(adata, slot).get(key)
-        if values is not None and not (kept(known, values, names) if fewer else same(known, digest(values, names))):
+        if values is None or (kept(known, values, names) if fewer else same(known, digest(values, names))):
+            continue
+        if entry != "made_from" or slot != "obs" or not _renamed(adata, record, key, known):
             stale.append(f"adata.{slot}[{key!r}]")
     return stale
+
+
+def new_names(adata: AnnData, record: Mapping[str, Any]) -> dict[str, str]:
+    """What the groups of a record are called today: each by its old name, under which it was made.
+
+    They keep their names unless someone has renamed categories since, as by ``cat.rename_categories``.
+    """
+    key, names = str(record["params"]["key"]), [str(name) for name in record["groups"]]
+    known = _digests(record.get("made_from", {"slot": (), "key": (), "digest": ()})).get(("obs", key))
+    renamed = {} if known is None or key not in adata.obs else _renamed(adata, record, key, known)
+    return dict(zip(names, names, strict=True)) | renamed
+
+
+def _renamed(adata: AnnData, record: Mapping[str, Any], key: str, known: str) -> dict[str, str]:
+    """New names of the groups by their old ones, if nothing but names has changed in the column; else nothing."""
+    names, params = [str(name) for name in record.get("groups", ())], record.get("params", {})
+    if params.get("key") != key or adata.n_obs != int(record["made_from"]["n_obs"]):
+        return {}
+    try:
+        labels = pd.Categorical(pd.Series(adata.obs[key]).astype(object).map(str, na_action="ignore"))
+    except TypeError:
+        return {}
+    # Spots whose old labels are kept one by one tell which group has which name now.
+    before = dict(zip(mix_bits(_hash_rows(pd.Categorical(names))).tolist(), names, strict=True))
+    parts = [int(known[at : at + 16], 16) for at in range(32, len(known), 16)]
+    row_of = {int(name): row for row, name in enumerate(_hash_names(adata.obs_names))}
+    found = {
+        before[value]: str(labels[row_of[name]])
+        for name, value in zip(parts[::2], parts[1::2], strict=True)
+        if name in row_of and value in before
+    }
+    # A last one can be told although none of its spots was kept.
+    rest = set(names) - set(found), set(labels.categories) - set(found.values())
+    found |= dict(zip(*rest, strict=True)) if len(rest[0]) == len(rest[1]) == 1 else {}
+    back = {new: old for old, new in found.items()}
+    if not len(found) == len(back) == len(names) or set(back) != set(labels.categories):
+        return {}
+    return found if same(known, digest(labels.rename_categories(back), adata.obs_names)) else {}
 
 
 def _digests(found: Mapping[str, Any]) -> dict[tuple[str, str], str]:

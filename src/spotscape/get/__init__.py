@@ -11,7 +11,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.gene_names import symbols_of
-from spotscape._core.provenance import warn_if_changed
+from spotscape._core.provenance import new_names, warn_if_changed
 from spotscape._core.validation import require_key, require_record
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def markers_df(
     -------
     Table with the columns
 
-    - ``group``: the domain, a category; with conditions also ``condition`` and the ``reference`` it is compared with;
+    - ``group``: the domain, a category, by its name of today; with conditions also ``condition`` and the
+      ``reference`` it is compared with;
     - ``gene`` and ``rank``, 1 for the best of a comparison;
     - ``score``: the statistic of the test (t, or z of Wilcoxon's test), positive for genes with higher expression;
     - ``log2_fold_change``, ``pvalue`` and ``pvalue_adj`` (Benjamini–Hochberg, within a comparison);
@@ -89,9 +90,11 @@ def markers_df(
     hint = "Find markers first: sp.tl.markers(adata, ...)"
     entry = require_record(adata, key, ("table", "groups"), hint)
     warn_if_changed(adata, entry, f"the table {key!r}", "sp.tl.markers(adata, ...)")
-    names = [str(name) for name in entry["groups"]]
+    renamed = new_names(adata, entry)
+    names = list(renamed.values())
     table = pd.DataFrame({name: _column(values) for name, values in entry["table"].items()})
     table = table[[*(name for name in _ORDER if name in table), *(name for name in table if name not in _ORDER)]]
+    table["group"] = table["group"].map(renamed)
     kept = np.ones(len(table), dtype=bool)
     if group is not None:
         wanted = [group] if isinstance(group, str) else list(group)

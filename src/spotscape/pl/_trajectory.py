@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.provenance import require_unchanged
+from spotscape._core.provenance import new_names, require_unchanged
 from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
 from spotscape.pl._panel import clear_place, inner_spots
@@ -88,6 +88,8 @@ def trajectory(
     groups = str(entry["params"]["key"])
     mend = f"sp.tl.trajectory(adata, root={entry['params'].get('root')!r}, ...)"
     require_unchanged(adata, entry, f"the trajectory {key!r}", mend, groups=groups)
+    renamed = new_names(adata, entry)
+    entry = {**entry, **{part: [renamed[str(name)] for name in entry[part]] for part in ("groups", "order")}}
     time = replace(read_values(adata, key, vmin=0.0), key="pseudotime")
     stored, known = read_categories(adata, groups, palette), [str(name) for name in entry["groups"]]
     if not {stored.names[code] for code in np.unique(stored.codes[stored.codes >= 0])} <= set(known):

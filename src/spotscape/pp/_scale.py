@@ -36,6 +36,10 @@ _SIZES = {
 _USUAL = {"hexagonal": 6, "square": 8, "irregular": 12}
 # Sizes that reach this share of the highest prediction are taken to be as good.
 _FLAT = 0.9
+# Of expression that has no pattern in space, neighbours predict up to this share more than at random places.
+_LEAST_SHARE = 0.02
+# Where they predict more than this at random places, the spots are too few to say so.
+_FEW_TELL = 0.1
 _N_COMPONENTS = 30
 _TARGET_SUM = 1e4
 # Large tissue is looked at in windows: what neighbours tell does not change with the size of the tissue.
@@ -161,18 +165,15 @@ def _choose(
     else:
         rows = np.cumsum([0, *(len(part) for part, _ in windows)])
         parts = [(np.arange(*rows[i : i + 2]), coords) for i, (_, coords) in enumerate(windows)]
-        share, reach = predicted_share(values, parts, possible)
-        by_chance, _ = predicted_share(rng.permutation(values), parts, possible)
-        # NaN where neighbours are alike in no direction.
-        told = np.nanmax(np.append(share, 0)) > 2 * np.nanmax(np.append(by_chance, 0))
-        reason = "" if told else "neighbours do not predict each other"
+        share, reach, reason = _predictions(values, parts, possible, rng, tissue.spatial_key)
     chosen = usual
     if reason:
         reason = f"the default for {_CALLED[kind]}, because {reason}"
     else:
         flat = [size for size, value in zip(possible, share, strict=True) if value >= _FLAT * share.max()]
         chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
-        reason = f"{flat[0]} to {flat[-1]} predict about equally well; the default for {_CALLED[kind]} is {usual}"
+        alike = f"{flat[0]} to {flat[-1]} predict about equally well" if len(flat) > 1 else f"{chosen} predict best"
+        reason = f"{alike}; the default for {_CALLED[kind]} is {usual}"
     at = possible.index(chosen) if chosen in possible and len(reach) else None
     radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]) if at is None else reach[at])
     scale, unit = radius, " in the unit of the coordinates"
@@ -188,6 +189,29 @@ def _choose(
     curve = {"n_neighs": np.array(possible[: len(share)], np.int64), "radius": reach, "predicted": share}
     extra = {"n_neighs": chosen, "radius": radius, "geometry": kind, "reason": reason, "curve": curve}
     return record(params, **extra, made_from=made_from(adata, obs=[tissue.library_key], obsm=[tissue.spatial_key]))
+
+
+def _predictions(
+    values: np.ndarray,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    sizes: list[int],
+    rng: np.random.Generator,
+    spatial_key: str,
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """How well neighbours predict, how far they reach, and a reason not to go by it where they predict nothing."""
+    share, reach = predicted_share(values, parts, sizes)
+    by_chance, _ = predicted_share(rng.permutation(values), parts, sizes)
+    # NaN where neighbours are alike in no direction. By chance, shares are a little above zero or below.
+    best, luckiest, more = (np.nanmax(np.append(each, 0)) for each in (share, by_chance, share - by_chance))
+    if best > 2 * luckiest and more > _LEAST_SHARE:
+        return share, reach, ""
+    if luckiest < _FEW_TELL:
+        logger.warning(
+            "Neighbours are no more alike than other spots. So there are hardly any domains in space, or the "
+            "coordinates belong to other spots: are the rows of `adata.obsm['%s']` in the order of the spots?",
+            spatial_key,
+        )
+    return share, reach, "neighbours do not predict each other"
 
 
 _CALLED = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "cells"}
