@@ -2,21 +2,26 @@
 
     python benchmarks/integration.py --tissues dlpfc_donor3 --seeds 5
     python benchmarks/integration.py --tissues heterogeneous --seeds 5
+    python benchmarks/integration.py --tissues dlpfc_part mpfc_part --seeds 5
     python benchmarks/integration.py --report
 
 `dlpfc_donor3` is four Visium slices with joint labels. `heterogeneous` is simulated: three slices under a strong batch
-effect, of which the second lacks a domain and the third has one of its own. Labels give the number of domains and the
-scores; no method sees them. Harmony (extra package `harmonypy`) stands for what people use today.
+effect, of which the second lacks a domain and the third has one of its own. In `dlpfc_part` and `mpfc_part` one real
+slice keeps only the spots of some layers: layer 6 and white matter of 151674 beside the whole of 151675, and the deep
+layers of the third animal beside the whole of the other two. They are read from SPOTSCAPE_DATA. Labels give the number
+of domains and the scores; no method sees them. Harmony (extra package `harmonypy`) stands for what people use today.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -24,7 +29,7 @@ import torch
 from plain import PLAIN
 from rows import append
 from sklearn.neighbors import NearestNeighbors
-from tissues import SPACROSS_GENES, prepare_slices
+from tissues import SPACROSS_GENES, mark_for_spacross, prepare_slices
 
 import spotscape as sp
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
@@ -33,7 +38,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 RESULTS = Path(__file__).parent / "results" / "integration.csv"
-TISSUES = ("dlpfc_donor3", "heterogeneous")
+# File, position of the slice of which only some layers are kept, those layers, and positions of the slices beside it.
+PARTS: dict[str, tuple[str, int, list[str], list[int]]] = {
+    "dlpfc_part": ("dlpfc_donor3.h5ad", 1, ["Layer_6", "WM"], [2]),
+    "mpfc_part": ("starmap_mpfc.h5ad", 2, ["L5", "L6"], [0, 1]),
+}
+TISSUES = ("dlpfc_donor3", "heterogeneous", *PARTS)
 PRIVATE, MISSING = "Private_3", "Layer_3"
 
 _several = SpotscapeConfig.several_slices
@@ -41,6 +51,7 @@ CONFIGS = {
     "default": _several(),
     "no_integration": _several(integrate=False),
     "no_prototypes": _several(prototype_weight=0.0),
+    "all_matches": _several(scaling_mutual=None),
     "no_scaling": _several(scaling_weight=0.0),
     "none": _several(scaling_weight=0.0, prototype_weight=0.0, integrate=False),
 }
@@ -93,6 +104,8 @@ def load(tissue: str, seed: int) -> AnnData:
         sc.pp.filter_genes(adata, min_counts=1)
         prepare_slices(adata)
         return adata
+    if tissue in PARTS:
+        return part(*PARTS[tissue])
     adata = sp.datasets.simulate_tissue(
         n_spots=1500,
         n_slices=3,
@@ -102,6 +115,20 @@ def load(tissue: str, seed: int) -> AnnData:
         random_state=seed,
     )
     prepare_slices(adata, "spatial_truth")
+    return adata
+
+
+def part(file: str, position: int, layers: list[str], beside: list[int]) -> AnnData:
+    """Return some layers of one slice together with other slices, and graphs within slices."""
+    adata = ad.read_h5ad(Path(os.environ["SPOTSCAPE_DATA"]) / file)
+    adata.obs["slice"] = adata.obs["slice"].astype("category")
+    slices = adata.obs["slice"].cat
+    own = (slices.codes == position) & adata.obs["domain"].isin(layers)
+    adata = adata[(own | slices.codes.isin(beside)).to_numpy()].copy()
+    adata.obs["slice"] = adata.obs["slice"].cat.remove_unused_categories()
+    sp.pp.prepare(adata, library_key="slice")
+    mark_for_spacross(adata, "slice")
+    sp.pp.spatial_neighbors_knn(adata, library_key="slice")
     return adata
 
 

@@ -29,6 +29,7 @@ INTEGRATION = {
     "default": "Spotscape",
     "no_integration": "Spotscape without integration",
     "no_prototypes": "Spotscape without prototypes",
+    "all_matches": "Spotscape, similarity scaling with all matches",
     "no_scaling": "Spotscape without similarity scaling",
     "none": "Spotscape without all three",
     "spacross_2d": "SpaCross, graphs within slices",

@@ -50,6 +50,25 @@ class TestOffsets:
         assert found is not None
         assert np.abs(found).max() < 0.15
 
+    @pytest.mark.parametrize("counts", [[[100, 100, 100], [100, 100, 100]], [[200, 80, 0], [80, 60, 140]]])
+    def test_a_strong_offset_is_found(self, counts: list[list[int]]) -> None:
+        """Regions lie 8.5 apart, and the offset is as large: neither means nor the mixture are right in both cases."""
+        scores, slices, graph = scores_of(counts, np.random.default_rng(0))
+        offset = np.array([4.0, 4.0, -6.0])
+        scores[slices == 1] += offset
+        found = slice_offsets(scores, graph, slices)
+        assert found is not None
+        np.testing.assert_allclose(found[-1] - found[0], offset, atol=0.3)
+
+    def test_a_new_slice_of_one_region_stays_on_it(self) -> None:
+        rng = np.random.default_rng(0)
+        scores, _, graph = scores_of([[100, 100, 100]], rng)
+        known = Reference.of(scores, None, smooth_within(scores, graph, None), seed=0)
+        single, _, chain = scores_of([[0, 100, 0]], rng)
+        found = slice_offsets(single, chain, None, reference=known)
+        assert found is not None
+        assert np.abs(found).max() < 0.3
+
     def test_edges_between_slices_do_not_hide_an_offset(self) -> None:
         scores, slices, graph = scores_of([[100, 100, 100], [100, 100, 100]], np.random.default_rng(0))
         scores[slices == 1] += SHIFT

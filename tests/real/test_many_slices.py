@@ -49,3 +49,21 @@ def test_slices_come_together_and_layers_are_found(cortex: AnnData) -> None:
     assert sp.metrics.clisi(known.obs["domain"], known.obsm["X_apart_integrated"]) > 0.95
     sp.tl.domains(cortex, n_domains=7, use_rep="X_apart_integrated", key_added="found")
     assert sp.metrics.ari(cortex.obs["domain"], cortex.obs["found"]) > 0.4
+
+
+def test_a_slice_with_a_part_of_the_regions(real_data: Callable[[str], Path]) -> None:
+    """Deep layers of one animal beside all layers of two others: upper layers have no match in the third slice."""
+    adata = ad.read_h5ad(real_data("starmap_mpfc.h5ad"))
+    adata.obs["slice"] = adata.obs["slice"].astype("category")
+    third, upper = adata.obs["slice"].cat.codes == 2, adata.obs["domain"].isin(["L1", "L2/3"])
+    adata = adata[~(third & upper).to_numpy()].copy()
+    sp.pp.prepare(adata, library_key="slice")
+    sp.pp.spatial_neighbors_knn(adata, library_key="slice")
+    reached = {}
+    for mutual in (None, 10):
+        config = SpotscapeConfig.several_slices(scaling_mutual=mutual)
+        sp.tl.spotscape(adata, library_key="slice", config=config)
+        sp.tl.domains(adata, n_domains=4, method="kmeans", key_added="found")
+        reached[mutual] = sp.metrics.ari(adata.obs["domain"], adata.obs["found"])
+    assert reached[10] > 0.75
+    assert reached[None] < 0.7

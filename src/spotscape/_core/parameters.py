@@ -88,8 +88,8 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.integer(0): "min_cells min_counts n_hops n_heldout_genes quorum tears",
     kinds.integer(1): "n_neighs n_neighs_between n_neighbors n_comps n_matches n_passes n_restarts"
     " n_top_genes n_genes n_lines ncols max_rank max_epochs patience n_axes n_encoders hidden_size"
-    " feature_size latent_size scaling_neighbors scaling_spots contrast_spots n_clusterings n_negatives n_similar"
-    " refresh_every n_slices n_spots",
+    " feature_size latent_size scaling_neighbors scaling_mutual scaling_spots contrast_spots n_clusterings"
+    " n_negatives n_similar refresh_every n_slices n_spots",
     kinds.integer(2): "n_domains k_range n_dcs n_resamples min_spots max_spots batch_size n_clusters n_prototypes",
     _POSITIVE: "resolution ridge clip target_sum size linewidth slice_gap lr max_grad_norm prototype_temperature"
     " library_size",

@@ -12,7 +12,7 @@ from spotscape._core.edges import within_groups
 from spotscape._core.rows import LARGEST_LOGARITHM, expm1
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.components import PrincipalComponents, smooth
-from spotscape.nn.integration import integrate, place
+from spotscape.nn.integration import integrate, mutual_share
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # A slice's offset is a mean, which more spots hardly change. Single spots are noisy: their neighbourhoods are compared.
 _SPOTS_PER_SLICE, _HOPS = 2_000, 2
+# Least variance of noise in a direction, relative to the largest: directions without noise would outweigh all others.
+_LEAST_NOISE = 0.01
 
 
 @dataclass(frozen=True)
@@ -81,25 +83,47 @@ def slice_offsets(
 ) -> np.ndarray | None:
     """Offset of the components of each spot's slice from those of all slices, or from the reference, ``(N, p)``.
 
-    With a strong batch effect, the encoder would learn to distinguish slices instead of regions. The offset is computed
-    as in :func:`~spotscape.nn.integrate`, so a slice with other proportions of the regions is not moved. It is the same
-    vector for all spots of a slice; ``None`` if there is nothing to compare a slice with.
+    With a strong batch effect, the encoder would learn to distinguish slices instead of regions. There are three
+    estimates: by the mixture of :func:`~spotscape.nn.integrate`, which allows for other proportions of the regions in
+    each slice; by the same mixture of components in which the noise of single spots is equal in all directions; and no
+    offset, which is right if slices have a single region in common. The estimate is taken after which most spots have a
+    mutual match in another slice. It is the same vector for all spots of a slice; ``None`` if there is nothing to
+    compare a slice with.
     """
     known = None if reference is None else reference.inputs
     codes = np.zeros(len(scores), int) if slices is None else np.unique(slices, return_inverse=True)[1]
     if known is None and codes.max() == 0:
         return None
     smoothed = smooth_within(scores, adjacency, slices)
+    noise = np.cov((scores - smoothed).T).reshape(2 * scores.shape[1:])
     rows = _some_of_each(codes)
     if known is None or reference is None:
-        moved = integrate(smoothed[rows], codes[rows], ridge=np.inf, device=device)
-    else:
-        kept = _some_of_each(reference.slices)
-        held = {"reference": known[kept], "reference_slices": reference.slices[kept]}
-        moved = place(smoothed[rows], **held, slices=codes[rows], ridge=np.inf, device=device)
-    first = np.unique(codes[rows], return_index=True)[1]
-    offsets: np.ndarray = (smoothed[rows] - moved)[first]
-    return offsets[codes]
+        return _offsets(smoothed[rows], codes[rows], np.zeros(len(rows), dtype=bool), noise, device)[codes]
+    kept = _some_of_each(reference.slices)
+    offsets = []
+    for code in range(codes.max() + 1):
+        own = rows[codes[rows] == code]
+        values = np.concatenate([smoothed[own], known[kept]])
+        both = np.concatenate([np.zeros(len(own), int), 1 + np.unique(reference.slices[kept], return_inverse=True)[1]])
+        offsets.append(_offsets(values, both, both > 0, noise, device)[0])
+    return np.stack(offsets)[codes]
+
+
+def _offsets(
+    values: np.ndarray, codes: np.ndarray, held: np.ndarray, noise: np.ndarray, device: torch.device | str
+) -> np.ndarray:
+    """Offset of each slice from all slices, or from those that are held, ``(S, p)``: the best of three estimates."""
+    first = np.unique(codes, return_index=True)[1]
+    variances, directions = np.linalg.eigh(noise)
+    scales = np.sqrt(np.maximum(variances, _LEAST_NOISE * variances.max()))
+    if scales[-1] == 0:
+        scales[:] = 1
+    estimates = [np.zeros((len(first), values.shape[1]))]
+    for scale in (np.ones_like(scales), scales):
+        turned = values @ (directions / scale)
+        moved = integrate(turned, codes, held=held, ridge=np.inf, device=device)
+        estimates.append(((turned - moved)[first] * scale) @ directions.T)
+    return max(estimates[::-1], key=lambda offsets: mutual_share(values - offsets[codes], codes))
 
 
 def _some_of_each(codes: np.ndarray) -> np.ndarray:

@@ -58,6 +58,10 @@ class SpotscapeConfig(EncoderConfig):
     scaling_weight, scaling_neighbors
         Weight of similarity scaling and the number of best matches it looks at (1 and 5 in the paper). For several
         slices only.
+    scaling_mutual
+        Number of best matches among which a match must be mutual. Similarity scaling takes only spots whose best match
+        in the other slice has them among this many best matches of its own, so a region that only one slice has keeps
+        its place. ``None`` takes all spots, as in the paper.
     scaling_spots
         Number of spots over which similarity scaling is averaged in each step, drawn evenly from the slices. Each slice
         is compared with one other slice, drawn at random, so the cost does not grow with the number of pairs. ``None``
@@ -88,6 +92,7 @@ class SpotscapeConfig(EncoderConfig):
     telescope_weight: float = 1.0
     scaling_weight: float = 1.0
     scaling_neighbors: int = 5
+    scaling_mutual: int | None = 10
     scaling_spots: int | None = 1024
     prototype_weight: float = 0.01
     prototype_temperature: float = 0.75
@@ -116,6 +121,7 @@ class SpotscapeConfig(EncoderConfig):
             "n_axes": None,
             "whitening": 0.0,
             "reconstruction_weight": 0.1,
+            "scaling_mutual": None,
             "scaling_spots": None,
             "integrate": False,
             "max_epochs": 1000,
@@ -254,7 +260,10 @@ class SpotscapeObjective(Objective):
         one, other = (self.reduce.share(name, rows, batch) for name, rows in (("first", first), ("second", second)))
         if not self.reduce.knows_all(epoch) or not drawn.meetings:
             return nothing
-        return scaling_loss(one, other, drawn.meetings, n_neighbors=self.config.scaling_neighbors)
+        config = self.config
+        return scaling_loss(
+            one, other, drawn.meetings, n_neighbors=config.scaling_neighbors, mutual=config.scaling_mutual
+        )
 
     def _prototypes(self, first: Tensor, second: Tensor, batch: Batch, drawn: Views, epoch: float) -> Tensor:
         config = self.config

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 
 from spotscape._core.validation import require_in_range, require_positive_int
+from spotscape.nn.similarity import most_similar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,6 +187,45 @@ def place(
         found = integrate(both, codes, held=codes >= 0, n_prototypes=n_prototypes, ridge=ridge, device=device)
         placed[own] = found[len(reference) :]
     return placed
+
+
+def mutual_share(embedding: np.ndarray, slices: np.ndarray, *, k: int = 20, n_spots: int = 2_000) -> float:
+    """Share of spots with a mutual match in another slice. Offsets between slices lower it.
+
+    The nearest spot of the other slices must have the spot among its own ``k`` nearest spots of other slices.
+
+    Parameters
+    ----------
+    embedding
+        Shape ``(N, d)``.
+    slices
+        Slice of each spot, integers ``(N,)``, at least two different ones.
+    k
+        Number of nearest spots among which the match must be mutual.
+    n_spots
+        The share is computed from about this many spots, the same number from each slice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotscape.nn.integration import mutual_share
+    >>> points = np.random.default_rng(0).normal(size=(200, 2))
+    >>> both, slices = np.concatenate([points, points]), np.repeat([0, 1], 200)
+    >>> mutual_share(both, slices, k=1)
+    1.0
+    >>> mutual_share(both + 9.0 * slices[:, None], slices, k=1) < 0.1
+    True
+    """
+    names = np.unique(slices)
+    most = max(n_spots // len(names), 20)
+    rows = np.concatenate([own[:: -(-len(own) // most)] for own in (np.flatnonzero(slices == name) for name in names)])
+    points = torch.from_numpy(embedding[rows] - embedding[rows].mean(0)).float()
+    codes = torch.from_numpy(np.unique(slices[rows], return_inverse=True)[1])
+    # Of all candidates v, the nearest to u has the largest u v - |v|^2 / 2.
+    queries = torch.cat([points, torch.ones(len(points), 1)], dim=1)
+    candidates = torch.cat([points, -points.square().sum(1, keepdim=True) / 2], dim=1)
+    nearest = most_similar(queries, candidates, k, between=(codes, codes)).indices
+    return float((nearest[nearest[:, 0]] == torch.arange(len(points))[:, None]).any(1).float().mean())
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import ALIKE, expected_expression, expression_values
+from spotscape._core.reading import ALIKE, checked_expression, expression_values
 from spotscape._core.rows import expm1
-from spotscape._core.validation import require_expression
 from spotscape.tl._embedding import build_aside, prepare_params, scale_of
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def read_genes(
     max_missing: float,
 ) -> NewExpression:
     """The model's genes in its order. Genes that were not measured get their mean of the training, if allowed."""
-    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    source = keys.place_of(layer)
     columns = adata.var_names.get_indexer(list(training.genes))
     measured = columns >= 0
     if not measured.any():
@@ -73,8 +72,7 @@ def read_genes(
             f"{names[1]}; bring adata.var_names to the same kind of name."
         )
         raise ValueError(msg)
-    found: Any = expression_values(adata, layer, columns=columns[measured])
-    require_expression(found, source, hint=lambda: expected_expression(adata, layer))
+    found = checked_expression(adata, layer, columns=columns[measured])
     empty = np.asarray(found.sum(axis=1)).ravel() == 0
     if empty.any():
         logger.info(

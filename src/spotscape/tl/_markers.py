@@ -14,12 +14,11 @@ from spotscape._core.arguments import public
 from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, expected_expression, expression_values, find_shared, warn_of_totals
+from spotscape._core.reading import checked_expression, domain_column, find_shared, warn_of_totals
 from spotscape._core.validation import (
     read_groups,
     require_choice,
     require_data,
-    require_expression,
     require_key,
     slice_labels,
 )
@@ -169,7 +168,7 @@ def markers(
     contrasts = _contrasts(task)
     used, frames = run_tests(task, contrasts, method, condition)
     if used != "pseudobulk" and task.slices is not None and len(task.genes) < adata.n_vars:
-        warn_of_totals(task.expression, task.slices, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
+        warn_of_totals(task.expression, task.slices, keys.place_of(layer))
     left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
     _report_left_out(left_out, len(contrasts), used, min_spots)
     pairs = zip(contrasts, frames, strict=True)
@@ -237,9 +236,7 @@ def _read(
     elif len(domains.categories) < 2:
         msg = f"adata.obs[{key!r}] has one domain; there is nothing to compare it with. {_HINT}."
         raise ValueError(msg)
-    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    expression: Matrix = expression_values(adata, layer)
-    require_expression(expression, where, hint=lambda: expected_expression(adata, layer))
+    expression: Matrix = checked_expression(adata, layer)
     donors = None if donor_key is None else read_groups(adata, donor_key, argument="donor_key")
     slices = donors if library_key is None else slice_labels(adata, library_key)
     genes = np.arange(adata.n_vars)
@@ -250,7 +247,7 @@ def _read(
             if len(mixed):
                 msg = f"slice {mixed[0]!r} has spots of several donors; each slice needs one."
                 raise ValueError(msg)
-        genes = np.flatnonzero(find_shared(expression, slices, where))
+        genes = np.flatnonzero(find_shared(expression, slices, keys.place_of(layer)))
         expression = expression[:, genes]
     if conditions is not None and donors is None and slices is not None:
         _warn_of_donors(adata, slices)

@@ -98,7 +98,9 @@ class TestScaling:
     SLICES = tuple(torch.arange(30).tensor_split(3))
 
     @staticmethod
-    def dense(a: torch.Tensor, b: torch.Tensor, slices: tuple[torch.Tensor, ...], k: int) -> torch.Tensor:
+    def dense(
+        a: torch.Tensor, b: torch.Tensor, slices: tuple[torch.Tensor, ...], k: int, mutual: int | None = None
+    ) -> torch.Tensor:
         similarity = a @ b.T
         terms = []
         for i, j in itertools.permutations(range(len(slices)), 2):
@@ -107,7 +109,13 @@ class TestScaling:
             inside.fill_diagonal_(-torch.inf)
             best = inside.topk(min(k, len(own) - 1), dim=1).values.mean(1)
             across = similarity[own][:, other].topk(min(k, len(other)), dim=1).values.mean(1)
-            terms.append((best - across).square().mean())
+            errors = (best - across).square()
+            if mutual is not None:
+                # Rank of u among the spots of its slice, seen from its most similar spot of the other slice.
+                match = similarity[own][:, other].argmax(1)
+                ranks = similarity[own][:, other[match]].T.argsort(1, descending=True).argsort(1)
+                errors = errors * (ranks.diagonal() < mutual)
+            terms.append(errors.mean())
         return torch.stack(terms).mean()
 
     @pytest.mark.parametrize("k", [1, 3, 50])
@@ -116,6 +124,29 @@ class TestScaling:
         meetings = draw_meetings(self.SLICES, None, 0)
         found = scaling_loss(Known(a), Known(b), meetings, n_neighbors=k)
         same(found, self.dense(a[0], b[0], self.SLICES, k)[None], a, b)
+
+    @pytest.mark.parametrize(("k", "mutual"), [(1, 1), (3, 1), (3, 4)])
+    def test_only_mutual_matches_count(self, k: int, mutual: int) -> None:
+        a, b = (l2_normalize(drawn(1, 30, 4, seed=seed)).requires_grad_() for seed in (0, 1))
+        found = scaling_loss(Known(a), Known(b), draw_meetings(self.SLICES, None, 0), n_neighbors=k, mutual=mutual)
+        expected = self.dense(a[0], b[0], self.SLICES, k, mutual)
+        assert 0 < expected < self.dense(a[0], b[0], self.SLICES, k)
+        same(found, expected[None], a, b)
+
+    def test_a_region_without_a_counterpart_is_not_pulled(self) -> None:
+        """Two slices share the first region; the second region is in one of them only, whatever the offset."""
+        regions = torch.eye(3, dtype=torch.float64)[[0] * 10 + [1] * 10 + [0] * 10]
+        offset = torch.tensor([[0.0, 0.0, 0.5]], dtype=torch.float64) * (torch.arange(30) >= 20)[:, None]
+        rows = l2_normalize((regions + offset + 0.01 * drawn(30, 3))[None]).requires_grad_()
+        meetings = draw_meetings((torch.arange(20), torch.arange(20, 30)), None, 0)
+        pulled: dict[int | None, torch.Tensor] = {}
+        for mutual in (None, 3):
+            loss = scaling_loss(Known(rows), Known(rows), meetings, n_neighbors=3, mutual=mutual)
+            (gradient,) = torch.autograd.grad(loss.sum(), rows)
+            pulled[mutual] = gradient[0].norm(dim=1)
+        assert (pulled[None][:20] > 0).all()
+        assert (pulled[3][10:20] == 0).all()
+        assert (pulled[3][:10] > 0).any()
 
     def test_a_sample_of_pairs_and_spots_has_its_expectation(self) -> None:
         a, b = (l2_normalize(drawn(1, 30, 4, seed=seed)) for seed in (0, 1))

@@ -14,6 +14,11 @@ and the loss is
 
 .. math:: L = \operatorname*{mean}_{i \ne j}\;\operatorname*{mean}_{u \in i}\;\bigl(s_{in}(u) - s_{out}(u, j)\bigr)^2 .
 
+*Mutual matches.* If slice :math:`j` lacks the region of a spot, the formula pulls the spot onto another region. With
+``mutual``, a spot has a term only if its match is mutual: the most similar spot of slice :math:`j` has :math:`u` among
+its :math:`m` most similar spots of slice :math:`i`. The mean is still over all spots. Mutual matches need no threshold,
+and a moderate offset between slices does not change them (they are from Haghverdi et al., Nature Biotechnology 2018).
+
 *Computation.* A search in tiles (:func:`spotscape.nn.most_similar`) finds the most similar spots without gradients. The
 mean of the :math:`k` products is then one product with the mean of the :math:`k` rows, with gradients. Value and
 gradient equal those of the dense formula, and memory is linear in the number of spots.
@@ -117,7 +122,9 @@ def _sampled(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator, device=rows.device)[:most]]
 
 
-def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_neighbors: int = 5) -> Tensor:
+def scaling_loss(
+    first: Known, second: Known, meetings: Sequence[Meeting], *, n_neighbors: int = 5, mutual: int | None = None
+) -> Tensor:
     r"""Compute the loss of similarity scaling of two views over several slices.
 
     .. math:: L = \operatorname*{mean}_{i \ne j}\,\operatorname*{mean}_{u \in i}\,(s_{in}(u) - s_{out}(u, j))^2 ,
@@ -133,6 +140,9 @@ def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_
         The pairs of slices that are compared: see :func:`draw_meetings`.
     n_neighbors
         The k of the formula. If a slice has fewer spots, all of them are used.
+    mutual
+        Number m of best matches among which a match must be mutual for a spot to have a term; see the text of the
+        module. ``None`` gives all spots a term, as in the paper.
 
     Returns
     -------
@@ -140,17 +150,24 @@ def scaling_loss(first: Known, second: Known, meetings: Sequence[Meeting], *, n_
     """
     total = first.rows.new_zeros(len(first.rows))
     for own, other, places in meetings:
-        spots, around, across = first.take(own[places]), second.take(own), second.take(other)
-        terms = [
-            _mean_similarity(u, v, n_neighbors, exclude=places) - _mean_similarity(u, w, n_neighbors)
-            for u, v, w in zip(spots, around, across, strict=True)
-        ]
-        total = total + torch.stack(terms).square().mean(1) if len(places) else total
+        if not len(places):
+            continue
+        known, around, across = first.take(own), second.take(own), second.take(other)
+        terms = []
+        for rows, v, w in zip(known, around, across, strict=True):
+            u = rows[places]
+            within = most_similar(u, v, n_neighbors, exclude=places).indices
+            between = most_similar(u, w, n_neighbors).indices
+            errors = (_mean_similarity(u, v, within) - _mean_similarity(u, w, between)).square()
+            if mutual is not None:
+                back = most_similar(w[between[:, 0]], rows, mutual).indices
+                errors = errors * (back == places[:, None]).any(1)
+            terms.append(errors.mean())
+        total = total + torch.stack(terms)
     return total / max(len(meetings), 1)
 
 
-def _mean_similarity(anchors: Tensor, candidates: Tensor, k: int, exclude: Tensor | None = None) -> Tensor:
-    """Mean product of each anchor ``(Q, d)`` with the k most similar candidates ``(M, d)``: shape ``(Q,)``."""
-    best = most_similar(anchors, candidates, k, exclude=exclude).indices
+def _mean_similarity(anchors: Tensor, candidates: Tensor, best: Tensor) -> Tensor:
+    """Mean product of each anchor ``(Q, d)`` with its candidates ``best`` ``(Q, k)``: shape ``(Q,)``."""
     means: Tensor = embedding_bag(best, candidates, mode="mean")
     return (anchors * means).sum(1)
