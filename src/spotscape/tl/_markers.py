@@ -86,9 +86,8 @@ def markers(
         strong genes do not lower all others. A domain is compared with the rest of the same slice (paired); conditions
         are compared over slices. Each side needs at least 2 slices. ``"wilcoxon"``, ``"t-test"`` and
         ``"t-test_overestim_var"`` are scanpy's tests between spots, the first with its correction for ties
-        (``tie_correct=True``). ``"auto"`` (default) takes pseudo-bulk if there are replicates that share a domain, else
-        ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning
-        appears.
+        (``tie_correct=True``). ``"auto"`` (default) takes pseudo-bulk if there are counts of replicates that share a
+        domain, else ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning appears.
     layer
         Layer with the expression. ``None`` means ``adata.X``. Pseudo-bulk takes its counts from there if these are
         counts, else from ``adata.layers["counts"]``, where :func:`spotscape.pp.prepare` keeps them.
