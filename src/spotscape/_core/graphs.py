@@ -33,15 +33,7 @@ def read_graph(
     if neighbors_key not in adata.uns:
         if neighbors_key == _DEFAULT:
             return None
-        known = [key for key in adata.uns if key.endswith("neighbors")]
-        build = "spatial_neighbors_knn(adata"
-        if across_slices and library_key is not None:
-            build = f"spatial_neighbors_3d(adata, library_key={library_key!r}, slice_gap=..."
-        msg = (
-            f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}. Build it with sp.pp.{build}, "
-            f"key_added={neighbors_key.removesuffix('_neighbors')!r}), or leave neighbors_key out."
-        )
-        raise KeyError(msg)
+        raise _missing(adata, neighbors_key, library_key if across_slices else None)
     entry = adata.uns[neighbors_key]
     if not isinstance(entry, Mapping) or not isinstance(entry.get("connectivities_key"), str):
         msg = f"adata.uns[{neighbors_key!r}] is no record of a spatial graph; {_REBUILD}."
@@ -87,6 +79,16 @@ def read_graph(
             f"coordinates that it was built from, build a graph within slices: {within}."
         )
     return graph
+
+
+def _missing(adata: AnnData, neighbors_key: str, stacked: str | None) -> KeyError:
+    known = [key for key in adata.uns if key.endswith("neighbors")]
+    build = "knn(adata" if stacked is None else f"3d(adata, library_key={stacked!r}, slice_gap=..."
+    return KeyError(
+        f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}. Build it with "
+        f"sp.pp.spatial_neighbors_{build}, key_added={neighbors_key.removesuffix('_neighbors')!r}), or leave "
+        "neighbors_key out."
+    )
 
 
 def crosses_on_purpose(entry: object) -> bool:
