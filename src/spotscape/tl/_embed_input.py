@@ -33,7 +33,6 @@ _SAMPLE, _EQUAL = 500, 0.02
 # and by .3 between cortex and tumour.
 _OTHER_TISSUE, _ENOUGH_GENES = 0.5, 20
 _SHOWN = 5
-_DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
 _SIMILAR_DEGREE = 2.0
 _MEND = {
     "counts": "the model was trained on raw counts, name the layer that has them: layer='counts'",
@@ -218,13 +217,6 @@ def graph_as_trained(
     graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     built: dict[str, dict[str, Any]] = {}
     if graph is None:
-        if neighbors_key != _DEFAULT:
-            known = [key for key in adata.uns if key.endswith("neighbors")]
-            msg = (
-                f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}; leave neighbors_key out to "
-                "have it built as in the training."
-            )
-            raise KeyError(msg)
         builder, arguments = _builder(training.graph)
         said = ", ".join(f"{name}={value}" for name, value in arguments.items())
         logger.info("No spatial graph yet: building it as in the training, %s(%s).", builder.__name__, said)

@@ -242,16 +242,6 @@ def graph_or_default(
                 "slice. Name the column with the slice of each spot: library_key=..."
             )
         return graph, {}
-    if neighbors_key != _DEFAULT:
-        known = [key for key in adata.uns if key.endswith("neighbors")]
-        build = "spatial_neighbors_knn(adata"
-        if across_slices and library_key is not None:
-            build = f"spatial_neighbors_3d(adata, library_key={library_key!r}, slice_gap=..."
-        msg = (
-            f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}. Build it with "
-            f"sp.pp.{build}, key_added={neighbors_key.removesuffix('_neighbors')!r})."
-        )
-        raise KeyError(msg)
     across = [key for key, entry in adata.uns.items() if crosses_on_purpose(entry)] if across_slices else []
     if across:
         warn(f"the graph across slices is not used; to use it, name it: neighbors_key={across[0]!r}.")

@@ -19,14 +19,12 @@ from spotscape._core.validation import (
     read_groups,
     require_choice,
     require_data,
-    require_key,
     slice_labels,
 )
 from spotscape.tl._marker_tests import Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scipy import sparse
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
 _LIKE_DONORS = re.compile("donor|patient|subject|individual|participant|animal|mouse|mice")
@@ -164,7 +162,9 @@ def markers(
     task = _read(
         adata, key, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, min_spots=min_spots
     )
-    graph = None if neighbors_key is None else _graph_if_any(adata, neighbors_key, library_key)
+    graph = None if neighbors_key is None else read_graph(adata, neighbors_key, library_key, across_slices=True)
+    if graph is None and neighbors_key is not None:
+        logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
     contrasts = _contrasts(task)
     used, frames = run_tests(task, contrasts, method, condition)
     if used != "pseudobulk" and task.slices is not None and len(task.genes) < adata.n_vars:
@@ -198,16 +198,6 @@ def markers(
     }
     extra["made_from"] = made_from(adata, obs=[key, condition, library_key, donor_key])
     return write(adata, {"uns": {key_added: record(params, **extra)}}, copy=copy)
-
-
-def _graph_if_any(adata: AnnData, neighbors_key: str, library_key: str | None) -> sparse.csr_array | None:
-    """The graph for Moran's I; ``None``, as the log says, if there is none of the default name."""
-    graph = read_graph(adata, neighbors_key, library_key, across_slices=True)
-    if graph is None:
-        if neighbors_key != "spatial_neighbors":
-            require_key(adata.uns, neighbors_key, "adata.uns", hint="Build it: sp.pp.spatial_neighbors_knn(adata)")
-        logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
-    return graph
 
 
 def _read(
