@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anndata as ad
 import h5py
 import numpy as np
 import pytest
@@ -19,8 +20,6 @@ from spotscape.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import anndata as ad
 
 # The test files are imported by path (importlib mode), so that their neighbours are not on the path of Python.
 _spec = importlib.util.spec_from_file_location("cli_folders", Path(__file__).with_name("folders.py"))
@@ -203,17 +202,42 @@ def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.C
     adata.X = np.log1p(values(adata))
     del adata.obsm["spatial"]
     adata.write_h5ad(tmp_path / "log.h5ad")
-    coordinates, counts = info(capsys, tmp_path / "log.h5ad")["problems"]
+    found = info(capsys, tmp_path / "log.h5ad")
+    (coordinates,) = found["problems"]
     assert coordinates.startswith("'spatial' not found in adata.obsm, which has: 'spatial_truth'.")
     assert coordinates.endswith("--spatial-key names coordinates")
     looks = "logarithms, as normalised expression has"
-    assert counts == f"X is not raw counts: it holds {looks}; layers['raw'] holds counts: --layer raw"
+    assert found["notes"] == [f"X holds {looks}; the counts are taken from layers['raw']"]
+    assert found["steps"][0] == "sp.pp.prepare(adata, layer='raw')"
     beside = tissue()
     beside.raw = beside.copy()
     beside.X = np.log1p(values(beside))
     beside.write_h5ad(tmp_path / "raw.h5ad")
     (counts,) = info(capsys, tmp_path / "raw.h5ad")["problems"]
     assert counts.startswith(f"X is not raw counts: it holds {looks}; adata.raw holds counts: adata.layers['counts'] =")
+
+
+def test_logarithms_without_counts_are_used_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quick = ("--method=smoothed-pca", "--n-domains=3", "--quiet")
+    adata = tissue()
+    adata.X = np.log1p(1e4 * values(adata) / values(adata).sum(axis=1, keepdims=True)).astype(np.float32)
+    adata.write_h5ad(tmp_path / "log.h5ad")
+    found = info(capsys, tmp_path / "log.h5ad")
+    assert found["problems"] == []
+    assert "the logarithms in X are used as they are" in found["notes"][0]
+    assert not any("prepare" in step for step in found["steps"])
+    assert main(["run", str(tmp_path / "log.h5ad"), str(tmp_path / "out.h5ad"), *quick]) == 0
+    np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "out.h5ad").X, adata.X)
+
+
+def test_what_was_written_can_be_read_again(tmp_path: Path) -> None:
+    quick = ("--method=smoothed-pca", "--n-domains=3", "--quiet")
+    tissue().write_h5ad(tmp_path / "raw.h5ad")
+    for source, name in (("raw", "one"), ("one", "two")):
+        assert main(["run", str(tmp_path / f"{source}.h5ad"), str(tmp_path / f"{name}.h5ad"), *quick]) == 0
+    one, two = (ad.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("one", "two"))
+    np.testing.assert_array_equal(values(two), values(one))
+    np.testing.assert_array_equal(two.obs["smoothed_pca_domain"], one.obs["smoothed_pca_domain"])
 
 
 def test_counts_by_volume_are_taken_as_prepare_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

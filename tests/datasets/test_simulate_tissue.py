@@ -335,7 +335,6 @@ def test_difficulty_is_monotone() -> None:
     [
         ({"n_genes": 3}, ValueError, "n_genes=3 must be at least 10"),
         ({"n_spots": 20}, ValueError, "n_spots=20 must be at least 40"),
-        ({"n_spots": 100.0}, TypeError, "n_spots must be an integer"),
         ({"n_spots": [100, 100]}, ValueError, "n_spots has 2 entries for n_slices=1"),
         ({"tears": -1}, ValueError, "tears=-1 must be at least 0"),
         ({"tears": [1, 1]}, ValueError, "tears has 2 entries for n_slices=1"),

@@ -67,6 +67,17 @@ def test_planted_markers_are_found(slices: ad.AnnData, method: Any) -> None:
         assert (table["pvalue_adj"] < 0.05).all()
 
 
+def test_logarithms_without_counts_are_compared_by_spots(slices: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    """As in files that others have normalised: the default finds markers, and says by what."""
+    del slices.layers["counts"]
+    with caplog.at_level("INFO"):
+        sp.tl.markers(slices, key="domain", library_key="slice", neighbors_key=None)
+    assert "Wilcoxon's test, as there are no counts: neither the expression nor" in caplog.text
+    assert slices.uns[KEY]["params"]["method"] == "wilcoxon"
+    with pytest.warns(UserWarning, match="conditions are compared without counts: .* p-values are far too small"):
+        sp.tl.markers(slices, key="domain", library_key="slice", condition="age", neighbors_key=None)
+
+
 def test_counts_of_a_file_are_those_of_memory(slices: ad.AnnData, tmp_path: Path) -> None:
     """``prepare`` leaves the counts of a file in its X, where pseudo-bulk finds them."""
     stored = ad.AnnData(slices.layers["counts"], obs=slices.obs, var=slices.var[[]], obsm=dict(slices.obsm))
@@ -231,7 +242,7 @@ def test_nothing_else_is_touched(
         ({"reference": "young"}, ValueError, "is a condition, but condition=None"),
         ({"method": "pseudobulk"}, ValueError, "needs replicates: library_key names no slices"),
         ({"method": "pseudobulk", "library_key": "constant"}, ValueError, "needs replicates: there is one slice"),
-        ({"method": "pseudobulk", "library_key": "slice", "layer": "logs"}, ValueError, "adds up counts"),
+        ({"method": "pseudobulk", "library_key": "slice", "layer": "logs"}, ValueError, "needs counts: neither"),
         ({"method": "wilcoxon", "layer": "counts"}, ValueError, "looks like raw counts"),
         ({"condition": "mixed", "library_key": "slice", "method": "pseudobulk"}, ValueError, "of several conditions"),
         ({"layer": "nothing"}, KeyError, "'nothing' not found in adata.layers"),

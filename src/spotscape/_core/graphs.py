@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from spotscape._core import keys
 from spotscape._core.edges import within_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import params_of, require_finite, require_key, slice_labels
@@ -17,19 +18,22 @@ if TYPE_CHECKING:
 
 # Cutting a region out of a slice takes a few edges at its border, thinning takes most.
 _LOST = 0.9
+_DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
 _REBUILD = "build it again: sp.pp.spatial_neighbors_knn(adata)"
 
 
 def read_graph(
     adata: AnnData, neighbors_key: str, library_key: str | None = None, *, across_slices: bool = False
 ) -> sparse.csr_array | None:
-    """Connectivities of a stored spatial graph; ``None`` if the graph of that name was never built.
+    """Connectivities of a stored spatial graph; ``None`` if the default graph was never built.
 
     Refused are connectivities that are gone, as after :func:`anndata.concat`, a graph without edges or of another size,
     and, unless ``across_slices``, edges between slices of ``library_key``.
     """
     if neighbors_key not in adata.uns:
-        return None
+        if neighbors_key == _DEFAULT:
+            return None
+        raise _missing(adata, neighbors_key, library_key if across_slices else None)
     entry = adata.uns[neighbors_key]
     if not isinstance(entry, Mapping) or not isinstance(entry.get("connectivities_key"), str):
         msg = f"adata.uns[{neighbors_key!r}] is no record of a spatial graph; {_REBUILD}."
@@ -66,8 +70,7 @@ def read_graph(
     if crossing and not across_slices:
         msg = (
             f"{found}; a graph across slices is for sp.tl.spacross and sp.tl.smoothed_pca. Build one within slices, "
-            f"{within}, and name it: "
-            "neighbors_key='spatial_neighbors'."
+            f"{within}, and name it: neighbors_key='spatial_neighbors'."
         )
         raise ValueError(msg)
     if crossing and not crosses_on_purpose(adata.uns[neighbors_key]):
@@ -76,6 +79,16 @@ def read_graph(
             f"coordinates that it was built from, build a graph within slices: {within}."
         )
     return graph
+
+
+def _missing(adata: AnnData, neighbors_key: str, stacked: str | None) -> KeyError:
+    known = [key for key in adata.uns if key.endswith("neighbors")]
+    build = "knn(adata" if stacked is None else f"3d(adata, library_key={stacked!r}, slice_gap=..."
+    return KeyError(
+        f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}. Build it with "
+        f"sp.pp.spatial_neighbors_{build}, key_added={neighbors_key.removesuffix('_neighbors')!r}), or leave "
+        "neighbors_key out."
+    )
 
 
 def crosses_on_purpose(entry: object) -> bool:

@@ -64,6 +64,11 @@ def entropy_of(key: str) -> str:
     return f"{key}_entropy"
 
 
+def place_of(layer: str | None) -> str:
+    """Where expression is taken from, as code."""
+    return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+
+
 def graph_keys(key_added: str) -> tuple[str, str, str]:
     """Names of a graph's record in ``uns`` and its connectivities and distances in ``obsp`` (squidpy's layout).
 

@@ -18,9 +18,9 @@ from spotscape._core.validation import (
     as_numbers,
     looks_like_counts,
     params_of,
-    require_expression,
     require_finite,
     require_key,
+    stored,
     the_one_present,
 )
 
@@ -71,11 +71,10 @@ def read_expression(
         matrix = in_memory(values if sparse.issparse(values) or is_stored(values) else as_numbers(values, source))
         require_finite(matrix, source)
         return Expression(matrix, source)
-    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    source = keys.place_of(layer)
     mask = read_mask(adata, mask_var)
     genes = np.arange(adata.n_vars) if mask is None else np.flatnonzero(mask)
-    matrix = expression_values(adata, layer, columns=None if mask is None else genes, slices=slices, stream=stream)
-    require_expression(matrix, source, hint=lambda: expected_expression(adata, layer))
+    matrix = checked_expression(adata, layer, columns=None if mask is None else genes, slices=slices, stream=stream)
     if looks_like_counts(matrix):
         msg = f"{source} looks like raw counts; call sp.pp.prepare(adata) first, which normalises and keeps the counts."
         if layer is None:
@@ -93,13 +92,22 @@ def read_expression(
     return Expression(matrix, source, genes)
 
 
-def expected_expression(adata: AnnData, layer: str | None) -> str:
-    """A sentence for errors of scaled or corrected values: which expression of this AnnData to take instead."""
-    elsewhere = counts_elsewhere(adata, layer)
-    if elsewhere is None and adata.raw is not None:
-        elsewhere = "adata.raw may hold it: adata = adata.raw.to_adata()"
-    mend = elsewhere or "principal components of scaled data can be named by use_rep"
-    return f"Expected is normalised expression; {mend}"
+def checked_expression(adata: AnnData, layer: str | None, **how: Any) -> Any:
+    """What :func:`expression_values` gives; refuses broken, scaled and corrected values, and says what to take."""
+    matrix, source = expression_values(adata, layer, **how), keys.place_of(layer)
+    require_finite(matrix, source)
+    least = matrix.summary.least if isinstance(matrix, ChunkedMatrix) else stored(matrix).min(initial=0)
+    if least < 0:
+        mend = "principal components of scaled data can be named by use_rep."
+        if adata.raw is not None:
+            mend = "adata.raw may hold it: adata = adata.raw.to_adata()."
+        mend = counts_elsewhere(adata, layer) or mend
+        msg = (
+            f"{source} has negative values (minimum {least:g}); expression cannot be negative. Expected is normalised "
+            f"expression; {mend}"
+        )
+        raise ValueError(msg)
+    return matrix
 
 
 def expression_values(

@@ -14,7 +14,7 @@ from spotscape._core.logging import logger
 from spotscape._core.rows import ChunkedMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from anndata import AnnData
 
@@ -253,7 +253,7 @@ def require_finite(values: Any, where: str) -> None:
     if isinstance(values, ChunkedMatrix):
         least, largest, n_broken = values.summary.least, values.summary.largest, values.summary.n_broken
     else:
-        data = _stored(values)
+        data = stored(values)
         if data.dtype.kind != "f" or not data.size:
             return
         least, largest, n_broken = float(data.min()), float(data.max()), 0
@@ -283,25 +283,16 @@ def _if_of_outer_join(values: Any) -> str:
     )
 
 
-def require_expression(values: Any, where: str, *, hint: Callable[[], str]) -> None:
-    """Refuse a dense or sparse matrix named ``where`` with negative values, or values that are not finite."""
-    require_finite(values, where)
-    least = values.summary.least if isinstance(values, ChunkedMatrix) else _stored(values).min(initial=0)
-    if least < 0:
-        msg = f"{where} has negative values (minimum {least:g}); expression cannot be negative.{_sentence(hint())}"
-        raise ValueError(msg)
-
-
 def looks_like_counts(values: Any) -> bool:
     """Whether a matrix holds whole, non-negative numbers with some above one, as raw counts do."""
     if isinstance(values, ChunkedMatrix):
         return values.summary.whole and values.summary.least >= 0 and values.summary.largest > 1
-    data = _stored(values).ravel()
+    data = stored(values).ravel()
     sample = data[:: max(1, data.size // _SAMPLE)]
     return bool(sample.size and sample.min() >= 0 and sample.max() > 1 and np.array_equal(sample, np.floor(sample)))
 
 
-def _stored(values: Any) -> np.ndarray:
+def stored(values: Any) -> np.ndarray:
     """The numbers of a matrix; of a sparse one those that it stores."""
     is_sparse: bool = sparse.issparse(values)
     return np.asarray(values.data if is_sparse else values)

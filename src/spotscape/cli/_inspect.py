@@ -60,6 +60,8 @@ class Description:
     empty_spots: int
     problems: list[str]
     notes: list[str]
+    layer: str | None  # With the counts; ``None`` for X
+    is_normalised: bool  # Logarithms in X, which are used as they are
 
 
 def describe(tissue: Input, options: argparse.Namespace) -> Description:
@@ -80,7 +82,8 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
     layout = None if one is None else layout_of([one], adata)
     microns = None if layout is None else layout.um_per_unit
     unit = "unit not stated in the file" if microns is None else "µm" if microns == 1 else f"pixels of {microns:.3g} µm"
-    counts, summary = _counts(adata, options.layer, problems)
+    layer = _layer(adata, options.layer, notes)
+    is_normalised, counts, summary = _counts(adata, layer, problems, notes)
     totals, per_gene = (np.zeros(0),) * 2 if summary is None else (summary.row_sums, summary.column_sums)
     return Description(
         n_spots=adata.n_obs,
@@ -97,6 +100,8 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
         empty_spots=int(np.count_nonzero(totals == 0)),
         problems=problems,
         notes=notes,
+        layer=layer,
+        is_normalised=is_normalised,
     )
 
 
@@ -128,26 +133,43 @@ def _slices(
     return None
 
 
-def _counts(adata: AnnData, layer: str | None, problems: list[str]) -> tuple[str, Summary | None]:
-    """Where the counts are, and what one pass over them tells."""
+def _layer(adata: AnnData, wanted: str | None, notes: list[str]) -> str | None:
+    """The layer that is named, or that has counts where X has none."""
+    if wanted is not None or adata.X is None:
+        return wanted
+    matrix: Any = ChunkedMatrix(adata.X) if is_stored(adata.X) else adata.X
+    summary = summarise(matrix)
+    other = None if summary.whole and summary.least >= 0 else layer_with_counts(adata, None)
+    if other is not None:
+        notes.append(f"X holds {looks_of(matrix, summary)[1]}; the counts are taken from layers[{other!r}]")
+    return other
+
+
+def _counts(
+    adata: AnnData, layer: str | None, problems: list[str], notes: list[str]
+) -> tuple[bool, str, Summary | None]:
+    """Whether there are logarithms alone, where the counts are, and what one pass over them tells."""
     if layer is not None and layer not in adata.layers:
         problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}")
-        return "missing", None
+        return False, "missing", None
     values = adata.X if layer is None else adata.layers[layer]
     if values is None:
         problems.append("X is empty; name the layer with the counts by --layer")
-        return "missing", None
+        return False, "missing", None
     where = "X" if layer is None else f"layers[{layer!r}]"
     matrix = ChunkedMatrix(values) if is_stored(values) else values
     summary = summarise(matrix)
     if summary.whole and summary.least >= 0:
-        return f"raw counts in {where}", summary
+        return False, f"raw counts in {where}", summary
     kind, looks = looks_of(matrix, summary)
-    other = layer_with_counts(adata, layer)
+    other, elsewhere = layer_with_counts(adata, layer), counts_elsewhere(adata, layer)
+    if kind == "logarithm" and layer is None and elsewhere is None:
+        notes.append("there are no counts: the logarithms in X are used as they are, and so are all genes")
+        return True, f"none; {looks}, in X", summary
     if kind != "scaled" or other is not None:
-        held = counts_elsewhere(adata, layer) if other is None else f"layers[{other!r}] holds counts: --layer {other}"
+        held = elsewhere if other is None else f"layers[{other!r}] holds counts: --layer {other}"
         problems.append(f"{where} is not raw counts: it holds {looks}" + (f"; {held}" if held else ""))
-    return f"{looks}, in {where}", summary
+    return False, f"{looks}, in {where}", summary
 
 
 def _platform(adata: AnnData, layout: Layout | None) -> str:
@@ -296,7 +318,7 @@ def plan(options: argparse.Namespace, tissue: Input, found: Description) -> list
     """The steps that lead from counts to domains."""
     slices = {} if found.slices is None else {"library_key": found.slices}
     place = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}
-    counts = {} if options.layer is None else {"layer": options.layer}
+    counts = {} if found.layer is None else {"layer": found.layer}
     neighbors = {} if options.neighbors is None else {"n_neighs": options.neighbors}
     seed = {} if options.seed == 0 else {"random_state": options.seed}
     recipe = {"recipe": "spacross"} if options.method == "spacross" else {}
@@ -310,7 +332,7 @@ def plan(options: argparse.Namespace, tissue: Input, found: Description) -> list
     is_trained = options.method != "smoothed-pca"
     training = {name: value for name, value in wanted.items() if is_trained and value is not None}
     steps = [
-        Step("pp", "prepare", {**recipe, **counts, **slices}),
+        *([] if found.is_normalised else [Step("pp", "prepare", {**recipe, **counts, **slices})]),
         Step("pp", "spatial_neighbors_knn", {**neighbors, **place, **slices}),
         Step("tl", options.method.replace("-", "_"), {**slices, **seed, **training}),
     ]

@@ -31,7 +31,7 @@ class Counts:
     @property
     def where(self) -> str:
         """The place as code."""
-        return "adata.X" if self.layer is None else f"adata.layers[{self.layer!r}]"
+        return keys.place_of(self.layer)
 
     @classmethod
     def find(cls, adata: AnnData, layer: str | None) -> Counts:

@@ -17,7 +17,7 @@ from spotscape._core.provenance import changed, made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
 from spotscape._core.rows import Normalisation
-from spotscape._core.validation import looks_like_counts, require_key
+from spotscape._core.validation import looks_like_counts, require_key, stored
 from spotscape._stats.components import PrincipalComponents
 from spotscape._stats.scale import predicted_share
 from spotscape.pp._graph_build import SlicePositions
@@ -255,8 +255,7 @@ def _components(
         return (matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix))[order]
     mask = read_mask(adata, mask_var)
     matrix = matrix if mask is None else matrix[:, mask]
-    stored = matrix.data if sparse.issparse(matrix) else matrix
-    if not np.isfinite(stored).all():
+    if not np.isfinite(stored(matrix)).all():
         return "expression has missing values"
     if looks_like_counts(matrix):
         # As pp.prepare does it; spots without counts stay as they are.

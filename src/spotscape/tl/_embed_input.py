@@ -13,9 +13,8 @@ from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import ALIKE, expected_expression, expression_values
+from spotscape._core.reading import ALIKE, checked_expression, expression_values
 from spotscape._core.rows import expm1
-from spotscape._core.validation import require_expression
 from spotscape.tl._embedding import build_aside, prepare_params, scale_of
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ _SAMPLE, _EQUAL = 500, 0.02
 # and by .3 between cortex and tumour.
 _OTHER_TISSUE, _ENOUGH_GENES = 0.5, 20
 _SHOWN = 5
-_DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
 _SIMILAR_DEGREE = 2.0
 _MEND = {
     "counts": "the model was trained on raw counts, name the layer that has them: layer='counts'",
@@ -63,7 +61,7 @@ def read_genes(
     max_missing: float,
 ) -> NewExpression:
     """The model's genes in its order. Genes that were not measured get their mean of the training, if allowed."""
-    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    source = keys.place_of(layer)
     columns = adata.var_names.get_indexer(list(training.genes))
     measured = columns >= 0
     if not measured.any():
@@ -73,8 +71,7 @@ def read_genes(
             f"{names[1]}; bring adata.var_names to the same kind of name."
         )
         raise ValueError(msg)
-    found: Any = expression_values(adata, layer, columns=columns[measured])
-    require_expression(found, source, hint=lambda: expected_expression(adata, layer))
+    found = checked_expression(adata, layer, columns=columns[measured])
     empty = np.asarray(found.sum(axis=1)).ravel() == 0
     if empty.any():
         logger.info(
@@ -220,13 +217,6 @@ def graph_as_trained(
     graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     built: dict[str, dict[str, Any]] = {}
     if graph is None:
-        if neighbors_key != _DEFAULT:
-            known = [key for key in adata.uns if key.endswith("neighbors")]
-            msg = (
-                f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}; leave neighbors_key out to "
-                "have it built as in the training."
-            )
-            raise KeyError(msg)
         builder, arguments = _builder(training.graph)
         said = ", ".join(f"{name}={value}" for name, value in arguments.items())
         logger.info("No spatial graph yet: building it as in the training, %s(%s).", builder.__name__, said)

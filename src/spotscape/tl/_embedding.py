@@ -75,32 +75,30 @@ def read_input(
 
 
 def choose_config(
+    adata: AnnData,
     kind: type[Config],
     config: Config | None,
     preset: Any,
     *,
-    large_tissue: bool,
-    several_slices: bool,
-    is_expression: bool,
-    is_log: bool | None,
+    slices: pd.Categorical | None,
+    layer: str | None,
+    use_rep: str | None,
     changes: Mapping[str, Any],
 ) -> Config:
-    """The configuration of the training.
+    """The configuration of the training; ``changes`` are single fields, of which ``None`` leaves one as it is.
 
-    A representation is used as it is: its logarithm is not undone, and its columns are not scaled. ``is_log`` tells
-    whether expression is a logarithm, ``None`` if this is unknown. ``changes`` are single fields that were given;
-    ``None`` leaves a field as it is.
+    A representation is used as it is: its logarithm is not undone, and its columns are not scaled.
     """
     if config is not None and preset != "default":
         msg = f"preset={preset!r} and config exclude each other; give one of them."
         raise ValueError(msg)
-    chosen = config or kind._choose(preset, several_slices=several_slices, large_tissue=large_tissue)
-    if not is_expression:
+    several_slices = slices is not None and len(slices.categories) > 1
+    chosen = config or kind._choose(preset, several_slices=several_slices, large_tissue=adata.n_obs > LARGE_TISSUE)
+    if use_rep not in (None, "X"):
         chosen = dataclasses.replace(chosen, n_comps=None)
-    if not undo_logarithm(chosen.linear_scale and chosen.n_comps is not None, is_log):
+    if not undo_logarithm(chosen.linear_scale and chosen.n_comps is not None, is_logarithm(adata, layer)):
         chosen = dataclasses.replace(chosen, linear_scale=False)
-    given = {field: value for field, value in changes.items() if value is not None}
-    return dataclasses.replace(chosen, **given)
+    return dataclasses.replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
 
 def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
@@ -140,18 +138,16 @@ def train_on(
     """Read an AnnData, train a method on it, and write embedding, record and, if requested, decoded expression.
 
     ``n_restarts`` is the total number of trainings, each with another seed. All results except the embeddings are those
-    of the first. ``training`` are arguments of the model's ``fit``, and ``changes`` single fields of the configuration.
+    of the first. ``training`` are arguments of the model's ``fit``.
     """
     require_data(adata)
     library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     labels = slice_labels(adata, library_key)
-    several, large = labels is not None and len(labels.categories) > 1, adata.n_obs > LARGE_TISSUE
-    what: dict[str, Any] = {"is_expression": use_rep in (None, "X"), "is_log": is_logarithm(adata, layer)}
-    what |= {"large_tissue": large, "several_slices": several}
-    what["changes"] = {"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders}
-    chosen = choose_config(kind, config, preset, **what)
-    reading: dict[str, Any] = {"layer": layer, "use_rep": use_rep, "mask_var": mask_var, "across_slices": across_slices}
-    tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, slices=labels, **reading)
+    reading: dict[str, Any] = {"slices": labels, "layer": layer, "use_rep": use_rep}
+    changes = {"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders}
+    chosen = choose_config(adata, kind, config, preset, changes=changes, **reading)
+    reading |= {"mask_var": mask_var, "across_slices": across_slices}
+    tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, **reading)
     _check_results(tissue, decoded_layer, copy=copy, return_model=return_model)
     slices = None if labels is None else labels.codes
     model: GraphEncoder[Any] = method(chosen, random_state=random_state)
@@ -246,16 +242,6 @@ def graph_or_default(
                 "slice. Name the column with the slice of each spot: library_key=..."
             )
         return graph, {}
-    if neighbors_key != _DEFAULT:
-        known = [key for key in adata.uns if key.endswith("neighbors")]
-        build = "spatial_neighbors_knn(adata"
-        if across_slices and library_key is not None:
-            build = f"spatial_neighbors_3d(adata, library_key={library_key!r}, slice_gap=..."
-        msg = (
-            f"{neighbors_key!r} not found in adata.uns, which has the graphs: {known}. Build it with "
-            f"sp.pp.{build}, key_added={neighbors_key.removesuffix('_neighbors')!r})."
-        )
-        raise KeyError(msg)
     across = [key for key, entry in adata.uns.items() if crosses_on_purpose(entry)] if across_slices else []
     if across:
         warn(f"the graph across slices is not used; to use it, name it: neighbors_key={across[0]!r}.")

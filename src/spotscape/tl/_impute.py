@@ -156,7 +156,7 @@ def impute(
         "reference": "AnnData" if is_pair else reference,
         "use_rep": use_rep,
         "library_key": library_key,
-        "source": "adata.X" if layer is None else f"adata.layers[{layer!r}]",
+        "source": keys.place_of(layer),
         "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",
         "gene_symbols": gene_symbols,
         "n_genes": int(tissue.imputed.sum()),

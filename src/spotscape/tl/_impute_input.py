@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.gene_names import identifiers_of
 from spotscape._core.logging import logger
@@ -156,7 +157,7 @@ def _asked(genes: Sequence[str], var: pd.DataFrame, gene_symbols: str | None, wh
 
 def _columns(adata: AnnData, names: pd.Index, layer: str | None) -> Any:
     columns = expression_values(adata, layer, columns=adata.var_names.get_indexer(names))
-    require_finite(columns, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
+    require_finite(columns, keys.place_of(layer))
     return columns
 
 

@@ -190,23 +190,26 @@ def run_tests(
     task: Task, contrasts: list[Contrast], method: str, condition: str | None
 ) -> tuple[str, list[pd.DataFrame | None]]:
     """The test that was used, and its table of each contrast. Pseudo-bulk needs replicates with a common domain."""
-    lacking = None
+    lacking, need = None, "replicates"
     if method in {"auto", "pseudobulk"}:
         lacking = _lacks_replicates(task, condition)
-        if lacking is None:
-            frames = _pseudobulk(task, contrasts)
+        counts = _counts(task) if lacking is None else None
+        if counts is not None:
+            frames = _pseudobulk(task, contrasts, counts)
             if method == "pseudobulk" or any(frame is not None for frame in frames):
                 return "pseudobulk", frames
             lacking = "no domain has spots enough in two samples on either side"
-        elif method == "pseudobulk":
-            msg = f"method='pseudobulk' needs replicates: {lacking}. Spots are compared by method='wilcoxon'."
+        elif lacking is None:
+            lacking, need = "neither the expression nor adata.layers['counts'] holds any", "counts"
+        if method == "pseudobulk":
+            msg = f"method='pseudobulk' needs {need}: {lacking}. Spots are compared by method='wilcoxon'."
             raise ValueError(msg)
         method = "wilcoxon"
     if lacking is not None and condition is None:
-        logger.info("Comparing spots by Wilcoxon's test, as there are no replicates: %s.", lacking)
+        logger.info("Comparing spots by Wilcoxon's test, as there are no %s: %s.", need, lacking)
     elif lacking is not None:
         warn(
-            f"conditions are compared without replicates: {lacking}. Spots of one slice are no independent samples, so "
+            f"conditions are compared without {need}: {lacking}. Spots of one slice are no independent samples, so "
             "p-values are far too small, and differences between slices look like effects of the condition."
         )
     return method, _spots(task, contrasts, method)
@@ -227,27 +230,21 @@ def _lacks_replicates(task: Task, condition: str | None) -> str | None:
     return f"condition {few[0]!r} has one {what}, and 2 are the least" if len(few) else None
 
 
-def _counts(task: Task) -> Matrix:
+def _counts(task: Task) -> Matrix | None:
+    """Raw counts of the genes, of a file too, where X has them still and was normalised as it was read."""
     if looks_like_counts(task.expression):
         return task.expression
     layer = keys.COUNTS if keys.COUNTS in task.adata.layers else task.layer
-    # Of a file, X itself has the counts still, which were normalised as they were read.
     stored = expression_values(task.adata, layer, columns=task.genes, as_stored=True)
-    if not looks_like_counts(stored):
-        msg = (
-            "method='pseudobulk' adds up counts, and neither the expression nor adata.layers['counts'] holds any; "
-            "sp.pp.prepare(adata) keeps them there. Or compare spots: method='wilcoxon'."
-        )
-        raise ValueError(msg)
-    return stored
+    return stored if looks_like_counts(stored) else None
 
 
-def _pseudobulk(task: Task, contrasts: list[Contrast]) -> list[pd.DataFrame | None]:
+def _pseudobulk(task: Task, contrasts: list[Contrast], counts: Matrix) -> list[pd.DataFrame | None]:
     units = task.slices if task.donors is None else task.donors
     if units is None:
         msg = "pseudo-bulk without slices"
         raise AssertionError(msg)
-    bulk = PseudoBulk.of(_counts(task), task.domains, units, task.conditions)
+    bulk = PseudoBulk.of(counts, task.domains, units, task.conditions)
     names, frames = task.adata.var_names[task.genes], []
     for contrast in contrasts:
         group = list(task.domains.categories).index(contrast.group)

@@ -14,20 +14,17 @@ from spotscape._core.arguments import public
 from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import domain_column, expected_expression, expression_values, find_shared, warn_of_totals
+from spotscape._core.reading import checked_expression, domain_column, find_shared, warn_of_totals
 from spotscape._core.validation import (
     read_groups,
     require_choice,
     require_data,
-    require_expression,
-    require_key,
     slice_labels,
 )
 from spotscape.tl._marker_tests import Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scipy import sparse
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
 _LIKE_DONORS = re.compile("donor|patient|subject|individual|participant|animal|mouse|mice")
@@ -89,9 +86,8 @@ def markers(
         strong genes do not lower all others. A domain is compared with the rest of the same slice (paired); conditions
         are compared over slices. Each side needs at least 2 slices. ``"wilcoxon"``, ``"t-test"`` and
         ``"t-test_overestim_var"`` are scanpy's tests between spots, the first with its correction for ties
-        (``tie_correct=True``). ``"auto"`` (default) takes pseudo-bulk if there are replicates that share a domain, else
-        ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning
-        appears.
+        (``tie_correct=True``). ``"auto"`` (default) takes pseudo-bulk if there are counts of replicates that share a
+        domain, else ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning appears.
     layer
         Layer with the expression. ``None`` means ``adata.X``. Pseudo-bulk takes its counts from there if these are
         counts, else from ``adata.layers["counts"]``, where :func:`spotscape.pp.prepare` keeps them.
@@ -166,11 +162,13 @@ def markers(
     task = _read(
         adata, key, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, min_spots=min_spots
     )
-    graph = None if neighbors_key is None else _graph_if_any(adata, neighbors_key, library_key)
+    graph = None if neighbors_key is None else read_graph(adata, neighbors_key, library_key, across_slices=True)
+    if graph is None and neighbors_key is not None:
+        logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
     contrasts = _contrasts(task)
     used, frames = run_tests(task, contrasts, method, condition)
     if used != "pseudobulk" and task.slices is not None and len(task.genes) < adata.n_vars:
-        warn_of_totals(task.expression, task.slices, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
+        warn_of_totals(task.expression, task.slices, keys.place_of(layer))
     left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
     _report_left_out(left_out, len(contrasts), used, min_spots)
     pairs = zip(contrasts, frames, strict=True)
@@ -202,16 +200,6 @@ def markers(
     return write(adata, {"uns": {key_added: record(params, **extra)}}, copy=copy)
 
 
-def _graph_if_any(adata: AnnData, neighbors_key: str, library_key: str | None) -> sparse.csr_array | None:
-    """The graph for Moran's I; ``None``, as the log says, if there is none of the default name."""
-    graph = read_graph(adata, neighbors_key, library_key, across_slices=True)
-    if graph is None:
-        if neighbors_key != "spatial_neighbors":
-            require_key(adata.uns, neighbors_key, "adata.uns", hint="Build it: sp.pp.spatial_neighbors_knn(adata)")
-        logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
-    return graph
-
-
 def _read(
     adata: AnnData,
     key: str,
@@ -238,9 +226,7 @@ def _read(
     elif len(domains.categories) < 2:
         msg = f"adata.obs[{key!r}] has one domain; there is nothing to compare it with. {_HINT}."
         raise ValueError(msg)
-    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    expression: Matrix = expression_values(adata, layer)
-    require_expression(expression, where, hint=lambda: expected_expression(adata, layer))
+    expression: Matrix = checked_expression(adata, layer)
     donors = None if donor_key is None else read_groups(adata, donor_key, argument="donor_key")
     slices = donors if library_key is None else slice_labels(adata, library_key)
     genes = np.arange(adata.n_vars)
@@ -251,7 +237,7 @@ def _read(
             if len(mixed):
                 msg = f"slice {mixed[0]!r} has spots of several donors; each slice needs one."
                 raise ValueError(msg)
-        genes = np.flatnonzero(find_shared(expression, slices, where))
+        genes = np.flatnonzero(find_shared(expression, slices, keys.place_of(layer)))
         expression = expression[:, genes]
     if conditions is not None and donors is None and slices is not None:
         _warn_of_donors(adata, slices)
