@@ -94,11 +94,13 @@ def signature(names: pd.Index, arrays: Mapping[tuple[str, str], Any]) -> dict[st
     }
 
 
-def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
+def changed(
+    adata: AnnData, record: Any, entry: str = "made_from", *, digests: dict[tuple[str, str], str] | None = None
+) -> list[str]:
     """Which arrays, written as code, are no longer those of the record.
 
     Arrays that no longer exist, and records without this entry, do not count as changed. A subset keeps the results of
-    its spots, so only some of its spots are compared.
+    its spots, so only some of its spots are compared. ``digests`` keeps those of the arrays for further records.
     """
     found = record.get(entry) if isinstance(record, Mapping) else None
     if not isinstance(found, Mapping):
@@ -107,8 +109,13 @@ def changed(adata: AnnData, record: Any, entry: str = "made_from") -> list[str]:
     stale = []
     for (slot, key), known in _digests(found).items():
         values = getattr(adata, slot).get(key)
-        if values is None or (kept(known, values, names) if fewer else same(known, digest(values, names))):
+        if values is None or (fewer and kept(known, values, names)):
             continue
+        if not fewer:
+            digests = {} if digests is None else digests
+            digests[slot, key] = digests.get((slot, key)) or digest(values, names)
+            if same(known, digests[slot, key]):
+                continue
         if entry != "made_from" or slot != "obs" or not _renamed(adata, record, key, known):
             stale.append(f"adata.{slot}[{key!r}]")
     return stale
@@ -164,11 +171,12 @@ def left_behind(adata: AnnData, written: Mapping[str, Collection[str]]) -> dict[
     """
     sources = {(slot, key) for slot in ("obs", "obsm") for key in written.get(slot, ())}
     found: dict[str, list[str]] = {}
+    digests: dict[tuple[str, str], str] = {}
     for name, entry in adata.uns.items() if sources else ():
         made = entry.get("made_from") if isinstance(entry, Mapping) else None
         if name in written.get("uns", ()) or not isinstance(made, Mapping) or sources.isdisjoint(_digests(made)):
             continue
-        stale = set(changed(adata, entry)) & {f"adata.{slot}[{key!r}]" for slot, key in sources}
+        stale = set(changed(adata, entry, digests=digests)) & {f"adata.{slot}[{key!r}]" for slot, key in sources}
         if stale:
             slot = next((slot for slot in ("obs", "layers", "obsm") if name in getattr(adata, slot)), "uns")
             found[f"adata.{slot}[{name!r}]"] = sorted(stale)
