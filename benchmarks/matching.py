@@ -103,10 +103,10 @@ def embed(adata: AnnData, name: str, seed: int) -> None:
     """Write the embedding of one method under its name."""
     started = time.perf_counter()
     if name == "spotscape":
-        sp.tl.spotscape(adata, library_key="slice", random_state=seed, key_added=name, **PLAIN)
+        sp.tl.spotscape(adata, library_key="slice", random_state=seed, key_added=name)
     else:
-        n_hops = 0 if name == "pca" else 3
-        sp.tl.smoothed_pca(adata, n_hops=n_hops, library_key="slice", random_state=seed, key_added=name)
+        settings = {"n_hops": 0, **PLAIN} if name == "pca" else {}
+        sp.tl.smoothed_pca(adata, library_key="slice", random_state=seed, key_added=name, **settings)
     print(f"{name}, seed {seed}: {time.perf_counter() - started:.0f} s")
 
 
