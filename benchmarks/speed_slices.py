@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.cluster import KMeans
-from speed import DenseSpotscape
 from tissues import hardware
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 import spotscape as sp
@@ -39,20 +39,67 @@ STEPS = {
 }
 
 
-class DenseSlices(DenseSpotscape):
-    """The published formulation for several slices."""
+class DenseNetwork(nn.Module):
+    """Two graph convolutions, and a decoder of two layers, with batch normalisation between layers."""
+
+    def __init__(self, n_genes: int) -> None:
+        super().__init__()
+        hidden, latent = PAPER.hidden_size, PAPER.latent_size
+        self.first, self.second = nn.Linear(n_genes, hidden, bias=False), nn.Linear(hidden, latent, bias=False)
+        self.first_norm, self.second_norm = nn.BatchNorm1d(hidden), nn.BatchNorm1d(latent)
+        self.decode = nn.Sequential(
+            nn.Linear(latent, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, n_genes)
+        )
+
+    def forward(self, expression: Tensor, graph: Tensor) -> Tensor:
+        """Embed all spots."""
+        hidden = self.first_norm(graph @ self.first(expression)).relu()
+        embedding: Tensor = self.second_norm(graph @ self.second(hidden)).relu()
+        return embedding
+
+
+class DenseSlices:
+    """The published formulation for several slices, with every matrix built."""
 
     def __init__(self, expression: np.ndarray, adjacency: sparse.csr_array, codes: np.ndarray) -> None:
-        super().__init__(expression, adjacency, seed=0)
+        torch.manual_seed(0)
+        self.rng = np.random.default_rng(0)
+        self.x = torch.from_numpy(expression)
+        self.edges = adjacency.tocoo()
         self.codes = torch.from_numpy(codes.astype(np.int64))
+        self.network = DenseNetwork(self.x.shape[1])
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=PAPER.lr, weight_decay=PAPER.weight_decay)
 
-    def loss(self, views: list[torch.Tensor]) -> torch.Tensor:
-        """All terms, every matrix built."""
-        a, b = (normalize(view) for view in views)
+    def step(self) -> None:
+        """One epoch."""
+        loss = self.loss(*(self._view() for _ in range(2)))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def loss(self, one: Tensor, other: Tensor) -> Tensor:
+        """Telescope over all pairs of spots, reconstruction of all genes, scaling and contrast."""
+        a, b = normalize(one), normalize(other)
+        telescope = (a @ b.T - b @ a.T).square().sum() / len(a) ** 2
+        errors = [(self.x - self.network.decode(view)).square().mean() for view in (one, other)]
         contrast = torch.stack([self._contrast(a, b, k) for k in PAPER.granularities]).mean()
-        return super().loss(views) + PAPER.scaling_weight * self._scaling(a, b) + PAPER.prototype_weight * contrast
+        linear = telescope + PAPER.reconstruction_weight * torch.stack(errors).mean()
+        return linear + PAPER.scaling_weight * self._scaling(a, b) + PAPER.prototype_weight * contrast
 
-    def _scaling(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    def _view(self) -> Tensor:
+        """An embedding of expression without some of the genes, on a graph without some of the edges."""
+        kept = torch.rand(self.x.shape[1]) >= PAPER.feature_drop
+        n_spots, edges = len(self.x), self.rng.random(self.edges.nnz) >= PAPER.edge_drop
+        places = (self.edges.row[edges], self.edges.col[edges])
+        graph = sparse.coo_array((np.ones(edges.sum()), places), shape=(n_spots, n_spots)) + sparse.eye_array(n_spots)
+        scale = sparse.diags_array(1 / np.sqrt(graph.sum(axis=1)))
+        graph = (scale @ graph @ scale).tocoo()
+        indices = torch.from_numpy(np.stack(graph.coords).astype(np.int64))
+        values = torch.from_numpy(graph.data.astype(np.float32))
+        seen: Tensor = self.network(self.x * kept, torch.sparse_coo_tensor(indices, values, graph.shape).coalesce())
+        return seen
+
+    def _scaling(self, a: Tensor, b: Tensor) -> Tensor:
         similarities = a @ b.T
         similarities = similarities.masked_fill(torch.eye(len(a), dtype=torch.bool), -torch.inf)
         terms = []
@@ -65,7 +112,7 @@ class DenseSlices(DenseSpotscape):
             terms.append((inside - other).square().mean())
         return torch.stack(terms).mean()
 
-    def _contrast(self, a: torch.Tensor, b: torch.Tensor, k: int) -> torch.Tensor:
+    def _contrast(self, a: Tensor, b: Tensor, k: int) -> Tensor:
         found = KMeans(k, n_init=1, random_state=0).fit(b.detach().numpy())
         centres = normalize(torch.from_numpy(found.cluster_centers_), dim=1)
         labels = torch.from_numpy(found.labels_.astype(np.int64))
