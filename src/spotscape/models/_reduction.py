@@ -96,7 +96,8 @@ def slice_offsets(
         return None
     smoothed = smooth_within(scores, adjacency, slices)
     rows = _some_of_each(codes)
-    noise = np.cov((scores[rows] - smoothed[rows]).T).reshape(2 * scores.shape[1:])
+    apart = (scores[rows] - smoothed[rows]).astype(np.float64)
+    noise = apart.T @ apart / len(rows)
     if known is None or reference is None:
         return _offsets(smoothed[rows], codes[rows], np.zeros(len(rows), dtype=bool), noise, device)[codes]
     kept = _some_of_each(reference.slices)
