@@ -95,8 +95,8 @@ def slice_offsets(
     if known is None and codes.max() == 0:
         return None
     smoothed = smooth_within(scores, adjacency, slices)
-    noise = np.cov((scores - smoothed).T).reshape(2 * scores.shape[1:])
     rows = _some_of_each(codes)
+    noise = np.cov((scores[rows] - smoothed[rows]).T).reshape(2 * scores.shape[1:])
     if known is None or reference is None:
         return _offsets(smoothed[rows], codes[rows], np.zeros(len(rows), dtype=bool), noise, device)[codes]
     kept = _some_of_each(reference.slices)
