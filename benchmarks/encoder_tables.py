@@ -5,7 +5,8 @@
 
 Rows of the encoders are removed and measured again. Existing rows of linear methods are kept. Run it after a
 change of a default of the encoders; `--go-on` finishes a run that was broken off. It is small on purpose, about ten
-minutes on one core: two seeds of simulated slices, one of real ones. The scripts themselves run more seeds.
+minutes on one core: two seeds of simulated slices, one of real ones, five of parts of them. The scripts themselves run
+more seeds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ import spotscape as sp
 # Tissue, methods and seeds of the benchmark of integration.
 INTEGRATION = (
     ("heterogeneous", integration.METHODS, 2),
-    ("dlpfc_donor3", (*integration.LINEAR, "default", "no_integration", "spacross_2d", "spacross_3d"), 1),
+    (
+        "dlpfc_donor3",
+        (*integration.LINEAR, "default", "no_integration", "all_matches", "spacross_2d", "spacross_3d"),
+        1,
+    ),
+    *(
+        (part, ("floor_3", "floor_3_integrated", "default", "all_matches", "no_scaling", "spacross_2d"), 5)
+        for part in integration.PARTS
+    ),
 )
 SIMULATED_SEEDS, REAL_SEEDS = 2, 1
 

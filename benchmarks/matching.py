@@ -72,9 +72,10 @@ def run_tissue(tissue: str, methods: list[str], seeds: int, out: Path) -> None:
         if spatial_key is None and (method.startswith("registered") or method.endswith("_near")):
             print(f"{tissue}, {method}: skipped, there are no registered coordinates")
             continue
-        use_rep = method.rpartition("_")[0]
-        if use_rep in EMBEDDINGS and use_rep not in adata.obsm:
-            embed(adata, use_rep, seed)
+        name = method.rpartition("_")[0]
+        use_rep = f"X_matching_{name}"
+        if name in EMBEDDINGS and use_rep not in adata.obsm:
+            embed(adata, name, seed)
         for row in scores(adata, method, use_rep, spatial_key):
             append(out, {"tissue": tissue, "method": method, "seed": seed, **row})
 
@@ -103,10 +104,10 @@ def embed(adata: AnnData, name: str, seed: int) -> None:
     """Write the embedding of one method under its name."""
     started = time.perf_counter()
     if name == "spotscape":
-        sp.tl.spotscape(adata, library_key="slice", random_state=seed, key_added=name, **PLAIN)
+        sp.tl.spotscape(adata, library_key="slice", random_state=seed, key_added=f"X_matching_{name}")
     else:
-        n_hops = 0 if name == "pca" else 3
-        sp.tl.smoothed_pca(adata, n_hops=n_hops, library_key="slice", random_state=seed, key_added=name)
+        settings = {"n_hops": 0, **PLAIN} if name == "pca" else {}
+        sp.tl.smoothed_pca(adata, library_key="slice", random_state=seed, key_added=f"X_matching_{name}", **settings)
     print(f"{name}, seed {seed}: {time.perf_counter() - started:.0f} s")
 
 
