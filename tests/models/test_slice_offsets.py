@@ -69,6 +69,14 @@ class TestOffsets:
         assert found is not None
         assert np.abs(found).max() < 0.3
 
+    @pytest.mark.parametrize("n_spots", [1, 2, 5])
+    def test_a_new_slice_of_few_spots(self, n_spots: int) -> None:
+        scores, _, graph = scores_of([[100, 100, 100]], np.random.default_rng(0))
+        known = Reference.of(scores, None, smooth_within(scores, graph, None), seed=0)
+        found = slice_offsets(scores[:n_spots], graph[:n_spots][:, :n_spots], None, reference=known)
+        assert found is not None
+        assert np.isfinite(found).all()
+
     def test_edges_between_slices_do_not_hide_an_offset(self) -> None:
         scores, slices, graph = scores_of([[100, 100, 100], [100, 100, 100]], np.random.default_rng(0))
         scores[slices == 1] += SHIFT

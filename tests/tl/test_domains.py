@@ -305,3 +305,21 @@ def test_whatever_another_method_keeps_under_the_name_of_its_embedding(entry: An
     other.obsm["X_mofa"] = np.random.default_rng(0).normal(size=(60, 3)) + 9 * np.eye(3)[np.arange(60) % 3]
     sp.tl.domains(other, n_domains=3, use_rep="X_mofa", method="kmeans", key_added="found")
     assert sp.metrics.ari(np.arange(60) % 3, other.obs["found"]) == 1
+
+
+def test_an_embedding_without_genes_is_enough() -> None:
+    """Embeddings of other packages come in an AnnData without genes, as scanpy takes them."""
+    rng = np.random.default_rng(0)
+    regions = np.repeat([0.0, 6.0, 12.0], 100)
+    adata = ad.AnnData(obs=pd.DataFrame({"slice": np.tile(["a", "b"], 150)}, index=[f"spot_{i}" for i in range(300)]))
+    adata.obsm["X_mine"] = (regions[:, None] + rng.normal(size=(300, 4))).astype(np.float32)
+    sp.tl.integrate_slices(adata, library_key="slice", use_rep="X_mine")
+    sp.tl.domains(adata, n_domains=3, use_rep="X_mine")
+    sp.tl.choose_n_domains(adata, use_rep="X_mine", k_range=(2, 4))
+    sp.tl.consensus_domains(adata, n_domains=3, use_reps=["X_mine", "X_mine_integrated"])
+    new, known = adata[::3].copy(), adata[1::3].copy()
+    sp.tl.transfer_domains(new, reference=known, labels_key="mine_domain", use_rep="X_mine", key_added="from_known")
+    for found in (adata.obs["mine_domain"], adata.obs["consensus_domain"]):
+        assert sp.metrics.ari(regions, found) == 1
+    assert sp.metrics.ari(new.obs["from_known"], new.obs["mine_domain"]) == 1
+    assert adata.uns["n_domains"]["picked"] == 3

@@ -24,12 +24,8 @@ _BLOCK_ENTRIES = 1_000_000
 class Predicted(NamedTuple):
     """Predicted expression.
 
-    Attributes
-    ----------
-    values
-        Predictions for all spots, float64 ``(N, g)``.
-    left_out
-        For each spot of the fit the prediction from the other spots, ``(N, g)``; NaN for spots outside the fit.
+    ``values`` ``(N, g)`` are predictions for all spots. ``left_out`` ``(N, g)`` has, for each spot of the fit, the
+    prediction from the other spots; NaN for spots outside the fit.
     """
 
     values: np.ndarray

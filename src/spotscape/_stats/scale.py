@@ -27,32 +27,12 @@ if TYPE_CHECKING:
 def predicted_share(
     values: np.ndarray, slices: Sequence[tuple[np.ndarray, np.ndarray]], sizes: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How well neighbourhoods of each size predict spots, and how far they reach.
+    """How well neighbourhoods of each size predict ``values`` ``(N, d)`` of spots, and how far they reach.
 
-    Parameters
-    ----------
-    values
-        Components of the spots, ``(N, d)``.
-    slices
-        Rows of ``values`` and coordinates ``(n, 2)`` or ``(n, 3)`` of each slice, or of parts of them.
-    sizes
-        Numbers of nearest neighbours, ascending; each slice has more spots than the largest.
-
-    Returns
-    -------
-    The weighted mean of :math:`R^2` for each size, NaN throughout if neighbours are alike in no direction; and the
-    median distance of the last of the neighbours, both float64 ``(n_sizes,)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape._stats.scale import predicted_share
-    >>> rng = np.random.default_rng(0)
-    >>> grid = np.array([[x, y] for x in range(30) for y in range(30)], dtype=float)
-    >>> halves = (grid[:, :1] < 15) + rng.normal(size=(900, 1))
-    >>> share, reach = predicted_share(halves, [(np.arange(900), grid)], [4, 12, 100])
-    >>> bool(share[0] < share[1]), reach[:2].tolist()
-    (True, [1.0, 2.0])
+    Each of ``slices`` has rows of ``values`` and coordinates ``(n, 2)`` or ``(n, 3)``; it may be a part of a slice.
+    ``sizes`` are numbers of nearest neighbours, ascending, below the number of spots of each slice. The first result
+    ``(n_sizes,)`` is the weighted mean of :math:`R^2`, NaN throughout if neighbours are alike in no direction. The
+    second is the median distance of the last of the neighbours.
     """
     whitened = _whiten(values, [rows for rows, _ in slices])
     nearest = [cKDTree(coords).query(coords, sizes[-1] + 1) for _, coords in slices]

@@ -96,25 +96,29 @@ def slice_offsets(
         return None
     smoothed = smooth_within(scores, adjacency, slices)
     rows = _some_of_each(codes)
-    noise = np.cov((scores[rows] - smoothed[rows]).T).reshape(2 * scores.shape[1:])
     if known is None or reference is None:
-        return _offsets(smoothed[rows], codes[rows], np.zeros(len(rows), dtype=bool), noise, device)[codes]
+        held = np.zeros(len(rows), dtype=bool)
+        return _offsets(smoothed[rows], codes[rows], held, scores[rows] - smoothed[rows], device)[codes]
     kept = _some_of_each(reference.slices)
+    others = 1 + np.unique(reference.slices[kept], return_inverse=True)[1]
     offsets = []
     for code in range(codes.max() + 1):
         own = rows[codes[rows] == code]
-        values = np.concatenate([smoothed[own], known[kept]])
-        both = np.concatenate([np.zeros(len(own), int), 1 + np.unique(reference.slices[kept], return_inverse=True)[1]])
-        offsets.append(_offsets(values, both, both > 0, noise, device)[0])
+        values, both = np.concatenate([smoothed[own], known[kept]]), np.concatenate([np.zeros(len(own), int), others])
+        offsets.append(_offsets(values, both, both > 0, scores[own] - smoothed[own], device)[0])
     return np.stack(offsets)[codes]
 
 
 def _offsets(
     values: np.ndarray, codes: np.ndarray, held: np.ndarray, noise: np.ndarray, device: torch.device | str
 ) -> np.ndarray:
-    """Offset of each slice from all slices, or from those that are held, ``(S, p)``: the best of three estimates."""
+    """Offset of each slice from all slices, or from those that are held, ``(S, p)``: the best of three estimates.
+
+    ``noise`` has the deviations of single spots from their neighbourhoods, ``(n, p)``.
+    """
     first = np.unique(codes, return_index=True)[1]
-    variances, directions = np.linalg.eigh(noise)
+    noise = noise.astype(np.float64)
+    variances, directions = np.linalg.eigh(noise.T @ noise / len(noise))
     scales = np.sqrt(np.maximum(variances, _LEAST_NOISE * variances.max()))
     if scales[-1] == 0:
         scales[:] = 1

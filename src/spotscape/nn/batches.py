@@ -105,14 +105,9 @@ class Batch:
 class Known:
     """Embeddings of all spots: current ones of the batch, with gradients, and stored ones of all other spots.
 
-    Parameters
-    ----------
-    rows
-        Current rows of the n spots of the batch, ``(B, n, d)``.
-    memory
-        Stored rows of all spots, ``(B, N, d)``; ``None`` if the batch holds all spots.
-    inside
-        Rows of the spots of the batch, int64 ``(n,)``, ascending; only with a memory.
+    ``rows`` ``(B, n, d)`` are those of the n spots of the batch, and ``memory`` ``(B, N, d)`` those of all spots.
+    ``inside`` has the rows of the batch in the memory, int64 ``(n,)``, ascending. Without a memory the batch holds all
+    spots.
     """
 
     def __init__(self, rows: Tensor, memory: Tensor | None = None, inside: Tensor | None = None) -> None:

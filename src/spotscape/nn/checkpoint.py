@@ -16,17 +16,11 @@ _FORMAT = "spotscape-checkpoint-2"
 
 
 class Checkpoint:
-    """A file that holds the state of one training.
+    """A file that holds the state of one training, in a folder that exists.
 
-    Parameters
-    ----------
-    path
-        The file, in a folder that exists.
-    identity
-        Data, configuration and seed of the training. A file with another identity is refused. The shapes of the
-        parameters are not enough: any tissue with the same number of components has the same shapes.
-    writes
-        Whether this process writes the file. Of several processes one does, and all read it.
+    ``identity`` stands for the data, configuration and seed, and a file with another identity is refused. The shapes of
+    the parameters are not enough: any tissue with the same number of components has the same shapes. Of several
+    processes one ``writes`` the file, and all read it.
     """
 
     def __init__(self, path: str | Path, identity: str, *, writes: bool = True) -> None:
@@ -63,10 +57,7 @@ class Checkpoint:
     def read(self, device: torch.device) -> dict[str, Any] | None:
         """The state that was saved; ``None`` if there is none yet.
 
-        Raises
-        ------
-        ValueError
-            If the file is damaged, is no checkpoint, or belongs to another training.
+        A file that is damaged, is no checkpoint or belongs to another training raises a ValueError.
         """
         if not self.path.exists():
             return None
@@ -89,13 +80,7 @@ class Checkpoint:
         return state
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace the saved state. If this fails, the old file stays as it was, and no other file remains.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written, for example because the disk is full.
-        """
+        """Replace the saved state. If this fails, the old file stays as it was, and no other file remains."""
         if not self.writes:
             return
         partial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.partial")

@@ -17,18 +17,11 @@ if TYPE_CHECKING:
 
 
 class Structure:
-    """Positions of the entries of a sparse ``(n_rows, n_columns)`` matrix, in compressed rows (CSR).
+    """Positions of the entries of a sparse ``(n_rows, n_columns)`` matrix, in compressed rows (CSR), int64.
 
     Each row of the product with a dense matrix is a weighted sum of its rows, which torch's embedding bag computes. On
     the CPU this was 3 to 8 times faster than torch's CSR product from 36,000 rows on, and no slower below
     (``benchmarks/products.py``). The order of entries that transposes the matrix is computed once and kept.
-
-    Parameters
-    ----------
-    indptr, indices
-        Row pointers ``(n_rows + 1,)`` and columns ``(E,)``, int64.
-    n_columns
-        Number of columns.
     """
 
     def __init__(self, indptr: Tensor, indices: Tensor, n_columns: int) -> None:

@@ -78,13 +78,7 @@ class Neighborhoods:
 
 
 class HybridMemory(nn.Module):
-    """The last neighbourhoods of each of B encoders. It is a module, so that a checkpoint includes them.
-
-    Parameters
-    ----------
-    n_encoders
-        Number of encoders B.
-    """
+    """The last neighbourhoods of each of B encoders. It is a module, so that a checkpoint includes them."""
 
     def __init__(self, n_encoders: int) -> None:
         super().__init__()
@@ -110,21 +104,10 @@ class HybridMemory(nn.Module):
 
 
 def within_batch(whole: Neighborhoods, batch: Batch, known: Known) -> tuple[Tensor | None, Neighborhoods]:
-    """The neighbourhoods of the anchors inside a batch, with rows of the batch.
+    """The neighbourhoods of the anchors inside a batch, as positions among the rows that take part.
 
-    Parameters
-    ----------
-    whole
-        Neighbourhoods of all anchors.
-    batch
-        The batch.
-    known
-        Embeddings of its spots and of other spots.
-
-    Returns
-    -------
-    The rows of the tissue that take part, those inside first, and the neighbourhoods as positions among these rows. If
-    ``known`` holds current rows of all spots: ``None``, and the neighbourhoods unchanged.
+    The first result has these rows of the tissue, those inside the batch first. If ``known`` holds current rows of all
+    spots, it is ``None``, and the neighbourhoods are unchanged.
     """
     if known.memory is None:
         return None, whole

@@ -24,15 +24,9 @@ if TYPE_CHECKING:
 class GeneFolds:
     """Features of spots for each fold of genes. The features of a fold are computed without the genes of this fold.
 
-    Attributes
-    ----------
-    fold
-        Fold of each column of the expression, int64 ``(G,)``.
-    features
-        Features ``(N, d)`` for each fold. The last entry has the features of all genes, for genes outside the
-        expression.
-    slices
-        Number of the slice of each spot, ``(N,)``.
+    ``fold`` ``(G,)`` is the fold of each column of the expression. ``features`` has ``(N, d)`` for each fold; the last
+    entry is computed from all genes, for genes outside the expression. ``slices`` ``(N,)`` numbers the slice of each
+    spot.
     """
 
     fold: np.ndarray
@@ -51,25 +45,10 @@ class GeneFolds:
         reference: np.ndarray | None = None,
         seed: int = 0,
     ) -> Self:
-        """Principal components of expression beside an embedding, both scaled to the same total variance.
+        """Principal components of expression ``(N, G)``, beside an embedding, if any, of the same total variance.
 
-        Parameters
-        ----------
-        expression
-            ``(N, G)``, dense or sparse.
-        embedding
-            ``(N, k)``; ``None`` for components alone.
-        n_comps
-            Number of principal components.
-        n_folds
-            Number of folds of genes. The components that predict a gene are computed without the genes of its fold.
-        slices
-            Number of the slice of each spot, from 0.
-        reference
-            Numbers of the slices from which genes are transferred. The other slices are shifted onto them by
-            :func:`spotscape.nn.batch_offset`. ``None`` shifts nothing.
-        seed
-            Seed of the folds and of the search for components.
+        ``reference`` has the numbers of the slices from which genes are transferred. The other slices are shifted onto
+        them by :func:`spotscape.nn.batch_offset`. ``None`` shifts nothing.
         """
         n_genes = expression.shape[1]
         n_folds = min(n_folds, n_genes)
@@ -140,17 +119,7 @@ def neighbor_operator(
 
 @dataclass(frozen=True)
 class NeighborMeans:
-    """Means over the nearest spots in an embedding, without the spot itself.
-
-    Attributes
-    ----------
-    embedding
-        ``(N, k)``.
-    slices
-        Number of the slice of each spot, ``(N,)``.
-    n_neighbors
-        Number of spots that are averaged.
-    """
+    """Means over the nearest spots in an embedding ``(N, k)``, without the spot itself."""
 
     embedding: np.ndarray
     slices: np.ndarray

@@ -192,29 +192,8 @@ def place(
 def mutual_share(embedding: np.ndarray, slices: np.ndarray, *, k: int = 20, n_spots: int = 2_000) -> float:
     """Share of spots with a mutual match in another slice. Offsets between slices lower it.
 
-    The nearest spot of the other slices must have the spot among its own ``k`` nearest spots of other slices.
-
-    Parameters
-    ----------
-    embedding
-        Shape ``(N, d)``.
-    slices
-        Slice of each spot, integers ``(N,)``, at least two different ones.
-    k
-        Number of nearest spots among which the match must be mutual.
-    n_spots
-        The share is computed from about this many spots, the same number from each slice.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn.integration import mutual_share
-    >>> points = np.random.default_rng(0).normal(size=(200, 2))
-    >>> both, slices = np.concatenate([points, points]), np.repeat([0, 1], 200)
-    >>> mutual_share(both, slices, k=1)
-    1.0
-    >>> mutual_share(both + 9.0 * slices[:, None], slices, k=1) < 0.1
-    True
+    The nearest spot of the other slices must have the spot among its own ``k`` nearest spots of other slices. About
+    ``n_spots`` spots are looked at, the same number from each of the two or more ``slices`` ``(N,)``.
     """
     names = np.unique(slices)
     most = max(n_spots // len(names), 20)

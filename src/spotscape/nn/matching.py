@@ -164,16 +164,8 @@ def batch_offset(queries: Tensor, references: Tensor, *, n_neighs: int = _OFFSET
 def are_mutual(forth: Tensor, back: Tensor) -> Tensor:
     """Which entries of ``forth`` (queries by references) are also found in ``back`` (references by queries).
 
-    Parameters
-    ----------
-    forth
-        Rows of references for each query, int64 ``(Q, k)``; -1 for none.
-    back
-        Rows of queries for each reference, int64 ``(M, l)``; -1 for none.
-
-    Returns
-    -------
-    Bool ``(Q, k)``.
+    Both hold rows of the nearest found, int64 ``(Q, k)`` and ``(M, l)``, with -1 for none. The result is bool ``(Q,
+    k)``.
     """
     n_queries, n_references = len(forth), len(back)
     ours = torch.arange(n_queries, device=forth.device)[:, None] * n_references + forth

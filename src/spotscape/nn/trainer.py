@@ -44,18 +44,11 @@ def _between(first: float, last: float, share: float) -> float:
 
 
 class Adam:
-    """The Adam optimiser (Kingma & Ba 2015) with an L2 penalty.
+    """The Adam optimiser (Kingma & Ba 2015) with an L2 penalty. A parameter without a gradient is not changed.
 
     It computes one operation after the other. torch's fused operations round the last entries of a tensor, which do not
     fill a vector register, differently from the others. The result of an encoder would then depend on the number of
     encoders.
-
-    Parameters
-    ----------
-    parameters
-        Parameters to train. A parameter without a gradient is not changed.
-    weight_decay
-        The L2 penalty.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], weight_decay: float) -> None:

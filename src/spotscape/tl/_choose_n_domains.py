@@ -128,7 +128,7 @@ def choose_n_domains(
     stability based method for discovering structure in clustered data*, PSB 2002. Agreement with the next number is
     what CellCharter looks at: Varrone et al., Nature Genetics 2024.
     """
-    require_data(adata)
+    require_data(adata, genes=False)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep)
     low, high = _default_range(adata.n_obs) if k_range is None else _check_range(k_range, adata.n_obs)

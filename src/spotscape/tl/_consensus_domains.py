@@ -111,7 +111,7 @@ def consensus_domains(
     >>> float(adata.obs["consensus_domain_confidence"].min())
     1.0
     """
-    require_data(adata)
+    require_data(adata, genes=False)
     check_n_domains(n_domains, adata.n_obs)
     chosen = _present(adata) if use_reps is None else _named(use_reps)
     embeddings = [read_embedding(adata, key, hint=_HINT) for key in chosen]

@@ -132,7 +132,7 @@ def domains(
     ----------
     Scrucca et al., *mclust 5*, The R Journal 2016; Traag et al., *From Louvain to Leiden*, Scientific Reports 2019.
     """
-    require_data(adata)
+    require_data(adata, genes=False)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep)
     key_added = keys.domain_of(use_rep) if key_added is None else key_added

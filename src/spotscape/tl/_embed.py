@@ -237,8 +237,8 @@ def transfer_domains(
 
     from spotscape.nn.matching import nearest, vote
 
-    require_data(adata)
-    require_data(reference)
+    require_data(adata, genes=False)
+    require_data(reference, genes=False)
     use_rep = encoder_embedding(adata, use_rep)
     here = read_embedding(adata, use_rep, hint="Embed the new slices first: sp.tl.embed(adata, model)")
     there = read_embedding(reference, use_rep, hint="It must be the one that the model was trained with")

@@ -94,7 +94,7 @@ def integrate_slices(
     """
     from spotscape.nn.integration import integrate
 
-    require_data(adata)
+    require_data(adata, genes=False)
     slices = several_slices(adata, library_key)
     hint = "use_rep names an embedding of all slices together"
     values = read_embedding(adata, use_rep, hint=hint, library_key=library_key)

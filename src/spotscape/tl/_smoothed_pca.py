@@ -89,7 +89,7 @@ def smoothed_pca(
         Representation in ``adata.obsm`` to smooth as it is, without a PCA.
     random_state
         Seed of the search for the components (block Lanczos on the covariance). Its influence is negligible: on STARmap
-        and DLPFC 151673 the 20 leading components agree with an exact PCA to a cosine of 0.99999. Above 100,000 spots
+        and DLPFC 151673 the 20 leading components agree with an exact PCA to a cosine of 0.99998. Above 100,000 spots
         the search ends earlier.
 
     Returns

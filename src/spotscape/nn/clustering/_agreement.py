@@ -38,16 +38,10 @@ _MANY = 20_000
 class Agreed:
     """The clustering that was taken, and why.
 
-    Attributes
-    ----------
-    clustering
-        The clustering with its posterior. Its ``value`` is the agreement by which it was taken.
-    name
-        ``"kmeans"``, or ``"mixture_0.05"`` and so on, with the shrinkage of the covariance.
-    agreement
-        For each clustering the mean adjusted Rand index with the other four.
-    beside
-        The mean with the five clusterings of the second embedding, if that decided.
+    The ``value`` of ``clustering`` is the agreement by which it was taken. ``name`` is ``"kmeans"``, or
+    ``"mixture_0.05"`` and so on, with the shrinkage of the covariance. ``agreement`` has for each clustering the mean
+    adjusted Rand index with the other four, and ``beside`` that with the five clusterings of the second embedding, if
+    that decided.
     """
 
     clustering: Clustering
@@ -63,35 +57,11 @@ def most_agreed(
     seed: int = 0,
     second: Callable[[], np.ndarray | None] | None = None,
 ) -> Agreed:
-    """Cluster by k-means and four mixtures, and take the clustering that agrees most with the other four.
+    """Cluster points ``(n, d)`` by k-means and four mixtures, and take the clustering that agrees most with the others.
 
     If k-means agrees with the mixtures by less than .5, it takes the clustering that agrees most with those of a second
-    embedding.
-
-    Parameters
-    ----------
-    points
-        Shape ``(n, d)``, finite.
-    n_clusters
-        Number of clusters, at least 2 and at most the number of distinct points.
-    seed
-        Seed of all clusterers.
-    second
-        Function that computes another embedding of the same points, ``(n, e)``; called only if it is needed. If it is
-        ``None`` or returns ``None``, the five clusterings decide.
-
-    Returns
-    -------
-    The clustering that was taken, with its name and the agreement of each clustering.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn.clustering import most_agreed
-    >>> points = np.repeat([[0.0, 0.0], [9.0, 0.0]], 20, axis=0) + np.random.default_rng(0).normal(size=(40, 2))
-    >>> found = most_agreed(points, 2)
-    >>> found.name, found.agreement["mixture_1"], found.clustering.posterior.shape
-    ('kmeans', 1.0, (40, 2))
+    embedding of the same points. ``second`` computes that embedding and is called only then. If it is ``None`` or
+    returns ``None``, the five clusterings decide.
     """
     fits = clusterings(points, n_clusters, seed=seed)
     fits["kmeans"] = replace(fits["kmeans"], posterior=soft_assignment(points, fits["kmeans"].labels))

@@ -47,27 +47,8 @@ class Consensus:
 def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
     """Find the clustering on which most runs agree for most points.
 
-    Parameters
-    ----------
-    runs
-        Cluster of every point in each run, integers from 0, shape ``(n_runs, n)``. All runs have the same number of
-        non-empty clusters.
-
-    Returns
-    -------
-    The consensus, with the same number of non-empty clusters.
-
-    Raises
-    ------
-    ValueError
-        If ``runs`` is not such a matrix.
-
-    Examples
-    --------
-    >>> from spotscape.nn.clustering import combine_clusterings
-    >>> found = combine_clusterings([[0, 0, 0, 1, 1], [1, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
-    >>> found.labels.tolist(), found.confidence.round(2).tolist()
-    ([0, 0, 0, 1, 1], [1.0, 1.0, 0.67, 1.0, 1.0])
+    ``runs`` ``(n_runs, n)`` has the cluster of every point in each run, integers from 0. All runs have the same number
+    of non-empty clusters, and so has the consensus.
     """
     checked, n_clusters = _check(runs)
     patterns, pattern_of, counts = np.unique(checked, axis=1, return_inverse=True, return_counts=True)

@@ -26,19 +26,10 @@ if TYPE_CHECKING:
 class Clustering:
     """Clusters of points, and the value of a criterion.
 
-    Attributes
-    ----------
-    labels
-        Cluster of each point, shape ``(n,)``: 0 is the largest cluster; clusters of equal size are in the order of
-        their first points.
-    criterion
-        Name of ``value``: ``"inertia"``, ``"log_likelihood"`` or ``"resolution"``.
-    value
-        Sum of squared distances to the centres; mean log-likelihood per point; or the resolution of the graph
-        clustering.
-    posterior
-        Probability of each cluster for each point, shape ``(n, n_clusters)``, columns in the order of ``labels``;
-        ``None`` if the method has none.
+    ``labels`` ``(n,)`` are 0 for the largest cluster; clusters of equal size are in the order of their first points.
+    ``value`` is the sum of squared distances to the centres (``"inertia"``), the mean ``"log_likelihood"`` per point,
+    or the ``"resolution"`` of the graph clustering. ``posterior`` is the probability of each cluster for each point,
+    shape ``(n, n_clusters)``; ``None`` if the method has none.
     """
 
     labels: np.ndarray
@@ -53,15 +44,7 @@ class Clustering:
 
 
 def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Return the points as float64, after checking that ``n_clusters`` non-empty clusters are possible.
-
-    Raises
-    ------
-    TypeError
-        If ``n_clusters`` is not an integer.
-    ValueError
-        If the points are not a finite matrix, or ``n_clusters`` is below 2 or above the number of distinct points.
-    """
+    """Return the points as float64, after checking that ``n_clusters`` non-empty clusters are possible."""
     values = np.asarray(points, dtype=np.float64)
     if values.ndim != 2:
         msg = f"points have shape {values.shape}; expected (n_points, n_dims)."
@@ -76,12 +59,7 @@ def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
 
 
 def by_size(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number clusters by decreasing size, ties by first point.
-
-    Returns
-    -------
-    The new labels, and the old label of each new one.
-    """
+    """Number clusters by decreasing size, ties by first point: the new labels, and the old label of each new one."""
     old, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     order = np.lexsort((first, -counts))
     rank = np.empty(len(order), dtype=np.intp)
@@ -218,40 +196,11 @@ _FEWEST_STARTS, _MOST_STARTS, _STARTED_POINTS = 10, 100, 200_000
 
 
 def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, seed: int = 0) -> Clustering:
-    """Cluster points by k-means.
+    """Cluster points ``(n, d)`` by k-means into exactly ``n_clusters`` non-empty clusters.
 
-    It runs on one thread, because each number of threads rounds sums differently.
-
-    Parameters
-    ----------
-    points
-        Shape ``(n, d)``, finite.
-    n_clusters
-        Number of clusters, at least 2 and at most the number of distinct points.
-    n_init
-        Number of k-means++ starts, of which the one with the lowest inertia is kept. ``None`` takes 100 for 2,000
-        points and fewer, 10 for 20,000 and more, and a number in between otherwise: ten starts often miss the optimum,
-        and further starts are cheap on small data.
-    seed
-        Seed of the starts.
-
-    Returns
-    -------
-    Exactly ``n_clusters`` non-empty clusters with their inertia.
-
-    Raises
-    ------
-    TypeError
-        If ``n_clusters`` is not an integer.
-    ValueError
-        If ``points`` or ``n_clusters`` are not as described.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn.clustering import kmeans
-    >>> kmeans(np.array([[0.0], [0.1], [5.0]]), 2).labels.tolist()
-    [0, 0, 1]
+    Of ``n_init`` k-means++ starts the one with the lowest inertia is kept. ``None`` takes 100 for 2,000 points and
+    fewer, 10 for 20,000 and more, and a number in between otherwise: ten starts often miss the optimum, and further
+    starts are cheap on small data. It runs on one thread, because each number of threads rounds sums differently.
     """
     values = check_points(points, n_clusters)
     if n_init is None:
@@ -263,26 +212,10 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
 
 
 def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Probabilities of k-means clusters, from a mixture of equal spheres around their means.
+    """Probabilities ``(n, n_clusters)`` of k-means clusters, from a mixture of equal spheres around their means.
 
-    Parameters
-    ----------
-    points
-        Shape ``(n, d)``.
-    labels
-        Cluster of each point, int64 ``(n,)`` from 0, none empty.
-
-    Returns
-    -------
-    Probability of each cluster for each point, ``(n, n_clusters)``, float64. All spheres have the same
-    variance, the mean variance of the clusters.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn.clustering import soft_assignment
-    >>> soft_assignment(np.array([[0.0], [2.0], [3.0], [5.0]]), np.array([0, 0, 1, 1])).round(3).tolist()
-    [[0.999, 0.001], [0.818, 0.182], [0.182, 0.818], [0.001, 0.999]]
+    All spheres have the same variance, the mean variance of the clusters. ``labels`` are int64 from 0, and no cluster
+    is empty.
     """
     values = np.asarray(points, dtype=np.float64)
     centres = np.stack([values[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
@@ -302,32 +235,11 @@ _BISECTIONS = 20
 def search_resolution(
     cluster: Callable[[float], np.ndarray], n_clusters: int, *, start: float = 1.0
 ) -> tuple[np.ndarray, float]:
-    """Find labels with ``n_clusters`` clusters, or as close to it as bisection gets.
+    """Find labels with ``n_clusters`` clusters, or as close to it as bisection gets, and their resolution.
 
-    From ``start`` the resolution is doubled or halved until the wanted number lies between two tries. The interval is
-    then bisected on a logarithmic scale.
-
-    Parameters
-    ----------
-    cluster
-        Function that returns labels at a resolution. A higher resolution usually gives more clusters.
-    n_clusters
-        Number of clusters wanted.
-    start
-        First resolution tried.
-
-    Returns
-    -------
-    The labels and their resolution. If no try has ``n_clusters`` clusters: the one with the fewest above it or, if none
-    is above, with the most below it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn.clustering import search_resolution
-    >>> labels, resolution = search_resolution(lambda r: np.arange(100) % int(5 * r), 3)
-    >>> len(np.unique(labels)), 0.6 <= resolution < 0.8
-    (3, True)
+    ``cluster`` returns labels at a resolution. From ``start`` the resolution is doubled or halved until the wanted
+    number lies between two tries. The interval is then bisected on a logarithmic scale. If no try has ``n_clusters``
+    clusters, the one with the fewest above it is taken or, if none is above, with the most below it.
     """
     tried: list[tuple[int, float, np.ndarray]] = []
 

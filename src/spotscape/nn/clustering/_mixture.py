@@ -22,21 +22,11 @@ _BLOCK = 16_384
 
 @dataclass(frozen=True)
 class TiedMixture:
-    """Parameters of a mixture with one covariance, in the coordinates of the fit.
+    """Parameters of a mixture with one covariance, in the coordinates of the fit."""
 
-    Attributes
-    ----------
-    weights
-        Share of each component, shape ``(k,)``.
-    means
-        Shape ``(k, d)``.
-    covariance
-        Covariance of all components, shape ``(d, d)``, positive definite.
-    """
-
-    weights: np.ndarray
-    means: np.ndarray
-    covariance: np.ndarray
+    weights: np.ndarray  # (k,)
+    means: np.ndarray  # (k, d)
+    covariance: np.ndarray  # (d, d), positive definite
 
 
 class TiedEM:
@@ -48,16 +38,8 @@ class TiedEM:
     with the total scatter :math:`T = X^\top X / N`. The covariance is the total scatter minus the scatter between the
     means, plus a small ridge: :math:`\Sigma = T - \sum_k w_k m_k m_k^\top + \epsilon I`.
 
-    Parameters
-    ----------
-    points
-        Shape ``(n, d)``, float64, with column means of zero.
-    ridge
-        Added to the diagonal of the covariance.
-    shrinkage
-        How far each M-step shrinks the covariance towards a sphere of the same trace: 0 not at all, 1 completely.
-    scale
-        Numbers that the columns were divided by, ``(d,)``. The sphere is a sphere in the units before this division.
+    Each M-step shrinks the covariance towards a sphere of the same trace, by ``shrinkage`` from 0 (not at all) to 1.
+    It is a sphere in the units that the columns had before they were divided by ``scale`` ``(d,)``.
     """
 
     def __init__(
@@ -84,12 +66,7 @@ class TiedEM:
         return self._maximise(counts, sums)
 
     def run(self, mixture: TiedMixture, max_iter: int, tol: float) -> tuple[TiedMixture, float]:
-        """Iterate until the mean log-likelihood per point rises by less than ``tol``.
-
-        Returns
-        -------
-        The mixture, and its mean log-likelihood per point.
-        """
+        """Iterate until the mean log-likelihood per point, which is returned too, rises by less than ``tol``."""
         previous = -np.inf
         for _ in range(max_iter):
             log_likelihood, counts, sums = self._expect(mixture)
@@ -176,60 +153,27 @@ def gaussian_mixture(
     seed: int = 0,
     starts: Sequence[np.ndarray] | None = None,
 ) -> Clustering:
-    r"""Fit a Gaussian mixture with one covariance for all components by maximum likelihood.
+    r"""Fit a Gaussian mixture with one covariance for all components to points ``(n, d)`` by maximum likelihood.
 
     .. math:: p(x) = \sum_k w_k \, \mathcal N(x; m_k, \Sigma)
 
-    The likelihood has many local maxima. EM starts from Ward's trees and k-means runs in raw, standardised and whitened
-    coordinates, and again from k-means runs in coordinates whitened by the best covariance found. All starts run a few
-    steps, the best of them run to the end, and the most likely result is kept.
+    This is model EEE of mclust (Scrucca et al., The R Journal 2016). The likelihood has many local maxima. EM starts
+    from Ward's trees and k-means runs in raw, standardised and whitened coordinates, and again from k-means runs in
+    coordinates whitened by the best covariance found. All starts run a few steps, the best of them run to the end, and
+    the most likely result is kept. ``starts``, labels ``(n,)`` each, replace this search.
+
+    ``shrinkage``, between 0 and 1, moves the covariance towards a sphere of the same trace, in the units of ``points``.
+    0 is maximum likelihood with any covariance, which does not depend on the units. 1 is maximum likelihood with a
+    sphere, which is k-means with soft clusters of unequal size. With 0, directions in which points form separate groups
+    are divided, and with 1, those in which points vary most.
 
     Columns without variance are left out. The others are standardised, so neither the labels nor the small ridge (1e-8
     of each column's variance) depend on the units. With more than 20,000 points the starts are tried on a seeded
     subsample. The fit runs on one thread and in float64, so it gives the same bits on any number of threads.
 
-    Parameters
-    ----------
-    points
-        Shape ``(n, d)``, finite.
-    n_clusters
-        Number of components, at least 2 and at most the number of distinct points.
-    shrinkage
-        Between 0 and 1: how far the covariance is shrunk towards a sphere of the same trace, in the units of
-        ``points``. 0 is maximum likelihood with any covariance, which does not depend on the units. 1 is maximum
-        likelihood with a sphere, which is k-means with soft clusters of unequal size. With 0, directions in which
-        points form separate groups are divided, and with 1, those in which points vary most.
-    tol
-        EM stops if the mean log-likelihood per point rises by less than this.
-    seed
-        Seed of the starts and the subsample.
-    starts
-        Labels to start from instead of the search, each int64 ``(n,)`` with ``n_clusters`` clusters.
-
-    Returns
-    -------
-    Exactly ``n_clusters`` non-empty clusters: the component of highest posterior probability. ``value`` is the mean
-    log-likelihood per point over the columns that vary, in the units of ``points``. If a component is the most
-    probable one for no point, the widest cluster is split in two instead.
-
-    Raises
-    ------
-    TypeError
-        If ``n_clusters`` is not an integer.
-    ValueError
-        If ``points`` or ``n_clusters`` are not as described, or ``shrinkage`` is not between 0 and 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn.clustering import gaussian_mixture
-    >>> fit = gaussian_mixture(np.array([[0.0], [0.1], [0.2], [5.0], [5.1]]), 2)
-    >>> fit.labels.tolist(), fit.posterior.shape
-    ([0, 0, 0, 1, 1], (5, 2))
-
-    References
-    ----------
-    Scrucca et al., *mclust 5*, The R Journal 2016 (model EEE).
+    Each point is in its most probable component, and ``value`` is the mean log-likelihood per point over the columns
+    that vary, in the units of ``points``. If a component is the most probable one for no point, the widest cluster is
+    split in two instead.
     """
     values = check_points(points, n_clusters)
     require_in_range(shrinkage, "shrinkage", low=0, high=1)

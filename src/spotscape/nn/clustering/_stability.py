@@ -47,32 +47,18 @@ _KMEANS_STARTS = 2
 
 @dataclass(frozen=True)
 class StabilityCurve:
-    """Agreement of clusterings over samples or embeddings, for each number of clusters.
+    """Agreement of clusterings over samples or embeddings, for each number of clusters; arrays are ``(K,)``.
 
-    Attributes
-    ----------
-    numbers
-        Numbers of clusters, consecutive, shape ``(K,)``.
-    mean, sd
-        Mean and standard deviation of the adjusted Rand index over pairs of samples, or over pairs of clusterings of
-        different embeddings, each ``(K,)``.
-    share
-        Share of bootstraps over samples, or over clusterings, that pick the number, ``(K,)``.
-    picked
-        The number that most bootstraps pick.
-    n_samples
-        Number of samples that were drawn, or of clusterings of each embedding.
-    to_next
-        Mean adjusted Rand index between clusterings of different samples into ``k`` and ``k + 1``, ``(K,)``; NaN for
-        the last. This, ``bic`` and ``score`` are ``None`` if embeddings are compared.
-    bic
-        Mean over samples of the Bayesian information criterion of the mixture, ``(K,)``; lower is better.
-    score
-        Stability plus 0.2 times the :func:`elbow` of the mixture's log-likelihood, ``(K,)``.
-    elbow
-        The :func:`elbow`, a mean over embeddings, ``(K,)``; ``None`` for samples of one embedding.
-    fits
-        Numbers that fit about as well as the one picked, bool ``(K,)``; ``None`` for samples of one embedding.
+    ``mean`` and ``sd`` are those of the adjusted Rand index over pairs of samples, or over pairs of clusterings of
+    different embeddings. ``share`` is the share of bootstraps, over samples or over clusterings, that pick the number;
+    ``picked`` is the number that most of them pick. ``n_samples`` counts the samples, or the clusterings of each
+    embedding.
+
+    For samples of one embedding, ``to_next`` is the mean index between clusterings of different samples into ``k`` and
+    ``k + 1`` (NaN for the last), ``bic`` the mean Bayesian information criterion of the mixture (lower is better), and
+    ``score`` the stability plus 0.2 times the :func:`elbow` of the mixture's log-likelihood. For several embeddings,
+    ``elbow`` is their mean, and ``fits`` marks the numbers that fit about as well as the one picked. What does not
+    apply is ``None``.
     """
 
     numbers: np.ndarray
@@ -108,46 +94,16 @@ def stability_curve(
     n_resamples: int = 6,
     seed: int = 0,
 ) -> StabilityCurve:
-    """Cluster samples of the points into each number of clusters and compare the clusterings.
+    """Cluster samples of the points ``(n, d)`` into each number of clusters and compare the clusterings.
 
     A sample is 65 % of the points, 3,000 at most, drawn without replacement, and is clustered from starts of its own.
     Its clusters are extended to all points (to 3,000 of them, if there are more), on which samples are compared.
-    Columns without variance are left out; for the mixture the others are standardised. It runs on one thread.
+    Columns without variance are left out. For the mixture (``"gmm"``), which starts from Ward's trees and k-means of
+    the sample, the others are standardised. It runs on one thread.
 
-    Parameters
-    ----------
-    points
-        Shape ``(n, d)``, finite.
-    numbers
-        Consecutive numbers of clusters, ascending, two or more; the first at least 2.
-    method
-        ``"gmm"``: a Gaussian mixture with one covariance, started from Ward's trees and k-means of the sample.
-        ``"kmeans"``.
-    n_resamples
-        Half of the number of samples to begin with, at least 2. Samples are added, up to four times as many in total,
-        until nine in ten bootstraps over the samples pick the same number.
-    seed
-        Seed of samples and starts.
-
-    Returns
-    -------
-    The curve and the number picked.
-
-    Raises
-    ------
-    TypeError
-        If a number is not an integer.
-    ValueError
-        If the points do not allow so many clusters, or an argument is out of its range.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn.clustering import stability_curve
-    >>> centres = 9 * np.eye(4)[np.arange(120) % 4]
-    >>> curve = stability_curve(centres + np.random.default_rng(0).normal(size=(120, 4)), range(2, 7))
-    >>> curve.picked, float(curve.mean[2])
-    (4, 1.0)
+    ``numbers`` are consecutive, ascending, two or more, and start at 2 or above. Twice ``n_resamples`` samples are
+    drawn, and then more, up to four times as many in total, until nine in ten bootstraps over the samples pick the
+    same number.
     """
     numbers = check_numbers(numbers)
     require_choice(method, "method", METHODS)
@@ -231,12 +187,6 @@ def elbow(log_likelihood: np.ndarray) -> np.ndarray:
     For the number at position ``i``, it is the mean gain in log-likelihood of the last two steps over that of the next
     three. The latter is at least 2 % of the largest gain. The first entry and the last three have no such value and are
     left out.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> elbow(np.array([0.0, 8.0, 16.0, 17.0, 18.0, 19.0, 20.0])).round(2).tolist()
-    [0.88, 2.08, 1.5]
     """
     gains = np.diff(log_likelihood)
     floor = max(_LEAST_GAIN * gains.max(), np.finfo(np.float64).tiny)
@@ -251,12 +201,6 @@ def pick_number(numbers: Sequence[int] | np.ndarray, score: np.ndarray, *, toler
     """The largest number whose score is at most ``tolerance`` below the highest score.
 
     The largest is taken so that all groups that can be distinguished are distinguished.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> pick_number([2, 3, 4, 5], np.array([1.0, 0.7, 0.98, 0.9]))
-    4
     """
     return int(numbers[np.flatnonzero(score >= score.max() - tolerance)[-1]])
 

@@ -46,43 +46,16 @@ _BOOTSTRAPS = 200
 
 
 def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed: int = 0) -> StabilityCurve:
-    """Cluster two or more embeddings of the same points into each number of clusters, and compare them.
+    """Cluster two or more embeddings ``(n, d)`` of the same points into each number of clusters, and compare them.
 
     Every embedding is clustered by k-means and by four mixtures (:func:`~spotscape.nn.clustering.most_agreed`). The
     agreement is the mean adjusted Rand index over all pairs of clusterings of different embeddings. The elbow is that
-    of the log-likelihood of mixtures, the mean over embeddings.
+    of the log-likelihood of mixtures, the mean over embeddings. If there are more than 3,000 points, 3,000 are drawn.
 
-    Parameters
-    ----------
-    views
-        Embeddings of the same points, each ``(n, d)``, finite. If there are more than 3,000 points, 3,000 are drawn.
-    numbers
-        Consecutive numbers of clusters, ascending, two or more; the first at least 2.
-    seed
-        Seed of the points that are drawn, of starts and of bootstraps.
-
-    Returns
-    -------
-    The curve and the number picked. If an elbow is .8 or more, its number is picked, otherwise see :func:`pick_agreed`.
-    ``share`` is over bootstraps of clusterings and samples. ``fits`` are the numbers that could be picked as well and
-    whose agreement is within .05 of that of the number picked; none, if an elbow decides.
-
-    Raises
-    ------
-    TypeError
-        If a number is not an integer.
-    ValueError
-        If the points do not allow so many clusters, or ``numbers`` is not such a sequence.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spotscape.nn.clustering import agreement_curve
-    >>> rng = np.random.default_rng(0)
-    >>> views = [9 * np.eye(4)[np.arange(120) % 4] + rng.normal(size=(120, 4)) for _ in range(2)]
-    >>> curve = agreement_curve(views, range(2, 7))
-    >>> curve.picked, float(curve.mean[2])
-    (4, 1.0)
+    ``numbers`` are consecutive, ascending, two or more, and start at 2 or above. If an elbow is .8 or more, its number
+    is picked, otherwise see :func:`pick_agreed`. ``share`` is over bootstraps of clusterings and samples. ``fits`` are
+    the numbers that could be picked as well and whose agreement is within .05 of that of the number picked; none, if an
+    elbow decides.
     """
     numbers = check_numbers(numbers)
     generator = np.random.default_rng(seed)
@@ -136,14 +109,6 @@ def pick_agreed(numbers: Sequence[int] | np.ndarray, agreement: np.ndarray) -> i
 
     A number counts if its agreement is as high as that of the first (within .02), or .1 above the lowest before it. If
     no number counts, agreement falls throughout, and the first number is taken.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> pick_agreed([2, 3, 4, 5], np.array([0.95, 0.6, 0.8, 0.7]))
-    4
-    >>> pick_agreed([2, 3, 4, 5], np.array([0.95, 0.9, 0.8, 0.85]))
-    2
     """
     counts = _counts(agreement)
     if not counts.any():

@@ -57,12 +57,8 @@ _MOST_MEETINGS, _MOST_CANDIDATES = 16, 20_000
 class Meeting(NamedTuple):
     """A slice that is compared with another one.
 
-    Attributes
-    ----------
-    own, other
-        Rows of the spots of either slice among which matches are searched, int64.
-    places
-        Positions in ``own`` of the spots u that the mean is taken over, int64.
+    Matches are searched among the rows ``own`` and ``other``, and the mean is taken over the spots u at ``places`` in
+    ``own``.
     """
 
     own: Tensor
