@@ -11,6 +11,8 @@ TISSUES = {
     "starmap": "STARmap",
     "dlpfc_151673": "DLPFC 151673",
     "dlpfc_donor3": "DLPFC, four slices",
+    "sim_layers_hexagonal": "simulated layers",
+    "sim_islands_hexagonal": "simulated islands",
     "simulated_private": "simulated, unequal regions",
     "her2st": "HER2+ tumours",
     "embryo": "mouse embryos",

@@ -48,6 +48,7 @@ def main() -> None:
     write("downstream", downstream(pd.read_csv(RESULTS / "downstream.csv")))
     write("tiles", tiles(pd.read_csv(RESULTS / "tiles.csv")))
     write("consensus", consensus(pd.read_csv(RESULTS / "consensus.csv")))
+    write("refinement", refinement(pd.read_csv(RESULTS / "refinement.csv")))
     write("integration_constants", integration_constants(pd.read_csv(RESULTS / "integration_constants.csv")))
     write("integration_overlap", integration_overlap(pd.read_csv(RESULTS / "integration_overlap.csv")))
     peers = pd.read_csv(RESULTS / "peers.csv")
@@ -84,6 +85,15 @@ def integration_overlap(results: pd.DataFrame) -> pd.DataFrame:
     )
     shown.index = [f"{share:.0%}" for share in shown.index]
     return shown.rename_axis("spots in common regions")
+
+
+def refinement(results: pd.DataFrame) -> pd.DataFrame:
+    """Agreement before and after one and ten passes of the vote, a row for each tissue, hops and passes."""
+    shown = results[results["n_passes"].isin([0, 1, 10])].set_index("tissue")
+    scores = {"ari": "ARI", "accuracy_boundary": "accuracy at borders", "recall_thin": "recall of thin layers"}
+    counts = shown[["n_hops", "n_passes", "changed"]].set_axis(["hops", "passes", "spots changed"], axis="columns")
+    text = shown[list(scores)].map(lambda value: "" if pd.isna(value) else f"{value:.3f}").rename(columns=scores)
+    return pd.concat([counts, text], axis=1)
 
 
 def mutation(results: pd.DataFrame) -> pd.DataFrame:

@@ -57,7 +57,9 @@ def faults(source: str) -> list[str]:
             # A method that is chosen by name may be any of several.
             if problems and all(problems):
                 found.append(f"line {call.lineno}: {ast.unparse(call.func)}: {problems[0]}")
-    return found
+    # Scripts that are run by another process.
+    inner = [one.value for one in ast.walk(tree) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    return found + [fault for text in inner if "import spotscape" in text and "=" in text for fault in faults(text)]
 
 
 def _imported(tree: ast.Module) -> tuple[dict[str, Any], list[str]]:
@@ -198,6 +200,7 @@ def test_what_a_script_imports_and_calls_exists(name: str) -> None:
         ("from spotscape.models import SpotscapeConfig\nSpotscapeConfig(hops=3)", "hops"),
         ("from spotscape.models import SpotscapeConfig\nSpotscapeConfig.several_slices(hops=3)", "hops"),
         ("from spotscape.models import Spotscape\nSpotscape().fit(x, graph, slice=codes)", "slice"),
+        ("RUN = 'import spotscape as sp; sp.tl.domains(a, k=7)'", "'k'"),
         ("import dataclasses\ndataclasses.replace(config, epochs=3)", "epochs"),
         ("import spotscape as sp\nsp.tl.absent(a)", "absent"),
         ("import spotscape as sp\nsp.tl.domains(a, 7)", "positional"),
