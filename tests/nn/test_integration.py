@@ -22,7 +22,6 @@ from spotscape.nn.integration import (
     _single,
     _split,
     _step,
-    mutual_share,
 )
 
 # Kinds of spots in two slices and their proportions: alike, unlike, one lacking, and one private to each.
@@ -358,13 +357,6 @@ def test_a_shift_of_few_spots() -> None:
     found = integrate(np.concatenate([spots, spots + np.array([2.0, 0.0])]), np.repeat(["a", "b"], 50))
     np.testing.assert_allclose(found, np.concatenate([spots + np.array([1.0, 0.0])] * 2), atol=1e-5)
     assert np.isfinite(integrate(found, np.repeat(["a", "b"], 50), ridge=0.5)).all()
-
-
-def test_an_offset_lowers_the_share_of_mutual_matches() -> None:
-    points, slices = np.random.default_rng(0).normal(size=(400, 2)), np.repeat([0, 1], 200)
-    points[200:] = points[:200]
-    assert mutual_share(points, slices, k=1) == 1.0
-    assert mutual_share(points + 9.0 * slices[:, None], slices, k=1) < 0.1
 
 
 def test_splitting_goes_along_the_principal_axis() -> None:

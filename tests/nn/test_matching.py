@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import special_ortho_group
 
 from spotscape.nn import Matches, batch_offset, match, matching, vote
-from spotscape.nn.matching import are_mutual
+from spotscape.nn.matching import are_mutual, mutual_share
 
 
 def points(n: int, seed: int, d: int = 4) -> torch.Tensor:
@@ -174,3 +174,10 @@ def test_wrong_arguments() -> None:
         match(rows, rows, 1, positions=(places(3, 0), places(3, 0)), radius=0)
     with pytest.raises(TypeError, match="radius must be a number"):
         match(rows, rows, 1, positions=(places(3, 0), places(3, 0)))
+
+
+def test_an_offset_lowers_the_share_of_mutual_matches() -> None:
+    spots, slices = np.random.default_rng(0).normal(size=(400, 2)), np.repeat([0, 1], 200)
+    spots[200:] = spots[:200]
+    assert mutual_share(spots, slices, k=1) == 1.0
+    assert mutual_share(spots + 9.0 * slices[:, None], slices, k=1) < 0.1

@@ -12,7 +12,8 @@ from spotscape._core.edges import within_groups
 from spotscape._core.rows import LARGEST_LOGARITHM, expm1
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.components import PrincipalComponents, smooth
-from spotscape.nn.integration import integrate, mutual_share
+from spotscape.nn.integration import integrate
+from spotscape.nn.matching import mutual_share, some_of_each
 
 if TYPE_CHECKING:
     import torch
@@ -95,11 +96,11 @@ def slice_offsets(
     if known is None and codes.max() == 0:
         return None
     smoothed = smooth_within(scores, adjacency, slices)
-    rows = _some_of_each(codes)
+    rows = some_of_each(codes, _SPOTS_PER_SLICE)
     if known is None or reference is None:
         held = np.zeros(len(rows), dtype=bool)
         return _offsets(smoothed[rows], codes[rows], held, scores[rows] - smoothed[rows], device)[codes]
-    kept = _some_of_each(reference.slices)
+    kept = some_of_each(reference.slices, _SPOTS_PER_SLICE)
     others = 1 + np.unique(reference.slices[kept], return_inverse=True)[1]
     offsets = []
     for code in range(codes.max() + 1):
@@ -122,21 +123,13 @@ def _offsets(
     scales = np.sqrt(np.maximum(variances, _LEAST_NOISE * variances.max()))
     if scales[-1] == 0:
         scales[:] = 1
-    estimates = [np.zeros((len(first), values.shape[1]))]
-    for scale in (np.ones_like(scales), scales):
+    estimates = []
+    for scale in (scales, np.ones_like(scales)):
         turned = values @ (directions / scale)
         moved = integrate(turned, codes, held=held, ridge=np.inf, device=device)
         estimates.append(((turned - moved)[first] * scale) @ directions.T)
-    return max(estimates[::-1], key=lambda offsets: mutual_share(values - offsets[codes], codes))
-
-
-def _some_of_each(codes: np.ndarray) -> np.ndarray:
-    """Rows of a limited number of spots of each slice, from all over it."""
-    chosen = []
-    for code in np.unique(codes):
-        own = np.flatnonzero(codes == code)
-        chosen.append(own[:: -(-len(own) // _SPOTS_PER_SLICE)])
-    return np.concatenate(chosen)
+    estimates.append(np.zeros((len(first), values.shape[1])))
+    return max(estimates, key=lambda offsets: mutual_share(values - offsets[codes], codes))
 
 
 def to_units(decoded: np.ndarray, expression: Any) -> np.ndarray:

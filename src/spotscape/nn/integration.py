@@ -34,7 +34,6 @@ import numpy as np
 import torch
 
 from spotscape._core.validation import require_in_range, require_positive_int
-from spotscape.nn.similarity import most_similar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,24 +186,6 @@ def place(
         found = integrate(both, codes, held=codes >= 0, n_prototypes=n_prototypes, ridge=ridge, device=device)
         placed[own] = found[len(reference) :]
     return placed
-
-
-def mutual_share(embedding: np.ndarray, slices: np.ndarray, *, k: int = 20, n_spots: int = 2_000) -> float:
-    """Share of spots with a mutual match in another slice. Offsets between slices lower it.
-
-    The nearest spot of the other slices must have the spot among its own ``k`` nearest spots of other slices. About
-    ``n_spots`` spots are looked at, the same number from each of the two or more ``slices`` ``(N,)``.
-    """
-    names = np.unique(slices)
-    most = max(n_spots // len(names), 20)
-    rows = np.concatenate([own[:: -(-len(own) // most)] for own in (np.flatnonzero(slices == name) for name in names)])
-    points = torch.from_numpy(embedding[rows] - embedding[rows].mean(0)).float()
-    codes = torch.from_numpy(np.unique(slices[rows], return_inverse=True)[1])
-    # Of all candidates v, the nearest to u has the largest u v - |v|^2 / 2.
-    queries = torch.cat([points, torch.ones(len(points), 1)], dim=1)
-    candidates = torch.cat([points, -points.square().sum(1, keepdim=True) / 2], dim=1)
-    nearest = most_similar(queries, candidates, k, between=(codes, codes)).indices
-    return float((nearest[nearest[:, 0]] == torch.arange(len(points))[:, None]).any(1).float().mean())
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,28 @@ def are_mutual(forth: Tensor, back: Tensor) -> Tensor:
     return torch.isin(ours, theirs[back >= 0]) & (forth >= 0)
 
 
+def mutual_share(embedding: np.ndarray, slices: np.ndarray, *, k: int = 20, n_spots: int = 2_000) -> float:
+    """Share of spots with a mutual match in another slice. Offsets between slices lower it.
+
+    The nearest spot of the other slices must have the spot among its own ``k`` nearest spots of other slices. About
+    ``n_spots`` spots are looked at, the same number from each of the two or more ``slices`` ``(N,)``.
+    """
+    rows = some_of_each(slices, max(n_spots // len(np.unique(slices)), 20))
+    points = torch.from_numpy(embedding[rows] - embedding[rows].mean(0)).float()
+    codes = torch.from_numpy(np.unique(slices[rows], return_inverse=True)[1])
+    # Of all candidates v, the nearest to u has the largest u v - |v|^2 / 2.
+    queries = torch.cat([points, torch.ones(len(points), 1)], dim=1)
+    candidates = torch.cat([points, -points.square().sum(1, keepdim=True) / 2], dim=1)
+    nearest = most_similar(queries, candidates, k, between=(codes, codes)).indices
+    return float((nearest[nearest[:, 0]] == torch.arange(len(points))[:, None]).any(1).float().mean())
+
+
+def some_of_each(slices: np.ndarray, most: int) -> np.ndarray:
+    """Rows of at most ``most`` spots of each slice, evenly spaced."""
+    groups = (np.flatnonzero(slices == name) for name in np.unique(slices))
+    return np.concatenate([own[:: -(-len(own) // most)] for own in groups])
+
+
 def vote(matches: Matches, labels: Tensor, n_labels: int) -> Votes:
     """Transfer labels: each match votes with its similarity; references without a label do not vote.
 
