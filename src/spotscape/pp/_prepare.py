@@ -303,7 +303,7 @@ def _report(adata: AnnData, *, labels: pd.Categorical | None, out: dict[str, int
     left_out = [f"{number:,} {what}" for what, number in out.items() if number]
     others = f" Left out: {', '.join(left_out)}." if left_out else ""
     if "flavor" not in summary:
-        logger.info("All %s genes are marked as highly variable (n_top_genes is not smaller).%s", candidates, others)
+        logger.info("All %s genes are marked as highly variable, as n_top_genes is not smaller.%s", candidates, others)
     else:
         chosen = f"{int(adata.var['highly_variable'].sum()):,} of {candidates}"
         column = f"obs[{params.get('library_key')!r}]"

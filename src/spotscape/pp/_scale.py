@@ -172,7 +172,7 @@ def _choose(
     else:
         flat = [size for size, value in zip(possible, share, strict=True) if value >= _FLAT * share.max()]
         chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
-        alike = f"{flat[0]} to {flat[-1]} predict about equally well" if len(flat) > 1 else f"{chosen} predict best"
+        alike = f"{flat[0]} to {flat[-1]} neighbours predict a spot about equally well" if len(flat) > 1 else f"{chosen} neighbours predict a spot best"
         reason = f"{alike}; the default for {_CALLED[kind]} is {usual}"
     at = possible.index(chosen) if chosen in possible and len(reach) else None
     radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]) if at is None else reach[at])

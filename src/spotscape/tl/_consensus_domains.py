@@ -130,7 +130,7 @@ def consensus_domains(
             runs.append(cluster(embedding, n_domains, clusterer, source, second=second)[0].labels)
     found = combine_clusterings(np.stack(runs))
     mean = float(found.confidence.mean())
-    logger.info("%d runs agree on a spot by %.1f %% on average.", len(runs), 100 * mean)
+    logger.info("On average, %.1f %% of the %d runs give a spot its consensus domain.", 100 * mean, len(runs))
     records[key_added] = record(
         {"n_domains": n_domains, "use_reps": chosen, "method": method, "random_state": source.seed},
         mean_confidence=mean,
