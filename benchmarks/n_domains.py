@@ -182,9 +182,8 @@ def real(name: str, path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
-    import matplotlib.pyplot as plt
-
     import defaults_study as study
+    import matplotlib.pyplot as plt
 
     adata = study.load(name).copy()
     sp.pp.spatial_neighbors_knn(adata)
@@ -238,7 +237,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--method", dest="clusterer", choices=("agreement", "gmm", "kmeans"), default="agreement", help="rule"
     )
-    parser.add_argument("--every", type=int, default=1, help="only every so manieth tissue")
+    parser.add_argument("--every", type=int, default=1, help="step between tissues, such as 4 for a quarter of them")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--real", nargs="+", choices=list(REAL), help="draw the curves of real tissue")

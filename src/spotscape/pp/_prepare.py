@@ -93,8 +93,8 @@ def prepare(
         Whether to take ``log(1 + x)``. The released notebooks of SpaCross do not take it. The choice is stored in
         ``adata.uns``, where the methods read it.
     library_key
-        Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or bools. ``None`` means a
-        single slice.
+        Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or booleans. ``None`` means
+        a single slice.
     layer
         Layer with the counts. ``None`` means ``adata.X``, or ``adata.layers["counts"]`` if ``adata`` was prepared
         before.
@@ -109,7 +109,7 @@ def prepare(
     counts
         ``"check"`` refuses values that are not counts. Counts divided by one number for each spot, such as a cell's
         volume, are recognised and accepted with a warning, because normalisation cancels that number. ``"assume"`` also
-        accepts any other positive values, such as counts less the ambient RNA.
+        accepts any other positive values, such as counts minus the ambient RNA.
 
     Returns
     -------

@@ -222,7 +222,7 @@ def _report(found: StabilityCurve, low: int, high: int) -> None:
         others = [str(k) for k in found.candidates if k != found.picked]
         reasons = [f"{', '.join(others)} domains fit about as well"] if others else []
         if share < CLEAR:
-            reasons.append(f"only {share:.0%} of repeated choices pick {found.picked} (a clear number needs {CLEAR:.0%})")
+            reasons.append(f"only {share:.0%} of repeated choices pick it (a clear number needs {CLEAR:.0%})")
         if agreement < CLEAR:
             needed = f"1 is full agreement; a clear number needs {CLEAR:.2f}"
             reasons.append(f"domains of {compared} agree by {agreement:.2f} only ({needed})")
