@@ -93,8 +93,8 @@ def prepare(
         Whether to take ``log(1 + x)``. The released notebooks of SpaCross do not take it. The choice is stored in
         ``adata.uns``, where the methods read it.
     library_key
-        Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or booleans. ``None`` means
-        a single slice.
+        Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or booleans. ``None``
+        means a single slice.
     layer
         Layer with the counts. ``None`` means ``adata.X``, or ``adata.layers["counts"]`` if ``adata`` was prepared
         before.
