@@ -340,12 +340,61 @@ def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.C
     looks = "logarithms, as normalised expression has"
     assert found["notes"] == [f"X holds {looks}; the counts are taken from layers['raw']"]
     assert found["steps"][0] == "sp.pp.prepare(adata, layer='raw')"
-    beside = tissue()
-    beside.raw = beside.copy()
-    beside.X = np.log1p(values(beside))
-    beside.write_h5ad(tmp_path / "raw.h5ad")
-    (counts,) = info(capsys, tmp_path / "raw.h5ad")["problems"]
-    assert counts.startswith(f"X is not raw counts: it holds {looks}; adata.raw holds counts: adata.layers['counts'] =")
+
+
+def with_raw(adata: ad.AnnData) -> ad.AnnData:
+    """As Seurat's objects are converted: scaled values of a few genes, and all counts beside them."""
+    full = adata.copy()
+    scaled = np.log1p(values(adata))
+    adata.X = scaled - scaled.mean(axis=0)
+    adata = adata[:, ::3].copy()
+    adata.raw = full
+    return adata
+
+
+def in_columns(adata: ad.AnnData) -> ad.AnnData:
+    adata.obs["imagerow"], adata.obs["imagecol"] = adata.obsm["spatial"][:, 1], adata.obsm["spatial"][:, 0]
+    del adata.obsm["spatial"]
+    return adata
+
+
+def under_another_name(adata: ad.AnnData) -> ad.AnnData:
+    adata.obsm["X_spatial"] = adata.obsm.pop("spatial")
+    return adata
+
+
+def in_layers(adata: ad.AnnData) -> ad.AnnData:
+    adata.layers["counts"] = adata.layers["spliced"] = adata.X
+    adata.X = None
+    return adata
+
+
+def with_lost_spots(adata: ad.AnnData) -> ad.AnnData:
+    adata = ad.concat([adata, adata[:4]], index_unique="-")
+    adata.obsm["spatial"][60:] = np.nan
+    return adata
+
+
+@pytest.mark.parametrize("spread", [with_raw, in_columns, under_another_name, in_layers, with_lost_spots])
+def test_what_other_tools_keep_elsewhere_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spread: Callable[[ad.AnnData], ad.AnnData]
+) -> None:
+    path, expected = tmp_path / "file.h5ad", tissue()
+    spread(tissue()).write_h5ad(path)
+    found = info(capsys, path)
+    assert found["problems"] == []
+    space = {"sp": sp, "adata": ad.read_h5ad(path)}
+    for line in found["steps"]:
+        exec(line, space)  # the lines are Python, for a notebook
+        if "prepare" in line:
+            break
+    counts = space["adata"].layers["counts"]
+    np.testing.assert_array_equal(counts.toarray() if hasattr(counts, "toarray") else counts, values(expected))
+    np.testing.assert_array_equal(space["adata"].obsm["spatial"], expected.obsm["spatial"])
+    (prepared,) = (line for line in found["steps"] if "prepare" in line)
+    there = {"sp": sp, "adata": read(path).adata}
+    exec(prepared, there)
+    np.testing.assert_array_equal(values(there["adata"]), values(space["adata"]))
 
 
 def test_logarithms_without_counts_are_used_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

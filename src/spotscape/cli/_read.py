@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spotscape._core import keys
+from spotscape._core.counts import kind_of, layer_with_counts
+from spotscape._core.geometry import columns_of_places
 from spotscape._core.logging import logger
 from spotscape._core.spatial_data import add_coordinates
 from spotscape.cli._folders import instead_of, read_folder
@@ -29,6 +33,7 @@ class Input:
     platform: str | None = None  # Name of the instrument if the input says it
     container: Any = None  # The SpatialData that ``adata`` is a table of, named ``table``
     table: str | None = None
+    lines: list[str] = field(default_factory=list)  # What was put in its usual place, as Python
 
     @property
     def data(self) -> Any:
@@ -53,6 +58,45 @@ def read(options: argparse.Namespace) -> Input:
 
 
 def _read_one(path: Path, options: argparse.Namespace) -> Input:
+    tissue = _read_as_it_is(path, options)
+    if tissue.container is None:
+        _put_in_place(tissue, options)
+    return tissue
+
+
+def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
+    """Take coordinates and counts from where other tools keep them, and leave out spots without coordinates."""
+    adata = tissue.adata
+    columns, place = columns_of_places(adata.obs), next((key for key in adata.obsm if key.lower() == "x_spatial"), None)
+    if options.spatial_key == keys.SPATIAL and keys.SPATIAL not in adata.obsm and (place or columns):
+        source = f"adata.obs[{columns}].to_numpy()" if place is None else f"adata.obsm[{place!r}]"
+        adata.obsm[keys.SPATIAL] = adata.obs[columns].to_numpy() if place is None else adata.obsm[place]
+        tissue.lines.append(f"adata.obsm['spatial'] = {source}")
+    if options.layer is None and _raw_is_better(adata):
+        adata = adata.raw.to_adata()
+        tissue.lines.append("adata = adata.raw.to_adata()")
+    coords = adata.obsm.get(options.spatial_key)
+    if isinstance(coords, np.ndarray) and coords.dtype.kind == "f":
+        known = np.asarray(np.isfinite(coords).all(axis=1))
+        if known.any() and not known.all():
+            logger.warning("Leaving out %d of %d spots, which have no coordinates.", (~known).sum(), len(known))
+            adata = adata[known].copy()
+            where = f"adata.obsm[{options.spatial_key!r}]"
+            tissue.lines += ["import numpy as np", f"adata = adata[np.isfinite({where}).all(axis=1)].copy()"]
+    for line in tissue.lines:
+        logger.info("Reading the file: `%s`.", line)
+    tissue.adata = adata
+
+
+def _raw_is_better(adata: AnnData) -> bool:
+    """Whether ``adata.raw`` has the counts that are nowhere else, or expression of which ``X`` holds scaled values."""
+    if adata.raw is None or layer_with_counts(adata, None) is not None:
+        return False
+    here, there = None if adata.X is None else kind_of(adata.X), kind_of(adata.raw.X)
+    return here != "counts" and (there == "counts" or (here == "negative" and there != "negative"))
+
+
+def _read_as_it_is(path: Path, options: argparse.Namespace) -> Input:
     if not path.exists():
         msg = f"{path} does not exist"
         raise FileNotFoundError(msg)
