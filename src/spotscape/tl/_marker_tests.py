@@ -17,11 +17,9 @@ from spotscape._core import keys
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values
 from spotscape._core.validation import looks_like_counts
-from spotscape._stats.differential import Differences, compare, log_cpm, sum_by_group
+from spotscape._stats.differential import Differences, compare_counts, sum_by_group
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
-# With fewer counts in all that is compared, there is nothing to learn of a gene.
-_MIN_COUNTS = 10
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class PseudoBulk:
         chosen = np.flatnonzero((self.n_spots[:, group] >= min_spots) & (rest >= min_spots))
         own = self.counts[chosen, group]
         both = np.concatenate([own, self.counts[chosen].sum(axis=1) - own])
-        return _test(both, np.repeat([True, False], len(chosen)), np.tile(chosen, 2))
+        return compare_counts(both, np.repeat([True, False], len(chosen)), np.tile(chosen, 2))
 
     def compare_conditions(
         self, group: int, one: int, other: int, min_spots: int
@@ -101,17 +99,10 @@ class PseudoBulk:
         inside, donors = self.conditions[chosen] == one, self.donors[chosen]
         paired = np.isin(donors, np.intersect1d(donors[inside], donors[~inside]))
         if paired.sum() >= 4:
-            return _test(self.counts[chosen[paired], group], inside[paired], donors[paired])
+            return compare_counts(self.counts[chosen[paired], group], inside[paired], donors[paired])
         if min(inside.sum(), (~inside).sum()) < 2:
             return None
-        return _test(self.counts[chosen, group], inside, None)
-
-
-def _test(counts: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None) -> tuple[np.ndarray, Differences] | None:
-    """The test of the genes that have counts enough, and which these are."""
-    genes = np.flatnonzero(counts.sum(axis=0) >= _MIN_COUNTS)
-    tested = compare(log_cpm(counts)[:, genes], inside, blocks) if len(genes) else None
-    return None if tested is None else (genes, tested)
+        return compare_counts(self.counts[chosen, group], inside, None)
 
 
 def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
