@@ -18,6 +18,7 @@ from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.differential import Differences, compare_counts, sum_by_group
+from spotscape.tl._embedding import scale_of
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
 
@@ -251,13 +252,16 @@ def _pseudobulk(task: Task, contrasts: list[Contrast], counts: Matrix) -> list[p
 def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFrame | None]:
     if looks_like_counts(task.expression):
         msg = (
-            f"method={method!r} expects log-normalised expression, and "
-            f"{'adata.X' if task.layer is None else f'adata.layers[{task.layer!r}]'} looks like raw counts; call "
-            "sp.pp.prepare(adata) first."
+            f"method={method!r} expects log-normalised expression, and {keys.place_of(task.layer)} looks like raw "
+            "counts; call sp.pp.prepare(adata) first."
         )
         raise ValueError(msg)
     entry = task.adata.uns.get("log1p")
     base = entry.get("base") if isinstance(entry, dict) else None
+    source, expression = keys.place_of(task.layer), task.expression
+    if base is None and scale_of(expression, task.adata, source) == "linear":
+        logger.info("`%s` holds no logarithms; log(1 + x) is compared.", source)
+        expression = expression.log1p() if sparse.issparse(expression) else np.log1p(expression)
     genes = task.adata.var_names[task.genes]
     large = [min(c.inside.sum(), c.outside.sum()) >= task.min_spots for c in contrasts]
     if task.conditions is None:
@@ -265,7 +269,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         tested = {}
         if names:
             tested = compare_spots(
-                task.expression, genes, task.domains, names, method=method, reference="rest", base=base
+                expression, genes, task.domains, names, method=method, reference="rest", base=base
             )
         return [tested.get(contrast.group) for contrast in contrasts]
     frames: list[pd.DataFrame | None] = []
@@ -276,7 +280,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         tested = {}
         if enough:
             tested = compare_spots(
-                task.expression, genes, labels, ["inside"], method=method, reference="outside", base=base
+                expression, genes, labels, ["inside"], method=method, reference="outside", base=base
             )
         frames.append(tested.get("inside"))
     return frames
