@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -258,7 +258,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         raise ValueError(msg)
     entry = task.adata.uns.get("log1p")
     base = entry.get("base") if isinstance(entry, dict) else None
-    source, expression = keys.place_of(task.layer), task.expression
+    source, expression = keys.place_of(task.layer), cast("Any", task.expression)
     if base is None and scale_of(expression, task.adata, source) == "linear":
         logger.info("`%s` holds no logarithms; log(1 + x) is compared.", source)
         expression = expression.log1p() if sparse.issparse(expression) else np.log1p(expression)
@@ -268,9 +268,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]
         tested = {}
         if names:
-            tested = compare_spots(
-                expression, genes, task.domains, names, method=method, reference="rest", base=base
-            )
+            tested = compare_spots(expression, genes, task.domains, names, method=method, reference="rest", base=base)
         return [tested.get(contrast.group) for contrast in contrasts]
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
@@ -279,9 +277,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         labels = pd.Categorical(side, categories=["inside", "outside"])
         tested = {}
         if enough:
-            tested = compare_spots(
-                expression, genes, labels, ["inside"], method=method, reference="outside", base=base
-            )
+            tested = compare_spots(expression, genes, labels, ["inside"], method=method, reference="outside", base=base)
         frames.append(tested.get("inside"))
     return frames
 
