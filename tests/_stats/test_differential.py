@@ -11,6 +11,7 @@ from scipy.special import digamma, polygamma
 from spotscape._stats.differential import (
     _spline_basis,
     compare,
+    compare_counts,
     effective_depth,
     log_cpm,
     moderated_t,
@@ -27,12 +28,12 @@ def test_sums_by_group_of_dense_and_sparse() -> None:
     assert np.array_equal(sum_by_group(sparse.csr_array(matrix), codes, 3), expected)
 
 
-def test_log_cpm_knows_no_depth() -> None:
-    counts = np.array([[10.0, 90, 0], [100, 900, 0]])
-    logs = log_cpm(counts)
-    assert np.allclose(logs[0], logs[1])
-    prior = 2 * 100 / 550
-    assert logs[0, 0] == pytest.approx(np.log2((10 + prior) / (100 + 2 * prior) * 1e6))
+def test_log_cpm_does_not_lean_by_depth() -> None:
+    assert log_cpm(np.array([[10.0, 90, 0]]))[0, 0] == pytest.approx(np.log2(10.5 / 101 * 1e6))
+    rng = np.random.default_rng(0)
+    share = np.array([2, 5, 20, 1_973]) / 2_000
+    shallow, deep = (log_cpm(rng.poisson(depth * share, (4_000, 4))).mean(axis=0) for depth in (2_000, 200_000))
+    np.testing.assert_allclose(shallow[:3], deep[:3], atol=0.1)
 
 
 def test_a_few_strong_genes_do_not_put_the_others_down() -> None:
@@ -44,8 +45,10 @@ def test_a_few_strong_genes_do_not_put_the_others_down() -> None:
     dispersion = 0.05
     counts = rng.poisson(means * rng.gamma(1 / dispersion, dispersion, means.shape)).astype(float)
     assert counts[:, :10].sum(axis=1)[inside] / counts.sum(axis=1)[inside] == pytest.approx(0.5, abs=0.1)
-    found = compare(log_cpm(counts), inside)
-    assert found is not None
+    tested = compare_counts(counts, inside)
+    assert tested is not None
+    assert len(tested[0]) == 4_010
+    found = tested[1]
     assert np.median(found.log2_fold_change[10:]) == pytest.approx(0, abs=0.02)
     significant = stats.false_discovery_control(found.pvalue) < 0.05
     assert significant[:10].all()
@@ -201,6 +204,25 @@ def test_blocks_are_a_linear_model() -> None:
     assert np.allclose(found.pvalue, expected.pvalue)
 
 
+@pytest.mark.parametrize("blocks", [None, np.array([4, 4, 4, 7, 7, 7, 1, 1, 1])])
+def test_weights_are_those_of_least_squares(blocks: np.ndarray | None) -> None:
+    rng = np.random.default_rng(2)
+    values, weights = rng.normal(size=(9, 40)) + 3, rng.gamma(1, size=(9, 40))
+    inside = np.array([1, 1, 0, 1, 0, 0, 1, 0, 0], bool)
+    columns = [np.ones(9)] if blocks is None else [blocks == block for block in np.unique(blocks)]
+    design = np.column_stack([inside, *columns]).astype(float)
+    found = compare(values, inside, blocks, weights)
+    assert found is not None
+    effect, variance, scale = np.empty((3, 40))
+    for gene, root in enumerate(np.sqrt(weights).T):
+        solution, rest = np.linalg.lstsq(root[:, None] * design, root * values[:, gene], rcond=None)[:2]
+        effect[gene], variance[gene] = solution[0], rest[0] / (9 - design.shape[1])
+        scale[gene] = np.linalg.inv(design.T @ (weights[:, gene, None] * design))[0, 0]
+    np.testing.assert_allclose(found.log2_fold_change, effect)
+    expected = moderated_t(effect, variance, 9 - design.shape[1], scale=scale, level=values.mean(axis=0))
+    np.testing.assert_allclose(found.pvalue, expected.pvalue)
+
+
 @pytest.mark.parametrize(
     ("inside", "blocks"),
     [
@@ -255,19 +277,60 @@ def test_p_values_are_calibrated(n: int, paired: bool, lowest: float, highest: f
     """
     half = np.arange(n) < n // 2
     blocks = np.tile(np.arange(n // 2), 2) if paired else None
-    found = [compare(log_cpm(counts_of(n, seed, lowest, highest)), half, blocks) for seed in range(10)]
-    pvalue = np.stack([each.pvalue for each in found if each is not None])
-    assert pvalue.size == 40_000
+    found = [compare_counts(counts_of(n, seed, lowest, highest), half, blocks) for seed in range(10)]
+    pvalue = np.concatenate([each[1].pvalue for each in found if each is not None])
+    assert pvalue.size > 38_000
     assert 0.043 < (pvalue < 0.05).mean() < 0.057
     # Expected are 40 ± 6.3. With two against two, tails of genes of few counts are heavier than the prior's.
     assert 15 < (pvalue < 0.001).sum() < (90 if n == 4 else 60)
 
 
+@pytest.mark.parametrize(
+    ("depths", "n_inside", "paired"),
+    [
+        ([1e4] * 3 + [1e6] * 3, 3, False),
+        ([3e3] * 2 + [1e6] * 6, 2, False),
+        ([1e4] * 4 + [1e6] * 4, 4, True),
+        ([3e3, 1e4, 1e5, 1e6] + [1e6] * 4, 4, True),
+        ([1e4, 1e5, 1e6, 2e4, 1e5, 5e5], 3, False),
+    ],
+)
+def test_p_values_are_calibrated_whatever_the_depths(depths: list[float], n_inside: int, paired: bool) -> None:
+    """Sums over ten spots beside sums over a thousand: few or many of either, on one side or both."""
+    pvalue, n = [], len(depths)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        share, dispersion = rng.lognormal(0, 1.5, 1_500), 0.05 * 8 / rng.chisquare(8, 1_500)
+        means = np.array(depths)[:, None] * share / share.sum() * rng.gamma(1 / dispersion, dispersion, (n, 1_500))
+        blocks = np.tile(np.arange(n // 2), 2) if paired else None
+        found = compare_counts(rng.poisson(means).astype(float), np.arange(n) < n_inside, blocks)
+        assert found is not None
+        pvalue.append(found[1].pvalue)
+    tested = np.concatenate(pvalue)
+    assert tested.size > 1_500
+    assert 0.02 < (tested < 0.05).mean() < 0.075
+    assert (tested < 0.001).mean() < 0.005
+
+
+def test_genes_with_too_few_counts_for_the_shallow_side_are_not_tested() -> None:
+    """Ten counts on two sides that are equally deep; of a deep side as many as a shallow one would have."""
+    counts = np.array([[6.0, 5, 0, 10, 1_000], [6, 5, 0, 0, 1_000], [500, 0, 900, 0, 90_000], [500, 0, 900, 0, 90_000]])
+    found = compare_counts(counts, np.array([True, True, False, False]))
+    assert found is not None
+    depth = counts.sum(axis=1).reshape(2, 2).sum(axis=1)
+    equal = counts[:2].sum(axis=0) + counts[2:].sum(axis=0) * depth[0] / depth[1]
+    assert found[0].tolist() == np.flatnonzero(equal >= 10).tolist() == [0, 1, 2, 3, 4]
+    assert compare_counts(np.delete(counts, 3, axis=0), np.array([True, True, False])) is not None
+    counts[:2, 3] = [9, 0]
+    assert compare_counts(counts, np.array([True, True, False, False]))[0].tolist() == [0, 1, 2, 4]
+
+
 @pytest.mark.parametrize(("n", "least"), [(4, 0.6), (6, 0.8)])
 def test_power(n: int, least: float) -> None:
     """Of genes with a fourfold change, how many are found at a false discovery rate of 5 %, and how many others."""
-    found = compare(log_cpm(counts_of(n, 0, 20, 3_000, fold=4.0)), np.arange(n) < n // 2)
+    found = compare_counts(counts_of(n, 0, 20, 3_000, fold=4.0), np.arange(n) < n // 2)
     assert found is not None
-    significant = stats.false_discovery_control(found.pvalue) < 0.05
+    assert len(found[0]) == 4_000
+    significant = stats.false_discovery_control(found[1].pvalue) < 0.05
     assert significant[:200].mean() > least
     assert significant[200:].sum() <= 0.1 * significant.sum()

@@ -15,6 +15,7 @@ import spotscape as sp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 PLACES = [sp.metrics.boundary_accuracy, sp.metrics.interior_accuracy]
 # Six spots in a row, each joined to the next one only.
@@ -88,6 +89,14 @@ def test_scores_of_domains_worked_by_hand() -> None:
     assert scores.columns.to_list() == ["precision", "recall", "f1", "n_spots"]
     assert scores.loc["L2"].to_list() == pytest.approx([1, 2 / 3, 4 / 5, 3])
     assert scores.loc["L1"].to_list() == pytest.approx([2 / 3, 1, 4 / 5, 2])
+
+
+@pytest.mark.parametrize("container", [list, np.array, pd.Series, pd.Categorical])
+def test_scores_have_the_name_of_their_domain_where_its_first_spot_lacks_a_found_one(container: Any) -> None:
+    true, pred = ["B", None, "A", "A", "A", "B", "C"], [None, "x", "a", "a", "b", "b", None]
+    scores = sp.metrics.domain_scores(container(np.array(true, dtype=object)), pred)
+    assert scores["n_spots"].to_dict() == {"B": 1, "A": 3}
+    assert scores["recall"].to_dict() == {"B": 1.0, "A": 2 / 3}
 
 
 def test_a_lost_domain_scores_0_and_the_mean_is_f1_macro() -> None:

@@ -60,6 +60,21 @@ def test_a_name_that_does_not_exist(tissue: AnnData) -> None:
         sp.metrics.ari(tissue, "domain")
 
 
+def test_columns_in_another_order_are_not_compared_row_by_row(tissue: AnnData) -> None:
+    """The same labels, of an AnnData that was sorted, would agree as if by chance."""
+    mixed = tissue[np.random.default_rng(0).permutation(tissue.n_obs)].copy()
+    for first in ((tissue.obs["domain"],), (tissue, "domain")):
+        with pytest.raises(ValueError, match=r"labels_pred has the spots of .*labels_pred.loc\[labels_true.index\]"):
+            sp.metrics.ari(*first, mixed.obs["domain"])
+    assert sp.metrics.ari(tissue.obs["domain"], mixed.obs["domain"].loc[tissue.obs.index]) == 1
+    truth, imputed = tissue.to_df(), tissue.to_df().iloc[:, ::-1]
+    with pytest.raises(ValueError, match=r"imputed has the genes of truth .*imputed\[truth.columns\]"):
+        sp.metrics.imputation_scores(truth, imputed)
+    assert (sp.metrics.imputation_scores(truth, imputed[truth.columns])["rmse"] == 0).all()
+    # Other names say nothing: numbers of rows, or those of another file.
+    assert sp.metrics.ari(tissue.obs["domain"], tissue.obs["domain"].reset_index(drop=True)) == 1
+
+
 def test_the_docstring_shows_the_call() -> None:
     summary, call, *_ = (sp.metrics.ari.__doc__ or "").split("\n\n")
     assert "\n" not in summary

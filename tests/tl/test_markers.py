@@ -90,6 +90,32 @@ def test_counts_of_a_file_are_those_of_memory(slices: ad.AnnData, tmp_path: Path
     pd.testing.assert_frame_equal(sp.get.markers_df(lazy), sp.get.markers_df(slices), rtol=1e-4)
 
 
+@pytest.mark.parametrize("record", [True, False])
+def test_fold_changes_of_expression_without_a_logarithm(one: ad.AnnData, record: bool) -> None:
+    """Scanpy undoes a logarithm that there is not, and finds changes of 2 to the power of hundreds."""
+    linear = one.copy()
+    sp.pp.prepare(linear, layer="counts", log1p=False)
+    if not record:
+        del linear.uns["prepare"]
+    for adata in (one, linear):
+        sp.tl.markers(adata, key="domain", method="wilcoxon", neighbors_key=None)
+    ours, theirs = sp.get.markers_df(linear), sp.get.markers_df(one)
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_spots_of_a_donor_who_is_not_known_are_not_compared(slices: ad.AnnData) -> None:
+    slices.obs["donor"] = slices.obs["slice"].cat.rename_categories(str.upper)
+    known = (slices.obs["donor"] != "SLICE_4").to_numpy()
+    rest = slices[known].copy()
+    slices.obs["donor"] = slices.obs["donor"].where(known)
+    tables = []
+    for adata in (slices, rest):
+        sp.tl.markers(adata, key="domain", donor_key="donor", neighbors_key=None)
+        assert adata.uns[KEY]["params"]["method"] == "pseudobulk"
+        tables.append(sp.get.markers_df(adata).sort_values(["group", "gene"])["pvalue"].to_numpy())
+    np.testing.assert_allclose(*tables)
+
+
 def test_table(one: ad.AnnData) -> None:
     sp.tl.markers(one, key="domain", min_share=0, min_fold_change=1)
     table = sp.get.markers_df(one)

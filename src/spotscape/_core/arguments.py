@@ -95,6 +95,8 @@ def public(function: F) -> F:
             args = (spatial_data.table_of(args[0], kwargs.pop("table_key", None)), *args[1:])
         if homes and args and any(kind.__name__ == "AnnData" for kind in type(args[0]).__mro__):
             args, kwargs = (), look_up(function, homes, args, kwargs)
+        if homes:
+            _require_one_order(dict(zip(declared, args, strict=False)) | kwargs, homes)
         if for_tables and (spatial_data.is_given(args, kwargs) or not for_tables.keys().isdisjoint(kwargs)):
             given = {name: for_tables[name](value) for name, value in kwargs.items() if name in for_tables}
             return spatial_data.call_on_table(checked, *args, **(kwargs | given))
@@ -249,3 +251,20 @@ def look_up(
             require_key(held, value, f"adata.{homes[name]}")
             given[name] = held[value]
     return given
+
+
+def _require_one_order(given: Mapping[str, Any], homes: Mapping[str, str]) -> None:
+    """Refuse tables and columns whose names say that they have the same spots, or genes, in another order."""
+    tables = {name: value for name, value in given.items() if name in homes and hasattr(value, "iloc")}
+    for axis, what in (("index", "spots"), ("columns", "genes")):
+        names = {name: getattr(value, axis) for name, value in tables.items() if hasattr(value, axis)}
+        first = next(iter(names), "")
+        for name, other in names.items():
+            own = names[first]
+            if len(own) == len(other) and not own.equals(other) and own.isin(other).all() and other.isin(own).all():
+                wanted = f"{name}.loc[{first}.index]" if axis == "index" else f"{name}[{first}.columns]"
+                msg = (
+                    f"{name} has the {what} of {first} in another order; give {wanted}, or {name}.to_numpy() if its "
+                    "names are wrong."
+                )
+                raise ValueError(msg)

@@ -300,7 +300,8 @@ def find_shared(
         detected = matrix.summary.detected
     else:
         detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
-    absent: np.ndarray = absent_genes(detected, np.bincount(slices.codes))
+    # A spot whose donor is not known is of no slice.
+    absent: np.ndarray = absent_genes(detected, np.bincount(slices.codes[slices.codes >= 0]))
     shared: np.ndarray = np.asarray(~absent.any(axis=0))
     if shared.all():
         return shared
@@ -318,7 +319,8 @@ def find_shared(
 def warn_of_totals(matrix: Any, slices: pd.Categorical, source: str) -> None:
     """Warn where slices that lack genes were normalised over all of their own, which moves the genes of all."""
     linear = expm1(matrix) if matrix.max() <= LARGEST_LOGARITHM else matrix
-    totals = np.bincount(slices.codes, np.asarray(linear.sum(axis=1)).ravel()) / np.bincount(slices.codes)
+    known, of_spot = slices.codes >= 0, np.asarray(linear.sum(axis=1)).ravel()
+    totals = np.bincount(slices.codes[known], of_spot[known]) / np.bincount(slices.codes[known])
     low, high = int(totals.argmin()), int(totals.argmax())
     if totals[high] > ALIKE * totals[low]:
         warn(

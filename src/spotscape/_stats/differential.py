@@ -9,8 +9,12 @@ from scipy import sparse, stats
 from scipy.optimize import newton
 from scipy.special import digamma, polygamma
 
-# Counts added to a sample of average depth before the logarithm, as the field does.
-_PRIOR_COUNT = 2.0
+# Added to counts before the logarithm: with it, the mean of the logarithm hardly depends on the depth.
+_PRIOR_COUNT = 0.5
+# With fewer counts on both sides together, if both were as deep as the shallower one, nothing can be said of a gene.
+_MIN_COUNTS = 10
+# Rounds in which the dispersion settles; its square root is a relative deviation, and none is below a hundredth.
+_ROUNDS, _LEAST_DISPERSION = 5, 1e-4
 # Genes with so many counts in every sample show how deep it is; of fewer genes no median is taken.
 _ENOUGH_COUNTS, _ENOUGH_GENES = 10, 10
 # Knots of the trend of variances, at quantiles of the mean expression; genes that each of them needs.
@@ -55,17 +59,51 @@ def effective_depth(counts: np.ndarray) -> np.ndarray:
 
 
 def log_cpm(counts: np.ndarray) -> np.ndarray:
-    """log2 counts per million of the effective depth, ``(n_samples, n_genes)``.
+    """log2 counts per million of the effective depth, ``(n_samples, n_genes)``, with half a count added to each.
 
-    What is added to the counts of a sample before the logarithm is in proportion to its depth, so that a gene with no
-    counts at all is equal in all samples, however deep they are.
+    >>> log_cpm(np.array([[199.0, 300.0]])).round(2).tolist()
+    [[18.6, 19.19]]
     """
-    depth = effective_depth(counts)[:, None]
-    prior = _PRIOR_COUNT * depth / depth.mean()
-    return np.asarray(np.log2((counts + prior) / (depth + 2 * prior) * 1e6))
+    return np.asarray(np.log2((counts + _PRIOR_COUNT) / (effective_depth(counts)[:, None] + 2 * _PRIOR_COUNT) * 1e6))
 
 
-def compare(values: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None = None) -> Differences | None:
+def compare_counts(
+    counts: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None = None
+) -> tuple[np.ndarray, Differences] | None:
+    """Which genes have counts enough to be compared, and :func:`compare` of these by their log counts per million.
+
+    A sum over ten spots has far fewer counts than one over a thousand, and its logarithms vary more by chance. They are
+    weighted by what counting and the genes' common dispersion say of their variance. Without weights, the spread of
+    many deep samples would be taken for that of the few shallow ones that they are compared with. ``counts`` are
+    ``(n_samples, n_genes)``, the rest is as in :func:`compare`.
+    """
+    if inside.all() or not inside.any():
+        return None
+    depth = effective_depth(counts)
+    sides = np.stack([counts[side].sum(axis=0) / max(depth[side].sum(), 1) for side in (inside, ~inside)])
+    genes = np.flatnonzero(sides.sum(axis=0) * min(depth[inside].sum(), depth[~inside].sum()) >= _MIN_COUNTS)
+    values = log_cpm(counts)[:, genes]
+    plain = _fit(values, inside, blocks, np.ones_like(values)) if len(genes) else None
+    if plain is None:
+        return None
+    expected = np.exp2(plain.fitted) * depth[:, None] / 1e6
+    tested = compare(values, inside, blocks, 1 / (1 / (expected + 0.5) + _dispersion(plain.variance, expected)))
+    return None if tested is None else (genes, tested)
+
+
+def _dispersion(variance: np.ndarray, expected: np.ndarray) -> float:
+    """The dispersion of counts that most genes have, from the variances of their logarithms to base 2."""
+    by_counting = (1 / (expected + 0.5)).mean(axis=0)
+    found = 0.0
+    for _ in range(_ROUNDS):
+        weights = 1 / (by_counting + max(found, _LEAST_DISPERSION)) ** 2
+        found = float((weights * (variance * np.log(2) ** 2 - by_counting)).sum() / weights.sum())
+    return max(found, _LEAST_DISPERSION)
+
+
+def compare(
+    values: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None = None, weights: np.ndarray | None = None
+) -> Differences | None:
     r"""Whether genes differ between samples inside and outside, with variances that borrow strength from all genes.
 
     A linear model of each gene has a mean for each block, such as a donor, and the difference :math:`\beta`. With the
@@ -75,37 +113,59 @@ def compare(values: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None = 
         \tilde s^2 = \frac{d_0 s_0^2 + d s^2}{d_0 + d}, \qquad
         t = \frac{\beta}{\tilde s \sqrt{v}} \sim t_{d_0 + d}
 
-    where :math:`v` depends on the design alone, and :math:`s_0^2`, the variance that genes of like mean expression
-    have, and :math:`d_0` come from all genes (:func:`prior_variance`). With two or three samples a gene's own variance
-    says little: some are tiny by chance, and plain t-tests would put those genes first. Genes of few counts vary more,
-    so that a single variance for all would find too many of them and too few of the others.
+    where :math:`v` depends on the design and the weights, and :math:`s_0^2`, the variance that genes of like mean
+    expression have, and :math:`d_0` come from all genes (:func:`prior_variance`). With two or three samples a gene's
+    own variance says little: some are tiny by chance, and plain t-tests would put those genes first. Genes of few
+    counts vary more, so that a single variance for all would find too many of them and too few of the others.
 
     ``values`` ``(n_samples, n_genes)`` are on the log scale, ``inside`` is bool ``(n_samples,)``. Samples of one of the
-    ``blocks``, whole numbers ``(n_samples,)``, are compared with each other; ``None`` compares all. The result is
+    ``blocks``, whole numbers ``(n_samples,)``, are compared with each other; ``None`` compares all. ``weights``
+    ``(n_samples, n_genes)`` are inverse variances up to a factor of each gene; ``None`` weighs all alike. The result is
     ``None`` if the design leaves no degree of freedom, or cannot tell the difference from blocks.
 
-    The method is that of Smyth (Stat. Appl. Genet. Mol. Biol. 2004) with a trend (Law et al., Genome Biology 2014).
+    The method is that of Smyth (Stat. Appl. Genet. Mol. Biol. 2004) with a trend and weights (Law et al., Genome
+    Biology 2014).
     """
-    blocks = np.zeros(len(values), int) if blocks is None else np.unique(blocks, return_inverse=True)[1]
-    # The difference after subtraction of each block's mean; a block on one side only contributes nothing.
-    within = inside - _block_means(inside.astype(float)[:, None], blocks)[:, 0]
-    size = float(within @ within)
-    degrees = len(values) - (blocks.max() + 1) - 1
-    if size < 1e-12 or degrees < 1:
+    found = _fit(values, inside, blocks, np.ones_like(values) if weights is None else weights)
+    if found is None:
         return None
-    centred = values - _block_means(values, blocks)
-    effect = within @ centred / size
-    variance = (np.square(centred).sum(axis=0) - effect**2 * size).clip(min=0) / degrees
-    return moderated_t(effect, variance, degrees, scale=1 / size, level=values.mean(axis=0))
+    return moderated_t(found.effect, found.variance, found.degrees, scale=found.scale, level=values.mean(axis=0))
 
 
-def _block_means(values: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    sums = sum_by_group(values, blocks, blocks.max() + 1)
-    return np.asarray((sums / np.bincount(blocks)[:, None])[blocks])
+@dataclass(frozen=True)
+class _Fit:
+    """The linear model of :func:`compare`: of each gene, and its values without the residuals."""
+
+    effect: np.ndarray
+    variance: np.ndarray
+    scale: np.ndarray
+    fitted: np.ndarray
+    degrees: int
+
+
+def _fit(values: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None, weights: np.ndarray) -> _Fit | None:
+    blocks = np.zeros(len(values), int) if blocks is None else np.unique(blocks, return_inverse=True)[1]
+    sides = np.broadcast_to(inside.astype(float)[:, None], values.shape)
+    # The difference after subtraction of each block's mean; a block on one side only contributes nothing.
+    within = sides - _block_means(sides, blocks, weights)
+    centred = values - _block_means(values, blocks, weights)
+    size = (weights * within**2).sum(axis=0)
+    degrees = len(values) - (blocks.max() + 1) - 1
+    if degrees < 1 or (size < 1e-12 * weights.max(axis=0)).any():
+        return None
+    effect = (weights * within * centred).sum(axis=0) / size
+    missed = centred - effect * within
+    variance = (weights * missed**2).sum(axis=0) / degrees
+    return _Fit(effect, variance, 1 / size, values - missed, degrees)
+
+
+def _block_means(values: np.ndarray, blocks: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    sums, totals = (sum_by_group(each, blocks, blocks.max() + 1) for each in (weights * values, weights))
+    return np.asarray((sums / totals)[blocks])
 
 
 def moderated_t(
-    effect: np.ndarray, variance: np.ndarray, degrees: int, *, scale: float, level: np.ndarray
+    effect: np.ndarray, variance: np.ndarray, degrees: int, *, scale: float | np.ndarray, level: np.ndarray
 ) -> Differences:
     """t-tests with the variances of :func:`compare`; ``level`` is the mean expression of each gene."""
     # A gene that is constant by chance would have an infinite t, and no logarithm.

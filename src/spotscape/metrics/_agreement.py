@@ -237,8 +237,9 @@ def domain_scores(labels_true: ArrayLike, labels_pred: ArrayLike) -> pd.DataFram
     {'L1': 1.0, 'L2': 0.5}
     """
     known, found = matched(labels_true, labels_pred)
-    kept = _labelled(labels_true) & _labelled(labels_pred)
-    names = pd.factorize(np.asarray(labels_true, dtype=object)[kept])[1]
+    codes, names = pd.factorize(np.asarray(labels_true, dtype=object))
+    # In the order of the codes of all spots, of which the first of a domain may lack a found one.
+    names = names[np.unique(codes[(codes >= 0) & _labelled(labels_pred)])]
     scores = metrics.precision_recall_fscore_support(known, found, labels=np.arange(len(names)), zero_division=0)
     columns = ("precision", "recall", "f1", "n_spots")
     return pd.DataFrame(dict(zip(columns, scores, strict=True)), index=pd.Index(names, name="domain"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,10 @@ from spotscape._core import keys
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values
 from spotscape._core.validation import looks_like_counts
-from spotscape._stats.differential import Differences, compare, log_cpm, sum_by_group
+from spotscape._stats.differential import Differences, compare_counts, sum_by_group
+from spotscape.tl._embedding import scale_of
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
-# With fewer counts in all that is compared, there is nothing to learn of a gene.
-_MIN_COUNTS = 10
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class PseudoBulk:
         chosen = np.flatnonzero((self.n_spots[:, group] >= min_spots) & (rest >= min_spots))
         own = self.counts[chosen, group]
         both = np.concatenate([own, self.counts[chosen].sum(axis=1) - own])
-        return _test(both, np.repeat([True, False], len(chosen)), np.tile(chosen, 2))
+        return compare_counts(both, np.repeat([True, False], len(chosen)), np.tile(chosen, 2))
 
     def compare_conditions(
         self, group: int, one: int, other: int, min_spots: int
@@ -101,17 +100,10 @@ class PseudoBulk:
         inside, donors = self.conditions[chosen] == one, self.donors[chosen]
         paired = np.isin(donors, np.intersect1d(donors[inside], donors[~inside]))
         if paired.sum() >= 4:
-            return _test(self.counts[chosen[paired], group], inside[paired], donors[paired])
+            return compare_counts(self.counts[chosen[paired], group], inside[paired], donors[paired])
         if min(inside.sum(), (~inside).sum()) < 2:
             return None
-        return _test(self.counts[chosen, group], inside, None)
-
-
-def _test(counts: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None) -> tuple[np.ndarray, Differences] | None:
-    """The test of the genes that have counts enough, and which these are."""
-    genes = np.flatnonzero(counts.sum(axis=0) >= _MIN_COUNTS)
-    tested = compare(log_cpm(counts)[:, genes], inside, blocks) if len(genes) else None
-    return None if tested is None else (genes, tested)
+        return compare_counts(self.counts[chosen, group], inside, None)
 
 
 def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
@@ -260,22 +252,23 @@ def _pseudobulk(task: Task, contrasts: list[Contrast], counts: Matrix) -> list[p
 def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFrame | None]:
     if looks_like_counts(task.expression):
         msg = (
-            f"method={method!r} expects log-normalised expression, and "
-            f"{'adata.X' if task.layer is None else f'adata.layers[{task.layer!r}]'} looks like raw counts; call "
-            "sp.pp.prepare(adata) first."
+            f"method={method!r} expects log-normalised expression, and {keys.place_of(task.layer)} looks like raw "
+            "counts; call sp.pp.prepare(adata) first."
         )
         raise ValueError(msg)
     entry = task.adata.uns.get("log1p")
     base = entry.get("base") if isinstance(entry, dict) else None
+    source, expression = keys.place_of(task.layer), cast("Any", task.expression)
+    if base is None and scale_of(expression, task.adata, source) == "linear":
+        logger.info("`%s` holds no logarithms; log(1 + x) is compared.", source)
+        expression = expression.log1p() if sparse.issparse(expression) else np.log1p(expression)
     genes = task.adata.var_names[task.genes]
     large = [min(c.inside.sum(), c.outside.sum()) >= task.min_spots for c in contrasts]
     if task.conditions is None:
         names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]
         tested = {}
         if names:
-            tested = compare_spots(
-                task.expression, genes, task.domains, names, method=method, reference="rest", base=base
-            )
+            tested = compare_spots(expression, genes, task.domains, names, method=method, reference="rest", base=base)
         return [tested.get(contrast.group) for contrast in contrasts]
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
@@ -284,9 +277,7 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
         labels = pd.Categorical(side, categories=["inside", "outside"])
         tested = {}
         if enough:
-            tested = compare_spots(
-                task.expression, genes, labels, ["inside"], method=method, reference="outside", base=base
-            )
+            tested = compare_spots(expression, genes, labels, ["inside"], method=method, reference="outside", base=base)
         frames.append(tested.get("inside"))
     return frames
 

@@ -83,8 +83,10 @@ def markers(
         compared with itself. ``None`` treats slices as independent.
     method
         ``"pseudobulk"``: moderated t-tests on log2 counts per million. Depths are medians of ratios, so that a few
-        strong genes do not lower all others. A domain is compared with the rest of the same slice (paired); conditions
-        are compared over slices. Each side needs at least 2 slices. ``"wilcoxon"``, ``"t-test"`` and
+        strong genes do not lower all others. Sums of few counts vary more by chance and have less weight. Genes with
+        fewer than 10 counts, once the deeper side is scaled down to the shallower one, are not tested. A domain is
+        compared with the rest of the same slice (paired); conditions are compared over slices. Each side needs at least
+        2 slices. ``"wilcoxon"``, ``"t-test"`` and
         ``"t-test_overestim_var"`` are scanpy's tests between spots, the first with its correction for ties
         (``tie_correct=True``). ``"auto"`` (default) takes pseudo-bulk if there are counts of replicates that share a
         domain, else ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning appears.
@@ -133,9 +135,9 @@ def markers(
 
     Notes
     -----
-    Log counts per million take the sum of all counts of a domain as its depth. A gene that is a large part of this sum
-    therefore lowers all others a little. Moderated t-tests borrow strength from all genes, which needs some hundred
-    genes.
+    Moderated t-tests borrow strength from all genes, which needs some hundred genes. If fewer than ten genes have ten
+    counts in every sum, the depth is the sum of all counts, and a gene that is a large part of it lowers all others a
+    little.
 
     Examples
     --------
