@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import mixtures
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -64,7 +65,7 @@ def main() -> None:
         summary(pd.read_csv(arguments.out))
         return
     sp.settings.verbosity, sp.settings.progress_bar = "error", False
-    for name in arguments.tissues:
+    for name in expand(arguments.tissues):
         for part in arguments.part:
             for row in PARTS[part](name, done(arguments.out)):
                 append(arguments.out, {"chosen": "", "ari": "", **row})
@@ -123,6 +124,11 @@ def _score(
         yield {**dict(zip(KEYS, key, strict=True)), "ari": round(sp.metrics.ari(truth, adata.obs["found"]), 4)}
 
 
+def expand(names: list[str]) -> list[str]:
+    """Names of tissues, with "mixtures" replaced by all of them."""
+    return [member for name in names for member in (mixtures.NAMES if name == "mixtures" else (name,))]
+
+
 def library(name: str) -> str | None:
     """The column with the slices, of several."""
     return "slice" if name in JOINT else None
@@ -138,7 +144,7 @@ def load(name: str, change: str = "") -> ad.AnnData:
         if index is not None:
             adata = adata[adata.obs["slice"] == adata.obs["slice"].cat.categories[index]].copy()
     else:
-        adata = tissues._read(name)
+        adata = mixtures.read(name) if name in mixtures.NAMES else tissues._read(name)
     kind, _, share = change.partition("_")
     rng = np.random.default_rng(0)
     if kind == "counts":

@@ -2,6 +2,7 @@
 
     python benchmarks/methods_study.py                       ten seeds on all real tissue
     python benchmarks/methods_study.py --tissues osmfish --seeds 3
+    python benchmarks/methods_study.py --tissues mixtures    tissue made of real cells: mixtures.py
     python benchmarks/methods_study.py --baseline            plain principal components, mean over K nearest spots
     python benchmarks/methods_study.py --summary             tables of what has been run
 
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 import torch
-from defaults_study import REAL, library, load
+from defaults_study import REAL, expand, library, load
 from rows import append
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
@@ -52,7 +53,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     sp.settings.verbosity, sp.settings.progress_bar = "error", False
-    for name in arguments.tissues:
+    for name in expand(arguments.tissues):
         ready = done(arguments.out)
         rows = baseline(name, ready) if arguments.baseline else methods(name, arguments, ready)
         for row in rows:
@@ -67,16 +68,15 @@ def methods(name: str, arguments: argparse.Namespace, ready: set[tuple[str, ...]
     sp.pp.spatial_neighbors_knn(adata, library_key=library(name))
     annotations = [column for column in ("domain", "domain_banksy") if column in adata.obs]
     if "smoothed_pca" in chosen:
-        # It has no seed; a consensus of any seed needs it, also where a run goes on.
+        # A consensus of any seed needs it, also where a run goes on.
         sp.tl.smoothed_pca(adata, library_key=library(name))
     for seed in range(arguments.seeds):
         for method in chosen:
             keys = [(name, one, method, how, str(seed)) for one in annotations for how in CLUSTERERS]
-            if method == "smoothed_pca" and seed:
-                continue
             wanted = set(chosen) == set(METHODS) and _no_consensus(name, annotations, seed, ready)
             if all(key in ready for key in keys) and not wanted:
                 continue
+            # Smoothed PCA has no seed, but its clusterer has.
             options = {} if method == "smoothed_pca" else {"random_state": seed}
             started = time.process_time()
             getattr(sp.tl, method)(adata, library_key=library(name), **options)
