@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
+import mixtures
 import numpy as np
 import pandas as pd
 from markdown_tables import write_table
@@ -24,6 +25,10 @@ TISSUES = {
     **{f"her2st_{index}": f"HER2+ tumour {'ABEF'[index]}" for index in range(4)},
     "her2st": "HER2+ tumours, four patients",
 }
+SOURCES = {"seqfish": "mouse embryo (seqFISH)", "osmfish": "cortex (osmFISH)"}
+MIXTURES = {
+    name: "{}, {}, {}".format(SOURCES[parts[1]], *parts[2:]) for name in mixtures.NAMES if (parts := name.split("_"))
+}
 ANNOTATIONS = {"domain": "", "domain_banksy": ", second annotation"}
 METHODS = ("smoothed_pca", "spotscape", "spacross", "consensus")
 CLUSTERERS = {"auto": "", "kmeans": ", k-means", "gmm": ", mixture"}
@@ -36,6 +41,7 @@ def main() -> None:
     scores = summarise(rows)
     write_table(TABLES / "methods.md", table(scores, ["auto"]))
     write_table(TABLES / "methods_clusterers.md", table(scores, ["kmeans", "gmm"]))
+    write_table(TABLES / "methods_mixtures.md", table(scores, ["auto"], MIXTURES))
     write_table(TABLES / "methods_confidence.md", confidence(rows))
     write_table(TABLES / "methods_seconds.md", seconds(rows))
     draw(scores, PICTURES / "accuracy.png")
@@ -56,13 +62,13 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([scores[~smoothers], best], ignore_index=True)
 
 
-def table(scores: pd.DataFrame, clusterers: list[str]) -> pd.DataFrame:
+def table(scores: pd.DataFrame, clusterers: list[str], tissues: dict[str, str] = TISSUES) -> pd.DataFrame:
     """A row for each annotation of each tissue."""
     columns = [(method, how) for method in METHODS for how in clusterers if method != "consensus" or how == "auto"]
     found = []
-    for tissue, annotation in _annotations(scores):
+    for tissue, annotation in _annotations(scores, tissues):
         own = scores[(scores["tissue"] == tissue) & (scores["annotation"] == annotation)]
-        line = {"tissue": TISSUES[tissue] + ANNOTATIONS[annotation]}
+        line = {"tissue": tissues[tissue] + ANNOTATIONS[annotation]}
         if "auto" in clusterers:
             line["best smoother"] = _cell(own[own["method"] == BEST])
         for method, how in columns:
@@ -139,9 +145,9 @@ def draw(scores: pd.DataFrame, file: Path) -> None:
         figure.savefig(file, dpi=160)
 
 
-def _annotations(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def _annotations(rows: pd.DataFrame, tissues: dict[str, str] = TISSUES) -> list[tuple[str, str]]:
     there = set(zip(rows["tissue"], rows["annotation"], strict=True))
-    return [(tissue, one) for tissue in TISSUES for one in ANNOTATIONS if (tissue, one) in there]
+    return [(tissue, one) for tissue in tissues for one in ANNOTATIONS if (tissue, one) in there]
 
 
 if __name__ == "__main__":
