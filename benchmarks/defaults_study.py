@@ -53,7 +53,7 @@ CHOSEN_ON = (
     "mpfc_0",
     *(n for n in tissues.SIMULATED if n in tissues.SPLIT["choose"]),
 )
-SIZES = (6, 8, 12, 18, 25)
+SIZES = (6, 8, 12, 18, 25, 36, 50)
 CLUSTERERS = ("auto", "kmeans", "gmm")
 KEYS = ["part", "tissue", "setting", "clusterer", "annotation", "seed"]
 
@@ -81,7 +81,7 @@ def scale(name: str, ready: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
             sp.pp.choose_scale(adata, library_key=library(name))
             yield {**dict(zip(KEYS, key, strict=True)), "chosen": adata.uns["scale"]["n_neighs"]}
     for size in SIZES:
-        yield from _score(name, "scale", f"n_neighs={size}", size, ready, seeds=1)
+        yield from _score(name, "scale", f"n_neighs={size}", size, ready, seeds=5, clusterers=("auto",))
 
 
 def clusterer(name: str, ready: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
@@ -100,14 +100,22 @@ PARTS = {"scale": scale, "clusterer": clusterer, "slices": slices}
 
 
 def _score(
-    name: str, part: str, setting: str, n_neighs: int | None, ready: set[tuple[str, ...]], *, seeds: int, **call: Any
+    name: str,
+    part: str,
+    setting: str,
+    n_neighs: int | None,
+    ready: set[tuple[str, ...]],
+    *,
+    seeds: int,
+    clusterers: tuple[str, ...] = CLUSTERERS,
+    **call: Any,
 ) -> Iterator[dict[str, Any]]:
     keys = [
         (part, name, setting, method, annotation, str(seed))
         for annotation in ("domain", "domain_banksy")
         if annotation in load(name).obs
         for seed in range(seeds)
-        for method in CLUSTERERS
+        for method in clusterers
     ]
     if all(key in ready for key in keys):
         return
@@ -176,8 +184,36 @@ def summary(rows: pd.DataFrame) -> None:
         scored = found[found["ari"].notna()]
         index = ["tissue", "annotation"]
         print(scored.pivot_table(index=index, columns=["setting", "clusterer"], values="ari").round(3).to_string())
+        if part == "scale":
+            print(_below_best(scored, chosen).round(3).to_string())
         by = scored.groupby([*index, "setting", "clusterer"])["ari"]
         print("largest SD over seeds", by.std().groupby("clusterer").max().round(3).to_dict())
+
+
+def _below_best(scored: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """By how much the ARI at the number chosen, and at fixed numbers, is below that at the best one: real tissue, and all.
+
+    Between two numbers that were scored, the ARI is interpolated.
+    """
+    sizes = scored["setting"].str.removeprefix("n_neighs=").astype(int)
+    ari = scored.assign(size=sizes).pivot_table(index=["tissue", "annotation"], columns="size", values="ari")
+    picked = chosen[chosen["setting"] == "chosen"].set_index("tissue")["chosen"]
+    at = [np.interp(picked[row[0]], ari.columns, ari.loc[row]) for row in ari.index]
+    below = pd.DataFrame({"chosen": at, **{f"{size}": ari[size] for size in ari}}, index=ari.index)
+    below = below.rsub(ari.max(axis=1), axis=0)
+    names = below.index.get_level_values("tissue")
+    groups = {
+        "real": names.isin(REAL),
+        "simulated": names.str.startswith("sim"),
+        "mixtures": names.str.startswith("mix"),
+    }
+    lines = {"all": below, **{group: below[rows] for group, rows in groups.items() if rows.any()}}
+    return pd.DataFrame(
+        {
+            name: {"tissues": len(part), **part.mean(), "chosen within .02": (part["chosen"] <= 0.02).mean()}
+            for name, part in lines.items()
+        }
+    ).T
 
 
 def _arguments() -> argparse.Namespace:
