@@ -191,7 +191,7 @@ def summary(rows: pd.DataFrame) -> None:
 
 
 def _below_best(scored: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """By how much the ARI at the number chosen, and at fixed numbers, is below that at the best one: real tissue, and all.
+    """How far the ARI at the number chosen, and at fixed ones, is below that at the best: all tissue, and each kind.
 
     Between two numbers that were scored, the ARI is interpolated.
     """
