@@ -37,8 +37,12 @@ def holding(values: Any) -> ad.AnnData:
         lambda c: pd.DataFrame(c, columns=["x", "y"], index=["s1", "s2", "s3"]),
         lambda c: pd.DataFrame(c, columns=["a", "b"], index=["s1", "s2", "s3"]).astype("Int64"),
         lambda c: pd.DataFrame({"t": [1, 1, 0], "r": 1, "y": c[:, 1], "x": c[:, 0]}, index=["s1", "s2", "s3"]),
+        lambda c: pd.DataFrame(
+            c[:, ::-1], columns=["pxl_row_in_fullres", "pxl_col_in_fullres"], index=["s1", "s2", "s3"]
+        ),
+        lambda c: pd.DataFrame({"Y": c[:, 1], "z": 0, "X": c[:, 0]}, index=["s1", "s2", "s3"]),
     ],
-    ids=["int", "float32", "text", "sparse", "constant z", "frame", "nullable", "wide frame"],
+    ids=["int", "float32", "text", "sparse", "constant z", "frame", "nullable", "wide frame", "row first", "z between"],
 )
 def test_any_table_of_numbers_is_taken(make: Callable[[np.ndarray], Any]) -> None:
     found = coordinates(holding(make(PLACES)))
@@ -77,9 +81,18 @@ def test_what_is_no_place_is_refused_by_its_name(values: Any, match: str) -> Non
         coordinates(holding(values))
 
 
-def test_the_hint_names_the_columns_that_hold_places() -> None:
-    adata = ad.AnnData(obs=pd.DataFrame({"x_centroid": [1.0], "y_centroid": [2.0]}, index=["a"]))
-    with pytest.raises(KeyError, match=r"adata.obs\[\['x_centroid', 'y_centroid'\]\].to_numpy"):
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        (["y_centroid", "x_centroid"], r"adata.obs\[\['x_centroid', 'y_centroid'\]\].to_numpy\(\)\.\"$"),
+        (["imagerow", "imagecol"], r"adata.obs\[\['imagecol', 'imagerow'\]\]"),
+        (["SPATIAL_1", "SPATIAL_2"], r"adata.obs\[\['SPATIAL_1', 'SPATIAL_2'\]\]"),
+        (["horizontal", "vertical"], r"adata.obs\[\['x', 'y'\]\].to_numpy\(\), with your names of these columns"),
+    ],
+)
+def test_the_hint_names_the_columns_that_hold_places(columns: list[str], hint: str) -> None:
+    adata = ad.AnnData(obs=pd.DataFrame([[1.0, 2.0]], columns=columns, index=["a"]))
+    with pytest.raises(KeyError, match=hint):
         coordinates(adata)
 
 
@@ -107,13 +120,21 @@ def test_slices_are_text_in_natural_order(column: Any, expected: list[str], capl
     assert ("is read as the slices" in caplog.text) == (not isinstance(column, pd.Categorical))
 
 
+def test_sections_called_by_their_height_are_in_the_order_of_it() -> None:
+    heights = np.repeat([0.5, -28.999999999999996, -0.5, 9.0], 20)
+    adata = ad.AnnData(obs=pd.DataFrame({"Bregma": heights}, index=map(str, range(80))))
+    found = slice_labels(adata, "Bregma")
+    assert list(found.categories) == ["-29", "-0.5", "0.5", "9"]
+    assert list(found[::20]) == ["0.5", "-29", "-0.5", "9"]
+
+
 def test_spots_without_a_slice_are_counted() -> None:
     adata = ad.AnnData(obs=pd.DataFrame({"lib": ["a", None, "b"]}, index=["s1", "s2", "s3"]))
     with pytest.raises(ValueError, match=r"missing for 1 of 3 spots \(first: 's2'\)"):
         slice_labels(adata, "lib")
     with pytest.raises(ValueError, match="two groups that are both written '1'"):
         slice_labels(ad.AnnData(obs=pd.DataFrame({"lib": pd.Categorical([1, "1", 2])}, index=list("abc"))), "lib")
-    with pytest.raises(TypeError, match="holds 3 different numbers"):
+    with pytest.raises(TypeError, match=r"holds 3 different numbers.*\['lib'\].astype\(str\)"):
         slice_labels(ad.AnnData(obs=pd.DataFrame({"lib": [0.5, 1, 2]}, index=list("abc"))), "lib")
 
 

@@ -95,12 +95,43 @@ def xenium(folder: Path, adata: AnnData) -> Path:
     return folder
 
 
-def cosmx(folder: Path, adata: AnnData) -> Path:
+def merscope(
+    folder: Path, adata: AnnData, *, counts: str = "cell_by_gene.csv", cells: str = "cell_metadata.csv"
+) -> Path:
+    """Names of 21 digits, as no number holds them; the cells in another order; two blanks beside the genes."""
+    folder.mkdir()
+    names = pd.Index([f"{10**20 + row}" for row in range(adata.n_obs)])
+    table = pd.DataFrame(np.asarray(sparse.csr_matrix(adata.X).todense()), columns=adata.var_names, index=names)
+    table.assign(**{"Blank-1": 1, "Blank-2": 0}).to_csv(folder / counts)
+    xy = pd.DataFrame(adata.obsm["spatial"], columns=["center_x", "center_y"], index=names)
+    xy.assign(fov=0, volume=1.0)[::-1].to_csv(folder / cells)
+    return folder
+
+
+def cosmx(folder: Path, adata: AnnData, *, layout: str = "first", grows: int = -1) -> Path:
+    """Two fields of cells; ``atomx`` has compressed tables with a column ``cell``.
+
+    Across fields y grows as in the image of a field, or (-1) the other way round.
+    """
     folder.mkdir()
     ids = pd.DataFrame({"fov": np.arange(adata.n_obs) % 2 + 1, "cell_ID": np.arange(adata.n_obs) // 2 + 1})
     counts = pd.DataFrame(np.asarray(sparse.csr_matrix(adata.X).todense()), columns=adata.var_names)
-    pd.concat([ids, counts], axis=1).to_csv(folder / "run_exprMat_file.csv", index=False)
-    xy = pd.DataFrame(adata.obsm["spatial"] / 0.120280945, columns=["CenterX_global_px", "CenterY_global_px"])
-    local = xy.rename(columns=lambda name: name.replace("global", "local")) * 0
-    pd.concat([ids, xy, local], axis=1).to_csv(folder / "run_metadata_file.csv", index=False)
+    counts["NegPrb01"] = counts["SystemControl1"] = 1
+    local = pd.DataFrame(adata.obsm["spatial"], columns=["CenterX_local_px", "CenterY_local_px"])
+    across = (local * [1, grows] / 0.120280945).rename(columns=lambda name: name.replace("local", "global"))
+    outside = pd.DataFrame({"fov": [1, 2], "cell_ID": 0})
+    if layout == "atomx":
+        for one in (ids, outside):
+            one["cell"] = "c_1_" + one["fov"].astype(str) + "_" + one["cell_ID"].astype(str)
+    background = pd.concat([outside, counts[:2] * 0 + 9], axis=1)
+    ending = ".csv.gz" if layout == "atomx" else ".csv"
+    table = pd.concat([background, pd.concat([ids, counts], axis=1)])
+    table.to_csv(folder / f"run_exprMat_file{ending}", index=False)
+    pd.concat([ids, local, across], axis=1)[::-1].to_csv(folder / f"run_metadata_file{ending}", index=False)
     return folder
+
+
+def beside_on_mac(folder: Path) -> None:
+    """What macOS leaves beside every file on a disk of another system."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(bytes([0, 5, 22, 7]) * 30)

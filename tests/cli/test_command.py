@@ -43,6 +43,45 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_what_no_file_can_hold_is_said_before_the_analysis(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=60, n_genes=20, n_domains=3, random_state=0)
+    adata.uns["made"] = adata.obs["made"] = [object()] * 60
+    monkeypatch.setattr(ad, "read_h5ad", lambda path: adata)
+    (tmp_path / "a.h5ad").touch()
+    assert main(["run", str(tmp_path / "a.h5ad"), str(tmp_path / "b.h5ad"), *QUICK]) == 1
+    assert "adata.obs cannot be written to a file" in capsys.readouterr().err
+    assert "X_smoothed_pca" not in adata.obsm
+    del adata.obs["made"]
+    assert main(["run", str(tmp_path / "a.h5ad"), str(tmp_path / "b.h5ad"), *QUICK]) == 1
+    assert "adata.uns cannot be written to a file" in capsys.readouterr().err
+
+
+def test_names_that_seuratdisk_leaves_in_tables_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=60, n_genes=20, n_domains=3, random_state=0)
+    adata.var["_index"] = adata.var_names
+    adata.raw = adata.copy()
+    adata.obs["_index"] = adata.obs_names
+    monkeypatch.setattr("anndata.read_h5ad", lambda path: adata)
+    (tmp_path / "a.h5ad").touch()
+    assert main(["run", str(tmp_path / "a.h5ad"), str(tmp_path / "b.h5ad"), *QUICK]) == 0
+
+
+def test_slices_named_by_numbers_are_called_as_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=50, n_genes=20, n_domains=3, n_slices=2, random_state=0)
+    adata.obs["slice"] = [2.0 if one == adata.obs["slice"].iloc[0] else 10.0 for one in adata.obs["slice"]]
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert main(["info", "--json", str(tmp_path / "a.h5ad")]) == 0
+    assert list(json.loads(capsys.readouterr().out)["slice_sizes"]) == ["2", "10"]
+    assert main(["run", str(tmp_path / "a.h5ad"), str(tmp_path / "b.h5ad"), *QUICK]) == 0
+    assert list(ad.read_h5ad(tmp_path / "b.h5ad").obs["slice"].cat.categories) == ["2", "10"]
+    adata.obs["slice"] = np.random.default_rng(0).random(len(adata))
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert main(["info", "--json", str(tmp_path / "a.h5ad"), "--slices=slice"]) == 1
+    assert "different numbers; expected the name of a slice" in capsys.readouterr().out
+
+
 @pytest.mark.filterwarnings("ignore:the number chosen")
 def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out.h5ad"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from anndata.io import write_elem
 
@@ -86,12 +89,137 @@ def test_xenium(tmp_path: Path) -> None:
     assert "cell_area" in found.adata.obs
 
 
-def test_cosmx_takes_the_coordinates_of_all_fields(tmp_path: Path) -> None:
+@pytest.mark.parametrize("grows", [1, -1])
+@pytest.mark.parametrize("layout", ["first", "atomx"])
+def test_cosmx_takes_the_coordinates_of_all_fields_with_y_down(tmp_path: Path, layout: str, grows: int) -> None:
     adata = tissue()
-    found = read(folders.cosmx(tmp_path / "c", adata)).adata
+    found = read(folders.cosmx(tmp_path / "c", adata, layout=layout, grows=grows)).adata
     rows = [int(cell) * 2 - 2 + int(fov) - 1 for cell, fov in (name.split("_") for name in found.obs_names)]
+    assert sorted(rows) == list(range(60))
     np.testing.assert_allclose(found.obsm["spatial"], adata.obsm["spatial"][rows])
     np.testing.assert_array_equal(values(found), values(adata)[rows])
+    assert list(found.var_names) == list(adata.var_names)
+
+
+def test_cosmx_of_the_first_instruments_has_larger_pixels(tmp_path: Path) -> None:
+    adata = tissue(spacing=2000)
+    found = read(folders.cosmx(tmp_path / "c", adata)).adata
+    assert np.ptp(found.obsm["spatial"]) == pytest.approx(np.ptp(adata.obsm["spatial"]) * 0.18 / 0.120280945)
+
+
+@pytest.mark.parametrize(
+    ("counts", "cells"),
+    [
+        ("cell_by_gene.csv", "cell_metadata.csv"),
+        ("datasets_mouse_brain_map_cell_by_gene_S1R1.csv", "datasets_mouse_brain_map_cell_metadata_S1R1.csv"),
+        ("cellpose_cell_by_gene.csv", "cellpose_cell_metadata.csv"),
+    ],
+)
+def test_merscope(tmp_path: Path, counts: str, cells: str) -> None:
+    adata = tissue()
+    found = read(folders.merscope(tmp_path / "m", adata, counts=counts, cells=cells))
+    assert found.platform == "MERSCOPE"
+    np.testing.assert_array_equal(values(found.adata), values(adata))
+    np.testing.assert_allclose(found.adata.obsm["spatial"], adata.obsm["spatial"])
+
+
+def test_tables_of_counts_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adata = tissue()
+    monkeypatch.setattr("spotscape.cli._folders._ENTRIES", 7 * 33)
+    found = read(folders.merscope(tmp_path / "m", adata)).adata
+    np.testing.assert_array_equal(values(found), values(adata))
+
+
+MAKERS: dict[str, Callable[[Path, ad.AnnData], Path]] = {
+    "visium": lambda path, adata: folders.visium(path, adata, layout="old"),
+    "visium_mtx": lambda path, adata: folders.visium(path, adata, layout="new"),
+    "visium_hd": folders.visium_hd,
+    "xenium": folders.xenium,
+    "merscope": folders.merscope,
+    "cosmx": folders.cosmx,
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_hidden_files_of_macos_are_passed_over(tmp_path: Path, maker: str) -> None:
+    folder = MAKERS[maker](tmp_path / "run", tissue())
+    bare = read(folder).adata
+    folders.beside_on_mac(folder)
+    np.testing.assert_array_equal(values(read(folder).adata), values(bare))
+
+
+def test_names_before_those_of_the_instrument_are_passed_over(tmp_path: Path) -> None:
+    """As archives of publications put them."""
+    xenium, visium = folders.xenium(tmp_path / "x", tissue()), folders.visium(tmp_path / "v", tissue(), layout="new")
+    for path in list(xenium.iterdir()):
+        path.rename(path.with_name(f"GSM1_{path.name}"))
+    positions = visium / "spatial" / "tissue_positions.csv"
+    positions.with_name(f"{positions.name}.gz").write_bytes(gzip.compress(positions.read_bytes()))
+    positions.unlink()
+    assert read(xenium).adata.shape == (60, 28)
+    assert read(visium).adata.shape == (59, 30)
+
+
+def test_spots_without_a_position_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adata = tissue()
+    folder = folders.merscope(tmp_path / "m", adata)
+    cells = pd.read_csv(folder / "cell_metadata.csv", index_col=0, converters={0: str})[::-1]
+    cells.iloc[7, 0] = np.nan
+    cells.iloc[5:].to_csv(folder / "cell_metadata.csv")
+    found = read(folder).adata
+    assert "Leaving out 6 of 60 spots, which have no position in" in caplog.text
+    np.testing.assert_allclose(found.obsm["spatial"], np.delete(adata.obsm["spatial"], [0, 1, 2, 3, 4, 7], axis=0))
+
+
+def of_two_runs(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        path.with_name(f"other_{path.name}").write_bytes(path.read_bytes())
+
+
+def saved_by_a_spreadsheet(folder: Path) -> None:
+    for name in ("cell_by_gene.csv", "cell_metadata.csv"):
+        table = pd.read_csv(folder / name, index_col=0, converters={0: str})
+        table.set_axis([f"{float(cell):.3E}" for cell in table.index]).to_csv(folder / name)
+
+
+def of_another_run(folder: Path) -> None:
+    table = pd.read_csv(folder / "cell_metadata.csv", index_col=0, converters={0: str})
+    table.set_axis([f"9{cell}" for cell in table.index]).to_csv(folder / "cell_metadata.csv")
+
+
+def one_folder_up(folder: Path) -> None:
+    inner = folder.rename(folder.with_name("region"))
+    folder.mkdir()
+    inner.rename(folder / "region_0")
+
+
+def packed(folder: Path) -> None:
+    (folder / "cell_by_gene.csv").rename(folder / "spatial.tar.gz")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (of_two_runs, r"cell_by_gene.csv and other_cell_by_gene.csv; give the tables of each run a folder"),
+        (saved_by_a_spreadsheet, r"names '1.000E\+20' more than once; .* saved by a spreadsheet"),
+        (of_another_run, r"has no position for any of the 60 spots; is it of another run"),
+        (lambda folder: (folder / "cell_metadata.csv").unlink(), r"run has no cell_metadata\*.csv"),
+        (one_folder_up, r"holds region_0. Give a folder in it, or several as slices: \S*region_0"),
+        (packed, r"Unpack spatial.tar.gz there"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
+    folder = folders.merscope(tmp_path / "run", tissue())
+    spoil(folder)
+    with pytest.raises((OSError, ValueError), match=words):
+        read(folder)
+
+
+def test_a_file_of_a_folder_names_the_folder(tmp_path: Path) -> None:
+    folder = folders.visium_hd(tmp_path / "hd", tissue())
+    matrix = folder / "binned_outputs" / "square_008um" / "filtered_feature_bc_matrix.h5"
+    with pytest.raises(ValueError, match=rf"Give the folder {re.escape(str(matrix.parent))}$"):
+        read(matrix)
 
 
 def as_h5mu(adata: ad.AnnData, path: Path) -> None:
@@ -141,7 +269,10 @@ def test_several_inputs_are_slices_of_the_genes_that_they_share(tmp_path: Path) 
     [
         (lambda path: None, "does not exist"),
         (lambda path: path.mkdir(), "is no output folder of Visium"),
-        (lambda path: path.write_text("a,b"), "ends in '.thing'; known are .h5ad"),
+        (
+            lambda path: path.write_text("a,b"),
+            "is no .h5ad, .h5mu, .zarr or folder of an instrument. Read it with another tool",
+        ),
     ],
     ids=["missing", "folder", "ending"],
 )
@@ -209,12 +340,61 @@ def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.C
     looks = "logarithms, as normalised expression has"
     assert found["notes"] == [f"X holds {looks}; the counts are taken from layers['raw']"]
     assert found["steps"][0] == "sp.pp.prepare(adata, layer='raw')"
-    beside = tissue()
-    beside.raw = beside.copy()
-    beside.X = np.log1p(values(beside))
-    beside.write_h5ad(tmp_path / "raw.h5ad")
-    (counts,) = info(capsys, tmp_path / "raw.h5ad")["problems"]
-    assert counts.startswith(f"X is not raw counts: it holds {looks}; adata.raw holds counts: adata.layers['counts'] =")
+
+
+def with_raw(adata: ad.AnnData) -> ad.AnnData:
+    """As Seurat's objects are converted: scaled values of a few genes, and all counts beside them."""
+    full = adata.copy()
+    scaled = np.log1p(values(adata))
+    adata.X = scaled - scaled.mean(axis=0)
+    adata = adata[:, ::3].copy()
+    adata.raw = full
+    return adata
+
+
+def in_columns(adata: ad.AnnData) -> ad.AnnData:
+    adata.obs["imagerow"], adata.obs["imagecol"] = adata.obsm["spatial"][:, 1], adata.obsm["spatial"][:, 0]
+    del adata.obsm["spatial"]
+    return adata
+
+
+def under_another_name(adata: ad.AnnData) -> ad.AnnData:
+    adata.obsm["X_spatial"] = adata.obsm.pop("spatial")
+    return adata
+
+
+def in_layers(adata: ad.AnnData) -> ad.AnnData:
+    adata.layers["counts"] = adata.layers["spliced"] = adata.X
+    adata.X = None
+    return adata
+
+
+def with_lost_spots(adata: ad.AnnData) -> ad.AnnData:
+    adata = ad.concat([adata, adata[:4]], index_unique="-")
+    adata.obsm["spatial"][60:] = np.nan
+    return adata
+
+
+@pytest.mark.parametrize("spread", [with_raw, in_columns, under_another_name, in_layers, with_lost_spots])
+def test_what_other_tools_keep_elsewhere_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spread: Callable[[ad.AnnData], ad.AnnData]
+) -> None:
+    path, expected = tmp_path / "file.h5ad", tissue()
+    spread(tissue()).write_h5ad(path)
+    found = info(capsys, path)
+    assert found["problems"] == []
+    space = {"sp": sp, "adata": ad.read_h5ad(path)}
+    for line in found["steps"]:
+        exec(line, space)  # the lines are Python, for a notebook
+        if "prepare" in line:
+            break
+    counts = space["adata"].layers["counts"]
+    np.testing.assert_array_equal(counts.toarray() if hasattr(counts, "toarray") else counts, values(expected))
+    np.testing.assert_array_equal(space["adata"].obsm["spatial"], expected.obsm["spatial"])
+    (prepared,) = (line for line in found["steps"] if "prepare" in line)
+    there = {"sp": sp, "adata": read(path).adata}
+    exec(prepared, there)
+    np.testing.assert_array_equal(values(there["adata"]), values(space["adata"]))
 
 
 def test_logarithms_without_counts_are_used_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 import spotscape as sp
 from spotscape._core.geometry import lattice
-from spotscape._stats.scale import predicted_share
+from spotscape._stats.scale import are_alike, predicted_share
 
 
 def cells(n: int, *, noise: float, stripe: float, seed: int = 0, genes: int = 12) -> ad.AnnData:
@@ -117,6 +117,30 @@ def test_noise_alone_says_so() -> None:
     sp.pp.choose_scale(adata)
     assert adata.uns["scale"]["n_neighs"] == 12
     assert "neighbours do not predict each other" in adata.uns["scale"]["reason"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_mixtures_of_cell_types_ask_for_more_neighbours(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Domains of the same types in slightly different shares: single neighbours say little, and many say enough."""
+    rng = np.random.default_rng(seed)
+    places = rng.random((4_000, 2))
+    share = 1 + 0.15 * np.where(np.arange(12) % 2, 1, -1)
+    drawn = [rng.choice(12, 4_000, p=each / 12) for each in (share, 2 - share)]
+    types = np.where(places[:, 0] < 0.5, *drawn)
+    adata = ad.AnnData(np.zeros((4_000, 1)), obsm={"spatial": places, "types": np.eye(12)[types]})
+    sp.pp.choose_scale(adata, use_rep="types")
+    assert adata.uns["scale"]["n_neighs"] >= 25
+    assert "no more alike" not in caplog.text
+
+
+def test_noise_is_told_from_structure() -> None:
+    """Of 200 tissues without structure, a few are taken for tissue with structure; with heavy tails as well."""
+    told = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        values = rng.standard_t(2, size=(150, 10))
+        told += are_alike(values, [(np.arange(150), rng.random((150, 2)))], (6, 12, 25), rng)
+    assert told <= 6
 
 
 @pytest.mark.parametrize("seed", range(4))

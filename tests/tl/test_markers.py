@@ -213,7 +213,7 @@ def test_small_domains_are_left_out(one: ad.AnnData) -> None:
     names = one.obs["domain"].astype(str).to_numpy()
     names[:4] = "tiny"
     one.obs["domain"] = pd.Categorical(names)
-    with pytest.warns(UserWarning, match="Left out are domains that do not have 10 spots: 'tiny'"):
+    with pytest.warns(UserWarning, match="domains that do not have 10 spots are left out: 'tiny'"):
         sp.tl.markers(one, key="domain", n_genes=3)
     assert list(one.uns[KEY]["left_out"]) == ["tiny"]
     assert set(sp.get.markers_df(one)["group"]) == {"Layer_1", "Layer_2", "Layer_3"}

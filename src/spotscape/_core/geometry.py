@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-# Columns in which platforms write the place of a spot or cell, x before y.
+# Columns in which platforms and R packages write the place of a spot or cell, x before y, in whatever case.
 _PAIRS = (
     ("x", "y"),
-    ("X", "Y"),
     ("x_centroid", "y_centroid"),
     ("center_x", "center_y"),
-    ("CenterX_global_px", "CenterY_global_px"),
+    ("centerx_global_px", "centery_global_px"),
     ("pxl_col_in_fullres", "pxl_row_in_fullres"),
+    ("imagecol", "imagerow"),
+    ("spatial_1", "spatial_2"),
+    ("xcoord", "ycoord"),
+    ("x_coord", "y_coord"),
 )
 # Squares of larger numbers, and of smaller extents, leave the range of double precision.
 _LARGEST, _SMALLEST = 1e100, 1e-100
@@ -42,10 +45,11 @@ _POSITIONS = (
 
 def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
     """The coordinates as a finite float64 array of shape ``(n_obs, 2)``, or ``(n_obs, 3)`` where z differs."""
-    columns = next((pair for pair in _PAIRS if set(pair) <= set(map(str, adata.obs.columns))), ("x", "y"))
+    columns = columns_of_places(adata.obs)
     other = next((key for key in map(str, adata.obsm) if "spatial" in key.lower() and key != spatial_key), None)
-    source = f"adata.obs[{list(columns)}].to_numpy()" if other is None else f"adata.obsm[{other!r}]"
-    hint = f"Put the x and y of each spot there: adata.obsm['spatial'] = {source}"
+    source = f"adata.obs[{columns or ['x', 'y']}].to_numpy()" if other is None else f"adata.obsm[{other!r}]"
+    whose = "" if columns or other else ", with your names of these columns"
+    hint = f"Put the x and y of each spot there: adata.obsm['spatial'] = {source}{whose}"
     require_key(adata.obsm, spatial_key, "adata.obsm", hint=hint)
     where = f"adata.obsm[{spatial_key!r}]"
     coords = _plane(_numbers(adata.obsm[spatial_key], adata, where), where)
@@ -73,11 +77,23 @@ def coordinates(adata: AnnData, spatial_key: str = "spatial") -> np.ndarray:
     return coords
 
 
+def columns_of_places(table: pd.DataFrame) -> list[str]:
+    """The columns that hold x and y, if they have a usual name; else none.
+
+    >>> columns_of_places(pd.DataFrame(columns=["imagerow", "imagecol"]))
+    ['imagecol', 'imagerow']
+    """
+    names = {str(name).lower(): str(name) for name in table}
+    return next(([names[x], names[y]] for x, y in _PAIRS if x in names and y in names), [])
+
+
 def _numbers(values: Any, adata: AnnData, where: str) -> np.ndarray:
     """Any table as float64, NaN where a value is missing; refuses text, and names its first row."""
     if isinstance(values, pd.DataFrame):
-        pair = next((pair for pair in _PAIRS if set(pair) <= set(values.columns)), None)
-        table = values if pair is None or values.shape[1] <= 3 else values[list(pair)]
+        pair = columns_of_places(values)
+        # A table may have y, or the row, first. A third column is z.
+        height = [name for name in values if name not in pair] if values.shape[1] == 3 else []
+        table = values[[*pair, *height]] if pair else values
     else:
         array = values.toarray() if sparse.issparse(values) else values
         array = np.ma.filled(array.astype(float), np.nan) if np.ma.isMaskedArray(array) else np.asarray(array)

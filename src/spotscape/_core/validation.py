@@ -179,7 +179,7 @@ def require_writable(adata: AnnData, *, copy: bool = False) -> None:
 def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | None:
     """The slice of every spot, as text and without unused categories; ``None`` stands for a single slice.
 
-    Text, whole numbers and bools are taken as well, in their natural order: 1, 2, 10.
+    Text, numbers and bools are taken as well, in their natural order: 1, 2, 10.
     """
     if library_key is None:
         return None
@@ -195,14 +195,22 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
         )
         raise ValueError(msg)
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        n_found = column.nunique()
-        if (column % 1 != 0).any() or n_found > max(_MANY_SLICES, len(column) // 2):
-            msg = f"adata.obs[{library_key!r}] holds {n_found} different numbers; expected the name of a slice."
+        levels, is_whole = np.unique(column), not (column % 1 != 0).any()
+        if len(levels) > (max(_MANY_SLICES, len(column) // 2) if is_whole else len(column) // _MANY_SLICES):
+            msg = (
+                f"adata.obs[{library_key!r}] holds {len(levels)} different numbers; expected the name of a slice. If "
+                f"they are: adata.obs[{library_key!r}] = adata.obs[{library_key!r}].astype(str)."
+            )
             raise TypeError(msg)
-        column = column.astype("Int64")
+        # Sections may be called by their height, with its rounding: -28.999999999999996.
+        names = [f"{level:.6g}" for level in levels]
+        names = names if len(set(names)) == len(levels) else list(map(str, levels))
+        fractions = pd.CategoricalDtype(names)
+        named = dict(zip(levels, names, strict=True))
+        column = column.astype("Int64") if is_whole else column.map(named).astype(fractions)
     found = as_groups(column, f"adata.obs[{library_key!r}]")
     names = list(found.categories)
-    if not isinstance(column.dtype, pd.CategoricalDtype):
+    if not isinstance(adata.obs[library_key].dtype, pd.CategoricalDtype):
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         logger.info(
             "`adata.obs['%s']` (%s) is read as the slices %s.", library_key, adata.obs[library_key].dtype, shown

@@ -10,6 +10,9 @@ itself,
 is computed for each direction :math:`a` in which neighbours are similar: the eigenvectors of the covariance of spots
 and neighbours, averaged over all :math:`k`. The weighted mean over directions has the positive eigenvalues as weights.
 Without weights, a hundred neighbours would be best whenever most components are noise.
+
+By chance, the mean of any neighbours predicts a little. Whether neighbours are alike at all is therefore asked first,
+by Moran's I, compared with that of shuffled spots.
 """
 
 from __future__ import annotations
@@ -22,6 +25,44 @@ from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_N_SHUFFLES = 9
+# How far above all of these shuffles Moran's I has to be. About one shuffled tissue in a hundred is.
+_CLEARLY = 1.3
+
+
+def are_alike(
+    values: np.ndarray,
+    slices: Sequence[tuple[np.ndarray, np.ndarray]],
+    sizes: Sequence[int],
+    rng: np.random.Generator,
+) -> bool:
+    r"""Whether neighbours are more alike than other spots of their slice; arguments as in :func:`predicted_share`.
+
+    With whitened components :math:`Y` and the mean :math:`P_k Y` of the k nearest neighbours, Moran's I is largest in
+    the direction of the leading eigenvector of :math:`Y^\top P_k Y`, made symmetric. The eigenvalue is taken in units
+    of the standard deviation that Moran's I has among shuffled spots, and at the size where it is largest.
+    """
+    whitened = _whiten(values, [rows for rows, _ in slices])
+    nearest = [cKDTree(coords).query(coords, sizes[-1] + 1)[1][:, 1:] for _, coords in slices]
+    means, spreads = [], []
+    for size in sizes:
+        means.append([_mean_over(neighbors[:, :size]) for neighbors in nearest])
+        spreads.append(np.sqrt(sum(((mean + mean.T).data ** 2).sum() for mean in means[-1]) / 2))
+
+    def statistic() -> float:
+        found = []
+        for each, spread in zip(means, spreads, strict=True):
+            moran = np.sum([_moran(whitened[rows], mean) for (rows, _), mean in zip(slices, each, strict=True)], axis=0)
+            found.append(float(np.linalg.eigvalsh(moran + moran.T)[-1] / spread))
+        return max(found)
+
+    found, shuffled = statistic(), []
+    for _ in range(_N_SHUFFLES):
+        for rows, _ in slices:
+            whitened[rows] = whitened[rng.permutation(rows)]
+        shuffled.append(statistic())
+    return found > _CLEARLY * max(shuffled)
 
 
 def predicted_share(
@@ -73,8 +114,20 @@ def _leave_out(values: np.ndarray, neighbors: np.ndarray, size: int) -> np.ndarr
     # Among many spots at one place a spot may not be found itself.
     lost = np.flatnonzero((columns != np.arange(n)[:, None]).all(axis=1))
     columns[lost, -1] = lost
-    indices = np.arange(0, n * (size + 1) + 1, size + 1)
-    mean = sparse.csr_array((np.full(columns.size, 1 / (size + 1)), columns.ravel(), indices), shape=(n, n))
+    mean = _mean_over(columns)
     back = np.asarray(mean.multiply(mean.T).sum(axis=1)).ravel()[:, None]
     predicted: np.ndarray = (mean @ (mean @ values) - back * values) / (1 - back)
     return predicted
+
+
+def _moran(values: np.ndarray, mean: sparse.csr_array) -> np.ndarray:
+    """Products of spots with the mean of their neighbours, ``(d, d)``. A spot is no neighbour of its own."""
+    products: np.ndarray = values.T @ (mean @ values - mean.diagonal()[:, None] * values)
+    return products
+
+
+def _mean_over(columns: np.ndarray) -> sparse.csr_array:
+    """The matrix that takes the mean over the spots in each row of ``columns`` ``(n, k)``."""
+    n, size = columns.shape
+    indices = np.arange(0, n * size + 1, size)
+    return sparse.csr_array((np.full(columns.size, 1 / size), columns.ravel(), indices), shape=(n, n))

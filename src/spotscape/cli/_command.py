@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from spotscape._core.logging import logger
 from spotscape._core.settings import settings
 from spotscape._core.spatial_data import to_spatialdata
+from spotscape._core.validation import slice_labels
 from spotscape.cli._inspect import describe, duration, info, plan, text_of
 from spotscape.cli._options import UsageError, read_options
 from spotscape.cli._read import Input, read
@@ -237,9 +238,28 @@ def _in_memory(tissue: Input, found: Description) -> AnnData:
     if not adata.obs_names.is_unique:
         adata.obs_names_make_unique()
         logger.info("Spot names that occur twice were numbered.")
-    if found.slices is not None and adata.obs[found.slices].dtype != "category":
-        adata.obs[found.slices] = adata.obs[found.slices].astype(str).astype("category")
+    if found.slices is not None:
+        adata.obs[found.slices] = slice_labels(adata, found.slices)
+    _require_writable(adata)
     return adata
+
+
+def _require_writable(adata: AnnData) -> None:
+    """Find before the analysis, not after it, what no file can hold."""
+    import h5py
+    from anndata.io import write_elem
+
+    tables = {"obs": adata.obs, "var": adata.var} | ({} if adata.raw is None else {"raw.var": adata.raw.var})
+    for table in tables.values():
+        # SeuratDisk leaves it in the tables that it converts: a copy of the names.
+        table.drop(columns="_index", errors="ignore", inplace=True)  # the table belongs to adata
+    with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
+        for name, content in {**tables, "uns": adata.uns}.items():
+            try:
+                write_elem(file, name, dict(content) if name == "uns" else content)
+            except (TypeError, ValueError, NotImplementedError) as error:
+                msg = f"adata.{name} cannot be written to a file: {error}"
+                raise ValueError(msg) from error
 
 
 def _write(tissue: Input, adata: AnnData, output: Path, found: Description) -> None:

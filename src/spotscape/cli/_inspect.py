@@ -17,6 +17,7 @@ from spotscape._core.counts import counts_elsewhere, layer_names, layer_with_cou
 from spotscape._core.geometry import coordinates, layout_of, shares_within
 from spotscape._core.logging import logger
 from spotscape._core.rows import ChunkedMatrix, is_stored, summarise
+from spotscape._core.validation import slice_labels
 from spotscape.cli._read import read
 
 if TYPE_CHECKING:
@@ -75,10 +76,9 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
     except (KeyError, ValueError) as error:
         problems.append(f"{str(error.args[0]).rstrip('.')}; --spatial-key names coordinates")
     slices = _slices(adata, coords, options.slices, problems, notes)
-    sizes = {} if slices is None else {str(k): int(v) for k, v in adata.obs[slices].value_counts(sort=False).items()}
-    one = coords
-    if coords is not None and slices is not None:
-        one = coords[(adata.obs[slices].astype(str) == next(iter(sizes))).to_numpy()]
+    labels = slice_labels(adata, slices)
+    sizes = {} if labels is None else dict(zip(labels.categories, np.bincount(labels.codes).tolist(), strict=True))
+    one = coords if coords is None or labels is None else coords[labels.codes == 0]
     layout = None if one is None else layout_of([one], adata)
     microns = None if layout is None else layout.um_per_unit
     unit = "unit not stated in the file" if microns is None else "µm" if microns == 1 else f"pixels of {microns:.3g} µm"
@@ -114,6 +114,11 @@ def _slices(
         if wanted not in adata.obs:
             problems.append(f"obs has no column {wanted!r} for --slices; it has {', '.join(map(str, adata.obs))}")
             return None
+        try:
+            slice_labels(adata, wanted)
+        except (TypeError, ValueError) as error:
+            problems.append(str(error).rstrip("."))
+            return None
         return wanted
     # In a table of SpatialData the region is the slice.
     for name in (*keys.SLICE_COLUMNS, "region"):
@@ -136,7 +141,7 @@ def _slices(
 def _layer(adata: AnnData, wanted: str | None, notes: list[str]) -> str | None:
     """The layer that is named, or that has counts where X has none."""
     if wanted is not None or adata.X is None:
-        return wanted
+        return wanted or layer_with_counts(adata, None)
     matrix: Any = ChunkedMatrix(adata.X) if is_stored(adata.X) else adata.X
     summary = summarise(matrix)
     other = None if summary.whole and summary.least >= 0 else layer_with_counts(adata, None)
@@ -192,7 +197,7 @@ def info(options: argparse.Namespace) -> int:
         content = dataclasses.asdict(found) | {
             "input": [str(path) for path in options.inputs],
             "kind": tissue.kind,
-            "steps": [str(step) for step in steps],
+            "steps": [*tissue.lines, *map(str, steps)],
             "estimated_seconds": round(seconds),
             "estimated_gigabytes": round(gigabytes, 1),
         }
@@ -215,7 +220,7 @@ def text_of(options: argparse.Namespace, tissue: Input, found: Description, step
         *rows_of(found),
         ("problems", "\n".join(found.problems) or "none"),
         ("notes", "\n".join(found.notes) or "none"),
-        ("steps", "\n".join(map(str, steps))),
+        ("steps", "\n".join([*tissue.lines, *map(str, steps)])),
         ("takes", f"about {duration(seconds)} and {gigabytes:.1f} GB of memory; a rough guess for {where}"),
     ]
     lines = []

@@ -103,7 +103,7 @@ class Report:
                 *rows_of(self.found),
             ],
             "command": shlex.join(["spotscape", *self.options.words]),
-            "python": "\n".join(["import spotscape as sp", "", *map(str, self.steps)]),
+            "python": "\n".join(["import spotscape as sp", "", *self.tissue.lines, *map(str, self.steps)]),
             "settings": self._settings(),
         }
 

@@ -86,6 +86,10 @@ class Counts:
         kind, looks = looks_of(self.matrix, summary)
         elsewhere = counts_elsewhere(adata, self.layer)
         mend = elsewhere or "put the counts in X, or name the layer that has them: sp.pp.prepare(adata, layer=...)."
+        if kind == "logarithm" and elsewhere is None:
+            mend += " If there are none, leave sp.pp.prepare out: the methods take logarithms as they are."
+        elif kind == "negative" and elsewhere is None and adata.raw is not None:
+            mend += " adata.raw may hold logarithms, which the methods take as they are: adata = adata.raw.to_adata()."
         if kind == "negative" or not (assume or (kind == "scaled" and elsewhere is None)):
             force = "" if kind == "negative" else " To take it as counts nevertheless: counts='assume'."
             msg = f"{self.where} is not raw counts: it holds {looks}; {mend}{force}"

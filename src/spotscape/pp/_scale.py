@@ -19,7 +19,7 @@ from spotscape._core.reading import HIGHLY_VARIABLE, in_memory, read_mask
 from spotscape._core.rows import Normalisation
 from spotscape._core.validation import looks_like_counts, require_key, stored
 from spotscape._stats.components import PrincipalComponents
-from spotscape._stats.scale import predicted_share
+from spotscape._stats.scale import are_alike, predicted_share
 from spotscape.pp._graph_build import SlicePositions
 
 if TYPE_CHECKING:
@@ -36,10 +36,6 @@ _SIZES = {
 _USUAL = {"hexagonal": 6, "square": 8, "irregular": 12}
 # Sizes that reach this share of the highest prediction are taken to be as good.
 _FLAT = 0.9
-# Of expression that has no pattern in space, neighbours predict up to this share more than at random places.
-_LEAST_SHARE = 0.02
-# Where they predict more than this at random places, the spots are too few to say so.
-_FEW_TELL = 0.1
 _N_COMPONENTS = 30
 _TARGET_SUM = 1e4
 # Large tissue is looked at in windows: what neighbours tell does not change with the size of the tissue.
@@ -66,13 +62,13 @@ def choose_scale(
 
     Each spot is predicted by the mean of its neighbours over two steps of the graph, without the spot itself. Few
     neighbours predict badly because their mean is noisy. Many neighbours predict badly because some lie in other
-    domains. In between, many sizes predict about equally well. Of the sizes that reach 0.9 of the highest value, the
-    one closest to the default is taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid, 8 on
-    a square one) and 12 neighbours for single cells. Sparse data lead to more neighbours, and thin structures lead to
-    fewer.
+    domains. In between, many numbers predict about equally well. Of the numbers that reach 0.9 of the highest value,
+    the one closest to the default is taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid,
+    8 on a square one) and 12 neighbours for single cells. Sparse data lead to more neighbours, and thin structures lead
+    to fewer.
 
     :func:`spotscape.pp.spatial_neighbors_knn` calls this function if ``n_neighs`` is not given. Call it yourself to
-    draw the curve with :func:`spotscape.pl.scale`, or to try other sizes.
+    draw the curve with :func:`spotscape.pl.scale`, or to try other numbers.
 
     Parameters
     ----------
@@ -172,8 +168,8 @@ def _choose(
     else:
         flat = [size for size, value in zip(possible, share, strict=True) if value >= _FLAT * share.max()]
         chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
-        alike = f"{flat[0]} to {flat[-1]} predict about equally well" if len(flat) > 1 else f"{chosen} predict best"
-        reason = f"{alike}; the default for {_CALLED[kind]} is {usual}"
+        well, numbers = ("about equally well", f"{flat[0]} to {flat[-1]}") if len(flat) > 1 else ("best", chosen)
+        reason = f"{numbers} neighbours predict a spot {well}; the default for {_CALLED[kind]} is {usual}"
     at = possible.index(chosen) if chosen in possible and len(reach) else None
     radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]) if at is None else reach[at])
     scale, unit = radius, " in the unit of the coordinates"
@@ -200,17 +196,14 @@ def _predictions(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """How well neighbours predict, how far they reach, and a reason not to go by it where they predict nothing."""
     share, reach = predicted_share(values, parts, sizes)
-    by_chance, _ = predicted_share(rng.permutation(values), parts, sizes)
-    # NaN where neighbours are alike in no direction. By chance, shares are a little above zero or below.
-    best, luckiest, more = (np.nanmax(np.append(each, 0)) for each in (share, by_chance, share - by_chance))
-    if best > 2 * luckiest and more > _LEAST_SHARE:
+    # Of 100 spots, two hands full of neighbours see nearly all: they neither predict nor say that nothing is alike.
+    if are_alike(values, parts, sizes, rng) and np.nanmax(np.append(share, 0)) > 0:
         return share, reach, ""
-    if luckiest < _FEW_TELL:
-        logger.warning(
-            "Neighbours are no more alike than other spots. So there are hardly any domains in space, or the "
-            "coordinates belong to other spots: are the rows of `adata.obsm['%s']` in the order of the spots?",
-            spatial_key,
-        )
+    logger.warning(
+        "Neighbours are no more alike than other spots. So there are hardly any domains in space, or the "
+        "coordinates belong to other spots: are the rows of `adata.obsm['%s']` in the order of the spots?",
+        spatial_key,
+    )
     return share, reach, "neighbours do not predict each other"
 
 

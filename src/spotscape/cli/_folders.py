@@ -1,0 +1,276 @@
+"""Output folders of instruments to AnnData: counts of genes, and the place of each spot."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spotscape._core.counts import control_features
+from spotscape._core.logging import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from anndata import AnnData
+
+_POSITIONS = ["in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
+# A pixel of a CosMx instrument in micrometres, as NanoString's manual of the flat files has it; and of the first
+# instruments, whose fields are wider than the 4,256 pixels of later ones.
+_COSMX_PIXEL, _COSMX_FIELD, _COSMX_FIRST_PIXEL = 0.120280945, 4256, 0.18
+# Further columns of CosMx's table of counts that are no genes.
+_COSMX_IDS = ["cell", "cell_id"]
+# Entries of a table of counts that are read at a time.
+_ENTRIES = 20_000_000
+
+
+class Platform(NamedTuple):
+    """What a folder is the output of, and how it is read."""
+
+    name: str
+    read: Callable[[Path], AnnData]
+
+
+def read_folder(folder: Path, bin_size: int) -> tuple[str, AnnData]:
+    """The name of the platform, and the spots."""
+    known = recognise(folder)
+    if known is None:
+        held = ", ".join(path.name for path in find(folder, "*")[:6]) or "nothing"
+        msg = (
+            f"{folder} is no output folder of Visium, Visium HD, Xenium, MERSCOPE or CosMx, and no zarr; it "
+            f"holds {held}. {instead_of(folder)}"
+        )
+        raise ValueError(msg)
+    platform, place = known
+    if platform.name == "Visium HD" and not place.name.startswith("square_"):
+        place = _bins(place, bin_size)
+    return platform.name, platform.read(place)
+
+
+def recognise(folder: Path) -> tuple[Platform, Path] | None:
+    """The platform of a folder and where in it the data lie; ``None`` if it is of no platform that is known."""
+    for place in (folder, folder / "outs"):
+        for platform, signs in _SIGNS:
+            if find(place, *signs):
+                return platform, place
+    return None
+
+
+def instead_of(path: Path) -> str:
+    """What to do about a file or folder that cannot be read: the folder to give instead, or archives to unpack."""
+    if path.is_dir():
+        inner = [str(one) for one in find(path, "*", "*/*") if one.is_dir() and recognise(one) is not None]
+        if inner:
+            return f"Give a folder in it, or several as slices: {' '.join(inner[:4])}"
+        archives = [one.name for one in find(path, "*.tar.gz", "*.tgz", "*.tar", "*.zip")]
+        if archives:
+            return f"Unpack {', '.join(archives[:4])} there"
+    around = next((one for one in list(path.absolute().parents)[:2] if recognise(one) is not None), None)
+    return f"Give the folder {around}" if around else "Read it with another tool and save it as .h5ad"
+
+
+def find(folder: Path, *patterns: str) -> list[Path]:
+    """What has these names, but for the hidden files that macOS puts beside others on disks of other systems."""
+    return sorted(path for one in patterns for path in folder.glob(one) if not path.name.startswith("."))
+
+
+def _only(folder: Path, *patterns: str) -> Path:
+    """The one file that has the first of these names that occurs."""
+    found = next((paths for one in patterns if (paths := find(folder, one))), [])
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        msg = f"{folder} has no {patterns[-1].strip('*')}. {instead_of(folder)}"
+        raise FileNotFoundError(msg)
+    msg = f"{folder} has {' and '.join(path.name for path in found)}; give the tables of each run a folder of their own"
+    raise ValueError(msg)
+
+
+def _read_visium(folder: Path) -> AnnData:
+    """Matrix, positions, scale factors and images, where squidpy and scanpy have them."""
+    adata, spatial = _read_matrix(folder, "filtered_feature_bc_matrix", "raw_feature_bc_matrix"), folder / "spatial"
+    # The slice is called as the folder or, where that is called as all are, the one around it.
+    common = re.compile(r"outs|binned_outputs|square_\d+um")
+    named = [part for part in folder.absolute().parts if not common.fullmatch(part)]
+    table = find(spatial, "tissue_positions*")[0]
+    if table.suffix == ".parquet":
+        positions = pd.read_parquet(table).set_index("barcode")
+    else:
+        has_header = "in_tissue" in pd.read_csv(table, nrows=0).columns
+        positions = pd.read_csv(table, header=0 if has_header else None, index_col=0)
+    positions.columns = pd.Index(_POSITIONS)
+    # x is the column of the image.
+    adata = _placed(adata, positions, table, "pxl_col_in_fullres", "pxl_row_in_fullres")
+    factors = spatial / "scalefactors_json.json"
+    entry: dict[str, Any] = {"metadata": {}, "images": _images(spatial)}
+    entry["scalefactors"] = json.loads(factors.read_text(encoding="utf-8")) if factors.exists() else {}
+    adata.uns["spatial"] = {named[-1]: entry}
+    inside = adata.obs["in_tissue"].to_numpy() == 1
+    if inside.any() and not inside.all():
+        logger.info("Leaving out %d of %d spots outside the tissue.", np.sum(~inside), len(inside))
+        adata = adata[inside].copy()
+    return adata
+
+
+def _bins(folder: Path, bin_size: int) -> Path:
+    parent = folder / "binned_outputs" if (folder / "binned_outputs").is_dir() else folder
+    found = parent / f"square_{bin_size:03d}um"
+    if not found.is_dir():
+        there = sorted(path.name for path in parent.glob("square_*um"))
+        msg = f"{parent} has no bins of {bin_size} µm, but {', '.join(there)}; choose by --bin-size"
+        raise FileNotFoundError(msg)
+    return found
+
+
+def _read_xenium(folder: Path) -> AnnData:
+    adata = _read_matrix(folder, "cell_feature_matrix")
+    table = _only(folder, "*cells.parquet", "*cells.csv.gz", "*cells.csv")
+    cells = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table)
+    names = cells.pop("cell_id")
+    cells.index = pd.Index([name.decode() if isinstance(name, bytes) else str(name) for name in names])
+    return _in_micrometres(_placed(adata, cells, table, "x_centroid", "y_centroid"))
+
+
+def _read_merscope(folder: Path) -> AnnData:
+    counts, table = _only(folder, "*cell_by_gene*.csv*"), _only(folder, "*cell_metadata*.csv*")
+    cells = pd.read_csv(table, index_col=0, converters={0: str})
+    return _in_micrometres(_placed(_read_counts(counts), cells, table, "center_x", "center_y"))
+
+
+def _read_cosmx(folder: Path) -> AnnData:
+    counts, table = _only(folder, "*exprMat_file.csv*"), _only(folder, "*metadata_file.csv*")
+    adata, cells = _read_counts(counts, "cell_ID", "fov"), pd.read_csv(table, dtype={"cell_ID": str, "fov": str})
+    cells = cells.set_index(cells["cell_ID"] + "_" + cells["fov"]).astype({"fov": "category"})
+    # The cell 0 of a field is what belongs to no cell.
+    adata = adata[~adata.obs_names.str.startswith("0_")]
+    adata = _placed(adata, cells, table, "CenterX_global_px", "CenterY_global_px")
+    across, within = ("CenterX_global_px", "CenterY_global_px"), ("CenterX_local_px", "CenterY_local_px")
+    is_wide, is_down = False, False
+    if set(within) <= set(cells):
+        is_wide = bool(cells[within[0]].max() > _COSMX_FIELD)
+        # In the image of a field y points down. Across fields it points up, unless it is seen to grow together with it.
+        both = cells[[across[1], within[1]]]
+        is_down = bool((both - both.groupby(cells["fov"], observed=True).transform("mean")).prod(axis=1).sum() > 0)
+    pixel = _COSMX_FIRST_PIXEL if is_wide else _COSMX_PIXEL
+    return _in_micrometres(adata, pixel, pixel if is_down else -pixel)
+
+
+_SIGNS: tuple[tuple[Platform, tuple[str, ...]], ...] = (
+    (
+        Platform("Visium HD", _read_visium),
+        ("binned_outputs/square_*um", "square_*um", "spatial/tissue_positions.parquet"),
+    ),
+    (Platform("Visium", _read_visium), ("spatial/tissue_positions*.csv*",)),
+    (Platform("Xenium", _read_xenium), ("*cell_feature_matrix*",)),
+    (Platform("MERSCOPE", _read_merscope), ("*cell_by_gene*.csv*",)),
+    (Platform("CosMx", _read_cosmx), ("*exprMat_file.csv*",)),
+)
+
+
+def _read_matrix(folder: Path, *names: str) -> AnnData:
+    """The first matrix of these names that is there, genes only, as HDF5 or in the matrix market format."""
+    import scanpy
+
+    for name in names:
+        if find(folder, f"*{name}.h5"):
+            return _genes_only(scanpy.read_10x_h5(_only(folder, f"{name}.h5", f"*{name}.h5"), gex_only=False))
+        if (folder / name).is_dir():
+            return _genes_only(_read_matrix_market(folder / name))
+    msg = f"{folder} has no {' or '.join(names)}, neither .h5 nor a folder. {instead_of(folder)}"
+    raise FileNotFoundError(msg)
+
+
+def _read_matrix_market(folder: Path) -> AnnData:
+    # scanpy's reader of such folders takes uncompressed files for those of Cell Ranger 2, which have other names.
+    from anndata import AnnData
+    from scipy.io import mmread
+
+    adata = AnnData(sparse.csr_matrix(mmread(_only(folder, "matrix.mtx*"), spmatrix=False).T, dtype=np.float32))
+    features = pd.read_csv(_only(folder, "features.tsv*", "genes.tsv*"), sep="\t", header=None, dtype=str)
+    barcodes = pd.read_csv(_only(folder, "barcodes.tsv*"), sep="\t", header=None, dtype=str)
+    adata.obs_names = barcodes[0].to_numpy()
+    adata.var_names = features[min(1, features.shape[1] - 1)].to_numpy()
+    adata.var["gene_ids"] = features[0].to_numpy()
+    if features.shape[1] > 2:
+        adata.var["feature_types"] = features[2].to_numpy()
+    return adata
+
+
+def _read_counts(path: Path, *ids: str) -> AnnData:
+    """A table of cells by genes, of which no more than a part lies in memory with its zeros at any time.
+
+    A cell is called by the columns ``ids``, else by the first, all as text: numbers would lose the last of many digits.
+    """
+    from anndata import AnnData
+
+    header = list(pd.read_csv(path, nrows=0))
+    named_by = list(ids) or header[:1]
+    names, parts = [], []
+    rows = max(1, _ENTRIES // len(header))
+    for part in pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(named_by, str)):
+        names += ["_".join(name) for name in part[named_by].to_numpy()]
+        counts = part.drop(columns=[*named_by, *_COSMX_IDS], errors="ignore")
+        parts.append(sparse.csr_matrix(counts.to_numpy(np.float32)))
+    _require_unique(pd.Index(names), path)
+    adata = AnnData(sparse.vstack(parts, format="csr"))
+    adata.obs_names, adata.var_names = pd.Index(names), counts.columns
+    return _genes_only(adata)
+
+
+def _require_unique(names: pd.Index, path: Path) -> None:
+    if not names.is_unique:
+        msg = (
+            f"{path} names {names[names.duplicated()][0]!r} more than once; remove rows that are there twice, or take "
+            "the file as the instrument wrote it, if it was saved by a spreadsheet program"
+        )
+        raise ValueError(msg)
+
+
+def _genes_only(adata: AnnData) -> AnnData:
+    adata.var_names_make_unique()
+    others = control_features(adata)
+    if not others.any():
+        return adata
+    kinds = adata.var["feature_types"][others].astype(str).value_counts() if "feature_types" in adata.var else {}
+    named = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "controls, by their names"
+    logger.info("Leaving out %d features that are no genes (%s).", others.sum(), named)
+    return adata[:, ~others].copy()
+
+
+def _images(folder: Path) -> dict[str, np.ndarray]:
+    from matplotlib.image import imread
+
+    sizes = {size: folder / f"tissue_{size}_image.png" for size in ("hires", "lowres")}
+    return {size: np.asarray(imread(path)) for size, path in sizes.items() if path.exists()}
+
+
+def _placed(adata: AnnData, table: pd.DataFrame, path: Path, x: str, y: str) -> AnnData:
+    """Spots with their row of a table and their place in it; those that have none are left out."""
+    lacking = [name for name in (x, y) if name not in table]
+    if lacking:
+        msg = f"{path} has no column {lacking[0]!r}, but {', '.join(map(str, table))}"
+        raise ValueError(msg)
+    _require_unique(table.index, path)
+    known = table.index[np.isfinite(table[[x, y]].to_numpy(np.float64)).all(axis=1)]
+    placed = adata.obs_names.isin(known)
+    if not placed.any():
+        msg = f"{path} has no position for any of the {adata.n_obs} spots; is it of another run than the counts?"
+        raise ValueError(msg)
+    if not placed.all():
+        logger.warning("Leaving out %d of %d spots, which have no position in %s.", (~placed).sum(), len(placed), path)
+    adata = adata[placed].copy()
+    adata.obs = table.loc[adata.obs_names].rename_axis(None)
+    adata.obsm["spatial"] = adata.obs[[x, y]].to_numpy(np.float64)
+    return adata
+
+
+def _in_micrometres(adata: AnnData, x: float = 1.0, y: float = 1.0) -> AnnData:
+    """Say that the unit is a micrometre, after the coordinates were multiplied."""
+    adata.obsm["spatial"] *= [x, y]
+    adata.uns["spatial_unit"] = "micrometer"
+    return adata
