@@ -13,7 +13,7 @@ from scipy.special import digamma, polygamma
 _PRIOR_COUNT = 0.5
 # With fewer counts on both sides together, if both were as deep as the shallower one, nothing can be said of a gene.
 _MIN_COUNTS = 10
-# Rounds in which depths and the dispersion settle; the square root of a dispersion is a relative deviation, and none is below a hundredth.
+# Rounds in which depths and the dispersion settle. The root of a dispersion is a relative deviation, at least .01.
 _ROUNDS, _LEAST_DISPERSION = 5, 1e-4
 # Genes with so many counts in every sample show how deep it is; of fewer genes no median is taken.
 _ENOUGH_COUNTS, _ENOUGH_GENES = 10, 10
@@ -66,7 +66,7 @@ def log_cpm(counts: np.ndarray) -> np.ndarray:
     """log2 counts per million of the effective depth, ``(n_samples, n_genes)``, with half a count added to each.
 
     >>> log_cpm(np.array([[199.0, 300.0]])).round(2).tolist()
-    [[18.6, 19.19]]
+    [[18.61, 19.2]]
     """
     return np.asarray(np.log2((counts + _PRIOR_COUNT) / (effective_depth(counts)[:, None] + 2 * _PRIOR_COUNT) * 1e6))
 
