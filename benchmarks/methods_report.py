@@ -67,7 +67,8 @@ def table(scores: pd.DataFrame, clusterers: list[str]) -> pd.DataFrame:
             line["best smoother"] = _cell(own[own["method"] == BEST])
         for method, how in columns:
             line[NAMES[method] + CLUSTERERS[how]] = _cell(own[(own["method"] == method) & (own["clusterer"] == how)])
-        line["seeds"] = str(own.loc[own["method"] == "spotscape", "seeds"].max())
+        if "auto" in clusterers:
+            line["seeds"] = str(own.loc[own["method"] == "spotscape", "seeds"].max())
         found.append(line)
     return pd.DataFrame(found).set_index("tissue")
 

@@ -178,14 +178,15 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def real(name: str, path: Path) -> None:
-    """Draw the curves of a real tissue for the smoothed components and for Spotscape, by both rules."""
+    """Draw the curves of a real tissue, prepared as for the table, for smoothed PCA and Spotscape, by both rules."""
     import matplotlib as mpl
 
     mpl.use("agg")
+    import defaults_study as study
     import matplotlib.pyplot as plt
 
-    adata = sp.datasets.starmap() if name == "starmap" else sp.datasets.dlpfc("151673")
-    prepare(adata)
+    adata = study.load(name).copy()
+    sp.pp.spatial_neighbors_knn(adata)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharey=True)
     for ax, embedding in zip(axes, ("smoothed_pca", "spotscape"), strict=True):
         getattr(sp.tl, embedding)(adata)
@@ -198,8 +199,8 @@ def real(name: str, path: Path) -> None:
                 print(name, embedding, "largest elbow", round(float(np.max(entry["curve"]["elbow"])), 2))
         for column in REAL[name]:
             ax.axvline(adata.obs[column].nunique(), color="0.5", linewidth=1, linestyle=(0, (4, 3)))
-        ax.set(title=embedding, xlabel="number of domains")
-    axes[0].set_ylabel("ARI")
+        ax.set(title={"smoothed_pca": "smoothed PCA", "spotscape": "Spotscape"}[embedding], xlabel="number of domains")
+    axes[0].set_ylabel("agreement (ARI)")
     mpl.rcParams["svg.hashsalt"] = "n_domains"
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
@@ -236,7 +237,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--method", dest="clusterer", choices=("agreement", "gmm", "kmeans"), default="agreement", help="rule"
     )
-    parser.add_argument("--every", type=int, default=1, help="only every so manieth tissue")
+    parser.add_argument("--every", type=int, default=1, help="step between tissues, such as 4 for a quarter of them")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--real", nargs="+", choices=list(REAL), help="draw the curves of real tissue")

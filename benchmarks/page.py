@@ -59,9 +59,15 @@ def main() -> None:
 
 def integration_constants(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each tissue and pair of constants; the first of a tissue is without integration."""
-    shown = results.set_index("tissue")
-    shown["ridge"] = shown["ridge"].map("{:.0f}".format, na_action="ignore")
-    shown["n_prototypes"] = shown["n_prototypes"].map("{:.0f}".format, na_action="ignore").fillna("not integrated")
+    shown = results.copy()
+    for name in ("ridge", "n_prototypes"):
+        shown[name] = shown[name].map("{:.0f}".format, na_action="ignore").fillna("")
+    scores = ["ilisi", "clisi", "moved", "differs"]
+    shown[scores] = shown[scores].map(lambda value: "–" if pd.isna(value) else f"{value:.3f}")
+    # Numbers of prototypes with the same result share a row.
+    shown = shown.groupby(["tissue", "ridge", *scores], sort=False)["n_prototypes"].agg(", ".join).reset_index()
+    shown["n_prototypes"] = shown["n_prototypes"].replace("", "not integrated")
+    shown = shown.set_index("tissue")[["n_prototypes", "ridge", *scores]]
     names = {
         "n_prototypes": "prototypes",
         "ridge": "ridge, spots",
@@ -70,7 +76,7 @@ def integration_constants(results: pd.DataFrame) -> pd.DataFrame:
         "moved": "moved, SD",
         "differs": "differs, SD",
     }
-    return shown.fillna("").rename(columns=names)
+    return shown.rename(columns=names)
 
 
 def integration_overlap(results: pd.DataFrame) -> pd.DataFrame:
@@ -263,8 +269,8 @@ def imputation(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def matching(results: pd.DataFrame) -> pd.DataFrame:
-    """Share of right labels, a row for each method; of several seeds mean ± SD (number of seeds)."""
-    shown = matching_table(results).replace(r" \(1\)$", "", regex=True)
+    """Share of right labels, a row for each method; of several seeds mean ± SD."""
+    shown = matching_table(results).replace(r" \(\d+\)$", "", regex=True)
     shown.columns = [f"{TISSUES.get(tissue, tissue)}, {k} match{'es' if k > 1 else ''}" for tissue, k in shown.columns]
     return named(shown, MATCHING).rename_axis("method")
 

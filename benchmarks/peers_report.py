@@ -82,13 +82,13 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
 
 def _row(method: str, rows: pd.DataFrame) -> dict[str, str]:
     scores = rows.groupby(["clusterer", "annotation"])["ari"].mean()
-    runs = rows.drop_duplicates("seed")[["cpu_seconds", "seconds", "gb_peak"]].mean()
+    runs = rows.drop_duplicates("seed")[["cpu_seconds", "gb_peak"]].mean()
     own = rows.loc[rows["clusterer"] == "own", "cluster_seconds"].mean()
     found = {"method (seeds)": f"{METHODS[method]} ({rows['seed'].nunique()})"}
     for clusterer, name in (("kmeans", "ARI, k-means"), ("gmm", "mixture"), ("own", "own")):
         there = scores[clusterer].map("{:.2f}".format) if clusterer in scores.index.get_level_values(0) else ["–"]
         found[name] = " / ".join(there)
-    found["processor / wall s"] = f"{_seconds(runs['cpu_seconds'])} / {_seconds(runs['seconds'])}"
+    found["processor s"] = _seconds(runs["cpu_seconds"])
     found["own clusterer, s"] = "–" if pd.isna(own) else _seconds(own)
     return found | {"peak GB": f"{runs['gb_peak']:.2f}"}
 

@@ -75,6 +75,14 @@ def test_imports_run_downward(trees: dict[str, ast.Module]) -> None:
     assert {name: floors for name, floors in climbing.items() if floors} == {}
 
 
+def test_the_table_of_the_contributing_page_is_true() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Architecture")[2].partition("## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", text, flags=re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", imported)) for name, imported in rows} == MAY_IMPORT
+    above = [{name for name, _ in rows[:index]} for index in range(len(rows))]
+    assert all(MAY_IMPORT[name] <= found for (name, _), found in zip(rows, above, strict=True))
+
+
 def test_mathematics_knows_no_anndata(trees: dict[str, ast.Module]) -> None:
     pure = {name: tree for name, tree in trees.items() if name.split("/")[0] in WITHOUT_ANNDATA}
     roots = {name: {module.partition(".")[0] for module in imported_modules(tree)} for name, tree in pure.items()}

@@ -184,7 +184,7 @@ def test_embeddings_trained_together_raise_no_word(tissue: AnnData) -> None:
 
 def test_an_embedding_put_in_the_place_of_another_is_told(tissue: AnnData) -> None:
     tissue.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(200, 4))
-    with pytest.warns(UserWarning, match=r"is not the embedding that adata\.uns\['spotscape'\] is the record of"):
+    with pytest.warns(UserWarning, match=r"adata\.uns\['spotscape'\] describes another embedding than adata\.obsm\["):
         sp.tl.domains(tissue, n_domains=3, method="kmeans")
 
 
@@ -292,13 +292,13 @@ def test_what_a_new_result_leaves_behind_is_told(tissue: AnnData, caplog: pytest
         assert "earlier" not in caplog.text
         sp.tl.domains(tissue, n_domains=4, method="kmeans")
         assert (
-            "Made from an earlier `adata.obs['spotscape_domain']`: `adata.obs['spotscape_domain_refined']`, "
-            "`adata.uns['spotscape_markers']`. Make them again" in caplog.text
+            "results of an earlier `adata.obs['spotscape_domain']`: `adata.obs['spotscape_domain_refined']`, "
+            "`adata.uns['spotscape_markers']`. Compute them again" in caplog.text
         )
         caplog.clear()
         sp.tl.spotscape(tissue, library_key="slice", max_epochs=3)
         stale = "`adata.obs['spotscape_domain']`, `adata.uns['n_domains']`"
-        assert f"Made from an earlier `adata.obsm['X_spotscape']`: {stale}." in caplog.text
+        assert f"results of an earlier `adata.obsm['X_spotscape']`: {stale}." in caplog.text
     with pytest.warns(UserWarning, match=r"'spotscape_domain'\] changed after .*_refined'\] was made from it"):
         sp.pl.domains(tissue, "spotscape_domain_refined")
     with pytest.warns(UserWarning, match=r"'spotscape_domain'\] changed after .*_refined'\] was made from it"):

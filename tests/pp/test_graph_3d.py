@@ -314,7 +314,7 @@ class TestWarnings:
     def test_z_in_a_larger_and_in_a_smaller_unit(self, adata: ad.AnnData) -> None:
         with pytest.warns(UserWarning, match=r"up to 100 apart in z, but the largest is only 14.93 across; is z in"):
             build(adata, slice_gap=100)
-        with pytest.warns(UserWarning, match=r"at most 0.001 apart in z, but their spots 1; is z in the unit of"):
+        with pytest.warns(UserWarning, match=r"at most 0.001 apart in z, but spots of a slice 1 apart; is z in"):
             build(adata, slice_gap=0.001)
 
     def test_slices_in_different_units(self) -> None:

@@ -118,7 +118,7 @@ def write(
     if stale:
         sources = dict.fromkeys(source for each in stale.values() for source in each)
         logger.warning(
-            "Made from an earlier %s: %s. Make them again before you use them.",
+            "`adata` still holds results of an earlier %s: %s. Compute them again before you use them.",
             *(", ".join(f"`{place}`" for place in places) for places in (sources, stale)),
         )
     return adata if copy else None

@@ -231,7 +231,7 @@ def warn_if_foreign(adata: AnnData, key: str, library_key: str | None = None) ->
             f"were trained apart cannot be compared; {joint}."
         )
     else:
-        warn(f"adata.obsm[{key!r}] is not the embedding that adata.uns[{name!r}] is the record of.")
+        warn(f"the record adata.uns[{name!r}] describes another embedding than adata.obsm[{key!r}].")
 
 
 def joint_embedding(adata: AnnData) -> str | None:

@@ -93,7 +93,7 @@ class Steps:
         self._batch = whole
         if in_group():
             if batch_size is not None:
-                logger.info("In a group of processes every step sees all spots, each process those of its part.")
+                logger.info("Several processes train: every step sees all spots, each process holds a part.")
             own = tiles_of_process(adjacency, self.rank, distributed.get_world_size())
             self._batch = Batch.around(whole.features, whole.graph, own, n_hops)
             self.reduce = AllReduce()

@@ -246,8 +246,8 @@ def _finish(
     logger.info("The spots lie in %s.", layout)
     if layout.kind == "square" and params["mode"] == "knn" and params["n_neighbors"] not in _RINGS_OF_SQUARES:
         logger.info(
-            "On a square grid the nearest neighbours come as 4, 8 or 12; of %d, those of the last ring are taken "
-            "by a fixed draw. n_neighs=4 or 8 takes whole rings.",
+            "On a square grid, the nearest 4, 8 and 12 spots are whole rings. Of %d neighbours, those of the last ring "
+            "are drawn at random, with a fixed seed. n_neighs=4 or 8 takes whole rings.",
             params["n_neighbors"],
         )
     if copy:

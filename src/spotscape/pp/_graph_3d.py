@@ -256,7 +256,7 @@ def _report_crossing(tissue: SlicePositions, graph: SpatialGraph, method: str) -
     crossing = n_edges - within_groups(graph.connectivities, codes).nnz
     share = float(crossing / n_edges)
     logger.info("%s of %s edges join different slices (%.1f %%).", f"{crossing:,}", f"{n_edges:,}", 100 * share)
-    remedy = "method='separate' sets the neighbours within and between slices apart"
+    remedy = "method='separate' chooses neighbours within and between slices separately"
     if method == "euclidean" and share > _MOST_CROSSING:
         warn(f"{share:.0%} of the edges join different slices: they lie closer than the spots of a slice; {remedy}.")
     elif method == "euclidean" and crossing == 0:
@@ -386,7 +386,7 @@ def _warn_of_units(plane: SlicePositions, gaps: np.ndarray) -> None:
         compared = f"up to {gaps.max():.4g} apart in z, but the largest is only {across:.4g} across"
         warn(f"the slices lie {compared}; is z in the unit of {where}?")
     elif gaps.max() < _LEAST_GAP_IN_SPACINGS * spacing:
-        compared = f"at most {gaps.max():.4g} apart in z, but their spots {spacing:.4g}"
+        compared = f"at most {gaps.max():.4g} apart in z, but spots of a slice {spacing:.4g} apart"
         warn(f"the slices lie {compared}; is z in the unit of {where}?")
 
 

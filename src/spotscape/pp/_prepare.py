@@ -93,8 +93,8 @@ def prepare(
         Whether to take ``log(1 + x)``. The released notebooks of SpaCross do not take it. The choice is stored in
         ``adata.uns``, where the methods read it.
     library_key
-        Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or bools. ``None`` means a
-        single slice.
+        Column of ``adata.obs`` with the slice of every spot: categories, text, whole numbers or booleans. ``None``
+        means a single slice.
     layer
         Layer with the counts. ``None`` means ``adata.X``, or ``adata.layers["counts"]`` if ``adata`` was prepared
         before.
@@ -109,7 +109,7 @@ def prepare(
     counts
         ``"check"`` refuses values that are not counts. Counts divided by one number for each spot, such as a cell's
         volume, are recognised and accepted with a warning, because normalisation cancels that number. ``"assume"`` also
-        accepts any other positive values, such as counts less the ambient RNA.
+        accepts any other positive values, such as counts minus the ambient RNA.
 
     Returns
     -------
@@ -303,7 +303,7 @@ def _report(adata: AnnData, *, labels: pd.Categorical | None, out: dict[str, int
     left_out = [f"{number:,} {what}" for what, number in out.items() if number]
     others = f" Left out: {', '.join(left_out)}." if left_out else ""
     if "flavor" not in summary:
-        logger.info("All %s genes are marked as highly variable (n_top_genes is not smaller).%s", candidates, others)
+        logger.info("All %s genes are marked as highly variable, as n_top_genes is not smaller.%s", candidates, others)
     else:
         chosen = f"{int(adata.var['highly_variable'].sum()):,} of {candidates}"
         column = f"obs[{params.get('library_key')!r}]"

@@ -285,7 +285,7 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
         features = entry["feature_agreement"][i]
         known = "" if np.isnan(features) else f", features agree by {features:.2f}"
         logger.info(
-            "Slice %r on %r: overlap %.0f %%%s, RMSE %.3g (before %.3g).",
+            "Registered slice %r to %r: overlap %.0f %%%s, RMSE %.3g (before %.3g).",
             name, partner, 100 * overlap, known, rmse, before,
         )  # fmt: skip
         if entry["params"].get("deform"):

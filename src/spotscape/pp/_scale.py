@@ -62,13 +62,13 @@ def choose_scale(
 
     Each spot is predicted by the mean of its neighbours over two steps of the graph, without the spot itself. Few
     neighbours predict badly because their mean is noisy. Many neighbours predict badly because some lie in other
-    domains. In between, many sizes predict about equally well. Of the sizes that reach 0.9 of the highest value, the
-    one closest to the default is taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid, 8 on
-    a square one) and 12 neighbours for single cells. Sparse data lead to more neighbours, and thin structures lead to
-    fewer.
+    domains. In between, many numbers predict about equally well. Of the numbers that reach 0.9 of the highest value,
+    the one closest to the default is taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid,
+    8 on a square one) and 12 neighbours for single cells. Sparse data lead to more neighbours, and thin structures lead
+    to fewer.
 
     :func:`spotscape.pp.spatial_neighbors_knn` calls this function if ``n_neighs`` is not given. Call it yourself to
-    draw the curve with :func:`spotscape.pl.scale`, or to try other sizes.
+    draw the curve with :func:`spotscape.pl.scale`, or to try other numbers.
 
     Parameters
     ----------
@@ -168,8 +168,8 @@ def _choose(
     else:
         flat = [size for size, value in zip(possible, share, strict=True) if value >= _FLAT * share.max()]
         chosen = min(flat, key=lambda size: abs(np.log(size / usual)))
-        alike = f"{flat[0]} to {flat[-1]} predict about equally well" if len(flat) > 1 else f"{chosen} predict best"
-        reason = f"{alike}; the default for {_CALLED[kind]} is {usual}"
+        well, numbers = ("about equally well", f"{flat[0]} to {flat[-1]}") if len(flat) > 1 else ("best", chosen)
+        reason = f"{numbers} neighbours predict a spot {well}; the default for {_CALLED[kind]} is {usual}"
     at = possible.index(chosen) if chosen in possible and len(reach) else None
     radius = float(np.median(geometry.nearest_distances(largest, chosen)[:, -1]) if at is None else reach[at])
     scale, unit = radius, " in the unit of the coordinates"

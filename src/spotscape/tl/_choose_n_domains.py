@@ -16,7 +16,7 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_positive_int
-from spotscape.nn.clustering import agreement_curve, stability_curve
+from spotscape.nn.clustering import CLEAR, agreement_curve, stability_curve
 from spotscape.tl._smoothed_pca import comparison
 
 if TYPE_CHECKING:
@@ -214,23 +214,23 @@ def _choose(
 
 
 def _report(found: StabilityCurve, low: int, high: int) -> None:
-    agreement = found.mean[found.picked - low]
-    drawn, compared = (
-        ("resamples", "different samples") if found.score is not None else ("bootstraps", "two embeddings")
-    )
+    agreement, share = found.mean[found.picked - low], found.share[found.picked - low]
+    compared = "different samples" if found.score is not None else "two embeddings"
     if found.is_clear:
         logger.info("Chose %s domains of %s to %s.", found.picked, low, high)
     else:
         others = [str(k) for k in found.candidates if k != found.picked]
+        reasons = [f"{', '.join(others)} domains fit about as well"] if others else []
+        if share < CLEAR:
+            reasons.append(f"only {share:.0%} of repeated choices pick it (a clear number needs {CLEAR:.0%})")
+        if agreement < CLEAR:
+            needed = f"1 is full agreement; a clear number needs {CLEAR:.2f}"
+            reasons.append(f"domains of {compared} agree by {agreement:.2f} only ({needed})")
         logger.warning(
-            "No clear number of domains: taking %d, which %.0f%% of the %s pick%s. Domains of %s agree by %.2f; 1 is "
-            "full agreement. Look at sp.pl.n_domains(adata), and give n_domains if you know it.",
+            "No clear number of domains; took %d. Reasons: %s. Look at sp.pl.n_domains(adata). If you know the number, "
+            "give n_domains.",
             found.picked,
-            100 * found.share[found.picked - low],
-            drawn,
-            f" (others fit about as well: {', '.join(others)})" if others else "",
-            compared,
-            agreement,
+            "; ".join(reasons),
         )
     if found.picked == high:
         advice = f"there may be more: widen k_range=({low}, {high})"

@@ -71,8 +71,8 @@ def consensus_domains(
 
     - ``obs[key_added]`` : category of strings ``"0"``, ``"1"``, ... in natural order, shape ``(n_obs,)``. ``"0"`` is
       the largest domain.
-    - ``obs[f"{key_added}_confidence"]`` : float32 in (0, 1], shape ``(n_obs,)``: share of the runs that agree. This is
-      a fraction of few runs, not a probability: trainings can agree on an error.
+    - ``obs[f"{key_added}_confidence"]`` : float32 in (0, 1], shape ``(n_obs,)``: share of the runs that give the spot
+      its consensus domain. See Notes for what it means.
     - ``obs[f"{key_added}_entropy"]`` : float32 in [0, 1]: how much the runs disagree; 0 where all agree, 1 where they
       are spread as widely as possible. Draw it with :func:`spotscape.pl.domains`.
     - ``uns["n_domains"]`` : the record of the choice, only if it was made here.
@@ -96,6 +96,14 @@ def consensus_domains(
     spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, with ``n_restarts``.
     spotscape.tl.domains : The domains of one embedding.
     spotscape.pl.domains : Shows them; ``confidence`` fades spots.
+
+    Notes
+    -----
+    The confidence says how well the runs reproduce each other. It is a fraction of few runs and not the probability
+    that a domain is right or real. All runs share the data and the graph, so they can agree on an error, and they can
+    agree on domains of noise. Clusters are matched so that runs agree as far as possible, so the confidence is at least
+    one over the number of runs: with two runs it is .5 or 1, and its mean is high even where the runs have little in
+    common. Use five runs or more, and compare the confidence of spots with each other, not with a fixed limit.
 
     Examples
     --------
@@ -130,7 +138,7 @@ def consensus_domains(
             runs.append(cluster(embedding, n_domains, clusterer, source, second=second)[0].labels)
     found = combine_clusterings(np.stack(runs))
     mean = float(found.confidence.mean())
-    logger.info("%d runs agree on a spot by %.1f %% on average.", len(runs), 100 * mean)
+    logger.info("On average, %.1f %% of the %d runs give a spot its consensus domain.", 100 * mean, len(runs))
     records[key_added] = record(
         {"n_domains": n_domains, "use_reps": chosen, "method": method, "random_state": source.seed},
         mean_confidence=mean,

@@ -191,7 +191,10 @@ def cluster(
     found = most_agreed(embedding, n_domains, seed=source.integer("auto"), second=second)
     extra: dict[str, Any] = {"chosen": found.name, "agreement": found.agreement}
     if found.agreement["kmeans"] >= CLEAR_AGREEMENT:
-        logger.info("Of k-means and four mixtures, took %s, which agrees most with the others.", found.name)
+        logger.info(
+            "Ran k-means and four Gaussian mixtures; took %s, whose domains agree most with the others.",
+            _called(found.name),
+        )
         return found.clustering, extra
     by = "with the others"
     if found.beside is not None:
@@ -199,14 +202,19 @@ def cluster(
         by = "with those of smoothed components"
     logger.warning(
         "k-means and the mixtures find different domains (they agree by %.2f; 1 is full agreement), so the domains "
-        "depend on the clusterer. Took %s, which agrees most %s (%.2f). Compare method='kmeans' and method='gmm', each "
-        "with a key_added of its own.",
+        "depend on the clusterer. Took %s, whose domains agree most %s (%.2f). Compare method='kmeans' and "
+        "method='gmm', each with a key_added of its own.",
         found.agreement["kmeans"],
-        found.name,
+        _called(found.name),
         by,
         found.clustering.value,
     )
     return found.clustering, extra
+
+
+def _called(name: str) -> str:
+    """A clusterer of the record ``chosen`` in words."""
+    return "k-means" if name == "kmeans" else f"the mixture with shrinkage {name.removeprefix('mixture_')}"
 
 
 def second_embedding(adata: AnnData, use_rep: str) -> np.ndarray | None:

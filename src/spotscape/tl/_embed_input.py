@@ -140,8 +140,8 @@ def _warn_of_other_tissue(linear: Any, means: np.ndarray, slices: pd.Categorical
         if ranks < _OTHER_TISSUE:
             warn(
                 f"the genes that are high in {name} are not those of the training (rank correlation {ranks:.2f}). If "
-                "it is other tissue, it is laid on that of the training all the same, and domains that are carried to "
-                "it mean nothing, however high their confidence."
+                "this is another tissue, it still gets positions among the spots of the training, and transferred "
+                "domains mean nothing, however high their confidence."
             )
 
 

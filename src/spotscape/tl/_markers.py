@@ -150,8 +150,8 @@ def markers(
     'pseudobulk'
     >>> sp.get.markers_df(adata, group="Layer_1", n_genes=2)[["group", "gene", "rank"]]
          group     gene  rank
-    0  Layer_1  gene_37     1
-    1  Layer_1  gene_75     2
+    0  Layer_1  gene_75     1
+    1  Layer_1  gene_37     2
 
     References
     ----------
@@ -283,7 +283,7 @@ def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, mi
     if len(left_out) == n_contrasts:
         msg = f"no domain has {need}; there is nothing to compare. Lower min_spots, or merge domains."
         raise ValueError(msg)
-    warn(f"Left out are domains that do not have {need}: {what}.")
+    warn(f"domains that do not have {need} are left out: {what}.")
 
 
 def _ranked(

@@ -51,7 +51,8 @@ def smoothed_pca(
 
     Expression is reduced to the components that neighbours share, which are also the input of the encoders. Then every
     spot is replaced by the mean over itself and its neighbours, twice; the graph may join registered slices. Nothing is
-    trained: a Visium slice takes about a second and a million cells about a minute. Sparse expression stays sparse.
+    trained: a Visium slice takes less than a second and a million cells less than a minute. Sparse expression stays
+    sparse.
 
     Run it before any encoder and compare the two on your own tissue; the page *Which method?* of the documentation says
     when an encoder helps. With several slices it subtracts the mean of each slice;

@@ -14,10 +14,11 @@ from spotscape.nn.clustering._kmeans import (
     soft_assignment,
 )
 from spotscape.nn.clustering._mixture import gaussian_mixture
-from spotscape.nn.clustering._stability import StabilityCurve, pick_number, stability_curve
+from spotscape.nn.clustering._stability import CLEAR, StabilityCurve, pick_number, stability_curve
 from spotscape.nn.clustering._views import agreement_curve
 
 __all__ = [
+    "CLEAR",
     "CLEAR_AGREEMENT",
     "Clustering",
     "Consensus",

@@ -40,8 +40,10 @@ _COMPARED_POINTS = 3_000
 _ELBOW, _BEHIND, _AHEAD, _LEAST_GAIN = 0.2, 2, 3, 0.02
 _TOLERANCE = 0.04
 _ITERATIONS, _TOL, _RIDGE = 100, 1e-5, 1e-8
-# More samples are drawn until the number is the same in this share of bootstraps, at most so many times as many.
-_STABLE, _CLEAR, _FEWEST_ROUNDS, _MOST_ROUNDS, _BOOTSTRAPS = 0.9, 0.9, 2, 4, 200
+# A number is clear if this share of the bootstraps picks it, and if clusterings agree by as much.
+CLEAR = 0.9
+# Samples are added until a number is clear, or until there are four times as many as at first.
+_FEWEST_ROUNDS, _MOST_ROUNDS, _BOOTSTRAPS = 2, 4, 200
 _KMEANS_STARTS = 2
 
 
@@ -76,7 +78,7 @@ class StabilityCurve:
     @property
     def is_clear(self) -> bool:
         """Whether nine in ten bootstraps agree, clusterings agree by .9, and only adjacent numbers fit as well."""
-        stable = self.share.max() >= _CLEAR and self.mean[self.share.argmax()] >= _STABLE
+        stable = self.share.max() >= CLEAR and self.mean[self.share.argmax()] >= CLEAR
         return bool(stable and np.abs(np.array(self.candidates) - self.picked).max() <= 1)
 
     @property
@@ -126,7 +128,7 @@ def stability_curve(
             same = _agreement([labels for labels, _ in found], same)
             log_likelihood = np.array([each for _, each in found])
             share = _bootstrap(same, log_likelihood, numbers, np.random.default_rng(seed))
-            if share.max() >= _CLEAR:
+            if share.max() >= CLEAR:
                 break
     following = _agreement_with_next([labels for labels, _ in found[:n_resamples]], numbers)
     pairs = same[:, *np.triu_indices(len(found), 1)]
