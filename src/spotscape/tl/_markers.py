@@ -150,8 +150,8 @@ def markers(
     'pseudobulk'
     >>> sp.get.markers_df(adata, group="Layer_1", n_genes=2)[["group", "gene", "rank"]]
          group     gene  rank
-    0  Layer_1  gene_37     1
-    1  Layer_1  gene_75     2
+    0  Layer_1  gene_75     1
+    1  Layer_1  gene_37     2
 
     References
     ----------
