@@ -53,7 +53,9 @@ CHOSEN_ON = (
     "mpfc_0",
     *(n for n in tissues.SIMULATED if n in tissues.SPLIT["choose"]),
 )
-SIZES = (6, 8, 12, 18, 25, 36, 50)
+SIZES = (6, 8, 12, 18, 25)
+# Domains that differ only by the shares of cell types need more.
+MORE = (36, 50)
 CLUSTERERS = ("auto", "kmeans", "gmm")
 KEYS = ["part", "tissue", "setting", "clusterer", "annotation", "seed"]
 
@@ -80,7 +82,7 @@ def scale(name: str, ready: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
             adata = load(name, change)
             sp.pp.choose_scale(adata, library_key=library(name))
             yield {**dict(zip(KEYS, key, strict=True)), "chosen": adata.uns["scale"]["n_neighs"]}
-    for size in SIZES:
+    for size in (*SIZES, *(MORE if name in mixtures.NAMES else ())):
         yield from _score(name, "scale", f"n_neighs={size}", size, ready, seeds=5, clusterers=("auto",))
 
 
