@@ -212,7 +212,11 @@ def _below_best(scored: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     lines = {"all": below, **{group: below[rows] for group, rows in groups.items() if rows.any()}}
     return pd.DataFrame(
         {
-            name: {"tissues": len(part), **part.mean(), "chosen within .02": (part["chosen"] <= 0.02).mean()}
+            name: {
+                "tissues": len(part),
+                **part.mean(skipna=False),
+                "chosen within .02": (part["chosen"] <= 0.02).mean(),
+            }
             for name, part in lines.items()
         }
     ).T
