@@ -106,6 +106,7 @@ class SpaCrossConfig(EncoderConfig):
 
     hidden_size: int = 64
     feature_size: int = 32
+    dispersion: float | None = 0.0
     whitening: float = 0.0
     dropout: float = 0.2
     mask_rate: float = 0.7
@@ -147,7 +148,6 @@ class SpaCrossConfig(EncoderConfig):
             "spatial_components": False,
             "n_axes": None,
             "whitening": 0.0,
-            "dispersion": 0.0,
             "linear_scale": False,
             "clip": None,
             "mask_rate": 0.5,
