@@ -196,8 +196,8 @@ def _predictions(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """How well neighbours predict, how far they reach, and a reason not to go by it where they predict nothing."""
     share, reach = predicted_share(values, parts, sizes)
-    # In 100 spots, ten neighbours reach nearly all others in two steps, and their mean predicts nothing even if adjacent
-    # spots are alike. Likeness is therefore tested separately.
+    # In 100 spots, ten neighbours reach nearly all others in two steps, and their mean predicts nothing even if
+    # adjacent spots are alike. Likeness is therefore tested separately.
     if are_alike(values, parts, sizes, rng) and np.nanmax(np.append(share, 0)) > 0:
         return share, reach, ""
     logger.warning(
