@@ -100,7 +100,7 @@ def domains(
     - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: agreement with the other
       clusterers, inertia of k-means, mean log-likelihood per spot, or leiden's resolution; and its value); for
       ``"auto"`` also ``chosen``, ``agreement`` (of each clustering with the others) and, if these decided,
-      ``agreement_beside`` (of each with clusterings of smoothed components).
+      ``agreement_beside`` (of each with clusterings of smoothed PCA).
     - ``uns["n_domains"]`` : the record of :func:`spotscape.tl.choose_n_domains`, only if it was run here.
 
     Raises
@@ -202,7 +202,7 @@ def cluster(
     by = "with the others"
     if found.beside is not None:
         extra["agreement_beside"] = found.beside
-        by = "with those of smoothed components"
+        by = "with those of smoothed PCA"
     logger.warning(
         "k-means and the mixtures find different domains (they agree by %.2f; 1 is full agreement), so the domains "
         "depend on the clusterer. Took %s, whose domains agree most %s (%.2f). Compare method='kmeans' and "
@@ -221,7 +221,7 @@ def _called(name: str) -> str:
 
 
 def second_embedding(adata: AnnData, use_rep: str) -> np.ndarray | None:
-    """Smoothed components of the same tissue, to compare an embedding with, if they can be computed."""
+    """Smoothed PCA of the same tissue, to compare an embedding with, if they can be computed."""
     found = comparison(adata, use_rep)
     return None if isinstance(found, str) else found
 
