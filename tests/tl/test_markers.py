@@ -321,13 +321,15 @@ def with_panels(adata: ad.AnnData, lost: list[str], where: list[str]) -> ad.AnnD
 @pytest.mark.parametrize("method", ["pseudobulk", "wilcoxon"])
 @pytest.mark.parametrize("condition", [None, "age"])
 def test_genes_that_a_slice_did_not_measure_are_left_out(
-    slices: ad.AnnData, method: Any, condition: str | None
+    slices: ad.AnnData, method: Any, condition: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = np.asarray(slices.layers["counts"].astype(bool).sum(axis=0)).ravel()
     lost = list(slices.var_names[seen > 100][:80])
     changed = with_panels(slices, lost, ["slice_1", "slice_2"])
     arguments: dict[str, Any] = {"key": "domain", "library_key": "slice", "condition": condition, "method": method}
     sp.tl.markers(changed, **arguments)
+    assert f"because a slice lacks them: {lost[0]!r}, {lost[1]!r}, " in caplog.text
+    assert f"{lost[9]!r} and 70 others." in caplog.text
     without = changed[:, ~changed.var_names.isin(lost)].copy()
     sp.tl.markers(without, **arguments)
     tables = [sp.get.markers_df(each) for each in (changed, without)]
