@@ -81,6 +81,17 @@ def test_effective_depths_have_the_geometric_mean_of_the_depths() -> None:
     assert np.std(found / counts.sum(axis=1)) > 0.001
 
 
+def test_depths_of_shallow_samples_do_not_come_from_genes_that_happen_to_be_high() -> None:
+    """Of genes with ten counts in the shallow sample, many have more there than usual: it seemed a quarter deeper."""
+    rng, ratios = np.random.default_rng(0), []
+    for _ in range(20):
+        share = rng.lognormal(0, 1.5, 2_000)
+        means = np.array([[3e3], [1e6], [1e6], [1e6]]) * share / share.sum() * rng.gamma(20, 1 / 20, (4, 2_000))
+        depths = effective_depth(rng.poisson(means).astype(float))
+        ratios.append(np.log(depths[0] / depths[1:].mean() / 3e-3))
+    assert np.exp(np.mean(ratios)) == pytest.approx(1, abs=0.06)
+
+
 def test_the_prior_and_its_trend_are_recovered() -> None:
     rng = np.random.default_rng(0)
     level = rng.uniform(2, 12, 20_000)
@@ -308,8 +319,8 @@ def test_p_values_are_calibrated_whatever_the_depths(depths: list[float], n_insi
         pvalue.append(found[1].pvalue)
     tested = np.concatenate(pvalue)
     assert tested.size > 1_500
-    assert 0.02 < (tested < 0.05).mean() < 0.075
-    assert (tested < 0.001).mean() < 0.005
+    assert 0.02 < (tested < 0.05).mean() < 0.08
+    assert (tested < 0.001).mean() < 0.006
 
 
 def test_genes_with_too_few_counts_for_the_shallow_side_are_not_tested() -> None:

@@ -348,9 +348,12 @@ class TestNothingIsCutOff:
         many.obs["domain"] = pd.Categorical((hexagons[:, 0] // 350).astype(int).astype(str))
         many.obs["total"] = hexagons[:, 1] * 3
         many.X = np.eye(12, dtype=np.float32)[many.obs["domain"].cat.codes] + 0.1
+        many.obs["long"] = "Population of stromal cells, number " + many.obs["domain"].astype(str).str.zfill(2)
         sp.tl.markers(many, key="domain")
+        wide = many[hexagons[:, 1] < 2500].copy()
         figures = {
             "colour bar": sp.pl.domains(many, "total", return_fig=True),
+            "long names": sp.pl.domains(wide, "long", return_fig=True),
             "legend": sp.pl.composition(many, "domain", return_fig=True),
             "dots": sp.pl.markers(many, return_fig=True),
             "matrix": sp.pl.markers(many, kind="matrix", return_fig=True),
@@ -363,3 +366,28 @@ class TestNothingIsCutOff:
                 beyond = -box.x0, -box.y0, box.x1 - figure.bbox.width, box.y1 - figure.bbox.height
                 cut |= {name} if max(beyond) > 1 else set()
         assert not cut
+
+    @pytest.mark.parametrize("color", ["smoothed_pca_domain_confidence", ["smoothed_pca_domain_confidence", "domain"]])
+    def test_a_long_name_beside_flat_slices_is_broken(self, color: str | list[str]) -> None:
+        places = np.random.default_rng(0).random((400, 2)) * [5000, 1000]
+        flat = ad.AnnData(np.ones((400, 1), np.float32), obsm={"spatial": places})
+        flat.obs["slice"], flat.obs["domain"] = ["a", "b"] * 200, ["c", "d"] * 200
+        flat.obs["smoothed_pca_domain_confidence"] = places[:, 0] / 5000
+        figure = sp.pl.domains(flat, color, library_key="slice", return_fig=True)
+        FigureCanvasAgg(figure).draw()
+        panel = figure.axes[0]
+        written = panel.child_axes or [other for ax in figure.axes for other in ax.child_axes]
+        name = written[0].yaxis.label if isinstance(color, str) else panel.texts[0]
+        assert name.get_text().replace("\n", "") == "smoothed_pca_domain_confidence"
+        assert (name.get_window_extent().height < figure.bbox.height) & name.get_text().endswith("\nconfidence")
+        assert panel.bbox.width > 0.35 * figure.bbox.width
+
+
+def test_a_legend_has_numbers_in_their_order() -> None:
+    adata = ad.AnnData(np.ones((44, 1), np.float32), obsm={"spatial": np.arange(88.0).reshape(44, 2)})
+    adata.obs["domain"] = pd.Categorical([str(number % 11) for number in range(44)])
+    figure = sp.pl.domains(adata, "domain", return_fig=True)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(map(str, range(11)))
+    colors = dict(zip(adata.obs["domain"].cat.categories, adata.uns["domain_colors"], strict=True))
+    handles = figure.axes[0].get_legend().legend_handles
+    assert [handle.get_color() for handle in handles] == [colors[str(number)] for number in range(11)]

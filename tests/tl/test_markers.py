@@ -321,13 +321,15 @@ def with_panels(adata: ad.AnnData, lost: list[str], where: list[str]) -> ad.AnnD
 @pytest.mark.parametrize("method", ["pseudobulk", "wilcoxon"])
 @pytest.mark.parametrize("condition", [None, "age"])
 def test_genes_that_a_slice_did_not_measure_are_left_out(
-    slices: ad.AnnData, method: Any, condition: str | None
+    slices: ad.AnnData, method: Any, condition: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = np.asarray(slices.layers["counts"].astype(bool).sum(axis=0)).ravel()
     lost = list(slices.var_names[seen > 100][:80])
     changed = with_panels(slices, lost, ["slice_1", "slice_2"])
     arguments: dict[str, Any] = {"key": "domain", "library_key": "slice", "condition": condition, "method": method}
     sp.tl.markers(changed, **arguments)
+    assert f"because a slice lacks them: {lost[0]!r}, {lost[1]!r}, " in caplog.text
+    assert f"{lost[9]!r} and 70 others." in caplog.text
     without = changed[:, ~changed.var_names.isin(lost)].copy()
     sp.tl.markers(without, **arguments)
     tables = [sp.get.markers_df(each) for each in (changed, without)]
@@ -359,6 +361,11 @@ def test_sections_of_a_donor_are_one_replicate(slices: ad.AnnData) -> None:
     slices.obs["donor"] = pd.Categorical(
         slices.obs["slice"].map({f"slice_{n}": f"d{(n + 1) // 2}" for n in range(1, 5)})
     )
+    # Donors have levels of their own in a domain, which their sections share.
+    levels = np.random.default_rng(0).lognormal(0, 0.5, (2, slices.n_vars))[slices.obs["donor"].cat.codes]
+    levels[(slices.obs["domain"] != "Layer_2").to_numpy()] = 1
+    slices.layers["counts"] = np.round(slices.layers["counts"].toarray() * levels)
+    sp.pp.prepare(slices, layer="counts", library_key="slice")
     sp.tl.markers(slices, key="domain", library_key="slice", donor_key="donor", neighbors_key=None)
     by_donor = sp.get.markers_df(slices)
     sp.tl.markers(slices, key="domain", library_key="donor", neighbors_key=None)

@@ -13,7 +13,7 @@ from scipy.special import digamma, polygamma
 _PRIOR_COUNT = 0.5
 # With fewer counts on both sides together, if both were as deep as the shallower one, nothing can be said of a gene.
 _MIN_COUNTS = 10
-# Rounds in which the dispersion settles; its square root is a relative deviation, and none is below a hundredth.
+# Rounds in which depths and the dispersion settle. The root of a dispersion is a relative deviation, at least .01.
 _ROUNDS, _LEAST_DISPERSION = 5, 1e-4
 # Genes with so many counts in every sample show how deep it is; of fewer genes no median is taken.
 _ENOUGH_COUNTS, _ENOUGH_GENES = 10, 10
@@ -51,18 +51,22 @@ def effective_depth(counts: np.ndarray) -> np.ndarray:
     Huber, Genome Biology 2010). If hardly any gene is detected in all samples, they are the sums.
     """
     depth = np.log(counts.sum(axis=1).clip(min=1))
-    logs = np.log(counts[:, counts.min(axis=0) >= _ENOUGH_COUNTS])
-    if logs.shape[1] < _ENOUGH_GENES:
-        return np.asarray(np.exp(depth))
-    ratio = np.median(logs - logs.mean(axis=0), axis=1)
-    return np.asarray(np.exp(ratio - ratio.mean() + depth.mean()))
+    logs, chosen = np.log(counts.clip(min=_PRIOR_COUNT)), counts.min(axis=0) >= _ENOUGH_COUNTS
+    for _ in range(_ROUNDS):
+        if np.count_nonzero(chosen) < _ENOUGH_GENES:
+            break
+        ratio = np.median(logs[:, chosen] - logs[:, chosen].mean(axis=0), axis=1)
+        depth = ratio - ratio.mean() + depth.mean()
+        # Genes that happen to have enough in a shallow sample have more there than usual; these should have enough.
+        chosen = (logs - depth[:, None]).mean(axis=0) + depth.min() >= np.log(_ENOUGH_COUNTS) - 1e-9
+    return np.asarray(np.exp(depth))
 
 
 def log_cpm(counts: np.ndarray) -> np.ndarray:
     """log2 counts per million of the effective depth, ``(n_samples, n_genes)``, with half a count added to each.
 
     >>> log_cpm(np.array([[199.0, 300.0]])).round(2).tolist()
-    [[18.6, 19.19]]
+    [[18.61, 19.2]]
     """
     return np.asarray(np.log2((counts + _PRIOR_COUNT) / (effective_depth(counts)[:, None] + 2 * _PRIOR_COUNT) * 1e6))
 

@@ -18,7 +18,7 @@ from spotscape._core.colors import default_colors, matched_colors
 from spotscape._core.gene_names import nearest, symbols_of
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_of_old_labels
-from spotscape._core.validation import as_groups, require_data, require_key
+from spotscape._core.validation import as_groups, natural_order, require_data, require_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,11 +53,18 @@ class Categories:
         if unknown:
             msg = f"groups={unknown} are no categories of {self.key!r}, which has {self.names}."
             raise ValueError(msg)
-        kept = [code for code, name in enumerate(self.names) if name in wanted]
+        return replace(self._taken([name for name in self.names if name in wanted]), rest="other")
+
+    def in_order(self) -> Categories:
+        """The same with 2 before 10, where pandas has sorted the names as text."""
+        return self._taken(natural_order(self.names)) if self.names == sorted(self.names) else self
+
+    def _taken(self, names: list[str]) -> Categories:
+        """These categories, in this order."""
+        kept = [self.names.index(name) for name in names]
         places = np.full(len(self.names) + 1, -1)
         places[kept] = np.arange(len(kept))
-        names, colors = ([entries[code] for code in kept] for entries in (self.names, self.colors))
-        return replace(self, codes=places[self.codes], names=names, colors=colors, rest="other")
+        return replace(self, codes=places[self.codes], names=names, colors=[self.colors[code] for code in kept])
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,8 @@ def add_tiles(
         rasterized=look.rasterized,
         zorder=zorder,
     )
+    # They end where the axes end, and there may be many of them to measure.
+    tiles.set_in_layout(False)
     ax.add_collection(tiles, autolim=False)
     return tiles
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -70,6 +71,9 @@ class Panels(Looks, total=False):
 # Inches; one panel alone fills a slide's half, as scanpy's does.
 _PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
 _LEGEND_ROWS = 14
+# Width in inches of a letter of the usual size: of wide ones, for which a legend has room, and on average.
+_LETTER, _NARROW = 0.085, 0.067
+_PASSES = 3
 # Longer names take too much room on the tissue.
 _SHORT = 4
 _MARKERS = {"hexagonal": "h", "square": "s", "irregular": "o"}
@@ -123,7 +127,7 @@ class Look:
             return 0.8 if self.colorbar else 0.0
         names = legend_entries(values, self)[0] if self.legend_loc == "right margin" else []
         longest = max(map(len, [*names, values.key] if headed else names), default=0)
-        return -(-len(names) // _LEGEND_ROWS) * (0.45 + 0.085 * longest)
+        return -(-len(names) // _LEGEND_ROWS) * (0.45 + _LETTER * longest)
 
     def legend_height(self, values: Categories | Numbers) -> float:
         """Height in inches of the legend beside the panels."""
@@ -138,9 +142,11 @@ def new_figure(figsize: tuple[float, float], dpi: float | None) -> Iterator[Figu
     figure = plt.figure(figsize=figsize, dpi=dpi, layout="constrained")
     try:
         yield figure
-        # Panels of fixed aspect move as legends get room, and the passes that drawing makes leave some of them cut off.
+        # Panels of fixed aspect move as legends get room, and the one pass that drawing makes leaves some of them cut
+        # off. Each pass mends three quarters of what is left.
         if (engine := figure.get_layout_engine()) is not None:
-            engine.execute(figure)
+            for _ in range(_PASSES):
+                engine.execute(figure)
     except BaseException:
         plt.close(figure)
         raise
@@ -216,7 +222,7 @@ def show_spots(
     """
     look = Look.of(options, adata.n_obs)
     pieces = read_pieces(adata, options) if pieces is None else pieces
-    shown = [one.only(options.get("groups")) if isinstance(one, Categories) else one for one in columns]
+    shown = [one.only(options.get("groups")).in_order() if isinstance(one, Categories) else one for one in columns]
     titles = _titles(options.get("title"), [one.key for one in shown], pieces)
     axes = given_axes(options, len(titles))
     if axes is not None:
@@ -264,8 +270,8 @@ def _draw_blocks(
                 decorate(ax, piece, index)
         if len(pieces) > 1 and len(columns) > 1:
             axes[0].annotate(
-                values.key, (0, 0.5), xytext=(-8, 0), xycoords="axes fraction", textcoords="offset points",
-                rotation=90, ha="right", va="center", fontsize="large",
+                broken(values.key, axes[0], size=1.2), (0, 0.5), xytext=(-8, 0), xycoords="axes fraction",
+                textcoords="offset points", rotation=90, ha="right", va="center", fontsize="large",
             )  # fmt: skip
         # A row that is named at its left needs no heading at its right.
         heading = values.key if len(pieces) > 1 and len(columns) == 1 else None
@@ -287,6 +293,17 @@ def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]
     )
 
 
+def broken(name: str, ax: Axes, *, size: float = 1.0) -> str:
+    """A name in lines that are no longer than the axes are high; it breaks after spaces and underscores."""
+    letters = ax.get_position().height * ax.figure.bbox.height / ax.figure.dpi / (size * _NARROW)
+    lines = [""]
+    for part in re.findall(r"[^ _]*[ _]|[^ _]+", name):
+        if lines[-1] and len(lines[-1] + part) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def add_legend(
     ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None, edge: float = 1.0
 ) -> None:
@@ -298,7 +315,7 @@ def add_legend(
         if look.colorbar:
             bar = ax.figure.colorbar(color_scale(values, look.cmap), cax=ax.inset_axes((edge + 0.03, 0.2, 0.05, 0.6)))
             bar.outline.set_visible(False)
-            bar.set_label(title or "")
+            bar.set_label(broken(title or "", ax))
         return
     names, colors = legend_entries(values, look)
     if look.legend_loc in (*_NOWHERE, "on data") or not names:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
 _LIKE_DONORS = re.compile("donor|patient|subject|individual|participant|animal|mouse|mice")
+_NAMED = 10
 _HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 
 
@@ -76,7 +77,7 @@ def markers(
         Condition with which the others are compared. Default: the first category.
     library_key
         Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out, as the
-        encoders do.
+        encoders do. So are genes that are silent in a whole slice, such as *XIST* in that of a man; the log names them.
     donor_key
         Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are not independent replicates:
         their counts are added up, and donors are compared. If at least two donors have both conditions, each of them is
@@ -153,8 +154,8 @@ def markers(
     'pseudobulk'
     >>> sp.get.markers_df(adata, group="Layer_1", n_genes=2)[["group", "gene", "rank"]]
          group     gene  rank
-    0  Layer_1  gene_37     1
-    1  Layer_1  gene_75     2
+    0  Layer_1  gene_75     1
+    1  Layer_1  gene_37     2
 
     References
     ----------
@@ -242,7 +243,11 @@ def _read(
             if len(mixed):
                 msg = f"slice {mixed[0]!r} has spots of several donors; each slice needs one."
                 raise ValueError(msg)
-        genes = np.flatnonzero(find_shared(expression, slices, keys.place_of(layer)))
+        shared = find_shared(expression, slices, keys.place_of(layer))
+        genes, lost = np.flatnonzero(shared), adata.var_names[~shared]
+        if len(lost):
+            more = f" and {len(lost) - _NAMED} others" if len(lost) > _NAMED else ""
+            logger.info("Not tested, because a slice lacks them: %s%s.", ", ".join(map(repr, lost[:_NAMED])), more)
         expression = expression[:, genes]
     if conditions is not None and donors is None and slices is not None:
         _warn_of_donors(adata, slices)

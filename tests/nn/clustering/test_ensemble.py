@@ -24,6 +24,15 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(found.run_agreement, [1, 1, 5 / 6])
 
 
+@pytest.mark.parametrize(("n_runs", "n_clusters"), [(2, 2), (3, 2), (4, 3), (5, 2), (3, 7)])
+def test_the_entropy_is_1_where_runs_are_spread_as_widely_as_possible(n_runs: int, n_clusters: int) -> None:
+    runs = np.tile(np.repeat(np.arange(n_clusters), 20), (n_runs, 1))
+    runs[:, 0] = np.arange(n_runs) % n_clusters
+    entropy = combine_clusterings(runs).entropy
+    assert entropy[0] == pytest.approx(1)
+    assert (entropy[1:] == 0).all()
+
+
 def test_of_one_run_is_that_run_by_size() -> None:
     found = combine_clusterings([[5, 5, 3, 3, 3]])
     assert found.labels.tolist() == [1, 1, 0, 0, 0]

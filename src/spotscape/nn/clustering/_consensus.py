@@ -58,7 +58,9 @@ def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
     labels, _ = by_size(reference[pattern_of.ravel()])
     confidence = agreeing.mean(axis=0)[pattern_of.ravel()]
     votes = np.stack([(matched == cluster).mean(axis=0) for cluster in range(n_clusters)])
-    spread = entr(votes).sum(axis=0) / np.log(max(2, min(len(checked), n_clusters)))
+    each, further = divmod(len(checked), n_clusters)
+    evenly = (each + (np.arange(n_clusters) < further)) / len(checked)
+    spread = entr(votes).sum(axis=0) / max(entr(evenly).sum(), np.finfo(float).tiny)
     return Consensus(labels, confidence, agreeing @ counts / counts.sum(), spread[pattern_of.ravel()])
 
 
