@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
     from spotscape.pl._sheet import Shown
 
@@ -148,7 +147,7 @@ def _in_scanpy(
 
 def _make_room(figure: Figure) -> None:
     """Make the figure larger where names reach beyond it: scanpy leaves one room for them, however long."""
-    box = cast("Bbox", figure.get_tightbbox())
+    box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     left, bottom, right, top = (max(0.0, 0.1 - room) for room in (box.x0, box.y0, width - box.x1, height - box.y1))
     wide, high, old = width + left + right, height + bottom + top, figure.subplotpars
