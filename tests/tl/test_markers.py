@@ -225,7 +225,7 @@ def test_a_domain_of_one_slice_has_no_replicates(slices: ad.AnnData) -> None:
     names = slices.obs["domain"].astype(str).to_numpy()
     names[:40] = "private"
     slices.obs["domain"] = pd.Categorical(names)
-    with pytest.warns(UserWarning, match="10 spots in at least 2 slices on either side.*'private'"):
+    with pytest.warns(UserWarning, match="10 spots in at least 2 slices on either side are left out: 'private'"):
         sp.tl.markers(slices, key="domain", library_key="slice", neighbors_key=None)
 
 
@@ -321,13 +321,15 @@ def with_panels(adata: ad.AnnData, lost: list[str], where: list[str]) -> ad.AnnD
 @pytest.mark.parametrize("method", ["pseudobulk", "wilcoxon"])
 @pytest.mark.parametrize("condition", [None, "age"])
 def test_genes_that_a_slice_did_not_measure_are_left_out(
-    slices: ad.AnnData, method: Any, condition: str | None
+    slices: ad.AnnData, method: Any, condition: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = np.asarray(slices.layers["counts"].astype(bool).sum(axis=0)).ravel()
     lost = list(slices.var_names[seen > 100][:80])
     changed = with_panels(slices, lost, ["slice_1", "slice_2"])
     arguments: dict[str, Any] = {"key": "domain", "library_key": "slice", "condition": condition, "method": method}
     sp.tl.markers(changed, **arguments)
+    assert f"because a slice lacks them: {lost[0]!r}, {lost[1]!r}, " in caplog.text
+    assert f"{lost[9]!r} and 70 others." in caplog.text
     without = changed[:, ~changed.var_names.isin(lost)].copy()
     sp.tl.markers(without, **arguments)
     tables = [sp.get.markers_df(each) for each in (changed, without)]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
 _LIKE_DONORS = re.compile("donor|patient|subject|individual|participant|animal|mouse|mice")
+_NAMED = 10
 _HINT = "key names a column with the domain of each spot, such as that of sp.tl.domains(adata, ...)"
 
 
@@ -76,20 +77,23 @@ def markers(
         Condition with which the others are compared. Default: the first category.
     library_key
         Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out, as the
-        encoders do.
+        encoders do. So are genes that are silent in a whole slice, such as *XIST* in that of a man; the log names them.
     donor_key
         Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are not independent replicates:
         their counts are added up, and donors are compared. If at least two donors have both conditions, each of them is
         compared with itself. ``None`` treats slices as independent.
     method
-        ``"pseudobulk"``: moderated t-tests on log2 counts per million. Depths are medians of ratios, so that a few
-        strong genes do not lower all others. Sums of few counts vary more by chance and have less weight. Genes with
-        fewer than 10 counts, once the deeper side is scaled down to the shallower one, are not tested. A domain is
-        compared with the rest of the same slice (paired); conditions are compared over slices. Each side needs at least
-        2 slices. ``"wilcoxon"``, ``"t-test"`` and
-        ``"t-test_overestim_var"`` are scanpy's tests between spots, the first with its correction for ties
-        (``tie_correct=True``). ``"auto"`` (default) takes pseudo-bulk if there are counts of replicates that share a
-        domain, else ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning appears.
+        Which test to use.
+
+        - ``"auto"`` (default) takes pseudo-bulk if there are counts of replicates that share a domain, else
+          ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning appears.
+        - ``"pseudobulk"`` applies moderated t-tests to log2 counts per million. Depths are medians of ratios, so that
+          a few strong genes do not lower all others. Sums of few counts vary more by chance and have less weight. Genes
+          with fewer than 10 counts, once the deeper side is scaled down to the shallower one, are not tested. A domain
+          is compared with the rest of the same slice (paired); conditions are compared over slices. Each side needs at
+          least 2 slices.
+        - ``"wilcoxon"``, ``"t-test"`` and ``"t-test_overestim_var"`` are scanpy's tests between spots, the first with
+          its correction for ties (``tie_correct=True``).
     layer
         Layer with the expression. ``None`` means ``adata.X``. Pseudo-bulk takes its counts from there if these are
         counts, else from ``adata.layers["counts"]``, where :func:`spotscape.pp.prepare` keeps them.
@@ -239,7 +243,11 @@ def _read(
             if len(mixed):
                 msg = f"slice {mixed[0]!r} has spots of several donors; each slice needs one."
                 raise ValueError(msg)
-        genes = np.flatnonzero(find_shared(expression, slices, keys.place_of(layer)))
+        shared = find_shared(expression, slices, keys.place_of(layer))
+        genes, lost = np.flatnonzero(shared), adata.var_names[~shared]
+        if len(lost):
+            more = f" and {len(lost) - _NAMED} others" if len(lost) > _NAMED else ""
+            logger.info("Not tested, because a slice lacks them: %s%s.", ", ".join(map(repr, lost[:_NAMED])), more)
         expression = expression[:, genes]
     if conditions is not None and donors is None and slices is not None:
         _warn_of_donors(adata, slices)
