@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -137,7 +138,7 @@ def draw_registration() -> None:
     adata = adata[adata.obs["slice"].isin(names)].copy()
     adata.obs["slice"] = adata.obs["slice"].cat.remove_unused_categories()
     sp.pp.register_slices(adata, library_key="slice", use_rep="X_smoothed_pca", deform="smooth")
-    sp.pl.registration(adata, checkerboard="domain")
+    sp.pl.registration(adata, checkerboard="domain", figsize=(10, 3.2))
 
 
 @cache
@@ -338,11 +339,18 @@ def trained() -> AnnData:
 def page() -> str:
     """The page of the documentation."""
     parts = [
-        f"## {entry.name}\n\n{entry.text}\n\n```python\n{entry.call}\n```\n\n"
+        f"## {_heading(entry)}\n\n{entry.text}\n\n```python\n{entry.call}\n```\n\n"
         f"![{entry.text}](_static/gallery/{entry.name}.png)\n"
         for entry in ENTRIES
     ]
     return "\n".join([HEAD, *parts])
+
+
+def _heading(entry: Entry) -> str:
+    """The function, as a link, and what of it is shown if that is not all."""
+    function = re.findall(r"sp\.pl\.(\w+)", entry.call)[-1]
+    shown = entry.name.removeprefix(f"{function}_")
+    return f"{{func}}`~spotscape.pl.{function}`" + ("" if shown == function else f": {shown}")
 
 
 def main() -> None:

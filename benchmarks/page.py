@@ -150,8 +150,8 @@ def integration(results: pd.DataFrame) -> pd.DataFrame:
         "purity_Private_3": "purity, private",
         "purity_Layer_3": "purity, lacking",
     }
-    # A page has room for seven columns.
-    left_out = {"f1_lisi"} if "purity_Private_3" in shown else set()
+    # A page has no room for F1-LISI beside purities, or beside SDs in every column.
+    left_out = {"f1_lisi"} if "purity_Private_3" in shown or shown["f1_lisi"].str.contains("±").any() else set()
     order = [name for name in names if name in shown and name not in left_out]
     return named(shown[order].rename(columns=names), INTEGRATION).rename_axis("method")
 

@@ -205,6 +205,18 @@ def _own_words(path: Path) -> str:
     return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
 
 
+def test_lines_of_see_also_with_several_names_have_no_comma_behind_the_colon() -> None:
+    """Sphinx takes the words behind such a comma for a further name and links it to nothing."""
+    lines = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for block in re.findall(r"See Also\n\s+-+\n((?:.*\S.*\n)+)", path.read_text(encoding="utf-8"))
+        for line in block.splitlines()
+        if re.match(r"\s*[\w.]+(, [\w.]+)+ :.*,", line)
+    ]
+    assert lines == []
+
+
 def test_the_installation_page_has_all_extras() -> None:
     page = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

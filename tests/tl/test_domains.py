@@ -175,7 +175,7 @@ def test_smoothed_components_decide_between_clusterers_that_disagree(caplog: pyt
     embedding[:8, 4] += 9
     adata.obsm["X_spotscape"] = embedding
     sp.tl.domains(adata, n_domains=2)
-    assert "Took k-means, whose domains agree most with those of smoothed components" in caplog.text
+    assert "Took k-means, whose domains agree most with those of smoothed PCA" in caplog.text
     entry = adata.uns["spotscape_domain"]
     assert entry["agreement_beside"]["kmeans"] > 0.3 > entry["agreement_beside"]["mixture_0"]
     assert adjusted_rand_score(region, adata.obs["spotscape_domain"]) > 0.5

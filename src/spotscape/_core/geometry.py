@@ -343,7 +343,7 @@ def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
     whose spots are 100 µm apart, from columns that only Xenium and MERSCOPE write, which measure in micrometres, and
     from ``uns["spatial_unit"]``.
     """
-    # A thousand slices are no better known by all of them than by a few.
+    # A few slices show the layout as well as a thousand.
     grids = [lattice(coords) for coords in slices[:20]]
     kind = Counter(grid.kind for grid in grids).most_common(1)[0][0]
     spacing = float(np.median([grid.spacing for grid in grids if grid.kind == kind]))

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 Start = Literal["center", "tip"]
 # Nearer to 1 than this, an eigenvalue is taken for 1.
 _RESOLUTION = 1e-5
-# Up to here all eigenvectors are found at once, which no start and no tolerance can spoil.
+# Up to this size all eigenvectors are computed at once, which depends on no start and no tolerance.
 _DENSE = 300
 
 

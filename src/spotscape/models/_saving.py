@@ -162,7 +162,7 @@ def _require_room(target: Path, *, overwrite: bool) -> None:
 def _swap(partial: Path, target: Path) -> None:
     """Replace a directory by a complete one. The old directory is afterwards where the new one was."""
     try:
-        # On the place of an empty directory, or of none, at once.
+        # In one step, if there is no directory of that name or an empty one.
         partial.rename(target)
     except OSError:
         if not target.is_dir():

@@ -113,7 +113,7 @@ def integrate(
     fixed = [held is not None and bool(np.asarray(held)[slices == name].all()) for name in names]
     centre = torch.stack([values[own].mean(0) for own in rows]).mean(0)
     scale = (values - centre).square().mean().sqrt()
-    # Where each slice is in one place, nothing tells its offset from what its spots are.
+    # If all spots of a slice have one position, its offset cannot be told from its region.
     if len(rows) > 1 and scale > 0 and any((values[own] != values[own[0]]).any() for own in rows):
         parts = [(values[own] - centre) / scale for own in rows]
         model = _fit(parts, torch.tensor(fixed, device=device), n_prototypes, ridge)

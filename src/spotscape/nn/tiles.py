@@ -26,7 +26,7 @@ _LANDMARKS = 4
 # of a step are so large that the system allocates new memory for each.
 _MOST_BYTES = 3 * 10**8
 _BATCH_SIZE = 16_384
-# Several tiles from all over the tissue stand for all of it; a single one would stand for its surroundings.
+# Several tiles from all over the tissue represent all of it; a single tile would represent its surroundings only.
 _TILES_IN_BATCH = 8
 # Fewer visits of each spot cost accuracy.
 _LEAST_SWEEPS = 20

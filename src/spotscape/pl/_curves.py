@@ -24,7 +24,7 @@ _COLOR, _CHOSEN = "#0072B2", "#CC3311"
 # A curve that falls by more than this is read on a logarithmic scale.
 _LOG_ABOVE = 10
 _NCOLS = 4
-# One panel alone in a second row would look like an afterthought.
+# Avoids a second row with a single panel.
 _ONE_ROW = 5
 _TITLES = {"lr": "learning rate"}
 

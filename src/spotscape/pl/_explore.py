@@ -108,7 +108,7 @@ def explore(
         axes=False,
         height=600,
         color_by=color,
-        # Whole points: it cuts off what is behind the comma.
+        # Whole points, because the widget cuts off decimals.
         size=max(1, round(size or np.clip(900 / np.sqrt(adata.n_obs), 1, 10))),
         opacity=1.0,
         legend=True,

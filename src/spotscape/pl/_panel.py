@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from spotscape.pl._slices import Slice
 
 _CONTRAST = (1.0, 99.8)
-# Above this many spots a vector file would take longer to open than to look at.
+# Vector files of more spots than this open slowly, so the spots are drawn as pixels.
 RASTER_ABOVE = 50_000
 # Cells overlap a little where they crowd and still leave no holes where they do not.
 _DISC_IN_SPACINGS = 1.45
@@ -39,7 +39,7 @@ _FAINTEST = 0.08
 _BAR_SHARE, _BAR_BESIDE, _BAR_HEIGHT = 0.25, 8, 20
 # Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
 _SAMPLE, _AROUND = 20_000, 12
-# A category is a place on the tissue if its innermost spots have this share of their own around them.
+# A category forms a region if at least this share of the neighbours of its innermost spots belongs to it.
 _TOGETHER = 0.4
 
 

@@ -180,7 +180,7 @@ def _write_below(ax: Axes, text: str) -> None:
     ax.text(0.5, -0.02, text, transform=ax.transAxes, ha="center", va="top", fontsize="small")
 
 
-# More slices than these make one grey of all colours.
+# The colours of more slices than these mix to grey.
 _MIXED_SLICES = 3
 _PIXELS, _IMAGE_PIXELS, _GRID_LINES, _ROOM = 240, 700, 22, 3.0
 # Density is smoothed over this many spacings; the outline is where it has fallen to this share of its median.
@@ -349,7 +349,7 @@ def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Grid], overlay: Overlay
     spacing = piece.lattice.spacing
     largest = max(float(np.concatenate(grid.shifts).max()) for grid in grids.values())
     scale = Normalize(0, largest / spacing)
-    # Without the palest end, which white paper swallows.
+    # Without the palest colours, which cannot be seen on white.
     cmap = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1, 256)))
     for ax, (name, grid) in zip(axes, grids.items(), strict=True):
         ax.add_collection(LineCollection(grid.lines, colors="#C8C8C8", linewidths=0.6), autolim=False)

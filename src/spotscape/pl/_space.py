@@ -385,7 +385,7 @@ def _widths(coords: np.ndarray, slices: list[np.ndarray]) -> np.ndarray:
     """By how much spots are spread along x, y and z: their distance in space, or in the plane and between slices."""
     levels = np.sort([coords[rows, 2].mean() for rows in slices])
     if len(slices) == 1:
-        # So far away is the sixth neighbour where there is one cell in a unit of volume, or of area.
+        # Expected distance of the sixth neighbour, with one cell in a unit of volume, or of area.
         pitch = float(np.median(geometry.nearest_distances(coords, 6)[:, -1])) / (9 / (2 * np.pi)) ** (1 / 3)
         return np.full(3, _SMOOTH * pitch)
     pitches = [np.median(geometry.nearest_distances(coords[rows, :2], 6)[:, -1]) for rows in slices if len(rows) > 6]

@@ -127,7 +127,7 @@ _FADED = 0.6
 _CLEARANCE = 0.09
 # How far a node moves from the middle of its domain towards the nodes that it is joined with.
 _TOWARDS = 0.6
-# A domain with less than this share of a slice has no place there to speak of.
+# A domain with less than this share of a slice gets no node there.
 _LEAST_SHARE = 0.005
 _WIDEST = 5.0
 _DARK, _LIGHT = "#303030", "#8C8C8C"

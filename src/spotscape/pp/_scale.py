@@ -34,13 +34,13 @@ _SIZES = {
     "irregular": (6, 9, 12, 18, 25, 36, 50),
 }
 _USUAL = {"hexagonal": 6, "square": 8, "irregular": 12}
-# Sizes that reach this share of the highest prediction are taken to be as good.
+# Numbers of neighbours that reach this share of the highest prediction count as equally good.
 _FLAT = 0.9
 _N_COMPONENTS = 30
 _TARGET_SUM = 1e4
 # Large tissue is looked at in windows: what neighbours tell does not change with the size of the tissue.
 _WINDOWS, _WINDOW_SPOTS = 10, 2_000
-# Fewer spots do not tell one size from another.
+# With fewer spots, predictions are too noisy to compare numbers of neighbours.
 _FEWEST_SPOTS = 100
 
 
@@ -140,7 +140,7 @@ def _choose(
     adata: AnnData, tissue: SlicePositions, sizes: list[int] | None, source: RandomSource, **expression: Any
 ) -> dict[str, Any]:
     layout = geometry.layout_of(tissue.slices, adata)
-    # A slice of few spots beside others does not tell how many neighbours these should have.
+    # Slices of few spots do not take part in the choice if there are larger ones.
     enough = [index for index, coords in enumerate(tissue.slices) if len(coords) >= _FEWEST_SPOTS]
     if enough:
         slices, rows_of = (tuple(each[index] for index in enough) for each in (tissue.slices, tissue.rows))
@@ -149,7 +149,7 @@ def _choose(
     kind = layout.kind if largest.shape[1] == 2 else "irregular"
     fewest = min(map(len, tissue.slices))
     possible = [size for size in (_SIZES[kind] if sizes is None else sizes) if size < fewest]
-    # Spots that all see all others are all alike.
+    # If all other spots were neighbours, the means of all spots would be about the same.
     usual = min(_USUAL[kind], max((len(largest) - 1) // 2, 1))
     share = reach = np.empty(0)
     rng = np.random.default_rng(source.integer("windows"))
@@ -196,7 +196,8 @@ def _predictions(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """How well neighbours predict, how far they reach, and a reason not to go by it where they predict nothing."""
     share, reach = predicted_share(values, parts, sizes)
-    # Of 100 spots, two hands full of neighbours see nearly all: they neither predict nor say that nothing is alike.
+    # In 100 spots, ten neighbours reach nearly all others in two steps, and their mean predicts nothing even if
+    # adjacent spots are alike. Likeness is therefore tested separately.
     if are_alike(values, parts, sizes, rng) and np.nanmax(np.append(share, 0)) > 0:
         return share, reach, ""
     logger.warning(

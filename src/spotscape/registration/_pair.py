@@ -18,7 +18,7 @@ _CANDIDATES, _FINALISTS = 20, 8
 _SAME_SHARE, _SAME_SPACINGS = 0.06, 2.0
 # A pose explains the slices "about as well" if its score is within this share of the best.
 _AMBIGUOUS = 0.06
-# What outlines without features must show before they are believed.
+# What outlines without features must reach, so that a pose is not flagged.
 _SURE_OUTLINE, _CLOSE_OUTLINES, _STRAIGHT = 0.6, 0.75, 0.34
 _POOR_OUTLINE, _POOR_FEATURES = 0.15, 0.4
 _FIRST_WIDTH, _LAST_WIDTH, _N_WIDTHS = (0.06, 4.0), 1.3, 5

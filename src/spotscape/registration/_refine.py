@@ -22,7 +22,7 @@ _SCALE_LIMIT = 1.25
 # This near to its border, in spacings, a slice's smoothed features lean to the inside.
 _RIM = 1.0
 _FEATURE_SIGMAS = (3.0, 0.8)
-# Features decide along the outline, where it says little, and it decides across; both then have about equal say.
+# The outline determines the motion across it, and features the motion along it; this weight balances both.
 _FEATURE_SHARE = 1.5
 
 

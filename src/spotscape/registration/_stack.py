@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The grid of displacements, in spacings, at most so many points a side.
 _GRID_STEP, _MOST_STEPS, _MARGIN = 2.0, 120, 4.0
-# Ratios of spot spacings, on a lattice and elsewhere, from which on another unit is believed.
+# From these ratios of spot spacings on, on a lattice and elsewhere, slices are taken to have different units.
 _OTHER_UNIT = (1.08, 1.4)
 
 

@@ -45,8 +45,8 @@ def choose_n_domains(
 ) -> AnnData | None:
     """Choose the number of domains at which two embeddings of the tissue agree.
 
-    The embedding is compared with smoothed principal components of the same tissue (:func:`spotscape.tl.smoothed_pca`),
-    which are computed for this and not kept; smoothed components are compared with those of half the hops. Both are
+    The embedding is compared with smoothed PCA of the same tissue (:func:`spotscape.tl.smoothed_pca`), which is
+    computed for this and not kept. Smoothed PCA itself is compared with smoothed PCA over half of the hops. Both are
     clustered into every number of domains, by k-means and four mixtures each. The function picks the number at which
     domains of the two agree best, by the mean adjusted Rand index; of numbers within .01 the largest. Any two
     embeddings agree on the coarsest division, so the smallest number is picked only if agreement falls from there on
@@ -165,7 +165,7 @@ def stored_or_chosen(
 
 
 def _views(adata: AnnData, use_rep: str, embedding: np.ndarray) -> list[np.ndarray]:
-    """The embedding, and smoothed components of the same expression and graph; nothing if there are none."""
+    """The embedding, and smoothed PCA of the same expression and graph; nothing if there are none."""
     found = comparison(adata, use_rep)
     if isinstance(found, str):
         logger.info(

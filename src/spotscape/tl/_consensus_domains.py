@@ -93,7 +93,7 @@ def consensus_domains(
 
     See Also
     --------
-    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, with ``n_restarts``.
+    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders; ``n_restarts`` trains several times.
     spotscape.tl.domains : The domains of one embedding.
     spotscape.pl.domains : Shows them; ``confidence`` fades spots.
 

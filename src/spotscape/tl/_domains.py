@@ -63,15 +63,18 @@ def domains(
         Number of domains, at least 2. ``None`` (default) takes the number that :func:`spotscape.tl.choose_n_domains`
         stored in ``uns["n_domains"]`` for this embedding, or calls it. With ``method="leiden"`` the resolution decides.
     method
-        ``"auto"`` (default): runs k-means and four Gaussian mixtures, and takes the one that agrees most with the
-        others. If k-means and the mixtures agree by less than .5, it takes the one that agrees most with clusterings of
-        smoothed components of the same tissue, provided that expression and graph are there. The mixtures have one
-        covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. No single clusterer is right on all
-        tissue, and a border that only one of them draws is likely an artefact. ``"kmeans"``: best of 10 to 100 k-means
-        runs. ``"gmm"``: Gaussian mixture with one covariance for all domains, called EEE in R's mclust, fitted by
-        maximum likelihood from many starts. ``"leiden"``: communities of the neighbour graph of the embedding. With
-        ``n_domains``, the function searches for a resolution that gives this number. If there is none, it merges the
-        nearest clusters or splits the widest.
+        How to cluster. No single clusterer is right on all tissue, and a border that only one of them draws is likely
+        an artefact.
+
+        - ``"auto"`` (default) runs k-means and four Gaussian mixtures and takes the clustering that agrees most with
+          the others. The mixtures have one covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. If
+          k-means and the mixtures agree by less than .5, it takes the clustering that agrees most with clusterings of
+          smoothed PCA of the same tissue, provided that expression and graph are there.
+        - ``"kmeans"`` is the best of 10 to 100 runs of k-means.
+        - ``"gmm"`` is a Gaussian mixture with one covariance for all domains, called EEE in R's mclust, fitted by
+          maximum likelihood from many starts.
+        - ``"leiden"`` takes communities of the neighbour graph of the embedding. With ``n_domains``, it searches for a
+          resolution that gives this number. If there is none, it merges the nearest clusters or splits the widest.
     resolution
         For ``method="leiden"``: the resolution, or with ``n_domains`` the first one tried. Default: 1, as in scanpy.
     n_neighbors
@@ -97,7 +100,7 @@ def domains(
     - ``uns[key_added]`` : dict with ``params``, ``version`` and ``criterion`` (its name: agreement with the other
       clusterers, inertia of k-means, mean log-likelihood per spot, or leiden's resolution; and its value); for
       ``"auto"`` also ``chosen``, ``agreement`` (of each clustering with the others) and, if these decided,
-      ``agreement_beside`` (of each with clusterings of smoothed components).
+      ``agreement_beside`` (of each with clusterings of smoothed PCA).
     - ``uns["n_domains"]`` : the record of :func:`spotscape.tl.choose_n_domains`, only if it was run here.
 
     Raises
@@ -111,7 +114,7 @@ def domains(
 
     See Also
     --------
-    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders, which make an embedding.
+    spotscape.tl.spotscape, spotscape.tl.spacross : Encoders that make an embedding.
     spotscape.tl.smoothed_pca : The linear baseline.
     spotscape.tl.consensus_domains : Consensus of several trainings, with a confidence for each spot.
     spotscape.tl.choose_n_domains : The number of domains.
@@ -199,7 +202,7 @@ def cluster(
     by = "with the others"
     if found.beside is not None:
         extra["agreement_beside"] = found.beside
-        by = "with those of smoothed components"
+        by = "with those of smoothed PCA"
     logger.warning(
         "k-means and the mixtures find different domains (they agree by %.2f; 1 is full agreement), so the domains "
         "depend on the clusterer. Took %s, whose domains agree most %s (%.2f). Compare method='kmeans' and "
@@ -218,7 +221,7 @@ def _called(name: str) -> str:
 
 
 def second_embedding(adata: AnnData, use_rep: str) -> np.ndarray | None:
-    """Smoothed components of the same tissue, to compare an embedding with, if they can be computed."""
+    """Smoothed PCA of the same tissue, to compare an embedding with, if they can be computed."""
     found = comparison(adata, use_rep)
     return None if isinstance(found, str) else found
 

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from spotscape.models import SpaCross, Spotscape, TrainingRecord
 
-# Fewer spots than the first do not say how far spots of a reference lie apart; more than the second need not be asked.
+# With fewer spots than the first number, distances in the reference are not compared; of more than the second, a sample
+# is taken.
 _SAMPLE = (100, 2_000)
-# Of spots like those of the reference a hundredth is farther away than 99 % of these; a fifth, in a layer by itself.
+# Spots farther from the reference than 99 % of its own spots: 1 % of spots like those of the reference, and up to a
+# fifth if a single layer is embedded. A warning appears above this share.
 _FAR = 0.25
 _EMBEDDINGS = {"Spotscape": keys.X_SPOTSCAPE, "SpaCross": keys.X_SPACROSS}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from spotscape.models import TrainingRecord
 
-# With so many spots expected, none by chance does not happen.
+# If so many spots are expected to have a gene, it is not by chance that none has it.
 _EXPECTED_SPOTS = 20
 # Totals of so many spots are looked at; they differ by less than this if they were all scaled to the same.
 _SAMPLE, _EQUAL = 500, 0.02

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from spotscape.models import SpaCrossConfig, SpotscapeConfig, TrainingRecord
     from spotscape.models._base import GraphEncoder
 
-# From here on one encoder is trained, for time.
+# From this number of spots on, fewer encoders are trained, to save time.
 LARGE_TISSUE = 10_000
 
 Config = TypeVar("Config", "SpotscapeConfig", "SpaCrossConfig")

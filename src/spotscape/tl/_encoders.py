@@ -66,12 +66,15 @@ def spotscape(
         Representation in ``adata.obsm`` to use instead of expression, such as ``"X_pca"``. It is used as it is.
         Expression, in contrast, is scaled by gene and reduced to principal components (``SpotscapeConfig.n_comps``).
     preset
-        Set of hyper-parameters. ``"default"`` needs no tuning. It is ``SpotscapeConfig()`` for one slice,
-        ``SpotscapeConfig.large_tissue()`` (one encoder instead of four) for one slice of more than 10,000 spots, and
-        ``SpotscapeConfig.several_slices()`` (half as many epochs) for several slices. ``"paper"`` is the published
-        setting, ``SpotscapeConfig.paper()``. For several slices it has the learning rate of the released runs on
-        several slices, 5e-4. The published input is what :func:`spotscape.pp.prepare` leaves by default; keep
-        ``use_rep`` at ``None`` and, on the hexagon of Visium, the graph of the 6 nearest neighbours.
+        Set of hyper-parameters.
+
+        - ``"default"`` needs no tuning. It is ``SpotscapeConfig()`` for one slice, ``SpotscapeConfig.large_tissue()``
+          (one encoder instead of four) for one slice of more than 10,000 spots, and
+          ``SpotscapeConfig.several_slices()`` (half as many epochs) for several slices.
+        - ``"paper"`` is the published setting, ``SpotscapeConfig.paper()``. For several slices it has the learning
+          rate of the released runs on several slices, 5e-4. The published input is what :func:`spotscape.pp.prepare`
+          leaves by default; keep ``use_rep`` at ``None`` and, on the hexagon of Visium, the graph of the 6 nearest
+          neighbours.
 
     Returns
     -------
@@ -162,15 +165,19 @@ def spacross(
         should be centred. Expression, in contrast, is scaled by gene and reduced to principal components
         (``SpaCrossConfig.n_comps``).
     preset
-        Set of hyper-parameters. ``"default"`` needs no tuning. It is ``SpaCrossConfig()`` (four encoders of 100
-        epochs), or, for one slice of more than 10,000 spots, ``SpaCrossConfig.large_tissue()`` (two encoders of 150
-        epochs). ``"paper"`` is the published setting, ``SpaCrossConfig.paper()``. ``"released"`` follows the released
-        code where it differs from the paper: ``SpaCrossConfig.released()``, for several slices with ``quorum=0``. The
-        published setting also includes genes and graph. For the genes, call ``sp.pp.prepare(adata, recipe="spacross")``
-        (for ``"released"`` with ``log1p=False``) and leave ``use_rep`` at ``None``. For the graph, take 8 to 12
-        neighbours (``n_neighs``). For several slices, register them and take the neighbours in three dimensions with
-        :func:`spotscape.pp.spatial_neighbors_3d`. That function counts neighbours within and between slices separately,
-        whereas the paper takes the nearest of either.
+        Set of hyper-parameters.
+
+        - ``"default"`` needs no tuning. It is ``SpaCrossConfig()`` (four encoders of 100 epochs), or, for one slice of
+          more than 10,000 spots, ``SpaCrossConfig.large_tissue()`` (two encoders of 150 epochs).
+        - ``"paper"`` is the published setting, ``SpaCrossConfig.paper()``.
+        - ``"released"`` follows the released code where it differs from the paper: ``SpaCrossConfig.released()``, for
+          several slices with ``quorum=0``.
+
+        The published setting also includes genes and graph. For the genes, call ``sp.pp.prepare(adata,
+        recipe="spacross")`` (for ``"released"`` with ``log1p=False``) and leave ``use_rep`` at ``None``. For the graph,
+        take 8 to 12 neighbours (``n_neighs``). For several slices, register them and take the neighbours in three
+        dimensions with :func:`spotscape.pp.spatial_neighbors_3d`. That function counts neighbours within and between
+        slices separately, whereas the paper takes the nearest of either.
 
     Returns
     -------

@@ -66,7 +66,7 @@ def read_own(
     known = detected_in(measured, slices)
     anchors = np.array([0])
     if reference is None:
-        # Zero everywhere is as good a prediction as any.
+        # Genes that are zero in all slices count as measured everywhere, and are predicted as zero.
         known[:, ~known.any(axis=0)] = True
     else:
         anchors = _numbers(reference, labels, library_key)

@@ -83,14 +83,17 @@ def markers(
         their counts are added up, and donors are compared. If at least two donors have both conditions, each of them is
         compared with itself. ``None`` treats slices as independent.
     method
-        ``"pseudobulk"``: moderated t-tests on log2 counts per million. Depths are medians of ratios, so that a few
-        strong genes do not lower all others. Sums of few counts vary more by chance and have less weight. Genes with
-        fewer than 10 counts, once the deeper side is scaled down to the shallower one, are not tested. A domain is
-        compared with the rest of the same slice (paired); conditions are compared over slices. Each side needs at least
-        2 slices. ``"wilcoxon"``, ``"t-test"`` and
-        ``"t-test_overestim_var"`` are scanpy's tests between spots, the first with its correction for ties
-        (``tie_correct=True``). ``"auto"`` (default) takes pseudo-bulk if there are counts of replicates that share a
-        domain, else ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning appears.
+        Which test to use.
+
+        - ``"auto"`` (default) takes pseudo-bulk if there are counts of replicates that share a domain, else
+          ``"wilcoxon"``. If it takes ``"wilcoxon"`` for conditions, a warning appears.
+        - ``"pseudobulk"`` applies moderated t-tests to log2 counts per million. Depths are medians of ratios, so that
+          a few strong genes do not lower all others. Sums of few counts vary more by chance and have less weight. Genes
+          with fewer than 10 counts, once the deeper side is scaled down to the shallower one, are not tested. A domain
+          is compared with the rest of the same slice (paired); conditions are compared over slices. Each side needs at
+          least 2 slices.
+        - ``"wilcoxon"``, ``"t-test"`` and ``"t-test_overestim_var"`` are scanpy's tests between spots, the first with
+          its correction for ties (``tie_correct=True``).
     layer
         Layer with the expression. ``None`` means ``adata.X``. Pseudo-bulk takes its counts from there if these are
         counts, else from ``adata.layers["counts"]``, where :func:`spotscape.pp.prepare` keeps them.

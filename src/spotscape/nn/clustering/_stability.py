@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from spotscape.nn.clustering._mixture import TiedMixture
 
 METHODS = ("gmm", "kmeans")
-# Halves lose small clusters; of samples that overlap too far, stability hardly falls above the right number.
+# In halves, small clusters are lost. If samples overlap much more, stability hardly falls above the right number.
 _SHARE = 0.65
-# More points make a fit slower, not the curve clearer.
+# More points make a fit slower but the curve no more reliable.
 _SAMPLE_POINTS = 3_000
 _COMPARED_POINTS = 3_000
 # The rule: stability and the elbow's weight beside it, steps behind and ahead, and what counts as equal.

@@ -33,14 +33,14 @@ from spotscape.nn.clustering._stability import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# More points make it slower, not clearer.
+# More points make the choice slower but not more reliable.
 _MOST_POINTS = 3_000
 # What counts as equal: to the highest agreement, and to that on the first number. What counts as a rise.
 _TOLERANCE, _NO_FALL, _RISE = 0.01, 0.02, 0.1
 # An elbow is sharp if one more cluster brings less than half of what the last ones did. Four samples of the points show
 # it.
 _SHARP, _N_SAMPLES = 0.8, 4
-# Numbers that agree nearly as well fit as well.
+# Numbers whose agreement is this close to that of the number picked are candidates, too.
 _ALIKE = 0.05
 _BOOTSTRAPS = 200
 
