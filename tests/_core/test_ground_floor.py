@@ -11,11 +11,13 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import spotscape as sp
 from spotscape._core.anndata_io import record, to_uns, write
+from spotscape._core.gene_names import column_of_symbols
 from spotscape._core.randomness import RandomSource
 from spotscape._core.settings import resolve_device
 
@@ -191,3 +193,22 @@ def test_the_matrix_is_put_back_when_the_writing_stops(monkeypatch: pytest.Monke
         write(adata, {"var": {"new": [1.0]}, "X": {"": np.ones((2, 1), np.float32)}})
     assert "new" not in adata.var
     assert not adata.X.any()
+
+
+@pytest.mark.parametrize(
+    ("column", "is_symbol"),
+    [
+        ("feature_name", True),
+        ("real_gene_name", True),
+        ("external_gene_name", True),
+        ("gene_short_name", True),
+        ("SYMBOL", True),
+        ("gene.name", True),
+        ("gene_ids", False),
+        ("filename", False),
+        ("name_of_panel", False),
+    ],
+)
+def test_the_column_of_symbols_is_known_by_its_name(column: str, is_symbol: bool) -> None:
+    var = pd.DataFrame({column: ["PCP4", "MBP"]}, index=["ENSG00000183036", "ENSMUSG00000197971"])
+    assert column_of_symbols(var) == (column if is_symbol else None)

@@ -350,13 +350,16 @@ class TestNothingIsCutOff:
         many.X = np.eye(12, dtype=np.float32)[many.obs["domain"].cat.codes] + 0.1
         many.obs["long"] = "Population of stromal cells, number " + many.obs["domain"].astype(str).str.zfill(2)
         sp.tl.markers(many, key="domain")
+        sp.tl.markers(many, key="long", key_added="markers_of_long")
         wide = many[hexagons[:, 1] < 2500].copy()
         figures = {
             "colour bar": sp.pl.domains(many, "total", return_fig=True),
             "long names": sp.pl.domains(wide, "long", return_fig=True),
+            "long names beside others": sp.pl.domains(wide, ["long", "total", "domain", "total"], return_fig=True),
             "legend": sp.pl.composition(many, "domain", return_fig=True),
             "dots": sp.pl.markers(many, return_fig=True),
             "matrix": sp.pl.markers(many, kind="matrix", return_fig=True),
+            "long domains": sp.pl.markers(many, key="markers_of_long", return_fig=True),
         }
         cut = set()
         for name, figure in figures.items():

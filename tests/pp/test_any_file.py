@@ -153,12 +153,14 @@ def test_other_fractions_are_taken_on_request(raw: np.ndarray) -> None:
     assert np.allclose(np.expm1(adata.X).sum(1), 1e4)
 
 
-def test_only_a_layer(raw: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("names", [["umi"], ["spliced", "counts"]])
+def test_only_layers(raw: np.ndarray, names: list[str], caplog: pytest.LogCaptureFixture) -> None:
     adata = ad.AnnData(obs=pd.DataFrame(index=map(str, range(200))), var=pd.DataFrame(index=map(str, range(150))))
-    adata.layers["umi"] = raw
+    for name in names:
+        adata.layers[name] = raw if name == names[-1] else raw // 2
     with caplog.at_level(logging.INFO, logger="spotscape"):
         sp.pp.prepare(adata)
-    assert "the counts are taken from `adata.layers['umi']`" in caplog.text
+    assert f"the counts are taken from `adata.layers['{names[-1]}']`" in caplog.text
     assert np.array_equal(adata.layers["counts"], raw)
 
 

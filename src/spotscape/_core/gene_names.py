@@ -50,7 +50,7 @@ def identifiers_of(var: pd.DataFrame, names: pd.Index, gene_symbols: str | None,
     return var.index[known.get_indexer_for(names)]
 
 
-_OF_SYMBOLS = re.compile(r"(gene|feature|hgnc|mgi)?_?(symbol|name|short_name)s?")
+_OF_SYMBOLS = re.compile(r"(real|external)?[._ ]?(gene|feature|hgnc|mgi)?[._ ]?(short)?[._ ]?(symbol|name)s?")
 
 
 def column_of_symbols(var: pd.DataFrame) -> str | None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse, stats
-from scipy.optimize import newton
+from scipy.optimize import brentq, newton
 from scipy.special import digamma, polygamma
 
 # Added to counts before the logarithm: with it, the mean of the logarithm hardly depends on the depth.
 _PRIOR_COUNT = 0.5
 # With fewer counts on both sides together, if both were as deep as the shallower one, nothing can be said of a gene.
 _MIN_COUNTS = 10
-# Rounds in which depths and the dispersion settle. The root of a dispersion is a relative deviation, at least .01.
+# Rounds in which depths settle; the root of a dispersion is a relative deviation, here of a hundredth.
 _ROUNDS, _LEAST_DISPERSION = 5, 1e-4
 # Genes with so many counts in every sample show how deep it is; of fewer genes no median is taken.
 _ENOUGH_COUNTS, _ENOUGH_GENES = 10, 10
@@ -77,8 +77,8 @@ def compare_counts(
     """Which genes have counts enough to be compared, and :func:`compare` of these by their log counts per million.
 
     A sum over ten spots has far fewer counts than one over a thousand, and its logarithms vary more by chance. They are
-    weighted by what counting and the genes' common dispersion say of their variance. Without weights, the spread of
-    many deep samples would be taken for that of the few shallow ones that they are compared with. ``counts`` are
+    weighted by the variance that counting and the dispersion of the median gene give them. Without weights, the spread
+    of many deep samples would be taken for that of the few shallow ones that they are compared with. ``counts`` are
     ``(n_samples, n_genes)``, the rest is as in :func:`compare`.
     """
     if inside.all() or not inside.any():
@@ -91,18 +91,21 @@ def compare_counts(
     if plain is None:
         return None
     expected = np.exp2(plain.fitted) * depth[:, None] / 1e6
-    tested = compare(values, inside, blocks, 1 / (1 / (expected + 0.5) + _dispersion(plain.variance, expected)))
+    dispersion = _dispersion(plain.variance, expected, plain.degrees)
+    tested = compare(values, inside, blocks, 1 / (1 / (expected + 0.5) + dispersion))
     return None if tested is None else (genes, tested)
 
 
-def _dispersion(variance: np.ndarray, expected: np.ndarray) -> float:
-    """The dispersion of counts that most genes have, from the variances of their logarithms to base 2."""
+def _dispersion(variance: np.ndarray, expected: np.ndarray, degrees: int) -> float:
+    """The dispersion of counts at which the variance of the median gene is as expected, from logarithms to base 2."""
     by_counting = (1 / (expected + 0.5)).mean(axis=0)
-    found = 0.0
-    for _ in range(_ROUNDS):
-        weights = 1 / (by_counting + max(found, _LEAST_DISPERSION)) ** 2
-        found = float((weights * (variance * np.log(2) ** 2 - by_counting)).sum() / weights.sum())
-    return max(found, _LEAST_DISPERSION)
+    usual, found = stats.chi2.median(degrees) / degrees, np.log(2) ** 2 * variance
+
+    def excess(dispersion: float) -> float:
+        return float(np.median(found / (by_counting + dispersion)) - usual)
+
+    most = float(found.max()) / usual
+    return brentq(excess, _LEAST_DISPERSION, most) if excess(_LEAST_DISPERSION) > 0 else _LEAST_DISPERSION
 
 
 def compare(

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
     from spotscape.pl._sheet import Shown
 
@@ -143,18 +141,20 @@ def _in_scanpy(
     main = plot.ax_dict["mainplot_ax"]
     main.set_xticklabels([names_of[label.get_text()] for label in main.get_xticklabels()])
     if axes is None:
-        _make_room(main)
+        _make_room(cast("Figure", main.figure))
     return hand_out([main], options)
 
 
-def _make_room(ax: Axes) -> None:
-    """Make the figure higher if names of genes reach below it: scanpy leaves one height for them, however long."""
-    figure = cast("Figure", ax.figure)
-    below = 0.1 - cast("Bbox", ax.get_tightbbox()).y0 / figure.dpi
-    if below > 0:
-        height, parameters = figure.get_figheight(), figure.subplotpars
-        figure.set_figheight(height + below)
-        figure.subplots_adjust(
-            bottom=(parameters.bottom * height + below) / (height + below),
-            top=(parameters.top * height + below) / (height + below),
-        )
+def _make_room(figure: Figure) -> None:
+    """Make the figure larger where names reach beyond it: scanpy leaves one room for them, however long."""
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    left, bottom, right, top = (max(0.0, 0.1 - room) for room in (box.x0, box.y0, width - box.x1, height - box.y1))
+    wide, high, old = width + left + right, height + bottom + top, figure.subplotpars
+    figure.set_size_inches(wide, high)
+    figure.subplots_adjust(
+        left=(old.left * width + left) / wide,
+        right=(old.right * width + left) / wide,
+        bottom=(old.bottom * height + bottom) / high,
+        top=(old.top * height + bottom) / high,
+    )

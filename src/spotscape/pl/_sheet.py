@@ -232,11 +232,13 @@ def show_spots(
         across, blocks_across = min(look.ncols, len(pieces)), min(look.ncols, len(shown)) if len(pieces) == 1 else 1
         down, blocks_down = -(-len(pieces) // across), -(-len(shown) // blocks_across)
         headed = len(pieces) > 1 and len(shown) == 1
-        beside = max(look.margin(one, headed=headed) for one in shown)
-        width, height = sheet_size(pieces, across, down, beside, alone=len(titles) == 1)
+        margins = [look.margin(one, headed=headed) for one in shown]
+        # Blocks below each other share the room for their legends.
+        beside = sum(max(margins[place::blocks_across]) for place in range(blocks_across))
+        width, height = sheet_size(pieces, across, down, 0.0, alone=len(titles) == 1)
         # A legend that is higher than its panel would shrink the panel.
-        size = width, down * max(height / down, *map(look.legend_height, shown))
-        figsize = options.get("figsize") or (blocks_across * size[0], blocks_down * size[1])
+        high = down * max(height / down, *map(look.legend_height, shown))
+        figsize = options.get("figsize") or (blocks_across * width + beside, blocks_down * high)
         with new_figure(figsize, options.get("dpi")) as figure:
             grid = figure.add_gridspec(blocks_down * down, blocks_across * across)
             blocks = []

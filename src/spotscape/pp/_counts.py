@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.counts import counts_elsewhere, looks_of
+from spotscape._core.counts import counts_elsewhere, layer_names, looks_of
 from spotscape._core.logging import logger, warn
 from spotscape._core.rows import ChunkedMatrix, blocks_of, is_stored
 from spotscape._core.validation import require_key
@@ -38,8 +38,8 @@ class Counts:
         """The layer that is named, else ``X``; the counts that an earlier call kept, or the one layer that is there."""
         if layer is not None:
             require_key(adata.layers, layer, "adata.layers", hint="layer names the layer with the raw counts")
-        elif adata.X is None and len(adata.layers) == 1:
-            layer = next(iter(adata.layers))
+        elif adata.X is None and (len(names := layer_names(adata)) == 1 or keys.COUNTS in names):
+            layer = names[0] if len(names) == 1 else keys.COUNTS
             logger.info("`adata.X` is None: the counts are taken from `adata.layers['%s']`.", layer)
         elif keys.PREPARE in adata.uns and keys.COUNTS in adata.layers:
             layer = keys.COUNTS

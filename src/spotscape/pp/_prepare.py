@@ -74,7 +74,8 @@ def prepare(
     ----------
     adata
         Spots by genes, with raw counts in ``adata.X`` or in a layer: dense, CSR or CSC, any real type, a dask array, or
-        a file opened with ``backed="r"`` (see Notes). If ``X`` is ``None`` and there is one layer, that layer is taken.
+        a file opened with ``backed="r"`` (see Notes). If ``X`` is ``None``, the only layer is taken, or the one
+        called ``"counts"``.
     recipe
         The paper whose choice of genes to follow. ``"spotscape"`` marks 5,000 of all genes; ``"spacross"`` marks 2,000
         of the genes that have counts in at least 50 spots and at least 10 counts in total. Both methods work well with
