@@ -228,7 +228,7 @@ def test_says_how_the_spots_lie(caplog: pytest.LogCaptureFixture) -> None:
         sp.pp.spatial_neighbors_knn(tissue(np.array([[x, y] for x in range(12) for y in range(12)])), n_neighs=6)
     assert "a hexagonal grid (Visium), spots 137 apart (100 µm)." in caplog.text
     assert "a square grid, spots 1 apart." in caplog.text
-    assert caplog.text.count("On a square grid the nearest neighbours come as 4, 8 or 12; of 6,") == 1
+    assert caplog.text.count("On a square grid, the nearest 4, 8 and 12 spots are whole rings. Of 6 neighbours,") == 1
     layout = visium.uns["spatial_neighbors"]["params"]["layout"]
     assert layout["um_per_unit"] * layout["spacing"] == pytest.approx(100)
 

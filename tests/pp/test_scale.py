@@ -141,6 +141,7 @@ def test_noise_is_told_from_structure() -> None:
         values = rng.standard_t(2, size=(150, 10))
         told += are_alike(values, [(np.arange(150), rng.random((150, 2)))], (6, 12, 25), rng)
     assert told <= 6
+    assert not are_alike(np.ones((150, 2)), [(np.arange(150), rng.random((150, 2)))], (6, 12, 25), rng)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -136,8 +136,8 @@ def test_spacross_finds_domains_under_a_batch_effect(neighbors_key: str) -> None
         ari = sp.metrics.ari(domain, two.obs["spacross_domain"])
         found.append((gaps[1] / gaps[0], spreads[1] / spreads[0], *clisi, ari))
     gap, spread, clisi_before, clisi_after, ari = np.mean(found, axis=0)
-    # The offset goes, and nothing else does.
-    assert gap < 0.3
+    # Most of the offset goes, and nothing else does; what differs from domain to domain stays.
+    assert gap < 0.4
     assert 0.97 < spread < 1.01
     assert clisi_after > max(0.9, clisi_before)
     assert ari > 0.75

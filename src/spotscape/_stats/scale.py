@@ -44,6 +44,8 @@ def are_alike(
     of the standard deviation that Moran's I has among shuffled spots, and at the size where it is largest.
     """
     whitened = _whiten(values, [rows for rows, _ in slices])
+    if not whitened.size:
+        return False
     nearest = [cKDTree(coords).query(coords, sizes[-1] + 1)[1][:, 1:] for _, coords in slices]
     means, spreads = [], []
     for size in sizes:
