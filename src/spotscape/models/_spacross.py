@@ -91,7 +91,7 @@ class SpaCrossConfig(EncoderConfig):
         ``"row"`` scores each spot with its own summary; ``"all"`` with every summary, as the released code does, in
         quadratic time.
     max_epochs
-        The paper trains one encoder for 300. 90 serve four encoders better on most tissue, and 120 the two encoders
+        The paper trains one encoder for 300. 90 serve four encoders better on most tissue, and 100 the two encoders
         that large tissue gets.
     {shared}
 
@@ -102,7 +102,7 @@ class SpaCrossConfig(EncoderConfig):
     0.7
     """
 
-    LARGE: ClassVar[Mapping[str, Any]] = {"n_encoders": 2, "max_epochs": 120}
+    LARGE: ClassVar[Mapping[str, Any]] = {"n_encoders": 2, "max_epochs": 100}
 
     hidden_size: int = 64
     feature_size: int = 32

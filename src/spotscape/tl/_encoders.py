@@ -168,7 +168,7 @@ def spacross(
         Set of hyper-parameters.
 
         - ``"default"`` needs no tuning. It is ``SpaCrossConfig()`` (four encoders of 90 epochs), or, for one slice of
-          more than 10,000 spots, ``SpaCrossConfig.large_tissue()`` (two encoders of 120 epochs).
+          more than 10,000 spots, ``SpaCrossConfig.large_tissue()`` (two encoders of 100 epochs).
         - ``"paper"`` is the published setting, ``SpaCrossConfig.paper()``.
         - ``"released"`` follows the released code where it differs from the paper: ``SpaCrossConfig.released()``, for
           several slices with ``quorum=0``.
