@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 QUICK = SpotscapeConfig(max_epochs=6, n_encoders=2, scaling_spots=100)
 spotscape = partial(sp.tl.spotscape, library_key="slice", config=QUICK)
 ACROSS = SpaCrossConfig(max_epochs=6, n_comps=20, refresh_every=3)
-LEARNT = SpaCrossConfig(max_epochs=60, lr=0.01, n_comps=20)
+# The width of the paper. With the default of 32 and without integration before the training, more of the offset stays.
+LEARNT = SpaCrossConfig(latent_size=16, max_epochs=60, lr=0.01, n_comps=20)
 spacross = partial(sp.tl.spacross, library_key="slice", config=ACROSS)
 spacross_3d = partial(spacross, neighbors_key="spatial_3d_neighbors")
 encoders = pytest.mark.parametrize(
@@ -136,8 +137,8 @@ def test_spacross_finds_domains_under_a_batch_effect(neighbors_key: str) -> None
         ari = sp.metrics.ari(domain, two.obs["spacross_domain"])
         found.append((gaps[1] / gaps[0], spreads[1] / spreads[0], *clisi, ari))
     gap, spread, clisi_before, clisi_after, ari = np.mean(found, axis=0)
-    # Most of the offset goes, and nothing else does; what differs from domain to domain stays.
-    assert gap < 0.4
+    # The offset goes, and nothing else does.
+    assert gap < 0.3
     assert 0.97 < spread < 1.01
     assert clisi_after > max(0.9, clisi_before)
     assert ari > 0.75
