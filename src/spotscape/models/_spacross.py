@@ -59,7 +59,7 @@ class SpaCrossConfig(EncoderConfig):
     ----------
     hidden_size, feature_size, latent_size
         Widths: features → hidden → feature (linear layers) → hidden → latent (graph convolutions); 64, 32 and 16 in the
-        paper. With 16, regions of mixed cell types and small islands are found less often.
+        paper.
     dropout
         Share of the activations left out after each layer, to the nearest 1/256.
     mask_rate
@@ -91,8 +91,8 @@ class SpaCrossConfig(EncoderConfig):
         ``"row"`` scores each spot with its own summary; ``"all"`` with every summary, as the released code does, in
         quadratic time.
     max_epochs
-        The paper trains one encoder for 300. 90 serve four encoders better on most tissue, and 100 the two encoders
-        that large tissue gets.
+        The paper trains one encoder for 300. Each of four encoders gets 90 here, and each of the two of large tissue
+        100, which bounds the time.
     {shared}
 
     Examples
