@@ -33,7 +33,7 @@ from simulated_pairs import GEOMETRIES, LAYOUTS
 from skimage.transform import estimate_transform
 
 import spotscape as sp
-from spotscape.registration import motion, move
+from spotscape.registration._section import motion, move
 
 if TYPE_CHECKING:
     from anndata import AnnData

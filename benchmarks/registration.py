@@ -23,7 +23,7 @@ from rows import append
 from simulated_pairs import SYMMETRIC_FROM, draw_pair, embedding
 
 import spotscape as sp
-from spotscape.registration import displacement
+from spotscape.registration._section import displacement
 
 RESULTS = Path(__file__).parent / "results"
 PAIRS = RESULTS / "registration.csv"

@@ -12,7 +12,7 @@ from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
 import spotscape as sp
-from spotscape.registration import motion, move
+from spotscape.registration._section import motion, move
 
 if TYPE_CHECKING:
     from collections.abc import Callable

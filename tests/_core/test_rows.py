@@ -55,7 +55,7 @@ class TestRowSource:
 
     def test_columns_and_changes(self, storage: Any, matrix: np.ndarray) -> None:
         kept = np.arange(8) % 2 == 0
-        source = ChunkedMatrix(storage(matrix), columns=np.arange(1, 8)).with_columns(kept[:7]).changed(np.expm1)
+        source = ChunkedMatrix(storage(matrix), columns=np.arange(1, 8), change=np.expm1).with_columns(kept[:7])
         np.testing.assert_array_equal(dense(source.in_memory()), np.expm1(matrix[:, 1::2]))
 
     def test_summary(self, storage: Any, matrix: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spotscape.datasets._regions import Outline, Tear, draw_regions, smooth_field
 from spotscape.datasets._tissue import draw_cell_types, draw_counts, draw_programs, row_chunks
-from spotscape.registration import motion, move
+from spotscape.registration._section import motion, move
 
 TEAR = Tear(tip=np.zeros(2), direction=np.array([1.0, 0.0]), length=10.0, width=4.0)
 

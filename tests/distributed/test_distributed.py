@@ -25,10 +25,10 @@ from sklearn.neighbors import kneighbors_graph
 from torch import distributed
 from spotscape.models import SpaCross, SpaCrossConfig, Spotscape, SpotscapeConfig
 from spotscape.models._method import Tissue
-from spotscape.models._steps import slice_rows
+from spotscape.models._training import slice_rows
 from spotscape.models._spacross import CrossMasks
 from spotscape.models._spotscape import Views
-from spotscape.models._steps import Steps
+from spotscape.models._training import Steps
 from spotscape.nn import Batch, Features, SpotGraph, draw_meetings
 from spotscape.nn.batches import average_gradients
 from spotscape.nn.blocks import WeightSource
@@ -73,7 +73,7 @@ def step(kind, config, epoch, hidden, slices):
     tissue = Tissue(whole, slice_rows(slices, torch.device("cpu")), None, 40)
     model = kind(config)
     network = model._network(features.shape[1], WeightSource(range(config.n_encoders))).to(dtype)
-    steps = Steps(whole, graph, model.random_source, n_hops=network.n_hops, batch_size=None, slices=tissue.slices)
+    steps = Steps(whole, graph, model.random_source, n_hops=network.n_hops, batch_size=None, slices=tissue.codes)
     objective = model._objective(network, tissue, steps.reduce, config.max_epochs).to(dtype).train()
     batch = steps.batch(0)
     if kind is Spotscape:

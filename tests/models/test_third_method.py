@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from spotscape.models._method import Tissue
-    from spotscape.models._steps import Draw
+    from spotscape.models._training import Draw
     from spotscape.nn.batches import Batch, Reduce
     from spotscape.nn.blocks import WeightSource
 

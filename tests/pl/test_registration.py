@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from skimage.transform import estimate_transform
 
 import spotscape as sp
-from spotscape.registration import move
+from spotscape.registration._section import move
 
 if TYPE_CHECKING:
     from anndata import AnnData

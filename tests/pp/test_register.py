@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import spotscape as sp
-from spotscape.registration import motion, move
+from spotscape.registration._section import motion, move
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import kneighbors_graph
 
 import spotscape as sp
-from spotscape.nn.clustering import gaussian_mixture
+from spotscape.nn.clustering._mixture import gaussian_mixture
 
 
 @pytest.fixture(params=["starmap_visual_cortex", "dlpfc_151673"])

@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 import spotscape as sp
-from spotscape.registration import one_hot
+from spotscape.registration._section import one_hot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

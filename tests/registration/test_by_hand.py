@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spotscape import registration as reg
-from spotscape.registration import Alignment, Deformation, Score, motion, move
-from spotscape.registration._pair import _is_contested, _sizes
+from spotscape.registration._pair import Alignment, _is_contested, _sizes, align
 from spotscape.registration._refine import Refiner, _feature_terms, _jacobian, _point_to_line
-from spotscape.registration._search import PoseScorer, PoseSearch, _peaks, distinct
-from spotscape.registration._section import Field, Section, _outline, typical_distance
-from spotscape.registration._smooth import _displaced, _features, _sampled, _solve, _Splines
+from spotscape.registration._search import PoseScorer, PoseSearch, Score, _peaks, distinct
+from spotscape.registration._section import Field, Section, _outline, displacement, motion, move, typical_distance
+from spotscape.registration._smooth import Deformation, _displaced, _features, _sampled, _solve, _Splines
 from spotscape.registration._smooth import _outline as _outline_equations
-from spotscape.registration._stack import _combined
+from spotscape.registration._stack import Registration, _combined, measures
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 
@@ -122,13 +120,13 @@ class TestEquations:
         away = motion(4.0, (0.8, -0.6), scale=1.05 if scale else 1.0)
         query = Section.of(move(away, letter.points), letter.features)
         found = Refiner(query, letter, scale=scale).refine(np.eye(3), widths=np.array([4.0, 1.5]), finish=True)
-        assert reg.displacement(found @ away, np.eye(3), letter.points) < 0.01
+        assert displacement(found @ away, np.eye(3), letter.points) < 0.01
         size = np.sqrt(np.linalg.det(found[:2, :2]))
         assert size == pytest.approx(1 / 1.05 if scale else 1.0, abs=0.001 if scale else 1e-9)
 
     def test_a_step_leaves_a_pose_that_fits_where_it_is(self, letter: Section) -> None:
         step = Refiner(letter, letter, scale=True)._step(np.eye(3), 1.5, finest=True)
-        assert reg.displacement(step, np.eye(3), letter.points) < 1e-6
+        assert displacement(step, np.eye(3), letter.points) < 1e-6
 
     def test_sizes_far_off_are_not_followed(self, letter: Section) -> None:
         refiner = Refiner(letter, letter, scale=True)
@@ -210,7 +208,7 @@ class TestScores:
         found = PoseSearch(query, letter).poses(np.array([-35.0, 35.0, 215.0]), mirror=False)
         assert len(found) <= 9
         score, best = max(found, key=lambda pose: pose[0])
-        assert reg.displacement(best @ away, np.eye(3), letter.points) < 1.0
+        assert displacement(best @ away, np.eye(3), letter.points) < 1.0
         assert score > 2.4
 
     def test_peaks_are_apart_on_the_torus(self) -> None:
@@ -236,12 +234,12 @@ class TestWhole:
         assert letter.features is not None
         away = motion(100.0, (50.0, -20.0), mirror=mirror)
         pair = letter.features, letter.features
-        found = reg.align(move(away, letter.points), letter.points, features=pair, allow_flip=mirror)
-        assert reg.displacement(found.matrix @ away, np.eye(3), letter.points) < 0.02
+        found = align(move(away, letter.points), letter.points, features=pair, allow_flip=mirror)
+        assert displacement(found.matrix @ away, np.eye(3), letter.points) < 0.02
         assert found.score.total > 3.5
         assert (np.linalg.det(found.matrix[:2, :2]) < 0) == mirror
         if not mirror:
-            larger = reg.align(1.2 * move(away, letter.points), letter.points, features=pair)
+            larger = align(1.2 * move(away, letter.points), letter.points, features=pair)
             assert np.linalg.det(larger.matrix[:2, :2]) == pytest.approx(1)
 
 
@@ -286,8 +284,8 @@ class TestVerdicts:
         one, two = grid(5, 4), grid(5, 4) + np.array([0.0, 0.5])
         score = Score(0.7, 0.8, 0.9)
         known = Alignment(motion(0.0, (0.0, -0.5)), score, None, deformed_features=0.95)
-        found = reg.Registration(np.stack([np.eye(3), known.matrix]), np.array([0, 0]), (None, known), (None, None))
-        told = reg.measures([one, two], found)
+        found = Registration(np.stack([np.eye(3), known.matrix]), np.array([0, 0]), (None, known), (None, None))
+        told = measures([one, two], found)
         np.testing.assert_allclose(told["rmse"], [0, 0], atol=1e-12)
         np.testing.assert_allclose(told["rmse_before"], [0, 0.5])
         assert told["n_pairs"].tolist() == [20, 20]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from skimage.transform import estimate_transform
 
-from spotscape import registration as reg
-from spotscape.registration import Deformation, fit_deformation
-from spotscape.registration._section import Section
+from spotscape.registration._pair import align
+from spotscape.registration._section import Section, motion, move
+from spotscape.registration._smooth import Deformation, fit_deformation
 
 HALF = 22
 
@@ -39,7 +39,7 @@ def bent_pair(amplitude: float, angle: float, noise: float = 0.4) -> tuple[Secti
     one, two = disc(1), disc(2)
     moved = bend(two, amplitude, angle)
     truth = two
-    moved = reg.move(estimate_transform("euclidean", moved, truth).params, moved)
+    moved = move(estimate_transform("euclidean", moved, truth).params, moved)
     return Section.of(moved, features(two, noise, 3)), Section.of(one, features(one, noise, 4)), truth
 
 
@@ -79,10 +79,10 @@ def test_half_of_a_slice_is_enough() -> None:
 @pytest.mark.parametrize("unit", [1e-3, 250.0])
 def test_align_bends_in_any_unit(unit: float) -> None:
     moving, fixed, truth = bent_pair(3.0, 1.0)
-    away = reg.motion(70, (30, -10))
+    away = motion(70, (30, -10))
     pair = (moving.features, fixed.features)
-    found = reg.align(unit * reg.move(away, moving.points), unit * fixed.points, features=pair, deform=True)  # type: ignore[arg-type]
-    rigid = reg.move(found.matrix, unit * reg.move(away, moving.points))
+    found = align(unit * move(away, moving.points), unit * fixed.points, features=pair, deform=True)  # type: ignore[arg-type]
+    rigid = move(found.matrix, unit * move(away, moving.points))
     assert found.deformation is not None
     assert rms(found.deformation.move(rigid), unit * truth) < unit
     assert rms(rigid, unit * truth) > 1.5 * unit
@@ -104,7 +104,7 @@ def test_what_would_fold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spotscape.registration._smooth._LEAST_AREA", 3.0)
     moving, fixed, _ = bent_pair(4.0, 1.0)
     assert fit_deformation(moving, fixed) is None
-    found = reg.align(moving.points, fixed.points, features=(moving.features, fixed.features), deform=True)  # type: ignore[arg-type]
+    found = align(moving.points, fixed.points, features=(moving.features, fixed.features), deform=True)  # type: ignore[arg-type]
     assert found.deformation is None
     assert np.isnan(found.deformed_features)
 

@@ -71,15 +71,11 @@ def write(
     outdated: Iterable[tuple[str, str]] = (),
     log: bool = True,
 ) -> AnnData | None:
-    """Write results, given as ``{"obsm": {"X_spotscape": array}, "uns": {...}}``, and say so in the log.
+    """Write results, given as ``{"obsm": {"X_spotscape": array}, "uns": {...}}``, to ``adata`` or to a copy.
 
-    With ``copy`` they are written to a copy, which is returned.
-
-    All or nothing: shapes and values are checked before the first assignment, and whatever interrupts the writing, such
-    as Ctrl-C, puts back what was there. ``{"X": {"": matrix}}`` stands for ``adata.X`` and belongs last: on a view, the
-    writes before it have made the view an AnnData of its own by then. ``outdated`` names slots and keys of an earlier
-    call that are removed, so that they are not read as belonging to the new result; colours of categories follow
-    them. ``log=False`` leaves the log to a caller that sums up many keys in one line.
+    All or nothing: values are checked before the first assignment, and whatever interrupts the writing, such as Ctrl-C,
+    puts back what was there. ``{"X": {"": matrix}}`` stands for ``adata.X`` and belongs last, because the writes before
+    it make a view an AnnData of its own. ``outdated`` names slots and keys of an earlier call that are removed.
     """
     adata = adata.copy() if copy else adata
     require_writable(adata)

@@ -63,11 +63,8 @@ class Hint:
 def public(function: F) -> F:
     """Check the arguments of a public function before it runs; its signature and types stay.
 
-    Values are handed on as the plain Python objects that they stand for: a NumPy integer as ``int``, a generator of
-    random numbers as a seed drawn from it, the name 1 of a slice as ``"1"``. Where the function takes an AnnData, a
-    SpatialData is taken as well, see :func:`spotscape._core.spatial_data.call_on_table`. Where a metric takes arrays,
-    an AnnData and names are taken as well, see :func:`look_up`. The documentation gets what several functions say in
-    the same words, see :mod:`spotscape._core.documentation`.
+    Values are handed on as plain Python objects: a NumPy integer as ``int``, a generator of random numbers as a seed. A
+    SpatialData is taken where an AnnData is, and an AnnData with names where a metric takes arrays.
     """
     from spotscape._core import spatial_data
     from spotscape._core.documentation import documentation_of

@@ -154,9 +154,8 @@ def n_detected(values: Any) -> np.ndarray:
 def absent_genes(detected: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Which genes are zero in all spots of a slice although other slices have them, ``(n_slices, G)``.
 
-    That is how a gene looks that is not in a slice's panel, once slices are concatenated with ``join="outer"``.
-    ``detected`` holds the spots that have each gene by slice, ``sizes`` the spots of each slice. Of a section that
-    failed less is expected, as much as it has less of the genes that it has; so it lacks no gene.
+    So looks a gene that is not in a slice's panel. ``detected`` holds the spots that have each gene by slice, ``sizes``
+    the spots of each slice. Of a section that failed less is expected, so it lacks no gene.
     """
     spots = sizes[:, None]
     expected = (detected.sum(axis=0) - detected) * spots / np.maximum(spots.sum() - spots, 1)
@@ -164,5 +163,4 @@ def absent_genes(detected: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     depth = np.minimum(detected.sum(axis=1, keepdims=True), of_its_own) / np.where(of_its_own > 0, of_its_own, 1)
     # Between sections that did not fail, depth would make the rule depend on which genes are looked at.
     depth[(depth > _FAILED) | ((of_its_own == 0) & (detected.sum(axis=1, keepdims=True) > 0))] = 1
-    absent: np.ndarray = (detected == 0) & (depth * expected >= _EXPECTED_SPOTS)
-    return absent
+    return np.asarray((detected == 0) & (depth * expected >= _EXPECTED_SPOTS))

@@ -174,7 +174,12 @@ def documentation_of(function: Callable[..., Any], names: Sequence[str] = ()) ->
     shown = {name: "**" * (each.kind is each.VAR_KEYWORD) + name for name, each in signature.parameters.items()}
     texts = {shown[name]: text for name, text in (_SPATIALDATA | PARAMETERS.get(space, {})).items() if name in shown}
     sections["Parameters"] = _completed("Parameters", sections, texts, list(shown.values()))
-    sections["Returns"] = _returns(sections.get("Returns", ""), space, signature)
+    own, kind = sections.get("Returns", ""), str(signature.return_annotation)
+    if space == "pl" and kind == "Shown" and not own:
+        own = f"Returns\n-------\n{_SHOWN} {_COLORED if 'palette' in signature.parameters else 'Nothing is written.'}"
+    if "copy" in signature.parameters and kind == "AnnData | None" and "``copy" not in own:
+        own = own.replace("-------\n", f"-------\n{_COPIED}\n\n", 1)
+    sections["Returns"] = own
     sections["Raises"] = _completed("Raises", sections, RAISES.get(space, {}) if found else {}, None)
     order = dict.fromkeys(["Parameters", "Returns", "Raises", *sections])
     filled = "\n\n".join([summary, *(sections[title] for title in order if sections.get(title))])
@@ -184,15 +189,6 @@ def documentation_of(function: Callable[..., Any], names: Sequence[str] = ()) ->
         for indent in ("    ", ""):
             filled = filled.replace(f"\n{indent}{{{name}}}\n", f"\n{textwrap.indent(said, indent)}\n")
     return filled
-
-
-def _returns(own: str, space: str, signature: inspect.Signature) -> str:
-    kind = str(signature.return_annotation)
-    if space == "pl" and kind == "Shown" and not own:
-        return f"Returns\n-------\n{_SHOWN} {_COLORED if 'palette' in signature.parameters else 'Nothing is written.'}"
-    if "copy" in signature.parameters and kind == "AnnData | None" and "``copy" not in own:
-        return own.replace("-------\n", f"-------\n{_COPIED}\n\n", 1)
-    return own
 
 
 def _completed(title: str, sections: Mapping[str, str], texts: Mapping[str, str], order: Sequence[str] | None) -> str:

@@ -1,8 +1,7 @@
 """Edges between spots from their coordinates alone, the same after any shift, rotation or rounding to float32.
 
-On a grid many spots are exactly as near as each other, and which of them comes first would be decided by rounding.
-Distances that differ by less than a small part of the spacing count as equal here, and a fixed draw decides between
-them, which depends on nothing but the numbers of the two spots.
+Distances that differ by less than a small part of the spacing count as equal, and a fixed draw decides between them,
+which depends on nothing but the numbers of the two spots.
 """
 
 from __future__ import annotations
@@ -58,19 +57,16 @@ def nearest(
         done = (reached > last + width) | final
         beyond = distances[done] - last[done][:, None]
         # Those as near as the last one come in the order of the draw.
-        tied = np.where(beyond <= width, _draw(left[done][:, None], indices[done]), 2.0)
+        # A number in [0, 1) for each pair of rows, whichever comes first.
+        one, other = left[done][:, None].astype(np.uint64), indices[done].astype(np.uint64)
+        low, high = np.minimum(one, other), np.maximum(one, other)
+        draw = mix_bits(low * np.uint64(0x9E3779B97F4A7C15) + high + np.uint64(1)) / 2.0**64
+        tied = np.where(beyond <= width, draw, 2.0)
         chosen = np.argsort(np.where(beyond < -width, -1.0, tied), axis=1, kind="stable")[:, :n_neighs]
         lengths[left[done]] = np.take_along_axis(distances[done], chosen, axis=1)
         found[left[done]] = np.take_along_axis(indices[done], chosen, axis=1)
         left, looked_at = left[~done], min(2 * looked_at, len(points))
     return lengths, found
-
-
-def _draw(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """A number in ``[0, 1)`` for each pair of rows, whichever comes first; splitmix64 of both."""
-    low, high = np.minimum(first, second).astype(np.uint64), np.maximum(first, second).astype(np.uint64)
-    draw: np.ndarray = mix_bits(low * np.uint64(0x9E3779B97F4A7C15) + high + np.uint64(1)) / 2.0**64
-    return draw
 
 
 def nearest_edges(coords: np.ndarray, n_neighs: int) -> sparse.csr_matrix:
@@ -92,8 +88,7 @@ def edges_within(coords: np.ndarray, low: float, high: float) -> sparse.csr_matr
 def triangulated_edges(coords: np.ndarray, low: float = 0.0, high: float = np.inf) -> sparse.csr_matrix:
     """Lengths of the edges of the Delaunay triangulation that are from ``low`` to ``high`` long.
 
-    Spots at one place are one corner: neighbours of each other that share all others. On a grid the triangulation is
-    not unique; then spots are neighbours that are so in any of them.
+    Spots at one place share all neighbours. On a grid, spots are neighbours that are so in any of its triangulations.
     """
     corners, corner_of = np.unique(coords, axis=0, return_inverse=True)
     if corners.shape[1] == 3 and np.ptp(corners[:, 2]) == 0:
@@ -150,8 +145,7 @@ def _further_diagonals(corners: np.ndarray, triangulation: Delaunay, kept: np.nd
         ring = np.unique(triangles[large[cell[large] == one]])
         pairs.append(np.column_stack([np.repeat(ring, len(ring)), np.tile(ring, len(ring))]))
     found = np.concatenate(pairs)
-    distinct: np.ndarray = found[found[:, 0] != found[:, 1]]
-    return distinct
+    return np.asarray(found[found[:, 0] != found[:, 1]])
 
 
 def _off_circle(corners: np.ndarray, triangles: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -162,8 +156,7 @@ def _off_circle(corners: np.ndarray, triangles: np.ndarray, others: np.ndarray) 
     b_squared, c_squared = bx**2 + by**2, cx**2 + cy**2
     centres = np.column_stack([cy * b_squared - by * c_squared, bx * c_squared - cx * b_squared]) / twice[:, None]
     distances = np.linalg.norm(corners[others] - a - centres, axis=1)
-    off: np.ndarray = np.abs(distances - np.linalg.norm(centres, axis=1))
-    return off
+    return np.asarray(np.abs(distances - np.linalg.norm(centres, axis=1)))
 
 
 def join_edges(parts: Iterable[Edges], n_spots: int) -> sparse.csr_matrix:

@@ -179,11 +179,7 @@ def nearest_distances(coords: np.ndarray, n_neighs: int) -> np.ndarray:
 
 
 def spot_spacing(coords: np.ndarray) -> float:
-    """Median distance of a position to the nearest other one; ``inf`` if there is a single position.
-
-    >>> spot_spacing(np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0], [4.0, 0.0]]))
-    2.0
-    """
+    """Median distance of a position to the nearest other one; ``inf`` if there is a single position."""
     return float(np.median(nearest_distances(coords, 1)))
 
 
@@ -213,23 +209,23 @@ def lattice(coords: np.ndarray) -> Lattice:
     second, fourth, fifth, sixth = np.median(distances, axis=0)[[1, 3, 4, 5]] / spacing
     even = np.mean(np.abs(distances[:, 0] / spacing - 1) < 0.1) > 0.8
     if (even and sixth < 1.25) or _on_rings(distances / spacing, _HEXAGON) > _ON_RINGS:
-        pitch, widest = _pitch(distances, 6)
-        return Lattice("hexagonal", pitch, _angle(plane, spacing, symmetry=6), widest)
+        return _fitted("hexagonal", 6, plane, distances)
     touching = even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55
     if touching or _on_rings(distances / spacing, _SQUARE) > _ON_RINGS:
-        pitch, widest = _pitch(distances, 4)
-        return Lattice("square", pitch, _angle(plane, spacing, symmetry=4), widest)
+        return _fitted("square", 4, plane, distances)
     return Lattice("irregular", spacing, 0.0)
 
 
-def _pitch(distances: np.ndarray, n_neighs: int) -> tuple[float, float]:
-    """Distance of neighbours on a lattice, its median and what few exceed.
-
-    Where spots stray from the lattice, the nearest neighbour is too near.
-    """
-    nearest = distances[:, :n_neighs]
-    pitch = np.median(nearest[nearest < 1.25 * np.median(nearest[:, 0])])
-    return float(pitch), float(np.quantile(nearest[nearest < 1.25 * pitch], _FEW_EXCEED))
+def _fitted(kind: Literal["hexagonal", "square"], symmetry: int, plane: np.ndarray, distances: np.ndarray) -> Lattice:
+    """The lattice through these positions. Where spots stray from it, the nearest neighbour is too near."""
+    nearest, spacing = distances[:, :symmetry], float(np.median(distances[:, 0]))
+    pitch = np.median(nearest[nearest < 1.25 * spacing])
+    widest = float(np.quantile(nearest[nearest < 1.25 * pitch], _FEW_EXCEED))
+    drawn = plane[: min(len(plane), _SAMPLE)]
+    pairs = cKDTree(drawn).query_pairs(1.25 * spacing, output_type="ndarray")
+    x, y = (drawn[pairs[:, 1]] - drawn[pairs[:, 0]]).T
+    mean = np.exp(1j * symmetry * np.arctan2(y, x)).mean() if len(pairs) else 1.0
+    return Lattice(kind, float(pitch), float(np.angle(mean) % (2 * np.pi)) / symmetry, widest)
 
 
 def _on_rings(distances: np.ndarray, rings: np.ndarray) -> float:
@@ -237,21 +233,12 @@ def _on_rings(distances: np.ndarray, rings: np.ndarray) -> float:
     return float((np.abs(distances[..., None] / rings - 1).min(axis=-1) < 0.08).mean())
 
 
-def _angle(plane: np.ndarray, spacing: float, *, symmetry: int) -> float:
-    drawn = plane[: min(len(plane), _SAMPLE)]
-    pairs = cKDTree(drawn).query_pairs(1.25 * spacing, output_type="ndarray")
-    x, y = (drawn[pairs[:, 1]] - drawn[pairs[:, 0]]).T
-    mean = np.exp(1j * symmetry * np.arctan2(y, x)).mean() if len(pairs) else 1.0
-    return float(np.angle(mean) % (2 * np.pi)) / symmetry
-
-
 def shares_within(coords: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Which share of the spots of each group lies within the frame of each other one, ``(n, n)``; 0 of its own."""
     groups = [coords[codes == code] for code in np.unique(codes)]
     frames = [(own.min(axis=0), own.max(axis=0)) for own in groups]
     shares = [[((own >= low) & (own <= high)).all(axis=1).mean() for low, high in frames] for own in groups]
-    found: np.ndarray = np.array(shares) * (1 - np.eye(len(groups)))
-    return found
+    return np.asarray(np.array(shares) * (1 - np.eye(len(groups))))
 
 
 def expected_degree(coords: np.ndarray, radius: float) -> float:
@@ -287,12 +274,7 @@ def join_coincident(lengths: sparse.csr_matrix, position: np.ndarray) -> sparse.
 def evenly_spread(coords: np.ndarray, n: int) -> np.ndarray:
     """Rows of ``n`` positions spread evenly over the plane (all, if there are no more), always the same ones.
 
-    They are taken at equal steps along a curve that visits each quarter of the plane, and each quarter of a quarter,
-    before it goes on to the next.
-
-    >>> square = np.array([[x, y] for x in range(4) for y in range(4)], dtype=float)
-    >>> sorted(map(tuple, (square[evenly_spread(square, 4)] // 2).astype(int).tolist()))
-    [(0, 0), (0, 1), (1, 0), (1, 1)]
+    They are taken at equal steps along a curve that visits each quarter of the plane, and of a quarter, in turn.
     """
     if len(coords) <= n:
         return np.arange(len(coords))
@@ -339,9 +321,8 @@ class Layout:
 def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
     """How the spots of an AnnData are arranged, given the coordinates of each slice: grid, spacing, platform and unit.
 
-    The unit is known from the scale factors of Visium and Visium HD in ``uns["spatial"]``, from the hexagon of Visium,
-    whose spots are 100 µm apart, from columns that only Xenium and MERSCOPE write, which measure in micrometres, and
-    from ``uns["spatial_unit"]``.
+    The unit is known from scale factors, from the hexagon of Visium, from columns that only Xenium and MERSCOPE write,
+    and from ``uns["spatial_unit"]``.
     """
     # A few slices show the layout as well as a thousand.
     grids = [lattice(coords) for coords in slices[:20]]

@@ -29,11 +29,7 @@ X_ENCODERS: Final = (X_SPOTSCAPE, X_SPACROSS)
 
 
 def domain_of(use_rep: str) -> str:
-    """Name of the column with the domains of an embedding.
-
-    >>> domain_of("X_spacross")
-    'spacross_domain'
-    """
+    """Name of the column with the domains of an embedding."""
     return f"{use_rep.removeprefix('X_') or use_rep}_domain"
 
 
@@ -47,20 +43,12 @@ DOMAINS: Final = (*map(domain_of, (*X_ENCODERS, X_SMOOTHED_PCA)), CONSENSUS)
 
 
 def confidence_of(key: str) -> str:
-    """Name of the column with the confidence of the domains ``key``.
-
-    >>> confidence_of("spotscape_domain")
-    'spotscape_domain_confidence'
-    """
+    """Name of the column with the confidence of the domains ``key``."""
     return f"{key}_confidence"
 
 
 def entropy_of(key: str) -> str:
-    """Name of the column that says how far several clusterings disagree on the domains ``key``.
-
-    >>> entropy_of("consensus_domain")
-    'consensus_domain_entropy'
-    """
+    """Name of the column that says how far several clusterings disagree on the domains ``key``."""
     return f"{key}_entropy"
 
 
@@ -70,9 +58,5 @@ def place_of(layer: str | None) -> str:
 
 
 def graph_keys(key_added: str) -> tuple[str, str, str]:
-    """Names of a graph's record in ``uns`` and its connectivities and distances in ``obsp`` (squidpy's layout).
-
-    >>> graph_keys("spatial")
-    ('spatial_neighbors', 'spatial_connectivities', 'spatial_distances')
-    """
+    """Names of a graph's record in ``uns`` and its connectivities and distances in ``obsp`` (squidpy's layout)."""
     return f"{key_added}_neighbors", f"{key_added}_connectivities", f"{key_added}_distances"

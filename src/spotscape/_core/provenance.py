@@ -1,8 +1,7 @@
 """Records of what a result was made from, so that outdated results are recognised.
 
 A record holds a digest of each array that went into a result (``made_from``), or that is the result (``written``). A
-digest is cheap, the same for every dtype and container, and follows the spots: it stays the same if the AnnData is
-sorted differently or its spots are renamed, and changes if any spot gets another value.
+digest is the same for every dtype and container, and follows the spots when they are sorted differently or renamed.
 """
 
 from __future__ import annotations
@@ -32,15 +31,8 @@ _MISSING = np.uint64(0x9E3779B97F4A7C15)
 def digest(values: Any, names: pd.Index) -> str:
     """A short digest of one value, or row of values, for each of the spots ``names``.
 
-    It has two halves, one that depends on the order of the spots and one that depends on their names instead. Two
-    arrays are taken to be the same if either half agrees, see :func:`same`. After them come some spots, chosen by
-    their names, each with its value, for :func:`kept`.
-
-    >>> names = pd.Index(["a", "b"])
-    >>> same(digest(np.float64([1, 2]), names), digest(np.float32([2, 1]), names[::-1]))
-    True
-    >>> same(digest(np.float64([1, 2]), names), digest(np.float64([2, 1]), names))
-    False
+    It has two halves, one that depends on the order of the spots and one that depends on their names instead. After
+    them come some spots, chosen by their names, each with its value, for :func:`kept`.
     """
     rows, named = _hash_rows(values), _hash_names(names)
     places = mix_bits(np.arange(len(rows), dtype=np.uint64))
@@ -51,21 +43,12 @@ def digest(values: Any, names: pd.Index) -> str:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two digests are of the same values of the same spots.
-
-    >>> same(digest([1, 2], pd.Index(["a", "b"])), digest([1, 2], pd.Index(["c", "d"])))
-    True
-    """
+    """Whether two digests are of the same values of the same spots, in their order or by their names."""
     return one[:16] == other[:16] or one[16:32] == other[16:32]
 
 
 def kept(known: str, values: Any, names: pd.Index) -> bool:
-    """Whether those of the spots that a digest keeps one by one, as far as they are here, have their values still.
-
-    >>> names = pd.Index(["a", "b", "c"])
-    >>> kept(digest([1, 2, 3], names), [2, 3], names[1:]), kept(digest([1, 2, 3], names), [2, 2], names[1:])
-    (True, False)
-    """
+    """Whether those of the spots that a digest keeps one by one, as far as they are here, have their values still."""
     parts = [np.uint64(int(known[at : at + 16], 16)) for at in range(32, len(known), 16)]
     of_name, named = dict(zip(parts[::2], parts[1::2], strict=True)), _hash_names(names)
     # Sorted: numpy 2.0 overflows where it makes a table of large unsigned numbers.
@@ -81,10 +64,7 @@ def made_from(adata: AnnData, *, obs: Sequence[str | None] = (), obsm: Sequence[
 
 
 def signature(names: pd.Index, arrays: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
-    """The same for arrays that are not in an AnnData yet, each under its slot and key.
-
-    Digests are kept as arrays of bytes, which NumPy shortens where a record is shown.
-    """
+    """The same for arrays that are not in an AnnData yet, each under its slot and key."""
     digests = [np.frombuffer(bytes.fromhex(digest(values, names)), dtype=np.uint8) for values in arrays.values()]
     return {
         "n_obs": len(names),
@@ -97,10 +77,9 @@ def signature(names: pd.Index, arrays: Mapping[tuple[str, str], Any]) -> dict[st
 def changed(
     adata: AnnData, record: Any, entry: str = "made_from", *, digests: dict[tuple[str, str], str] | None = None
 ) -> list[str]:
-    """Which arrays, written as code, are no longer those of the record.
+    """Which arrays, written as code, are no longer those of the record; ``digests`` keeps theirs for further records.
 
-    Arrays that no longer exist, and records without this entry, do not count as changed. A subset keeps the results of
-    its spots, so only some of its spots are compared. ``digests`` keeps those of the arrays for further records.
+    Arrays that no longer exist, and records without this entry, do not count. Of a subset only some spots are compared.
     """
     found = record.get(entry) if isinstance(record, Mapping) else None
     if not isinstance(found, Mapping):
@@ -122,10 +101,7 @@ def changed(
 
 
 def new_names(adata: AnnData, record: Mapping[str, Any]) -> dict[str, str]:
-    """What the groups of a record are called today: each by its old name, under which it was made.
-
-    They keep their names unless someone has renamed categories since, as by ``cat.rename_categories``.
-    """
+    """What the groups of a record are called today, after ``cat.rename_categories``, by their old names."""
     key, names = str(record["params"]["key"]), [str(name) for name in record["groups"]]
     known = _digests(record.get("made_from", {"slot": (), "key": (), "digest": ()})).get(("obs", key))
     renamed = {} if known is None or key not in adata.obs else _renamed(adata, record, key, known)
@@ -165,10 +141,7 @@ def _digests(found: Mapping[str, Any]) -> dict[tuple[str, str], str]:
 
 
 def left_behind(adata: AnnData, written: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Results that were made from what was ``written`` over since, by their places, and from which of these arrays.
-
-    ``written`` names the keys of each slot. A result that was written at the same time is up to date.
-    """
+    """Results made from what was ``written`` over since, by their places, and from which of these arrays."""
     sources = {(slot, key) for slot in ("obs", "obsm") for key in written.get(slot, ())}
     found: dict[str, list[str]] = {}
     digests: dict[tuple[str, str], str] = {}
@@ -184,10 +157,7 @@ def left_behind(adata: AnnData, written: Mapping[str, Collection[str]]) -> dict[
 
 
 def require_unchanged(adata: AnnData, record: Any, what: str, mend: str, *, groups: str) -> None:
-    """Refuse to go on with a result whose ``groups`` have changed since; warn if anything else has.
-
-    ``what`` names the result, and ``mend`` is the call that makes it again.
-    """
+    """Refuse a result whose ``groups`` have changed since; warn if anything else has; ``mend`` makes it again."""
     if f"adata.obs[{groups!r}]" in changed(adata, record):
         msg = f"adata.obs[{groups!r}] changed after {what} was made; make it again: {mend}."
         raise ValueError(msg)

@@ -59,8 +59,7 @@ def read_expression(
 ) -> Expression:
     """What a method trains on: ``use_rep`` from ``obsm``, else ``layer`` or ``X`` with the genes of ``mask_var``.
 
-    With slices, genes that one of them did not measure are left out. With ``stream``, expression that lies in a file or
-    is a dask array stays there, and is read by blocks of rows.
+    With slices, genes that one of them did not measure are left out. With ``stream``, what lies in a file stays there.
     """
     if use_rep is not None and use_rep != "X":
         if layer is not None:
@@ -121,8 +120,7 @@ def expression_values(
 ) -> np.ndarray | sparse.csr_array | ChunkedMatrix:
     """``X`` or a layer in memory, or by blocks where it lies in a file or is a dask array and ``stream`` allows.
 
-    Counts of a file that :func:`spotscape.pp.prepare` could not change are normalised as they are read, unless they
-    are wanted ``as_stored``.
+    Counts of a file that :func:`spotscape.pp.prepare` could not change are normalised, unless wanted ``as_stored``.
     """
     if layer is not None:
         require_key(adata.layers, layer, "adata.layers")
@@ -148,8 +146,7 @@ def expression_values(
 def is_logarithm(adata: AnnData, layer: str | None) -> bool | None:
     """Whether expression is a logarithm, by the record of :func:`spotscape.pp.prepare` or scanpy's; else ``None``.
 
-    ``prepare`` removes scanpy's record of an earlier logarithm. So one beside its own is of a later call: of ``X``, or
-    of a layer, which the values tell.
+    ``prepare`` removes scanpy's record, so one beside its own is of a later call: of ``X``, or of a layer.
     """
     if layer is not None:
         return None

@@ -38,15 +38,13 @@ class Summary:
     @property
     def column_sums(self) -> np.ndarray:
         """Sums of genes over all rows, float64 ``(G,)``."""
-        total: np.ndarray = self.sums.sum(axis=0)
-        return total
+        return np.asarray(self.sums.sum(axis=0))
 
 
 def summarise(matrix: Any, *, groups: np.ndarray | None = None, counted: np.ndarray | None = None) -> Summary:
     """What one pass over the rows of a matrix or :class:`ChunkedMatrix` tells.
 
-    ``groups`` holds the group of each row, codes from 0; ``counted``, bool ``(G,)``, the genes that enter
-    ``row_sums``.
+    ``groups`` holds the group of each row, codes from 0; ``counted`` the genes that enter ``row_sums``.
     """
     codes = np.zeros(matrix.shape[0], np.int64) if groups is None else np.asarray(groups, np.int64)
     n_groups, n_genes = int(codes.max(initial=0)) + 1, matrix.shape[1]
@@ -154,10 +152,6 @@ class ChunkedMatrix:
         for start in range(0, self.shape[0], BLOCK_ROWS):
             yield self.rows(start, min(start + BLOCK_ROWS, self.shape[0]))
 
-    def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> ChunkedMatrix:
-        """The same with an elementwise function that leaves zero as it is."""
-        return replace(self, change=change)
-
     def with_columns(self, kept: np.ndarray) -> ChunkedMatrix:
         """The same with some of its columns, bool ``(G,)``."""
         columns = np.arange(self.shape[1]) if self.columns is None else self.columns
@@ -195,7 +189,7 @@ class ChunkedMatrix:
 def expm1(matrix: Any) -> Any:
     """``expm1`` of expression in memory, of an array of dask, or of a :class:`ChunkedMatrix` as it is read."""
     if isinstance(matrix, ChunkedMatrix):
-        return matrix.changed(np.expm1)
+        return replace(matrix, change=np.expm1)
     # scipy's expm1 leaves zeros out, as it may.
     return matrix.expm1() if sparse.issparse(matrix) else np.expm1(matrix)
 

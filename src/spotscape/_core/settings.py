@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +14,8 @@ if TYPE_CHECKING:
 
     import torch
 
-_VERBOSITIES = {
-    "error": logging.ERROR,
-    "warning": logging.WARNING,
-    "info": logging.INFO,
-    "debug": logging.DEBUG,
-}
+_NAMES = ("verbosity", "progress_bar", "device", "n_jobs", "datasetdir")
+_VERBOSITIES = ("error", "warning", "info", "debug")
 # What scanpy calls hints is part of the debug level here.
 _SCANPY = {"0": "error", "1": "warning", "2": "info", "3": "debug", "4": "debug", "hint": "debug"}
 _TRUE = {"1", "true", "yes", "on"}
@@ -52,16 +47,12 @@ class Settings:
     """
 
     def __init__(self) -> None:
-        env = {name: os.environ.get(f"SPOTSCAPE_{name.upper()}") for name in self._names()}
+        env = {name: os.environ.get(f"SPOTSCAPE_{name.upper()}") for name in _NAMES}
         self.verbosity = env["verbosity"] or "info"
         self.progress_bar = (env["progress_bar"] or "true").lower() in _TRUE
         self.device = env["device"] or "auto"
         self.n_jobs = int(env["n_jobs"] or 1)
         self.datasetdir = env["datasetdir"] or Path("~/.cache/spotscape")
-
-    @staticmethod
-    def _names() -> tuple[str, ...]:
-        return ("verbosity", "progress_bar", "device", "n_jobs", "datasetdir")
 
     @property
     def verbosity(self) -> str:
@@ -74,7 +65,7 @@ class Settings:
             msg = f"verbosity={value!r} is not one of {sorted(_VERBOSITIES)}, nor a number from 0 to 4."
             raise ValueError(msg)
         self._verbosity = value
-        logger.setLevel(_VERBOSITIES[value])
+        logger.setLevel(value.upper())
 
     @property
     def n_jobs(self) -> int:
@@ -98,9 +89,9 @@ class Settings:
     @contextmanager
     def override(self, **values: Any) -> Iterator[Settings]:
         """Set some of the settings inside a ``with`` block and put the old ones back after it."""
-        unknown = sorted(set(values) - set(self._names()))
+        unknown = sorted(set(values) - set(_NAMES))
         if unknown:
-            msg = f"unknown settings {unknown}; there are {list(self._names())}."
+            msg = f"unknown settings {unknown}; there are {list(_NAMES)}."
             raise AttributeError(msg)
         before = {name: getattr(self, name) for name in values}
         try:
@@ -112,7 +103,7 @@ class Settings:
                 setattr(self, name, value)
 
     def __repr__(self) -> str:
-        return "Settings(" + ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names()) + ")"
+        return "Settings(" + ", ".join(f"{name}={getattr(self, name)!r}" for name in _NAMES) + ")"
 
 
 settings = Settings()

@@ -62,9 +62,8 @@ def call_on_table(
 ) -> Any:
     """Call a function of an AnnData on a table of a SpatialData, and bring to the object what belongs there.
 
-    Coordinates that the table lacks are the centroids of the elements that it annotates. With ``coordinate_system``
-    they are taken in that system, and kept as ``obsm["spatial_<system>"]``. Plots see the images of the system, and
-    registration adds its transforms to the elements.
+    Coordinates that the table lacks are the centroids of the elements that it annotates, those of ``coordinate_system``
+    in ``obsm["spatial_<system>"]``. Plots see its images, and registration adds its transforms to the elements.
     """
     if not is_given((adata,), {}):
         msg = f"table_key and coordinate_system are for SpatialData; adata is an {type(adata).__name__}."

@@ -321,10 +321,9 @@ def read_groups(adata: AnnData, key: str, *, argument: str, hint: str = "") -> p
 
 
 def as_groups(column: pd.Series, where: str, *, unused: bool = False) -> pd.Categorical:
-    """A column as categories that are texts, those that occur or all; missing values stay missing.
+    """A column as categories that are texts, in the given or natural order; missing values stay missing.
 
-    The order is the one that is given, else the natural one. Whole numbers and bools are names too; fractions, and what
-    cannot be a category, are refused.
+    Whole numbers and bools are names too; fractions, and what cannot be a category, are refused.
     """
     given = isinstance(column.dtype, pd.CategoricalDtype)
     values = column if given else column.astype(object).where(column.notna(), None)

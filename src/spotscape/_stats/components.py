@@ -121,10 +121,17 @@ class PrincipalComponents:
             ceiling = (mean + clip * deviation).astype(np.float32)
             blocks = Blocks(matrix, ceiling)
             mean, deviation = moments(blocks)
-        used = np.where(deviation > 0, deviation / _weights(mean, deviation, dispersion), 1) if scale else 1.0
-        used = np.broadcast_to(used, mean.shape)
+        weights, varies = np.ones_like(mean), deviation > 0
+        if scale and dispersion and varies.any():
+            # Variance over mean, to half that power; the mean of the square is 1.
+            if mean[varies].min() <= 0:
+                msg = "dispersion compares the variance of counts with their mean, and a gene has a mean below 0."
+                raise ValueError(msg)
+            weights[varies] = (deviation[varies] ** 2 / mean[varies]) ** (dispersion / 2)
+            weights[varies] /= np.sqrt(np.square(weights[varies]).mean())
+        used = np.broadcast_to(np.where(varies, deviation / weights, 1) if scale else 1.0, mean.shape)
         # A constant gene, left in, would have a small loading where the search is not exact.
-        loadings = _axes(blocks, mean, np.where(deviation > 0, 1 / used, 0), n_comps, graph, seed=seed)
+        loadings = _axes(blocks, mean, np.where(varies, 1 / used, 0), n_comps, graph, seed=seed)
         loadings *= np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(0)[None], 0))
         return cls(mean.astype(np.float32), used.astype(np.float32), loadings.astype(np.float32), ceiling)
 
@@ -169,22 +176,6 @@ class PrincipalComponents:
         expression: np.ndarray = np.asarray(scores, dtype=np.float32) @ (self.loadings * self.scale[:, None]).T
         expression += self.mean
         return expression
-
-
-def _weights(mean: np.ndarray, deviation: np.ndarray, power: float) -> np.ndarray:
-    """Deviation of each scaled gene: variance over mean, to the power, half of that; the mean of its square is 1."""
-    if power == 0:
-        return np.ones_like(mean)
-    varies = deviation > 0
-    if not varies.any():
-        return np.ones_like(mean)
-    if mean[varies].min() <= 0:
-        msg = "dispersion compares the variance of counts with their mean, and a gene has a mean below 0."
-        raise ValueError(msg)
-    weights = np.ones_like(mean)
-    weights[varies] = (deviation[varies] ** 2 / mean[varies]) ** (power / 2)
-    weights[varies] /= np.sqrt(np.square(weights[varies]).mean())
-    return weights
 
 
 def _axes(

@@ -1,7 +1,6 @@
 """The covariance of genes as an operator: moments and products in blocks of spots, no copy of the expression.
 
-Blocks are worked on side by side and added up in one order, so that results have the same bits whatever the number of
-threads.
+Blocks are added up in one order, so that results have the same bits whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -26,11 +25,7 @@ _MOST_COPIED = 2**28
 
 
 class Blocks:
-    """Expression, dense or sparse, ``(N, G)``, as blocks of spots.
-
-    Those of a CSR matrix are views; those of what lies in a file are read each time. ``ceiling`` says where the values
-    of each gene are cut off, ``(G,)``; ``None`` if they are not.
-    """
+    """Expression, dense or sparse, ``(N, G)``, as blocks of spots; values above ``ceiling`` are cut off."""
 
     def __init__(self, matrix: Any, ceiling: np.ndarray | None = None) -> None:
         self.matrix: Any = matrix
@@ -68,22 +63,17 @@ class Blocks:
         rows = self.matrix.every(step) if isinstance(self.matrix, ChunkedMatrix) else self.matrix[::step]
         return Blocks(rows, self.ceiling)
 
-    def _read(self, start: int, stop: int) -> Any:
-        block = self.matrix.rows(start, stop)
-        if self.ceiling is None:
-            return block
-        if not sparse.issparse(block):
-            return np.minimum(block, self.ceiling)
-        block.data = np.minimum(block.data, self.ceiling[block.indices])
-        return block
-
     def _block(self, start: int) -> Any:
         stop = min(start + _ROWS, self.shape[0])
-        if isinstance(self.matrix, ChunkedMatrix):
-            return self._read(start, stop)
-        if not sparse.issparse(self.matrix):
-            values = self.matrix[start:stop]
-            return values if self.ceiling is None else np.minimum(values, self.ceiling)
+        if isinstance(self.matrix, ChunkedMatrix) or not sparse.issparse(self.matrix):
+            is_read = isinstance(self.matrix, ChunkedMatrix)
+            block = self.matrix.rows(start, stop) if is_read else self.matrix[start:stop]
+            if self.ceiling is None:
+                return block
+            if not sparse.issparse(block):
+                return np.minimum(block, self.ceiling)
+            block.data = np.minimum(block.data, self.ceiling[block.indices])
+            return block
         first, last = self.matrix.indptr[start], self.matrix.indptr[stop]
         values, genes = self.matrix.data[first:last], self.matrix.indices[first:last]
         if self.ceiling is not None:
@@ -98,12 +88,18 @@ class Blocks:
 def moments(blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each gene in float64; a deviation that is mere rounding is 0."""
     n_spots, n_genes = blocks.shape
-    mean = sum(blocks.map(_column_sums), np.zeros(n_genes)) / n_spots
+
+    def sums(block: Any) -> np.ndarray:
+        if not sparse.issparse(block):
+            return np.asarray(np.sum(block, axis=0, dtype=np.float64))
+        # scipy would add up float32 entries in float32.
+        return np.bincount(block.indices, block.data, n_genes)
+
+    mean = sum(blocks.map(sums), np.zeros(n_genes)) / n_spots
 
     def squares(block: Any) -> np.ndarray:
         if not sparse.issparse(block):
-            squared: np.ndarray = np.square(block - mean).sum(0)
-            return squared
+            return np.asarray(np.square(block - mean).sum(0))
         centred = block.data - mean[block.indices]
         absent = block.shape[0] - np.bincount(block.indices, minlength=n_genes)
         return np.asarray(np.bincount(block.indices, np.square(centred), n_genes) + absent * mean**2)
@@ -117,8 +113,7 @@ def smoothed_covariance_product(
 ) -> Callable[[np.ndarray], np.ndarray]:
     r"""The covariance of means over neighbours, :math:`V \mapsto W (X - \mu)^\top M^\top H M (X - \mu) W V / N`.
 
-    :math:`M` is the sparse ``smoother``, :math:`H` subtracts the mean. Scores of all spots are held at a time, smoothed
-    expression never is.
+    :math:`M` is the sparse ``smoother``, :math:`H` subtracts the mean; smoothed expression is never held.
     """
 
     def multiply(vectors: np.ndarray) -> np.ndarray:
@@ -132,17 +127,13 @@ def smoothed_covariance_product(
         for part in blocks.map(lambda block, rows: np.asarray(block.T.astype(np.float32, copy=False) @ rows), scores):
             total += part
         total -= np.outer(mean, scores.sum(0, dtype=np.float64))
-        result: np.ndarray = total * weight[:, None] / blocks.shape[0]
-        return result
+        return np.asarray(total * weight[:, None] / blocks.shape[0])
 
     return multiply
 
 
 def covariance_product(blocks: Blocks, mean: np.ndarray, weight: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    r"""The map :math:`V \mapsto W (X - \mu)^\top (X - \mu) W V / N` with :math:`W = \mathrm{diag}(w)`.
-
-    Products are in float32, sums over blocks in float64.
-    """
+    r"""The map :math:`V \mapsto W (X - \mu)^\top (X - \mu) W V / N` with :math:`W = \mathrm{diag}(w)`."""
 
     def multiply(vectors: np.ndarray) -> np.ndarray:
         weighted = (vectors * weight[:, None]).astype(np.float32)
@@ -159,17 +150,9 @@ def covariance_product(blocks: Blocks, mean: np.ndarray, weight: np.ndarray) -> 
             total += part
             rest += scores
         total -= np.outer(mean, rest)
-        result: np.ndarray = total * weight[:, None] / blocks.shape[0]
-        return result
+        return np.asarray(total * weight[:, None] / blocks.shape[0])
 
     return multiply
-
-
-def _column_sums(block: Any) -> np.ndarray:
-    if not sparse.issparse(block):
-        return np.asarray(np.sum(block, axis=0, dtype=np.float64))
-    # scipy would add up float32 entries in float32.
-    return np.bincount(block.indices, block.data, block.shape[1])
 
 
 _MOST_COLUMNS = 512
@@ -183,22 +166,11 @@ def leading_eigenvectors(
     tolerance: float = 1e-2,
     seed: int = 0,
 ) -> np.ndarray:
-    r"""Find eigenvectors of the largest eigenvalues of a positive semi-definite operator :math:`C`, by block Lanczos.
+    r"""Eigenvectors of the largest eigenvalues of a positive semi-definite operator, float64, by block Lanczos.
 
-    The best approximations within :math:`\mathrm{span}(Q, CQ, C^2Q, \dots)`, kept orthogonal throughout. It ends when
-    :math:`\lVert Cv - \lambda v \rVert \le \epsilon \lambda` for each of them, or once the span is so large that what
-    is left to be told apart are directions of noise with nearly the same variance.
-
-    ``multiply`` returns the operator's product with ``(size, k)``. ``start`` is the block :math:`Q`, random or a guess:
-    the more vectors it has, the larger the span that is needed, but a sparse matrix takes little longer for 32 of them
-    than for a few. ``seed`` is of the directions to go on with where the operator's range is exhausted. The columns
-    are orthonormal, float64 ``(size, n_vectors)``, those of the largest eigenvalue first.
-
-    >>> import numpy as np
-    >>> diagonal = np.array([3.0, 1.0, 7.0])
-    >>> found = leading_eigenvectors(lambda vectors: diagonal[:, None] * vectors, np.ones((3, 1)), 2)
-    >>> np.abs(found).round(6).tolist()
-    [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+    They are the best approximations within :math:`\mathrm{span}(Q, CQ, C^2Q, \dots)` from the block :math:`Q`,
+    ``start``. It ends when :math:`\lVert Cv - \lambda v \rVert \le \epsilon \lambda` for each of them, or once the span
+    is so large that only directions of noise with nearly the same variance are left to be told apart.
     """
     rng = np.random.default_rng(seed)
     size = len(start)

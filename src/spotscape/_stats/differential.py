@@ -32,11 +32,7 @@ class Differences:
 
 
 def sum_by_group(matrix: np.ndarray | sparse.csr_array, codes: np.ndarray, n_groups: int) -> np.ndarray:
-    """Sum of the rows of each group, float64 ``(n_groups, n_genes)``; rows with the code -1 are in none.
-
-    >>> sum_by_group(np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]), np.array([0, 0, -1]), 1)
-    array([[4., 6.]])
-    """
+    """Sum of the rows of each group, float64 ``(n_groups, n_genes)``; rows with the code -1 are in none."""
     rows = np.flatnonzero(codes >= 0)
     member = sparse.csr_array((np.ones(len(rows)), (codes[rows], rows)), shape=(n_groups, matrix.shape[0]))
     sums = member @ matrix
@@ -46,9 +42,8 @@ def sum_by_group(matrix: np.ndarray | sparse.csr_array, codes: np.ndarray, n_gro
 def effective_depth(counts: np.ndarray) -> np.ndarray:
     """Depth of each sample ``(n_samples,)`` estimated from most genes, on the scale of the samples' sums of counts.
 
-    If a few genes make up a large part of one sample, all other genes have fewer counts and seem to be lower. Depths
-    are therefore medians of ratios: of a gene's counts to the geometric mean of its counts over samples (Anders and
-    Huber, Genome Biology 2010). If hardly any gene is detected in all samples, they are the sums.
+    Depths are medians of ratios: of a gene's counts to the geometric mean of its counts over samples (Anders and Huber,
+    Genome Biology 2010). If hardly any gene is detected in all samples, they are the sums.
     """
     depth = np.log(counts.sum(axis=1).clip(min=1))
     logs, chosen = np.log(counts.clip(min=_PRIOR_COUNT)), counts.min(axis=0) >= _ENOUGH_COUNTS
@@ -63,11 +58,7 @@ def effective_depth(counts: np.ndarray) -> np.ndarray:
 
 
 def log_cpm(counts: np.ndarray) -> np.ndarray:
-    """log2 counts per million of the effective depth, ``(n_samples, n_genes)``, with half a count added to each.
-
-    >>> log_cpm(np.array([[199.0, 300.0]])).round(2).tolist()
-    [[18.61, 19.2]]
-    """
+    """log2 counts per million of the effective depth, ``(n_samples, n_genes)``, with half a count added to each."""
     return np.asarray(np.log2((counts + _PRIOR_COUNT) / (effective_depth(counts)[:, None] + 2 * _PRIOR_COUNT) * 1e6))
 
 
@@ -76,10 +67,8 @@ def compare_counts(
 ) -> tuple[np.ndarray, Differences] | None:
     """Which genes have counts enough to be compared, and :func:`compare` of these by their log counts per million.
 
-    A sum over ten spots has far fewer counts than one over a thousand, and its logarithms vary more by chance. They are
-    weighted by the variance that counting and the dispersion of the median gene give them. Without weights, the spread
-    of many deep samples would be taken for that of the few shallow ones that they are compared with. ``counts`` are
-    ``(n_samples, n_genes)``, the rest is as in :func:`compare`.
+    They are weighted by the variance that counting and the dispersion of the median gene give them. Without weights,
+    the spread of many deep samples would be taken for that of the few shallow ones that they are compared with.
     """
     if inside.all() or not inside.any():
         return None
@@ -91,21 +80,19 @@ def compare_counts(
     if plain is None:
         return None
     expected = np.exp2(plain.fitted) * depth[:, None] / 1e6
-    dispersion = _dispersion(plain.variance, expected, plain.degrees)
-    tested = compare(values, inside, blocks, 1 / (1 / (expected + 0.5) + dispersion))
-    return None if tested is None else (genes, tested)
-
-
-def _dispersion(variance: np.ndarray, expected: np.ndarray, degrees: int) -> float:
-    """The dispersion of counts at which the variance of the median gene is as expected, from logarithms to base 2."""
-    by_counting = (1 / (expected + 0.5)).mean(axis=0)
-    usual, found = stats.chi2.median(degrees) / degrees, np.log(2) ** 2 * variance
+    # The dispersion of counts at which the variance of the median gene is as expected, from logarithms to base 2.
+    by_counting, found = 1 / (expected + 0.5), np.log(2) ** 2 * plain.variance
+    mean = by_counting.mean(axis=0)
+    usual = stats.chi2.median(plain.degrees) / plain.degrees
 
     def excess(dispersion: float) -> float:
-        return float(np.median(found / (by_counting + dispersion)) - usual)
+        return float(np.median(found / (mean + dispersion)) - usual)
 
-    most = float(found.max()) / usual
-    return brentq(excess, _LEAST_DISPERSION, most) if excess(_LEAST_DISPERSION) > 0 else _LEAST_DISPERSION
+    dispersion = _LEAST_DISPERSION
+    if excess(_LEAST_DISPERSION) > 0:
+        dispersion = brentq(excess, _LEAST_DISPERSION, float(found.max()) / usual)
+    tested = compare(values, inside, blocks, 1 / (by_counting + dispersion))
+    return None if tested is None else (genes, tested)
 
 
 def compare(
@@ -114,21 +101,16 @@ def compare(
     r"""Whether genes differ between samples inside and outside, with variances that borrow strength from all genes.
 
     A linear model of each gene has a mean for each block, such as a donor, and the difference :math:`\beta`. With the
-    residual variance :math:`s^2` of :math:`d` degrees of freedom,
+    residual variance :math:`s^2` of :math:`d` degrees of freedom, and :math:`v` of the design and the weights,
 
     .. math::
         \tilde s^2 = \frac{d_0 s_0^2 + d s^2}{d_0 + d}, \qquad
         t = \frac{\beta}{\tilde s \sqrt{v}} \sim t_{d_0 + d}
 
-    where :math:`v` depends on the design and the weights, and :math:`s_0^2`, the variance that genes of like mean
-    expression have, and :math:`d_0` come from all genes (:func:`prior_variance`). With two or three samples a gene's
-    own variance says little: some are tiny by chance, and plain t-tests would put those genes first. Genes of few
-    counts vary more, so that a single variance for all would find too many of them and too few of the others.
-
-    ``values`` ``(n_samples, n_genes)`` are on the log scale, ``inside`` is bool ``(n_samples,)``. Samples of one of the
-    ``blocks``, whole numbers ``(n_samples,)``, are compared with each other; ``None`` compares all. ``weights``
-    ``(n_samples, n_genes)`` are inverse variances up to a factor of each gene; ``None`` weighs all alike. The result is
-    ``None`` if the design leaves no degree of freedom, or cannot tell the difference from blocks.
+    where :math:`s_0^2`, the variance that genes of like mean expression have, and :math:`d_0` come from all genes
+    (:func:`prior_variance`). ``values`` ``(n_samples, n_genes)`` are logarithms. Samples of one of the ``blocks`` are
+    compared with each other. ``None`` if the design leaves no degree of freedom, or cannot tell the difference from
+    blocks.
 
     The method is that of Smyth (Stat. Appl. Genet. Mol. Biol. 2004) with a trend and weights (Law et al., Genome
     Biology 2014).
@@ -192,7 +174,7 @@ def moderated_t(
 def prior_variance(variance: np.ndarray, degrees: int, level: np.ndarray) -> tuple[float, np.ndarray]:
     """Degrees of freedom and scales, a smooth function of the mean expression, of the variances' prior.
 
-    It is a scaled inverse chi-squared, fitted by the moments of the logarithm of the variances around their trend.
+    It is a scaled inverse chi-squared, fitted by the moments of the logarithms of the variances around their trend.
     """
     half = degrees / 2
     logs = np.log(variance) - digamma(half) + np.log(half)

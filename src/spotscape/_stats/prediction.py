@@ -22,14 +22,10 @@ _BLOCK_ENTRIES = 1_000_000
 
 
 class Predicted(NamedTuple):
-    """Predicted expression.
+    """Predicted expression."""
 
-    ``values`` ``(N, g)`` are predictions for all spots. ``left_out`` ``(N, g)`` has, for each spot of the fit, the
-    prediction from the other spots; NaN for spots outside the fit.
-    """
-
-    values: np.ndarray
-    left_out: np.ndarray
+    values: np.ndarray  # Of all spots, (N, g)
+    left_out: np.ndarray  # Of each spot of the fit, from the other spots; NaN for spots outside the fit, (N, g)
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,14 @@ class SpotRegression:
         scores = (self.features[rows] - centres[codes]) @ self.axes
         values -= means[codes]
         products = scores.T @ values
-        shrinkage = self._shrinkage(products, np.square(values).sum(0), len(np.unique(codes)))
+        # What is left of each axis for each gene, (r, g), at the penalty of the least cross-validation error.
+        explained = np.square(products) / np.maximum(self.variances[:, None], np.finfo(np.float64).tiny)
+        penalties = _PENALTIES * (self.variances.mean() if len(self.variances) else 1.0)
+        left = self.variances / (self.variances + penalties[:, None])
+        residual = np.square(values).sum(0) - (2 * left - left**2) @ explained
+        n_parameters = left.sum(1) + len(np.unique(codes))
+        errors = residual / np.maximum(1 - n_parameters / len(rows), 1e-3)[:, None] ** 2
+        shrinkage = left[errors.argmin(0)].T
         weights = self.axes @ (products * shrinkage / self.variances[:, None])
         present = np.bincount(codes) > 0
         intercepts = means - centres @ weights
@@ -142,16 +145,6 @@ class SpotRegression:
         left_out[rows] = values + means[codes] - missed
         intercept_of = np.minimum(self.slices, len(intercepts) - 1)
         return Predicted(self.features @ weights + intercepts[intercept_of], left_out)
-
-    def _shrinkage(self, products: np.ndarray, total: np.ndarray, n_intercepts: int) -> np.ndarray:
-        """What is left of each axis for each gene, ``(r, g)``, at the penalty of the least cross-validation error."""
-        explained = np.square(products) / np.maximum(self.variances[:, None], np.finfo(np.float64).tiny)
-        penalties = _PENALTIES * (self.variances.mean() if len(self.variances) else 1.0)
-        left = self.variances / (self.variances + penalties[:, None])
-        residual = total - (2 * left - left**2) @ explained
-        errors = residual / np.maximum(1 - (left.sum(1) + n_intercepts) / len(self.fitted), 1e-3)[:, None] ** 2
-        shrinkage: np.ndarray = left[errors.argmin(0)].T
-        return shrinkage
 
 
 def _slice_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -179,10 +172,10 @@ def predict_genes(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Predict genes block by block, each in all spots from the spots in which it may be fitted, and score each.
 
-    ``predictor`` makes a :class:`Predictor` from the number of a fold and the rows to fit to. ``measured`` is
-    expression ``(N, T)``; ``is_measured``, bool ``(n_slices, T)``, tells in which ``slices`` ``(N,)`` a gene may be
-    fitted, and ``fold`` ``(T,)`` is the fold of each gene. Returned are the predictions of the first ``n_kept`` spots,
-    not below 0, float32 ``(n_kept, T)``, and the scores of each gene by name, each ``(T,)``.
+    ``predictor`` makes a :class:`Predictor` from the number of a fold and the rows to fit to; ``is_measured``, bool
+    ``(n_slices, T)``, tells in which ``slices`` a gene of ``measured`` ``(N, T)`` may be fitted, and ``fold`` ``(T,)``
+    is the fold of each gene. Returned are the predictions of the first ``n_kept`` spots, not below 0, and the scores by
+    name.
     """
     columns: Any = sparse.csc_array(measured) if sparse.issparse(measured) else np.asarray(measured)
     values = np.empty((n_kept, columns.shape[1]), dtype=np.float32)
@@ -200,28 +193,21 @@ def predict_genes(
             found = chosen.predict(true)
             values[:, genes] = np.maximum(found.values[:n_kept], 0)
             n_fitted[genes] = len(fitted)
-            scores["r2"][genes], scores["spearman"][genes] = _scores(
-                true[fitted], found.left_out[fitted], slices[fitted]
-            )
+            # What predictions add to the mean of the slice without the spot. Levels of slices are no prediction. Nor is
+            # the mean of the other spots, which falls as the value of a spot rises.
+            known, codes = true[fitted], slices[fitted]
+            means = _slice_means(known, codes)[codes]
+            mean_of_others = means - (known - means) / np.maximum(np.bincount(codes)[codes] - 1, 1)[:, None]
+            squares, missed = (np.square(known - guess).sum(0) for guess in (mean_of_others, found.left_out[fitted]))
+            varies = squares > 0
+            added = (found.left_out[fitted] - mean_of_others) / np.where(varies, np.sqrt(squares / len(known)), 1)
+            lost = np.divide(missed, squares, out=np.full_like(squares, np.nan), where=varies)
+            scores["r2"][genes], scores["spearman"][genes] = 1 - lost, rank_correlations(known, added.round(9), codes)
             others = np.setdiff1d(np.arange(len(true)), fitted)
             if len(others) > 1:
                 carried = rank_correlations(true[others], found.values[others], slices[others])
                 scores["spearman_carried"][genes] = carried
     return values, {"n_fitted": n_fitted, **scores}
-
-
-def _scores(true: np.ndarray, left_out: np.ndarray, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What predictions add to the mean of the slice without the spot, as R² and as Spearman's correlation.
-
-    Levels of slices are no prediction. Nor is the mean of the other spots, which falls as the value of a spot rises.
-    """
-    means = _slice_means(true, slices)[slices]
-    mean_of_others = means - (true - means) / np.maximum(np.bincount(slices)[slices] - 1, 1)[:, None]
-    squares, missed = (np.square(true - guess).sum(0) for guess in (mean_of_others, left_out))
-    varies = squares > 0
-    added = (left_out - mean_of_others) / np.where(varies, np.sqrt(squares / len(true)), 1)
-    r2 = 1 - np.divide(missed, squares, out=np.full_like(squares, np.nan), where=varies)
-    return r2, rank_correlations(true, added.round(9), slices)
 
 
 def rank_correlations(true: np.ndarray, found: np.ndarray, slices: np.ndarray) -> np.ndarray:

@@ -24,10 +24,9 @@ def reached_from(graph: sparse.spmatrix | sparse.sparray, in_root: np.ndarray) -
 
 
 def root_spot(components: np.ndarray, in_root: np.ndarray, start: Start) -> int:
-    """The spot of the root group at its centre, or at its end, in diffusion space ``(n, d)``.
+    """The spot of the root group nearest to its median in diffusion space ``(n, d)``, or at its end.
 
-    The centre is the spot nearest to the median of the group. The end is the spot that lies farthest out on the first
-    component, on the side on which the group has its mean as seen from all other spots.
+    The end is the spot that lies farthest out on the first component, on the side of the group as seen from all others.
     """
     rows = np.flatnonzero(in_root)
     own = components[rows]
@@ -45,9 +44,8 @@ def diffusion_components(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Eigenvectors ``(n, d)`` and eigenvalues ``(d,)`` of diffusion on a connected graph, largest first.
 
-    With the weights :math:`W` and their row sums :math:`q`, the density is divided out,
-    :math:`K = W / (q q^\top)`, and the rest normalised symmetrically by its row sums. The first component is the
-    stationary one. ``n_comps`` are asked for; a small graph has fewer.
+    With the weights :math:`W` and their row sums :math:`q`, the density is divided out, :math:`K = W / (q q^\top)`, and
+    the rest normalised symmetrically by its row sums. The first component is the stationary one.
     """
     weights = sparse.csr_array(graph, dtype=np.float64)
     for power in (1.0, 0.5):
@@ -69,11 +67,10 @@ def diffusion_components(
 
 
 def group_connectivities(edges: sparse.spmatrix | sparse.sparray, codes: np.ndarray, n_groups: int) -> np.ndarray:
-    r"""How connected groups are in a directed graph of neighbours, from 0 to 1, symmetric ``(n_groups, n_groups)``.
+    """How connected groups are in a directed graph of neighbours, from 0 to 1, symmetric ``(n_groups, n_groups)``.
 
-    The number of edges between two groups, over the number
-    :math:`(e_i n_j + e_j n_i) / (n - 1)` that chance would give, with :math:`n` spots and :math:`e` edges that leave
-    the spots of a group. Spots of code -1 are left out.
+    The number of edges between two groups, over the number :math:`(e_i n_j + e_j n_i) / (n - 1)` that chance would give
+    for groups of :math:`n_i` spots with :math:`e_i` edges that leave them.
     """
     rows, columns = sparse.coo_array(edges).coords
     known = (codes[rows] >= 0) & (codes[columns] >= 0)
@@ -88,11 +85,7 @@ def group_connectivities(edges: sparse.spmatrix | sparse.sparray, codes: np.ndar
 
 
 def strongest_tree(connectivities: np.ndarray) -> np.ndarray:
-    """The tree, or one for each part, of the strongest connections: their values, 0 elsewhere, symmetric.
-
-    >>> strongest_tree(np.array([[0, 0.5, 0.2], [0.5, 0, 0.3], [0.2, 0.3, 0]])).tolist()
-    [[0.0, 0.5, 0.0], [0.5, 0.0, 0.3], [0.0, 0.3, 0.0]]
-    """
+    """The tree, or one for each part, of the strongest connections: their values, 0 elsewhere, symmetric."""
     found = sparse.coo_array(connectivities)
     lengths = sparse.csr_array((1 / found.data, found.coords), shape=found.shape)
     kept = minimum_spanning_tree(lengths).toarray() > 0
@@ -102,8 +95,7 @@ def strongest_tree(connectivities: np.ndarray) -> np.ndarray:
 def resolved(eigenvalues: np.ndarray) -> np.ndarray:
     """Which components, without the stationary one, have an eigenvalue that differs from 1, bool ``(d,)``.
 
-    A few spots that are connected by an edge of nearly zero weight give another eigenvalue of 1, within its precision.
-    Its weight in the distance would be arbitrarily large, and rounding errors would determine the order.
+    Spots that are connected by nearly no weight give another eigenvalue of 1, and rounding would determine the order.
 
     >>> resolved(np.array([1.0, 0.9998, 0.5]))
     array([False,  True,  True])
@@ -118,9 +110,7 @@ def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: 
         d(x, y)^2 = \sum_j \left(\frac{\lambda_j}{1 - \lambda_j}\right)^2 (\psi_j(x) - \psi_j(y))^2
 
     over all components ``(n, d)`` except the stationary one, which the caller leaves out. Scanpy's function treats
-    every eigenvalue above 0.9994 as that of the stationary component. In embeddings of a spatial graph, whose
-    neighbourhoods are small patches of a large tissue, the main gradients can have such eigenvalues, and without them
-    the order is wrong. Without a component all distances are 0.
+    every eigenvalue above 0.9994 as stationary, and large tissue can have main gradients with such eigenvalues.
     """
     if components.shape[1] == 0:
         return np.zeros(len(components))

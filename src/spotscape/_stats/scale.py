@@ -1,18 +1,13 @@
 r"""Scale of a tissue: how well the neighbours of a spot, without the spot, predict its expression.
 
-Few neighbours predict badly because their mean is noisy. Many neighbours predict badly because some lie in other
-domains. In between, a range of sizes predicts about equally well. With the whitened components :math:`y` of single
-spots, and the mean :math:`P_k y` over two steps of the graph of the :math:`k` nearest neighbours, without the spot
-itself,
+Few neighbours predict badly because their mean is noisy, many because some lie in other domains. With the whitened
+components :math:`y` of single spots, and the mean :math:`P_k y` over two steps of the graph of the :math:`k` nearest
+neighbours, without the spot itself,
 
 .. math:: R^2_a(k) = 1 - \frac{\sum_i (y_{ia} - (P_k y)_{ia})^2}{\sum_i y_{ia}^2}
 
-is computed for each direction :math:`a` in which neighbours are similar: the eigenvectors of the covariance of spots
-and neighbours, averaged over all :math:`k`. The weighted mean over directions has the positive eigenvalues as weights.
-Without weights, a hundred neighbours would be best whenever most components are noise.
-
-By chance, the mean of any neighbours predicts a little. Whether neighbours are alike at all is therefore asked first,
-by Moran's I, compared with that of shuffled spots.
+is computed for each direction :math:`a` in which neighbours are similar, and weighted by the positive eigenvalues of
+the covariance of spots and neighbours. Whether neighbours are alike at all is asked first, by Moran's I.
 """
 
 from __future__ import annotations
@@ -39,9 +34,8 @@ def are_alike(
 ) -> bool:
     r"""Whether neighbours are more alike than other spots of their slice; arguments as in :func:`predicted_share`.
 
-    With whitened components :math:`Y` and the mean :math:`P_k Y` of the k nearest neighbours, Moran's I is largest in
-    the direction of the leading eigenvector of :math:`Y^\top P_k Y`, made symmetric. The eigenvalue is taken in units
-    of the standard deviation that Moran's I has among shuffled spots, and at the size where it is largest.
+    Moran's I is largest in the direction of the leading eigenvector of :math:`Y^\top P_k Y`, made symmetric. It is
+    taken in units of its standard deviation among shuffled spots, and at the size where it is largest.
     """
     whitened = _whiten(values, [rows for rows, _ in slices])
     if not whitened.size:
@@ -55,7 +49,11 @@ def are_alike(
     def statistic() -> float:
         found = []
         for each, spread in zip(means, spreads, strict=True):
-            moran = np.sum([_moran(whitened[rows], mean) for (rows, _), mean in zip(slices, each, strict=True)], axis=0)
+            moran = np.zeros((whitened.shape[1],) * 2)
+            for (rows, _), mean in zip(slices, each, strict=True):
+                own = whitened[rows]
+                # A spot is no neighbour of its own.
+                moran += own.T @ (mean @ own - mean.diagonal()[:, None] * own)
             found.append(float(np.linalg.eigvalsh(moran + moran.T)[-1] / spread))
         return max(found)
 
@@ -72,10 +70,8 @@ def predicted_share(
 ) -> tuple[np.ndarray, np.ndarray]:
     """How well neighbourhoods of each size predict ``values`` ``(N, d)`` of spots, and how far they reach.
 
-    Each of ``slices`` has rows of ``values`` and coordinates ``(n, 2)`` or ``(n, 3)``; it may be a part of a slice.
-    ``sizes`` are numbers of nearest neighbours, ascending, below the number of spots of each slice. The first result
-    ``(n_sizes,)`` is the weighted mean of :math:`R^2`, NaN throughout if neighbours are alike in no direction. The
-    second is the median distance of the last of the neighbours.
+    Each of ``slices`` has rows of ``values`` and coordinates, and ``sizes`` are numbers of nearest neighbours,
+    ascending. The first result is the weighted mean of :math:`R^2`, NaN if neighbours are alike in no direction.
     """
     whitened = _whiten(values, [rows for rows, _ in slices])
     nearest = [cKDTree(coords).query(coords, sizes[-1] + 1) for _, coords in slices]
@@ -84,7 +80,14 @@ def predicted_share(
     for size in sizes:
         predicted = np.zeros_like(whitened)
         for (rows, _), (_, neighbors) in zip(slices, nearest, strict=True):
-            predicted[rows] = _leave_out(whitened[rows], neighbors, size)
+            columns, n = neighbors[:, : size + 1].copy(), len(rows)
+            # Among many spots at one place a spot may not be found itself.
+            lost = np.flatnonzero((columns != np.arange(n)[:, None]).all(axis=1))
+            columns[lost, -1] = lost
+            # The mean over two steps of the graph, without what comes back to the spot itself.
+            mean, own = _mean_over(columns), whitened[rows]
+            back = np.asarray(mean.multiply(mean.T).sum(axis=1)).ravel()[:, None]
+            predicted[rows] = (mean @ (mean @ own) - back * own) / (1 - back)
         predictions.append(predicted)
     shared = [whitened.T @ predicted / len(whitened) for predicted in predictions]
     weights, directions = np.linalg.eigh(sum(each + each.T for each in shared) / (2 * len(sizes)))
@@ -105,27 +108,7 @@ def _whiten(values: np.ndarray, slices: Sequence[np.ndarray]) -> np.ndarray:
         centred[rows] -= centred[rows].mean(axis=0)
     left, spread, _ = np.linalg.svd(centred, full_matrices=False)
     kept = spread > 1e-6 * spread.max(initial=0)
-    whitened: np.ndarray = left[:, kept] * np.sqrt(len(centred))
-    return whitened
-
-
-def _leave_out(values: np.ndarray, neighbors: np.ndarray, size: int) -> np.ndarray:
-    """The mean over two steps of the graph of the nearest, without what comes back to the spot itself."""
-    n = len(values)
-    columns = neighbors[:, : size + 1].copy()
-    # Among many spots at one place a spot may not be found itself.
-    lost = np.flatnonzero((columns != np.arange(n)[:, None]).all(axis=1))
-    columns[lost, -1] = lost
-    mean = _mean_over(columns)
-    back = np.asarray(mean.multiply(mean.T).sum(axis=1)).ravel()[:, None]
-    predicted: np.ndarray = (mean @ (mean @ values) - back * values) / (1 - back)
-    return predicted
-
-
-def _moran(values: np.ndarray, mean: sparse.csr_array) -> np.ndarray:
-    """Products of spots with the mean of their neighbours, ``(d, d)``. A spot is no neighbour of its own."""
-    products: np.ndarray = values.T @ (mean @ values - mean.diagonal()[:, None] * values)
-    return products
+    return np.asarray(left[:, kept] * np.sqrt(len(centred)))
 
 
 def _mean_over(columns: np.ndarray) -> sparse.csr_array:

@@ -11,7 +11,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from spotscape._core.logging import logger
 from spotscape._core.settings import settings
@@ -45,18 +45,7 @@ class Notes(logging.Handler):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for.
-
-    Parameters
-    ----------
-    arguments
-        Words of the command line; ``None`` takes those that Python was started with.
-
-    Returns
-    -------
-    The exit status: 0 if all went well, 1 if the data or the analysis failed, 2 if the command line was wrong, 130 if
-    it was interrupted.
-    """
+    """Do what the words of the command line ask for; return the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in words
     options = None
@@ -74,7 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = _one_line(error)
         if _group_size() > 1:
             _say(_explain(error, message, getattr(options, "checkpoint", None)), FAILED)
-            _end(FAILED)
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Taking a broken group apart may wait forever for a thread of gloo's, which waits for this one.
+            os._exit(FAILED)
         return _say(message, FAILED)
 
 
@@ -119,7 +112,17 @@ def _log(options: argparse.Namespace) -> Iterator[Notes]:
     shown = sys.stderr.isatty() and not options.quiet and not follows
     own = logger.handlers[:]
     said = {"verbosity": "debug" if options.debug else "info", "progress_bar": shown, "n_jobs": settings.n_jobs}
-    with settings.override(**said), _warnings_as_lines():
+
+    def as_line(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
+        # Warnings of this package name the line that called it, which is none of a library or a `with` of one.
+        of_others = "site-packages" in filename or filename.endswith("contextlib.py")
+        logger.log(logging.DEBUG if of_others else logging.WARNING, "%s", " ".join(str(message).split()))
+
+    with settings.override(**said), warnings.catch_warnings():
+        # Those about the future of other libraries are not for users.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("once", UserWarning)
+        warnings.showwarning = as_line
         logger.propagate, logger.handlers[:] = False, handlers
         try:
             yield notes
@@ -127,23 +130,6 @@ def _log(options: argparse.Namespace) -> Iterator[Notes]:
             logger.propagate, logger.handlers[:] = propagate, own
             for handler in handlers:
                 handler.close()
-
-
-@contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """Say warnings of this package in the log; those about the future of other libraries are not for users."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("once", UserWarning)
-
-        def show(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
-            # Those of this package name the line that called it, which is none of a library or a `with` of one.
-            of_others = "site-packages" in filename or filename.endswith("contextlib.py")
-            level = logging.DEBUG if of_others else logging.WARNING
-            logger.log(level, "%s", " ".join(str(message).split()))
-
-        warnings.showwarning = show
-        yield
 
 
 def run(options: argparse.Namespace, notes: Notes) -> int:
@@ -154,8 +140,13 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
     with _joined(options):
         if _is_first():
             return _run(options, notes)
+        from torch import distributed
+
         _limit_threads(options.threads)
-        _follow()
+        said: list[Any] = [None, None]
+        distributed.broadcast_object_list(said)
+        _train(*said)
+        distributed.barrier()
         return 0
 
 
@@ -206,16 +197,15 @@ def _check_output(options: argparse.Namespace) -> None:
     output: Path = options.output
     if output.suffix not in (".h5ad", ".zarr"):
         msg = f"OUT is {output}; it has to end in .h5ad (AnnData) or .zarr (SpatialData)"
-        raise UsageError(msg)
-    if any(output.absolute() == path.absolute() for path in options.inputs):
+    elif any(output.absolute() == path.absolute() for path in options.inputs):
         msg = f"OUT is the input {output}; give another name"
-        raise UsageError(msg)
-    if output.exists() and not options.overwrite and not options.dry_run:
+    elif output.exists() and not options.overwrite and not options.dry_run:
         msg = f"{output} exists; --overwrite replaces it"
-        raise UsageError(msg)
-    if options.report is not None and options.report.suffix not in (".html", ".htm"):
+    elif options.report is not None and options.report.suffix not in (".html", ".htm"):
         msg = f"--report is {options.report}; it has to end in .html"
-        raise UsageError(msg)
+    else:
+        return
+    raise UsageError(msg)
 
 
 def _limit_threads(number: int | None) -> None:
@@ -231,6 +221,9 @@ def _limit_threads(number: int | None) -> None:
 
 
 def _in_memory(tissue: Input, found: Description) -> AnnData:
+    import h5py
+    from anndata.io import write_elem
+
     adata = tissue.adata
     if not adata.var_names.is_unique:
         adata.var_names_make_unique()
@@ -240,15 +233,7 @@ def _in_memory(tissue: Input, found: Description) -> AnnData:
         logger.info("Spot names that occur twice were numbered.")
     if found.slices is not None:
         adata.obs[found.slices] = slice_labels(adata, found.slices)
-    _require_writable(adata)
-    return adata
-
-
-def _require_writable(adata: AnnData) -> None:
-    """Find before the analysis, not after it, what no file can hold."""
-    import h5py
-    from anndata.io import write_elem
-
+    # Find before the analysis, not after it, what no file can hold.
     tables = {"obs": adata.obs, "var": adata.var} | ({} if adata.raw is None else {"raw.var": adata.raw.var})
     for table in tables.values():
         # SeuratDisk leaves it in the tables that it converts: a copy of the names.
@@ -260,6 +245,7 @@ def _require_writable(adata: AnnData) -> None:
             except (TypeError, ValueError, NotImplementedError) as error:
                 msg = f"adata.{name} cannot be written to a file: {error}"
                 raise ValueError(msg) from error
+    return adata
 
 
 def _write(tissue: Input, adata: AnnData, output: Path, found: Description) -> None:
@@ -338,17 +324,6 @@ def _lead(step: Step, tissue: Input, options: argparse.Namespace) -> None:
         path.unlink()
 
 
-def _follow() -> None:
-    """In the other processes: train as the first one says."""
-    from torch import distributed
-
-    said: list[Any] = [None, None]
-    distributed.broadcast_object_list(said)
-    path, step = said
-    _train(path, step)
-    distributed.barrier()
-
-
 def _train(path: Path, step: Step) -> tuple[Any, float]:
     import anndata
 
@@ -370,15 +345,3 @@ def _explain(error: Exception, message: str, checkpoint: Path | None) -> str:
     if checkpoint is None:
         return f"{found}. Nothing was written. With --checkpoint FILE the same command would go on where it stopped"
     return f"{found}. Nothing was written; start the same command again to go on from {checkpoint}"
-
-
-def _end(status: int) -> NoReturn:
-    """End the process as it is.
-
-    To take a broken group apart may take forever: it waits for a thread of gloo's while it holds the interpreter, which
-    that thread waits for to let go of its tensors.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,13 +29,6 @@ _COSMX_IDS = ["cell", "cell_id"]
 _ENTRIES = 20_000_000
 
 
-class Platform(NamedTuple):
-    """What a folder is the output of, and how it is read."""
-
-    name: str
-    read: Callable[[Path], AnnData]
-
-
 def read_folder(folder: Path, bin_size: int) -> tuple[str, AnnData]:
     """The name of the platform, and the spots."""
     known = recognise(folder)
@@ -47,15 +40,20 @@ def read_folder(folder: Path, bin_size: int) -> tuple[str, AnnData]:
         )
         raise ValueError(msg)
     platform, place = known
-    if platform.name == "Visium HD" and not place.name.startswith("square_"):
-        place = _bins(place, bin_size)
-    return platform.name, platform.read(place)
+    if platform == "Visium HD" and not place.name.startswith("square_"):
+        parent = place / "binned_outputs" if (place / "binned_outputs").is_dir() else place
+        place = parent / f"square_{bin_size:03d}um"
+        if not place.is_dir():
+            there = sorted(path.name for path in parent.glob("square_*um"))
+            msg = f"{parent} has no bins of {bin_size} µm, but {', '.join(there)}; choose by --bin-size"
+            raise FileNotFoundError(msg)
+    return platform, _PLATFORMS[platform][0](place)
 
 
-def recognise(folder: Path) -> tuple[Platform, Path] | None:
+def recognise(folder: Path) -> tuple[str, Path] | None:
     """The platform of a folder and where in it the data lie; ``None`` if it is of no platform that is known."""
     for place in (folder, folder / "outs"):
-        for platform, signs in _SIGNS:
+        for platform, (_, signs) in _PLATFORMS.items():
             if find(place, *signs):
                 return platform, place
     return None
@@ -93,6 +91,8 @@ def _only(folder: Path, *patterns: str) -> Path:
 
 def _read_visium(folder: Path) -> AnnData:
     """Matrix, positions, scale factors and images, where squidpy and scanpy have them."""
+    from matplotlib.image import imread
+
     adata, spatial = _read_matrix(folder, "filtered_feature_bc_matrix", "raw_feature_bc_matrix"), folder / "spatial"
     # The slice is called as the folder or, where that is called as all are, the one around it.
     common = re.compile(r"outs|binned_outputs|square_\d+um")
@@ -107,7 +107,9 @@ def _read_visium(folder: Path) -> AnnData:
     # x is the column of the image.
     adata = _placed(adata, positions, table, "pxl_col_in_fullres", "pxl_row_in_fullres")
     factors = spatial / "scalefactors_json.json"
-    entry: dict[str, Any] = {"metadata": {}, "images": _images(spatial)}
+    sizes = {size: spatial / f"tissue_{size}_image.png" for size in ("hires", "lowres")}
+    images = {size: np.asarray(imread(path)) for size, path in sizes.items() if path.exists()}
+    entry: dict[str, Any] = {"metadata": {}, "images": images}
     entry["scalefactors"] = json.loads(factors.read_text(encoding="utf-8")) if factors.exists() else {}
     adata.uns["spatial"] = {named[-1]: entry}
     inside = adata.obs["in_tissue"].to_numpy() == 1
@@ -115,16 +117,6 @@ def _read_visium(folder: Path) -> AnnData:
         logger.info("Leaving out %d of %d spots outside the tissue.", np.sum(~inside), len(inside))
         adata = adata[inside].copy()
     return adata
-
-
-def _bins(folder: Path, bin_size: int) -> Path:
-    parent = folder / "binned_outputs" if (folder / "binned_outputs").is_dir() else folder
-    found = parent / f"square_{bin_size:03d}um"
-    if not found.is_dir():
-        there = sorted(path.name for path in parent.glob("square_*um"))
-        msg = f"{parent} has no bins of {bin_size} µm, but {', '.join(there)}; choose by --bin-size"
-        raise FileNotFoundError(msg)
-    return found
 
 
 def _read_xenium(folder: Path) -> AnnData:
@@ -160,16 +152,14 @@ def _read_cosmx(folder: Path) -> AnnData:
     return _in_micrometres(adata, pixel, pixel if is_down else -pixel)
 
 
-_SIGNS: tuple[tuple[Platform, tuple[str, ...]], ...] = (
-    (
-        Platform("Visium HD", _read_visium),
-        ("binned_outputs/square_*um", "square_*um", "spatial/tissue_positions.parquet"),
-    ),
-    (Platform("Visium", _read_visium), ("spatial/tissue_positions*.csv*",)),
-    (Platform("Xenium", _read_xenium), ("*cell_feature_matrix*",)),
-    (Platform("MERSCOPE", _read_merscope), ("*cell_by_gene*.csv*",)),
-    (Platform("CosMx", _read_cosmx), ("*exprMat_file.csv*",)),
-)
+# How folders are read, and by which of their files they are recognised.
+_PLATFORMS: dict[str, tuple[Callable[[Path], AnnData], tuple[str, ...]]] = {
+    "Visium HD": (_read_visium, ("binned_outputs/square_*um", "square_*um", "spatial/tissue_positions.parquet")),
+    "Visium": (_read_visium, ("spatial/tissue_positions*.csv*",)),
+    "Xenium": (_read_xenium, ("*cell_feature_matrix*",)),
+    "MERSCOPE": (_read_merscope, ("*cell_by_gene*.csv*",)),
+    "CosMx": (_read_cosmx, ("*exprMat_file.csv*",)),
+}
 
 
 def _read_matrix(folder: Path, *names: str) -> AnnData:
@@ -240,13 +230,6 @@ def _genes_only(adata: AnnData) -> AnnData:
     named = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "controls, by their names"
     logger.info("Leaving out %d features that are no genes (%s).", others.sum(), named)
     return adata[:, ~others].copy()
-
-
-def _images(folder: Path) -> dict[str, np.ndarray]:
-    from matplotlib.image import imread
-
-    sizes = {size: folder / f"tissue_{size}_image.png" for size in ("hires", "lowres")}
-    return {size: np.asarray(imread(path)) for size, path in sizes.items() if path.exists()}
 
 
 def _placed(adata: AnnData, table: pd.DataFrame, path: Path, x: str, y: str) -> AnnData:

@@ -264,11 +264,7 @@ def estimate(found: Description, options: argparse.Namespace) -> tuple[float, fl
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration(42), duration(200), duration(9000)
-    ('42 s', '3 min', '2.5 h')
-    """
+    """Seconds as people say them: 42 s, 3 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -285,10 +281,6 @@ class _Picked:
 
     def __repr__(self) -> str:
         return f"int(adata.uns[{keys.N_DOMAINS!r}]['picked'])"
-
-    @staticmethod
-    def read(adata: AnnData) -> int:
-        return int(adata.uns[keys.N_DOMAINS]["picked"])
 
 
 @dataclass
@@ -311,7 +303,7 @@ class Step:
 
         start = time.perf_counter()
         arguments = {
-            name: value.read(tissue.adata) if isinstance(value, _Picked) else value
+            name: int(tissue.adata.uns[keys.N_DOMAINS]["picked"]) if isinstance(value, _Picked) else value
             for name, value in self.arguments.items()
         }
         logger.debug("%s", self)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 METHODS = ("spotscape", "spacross", "smoothed-pca")
 # Functions whose further arguments a configuration file may set, each in a table of its own.
@@ -105,18 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="spotscape", description="Find the domains of a tissue.", epilog=_EXAMPLE, **shared)
     parser.add_argument("--version", action="version", version=f"spotscape {version('spotscape')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="find domains and write them", description=_READS, **shared)
-    info = commands.add_parser(
-        "info", help="describe a file and the steps of its analysis", description=_READS, **shared
-    )
-    run.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
+    shared |= {"description": _READS, "parents": [_common()]}
+    run = commands.add_parser("run", help="find domains and write them", **shared)
     run.add_argument("output", type=Path, metavar="OUT", help=_WRITES)
-    info.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
+    info = commands.add_parser("info", help="describe a file and the steps of its analysis", **shared)
     info.add_argument("--json", action="store_true", help="print it as JSON, for programs")
-    for command in (run, info):
-        _add_data(command.add_argument_group("the data"))
-        _add_analysis(command.add_argument_group("the analysis"))
-        _add_process(command.add_argument_group("the process"))
     results = run.add_argument_group("the results")
     results.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with the results")
     results.add_argument(
@@ -130,7 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_data(group: argparse._ArgumentGroup) -> None:
+def _common() -> argparse.ArgumentParser:
+    """What both commands take."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
+    group = common.add_argument_group("the data")
     group.add_argument(
         "--slices",
         default="auto",
@@ -144,9 +141,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--bin-size", type=int, default=8, choices=(2, 8, 16), help="bins of Visium HD to read, in µm (%(default)s)"
     )
-
-
-def _add_analysis(group: argparse._ArgumentGroup) -> None:
+    group = common.add_argument_group("the analysis")
     group.add_argument("--method", default="spotscape", choices=METHODS, help="method of the embedding (%(default)s)")
     group.add_argument(
         "--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)"
@@ -160,9 +155,7 @@ def _add_analysis(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--max-epochs", type=_positive, metavar="N", help="epochs of the training")
     group.add_argument("--no-markers", action="store_true", help="do not search marker genes")
-
-
-def _add_process(group: argparse._ArgumentGroup) -> None:
+    group = common.add_argument_group("the process")
     group.add_argument("--config", type=Path, metavar="FILE", help="read options from a .toml, .yaml or .json file")
     group.add_argument("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (%(default)s)")
@@ -176,10 +169,15 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--quiet", action="store_true", help="log only warnings and errors")
     group.add_argument("--debug", action="store_true", help="log more, and show where an error comes from")
+    return common
 
 
 def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """The options of a file as words of a command line, and the arguments of single functions."""
+    import inspect
+
+    import spotscape
+
     content = _load(path)
     functions = {name for names in STEPS.values() for name in names}
     words: list[str] = []
@@ -189,26 +187,19 @@ def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
             if key not in functions:
                 msg = f"{path}: there is no function {key!r} to set arguments of; there are {sorted(functions)}"
                 raise UsageError(msg)
-            _check_arguments(path, key, value)
+            space = next(space for space, names in STEPS.items() if key in names)
+            known = inspect.signature(getattr(getattr(spotscape, space), key)).parameters
+            unknown = [name for name in value if name not in known or name in ("adata", "copy", "return_model")]
+            if unknown:
+                takes = f"takes no argument {unknown[0]!r}; it takes {sorted(set(known) - {'adata'})}"
+                msg = f"{path}: {space}.{key} {takes}"
+                raise UsageError(msg)
             steps[key] = value
         elif isinstance(value, bool):
             words += [f"--{key.replace('_', '-')}"] if value else []
         else:
             words += [f"--{key.replace('_', '-')}={value}"]
     return words, steps
-
-
-def _check_arguments(path: Path, name: str, given: Mapping[str, Any]) -> None:
-    import inspect
-
-    import spotscape
-
-    space = next(space for space, names in STEPS.items() if name in names)
-    known = inspect.signature(getattr(getattr(spotscape, space), name)).parameters
-    unknown = [argument for argument in given if argument not in known or argument in ("adata", "copy", "return_model")]
-    if unknown:
-        msg = f"{path}: {space}.{name} takes no argument {unknown[0]!r}; it takes {sorted(set(known) - {'adata'})}"
-        raise UsageError(msg)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -43,7 +43,11 @@ class Input:
 
 def read(options: argparse.Namespace) -> Input:
     """Read the inputs; several of them become the slices of one AnnData."""
-    tissues = [_read_one(path, options) for path in options.inputs]
+    tissues = []
+    for path in options.inputs:
+        tissues.append(_read_as_it_is(path, options))
+        if tissues[-1].container is None:
+            _put_in_place(tissues[-1], options)
     if len(tissues) == 1:
         return tissues[0]
     names = _names(options.inputs)
@@ -55,13 +59,6 @@ def read(options: argparse.Namespace) -> Input:
         f"{len(tissues)} inputs, {tissues[0].kind}",
         platforms.pop() if len(platforms) == 1 else None,
     )
-
-
-def _read_one(path: Path, options: argparse.Namespace) -> Input:
-    tissue = _read_as_it_is(path, options)
-    if tissue.container is None:
-        _put_in_place(tissue, options)
-    return tissue
 
 
 def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:

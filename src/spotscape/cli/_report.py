@@ -76,6 +76,9 @@ class Report:
         lines = [*(("INFO", f"{note}.") for note in self.found.notes), *self.notes]
         pictures = self._pictures(key)
         markers = self._markers(key)
+        share, unsure = 0.0 if confidence is None else float((confidence < _UNSURE).mean()), ""
+        if confidence is not None:
+            unsure = f"{max(share, 0.001):.1%} of the spots have" if share else "No spot has"
         return {
             "title": names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more",
             "subtitle": f"{self.found.platform} · {now:%d %B %Y}",
@@ -87,7 +90,7 @@ class Report:
             "is_consensus": key == keys.CONSENSUS,
             "found": self.found,
             "chosen": self._how_many(),
-            "unsure": _share_unsure(confidence),
+            "unsure": unsure,
             "unsure_below": f"{_UNSURE:g}",
             "tiles": self._tiles(column, confidence),
             # Drawing has stored the colours.
@@ -208,14 +211,6 @@ class Report:
         if "history" in self.adata.uns.get(self.options.method, {}):
             pictures["training"] = _address(pl.history(self.adata, key=self.options.method, return_fig=True), "svg")
         return pictures
-
-
-def _share_unsure(confidence: pd.Series | None) -> str:
-    """How many spots have a low confidence, as the beginning of a sentence; nothing if none was measured."""
-    if confidence is None:
-        return ""
-    unsure = float((confidence < _UNSURE).mean())
-    return "No spot has" if unsure == 0 else f"{max(unsure, 0.001):.1%} of the spots have"
 
 
 def _address(figure: Figure | Any, form: str = "png") -> str:

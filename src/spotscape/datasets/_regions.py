@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from spotscape.registration import grid_points, motion
+from spotscape.registration._section import grid_points, motion
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -14,7 +14,7 @@ from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape.datasets._regions import SPACING
-from spotscape.datasets._tissue import N_CELL_TYPES, Parameters, Section, Tissue, cut_section, domain_categories
+from spotscape.datasets._tissue import N_CELL_TYPES, Parameters, Tissue, cut_section, domain_categories
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -163,11 +163,7 @@ def simulate_tissue(
     source = RandomSource(random_state)
     tissue = Tissue.draw(parameters, source)
     sections = [cut_section(tissue, index, source) for index in range(n_slices)]
-    return _to_anndata(tissue, sections, source.seed)
-
-
-def _to_anndata(tissue: Tissue, sections: list[Section], seed: int) -> AnnData:
-    p, spacing = tissue.parameters, SPACING[tissue.parameters.geometry]
+    p, spacing = parameters, SPACING[geometry]
     sizes = [len(section.domain) for section in sections]
     slices = [f"slice_{i + 1}" for i in range(len(sections))]
     cell_types = pd.Index([f"type_{i + 1}" for i in range(N_CELL_TYPES)])
@@ -198,5 +194,5 @@ def _to_anndata(tissue: Tissue, sections: list[Section], seed: int) -> AnnData:
             adata.obsm[f"heldout_{name}"] = pd.DataFrame(values, index=obs.index, columns=genes[p.n_genes :])
     transforms = np.linalg.inv(tissue.placements)
     transforms[:, :2, 2] *= spacing
-    adata.uns["simulation"] = record(p.as_record(), random_state=seed, spacing=spacing, transforms=transforms)
+    adata.uns["simulation"] = record(p.as_record(), random_state=source.seed, spacing=spacing, transforms=transforms)
     return adata

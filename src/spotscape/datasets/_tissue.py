@@ -23,7 +23,7 @@ from spotscape.datasets._regions import (
     placements,
     smooth_field,
 )
-from spotscape.registration import move
+from spotscape.registration._section import move
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,9 +72,16 @@ def draw_programs(
         _raise_genes(rng, cell_type, [row], _CELL_TYPE, 0.9 + 0.9 * difficulty)
     gradient = rng.standard_normal((_N_GRADIENTS, n_genes)) * (rng.random((_N_GRADIENTS, n_genes)) < _GRADIENT)
     batch = batch_effect * rng.standard_normal((n_slices, n_genes))
+    base, domain, strength = rng.normal(0, 1.1, n_genes), np.zeros((len(adjacency), n_genes)), 1.6 - 1.4 * difficulty
+    for row in range(len(adjacency)):
+        _raise_genes(rng, domain, [row], _OWN, strength)
+    # A domain with many neighbours would otherwise stand out by the number of its genes alone.
+    shared = _SHARED * 2 / max(2.0, adjacency.sum(axis=1).mean())
+    for first, second in np.argwhere(np.triu(adjacency)):
+        _raise_genes(rng, domain, [first, second], shared, strength)
     return Programs(
-        base=rng.normal(0, 1.1, n_genes),
-        domain=_domain_programs(rng, adjacency, n_genes, 1.6 - 1.4 * difficulty),
+        base=base,
+        domain=domain,
         cell_type=cell_type,
         gradient=(0.1 + 0.2 * difficulty) * gradient,
         batch=batch - batch.mean(axis=0),
@@ -149,19 +156,6 @@ def draw_counts(
     counts.data[lost] = 0
     counts.eliminate_zeros()
     return counts
-
-
-def _domain_programs(
-    rng: np.random.Generator, adjacency: NDArray[np.bool_], n_genes: int, strength: float
-) -> NDArray[np.float64]:
-    effect = np.zeros((len(adjacency), n_genes))
-    for domain in range(len(adjacency)):
-        _raise_genes(rng, effect, [domain], _OWN, strength)
-    # A domain with many neighbours would otherwise stand out by the number of its genes alone.
-    shared = _SHARED * 2 / max(2.0, adjacency.sum(axis=1).mean())
-    for first, second in np.argwhere(np.triu(adjacency)):
-        _raise_genes(rng, effect, [first, second], shared, strength)
-    return effect
 
 
 def _raise_genes(

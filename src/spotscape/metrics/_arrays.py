@@ -53,7 +53,12 @@ def encode_points(
     if not kept.any():
         msg = f"none of the {len(codes)} spots has a label."
         raise ValueError(msg)
-    return codes[kept], values[kept], _slices(library, codes)[kept]
+    slices = np.zeros(len(codes), dtype=np.intp)
+    if library is not None:
+        slices = encode(library)
+        require_same_length(codes, len(slices), "labels", "library")
+        _require_every_slice(slices)
+    return codes[kept], values[kept], slices[kept]
 
 
 def encode_library(library: ArrayLike, embedding: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -107,15 +112,6 @@ def _points(points: ArrayLike, name: str, codes: np.ndarray, other: str) -> np.n
         raise ValueError(msg)
     require_finite(values, name)
     return values
-
-
-def _slices(library: ArrayLike | None, codes: np.ndarray) -> np.ndarray:
-    if library is None:
-        return np.zeros(len(codes), dtype=np.intp)
-    slices = encode(library)
-    require_same_length(codes, len(slices), "labels", "library")
-    _require_every_slice(slices)
-    return slices
 
 
 def _require_every_slice(slices: np.ndarray) -> None:

@@ -78,48 +78,28 @@ def evaluate(
     if coordinates is not None:
         scores["chaos"] = _spatial.chaos(labels_pred, coordinates, library=library)
         scores["pas"] = _spatial.pas(labels_pred, coordinates, library=library)
-        scores["spatial_asw"] = _if_defined(
-            _spatial.spatial_asw,
-            labels_pred,
-            coordinates,
-            library=library,
-            max_spots=max_spots,
-            random_state=random_state,
-        )
+        scores["spatial_asw"] = _if_defined(_spatial.spatial_asw, labels_pred, coordinates, library=library, **sampling)
     if embedding is not None:
         scores["silhouette"] = _if_defined(_spatial.silhouette, labels_pred, embedding, **sampling)
-        scores |= _integration(labels_true, embedding, library, sampling)
-    return pd.Series(scores, dtype="float64")
-
-
-def _integration(
-    labels_true: ArrayLike | None,
-    embedding: ArrayLike,
-    library: ArrayLike | None,
-    sampling: dict[str, Any],
-) -> dict[str, float]:
-    """Scores of mixing, all from one search of neighbours; none for a single slice."""
-    if library is None:
-        return {}
+    if embedding is None or library is None:
+        return pd.Series(scores, dtype="float64")
+    # Scores of mixing, all from one search of neighbours; none for a single slice.
     labels = np.zeros(len(encode(library))) if labels_true is None else labels_true
     codes, points, slices = encode_points(labels, embedding, "embedding", library)
-    if len(np.unique(slices)) < 2:
-        return {}
-    distances, indices = _lisi.lisi_neighbours(points, _lisi.PERPLEXITY)
-    scores = {
-        "ilisi": _lisi.ilisi_of(slices, distances, indices, _lisi.PERPLEXITY),
-        "kbet": _mixing.kbet_of(slices, indices[:, : _mixing.N_TESTED]),
-        "js_divergence": _mixing.js_divergence_of(slices, indices[:, : _mixing.N_TESTED]),
-    }
-    if labels_true is None:
-        return scores
-    several = len(np.unique(codes)) > 1
-    scores["clisi"] = _lisi.clisi_of(codes, distances, indices, _lisi.PERPLEXITY) if several else np.nan
-    scores["f1_lisi"] = _lisi.harmonic(scores["ilisi"], scores["clisi"]) if several else np.nan
-    scores["label_asw"] = _if_defined(_mixing.label_asw, codes, points, **sampling)
-    scores["batch_asw"] = _if_defined(_mixing.batch_asw_of, codes, slices, points, **sampling)
-    scores["graph_connectivity"] = _mixing.graph_connectivity_of(codes, indices[:, : _mixing.N_JOINED])
-    return scores
+    if len(np.unique(slices)) > 1:
+        distances, indices = _lisi.lisi_neighbours(points, _lisi.PERPLEXITY)
+        tested, joined = indices[:, : _mixing.N_TESTED], indices[:, : _mixing.N_JOINED]
+        scores["ilisi"] = _lisi.ilisi_of(slices, distances, indices, _lisi.PERPLEXITY)
+        scores["kbet"] = _mixing.kbet_of(slices, tested)
+        scores["js_divergence"] = _mixing.js_divergence_of(slices, tested)
+        if labels_true is not None:
+            several = len(np.unique(codes)) > 1
+            scores["clisi"] = _lisi.clisi_of(codes, distances, indices, _lisi.PERPLEXITY) if several else np.nan
+            scores["f1_lisi"] = _lisi.harmonic(scores["ilisi"], scores["clisi"]) if several else np.nan
+            scores["label_asw"] = _if_defined(_mixing.label_asw, codes, points, **sampling)
+            scores["batch_asw"] = _if_defined(_mixing.batch_asw_of, codes, slices, points, **sampling)
+            scores["graph_connectivity"] = _mixing.graph_connectivity_of(codes, joined)
+    return pd.Series(scores, dtype="float64")
 
 
 def _if_defined(score: Callable[..., float], *arrays: ArrayLike, **options: Any) -> float:

@@ -22,8 +22,7 @@ from spotscape.models._method import Tissue
 from spotscape.models._records import MOST_SPOTS, Reference
 from spotscape.models._reduction import Reduction, slice_offsets, smooth_within
 from spotscape.models._saving import save_model
-from spotscape.models._steps import check_input, digest_of, slice_rows
-from spotscape.models._training import checkpoint_of, train
+from spotscape.models._training import check_input, checkpoint_of, digest_of, slice_rows, train
 from spotscape.nn.batches import Batch, join_group
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
@@ -144,13 +143,15 @@ class GraphEncoder(ABC, Generic[C]):
     ) -> list[np.ndarray]:
         """Train as :meth:`fit` does, and return the embeddings of this model and of each restart, ``(N, n_axes)``.
 
-        ``restarts`` are models of the same configuration and other seeds. The tissue is read and reduced once for all,
-        yet each ends as if it had been trained alone; its checkpoint has ``.restart1`` and so on after the name. With
+        ``restarts`` are models of the same configuration and other seeds, each of which ends as if trained alone. With
         ``remember`` this model keeps positions of spots (:attr:`reference`), so that new slices can be aligned.
         """
         slices, batch_size = training.get("slices"), training.get("batch_size")
         device = join_group(resolve_device(training.get("device")))
-        tissue = self._read(expression, adjacency, slices, device)
+        reduction = Reduction.fit(expression, adjacency, self.config)
+        features, _ = self._features(expression, adjacency, slices, reduction, device=device, unit=self.unit)
+        whole = Batch.whole(features, SpotGraph.from_adjacency(adjacency, device))
+        tissue = Tissue(whole, slice_rows(slices, device), reduction, expression.shape[1])
         checkpoint, bar = training.get("checkpoint"), training.get("progress_bar")
         digest = "" if checkpoint is None else digest_of(expression, adjacency, slices, batch_size)
         found = []
@@ -271,13 +272,6 @@ class GraphEncoder(ABC, Generic[C]):
     def _to_genes(self, decoded: np.ndarray, expression: Any) -> np.ndarray:
         return decoded if self._reduction is None else self._reduction.restore(decoded, expression)
 
-    def _read(self, expression: Any, adjacency: Any, slices: np.ndarray | None, device: torch.device) -> Tissue:
-        rows = slice_rows(slices, device)
-        reduction = Reduction.fit(expression, adjacency, self.config)
-        features, _ = self._features(expression, adjacency, slices, reduction, device=device, unit=self.unit)
-        whole = Batch.whole(features, SpotGraph.from_adjacency(adjacency, device))
-        return Tissue(whole, rows, reduction, expression.shape[1])
-
     def _features(
         self,
         expression: Any,
@@ -321,8 +315,7 @@ class GraphEncoder(ABC, Generic[C]):
     def _joined(self, embedding: Tensor) -> np.ndarray:
         """One embedding ``(N, d)`` from those of all encoders, ``(B, N, latent)``."""
         joined = embedding[0] if self._pca is None else self._pca.project(embedding)
-        found: np.ndarray = joined.float().cpu().numpy()
-        return found
+        return np.asarray(joined.float().cpu().numpy())
 
     def _device(self) -> torch.device:
         return next(self.require_trained().parameters()).device

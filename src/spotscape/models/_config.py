@@ -11,11 +11,11 @@ from spotscape._core.validation import require_choice
 from spotscape.nn.trainer import Schedule  # noqa: TC001 - its choices are read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-K = TypeVar("K", bound="type[EncoderConfig]")
+K = TypeVar("K", bound=type)
 
-_SHARED = """\
+FIELDS = """\
 n_encoders
     Number of encoders that are trained side by side from different random weights. Distances between spots are averaged
     over them. More encoders make domains depend less on the seed and take longer to train. The paper trains one.
@@ -46,11 +46,33 @@ max_epochs, lr, schedule, weight_decay, max_grad_norm, patience, min_delta, prec
     Training; see :class:`spotscape.nn.TrainingPlan`."""
 
 
-def tells_shared_fields(kind: K) -> K:
-    """Put the text on the shared fields where the docstring of a configuration has ``{shared}``."""
-    text = inspect.cleandoc(kind.__doc__ or "")
-    kind.__doc__ = text.replace("{shared}", _SHARED)
-    return kind
+MODEL = """\
+Parameters
+----------
+config
+    Hyper-parameters; ``None`` takes the defaults.
+random_state
+    Seed of all random numbers; the same seed gives the same result on the same CPU.
+
+Attributes
+----------
+network
+    The trained encoders with their decoders, a :class:`torch.nn.Module`; ``None`` before :meth:`fit`.
+history
+    Losses and learning rate, one float64 array per name, one value per epoch: the mean over encoders.
+training, reference
+    What new slices need: :class:`TrainingRecord` and :class:`Reference`. Set by the function on AnnData that
+    returns the model; ``None`` after :meth:`fit`."""
+
+
+def shares(passage: str) -> Callable[[K], K]:
+    """Put what all methods have in common where the docstring of a class has ``{shared}``."""
+
+    def filled(kind: K) -> K:
+        kind.__doc__ = inspect.cleandoc(kind.__doc__ or "").replace("{shared}", passage)
+        return kind
+
+    return filled
 
 
 @dataclass(frozen=True, kw_only=True)

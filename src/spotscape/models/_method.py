@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from spotscape.models._reduction import Reduction
-    from spotscape.models._steps import Draw
+    from spotscape.models._training import Draw
     from spotscape.nn.batches import Batch, Reduce
     from spotscape.nn.trainer import LossOutput
 
@@ -24,6 +24,14 @@ class Tissue:
     slices: tuple[Tensor, ...]
     reduction: Reduction | None
     n_genes: int
+
+    @property
+    def codes(self) -> Tensor:
+        """Number of the slice of each spot, int64 ``(N,)``."""
+        codes = torch.zeros_like(self.whole.spots)
+        for number, rows in enumerate(self.slices):
+            codes[rows] = number
+        return codes
 
 
 class Network(nn.Module):

@@ -38,8 +38,7 @@ class Reduction:
     def fit(cls, expression: Any, adjacency: Any, config: EncoderConfig) -> Self | None:
         """Compute the components; ``None`` if the configuration takes all of the expression.
 
-        Negative values show that the input is a representation that is already centred. Its logarithm is then not
-        undone, and it is neither scaled nor clipped.
+        Negative values show a representation that is already centred, which is neither scaled nor clipped.
         """
         if config.n_comps is None:
             return None
@@ -84,12 +83,8 @@ def slice_offsets(
 ) -> np.ndarray | None:
     """Offset of the components of each spot's slice from those of all slices, or from the reference, ``(N, p)``.
 
-    With a strong batch effect, the encoder would learn to distinguish slices instead of regions. There are three
-    estimates: by the mixture of :func:`~spotscape.nn.integrate`, which allows for other proportions of the regions in
-    each slice; by the same mixture of components in which the noise of single spots is equal in all directions; and no
-    offset, which is right if slices have a single region in common. The estimate is taken after which most spots have a
-    mutual match in another slice. It is the same vector for all spots of a slice; ``None`` if there is nothing to
-    compare a slice with.
+    With a strong batch effect, the encoder would learn to distinguish slices instead of regions. ``None`` if there is
+    nothing to compare a slice with.
     """
     known = None if reference is None else reference.inputs
     codes = np.zeros(len(scores), int) if slices is None else np.unique(slices, return_inverse=True)[1]
@@ -115,7 +110,10 @@ def _offsets(
 ) -> np.ndarray:
     """Offset of each slice from all slices, or from those that are held, ``(S, p)``: the best of three estimates.
 
-    ``noise`` has the deviations of single spots from their neighbourhoods, ``(n, p)``.
+    They are the mixture of :func:`~spotscape.nn.integrate`, which allows for other proportions of the regions in each
+    slice; the same in components in which ``noise`` ``(n, p)``, the deviations of spots from their neighbourhoods, is
+    equal in all directions; and no offset, right if slices have one region in common. Most spots then have a mutual
+    match elsewhere.
     """
     first = np.unique(codes, return_index=True)[1]
     noise = noise.astype(np.float64)
@@ -135,8 +133,7 @@ def _offsets(
 def to_units(decoded: np.ndarray, expression: Any) -> np.ndarray:
     """Map each gene of decoded expression ``(N, G)`` onto its least-squares line to the given values, in place.
 
-    The logarithm of a mean is not the mean of logarithms, and directions do not determine the contrast of a gene. A
-    line corrects both and keeps the order of spots.
+    Neither a mean of logarithms nor a direction determines the contrast of a gene; a line keeps the order of spots.
     """
     means = np.asarray(expression.mean(0)).ravel()
     decoded -= decoded.mean(0, dtype=np.float64)

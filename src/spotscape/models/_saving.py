@@ -1,7 +1,7 @@
-"""A trained model in two files: ``config.json``, readable text, and ``weights.safetensors``, numbers.
+"""A trained model in two files that cannot hold code: ``config.json``, and ``weights.safetensors``.
 
-Neither file can hold code. The configuration contains a checksum of the weights, and the weights contain a checksum of
-the configuration. Edited parameters, changed bits and files of different models are therefore noticed.
+Each contains a checksum of the other, so that edited parameters, changed bits and files of different models are
+noticed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def save_model(model: GraphEncoder[Any], directory: str | Path, *, overwrite: bo
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.mkdir()
-        text = json.dumps(described, indent=1, allow_nan=False, default=_plain).encode()
+        # What is not of JSON's types are NumPy's scalars and arrays, and paths.
+        text = json.dumps(
+            described, indent=1, allow_nan=False, default=lambda value: getattr(value, "tolist", value.__str__)()
+        ).encode()
         (partial / CONFIG).write_bytes(text)
         save_file(tensors, partial / WEIGHTS, metadata={FINGERPRINT: hashlib.sha256(text).hexdigest()})
         _swap(partial, target)
@@ -185,11 +188,6 @@ def _digest(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {values.dtype} {values.shape}".encode())
         digest.update(values.data if values.ndim else values.tobytes())
     return digest.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays as types that JSON has."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def _require_files(folder: Path) -> None:

@@ -12,14 +12,13 @@ from torch.nn.functional import elu, elu_
 
 from spotscape._core.arguments import public
 from spotscape.models._base import GraphEncoder
-from spotscape.models._config import EncoderConfig, tells_shared_fields
+from spotscape.models._config import FIELDS, MODEL, EncoderConfig, shares
 from spotscape.models._method import Network, Objective, Tissue
 from spotscape.models._reduction import to_units
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product
-from spotscape.nn.clustering import consensus_clusterings
 from spotscape.nn.graph import propagate
-from spotscape.nn.hybrid import HybridMemory, hybrid_neighborhoods, within_batch
+from spotscape.nn.hybrid import HybridMemory, within_batch
 from spotscape.nn.losses import (
     consistency_loss,
     contrast_loss,
@@ -31,18 +30,15 @@ from spotscape.nn.losses import (
 from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
 from spotscape.nn.losses.cosine import at_least_float32
 from spotscape.nn.normalization import SpotNorm
-from spotscape.nn.trainer import (
-    LossOutput,
-    Schedule,
-)
+from spotscape.nn.trainer import LossOutput, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
     from spotscape._core.randomness import Seed
-    from spotscape.models._steps import Draw
+    from spotscape.models._training import Draw
     from spotscape.nn.features import Features
     from spotscape.nn.losses import Masking
 
@@ -50,7 +46,7 @@ Decoder = Literal["linear", "graph"]
 SpaCrossPreset = Literal["default", "paper", "released"]
 
 
-@tells_shared_fields
+@shares(FIELDS)
 @dataclass(frozen=True, kw_only=True)
 class SpaCrossConfig(EncoderConfig):
     """Hyper-parameters of :class:`SpaCross`. The defaults are meant for all data, without tuning.
@@ -183,8 +179,6 @@ class SpaCrossConfig(EncoderConfig):
 class SpaCrossNetwork(Network):
     """Encoders of two linear layers and two graph convolutions, with a projector and a decoder.
 
-    The projector collects the neighbours of a spot and leaves out masked spots.
-
     Shapes: features ``(N, p)`` → hidden → feature → hidden → embedding ``(N, d)`` → projection ``(N, d)`` → features.
     """
 
@@ -219,34 +213,25 @@ class SpaCrossNetwork(Network):
         weight: Tensor = self.linear_1
         if masking is not None:
             shown, weight = masking.apply(values), torch.cat([weight, self.token @ weight], dim=1)
-        x = self._first(shown[None, None], weight[None], batch, reduce, generator)
-        x = drop_out(elu_(self.norms[1](x, batch.n_inside, reduce)), self.dropout, generator)
-        x = propagate(batch.graph, weights, x)
-        weight, shift = self.norms[2].folded(self.graph_1[None], x, batch.n_inside, reduce)  # type: ignore[operator]
-        x = in_rows(
-            lambda rows: product(
-                drop_out(product(rows, weight, shift, relu_), self.dropout, generator), self.graph_2[None]
-            ),
-            x,
-        )
-        x = self.norms[3](propagate(batch.graph, weights, x), batch.n_inside, reduce)
-        return drop_out(x, self.dropout, generator)
 
-    def _first(
-        self, shown: Tensor, weight: Tensor, batch: Batch, reduce: Reduce, generator: torch.Generator | None
-    ) -> Tensor:
-        """The two linear layers, before the normalisation of the second."""
+        def dropped(rows: Tensor) -> Tensor:
+            return drop_out(rows, self.dropout, generator)
+
+        def two_layers(
+            x: Tensor, first: Tensor, norm: Any, activate_: Callable[[Tensor], Tensor], second: Tensor
+        ) -> Tensor:
+            weight, shift = norm.folded(first[None], x, batch.n_inside, reduce)
+            return in_rows(lambda rows: product(dropped(product(rows, weight, shift, activate_)), second[None]), x)
+
+        x = shown[None, None]
         if batch.features.is_narrow:
-            weight, shift = self.norms[0].folded(weight, shown, batch.n_inside, reduce)  # type: ignore[operator]
-            return in_rows(
-                lambda rows: product(
-                    drop_out(product(rows, weight, shift, elu_), self.dropout, generator),
-                    self.linear_2[None],
-                ),
-                shown,
-            )
-        x = self.norms[0](product(shown, weight), batch.n_inside, reduce)
-        return product(drop_out(elu(x), self.dropout, generator), self.linear_2[None])
+            x = two_layers(x, weight, self.norms[0], elu_, self.linear_2)
+        else:
+            x = self.norms[0](product(x, weight[None]), batch.n_inside, reduce)
+            x = product(dropped(elu(x)), self.linear_2[None])
+        x = dropped(elu_(self.norms[1](x, batch.n_inside, reduce)))
+        x = two_layers(propagate(batch.graph, weights, x), self.graph_1, self.norms[2], relu_, self.graph_2)
+        return dropped(self.norms[3](propagate(batch.graph, weights, x), batch.n_inside, reduce))
 
     def project(self, embedding: Tensor, batch: Batch, weights: Tensor, masked: Tensor | None = None) -> Tensor:
         """Projection from the neighbours of a spot, ``(1, B, n, latent)``, without ``masked`` ones, bool ``(n,)``."""
@@ -272,37 +257,22 @@ class SpaCrossNetwork(Network):
 
 
 class CrossMasks(NamedTuple):
-    """The random numbers of a step.
+    """The random numbers of a step."""
 
-    Attributes
-    ----------
-    online, target
-        What each view masks.
-    rows
-        Rows of the masked spots inside the batch, int64 ``(M,)``.
-    negatives
-        For each of them the positions of other spots in ``rows``, int64 ``(M, K)``.
-    own, common, seed
-        Sources of further random numbers: see :class:`~spotscape.models._steps.Draw`.
-    """
-
-    online: Masking
+    online: Masking  # What each view masks
     target: Masking
-    rows: Tensor
-    negatives: Tensor
+    rows: Tensor  # Rows of the masked spots inside the batch, int64 (M,)
+    negatives: Tensor  # For each of them the positions of other spots in ``rows``, int64 (M, K)
+    # Sources of further random numbers, see Draw.
     own: torch.Generator
     common: torch.Generator
     seed: int
 
 
 class SpaCrossObjective(Objective):
-    r"""The objective of SpaCross: reconstruction, consistency and contrast.
+    r"""Masked spots are decoded, agree with a view that sees them, and are recognised by their neighbourhoods.
 
     .. math:: L = \lambda_r L_{reconstruction} + \lambda_c L_{consistency} + \lambda_n L_{contrast} .
-
-    Masked spots are decoded, they agree with a view that sees them, and spots are distinguished by their
-    neighbourhoods. Besides the network, the objective holds what only the training needs and a checkpoint includes: the
-    target encoder, the discriminator, and the last neighbourhoods.
     """
 
     network: SpaCrossNetwork
@@ -333,33 +303,30 @@ class SpaCrossObjective(Objective):
         return CrossMasks(online, target, rows, negatives, draw.own, draw.common, draw.seed)
 
     def forward(self, batch: Batch, drawn: CrossMasks, epoch: float) -> LossOutput:
-        config, network, weights = self.config, self.network, batch.graph.whole_weights
+        config, network, weights, rows = self.config, self.network, batch.graph.whole_weights, drawn.rows
         with torch.autocast(batch.spots.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             embedding = network.encode(batch, weights, reduce=self.reduce, masking=drawn.online, generator=drawn.own)
             projection = network.project(embedding, batch, weights, drawn.online.masked)
-        rows, weighted = drawn.rows, {}
+        weighted = {}
         if config.reconstruction_weight:
             decoded = network.decode_rows(projection, batch, weights, rows)[0]
             losses = cosine_reconstruction_loss(decoded, batch.features.values.index_select(0, rows))
             weighted["reconstruction"] = (config.reconstruction_weight, self.mean(losses.sum(1), len(rows)))
         if config.consistency_weight:
-            losses = self._consistency(projection[0].index_select(1, rows), batch, drawn)
+            seen = self._target(batch, drawn)[0].index_select(1, rows)
+            losses = consistency_loss(projection[0].index_select(1, rows), seen, drawn.negatives)
             weighted["consistency"] = (config.consistency_weight, self.mean(losses.sum(1), len(rows)))
         if config.contrast_weight:
             weighted["contrast"] = (config.contrast_weight, self._contrast(embedding[0], batch, drawn, epoch))
         return LossOutput.weighted(weighted)
 
-    def _consistency(self, projection: Tensor, batch: Batch, drawn: CrossMasks) -> Tensor:
-        """The consistency of masked spots with the target encoder, which sees exactly these spots."""
-        target = self.network
+    @torch.no_grad()
+    def _target(self, batch: Batch, drawn: CrossMasks) -> Tensor:
+        """Embeddings by the target encoder, which sees exactly the masked spots."""
         if self.target is not None:
             ema_update(self.target, self.network, self.config.target_momentum)
-            target = self.target
-        with torch.no_grad():
-            seen = target.encode(
-                batch, batch.graph.whole_weights, reduce=self.reduce, masking=drawn.target, generator=drawn.own
-            )
-        return consistency_loss(projection, seen[0].index_select(1, drawn.rows), drawn.negatives)
+        target, weights = self.target or self.network, batch.graph.whole_weights
+        return target.encode(batch, weights, reduce=self.reduce, masking=drawn.target, generator=drawn.own)
 
     def _contrast(self, embedding: Tensor, batch: Batch, drawn: CrossMasks, epoch: float) -> Tensor:
         if self.neighborhoods.is_due(epoch, self.refresh_every):
@@ -377,7 +344,9 @@ class SpaCrossObjective(Objective):
                 order = torch.randperm(local.n_anchors, generator=drawn.common, device=local.anchors.device)
                 negatives = local.anchors[order]
             else:
-                negatives = sample_negatives(n_spots, 1, _like(drawn), rows=local.anchors)[:, 0]
+                # In the same state for every encoder and process.
+                generator = torch.Generator(drawn.common.device).manual_seed(drawn.seed)
+                negatives = sample_negatives(n_spots, 1, generator, rows=local.anchors)[:, 0]
             weight, bias = self.discriminator[number], self.discriminator_bias[number]
             losses.append(contrast_loss(everything, local, negatives, weight, bias, pairing=self.config.pairing).mean())
         return torch.stack(losses)
@@ -386,63 +355,28 @@ class SpaCrossObjective(Objective):
     def _refresh(self, drawn: CrossMasks) -> None:
         """Search the neighbourhoods again, in an embedding of the whole tissue without masks."""
         config, whole = self.config, self.tissue.whole
-        embeddings = self.network.encode(whole, whole.graph.whole_weights)[0]
-        embeddings = at_least_float32(embeddings)
+        embeddings = at_least_float32(self.network.encode(whole, whole.graph.whole_weights)[0])
         self.reduce.remember("contrast", embeddings)
-        slices = None
-        if self.tissue.slices:
-            slices = torch.empty_like(whole.spots)
-            for number, rows in enumerate(self.tissue.slices):
-                slices[rows] = number
-        found = []
-        for embedding in embeddings:
-            generator = torch.Generator(embedding.device).manual_seed(drawn.seed)
-            queries = None
-            if config.contrast_spots is not None and config.contrast_spots < whole.n_total:
-                order = torch.randperm(whole.n_total, generator=generator, device=embedding.device)
-                queries = order[: config.contrast_spots]
-            clusterings = consensus_clusterings(embedding, config.n_clusters, config.n_clusterings, generator)
-            found.append(
-                hybrid_neighborhoods(
-                    embedding,
-                    whole.graph,
-                    clusterings,
-                    n_similar=config.n_similar,
-                    quorum=config.quorum,
-                    slices=slices,
-                    queries=queries,
-                )
-            )
-        self.neighborhoods.current = found
+        self.neighborhoods.search(
+            embeddings,
+            whole.graph,
+            seed=drawn.seed,
+            most=config.contrast_spots,
+            clusterings=(config.n_clusters, config.n_clusterings),
+            slices=self.tissue.codes,
+            n_similar=config.n_similar,
+            quorum=config.quorum,
+        )
 
 
-def _like(drawn: CrossMasks) -> torch.Generator:
-    """A generator in the same state for every encoder and process."""
-    return torch.Generator(drawn.common.device).manual_seed(drawn.seed)
-
-
+@shares(MODEL)
 class SpaCross(GraphEncoder[SpaCrossConfig]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
     The graph may connect slices (:func:`spotscape.pp.spatial_neighbors_3d`). With several slices, similar spots are
     searched separately within and between slices.
 
-    Parameters
-    ----------
-    config
-        Hyper-parameters; ``None`` takes the defaults.
-    random_state
-        Seed of all random numbers; the same seed gives the same result on the same CPU.
-
-    Attributes
-    ----------
-    network
-        The trained encoders with their decoders, a :class:`torch.nn.Module`; ``None`` before :meth:`fit`.
-    history
-        Losses and learning rate, one float64 array per name, one value per epoch: the mean over encoders.
-    training, reference
-        What new slices need: :class:`TrainingRecord` and :class:`Reference`. Set by the function on AnnData that
-        returns the model; ``None`` after :meth:`fit`.
+    {shared}
 
     Examples
     --------
@@ -485,10 +419,7 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
         return 4 * (12 * config.hidden_size + 8 * config.feature_size + 30 * config.latent_size)
 
     def _to_scale(self, decoded: Tensor, features: Features) -> Tensor:
-        """Multiply decoded features by the one factor that brings them closest to the features.
-
-        The cosine loss determines the directions of decoded features and not their lengths.
-        """
+        """Multiply decoded features, of which the cosine loss determines directions only, by the one best factor."""
         products, squares = ((decoded * other).sum((1, 2), keepdim=True) for other in (features.values, decoded))
         return decoded * (products / squares.clamp(min=torch.finfo(squares.dtype).tiny))
 

@@ -10,7 +10,7 @@ from torch import Tensor, relu_
 
 from spotscape._core.arguments import public
 from spotscape.models._base import GraphEncoder
-from spotscape.models._config import EncoderConfig, tells_shared_fields
+from spotscape.models._config import FIELDS, MODEL, EncoderConfig, shares
 from spotscape.models._method import Network, Objective, Tissue
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, in_rows, product
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spotscape._core.randomness import Seed
-    from spotscape.models._steps import Draw
+    from spotscape.models._training import Draw
     from spotscape.nn.losses.scaling import Meeting
 
 SpotscapePreset = Literal["default", "paper"]
 
 
-@tells_shared_fields
+@shares(FIELDS)
 @dataclass(frozen=True, kw_only=True)
 class SpotscapeConfig(EncoderConfig):
     """Hyper-parameters of :class:`Spotscape`. The defaults are meant for all data, without tuning.
@@ -250,7 +250,12 @@ class SpotscapeObjective(Objective):
         weighted["reconstruction"] = (config.reconstruction_weight, self.mean(errors, batch.n_inside))
         if self.tissue.slices:
             weighted["scaling"] = (config.scaling_weight, self._scaling(first, second, batch, drawn, epoch))
-            weighted["prototypes"] = (config.prototype_weight, self._prototypes(first, second, batch, drawn, epoch))
+            sums = first.new_zeros(len(first))
+            if config.prototype_weight and epoch >= config.prototype_warmup * self.max_epochs:
+                labels = self.prototypes.update(second.detach(), batch, self.reduce, drawn.seed)
+                centres, temperature = self.prototypes.centres, config.prototype_temperature
+                sums = self.mean(prototype_loss(first, centres, labels, temperature=temperature), batch.n_inside)
+            weighted["prototypes"] = (config.prototype_weight, sums)
         return LossOutput.weighted(weighted)
 
     def _scaling(self, first: Tensor, second: Tensor, batch: Batch, drawn: Views, epoch: float) -> Tensor:
@@ -265,36 +270,14 @@ class SpotscapeObjective(Objective):
             one, other, drawn.meetings, n_neighbors=config.scaling_neighbors, mutual=config.scaling_mutual
         )
 
-    def _prototypes(self, first: Tensor, second: Tensor, batch: Batch, drawn: Views, epoch: float) -> Tensor:
-        config = self.config
-        if not config.prototype_weight or epoch < config.prototype_warmup * self.max_epochs:
-            return first.new_zeros(len(first))
-        labels = self.prototypes.update(second.detach(), batch, self.reduce, drawn.seed)
-        sums = prototype_loss(first, self.prototypes.centres, labels, temperature=config.prototype_temperature)
-        return self.mean(sums, batch.n_inside)
 
-
+@shares(MODEL)
 class Spotscape(GraphEncoder[SpotscapeConfig]):
     """Embed the spots of a tissue from their expression and their spatial graph.
 
     With several slices, similarity scaling and prototypical contrast are added to the objective.
 
-    Parameters
-    ----------
-    config
-        Hyper-parameters; ``None`` takes the defaults.
-    random_state
-        Seed of all random numbers; the same seed gives the same result on the same CPU.
-
-    Attributes
-    ----------
-    network
-        The trained encoders with their decoders, a :class:`torch.nn.Module`; ``None`` before :meth:`fit`.
-    history
-        Losses and learning rate, one float64 array per name, one value per epoch: the mean over encoders.
-    training, reference
-        What new slices need: :class:`TrainingRecord` and :class:`Reference`. Set by the function on AnnData that
-        returns the model; ``None`` after :meth:`fit`.
+    {shared}
 
     Examples
     --------

@@ -1,30 +1,134 @@
-"""One training: random weights, an objective, the steps, and the file from which it resumes."""
+"""One training: its data, the batch and the random numbers of each step, and the file from which it resumes."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import distributed
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, distributed
 
 from spotscape._core.logging import logger
+from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.settings import settings
-from spotscape.models._steps import Steps
-from spotscape.nn.batches import in_group
+from spotscape._core.validation import require_finite
+from spotscape.nn.batches import AllReduce, Batch, Reduce, RunningMean, in_group
 from spotscape.nn.blocks import WeightSource
 from spotscape.nn.checkpoint import Checkpoint
-from spotscape.nn.tiles import choose_batch_size
+from spotscape.nn.tiles import TilePlan, choose_batch_size, tiles_of_process
 from spotscape.nn.trainer import Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-
+    from spotscape._core.randomness import RandomSource
     from spotscape.models._base import GraphEncoder
     from spotscape.models._method import Network, Tissue
     from spotscape.nn.trainer import LossOutput
+
+
+def slice_rows(slices: np.ndarray | None, device: torch.device) -> tuple[Tensor, ...]:
+    """Rows of each slice; empty for a single slice."""
+    if slices is None:
+        return ()
+    names, codes, sizes = np.unique(np.asarray(slices), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        return ()
+    if sizes.min() < 2:
+        msg = f"slice {str(names[sizes.argmin()])!r} has a single spot; remove it, or leave slices out."
+        raise ValueError(msg)
+    return tuple(torch.from_numpy(np.flatnonzero(codes == code)).to(device) for code in range(len(names)))
+
+
+def check_input(expression: Any, adjacency: Any, slices: np.ndarray | None) -> None:
+    """Refuse a graph or slices with another number of spots, and expression that is not finite."""
+    n_spots = expression.shape[0]
+    if adjacency.shape != (n_spots, n_spots):
+        msg = f"the graph is {adjacency.shape}, the expression has {n_spots} spots; build the graph again."
+        raise ValueError(msg)
+    if slices is not None and np.shape(slices) != (n_spots,):
+        msg = f"slices has shape {np.shape(slices)}; expected one label for each of the {n_spots} spots."
+        raise ValueError(msg)
+    require_finite(expression, "expression")
+
+
+def digest_of(expression: Any, adjacency: Any, slices: np.ndarray | None, batch_size: int | None) -> str:
+    """A hash of all data that a training depends on."""
+    digest = hashlib.sha256(repr((expression.shape, batch_size)).encode())
+    blocks = expression.blocks() if isinstance(expression, ChunkedMatrix) else (expression,)
+    matrices = (*blocks, adjacency, np.empty(0) if slices is None else np.unique(slices, return_inverse=True)[1])
+    for matrix in matrices:
+        csr = matrix.tocsr() if sparse.issparse(matrix) else None
+        for part in (matrix,) if csr is None else (csr.indptr, csr.indices, csr.data):
+            digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers of one step. They depend only on the seed and the number of the step."""
+
+    common: torch.Generator  # Gives the same numbers in all processes of a group
+    own: torch.Generator  # For the spots of this process
+    seed: int  # For functions with generators of their own, the same in all processes
+
+
+class Steps:
+    """Batches and random numbers of a training: of all spots, of some tiles, or of the part of this process.
+
+    ``n_hops`` is the number of graph convolutions on which the decoded features of a spot depend; ``slices`` ``(N,)``
+    numbers the slice of each spot.
+    """
+
+    def __init__(
+        self,
+        whole: Batch,
+        adjacency: Any,
+        source: RandomSource,
+        *,
+        n_hops: int,
+        batch_size: int | None,
+        slices: Tensor,
+    ) -> None:
+        self.whole, self.source, self.n_hops = whole, source, n_hops
+        self.rank = distributed.get_rank() if in_group() else 0
+        self.plan: TilePlan | None = None
+        self.reduce: Reduce = Reduce()
+        self._batch = whole
+        if in_group():
+            if batch_size is not None:
+                logger.info("Several processes train: every step sees all spots, each process holds a part.")
+            own = tiles_of_process(adjacency, self.rank, distributed.get_world_size())
+            self._batch = Batch.around(whole.features, whole.graph, own, n_hops)
+            self.reduce = AllReduce()
+        elif batch_size is not None:
+            codes = slices.cpu().numpy()
+            self.plan = TilePlan.of(adjacency, batch_size, slices=codes, seed=source.integer("tiles"))
+            self.reduce = RunningMean()
+
+    @property
+    def per_epoch(self) -> int:
+        """Number of steps in which every spot is seen once."""
+        return 1 if self.plan is None else self.plan.n_batches
+
+    def n_epochs(self, max_epochs: int, n_encoders: int) -> int:
+        """Number of times that each encoder sees the spots."""
+        return max_epochs if self.plan is None else self.plan.n_sweeps(max_epochs, n_encoders)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        if self.plan is None:
+            return self._batch
+        return Batch.around(self.whole.features, self.whole.graph, self.plan.batch(step), self.n_hops)
+
+    def draw(self, step: int) -> Draw:
+        """The random numbers of a step."""
+        device, seed = self.whole.features.device, self.source.integer(f"step {step}")
+        own = self.source.integer(f"step {step} of process {self.rank}")
+        return Draw(torch.Generator(device).manual_seed(seed), torch.Generator(device).manual_seed(own), seed)
 
 
 def train(
@@ -41,9 +145,7 @@ def train(
     seeds = [model.random_source.integer(f"weights {number}") for number in range(config.n_encoders)]
     network = model._network(whole.features.shape[1], WeightSource(seeds)).to(whole.features.device)
     n_spots = choose_batch_size(batch_size, whole.n_total, config.n_encoders * model._bytes_per_spot())
-    steps = Steps(
-        whole, adjacency, model.random_source, n_hops=network.n_hops, batch_size=n_spots, slices=tissue.slices
-    )
+    steps = Steps(whole, adjacency, model.random_source, n_hops=network.n_hops, batch_size=n_spots, slices=tissue.codes)
     n_epochs = steps.n_epochs(config.max_epochs, config.n_encoders)
     objective = model._objective(network, tissue, steps.reduce, n_epochs).to(whole.features.device)
     logger.info(

@@ -12,7 +12,7 @@ __all__, __getattr__, __dir__ = lazy(
         "._stats.prediction": "SpotRegression",
         "batches": "Batch Reduce",
         "blocks": "ema_update",
-        "clustering": "consensus_clusterings",
+        "clustering._consensus": "consensus_clusterings",
         "features": "Features",
         "graph": "SpotGraph propagate",
         "hybrid": "Neighborhoods hybrid_neighborhoods",

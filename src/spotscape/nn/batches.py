@@ -103,14 +103,10 @@ class Batch:
 
 
 class Known:
-    """Embeddings of all spots: current ones of the batch, with gradients, and stored ones of all other spots.
-
-    ``rows`` ``(B, n, d)`` are those of the n spots of the batch, and ``memory`` ``(B, N, d)`` those of all spots.
-    ``inside`` has the rows of the batch in the memory, int64 ``(n,)``, ascending. Without a memory the batch holds all
-    spots.
-    """
+    """Embeddings of all spots: current ones of the batch, with gradients, and stored ones of all other spots."""
 
     def __init__(self, rows: Tensor, memory: Tensor | None = None, inside: Tensor | None = None) -> None:
+        # (B, n, d) of the n spots of the batch; (B, N, d) of all spots; rows of the batch among them, ascending.
         self.rows, self.memory, self.inside = rows, memory, inside
 
     def take(self, wanted: Tensor) -> Tensor:
@@ -155,17 +151,12 @@ class Reduce(nn.Module):
 
 
 class RunningMean(Reduce):
-    r"""Completes the sums of a batch by the sums of earlier batches.
-
-    With :math:`G_b` the sum over the :math:`n` spots of the batch, :math:`N` the number of all spots and :math:`\bar G`
-    the running mean of earlier sums, scaled to all spots,
+    r"""Completes the sum :math:`G_b` over a batch by the running mean :math:`\bar G` of earlier sums.
 
     .. math:: G = G_b + \tfrac{N - n}{N}\,\bar G, \qquad \bar G \leftarrow (1 - \tfrac nN)\,\bar G + G_b .
 
-    The value is that of :math:`G`. The gradient flows through :math:`G_b` only and is multiplied by :math:`N / n`,
-    because the batch holds this share of the spots. :math:`\bar G` covers about one sweep. It lags behind, because
-    earlier batches had earlier weights and other random views. Rows of spots outside the batch are the last ones seen,
-    without a gradient.
+    The gradient flows through :math:`G_b` only and is multiplied by :math:`N / n`, because the batch holds :math:`n` of
+    the :math:`N` spots.
     """
 
     is_exact = False
@@ -215,9 +206,8 @@ class RunningMean(Reduce):
 class AllReduce(Reduce):
     """Completes the sums of a process by those of the other processes. Each spot is inside in exactly one process.
 
-    Every process computes the same loss from the total. The backward pass therefore gives each process the gradient of
-    all these equal losses: the gradient times the number of processes. The trainer takes the mean over processes, which
-    is the gradient of the loss.
+    All compute the same loss from the total, so each gets the gradient times the number of processes; the trainer takes
+    the mean over processes, which is the gradient of the loss.
     """
 
     def total(self, sums: Tensor) -> Tensor:

@@ -15,11 +15,7 @@ _ROWS_AT_A_TIME = 65_536
 
 
 class WeightSource:
-    """Draws the weights of B encoders on the CPU, each from its own seed.
-
-    The weights of an encoder depend neither on the number of encoders nor on the global generator. The device
-    ``"meta"`` draws nothing; use it if only the shapes are needed.
-    """
+    """Draws the weights of B encoders on the CPU, each from its own seed; the device ``"meta"`` draws nothing."""
 
     def __init__(self, seeds: Sequence[int], *, device: str = "cpu") -> None:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]

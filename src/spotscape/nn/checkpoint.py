@@ -16,11 +16,9 @@ _FORMAT = "spotscape-checkpoint-2"
 
 
 class Checkpoint:
-    """A file that holds the state of one training, in a folder that exists.
+    """A file that holds the state of one training, in a folder that exists; of several processes one ``writes`` it.
 
-    ``identity`` stands for the data, configuration and seed, and a file with another identity is refused. The shapes of
-    the parameters are not enough: any tissue with the same number of components has the same shapes. Of several
-    processes one ``writes`` the file, and all read it.
+    ``identity`` stands for the data, configuration and seed, and a file with another identity is refused.
     """
 
     def __init__(self, path: str | Path, identity: str, *, writes: bool = True) -> None:
@@ -55,10 +53,7 @@ class Checkpoint:
             self._handle = None
 
     def read(self, device: torch.device) -> dict[str, Any] | None:
-        """The state that was saved; ``None`` if there is none yet.
-
-        A file that is damaged, is no checkpoint or belongs to another training raises a ValueError.
-        """
+        """The saved state, ``None`` if there is none yet; refuses a file that is damaged or of another training."""
         if not self.path.exists():
             return None
         mend = "remove it or name another file."

@@ -1,15 +1,12 @@
 r"""Expression as the encoders see it: principal components, or all genes.
 
 Scores :math:`S` (N×r) and loadings :math:`V` (G×r, orthonormal columns) represent :math:`X = S V^\top`. A view that
-leaves out some genes, with :math:`m \in \{0, 1\}^G` for the genes that are kept, needs only an r×r matrix between
-scores and weights,
+keeps the genes :math:`m \in \{0, 1\}^G` needs only an r×r matrix between scores and weights,
 
 .. math:: X\,\mathrm{diag}(m)\,W = S\,(V^\top \mathrm{diag}(m)\,V)\,W' \qquad\text{for } W = V W',
 
-and the squared error of genes equals that of components. Scores are divided by their root mean square, so that weights
-and learning rates do not depend on the unit of the expression. Errors are multiplied by its square again.
-
-All genes (``n_comps=None``, as in the papers) may be sparse. They are multiplied with weights and never made dense.
+and the squared error of genes equals that of components. Scores are divided by their root mean square, by whose square
+errors are multiplied again. All genes (``n_comps=None``, as in the papers) may be sparse and are never made dense.
 """
 
 from __future__ import annotations

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 class Structure:
     """Positions of the entries of a sparse ``(n_rows, n_columns)`` matrix, in compressed rows (CSR), int64.
 
-    Each row of the product with a dense matrix is a weighted sum of its rows, which torch's embedding bag computes. On
-    the CPU this was 3 to 8 times faster than torch's CSR product from 36,000 rows on, and no slower below
-    (``benchmarks/products.py``). The order of entries that transposes the matrix is computed once and kept.
+    Torch's embedding bag computes products, 3 to 8 times faster than torch's CSR product from 36,000 rows on
+    (``benchmarks/products.py``).
     """
 
     def __init__(self, indptr: Tensor, indices: Tensor, n_columns: int) -> None:
@@ -51,10 +50,7 @@ class Structure:
         return Structure(indptr, self.rows[self.order], self.n_rows)
 
     def product(self, values: Tensor, dense: Tensor) -> Tensor:
-        """Matrices with ``values`` ``(V, E)`` times ``dense`` ``(V, B, n_columns, d)``, differentiably.
-
-        The result is ``(V, B, n_rows, d)``. No gradient reaches the values.
-        """
+        """Matrices of values ``(V, E)``, without gradients, times ``(V, B, n_columns, d)``: ``(V, B, n_rows, d)``."""
         return cast("Tensor", _Product.apply(self, values, dense))  # type: ignore[no-untyped-call]
 
     def multiply(self, values: Tensor, dense: Tensor) -> Tensor:

@@ -1,7 +1,4 @@
-r"""The adaptive hybrid neighbourhood of SpaCross.
-
-*Idea.* The neighbourhood of a spot consists of similar spots that are also close in the tissue (local), and of similar
-spots anywhere that belong to the same cluster (global).
+r"""The adaptive hybrid neighbourhood of SpaCross: similar spots that are near in the tissue or of the same cluster.
 
 *Formula.* Let :math:`T_k(u)` be the :math:`k` spots most similar to :math:`u` (cosine of embeddings, without :math:`u`
 itself), :math:`S(u)` its neighbours in the spatial graph, and :math:`c_1, \dots, c_R` clusterings of the same
@@ -11,17 +8,15 @@ embedding. The neighbourhood of :math:`u` is
           \underbrace{T_k(u) \cap \Bigl\{v : \sum_{r=1}^R [c_r(u) = c_r(v)] \ge q\Bigr\}}_{\text{global}} .
 
 With several slices, the most similar spots of the own slice, :math:`T_k^{in}(u)`, and of all other slices together,
-:math:`T_k^{out}(u)`, are searched separately. Only mutual ones are kept:
+:math:`T_k^{out}(u)`, are searched separately, and only mutual ones are kept:
 
 .. math:: T_k(u) = \{v \in T_k^{in}(u) : u \in T_k^{in}(v)\} \cup \{v \in T_k^{out}(u) : u \in T_k^{out}(v)\} .
 
-*Computation.* No matrix has :math:`N^2` entries. A search in tiles returns :math:`Nk` pairs, and all further steps work
-on these pairs, in :math:`O(NkR)` time. A pair :math:`(u, v)` is stored as the number :math:`uN + v`, so a binary search
-in sorted numbers tells whether a pair belongs to a set.
+*Computation.* All steps work on :math:`Nk` pairs. A pair :math:`(u, v)` is stored as the number :math:`uN + v`, so a
+binary search in sorted numbers tells whether it belongs to a set.
 
-Source: Fang & Min, Communications Biology 2025 (doi 10.1038/s42003-025-08810-5). The paper takes a consensus of 5
-k-means runs. The released code accepts a pair that shares its cluster in any run for a single slice (``quorum=1``), and
-ignores the clusters for several slices (``quorum=0``).
+Source: Fang & Min, Communications Biology 2025 (doi 10.1038/s42003-025-08810-5). The released code accepts a pair that
+shares its cluster in any run for a single slice (``quorum=1``), and ignores clusters for several (``quorum=0``).
 """
 
 from __future__ import annotations
@@ -34,13 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from spotscape._core.validation import require_positive_int
+from spotscape.nn.clustering._consensus import consensus_clusterings
 from spotscape.nn.graph import Structure
 from spotscape.nn.losses.cosine import l2_normalize
 from spotscape.nn.similarity import most_similar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from spotscape.nn.batches import Batch, Known
     from spotscape.nn.graph import SpotGraph
 
@@ -92,6 +86,26 @@ class HybridMemory(nn.Module):
         self.n_searches += is_due
         return is_due
 
+    def search(
+        self,
+        embeddings: Tensor,
+        graph: SpotGraph,
+        *,
+        seed: int,
+        most: int | None,
+        clusterings: tuple[int, int],
+        **how: Any,
+    ) -> None:
+        """Search neighbourhoods of all spots, or of ``most`` drawn ones, in the embedding of each encoder."""
+        self.current = []
+        for embedding in embeddings:
+            generator = torch.Generator(embedding.device).manual_seed(seed)
+            queries = None
+            if most is not None and most < len(embedding):
+                queries = torch.randperm(len(embedding), generator=generator, device=embedding.device)[:most]
+            found = consensus_clusterings(embedding, *clusterings, generator)
+            self.current.append(hybrid_neighborhoods(embedding, graph, found, queries=queries, **how))
+
     def get_extra_state(self) -> dict[str, Any]:
         """The state that a checkpoint includes."""
         current = [{field.name: getattr(one, field.name) for field in fields(one)} for one in self.current]
@@ -106,8 +120,7 @@ class HybridMemory(nn.Module):
 def within_batch(whole: Neighborhoods, batch: Batch, known: Known) -> tuple[Tensor | None, Neighborhoods]:
     """The neighbourhoods of the anchors inside a batch, as positions among the rows that take part.
 
-    The first result has these rows of the tissue, those inside the batch first. If ``known`` holds current rows of all
-    spots, it is ``None``, and the neighbourhoods are unchanged.
+    First these rows, those inside the batch first; ``None`` if ``known`` holds current rows of all spots.
     """
     if known.memory is None:
         return None, whole
@@ -195,7 +208,14 @@ def hybrid_neighborhoods(
         for labels in clusterings:
             votes += labels[similar // n_spots] == labels[similar % n_spots]
         pairs = similar[_contains(edges, similar) | (votes >= quorum)]
-        kept.append(pairs[_is_mutual(pairs, n_spots, spots, similar, search)] if several else pairs)
+        if several:
+            # A pair is kept if the search from its second spot finds the first.
+            first, second = pairs // n_spots, pairs % n_spots
+            others = second.unique()
+            back = search(others[~_contains(spots, others)])
+            found = torch.cat([similar, back]).sort().values
+            pairs = pairs[_contains(found, second * n_spots + first)]
+        kept.append(pairs)
     pairs = torch.cat(kept).sort().values
     anchors, counts = (pairs // n_spots).unique_consecutive(return_counts=True)
     indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
@@ -214,16 +234,6 @@ def _similar_pairs(directions: Tensor, spots: Tensor, *, k: int, slices: Tensor,
         best = most_similar(directions[sources], directions[candidates], k, exclude=itself).indices
         found.append((sources[:, None] * len(slices) + candidates[best]).flatten())
     return torch.cat(found)
-
-
-def _is_mutual(
-    pairs: Tensor, n_spots: int, searched: Tensor, similar: Tensor, search: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Which pairs ``(P,)`` are mutual; ``similar`` holds the pairs that the search from ``searched`` found."""
-    first, second = pairs // n_spots, pairs % n_spots
-    others = second.unique()
-    back = search(others[~_contains(searched, others)])
-    return _contains(torch.cat([similar, back]).sort().values, second * n_spots + first)
 
 
 def _contains(ascending: Tensor, values: Tensor) -> Tensor:
@@ -247,11 +257,9 @@ def _check(
     if slices is not None and slices.shape != (n_spots,):
         msg = f"slices has shape {tuple(slices.shape)}; expected one number for each of the {n_spots} spots."
         raise ValueError(msg)
-    if queries is None:
-        return
-    if queries.ndim != 1:
+    if queries is not None and queries.ndim != 1:
         msg = f"queries has shape {tuple(queries.shape)}; expected rows of spots, (Q,)."
         raise ValueError(msg)
-    if len(queries) and not 0 <= int(queries.min()) <= int(queries.max()) < n_spots:
+    if queries is not None and len(queries) and not 0 <= int(queries.min()) <= int(queries.max()) < n_spots:
         msg = f"queries holds {int(queries.min())} to {int(queries.max())}; rows of spots are 0 to {n_spots - 1}."
         raise ValueError(msg)

@@ -22,16 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GeneFolds:
-    """Features of spots for each fold of genes. The features of a fold are computed without the genes of this fold.
+    """Features of spots for each fold of genes, computed without the genes of this fold."""
 
-    ``fold`` ``(G,)`` is the fold of each column of the expression. ``features`` has ``(N, d)`` for each fold; the last
-    entry is computed from all genes, for genes outside the expression. ``slices`` ``(N,)`` numbers the slice of each
-    spot.
-    """
-
-    fold: np.ndarray
-    features: tuple[np.ndarray, ...]
-    slices: np.ndarray
+    fold: np.ndarray  # Fold of each column of the expression, (G,)
+    features: tuple[np.ndarray, ...]  # (N, d) for each fold, and last from all genes, for genes outside the expression
+    slices: np.ndarray  # Number of the slice of each spot, (N,)
 
     @classmethod
     def of(
@@ -47,8 +42,7 @@ class GeneFolds:
     ) -> Self:
         """Principal components of expression ``(N, G)``, beside an embedding, if any, of the same total variance.
 
-        ``reference`` has the numbers of the slices from which genes are transferred. The other slices are shifted onto
-        them by :func:`spotscape.nn.batch_offset`. ``None`` shifts nothing.
+        The slices that are not in ``reference`` are shifted onto them by :func:`spotscape.nn.batch_offset`.
         """
         n_genes = expression.shape[1]
         n_folds = min(n_folds, n_genes)
@@ -95,7 +89,7 @@ def shifted(values: np.ndarray, slices: np.ndarray, reference: np.ndarray) -> np
 def neighbor_operator(
     embedding: np.ndarray, queries: np.ndarray, candidates: np.ndarray, n_neighbors: int
 ) -> sparse.csr_array:
-    """The matrix ``(N, N)`` whose product is the mean over the candidates nearest in direction, never the spot itself.
+    """The matrix ``(N, N)`` that takes the mean over the candidates nearest in direction, never the spot itself.
 
     Rows of spots that are not queries are empty. If queries and candidates have no spot in common, the offset between
     them is subtracted first.

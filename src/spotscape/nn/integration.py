@@ -3,25 +3,20 @@ r"""Integration of slices: one mixture model describes all slices, and the offse
 *Model.* The embedding :math:`z_u` of spot :math:`u` in slice :math:`s` follows
 
 .. math:: z_u \sim \sum_k \pi_{sk}\, N(\mu_k + b_s + c_{sk},\ \sigma^2 I), \qquad
-          c_{sk} \sim N(0,\ \sigma^2 I / \lambda), \qquad \sum_s b_s = 0 .
+          c_{sk} \sim N(0,\ \sigma^2 I / \lambda), \qquad \sum_s b_s = 0 ,
 
-- The prototypes :math:`\mu_k` are common to all slices.
-- The proportions :math:`\pi_{sk}` belong to a slice, because it may hold more or less of a region, or none of it.
-- The offset :math:`b_s` applies to the whole slice. Offsets add up to zero over slices, so what all slices share is not
-  moved, and no slice is a reference.
-- :math:`c_{sk}` is the deviation of the offset in region :math:`k`. It is shrunk as if :math:`\lambda` additional spots
-  had no deviation.
+with prototypes :math:`\mu_k` common to all slices, proportions :math:`\pi_{sk}` of each slice, because it may hold more
+or less of a region, the offset :math:`b_s` of the whole slice, and its deviation :math:`c_{sk}` in region :math:`k`,
+shrunk as if :math:`\lambda` additional spots had none.
 
 *Fit.* Expectation and maximisation start with a single prototype. Prototypes are split along their principal axis until
-there are enough. Then all are split once more and the nearest ones merged, which gives a prototype to regions that had
-to share one. A composition and an offset can explain the same difference between slices, and the start decides which is
-found. Several starts are therefore tried, and the most likely fit is kept. Nothing is random: the result depends
-neither on the order of spots and slices nor on a seed. Time and memory are linear in the number of spots.
+there are enough, then all once more, and the nearest ones merged. A composition and an offset can explain the same
+difference between slices, and the start decides which is found, so the most likely of several starts is kept. The
+result depends neither on the order of spots and slices nor on a seed.
 
 *Correction.* :math:`b_s + \sum_k r_{uk} c_{sk}` is subtracted from spot :math:`u`, with :math:`r_{uk}` its
-probabilities of the prototypes. Corrections weighted by soft memberships are in the spirit of Harmony (Korsunsky et
-al., Nature Methods 2019). A fixed reference onto which new samples are moved is from Symphony (Kang et al., Nature
-Communications 2021).
+probabilities of the prototypes, in the spirit of Harmony (Korsunsky et al., Nature Methods 2019). A fixed reference
+onto which new samples are moved is from Symphony (Kang et al., Nature Communications 2021).
 """
 
 from __future__ import annotations
@@ -221,9 +216,8 @@ class _Mixture:
 def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> _Mixture:
     """The mixture for the coordinates of each slice, the most likely of several starts.
 
-    Under a wrong shift the same region of two slices needs two prototypes. With enough prototypes, a wrong shift is as
-    likely as the right one. Starts are therefore compared by the Bayesian information criterion, after all superfluous
-    prototypes were merged.
+    With enough prototypes, a wrong shift is as likely as the right one. Starts are therefore compared by the Bayesian
+    information criterion, after all superfluous prototypes were merged.
     """
     most = max(1, min(n_prototypes, sum(map(len, parts)) // (_SPOTS_PER_PROTOTYPE * len(parts))))
     few = 2 ** int(np.log2(min(most, _FEW)))
@@ -246,10 +240,9 @@ def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> 
 
 
 def _regrouped(model: _Mixture, parts: list[Tensor], settle: Callable[..., _Mixture]) -> _Mixture:
-    """The same number of prototypes after splitting each and merging the nearest, repeated while the likelihood rises.
+    """The same number of prototypes after splitting each and merging the nearest, while the likelihood rises.
 
-    Splitting alone can leave two regions with one common prototype while other regions have two. The spots of the two
-    regions are then explained by a wrong shift and by deviations of their common prototype.
+    Splitting alone can leave two regions with one common prototype while others have two, and then shifts are wrong.
     """
     for _ in range(_REGROUPINGS):
         other = settle(_split(model, parts), free=False)
@@ -345,8 +338,7 @@ def _step(
 def _shifts(means: Tensor, weights: Tensor, held: Tensor) -> Tensor:
     r"""Shifts :math:`b_s` that minimise :math:`\sum_{sk} w_{sk} \lVert m_{sk} - \mu_k - b_s \rVert^2`, ``(S, d)``.
 
-    The prototypes :math:`\mu_k` are minimised over as well. Shifts of held slices are zero. Without held slices, the
-    shifts add up to zero. A slice that shares no prototype with others is not moved.
+    Those of held slices are zero; without held slices, they add up to zero.
     """
     own, of_prototype = weights.sum(1), weights.sum(0).clamp(min=1e-12)
     middle = (weights[..., None] * means).sum(0) / of_prototype[:, None]

@@ -162,11 +162,7 @@ def batch_offset(queries: Tensor, references: Tensor, *, n_neighs: int = _OFFSET
 
 
 def are_mutual(forth: Tensor, back: Tensor) -> Tensor:
-    """Which entries of ``forth`` (queries by references) are also found in ``back`` (references by queries).
-
-    Both hold rows of the nearest found, int64 ``(Q, k)`` and ``(M, l)``, with -1 for none. The result is bool ``(Q,
-    k)``.
-    """
+    """Which entries of ``forth`` ``(Q, k)``, nearest rows or -1 for none, are also found in ``back`` ``(M, l)``."""
     n_queries, n_references = len(forth), len(back)
     ours = torch.arange(n_queries, device=forth.device)[:, None] * n_references + forth
     theirs = back * n_references + torch.arange(n_references, device=back.device)[:, None]
@@ -174,11 +170,7 @@ def are_mutual(forth: Tensor, back: Tensor) -> Tensor:
 
 
 def mutual_share(embedding: np.ndarray, slices: np.ndarray, *, k: int = 20, n_spots: int = 2_000) -> float:
-    """Share of spots with a mutual match in another slice. Offsets between slices lower it.
-
-    The nearest spot of the other slices must have the spot among its own ``k`` nearest spots of other slices. About
-    ``n_spots`` spots are looked at, the same number from each of the two or more ``slices`` ``(N,)``.
-    """
+    """Share of about ``n_spots`` spots whose nearest spot in another slice has them among its own ``k`` nearest."""
     rows = some_of_each(slices, max(n_spots // len(np.unique(slices)), 20))
     points = torch.from_numpy(embedding[rows] - embedding[rows].mean(0)).float()
     codes = torch.from_numpy(np.unique(slices[rows], return_inverse=True)[1])

@@ -1,17 +1,12 @@
-r"""Batch normalisation over the spots of a tissue, for several encoders at once.
+r"""Batch normalisation over the spots of a tissue, for several encoders at once, with statistics over all processes.
 
-Statistics are computed over the inside spots of a batch and over all processes. Variances are biased (divided by the
-number of spots), so that evaluation with the stored statistics of the whole tissue gives the same bits as the pass that
-stored them.
-
-Before a wide layer the normalisation is *folded* into the weights of the layer. Mean and variance of each column
-:math:`w` of a product :math:`Y W` follow from the mean :math:`\bar y` and the covariance :math:`C` of the narrow
-:math:`Y`,
+Variances are divided by the number of spots, so that evaluation with the stored statistics gives the same bits. Before
+a wide layer the normalisation is *folded* into its weights: mean and variance of each column :math:`w` of a product
+:math:`Y W` follow from the mean :math:`\bar y` and the covariance :math:`C` of the narrow :math:`Y`,
 
 .. math:: \operatorname{mean}(Y w) = \bar y^\top w, \qquad \operatorname{var}(Y w) = w^\top C\,w ,
 
-so normalising amounts to scaling the weights and adding a shift. This is exact. It costs the square of the narrow width
-for each spot, and avoids several passes over the wide matrix, forward and backward.
+which costs the square of the narrow width and avoids several passes over the wide matrix.
 """
 
 from __future__ import annotations

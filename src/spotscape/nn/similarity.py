@@ -1,10 +1,7 @@
 """Search for the k most similar candidates of every query, in tiles, without a matrix of all similarities.
 
-The similarities of a tile of queries to all candidates are computed, searched and discarded. The candidates of a tile
-are divided into blocks. The :math:`k` best candidates lie in the :math:`k` blocks with the largest maxima: for any
-other block, these :math:`k` maxima are at least as large as its best candidate. So every entry is read once for the
-maxima, and only a short list is sorted. The search is exact. With :math:`Q` queries and :math:`M` candidates of size
-:math:`d`, it takes :math:`O(QMd)` time and stores :math:`O(Qk)` numbers and one tile.
+The candidates of a tile are divided into blocks. The :math:`k` best candidates lie in the :math:`k` blocks with the
+largest maxima, so every entry is read once for the maxima, and only a short list is sorted. The search is exact.
 """
 
 from __future__ import annotations
@@ -94,7 +91,14 @@ def most_similar(
     """
     require_positive_int(k, "k")
     require_choice(backend, "backend", _BACKENDS)
-    k = min(k, _n_left(len(candidates), exclude, between))
+    left = len(candidates) - (exclude is not None)
+    if between is not None and len(between[0]):
+        own, other = between
+        left_of_each = len(candidates) - torch.bincount(other, minlength=int(own.max()) + 1)[own]
+        if exclude is not None:
+            left_of_each = left_of_each - (other[exclude] != own).long()
+        left = int(left_of_each.min())
+    k = min(k, left)
     if k < 1:
         msg = f"there are {len(candidates)} candidates, and none is left once a query leaves some out."
         raise ValueError(msg)
@@ -105,18 +109,6 @@ def most_similar(
 
         return MostSimilar(*top_k(queries, candidates, k, exclude=exclude, between=between))
     return _search_tiles(queries, candidates, k, exclude, between)
-
-
-def _n_left(n_candidates: int, exclude: Tensor | None, between: tuple[Tensor, Tensor] | None) -> int:
-    """Number of candidates that every query has at least."""
-    if between is None or len(between[0]) == 0:
-        return n_candidates - (exclude is not None)
-    own, other = between
-    sizes = torch.bincount(other, minlength=int(own.max()) + 1)
-    left = n_candidates - sizes[own]
-    if exclude is not None:
-        left = left - (other[exclude] != own).long()
-    return int(left.min())
 
 
 def _search_tiles(

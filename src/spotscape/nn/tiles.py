@@ -1,7 +1,7 @@
-"""Tiles: compact parts of a tissue.
+"""Tiles: compact parts of a tissue, computed from the graph alone.
 
-Tiles are computed from the graph alone. Distances on the graph (hops) to a few spots that lie far apart serve as
-coordinates. The tissue is cut in two at the median of the longest coordinate, until every part is small enough.
+Distances on the graph (hops) to a few spots that lie far apart serve as coordinates. The tissue is cut in two at the
+median of the longest coordinate, until every part is small enough.
 """
 
 from __future__ import annotations
@@ -96,11 +96,7 @@ def choose_batch_size(batch_size: int | None, n_spots: int, bytes_per_spot: int)
 
 @dataclass(frozen=True)
 class TilePlan:
-    """Tiles, and their assignment to batches.
-
-    A batch consists of several tiles from all over the tissue, from each slice in proportion to its size. Each tile is
-    in one batch of a sweep. The assignment is drawn again for each sweep.
-    """
+    """Tiles, and their batches: several tiles from all over the tissue each, drawn again for each sweep."""
 
     tiles: tuple[np.ndarray, ...]
     slice_of_tile: np.ndarray
@@ -118,10 +114,9 @@ class TilePlan:
         return cls(tuple(tiles), owners, n_batches, seed)
 
     def n_sweeps(self, max_epochs: int, n_encoders: int = 1) -> int:
-        """Number of sweeps: as many steps as with full batches, unless each spot would then be seen too seldom.
+        """Number of sweeps: as many steps as with full batches, but at least 20 visits of each spot.
 
-        A single encoder sees each spot at least 20 times. Several encoders, whose errors average out, see it at least
-        10 times each.
+        Several encoders, whose errors average out, see it at least 10 times each.
         """
         least = _LEAST_SWEEPS if n_encoders == 1 else _LEAST_SWEEPS // 2
         return max(math.ceil(max_epochs / self.n_batches), min(least, max_epochs))
@@ -161,31 +156,21 @@ def _tiles_of_slice(graph: sparse.csr_array, size: int) -> list[np.ndarray]:
             small.append(rows)
             continue
         own = graph if len(rows) == graph.shape[0] else graph[rows][:, rows]
-        tiles += [rows[part] for part in _halves(_hop_coordinates(own), np.arange(len(rows)), size)]
-    return tiles + _packed(small, size)
-
-
-def _packed(pieces: list[np.ndarray], size: int) -> list[np.ndarray]:
-    """Small pieces put together in their order, up to the size."""
-    tiles: list[list[np.ndarray]] = []
+        # Hops to spots that lie far from each other.
+        farthest, hops = int(dijkstra(own, unweighted=True, indices=0).argmax()), []
+        for _ in range(_LANDMARKS):
+            hops.append(dijkstra(own, unweighted=True, indices=farthest).astype(np.float32))
+            farthest = int(np.min(hops, axis=0).argmax())
+        tiles += [rows[part] for part in _halves(np.stack(hops, axis=1), np.arange(len(rows)), size)]
+    groups: list[list[np.ndarray]] = []
     filled = size
-    for rows in pieces:
+    for rows in small:
         if filled + len(rows) > size:
-            tiles.append([])
+            groups.append([])
             filled = 0
-        tiles[-1].append(rows)
+        groups[-1].append(rows)
         filled += len(rows)
-    return [np.sort(np.concatenate(rows)) for rows in tiles]
-
-
-def _hop_coordinates(graph: sparse.csr_array) -> np.ndarray:
-    """Hops to spots that lie far from each other, float32 ``(n, 4)``, in a connected graph."""
-    farthest = int(dijkstra(graph, unweighted=True, indices=0).argmax())
-    columns: list[np.ndarray] = []
-    for _ in range(_LANDMARKS):
-        columns.append(dijkstra(graph, unweighted=True, indices=farthest).astype(np.float32))
-        farthest = int(np.min(columns, axis=0).argmax())
-    return np.stack(columns, axis=1)
+    return tiles + [np.sort(np.concatenate(rows)) for rows in groups]
 
 
 def _halves(coordinates: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -46,9 +46,8 @@ def _between(first: float, last: float, share: float) -> float:
 class Adam:
     """The Adam optimiser (Kingma & Ba 2015) with an L2 penalty. A parameter without a gradient is not changed.
 
-    It computes one operation after the other. torch's fused operations round the last entries of a tensor, which do not
-    fill a vector register, differently from the others. The result of an encoder would then depend on the number of
-    encoders.
+    It computes one operation after the other: torch's fused operations round the last entries of a tensor differently,
+    so the result of an encoder would depend on the number of encoders.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], weight_decay: float) -> None:
@@ -77,13 +76,8 @@ class Adam:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load the state from a checkpoint."""
         self.n_steps = state["n_steps"]
-        known: list[tuple[list[Tensor], list[Tensor]]] = [
-            (self.means, state["means"]),
-            (self.squares, state["squares"]),
-        ]
-        for mine, saved in known:
-            for own, other in zip(mine, saved, strict=True):
-                own.copy_(other)
+        for mine, saved in zip(self.means + self.squares, state["means"] + state["squares"], strict=True):
+            mine.copy_(saved)
 
 
 # How often the host looks at the loss: rarely enough that a GPU never waits for it.

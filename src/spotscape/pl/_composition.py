@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -18,7 +18,6 @@ from spotscape.pl._slices import find_slices
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.axes import Axes
 
     from spotscape.pl._colors import Palette
     from spotscape.pl._sheet import Shown
@@ -72,17 +71,42 @@ def composition(
     slices = slice_labels(adata, library_key or find_slices(adata))
     names = ["all spots"] if slices is None else [str(name) for name in slices.categories]
     codes = np.zeros(adata.n_obs, dtype=int) if slices is None else np.asarray(slices.codes)
-    groups = _conditions(adata, names, codes, condition)
+    groups = [""] * len(names)
+    if condition is not None:
+        conditions = read_groups(adata, condition, argument="condition").astype(str)
+        found = [sorted(set(conditions[codes == code])) for code in range(len(names))]
+        mixed = [name for name, own in zip(names, found, strict=True) if len(own) > 1]
+        if mixed:
+            msg = (
+                f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]; each slice needs one."
+            )
+            raise ValueError(msg)
+        groups = [own[0] for own in found]
     table = _table(codes, len(names), values)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     look = Look()
     height = 1 + 0.32 * len(names) + 0.5 * len(set(groups))
     size = 4.6 + look.margin(values) + 0.07 * max(map(len, names)), max(height, look.legend_height(values) + 0.5)
     with open_axes(output, 1, size) as axes:
-        _draw_shares(axes[0], shares, names, groups, values.colors)
+        ax = axes[0]
+        # Stacked bars from top to bottom, with a gap and a name between conditions.
+        order = sorted(range(len(names)), key=lambda index: groups[index])
+        headings = [groups[index] for index in order]
+        places = np.arange(len(order)) + 1.2 * np.cumsum([0, *(a != b for a, b in pairwise(headings))])
+        left = np.zeros(len(order))
+        for own, color in zip(shares[order].T, values.colors, strict=True):
+            ax.barh(places, own, left=left, color=color, height=0.82, edgecolor="white", linewidth=0.4)
+            left += own
+        ax.set_yticks(places, [names[index] for index in order])
+        for name in dict.fromkeys(headings):
+            top = places[headings.index(name)] - 0.55
+            ax.text(0, top, name, fontweight="bold", va="bottom", fontsize="small")
+        ax.set_ylim(places[-1] + 0.6, places[0] - (1.3 if headings[0] else 0.6))
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        ax.tick_params(left=False)
         labelled = replace(values, codes=values.codes[values.codes >= 0])
-        add_legend(axes[0], "square", labelled, look, title=key)
-        axes[0].set(xlim=(0, 1), xlabel="share of the spots")
+        add_legend(ax, "square", labelled, look, title=key)
+        ax.set(xlim=(0, 1), xlabel="share of the spots")
     store_colors(adata, [values])
     return hand_out(axes, output)
 
@@ -143,8 +167,24 @@ def crosstab(
     axis = {"rows": 1, "columns": 0, "none": None}[normalize]
     shown = table if axis is None else table / np.maximum(table.sum(axis=axis, keepdims=True), 1)
     with open_axes(output, 1, (1.8 + 0.55 * table.shape[1], 1.2 + 0.42 * table.shape[0])) as axes:
-        _draw_table(axes[0], shown, names, cmap, as_share=axis is not None)
-        axes[0].set(xlabel=to, ylabel=key)
+        ax, top = axes[0], float(shown.max()) if axis is None else 1.0
+        ax.imshow(shown, cmap=cmap, vmin=0, vmax=top, aspect="auto")
+        for row, column in np.ndindex(*shown.shape):
+            value = shown[row, column]
+            if round(value, 2) > 0:
+                text = f"{value:,}" if axis is None else f"{value:.2f}".removeprefix("0")
+                color = "white" if value > 0.6 * top else "black"
+                ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+        below = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in map(str, names[1])]
+        turned = sum(map(len, below)) > 6 * len(below)
+        ax.set_yticks(range(len(names[0])), names[0])
+        ax.set_xticks(range(len(below)), below, rotation=40 if turned else 0, ha="right" if turned else "center")
+        ax.set_xticks(np.arange(shown.shape[1] + 1) - 0.5, minor=True)
+        ax.set_yticks(np.arange(shown.shape[0] + 1) - 0.5, minor=True)
+        ax.grid(which="minor", color="white", linewidth=1)
+        ax.tick_params(which="both", length=0)
+        ax.spines[:].set_visible(False)
+        ax.set(xlabel=to, ylabel=key)
     return hand_out(axes, output)
 
 
@@ -153,54 +193,3 @@ def _table(codes: np.ndarray, n: int, values: Categories) -> np.ndarray:
     table = np.zeros((n, len(values.names)), dtype=np.int64)
     np.add.at(table, (codes[labelled], values.codes[labelled]), 1)
     return table
-
-
-def _conditions(adata: AnnData, names: list[str], codes: np.ndarray, condition: str | None) -> list[str]:
-    """The condition of every slice; an empty name without one."""
-    if condition is None:
-        return [""] * len(names)
-    values = read_groups(adata, condition, argument="condition").astype(str)
-    found = [sorted(set(values[codes == code])) for code in range(len(names))]
-    mixed = [name for name, own in zip(names, found, strict=True) if len(own) > 1]
-    if mixed:
-        msg = f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]; each slice needs one."
-        raise ValueError(msg)
-    return [own[0] for own in found]
-
-
-def _draw_shares(ax: Axes, shares: np.ndarray, names: list[str], groups: list[str], colors: list[str]) -> None:
-    """Stacked bars from top to bottom, with a gap and a name between conditions."""
-    order = sorted(range(len(names)), key=lambda index: groups[index])
-    conditions = [groups[index] for index in order]
-    places = np.arange(len(order)) + 1.2 * np.cumsum([0, *(a != b for a, b in pairwise(conditions))])
-    left = np.zeros(len(order))
-    for own, color in zip(shares[order].T, colors, strict=True):
-        ax.barh(places, own, left=left, color=color, height=0.82, edgecolor="white", linewidth=0.4)
-        left += own
-    ax.set_yticks(places, [names[index] for index in order])
-    for name in dict.fromkeys(conditions):
-        top = places[conditions.index(name)] - 0.55
-        ax.text(0, top, name, fontweight="bold", va="bottom", fontsize="small")
-    ax.set_ylim(places[-1] + 0.6, places[0] - (1.3 if conditions[0] else 0.6))
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(left=False)
-
-
-def _draw_table(ax: Axes, shown: Any, names: list[np.ndarray], cmap: str, *, as_share: bool) -> None:
-    top = 1.0 if as_share else float(shown.max())
-    ax.imshow(shown, cmap=cmap, vmin=0, vmax=top, aspect="auto")
-    for row, column in np.ndindex(*shown.shape):
-        value = shown[row, column]
-        if round(value, 2) > 0:
-            text = f"{value:.2f}".removeprefix("0") if as_share else f"{value:,}"
-            color = "white" if value > 0.6 * top else "black"
-            ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
-    ax.set_yticks(range(len(names[0])), names[0])
-    below = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in map(str, names[1])]
-    turned = sum(map(len, below)) > 6 * len(below)
-    ax.set_xticks(range(len(below)), below, rotation=40 if turned else 0, ha="right" if turned else "center")
-    ax.set_xticks(np.arange(shown.shape[1] + 1) - 0.5, minor=True)
-    ax.set_yticks(np.arange(shown.shape[0] + 1) - 0.5, minor=True)
-    ax.grid(which="minor", color="white", linewidth=1)
-    ax.tick_params(which="both", length=0)
-    ax.spines[:].set_visible(False)

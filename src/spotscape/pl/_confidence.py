@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from matplotlib.axes import Axes
 
     from spotscape.pl._colors import Palette
     from spotscape.pl._sheet import Shown
@@ -161,24 +160,20 @@ def _with_bars(
     with open_axes(options, len(pieces) + 1, size, across=across) as axes:
         inner = {**options, "ax": axes[:-1], "return_fig": False, "show": None}
         show_spots(adata, [shown], inner, pieces=pieces)
-        _draw_bars(axes[-1], domains, numbers, title)
+        ax = axes[-1]
+        names = [name for code, name in enumerate(domains.names) if np.isfinite(numbers[domains.codes == code]).any()]
+        for place, name in enumerate(names):
+            code = domains.names.index(name)
+            own = numbers[domains.codes == code]
+            # A disagreement of 0 or 1 has a mean; its median is not informative.
+            middle = np.nanmedian(own) if title == "confidence" else np.nanmean(own)
+            ax.barh(place, middle, color=domains.colors[code], height=0.7)
+            if title == "confidence":
+                ax.plot(np.nanpercentile(own, [10, 90]), [place, place], color="#303030", linewidth=1.4)
+        ax.set_yticks(range(len(names)), names)
+        ax.invert_yaxis()
+        ax.set(xlim=(0, 1), title=title)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="x", alpha=0.3, linewidth=0.6)
+        ax.set_box_aspect(1)
     return hand_out(axes, options)
-
-
-def _draw_bars(ax: Axes, domains: Categories, numbers: np.ndarray, title: str) -> None:
-    names = [name for code, name in enumerate(domains.names) if np.isfinite(numbers[domains.codes == code]).any()]
-    for place, name in enumerate(names):
-        code = domains.names.index(name)
-        own = numbers[domains.codes == code]
-        low, high = np.nanpercentile(own, [10, 90])
-        # A disagreement of 0 or 1 has a mean; its median is not informative.
-        middle = np.nanmedian(own) if title == "confidence" else np.nanmean(own)
-        ax.barh(place, middle, color=domains.colors[code], height=0.7)
-        if title == "confidence":
-            ax.plot([low, high], [place, place], color="#303030", linewidth=1.4)
-    ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
-    ax.set(xlim=(0, 1), title=title)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis="x", alpha=0.3, linewidth=0.6)
-    ax.set_box_aspect(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -78,51 +79,39 @@ def embedding(
         color = [domain_column(adata, None, "color"), *([library_key] if library_key else [])]
     names = [color] if isinstance(color, str) else [str(name) for name in color]
     columns = [read_values(adata, name, layer=layer, palette=palette, vmin=vmin, vmax=vmax) for name in names]
-    rows, plane, title = _plane(adata, basis, use_rep, random_state)
+    rows = np.arange(adata.n_obs)
+    if basis is not None:
+        title = basis if basis in adata.obsm else f"X_{basis}"
+        require_key(adata.obsm, title, "adata.obsm")
+        values = read_embedding(adata, title, hint="")
+        if values.shape[1] < 2:
+            msg = f"adata.obsm[{title!r}] has one axis, and two are drawn; give use_rep={title!r} for a UMAP of it."
+            raise ValueError(msg)
+        plane = values[:, :2].astype(np.float64)
+    else:
+        key = encoder_embedding(adata, use_rep)
+        rows = rows[:: -(-adata.n_obs // _MOST)]
+        values, title = read_embedding(adata, key)[rows], f"UMAP of {key}"
+        logger.info("Making a UMAP of `adata.obsm['%s']` (%s spots) for this plot.", key, f"{len(rows):,}")
+        plane = _umap(values, random_state)
     spacing = np.ptp(plane, axis=0).max() * float(np.clip(0.6 / np.sqrt(len(rows)), 0.002, 0.02))
-    piece = Slice(title, rows, plane, geometry.Lattice("irregular", spacing, 0.0))
     # Slices and domains in one random order, so that none lies on top of all others.
     order = np.random.default_rng(0).permutation(len(rows))
-    piece = Slice(title, rows[order], plane[order], piece.lattice)
+    piece = Slice(title, rows[order], plane[order], geometry.Lattice("irregular", spacing, 0.0))
     options: dict[str, Any] = {"invert_y": False, **looks, "ncols": ncols, "scalebar": False}
     return show_spots(adata, columns, options, pieces=[piece])
 
 
-def _plane(
-    adata: AnnData, basis: str | None, use_rep: str | None, random_state: int
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Rows that are drawn, their coordinates in the plane, and what these are."""
-    rows = np.arange(adata.n_obs)
-    if basis is not None:
-        name = basis if basis in adata.obsm else f"X_{basis}"
-        require_key(adata.obsm, name, "adata.obsm")
-        values = read_embedding(adata, name, hint="")
-        if values.shape[1] < 2:
-            msg = f"adata.obsm[{name!r}] has one axis, and two are drawn; give use_rep={name!r} for a UMAP of it."
-            raise ValueError(msg)
-        return rows, values[:, :2].astype(np.float64), name
-    key = encoder_embedding(adata, use_rep)
-    values = read_embedding(adata, key)
-    rows = rows[:: -(-adata.n_obs // _MOST)]
-    logger.info("Making a UMAP of `adata.obsm['%s']` (%s spots) for this plot.", key, f"{len(rows):,}")
-    return rows, _umap(values[rows], random_state), f"UMAP of {key}"
-
-
 def _umap(values: np.ndarray, random_state: int) -> np.ndarray:
-    import warnings
-
     from sklearn.neighbors import NearestNeighbors
 
     n_neighbors = min(_NEIGHBOURS, len(values) - 1)
     distances, indices = NearestNeighbors(n_neighbors=n_neighbors).fit(values).kneighbors(values)
+    known = (indices, distances.astype(np.float32), None)
     with warnings.catch_warnings():
         # About tensorflow, threads, and neighbours that are found already.
         warnings.simplefilter("ignore")
         from umap import UMAP
 
-        found = UMAP(
-            n_neighbors=n_neighbors,
-            precomputed_knn=(indices, distances.astype(np.float32), None),
-            random_state=random_state,
-        )
+        found = UMAP(n_neighbors=n_neighbors, precomputed_knn=known, random_state=random_state)
         return np.asarray(found.fit_transform(values), dtype=np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Literal, Unpack, cast
 
 import numpy as np
 
@@ -87,62 +87,44 @@ def markers(
     if not chosen:
         msg = f"adata.uns[{key!r}] has no gene with higher expression in a domain."
         raise ValueError(msg)
+    every = dict.fromkeys(gene for own in chosen.values() for gene in own)
     if kind == "tissue":
-        domains_of: dict[str, list[str]] = {}
-        for name, genes in chosen.items():
-            for gene in genes:
-                domains_of.setdefault(gene, []).append(name)
+        domains_of = {gene: [name for name, own in chosen.items() if gene in own] for gene in every}
         columns = [
             replace(read_values(adata, gene, layer=layer), key=f"{names_of[gene]} ({', '.join(names)})")
             for gene, names in domains_of.items()
         ]
         return show_spots(adata, columns, {"cmap": "magma", "img": False, **panels})
-    groups = str(adata.uns[key]["params"]["key"])
-    return _in_scanpy(
-        adata, chosen, groups, kind, names_of, layer=layer, options=dict(panels) | {"standard_scale": standard_scale}
-    )
-
-
-def _in_scanpy(
-    adata: AnnData,
-    chosen: dict[str, list[str]],
-    groups: str,
-    kind: str,
-    names_of: dict[str, str],
-    *,
-    layer: str | None,
-    options: dict[str, Any],
-) -> Shown:
     import scanpy as sc
     from anndata import AnnData
 
+    groups = str(adata.uns[key]["params"]["key"])
     require_key(adata.obs, groups, "adata.obs", hint="The markers were found for these domains")
     labels = as_categories(adata.obs[groups]).remove_unused_categories()
     if not len(labels.categories):
         msg = f"adata.obs[{groups!r}] labels no spot, so there is no domain to show."
         raise ValueError(msg)
-    axes = given_axes(options, 1)
+    axes = given_axes(panels, 1)
     # Scanpy gets nothing but what it draws: other columns, their names and categories without spots confuse it.
-    genes = list(dict.fromkeys(gene for own in chosen.values() for gene in own))
-    values = [read_values(adata, gene, layer=layer) for gene in genes]
+    values = [read_values(adata, gene, layer=layer) for gene in every]
     data = AnnData(np.column_stack([one.values for one in values if isinstance(one, Numbers)]))
-    data.var_names, data.obs["domain"] = genes, labels
+    data.var_names, data.obs["domain"] = list(every), labels
     draw = sc.pl.DotPlot if kind == "dots" else sc.pl.MatrixPlot
     plot = draw(
-        data, chosen, "domain", use_raw=False, standard_scale=options["standard_scale"],
-        figsize=options.get("figsize"), ax=None if axes is None else axes[0],
+        data, chosen, "domain", use_raw=False, standard_scale=standard_scale,
+        figsize=panels.get("figsize"), ax=None if axes is None else axes[0],
     )  # fmt: skip
-    plot.style(cmap=options.get("cmap") or ("Reds" if kind == "dots" else "viridis"))
+    plot.style(cmap=panels.get("cmap") or ("Reds" if kind == "dots" else "viridis"))
     try:
         plot.make_figure()
     except ValueError as error:
-        msg = f"scanpy cannot lay out a figure of figsize={options.get('figsize')}: {error}."
+        msg = f"scanpy cannot lay out a figure of figsize={panels.get('figsize')}: {error}."
         raise ValueError(msg) from error
     main = plot.ax_dict["mainplot_ax"]
     main.set_xticklabels([names_of[label.get_text()] for label in main.get_xticklabels()])
     if axes is None:
         _make_room(cast("Figure", main.figure))
-    return hand_out([main], options)
+    return hand_out([main], panels)
 
 
 def _make_room(figure: Figure) -> None:

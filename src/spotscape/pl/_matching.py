@@ -108,27 +108,6 @@ def matching(
         msg = f"adata.uns[{key!r}] is not a record of matches. {hint}."
         raise ValueError(msg)
     warn_if_changed(adata, entry, f"the match {key!r}", "sp.tl.match_slices(adata, ...)")
-    laid_out: dict[str, Any] = {"layout": layout, "invert_y": look.invert_y}
-    pairs = _pairs(adata, key, params, query, spatial_key=spatial_key, n_lines=n_lines, **laid_out)
-    values = _values(adata, key, params, color, palette=palette, vmin=vmin, vmax=vmax)
-    across = len(pairs) if layout == "above" else 1
-    with open_axes(looks, len(pairs), pair_size(pairs, values, look, layout), across=across) as axes:
-        for index, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
-            draw_pair(ax, pair, values, look, linewidth=linewidth, legend=index == across - 1)
-    store_colors(adata, [values])
-    return hand_out(axes, looks)
-
-
-def _pairs(
-    adata: AnnData,
-    key: str,
-    params: Mapping[str, Any],
-    query: str | Sequence[str] | None,
-    *,
-    spatial_key: str,
-    n_lines: int,
-    **laid_out: Any,
-) -> list[Pair]:
     coords = coordinates(adata, spatial_key)[:, :2]
     slices = np.asarray(slice_labels(adata, str(params["library_key"]))).astype(str)
     best = adata.obs_names.get_indexer(pd.Index(adata.obs[key].astype("string").fillna("")))
@@ -146,8 +125,15 @@ def _pairs(
     for name in _wanted(query, known):
         matched = np.flatnonzero((slices == name) & (best >= 0))
         drawn = matched[geometry.evenly_spread(coords[matched], n_lines)]
-        pairs.append(Pair(*place(piece(name), piece(reference), **laid_out), drawn, best[drawn]))
-    return pairs
+        placed = place(piece(name), piece(reference), layout=layout, invert_y=look.invert_y)
+        pairs.append(Pair(*placed, drawn, best[drawn]))
+    values = _values(adata, key, params, color, palette=palette, vmin=vmin, vmax=vmax)
+    across = len(pairs) if layout == "above" else 1
+    with open_axes(looks, len(pairs), pair_size(pairs, values, look, layout), across=across) as axes:
+        for index, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
+            draw_pair(ax, pair, values, look, linewidth=linewidth, legend=index == across - 1)
+    store_colors(adata, [values])
+    return hand_out(axes, looks)
 
 
 def _wanted(query: str | Sequence[str] | None, known: list[str]) -> list[str]:

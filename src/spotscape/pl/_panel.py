@@ -39,6 +39,8 @@ _FAINTEST = 0.08
 _BAR_SHARE, _BAR_BESIDE, _BAR_HEIGHT = 0.25, 8, 20
 # Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
 _SAMPLE, _AROUND = 20_000, 12
+# Distance of two names, as a share of the length of the tissue.
+_CLEARANCE = 0.05
 # A category forms a region if at least this share of the neighbours of its innermost spots belongs to it.
 _TOGETHER = 0.4
 
@@ -186,7 +188,10 @@ def write_names(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look
         return
     # Names that were not requested are not written on categories that are scattered all over the tissue.
     least = 0.0 if look.legend_loc == "on data" else _TOGETHER
-    places = inside_places(piece.coords, values.codes[piece.rows], clearance=0.05, least=least)
+    apart = _CLEARANCE * float(np.ptp(piece.coords, axis=0).max())
+    places: dict[int, np.ndarray] = {}
+    for code, points in inner_spots(piece.coords, values.codes[piece.rows], least=least).items():
+        places[code] = clear_place(points, np.median(points, axis=0), places, apart)
     names = [str(code + 1) for code in range(len(values.names))] if look.numbered(values) else values.names
     for code, (x, y) in places.items():
         text = ax.text(
@@ -196,25 +201,10 @@ def write_names(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look
         text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
 
 
-def inside_places(
-    coords: np.ndarray, codes: np.ndarray, *, clearance: float, least: float = 0.0
-) -> dict[int, np.ndarray]:
-    """One spot for each category: well inside it, near its middle, and clear of the others.
-
-    ``clearance`` is a share of the length of the tissue; categories whose innermost spots have a smaller share than
-    ``least`` of their own around them get no place.
-    """
-    apart = clearance * float(np.ptp(coords, axis=0).max())
-    places: dict[int, np.ndarray] = {}
-    for code, points in inner_spots(coords, codes, least=least).items():
-        places[code] = clear_place(points, np.median(points, axis=0), places, apart)
-    return places
-
-
 def inner_spots(coords: np.ndarray, codes: np.ndarray, *, least: float = 0.0) -> dict[int, np.ndarray]:
-    """The spots of each category whose neighbours are of it too.
+    """The spots of each category whose neighbours are of it too; its middle may lie outside of it.
 
-    A domain may be bent or in pieces, so that its middle lies elsewhere; these spots do not.
+    Categories of which these spots have a smaller share than ``least`` around them are left out.
     """
     drawn = np.arange(0, len(coords), max(1, len(coords) // _SAMPLE))
     coords, codes = coords[drawn], codes[drawn]
@@ -250,5 +240,4 @@ def stretch(pixels: np.ndarray, contrast: tuple[float, float] | None) -> np.ndar
         if np.nanmax(pixels) <= 255 and np.nanmin(pixels) >= 0:
             return np.nan_to_num(pixels / 255)
     low, high = np.nanpercentile(pixels[..., :3], contrast or _CONTRAST)
-    out: np.ndarray = np.clip((np.nan_to_num(pixels, nan=low) - low) / max(high - low, 1e-12), 0, 1)
-    return out
+    return np.asarray(np.clip((np.nan_to_num(pixels, nan=low) - low) / max(high - low, 1e-12), 0, 1))

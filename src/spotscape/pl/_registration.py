@@ -20,7 +20,8 @@ from spotscape.pl._colors import Categories, as_categories, category_colors, rea
 from spotscape.pl._panel import add_tiles, stretch
 from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
 from spotscape.pl._slices import Slice, read_slices
-from spotscape.registration import Placement, grid_points
+from spotscape.registration._section import grid_points
+from spotscape.registration._stack import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -237,7 +238,27 @@ class Overlay:
         field = (high - low).max() / _FIELDS
         turn = np.floor((coords - low) / field).astype(int).sum(axis=1) % len(self.slices.names)
         if isinstance(values, list):
-            self._draw_images(ax, values, placements, (low, high, field))
+            # Each pixel shows the image of the slice whose turn it is, where the registration took it from.
+            pixel = (high - low).max() / _IMAGE_PIXELS
+            axes = [np.arange(start + pixel / 2, end, pixel) for start, end in zip(low, high, strict=True)]
+            points = grid_points(axes)
+            turn = np.floor((points - low) / field).astype(int).sum(axis=1) % len(self.slices.names)
+            colors = np.zeros((len(points), 4))
+            for piece in values:
+                if piece.image is not None and piece.name in placements:
+                    own = turn == self.slices.names.index(piece.name)
+                    picture = stretch(piece.image.pixels, self.look.img_contrast)
+                    shades = np.asarray(picture, dtype=np.float64) / (255 if picture.dtype == np.uint8 else 1)
+                    bands = np.moveaxis(np.atleast_3d(shades), 2, 0)
+                    bands = bands[[0, 0, 0]] if len(bands) == 1 else bands[:3]
+                    # The first pixel is centred at one half.
+                    places = (placements[piece.name].move_back(points[own]) * piece.image.scale)[:, ::-1].T - 0.5
+                    read = [map_coordinates(band, places, order=1, mode="nearest") for band in bands]
+                    inside = ((places >= -0.5) & (places <= np.array(bands.shape[1:])[:, None] - 0.5)).all(axis=0)
+                    colors[own] = np.column_stack([*np.clip(read, 0, 1), inside.astype(float)])
+            layer = colors.reshape(len(axes[0]), len(axes[1]), 4).swapaxes(0, 1)
+            edges = [(axis[0] - pixel / 2, axis[-1] + pixel / 2) for axis in axes]
+            ax.imshow(layer, extent=(*edges[0], *edges[1]), origin="lower", interpolation="antialiased")
         else:
             shown = np.flatnonzero(turn == self.slices.codes)
             look = replace(self.look, alpha=1.0, size=1.0)
@@ -246,29 +267,6 @@ class Overlay:
             for place in np.arange(low[axis] + field, high[axis], field):
                 line(place, color="white", linewidth=0.8, zorder=3)
         self.frame(ax, piece)
-
-    def _draw_images(
-        self,
-        ax: Axes,
-        pieces: list[Slice],
-        placements: Mapping[str, Placement],
-        board: tuple[np.ndarray, np.ndarray, float],
-    ) -> None:
-        """Each pixel shows the image of the slice whose turn it is, where the registration took it from."""
-        low, high, field = board
-        pixel = (high - low).max() / _IMAGE_PIXELS
-        axes = [np.arange(start + pixel / 2, end, pixel) for start, end in zip(low, high, strict=True)]
-        points = grid_points(axes)
-        turn = np.floor((points - low) / field).astype(int).sum(axis=1) % len(self.slices.names)
-        colors = np.zeros((len(points), 4))
-        for piece in pieces:
-            if piece.image is not None and piece.name in placements:
-                own = turn == self.slices.names.index(piece.name)
-                picture = stretch(piece.image.pixels, self.look.img_contrast)
-                colors[own] = _pixels_at(picture, placements[piece.name].move_back(points[own]) * piece.image.scale)
-        layer = colors.reshape(len(axes[0]), len(axes[1]), 4).swapaxes(0, 1)
-        edges = [(axis[0] - pixel / 2, axis[-1] + pixel / 2) for axis in axes]
-        ax.imshow(layer, extent=(*edges[0], *edges[1]), origin="lower", interpolation="antialiased")
 
     def frame(self, ax: Axes, piece: Slice) -> None:
         """Show all of the tissue, on one scale for both axes."""
@@ -294,18 +292,6 @@ class Overlay:
             ax.imshow(layer.swapaxes(0, 1), extent=extent, origin="lower", interpolation="bilinear")
         middles = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
         ax.contour(*middles, density.T, levels=[_EDGE * typical], colors=[color], linewidths=1.5)
-
-
-def _pixels_at(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Red, green, blue and opacity of an image at places ``(x, y)`` in its pixels; nothing beyond its border."""
-    shades = np.asarray(picture, dtype=np.float64) / (255 if picture.dtype == np.uint8 else 1)
-    bands = np.moveaxis(np.atleast_3d(shades), 2, 0)
-    bands = bands[[0, 0, 0]] if len(bands) == 1 else bands[:3]
-    # The first pixel is centred at one half.
-    places = where[:, ::-1].T - 0.5
-    read = [map_coordinates(band, places, order=1, mode="nearest") for band in bands]
-    inside = ((places >= -0.5) & (places <= np.array(bands.shape[1:])[:, None] - 0.5)).all(axis=0)
-    return np.column_stack([*np.clip(read, 0, 1), inside.astype(float)])
 
 
 @dataclass(frozen=True)

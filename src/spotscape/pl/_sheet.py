@@ -223,7 +223,13 @@ def show_spots(
     look = Look.of(options, adata.n_obs)
     pieces = read_pieces(adata, options) if pieces is None else pieces
     shown = [one.only(options.get("groups")).in_order() if isinstance(one, Categories) else one for one in columns]
-    titles = _titles(options.get("title"), [one.key for one in shown], pieces)
+    names, title, n_panels = [one.key for one in shown], options.get("title"), len(shown) * len(pieces)
+    titles = names if len(pieces) == 1 else [piece.name for _ in names for piece in pieces]
+    if title is not None:
+        titles = [title] if isinstance(title, str) else [str(one) for one in title]
+    if len(titles) != n_panels:
+        msg = f"title has {len(titles)} entries for {n_panels} panels ({len(names)} key(s), {len(pieces)} slice(s))."
+        raise ValueError(msg)
     axes = given_axes(options, len(titles))
     if axes is not None:
         blocks = [axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))]
@@ -340,17 +346,6 @@ def add_legend(
         handletextpad=0.3,
         columnspacing=1.0,
     )
-
-
-def _titles(title: str | Sequence[str] | None, names: Sequence[str], pieces: Sequence[Slice]) -> list[str]:
-    n_panels = len(names) * len(pieces)
-    if title is None:
-        return list(names) if len(pieces) == 1 else [piece.name for _ in names for piece in pieces]
-    titles = [title] if isinstance(title, str) else [str(one) for one in title]
-    if len(titles) != n_panels:
-        msg = f"title has {len(titles)} entries for {n_panels} panels ({len(names)} key(s), {len(pieces)} slice(s))."
-        raise ValueError(msg)
-    return titles
 
 
 def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:

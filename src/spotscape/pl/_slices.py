@@ -93,7 +93,13 @@ def read_slices(
         own = coords[rows]
         lattice = geometry.lattice(own)
         image = _image(entry or {}, name, img_res_key) if img else None
-        pieces.append(Slice(name, rows, own, lattice, image, _unit(entry or {}, lattice, layout), crop))
+        # Micrometres in one unit of the coordinates, where the file says it; images of one study differ in scale.
+        factors = (entry or {}).get("scalefactors")
+        unit = _number(factors.get("microns_per_pixel")) if isinstance(factors, Mapping) else None
+        if unit is None:
+            is_visium = layout.platform == "Visium" and lattice.kind == "hexagonal"
+            unit = _VISIUM_SPACING / lattice.spacing if is_visium else layout.um_per_unit
+        pieces.append(Slice(name, rows, own, lattice, image, unit, crop))
     names, with_images = [piece.name for piece in pieces], [name for name in entries if entries[name].get("images")]
     if img and library_key is None and len(with_images) > 1:
         logger.info("There are images of %s; name the column with these ids by library_key to see them.", with_images)
@@ -150,15 +156,6 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
     return None
 
 
-def _unit(entry: Mapping[str, Any], lattice: geometry.Lattice, layout: geometry.Layout) -> float | None:
-    """Micrometres in one unit of the coordinates, where the file says it; images of one study differ in scale."""
-    factors = entry.get("scalefactors")
-    given = _number(factors.get("microns_per_pixel")) if isinstance(factors, Mapping) else None
-    if given is None and layout.platform == "Visium" and lattice.kind == "hexagonal":
-        return _VISIUM_SPACING / lattice.spacing
-    return layout.um_per_unit if given is None else given
-
-
 def _image(entry: Mapping[str, Any], name: str, img_res_key: str | None) -> Image | None:
     """The image of an entry of ``uns["spatial"]`` with the best resolution, or the one that was asked for."""
     images, factors = entry.get("images"), entry.get("scalefactors")
@@ -171,8 +168,13 @@ def _image(entry: Mapping[str, Any], name: str, img_res_key: str | None) -> Imag
         if scale is None:
             logger.info("The %s image of %r has no scale factor, so it is not shown.", resolution, name)
             continue
-        array = _as_picture(np.asarray(pixels))
-        if array is not None:
+        array = np.asarray(pixels)
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+            array = np.moveaxis(array, 0, -1)
+        if array.ndim == 3 and array.shape[2] == 1:
+            array = array[..., 0]
+        fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+        if fits and array.dtype.kind in "uifb" and array.size:
             return Image(array, scale)
         logger.info("The %s image of %r has shape %s and is not shown.", resolution, name, np.shape(pixels))
     if img_res_key is not None and images:
@@ -188,13 +190,3 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, IndexError):
         return None
     return number if np.isfinite(number) and number > 0 else None
-
-
-def _as_picture(array: np.ndarray) -> np.ndarray | None:
-    """Height × width (× colours): the axis of channels last, channels of length one dropped."""
-    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
-        array = np.moveaxis(array, 0, -1)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    return array if fits and array.dtype.kind in "uifb" and array.size else None

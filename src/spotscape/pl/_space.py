@@ -313,7 +313,14 @@ def volume(
     shown = values.only(groups) if isinstance(values, Categories) else values
     if kind == "points":
         rows = np.flatnonzero(shown.codes >= 0) if groups is not None and isinstance(shown, Categories) else None
-        mesh = _points(pv, coords, np.arange(adata.n_obs) if rows is None else rows, shown, cmap)
+        rows = np.arange(adata.n_obs) if rows is None else rows
+        if not len(rows):
+            msg = f"no spot has one of these groups of {values.key!r}."
+            raise ValueError(msg)
+        mesh = pv.PolyData(coords[rows])
+        mesh.point_data["row"] = rows
+        mesh.point_data[values.key] = (shown.codes if isinstance(shown, Categories) else shown.values)[rows]
+        mesh.point_data["rgb"] = _bytes(face_colors(shown, rows, Look(cmap=cmap)))
     elif isinstance(shown, Categories):
         mesh = _surfaces(pv, coords, [rows for _, rows in pieces], shown)
     else:
@@ -327,23 +334,22 @@ def volume(
     return mesh
 
 
-def _points(pv: Any, coords: np.ndarray, rows: np.ndarray, values: Categories | Numbers, cmap: Any) -> Any:
-    if not len(rows):
-        msg = f"no spot has one of these groups of {values.key!r}."
-        raise ValueError(msg)
-    mesh = pv.PolyData(coords[rows])
-    mesh.point_data["row"] = rows
-    mesh.point_data[values.key] = (values.codes if isinstance(values, Categories) else values.values)[rows]
-    mesh.point_data["rgb"] = _bytes(face_colors(values, rows, Look(cmap=cmap)))
-    return mesh
-
-
 def _bytes(colors: np.ndarray) -> np.ndarray:
     return np.asarray(np.rint(255 * colors[:, :3]), dtype=np.uint8)
 
 
 def _surfaces(pv: Any, coords: np.ndarray, slices: list[np.ndarray], values: Categories) -> Any:
-    sigma = _widths(coords, slices)
+    # By how much spots are spread along x, y and z: their distance in space, or in the plane and between slices.
+    levels = np.sort([coords[rows, 2].mean() for rows in slices])
+    if len(slices) == 1:
+        # Expected distance of the sixth neighbour, with one cell in a unit of volume, or of area.
+        pitch = float(np.median(geometry.nearest_distances(coords, 6)[:, -1])) / (9 / (2 * np.pi)) ** (1 / 3)
+        sigma = np.full(3, _SMOOTH * pitch)
+    else:
+        large = [rows for rows in slices if len(rows) > 6]
+        pitches = [np.median(geometry.nearest_distances(coords[rows, :2], 6)[:, -1]) for rows in large]
+        pitch = float(np.median(pitches)) / np.sqrt(6 / np.pi)
+        sigma = np.array([_SMOOTH * pitch, _SMOOTH * pitch, _SMOOTH_BETWEEN * float(np.median(np.diff(levels)))])
     low = coords.min(axis=0) - 3 * sigma
     extent = np.ptp(coords, axis=0) + 6 * sigma
     voxel = sigma / 3
@@ -379,15 +385,3 @@ def _surfaces(pv: Any, coords: np.ndarray, slices: list[np.ndarray], values: Cat
         msg = f"no category of {values.key!r} has enough spots together for a surface; take kind='points'."
         raise ValueError(msg)
     return parts[0].append_polydata(*parts[1:]) if len(parts) > 1 else parts[0]
-
-
-def _widths(coords: np.ndarray, slices: list[np.ndarray]) -> np.ndarray:
-    """By how much spots are spread along x, y and z: their distance in space, or in the plane and between slices."""
-    levels = np.sort([coords[rows, 2].mean() for rows in slices])
-    if len(slices) == 1:
-        # Expected distance of the sixth neighbour, with one cell in a unit of volume, or of area.
-        pitch = float(np.median(geometry.nearest_distances(coords, 6)[:, -1])) / (9 / (2 * np.pi)) ** (1 / 3)
-        return np.full(3, _SMOOTH * pitch)
-    pitches = [np.median(geometry.nearest_distances(coords[rows, :2], 6)[:, -1]) for rows in slices if len(rows) > 6]
-    pitch = float(np.median(pitches)) / np.sqrt(6 / np.pi)
-    return np.array([_SMOOTH * pitch, _SMOOTH * pitch, _SMOOTH_BETWEEN * float(np.median(np.diff(levels)))])

@@ -95,7 +95,13 @@ def trajectory(
     if not {stored.names[code] for code in np.unique(stored.codes[stored.codes >= 0])} <= set(known):
         msg = f"adata.obs[{groups!r}] has other domains than the trajectory, made of {known}; make it again: {mend}."
         raise ValueError(msg)
-    domains = _ordered(stored, entry)
+    # The domains that occur, in the order of the trajectory; those that it does not reach come last.
+    occurring = [name for code, name in enumerate(stored.names) if (stored.codes == code).any()]
+    names = list(dict.fromkeys([name for name in map(str, entry["order"]) if name in occurring] + occurring))
+    places = np.array([names.index(name) if name in names else -1 for name in stored.names] + [-1])
+    colors = [stored.colors[stored.names.index(name)] for name in names]
+    # These colours are in another order than the categories, and not to be stored.
+    domains = replace(stored, codes=places[stored.codes], names=names, colors=colors, origin="stored")
     graph = route(entry, domains.names, min_connectivity)
 
     def add_graph(ax: Axes, piece: Slice, column: int) -> None:
@@ -109,17 +115,6 @@ def trajectory(
     shown = show_spots(adata, [time, domains], options, decorate=add_graph)
     store_colors(adata, [stored])
     return shown
-
-
-def _ordered(values: Categories, entry: Mapping[str, Any]) -> Categories:
-    """The domains that occur, in the order of the trajectory; those that it does not reach come last."""
-    occurring = [name for code, name in enumerate(values.names) if (values.codes == code).any()]
-    reached = [name for name in map(str, entry["order"]) if name in occurring]
-    names = [*reached, *(name for name in occurring if name not in reached)]
-    places = np.array([names.index(name) if name in names else -1 for name in values.names] + [-1])
-    colors = [values.colors[values.names.index(name)] for name in names]
-    # These colours are in another order than the categories, and not to be stored.
-    return replace(values, codes=places[values.codes], names=names, colors=colors, origin="stored")
 
 
 _FADED = 0.6
@@ -179,7 +174,16 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
     codes = domains.codes[piece.rows]
     sizes = np.bincount(codes[codes >= 0], minlength=len(domains.names))
     codes = np.where(sizes[codes] >= _LEAST_SHARE * len(codes), codes, -1) if sizes.size else codes
-    places = _places(piece.coords, codes, graph)
+    # Each node inside its domain and next to those that it is joined with, so that lines do not cross other domains.
+    places: dict[int, np.ndarray] = {}
+    inner = inner_spots(piece.coords, codes)
+    apart = _CLEARANCE * float(np.ptp(piece.coords, axis=0).max())
+    tree = [set(pair) for pair in graph.pairs[graph.in_tree].tolist()]
+    for code in sorted(inner):
+        before = [places[other] for pair in tree if code in pair for other in pair - {code} if other in places]
+        middle = np.median(inner[code], axis=0)
+        target = _TOWARDS * np.mean(before, axis=0) + (1 - _TOWARDS) * middle if before else middle
+        places[code] = clear_place(inner[code], target, places, apart)
     shown = [index for index, pair in enumerate(graph.pairs.tolist()) if set(pair) <= places.keys()]
     # Light lines lie under dark ones.
     shown.sort(key=lambda index: bool(graph.in_tree[index]))
@@ -204,20 +208,3 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
         )  # fmt: skip
         if not inside:
             text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
-
-
-def _places(coords: np.ndarray, codes: np.ndarray, graph: Route) -> dict[int, np.ndarray]:
-    """Where nodes lie: in the order of the trajectory, each inside its domain and next to those it is joined with.
-
-    So lines are short, and do not run across other domains.
-    """
-    inner = inner_spots(coords, codes)
-    apart = _CLEARANCE * float(np.ptp(coords, axis=0).max())
-    tree = [set(pair) for pair in graph.pairs[graph.in_tree].tolist()]
-    places: dict[int, np.ndarray] = {}
-    for code in sorted(inner):
-        before = [places[other] for pair in tree if code in pair for other in pair - {code} if other in places]
-        middle = np.median(inner[code], axis=0)
-        target = _TOWARDS * np.mean(before, axis=0) + (1 - _TOWARDS) * middle if before else middle
-        places[code] = clear_place(inner[code], target, places, apart)
-    return places

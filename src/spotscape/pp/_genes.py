@@ -113,7 +113,24 @@ def select_genes(
         expected = np.stack([fit[0] for fit in fits if fit is not None])
         number = np.where(usable, np.cumsum(usable) - 1, -1)
         codes = number[np.zeros(counts.shape[0], int) if labels is None else labels.codes]
-        score = _standardised(counts, moments.of_slices(usable), expected, candidates, codes)
+        sizes, mean, shape = moments.sizes[usable][:, None], moments.mean[usable], expected.shape
+        # Variance of the counts in units of the expected deviation, cut off at the root of the number of spots.
+        ceiling = (expected * np.sqrt(sizes) + mean).ravel()
+        columns = np.full(len(candidates), -1)
+        columns[candidates] = np.arange(shape[1])
+        sums, squares, start = np.zeros(ceiling.size), np.zeros(ceiling.size), 0
+        for given in blocks_of(counts):
+            block = sparse.csr_array(given)
+            slices = np.repeat(codes[start : start + block.shape[0]], np.diff(block.indptr))
+            start += block.shape[0]
+            genes = columns[block.indices]
+            counted = (genes >= 0) & (slices >= 0)
+            cells = slices[counted] * shape[1] + genes[counted]
+            values = np.minimum(block.data[counted].astype(np.float64), ceiling[cells])
+            sums += np.bincount(cells, values, ceiling.size)
+            squares += np.bincount(cells, values**2, ceiling.size)
+        about_mean = sizes * mean**2 + squares.reshape(shape) - 2 * sums.reshape(shape) * mean
+        score = about_mean / ((sizes - 1) * expected**2)
         method |= {"flavor": "seurat_v3", "span": max(fit[1] for fit in fits if fit is not None)}
     else:
         warn(
@@ -144,13 +161,9 @@ class _Moments:
         pooled = _moments(sizes.sum(axis=0, keepdims=True), sums.sum(axis=0)[None], squares.sum(axis=0)[None])
         return cls(summary.sizes, *_moments(sizes, sums, squares), (pooled[0][0], pooled[1][0]))
 
-    def of_slices(self, kept: np.ndarray) -> _Moments:
-        return _Moments(self.sizes[kept], self.mean[kept], self.variance[kept], self.pooled)
-
     @property
     def dispersion(self) -> np.ndarray:
-        ratio: np.ndarray = np.divide(self.variance, self.mean, out=np.zeros_like(self.mean), where=self.mean > 0)
-        return ratio
+        return np.asarray(np.divide(self.variance, self.mean, out=np.zeros_like(self.mean), where=self.mean > 0))
 
 
 def _moments(sizes: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,37 +193,6 @@ def _fit(moments: _Moments, index: int) -> tuple[np.ndarray, float] | None:
         expected[varies] = np.sqrt(10 ** np.asarray(model.outputs.fitted_values))
         return expected, span
     return None
-
-
-def _standardised(
-    counts: Any,
-    moments: _Moments,
-    expected: np.ndarray,
-    candidates: np.ndarray,
-    codes: np.ndarray,
-) -> np.ndarray:
-    """Variance of the counts in units of the expected deviation, cut off at the root of the number of spots.
-
-    ``codes`` holds the slice of each spot, -1 where it does not count.
-    """
-    sizes, shape = moments.sizes[:, None], expected.shape
-    ceiling = (expected * np.sqrt(sizes) + moments.mean).ravel()
-    columns = np.full(len(candidates), -1)
-    columns[candidates] = np.arange(shape[1])
-    sums, squares, start = np.zeros(ceiling.size), np.zeros(ceiling.size), 0
-    for given in blocks_of(counts):
-        block = sparse.csr_array(given)
-        slices = np.repeat(codes[start : start + block.shape[0]], np.diff(block.indptr))
-        start += block.shape[0]
-        genes = columns[block.indices]
-        used = (genes >= 0) & (slices >= 0)
-        cells = slices[used] * shape[1] + genes[used]
-        values = np.minimum(block.data[used].astype(np.float64), ceiling[cells])
-        sums += np.bincount(cells, values, ceiling.size)
-        squares += np.bincount(cells, values**2, ceiling.size)
-    about_mean = sizes * moments.mean**2 + squares.reshape(shape) - 2 * sums.reshape(shape) * moments.mean
-    score: np.ndarray = about_mean / ((sizes - 1) * expected**2)
-    return score
 
 
 def _rank(score: np.ndarray, n_top_genes: int) -> dict[str, np.ndarray]:

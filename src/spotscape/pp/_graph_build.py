@@ -190,11 +190,9 @@ def check_radius(tissue: SlicePositions, graph: SpatialGraph, radius: float, *, 
     ``pruned`` says that it has taken edges out of a triangulation.
     """
     n_edges, spacings = graph.connectivities.nnz, [geometry.spot_spacing(coords) for coords in tissue.slices]
-    if n_edges == 0 and pruned:
-        msg = f"radius={radius:g} removes every edge of the triangulation: {_spacing_of(tissue)}. {_advice(tissue)}"
-        raise ValueError(msg)
     if n_edges == 0:
-        msg = f"radius={radius:g} joins no spots at all: {_spacing_of(tissue)}. {_advice(tissue)}"
+        does = "removes every edge of the triangulation" if pruned else "joins no spots at all"
+        msg = f"radius={radius:g} {does}: {_spacing_of(tissue)}. {_advice(tissue)}"
         raise ValueError(msg)
     low, high = _RADIUS_IN_SPACINGS
     in_other_unit = [
@@ -238,11 +236,10 @@ def warn_of_strays(tissue: SlicePositions, distances: csr_matrix) -> None:
 
 
 def warn_of_overlaid_slices(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> None:
-    """Warn if the coordinates of several slices, fields or samples seem to overlap.
+    """Warn if the coordinates of several slices, fields or samples seem to overlap, by every column of ``obs``.
 
     Cells of one tissue keep a distance from each other. If two tissues overlap, the nearest neighbour of a cell is in
-    the other tissue more often than expected by chance. This is tested for every column of ``obs``. Columns with the
-    usual names of slices need less evidence.
+    the other tissue more often than expected by chance. Columns with the usual names of slices need less evidence.
     """
     found = _overlaid_column(adata, tissue, graph)
     if found is not None:
@@ -278,24 +275,19 @@ def _overlaid_column(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph
         share = np.bincount(codes) / len(codes)
         by_chance = float(np.sum(share**2))
         own = float(np.mean(codes[filled] == codes[nearest]))
-        fewer = own < _LESS_THAN_CHANCE * by_chance and by_chance * len(filled) > _ENOUGH
+        overlap = own < _LESS_THAN_CHANCE * by_chance and by_chance * len(filled) > _ENOUGH
         suspect = telling and tissue.library_key is None and mixed > _MIXED_EDGES
-        if fewer or (suspect and _lie_over(codes, rows, connectivities.indices)):
+        if not overlap and suspect:
+            # If groups meet along a border only, few of the spots that touch another group have most neighbours there.
+            n = len(codes)
+            strangers = np.bincount(rows, codes[rows] != codes[connectivities.indices], n)
+            touching = np.bincount(codes[strangers > 0], minlength=codes.max() + 1)
+            among = np.bincount(codes[2 * strangers > np.bincount(rows, minlength=n)], minlength=len(touching))
+            sizes, shares = np.bincount(codes), among / np.maximum(touching, 1)
+            overlap = bool((sizes * shares).sum() > _AMONG[0] * n or (shares[sizes >= _LARGE_GROUP] > _AMONG[1]).any())
+        if overlap:
             return str(column), mixed
     return None
-
-
-def _lie_over(codes: np.ndarray, rows: np.ndarray, ends: np.ndarray) -> bool:
-    """Whether groups overlap, instead of lying side by side as fields of view of one tissue do.
-
-    Of the spots with neighbours in other groups, few have most of them there if they meet along a border only.
-    """
-    n = len(codes)
-    strangers = np.bincount(rows, codes[rows] != codes[ends], n)
-    touching = np.bincount(codes[strangers > 0], minlength=codes.max() + 1)
-    among = np.bincount(codes[2 * strangers > np.bincount(rows, minlength=n)], minlength=len(touching))
-    sizes, shares = np.bincount(codes), among / np.maximum(touching, 1)
-    return bool((sizes * shares).sum() > _AMONG[0] * n or (shares[sizes >= _LARGE_GROUP] > _AMONG[1]).any())
 
 
 def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:

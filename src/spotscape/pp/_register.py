@@ -23,7 +23,8 @@ from spotscape._core.validation import (
     slices_in_order,
 )
 from spotscape.pp._graph_build import SlicePositions, n_threads
-from spotscape.registration import Placement, guiding_features, measures, one_hot, register, unit_ratios
+from spotscape.registration._section import guiding_features, one_hot
+from spotscape.registration._stack import Placement, measures, register, unit_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

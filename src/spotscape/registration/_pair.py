@@ -63,51 +63,36 @@ def align(
 ) -> Alignment:
     """Find the rotation and shift of a slice onto another one, its deformation, and how certain they are.
 
-    ``query`` and ``reference`` are coordinates ``(n, 2)``, at least three positions that are not on a line.
-    ``features`` are those of their spots, ``(n, n_features)`` each, see :func:`guiding_features`. The query may be
-    mirrored (``allow_flip``), change its size (``scale``) and be bent without folds (``deform``). If bending does not
-    improve the agreement of features, the query is not bent.
+    ``query`` and ``reference`` are coordinates ``(n, 2)``, ``features`` those of their spots, see
+    :func:`guiding_features`. If bending does not improve the agreement of features, the query is not bent.
     """
-    sizes = _sizes(query, reference) if scale else [1.0]
-    options = {"allow_flip": allow_flip, "scale": scale, "deform": deform}
-    found = [_align_sized(query, reference, size, features, **options) for size in sizes]
-    return max(found, key=lambda alignment: alignment.score.total)
-
-
-def _align_sized(
-    query: np.ndarray,
-    reference: np.ndarray,
-    size: float,
-    features: tuple[np.ndarray, np.ndarray] | None,
-    *,
-    allow_flip: bool,
-    scale: bool,
-    deform: bool,
-) -> Alignment:
-    unit = max(size * spot_spacing(query), spot_spacing(reference))
-    # Centred and in spot spacings, so that neither the place nor the unit of the coordinates matters.
-    normal = motion(0.0, -size * query.mean(axis=0) / unit, scale=size / unit)
-    home = motion(0.0, reference.mean(axis=0), scale=unit)
     here, there = (None, None) if features is None else features
-    moving = Section.of(size * (query - query.mean(axis=0)) / unit, here)
-    fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
-    poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
-    if not poses:
-        msg = "no position makes the outlines of two slices overlap; do they have more than a few distinct spots?"
-        raise ValueError(msg)
-    (score, matrix), *others = poses
-    apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))
-    far = [rival for rival, other in others if displacement(other, matrix, moving.contour) > apart]
-    found = Alignment(
-        home @ matrix @ normal, score, far[0] if far else None, _is_contested(score, far, (moving, fixed))
-    )
-    if not deform or features is None:
-        return found
-    bent = fit_deformation(Section.of(move(matrix, moving.points), here), fixed)
-    agreement = -1.0 if bent is None else PoseScorer(moving, fixed).features(bent.move(move(matrix, moving.points)))
-    if bent is None or agreement <= score.features:
-        return found
-    return replace(found, deformation=bent.scaled(unit, reference.mean(axis=0)), deformed_features=agreement)
+    found = []
+    for size in _sizes(query, reference) if scale else [1.0]:
+        unit = max(size * spot_spacing(query), spot_spacing(reference))
+        # Centred and in spot spacings, so that neither the place nor the unit of the coordinates matters.
+        normal = motion(0.0, -size * query.mean(axis=0) / unit, scale=size / unit)
+        home = motion(0.0, reference.mean(axis=0), scale=unit)
+        moving = Section.of(size * (query - query.mean(axis=0)) / unit, here)
+        fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
+        poses = _ranked(moving, fixed, allow_flip=allow_flip, scale=scale)
+        if not poses:
+            msg = "no position makes the outlines of two slices overlap; do they have more than a few distinct spots?"
+            raise ValueError(msg)
+        (score, matrix), *others = poses
+        apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))
+        far = [rival for rival, other in others if displacement(other, matrix, moving.contour) > apart]
+        contested = _is_contested(score, far, (moving, fixed))
+        found.append(Alignment(home @ matrix @ normal, score, far[0] if far else None, contested))
+        if not deform or features is None:
+            continue
+        moved = move(matrix, moving.points)
+        bent = fit_deformation(Section.of(moved, here), fixed)
+        agreement = -1.0 if bent is None else PoseScorer(moving, fixed).features(bent.move(moved))
+        if bent is not None and agreement > score.features:
+            bent = bent.scaled(unit, reference.mean(axis=0))
+            found[-1] = replace(found[-1], deformation=bent, deformed_features=agreement)
+    return max(found, key=lambda alignment: alignment.score.total)
 
 
 def _is_contested(score: Score, far: list[Score], sections: tuple[Section, Section]) -> bool:

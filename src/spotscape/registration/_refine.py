@@ -53,7 +53,8 @@ class Refiner:
             last = finish and index == len(widths) - 1
             for _ in range(_FINAL_ROUNDS if last else _ROUNDS_PER_WIDTH):
                 moved = self._step(matrix, width, finest=finish)
-                if not self._acceptable(moved, start):
+                growth = np.sqrt(abs(np.linalg.det(moved[:2, :2]) / np.linalg.det(start[:2, :2])))
+                if not np.isfinite(moved).all() or not 1 / _SCALE_LIMIT < growth < _SCALE_LIMIT:
                     return matrix
                 change = displacement(moved, matrix, self.query.contour)
                 matrix = moved
@@ -61,13 +62,13 @@ class Refiner:
                     break
         return matrix
 
-    def _acceptable(self, matrix: np.ndarray, start: np.ndarray) -> bool:
-        growth = np.sqrt(abs(np.linalg.det(matrix[:2, :2]) / np.linalg.det(start[:2, :2])))
-        return bool(np.isfinite(matrix).all() and 1 / _SCALE_LIMIT < growth < _SCALE_LIMIT)
-
     def _step(self, matrix: np.ndarray, width: float, *, finest: bool) -> np.ndarray:
         centre = move(matrix, self.query.centre[None])[0]
-        systems = self._outlines(matrix, width, centre)
+        (contour, normals), theirs = moved_outline(matrix, self.query), self.reference
+        pairs = self._tree.query(contour)[1], cKDTree(contour).query(theirs.contour)[1]
+        forth = contour, theirs.contour[pairs[0]], theirs.normals[pairs[0]], normals
+        back = contour[pairs[1]], theirs.contour, normals[pairs[1]], theirs.normals
+        systems = [_point_to_line(*way, width=width, centre=centre) for way in (forth, back)]
         if self._feature_terms:
             systems.append(self._feature_terms[-1 if finest else 0].residuals(matrix, centre))
         unknowns = 4 if self.scale else 3
@@ -85,14 +86,6 @@ class Refiner:
         small = about(turn, centre)
         small[:2, 2] += solution[:2]
         return np.asarray(small @ matrix)
-
-    def _outlines(self, matrix: np.ndarray, width: float, centre: np.ndarray) -> list[Residuals]:
-        contour, normals = moved_outline(matrix, self.query)
-        theirs = self.reference
-        pairs = self._tree.query(contour)[1], cKDTree(contour).query(theirs.contour)[1]
-        forth = contour, theirs.contour[pairs[0]], theirs.normals[pairs[0]], normals
-        back = contour[pairs[1]], theirs.contour, normals[pairs[1]], theirs.normals
-        return [_point_to_line(*way, width=width, centre=centre) for way in (forth, back)]
 
 
 def _point_to_line(

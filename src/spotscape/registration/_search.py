@@ -38,12 +38,10 @@ class Images:
 
 
 class PoseSearch:
-    """Scores of all shifts of a query on a reference.
+    """Scores of all shifts of a query on a reference: correlation of outlines and of features, and overlap.
 
-    The score is the sum of three parts: the correlation of the two outlines, the share of the tissue that lies on the
-    other, and the correlation of the features there. The outlines are gradients of the blurred tissues. An edge
-    therefore counts only if the other tissue has an edge of the same direction, and an edge that the border of the
-    slide has cut does no harm.
+    The outlines are gradients of the blurred tissues. An edge counts only if the other tissue has an edge of the same
+    direction, so an edge that the border of the slide has cut does no harm.
     """
 
     def __init__(self, query: Section, reference: Section) -> None:

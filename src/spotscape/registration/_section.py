@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 
 def move(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Move points ``(n, 2)`` by a homogeneous matrix ``(3, 3)``.
-
-    >>> move(motion(90.0, (1.0, 0.0)), np.array([[2.0, 0.0]])).round(6).tolist()
-    [[1.0, 2.0]]
-    """
+    """Move points ``(n, 2)`` by a homogeneous matrix ``(3, 3)``."""
     return np.asarray(points @ matrix[:2, :2].T + matrix[:2, 2], dtype=np.float64)
 
 
@@ -50,11 +46,9 @@ _MOST_FEATURES = 8
 
 
 def guiding_features(values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The leading common directions of the slices' features, without each slice's mean, on a common scale.
+    """The leading common directions, at most 8, of the slices' features, without each slice's mean, on one scale.
 
-    The mean goes because it is where batch effects are largest. The scale stays common to all directions, so that those
-    with more variation count for more.
-    There are at most 8 of them.
+    The mean is where batch effects are largest; directions with more variation count for more.
     """
     centred = [np.asarray(v, dtype=np.float64) - np.mean(v, axis=0, dtype=np.float64) for v in values]
     # Every slice has the same weight, whatever its number of spots.

@@ -1,14 +1,13 @@
 r"""A smooth deformation after rotation and shift, by which features and outlines of two slices agree best.
 
-The displacement is a cubic B-spline :math:`u` on a grid of control points. With the features :math:`f_i` of the spot at
-:math:`x_i`, the features :math:`f(x)` of the reference at :math:`x`, and a robust loss :math:`\rho`, it minimises
+The displacement is a cubic B-spline :math:`u`. With the features :math:`f_i` of the spot at :math:`x_i`, the features
+:math:`f(x)` of the reference, and a robust loss :math:`\rho`, it minimises
 
 .. math::
     \sum_i \rho\left(f(x_i + u(x_i)) - f_i\right) + \alpha \int |D^2 u|^2 + \beta \int |D u|^2,
 
-plus the disagreement of the outlines. The last two terms are penalties on bending and on strain. Gauss-Newton steps
-minimise it, with features that are smoothed less and less. Lengths are in spot spacings, so the penalties mean the same
-for all technologies.
+plus the disagreement of the outlines, by Gauss-Newton steps, with features that are smoothed less and less. Lengths are
+in spot spacings, so the penalties mean the same for all technologies.
 """
 
 from __future__ import annotations
@@ -113,8 +112,7 @@ class _Splines:
 def fit_deformation(moving: Section, fixed: Section) -> Deformation | None:
     """Deform a slice that is registered to another one, by features of both; ``None`` if it would always fold.
 
-    Both are in units of the spot spacing, in the frame of ``fixed``. The fit runs twice. The second one starts from the
-    result of the first, because the penalties reduce each displacement a little.
+    The second fit starts from the result of the first, because the penalties reduce each displacement a little.
     """
     first = _fit_once(moving, fixed)
     if first is None:

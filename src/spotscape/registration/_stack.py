@@ -85,10 +85,8 @@ def register(
 ) -> Registration:
     """Bring slices, coordinates ``(n_spots, 2)`` in the order of the tissue, into the frame of ``reference``.
 
-    ``features`` are those of the spots of every slice, see :func:`guiding_features`. ``policy="sequential"`` registers
-    every slice to its neighbour on the side of the reference, and ``"star"`` to the reference itself. Slices may be
-    mirrored (``allow_flip``), have another size (``scale``) and be bent by features (``deform``). ``n_threads`` pairs
-    are processed at the same time.
+    ``policy="sequential"`` registers every slice to its neighbour on the side of the reference, and ``"star"`` to the
+    reference itself; ``n_threads`` pairs are processed at the same time. The rest is as in :func:`align`.
     """
     partners = partners_of(len(slices), reference, policy)
 
@@ -138,13 +136,7 @@ def _combined(
 
 
 def partners_of(n_slices: int, reference: int, policy: str) -> np.ndarray:
-    """The slice that each is registered to.
-
-    >>> partners_of(4, 1, "sequential").tolist()
-    [1, 1, 1, 2]
-    >>> partners_of(4, 1, "star").tolist()
-    [1, 1, 1, 1]
-    """
+    """The slice that each is registered to."""
     indices = np.arange(n_slices)
     return np.full(n_slices, reference) if policy == "star" else indices - np.sign(indices - reference)
 
@@ -188,8 +180,7 @@ def measures(slices: Sequence[np.ndarray], found: Registration) -> dict[str, np.
 def unit_ratios(slices: Sequence[np.ndarray]) -> np.ndarray:
     """How much larger each slice's unit seems to be than the first's: by spacing and extent alike, else 1.
 
-    A finer technology changes the spacing alone, a smaller piece of tissue the extent alone; another unit changes both
-    by the same factor. On one kind of lattice the spacing is exact; among cells it depends on their density.
+    A finer technology changes the spacing alone, a smaller piece of tissue the extent alone; another unit changes both.
     """
     spacing = spacing_by_slice(slices)
     kinds = np.array([lattice(points).kind for points in slices])

@@ -16,7 +16,8 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_positive_int
-from spotscape.nn.clustering import CLEAR, agreement_curve, stability_curve
+from spotscape.nn.clustering._stability import CLEAR, stability_curve
+from spotscape.nn.clustering._views import agreement_curve
 from spotscape.tl._smoothed_pca import comparison
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from spotscape.nn.clustering import StabilityCurve
+    from spotscape.nn.clustering._stability import StabilityCurve
 
 _K_RANGE = (2, 20)
 # Fewest spots per domain at the upper end of a range: of one that was given, and of the default.
@@ -131,7 +132,12 @@ def choose_n_domains(
     require_data(adata, genes=False)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep)
-    low, high = _default_range(adata.n_obs) if k_range is None else _check_range(k_range, adata.n_obs)
+    low, high = _default_range(adata.n_obs) if k_range is None else k_range
+    require_positive_int(high, "k_range[1]", minimum=low + 1)
+    if high > adata.n_obs // _SPOTS_PER_DOMAIN:
+        most = f"fewer than {_SPOTS_PER_DOMAIN} spots per domain for the {adata.n_obs} spots"
+        msg = f"k_range={k_range} goes up to {most}."
+        raise ValueError(msg)
     source = RandomSource(random_state)
     views = _views(adata, use_rep, embedding) if method == "agreement" else []
     entry = _choose(embedding, low, high, use_rep, source, views=views, method=method, n_resamples=n_resamples)
@@ -246,14 +252,6 @@ def _default_range(n_obs: int) -> tuple[int, int]:
     high = min(high, max(n_obs // _SPOTS_PER_DOMAIN_UNASKED, min(_LEAST_HIGH, n_obs // _SPOTS_PER_DOMAIN)))
     if high <= low:
         msg = f"{n_obs} spots are too few to choose the number of domains; give it: n_domains={low}."
-        raise ValueError(msg)
-    return low, high
-
-
-def _check_range(k_range: tuple[int, int], n_obs: int) -> tuple[int, int]:
-    low, high = k_range[0], require_positive_int(k_range[1], "k_range[1]", minimum=k_range[0] + 1)
-    if high > n_obs // _SPOTS_PER_DOMAIN:
-        msg = f"k_range={k_range} goes up to fewer than {_SPOTS_PER_DOMAIN} spots per domain for the {n_obs} spots."
         raise ValueError(msg)
     return low, high
 

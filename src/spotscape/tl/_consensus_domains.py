@@ -16,7 +16,7 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import read_embedding
 from spotscape._core.validation import require_data
-from spotscape.nn.clustering import combine_clusterings
+from spotscape.nn.clustering._consensus import combine_clusterings
 from spotscape.tl._choose_n_domains import stored_or_chosen
 from spotscape.tl._domains import categories, check_n_domains, cluster, second_embedding
 
@@ -121,14 +121,19 @@ def consensus_domains(
     """
     require_data(adata, genes=False)
     check_n_domains(n_domains, adata.n_obs)
-    chosen = _present(adata) if use_reps is None else _named(use_reps)
+    chosen = _present(adata) if use_reps is None else list(use_reps)
+    if len(chosen) < 2 or len(set(chosen)) < len(chosen):
+        msg = f"use_reps={chosen} must name two or more different embeddings; for one call sp.tl.domains."
+        raise ValueError(msg)
     embeddings = [read_embedding(adata, key, hint=_HINT) for key in chosen]
     source = RandomSource(random_state)
     records: dict[str, dict[str, Any]] = {}
     if n_domains is None:
-        n_domains, records = stored_or_chosen(
-            adata, _side_by_side(embeddings), " + ".join(chosen), source, views=embeddings
-        )
+        # All embeddings as one, each with the same total variance.
+        centred = [each - each.mean(axis=0) for each in embeddings]
+        spreads = [max(float(np.sqrt((each**2).sum(axis=1).mean())), 1e-300) for each in centred]
+        joined = np.hstack([each / spread for each, spread in zip(centred, spreads, strict=True)])
+        n_domains, records = stored_or_chosen(adata, joined, " + ".join(chosen), source, views=embeddings)
     names, runs = [], []
     for key, embedding in zip(chosen, embeddings, strict=True):
         logger.info("Using `adata.obsm['%s']`.", key)
@@ -167,20 +172,3 @@ def _present(adata: AnnData) -> list[str]:
         raise KeyError(msg)
     logger.info("Using %s of `adata.obsm`.", ", ".join(map(repr, found)))
     return found
-
-
-def _side_by_side(embeddings: Sequence[np.ndarray]) -> np.ndarray:
-    """All embeddings as one, each with the same total variance."""
-    centred = [each - each.mean(axis=0) for each in embeddings]
-    return np.hstack([each / max(float(np.sqrt((each**2).sum(axis=1).mean())), 1e-300) for each in centred])
-
-
-def _named(use_reps: Sequence[str]) -> list[str]:
-    if isinstance(use_reps, str):
-        msg = f"use_reps={use_reps!r} must be a list of keys of adata.obsm; for one embedding call sp.tl.domains."
-        raise TypeError(msg)
-    chosen = list(use_reps)
-    if len(chosen) < 2 or len(set(chosen)) < len(chosen):
-        msg = f"use_reps={chosen} must name two or more different embeddings; for one call sp.tl.domains."
-        raise ValueError(msg)
-    return chosen

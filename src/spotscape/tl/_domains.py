@@ -17,17 +17,9 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_positive_int
-from spotscape.nn.clustering import (
-    CLEAR_AGREEMENT,
-    Clustering,
-    by_size,
-    check_points,
-    gaussian_mixture,
-    kmeans,
-    make_exactly,
-    most_agreed,
-    search_resolution,
-)
+from spotscape.nn.clustering._agreement import CLEAR_AGREEMENT, most_agreed
+from spotscape.nn.clustering._kmeans import Clustering, by_size, check_points, kmeans, make_exactly, search_resolution
+from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.tl._choose_n_domains import stored_or_chosen
 from spotscape.tl._smoothed_pca import comparison
 from spotscape.tl._trajectory import embed_neighbors
@@ -162,8 +154,12 @@ def domains(
         params |= {"resolution": resolution, "n_neighbors": n_neighbors}
     criterion = {"name": found.criterion, "value": found.value}
     extra["made_from"] = made_from(adata, obsm=[use_rep])
-    columns: dict[str, Any] = {key_added: categories(found.labels), **_confidence(found, key_added)}
-    outdated = [("obs", keys.confidence_of(key_added))] if found.posterior is None and key_added in adata.uns else []
+    columns: dict[str, Any] = {key_added: categories(found.labels)}
+    confidence, outdated = keys.confidence_of(key_added), []
+    if found.posterior is not None:
+        columns[confidence] = found.posterior[np.arange(adata.n_obs), found.labels].astype(np.float32)
+    elif key_added in adata.uns:
+        outdated = [("obs", confidence)]
     records = {**chosen, key_added: record(params, criterion=criterion, **extra)}
     return write(adata, {"obs": columns, "uns": records}, outdated=outdated, copy=copy)
 
@@ -224,13 +220,6 @@ def second_embedding(adata: AnnData, use_rep: str) -> np.ndarray | None:
     """Smoothed PCA of the same tissue, to compare an embedding with, if they can be computed."""
     found = comparison(adata, use_rep)
     return None if isinstance(found, str) else found
-
-
-def _confidence(found: Clustering, key: str) -> dict[str, np.ndarray]:
-    if found.posterior is None:
-        return {}
-    own = found.posterior[np.arange(len(found.labels)), found.labels]
-    return {keys.confidence_of(key): own.astype(np.float32)}
 
 
 def categories(labels: np.ndarray) -> pd.Categorical:

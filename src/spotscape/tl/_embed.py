@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -128,7 +128,19 @@ def embed(
     New samples moved onto a reference that stays: Kang et al., *Symphony*, Nature Communications 2021.
     """
     require_data(adata, unique=["var"])
-    training = _training_of(model)
+    if not hasattr(model, "training") or not hasattr(model, "embed"):
+        msg = (
+            f"model must be a trained model, not {type(model).__name__}; make one with "
+            "sp.tl.spotscape(adata, return_model=True), or read one with sp.models.load(directory)."
+        )
+        raise TypeError(msg)
+    training: TrainingRecord | None = model.training
+    if training is None:
+        msg = (
+            "the model does not know the names of its genes: it was trained on a representation (use_rep) or on bare "
+            "arrays. Train it on expression: sp.tl.spotscape(adata, return_model=True)."
+        )
+        raise ValueError(msg)
     across = model.name == "SpaCross"
     library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=across)
     slices = slice_labels(adata, library_key)
@@ -152,23 +164,6 @@ def embed(
     summary = record(params, missing_genes=found.filled, random_state=model.random_source.seed)
     key = _EMBEDDINGS[model.name] if key_added is None else key_added
     return write_embedding(adata, embedding, summary, key_added=key, built=built, copy=copy)
-
-
-def _training_of(model: Any) -> TrainingRecord:
-    if not hasattr(model, "training") or not hasattr(model, "embed"):
-        msg = (
-            f"model must be a trained model, not {type(model).__name__}; make one with "
-            "sp.tl.spotscape(adata, return_model=True), or read one with sp.models.load(directory)."
-        )
-        raise TypeError(msg)
-    if model.training is None:
-        msg = (
-            "the model does not know the names of its genes: it was trained on a representation (use_rep) or on bare "
-            "arrays. Train it on expression: sp.tl.spotscape(adata, return_model=True)."
-        )
-        raise ValueError(msg)
-    training: TrainingRecord = model.training
-    return training
 
 
 @public
@@ -255,7 +250,18 @@ def transfer_domains(
         msg = f"no spot of the reference has a label in reference.obs[{labels_key!r}]."
         raise ValueError(msg)
     found = nearest(here, there, n_neighbors)
-    _warn_if_far(here, there, found.indices.numpy())
+    if len(there) >= _SAMPLE[0]:
+        some = there[np.linspace(0, len(there) - 1, min(len(there), _SAMPLE[1])).astype(int)]
+        own = nearest(some, there, found.indices.shape[1] + 1).indices.numpy()
+        limit = np.quantile(np.linalg.norm(some - there[own[:, -1]], axis=1), 0.99)
+        farthest = found.indices.numpy()[:, -1]
+        share = np.mean(np.linalg.norm(here - there[farthest], axis=1) > limit) if limit > 0 else 0.0
+        if share > _FAR:
+            warn(
+                f"{share:.0%} of the spots are farther from the reference than 99 % of its own spots, so it may lack "
+                "their regions. They get the domain of the most similar region, which the confidence does not show. "
+                "Cluster them by themselves, too: sp.tl.domains(adata, n_domains=..., key_added='own')."
+            )
     votes = vote(found, torch.from_numpy(labels.codes.astype(np.int64)), len(labels.categories))
     key = labels_key if key_added is None else key_added
     given = pd.Categorical.from_codes(votes.labels.numpy(), categories=labels.categories)
@@ -263,22 +269,3 @@ def transfer_domains(
     columns = {key: given, f"{key}_confidence": votes.confidence.numpy().astype(np.float32)}
     summary = record(params, made_from=made_from(adata, obsm=[use_rep]))
     return write(adata, {"obs": columns, "uns": {key: summary}}, copy=copy)
-
-
-def _warn_if_far(here: np.ndarray, there: np.ndarray, indices: np.ndarray) -> None:
-    """Warn where many spots are farther from their nearest in the reference than spots of the reference are."""
-    from spotscape.nn.matching import nearest
-
-    if len(there) < _SAMPLE[0]:
-        return
-    some = there[np.linspace(0, len(there) - 1, min(len(there), _SAMPLE[1])).astype(int)]
-    own = nearest(some, there, indices.shape[1] + 1).indices.numpy()
-    usual = np.linalg.norm(some - there[own[:, -1]], axis=1)
-    limit = np.quantile(usual, 0.99)
-    share = np.mean(np.linalg.norm(here - there[indices[:, -1]], axis=1) > limit) if limit > 0 else 0.0
-    if share > _FAR:
-        warn(
-            f"{share:.0%} of the spots are farther from the reference than 99 % of its own spots, so it may lack their "
-            "regions. They get the domain of the most similar region, which the confidence does not show. Cluster them "
-            "by themselves, too: sp.tl.domains(adata, n_domains=..., key_added='own')."
-        )

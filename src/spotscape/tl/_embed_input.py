@@ -18,7 +18,7 @@ from spotscape._core.rows import expm1
 from spotscape.tl._embedding import build_aside, prepare_params, scale_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import pandas as pd
     from anndata import AnnData
@@ -92,7 +92,14 @@ def read_genes(
     missing = np.array(training.genes)[~measured].tolist()
     if missing:
         _check_missing(missing, len(training.genes), fill=fill, max_missing=max_missing)
-    matrix = found if not missing else _filled(found, measured, training.means)
+    matrix = found
+    if missing:
+        order = np.argsort(np.concatenate([np.flatnonzero(measured), np.flatnonzero(~measured)]))
+        constant = np.broadcast_to(training.means[~measured], (adata.n_obs, len(missing)))
+        if sparse.issparse(found):
+            matrix = sparse.csr_array(sparse.hstack([found, sparse.csr_array(constant)], format="csc")[:, order])
+        else:
+            matrix = np.ascontiguousarray(np.hstack([found, constant])[:, order], dtype=np.float32)
     return NewExpression(matrix, source, missing, measured)
 
 
@@ -117,7 +124,19 @@ def check_preprocessing(
                 )
                 raise ValueError(msg)
     if here is None and scale == "logarithm" and training.prepare is not None:
-        _check_total(adata, found.source, layer, training.prepare.get("target_sum"))
+        # Totals of all spots are equal if they were normalised to another total.
+        totals = np.asarray(expm1(expression_values(adata[:_SAMPLE], layer)).sum(axis=1), dtype=np.float64).ravel()
+        total: Any = training.prepare.get("target_sum")
+        totals = totals[totals > 0]
+        low, middle, high = np.quantile(totals, [0.05, 0.5, 0.95]) if len(totals) else (0.0, 0.0, 1.0)
+        off = isinstance(total, (int, float)) and abs(middle - total) > _EQUAL * total
+        if off and high - low < _EQUAL * middle:
+            msg = (
+                f"the spots of {found.source} are normalised to a total of {middle:.4g}, those of the training to "
+                f"{total:g}; from raw counts, sp.pp.prepare(adata) or scanpy.pp.normalize_total(adata, "
+                f"target_sum={total:g}) and scanpy.pp.log1p(adata) bring them to it."
+            )
+            raise ValueError(msg)
     ratio = _total(present, scale) / max(_total(training.means[found.measured][None], scale), np.finfo(float).tiny)
     if not 1 / ALIKE <= ratio <= ALIKE:
         warn(
@@ -145,22 +164,6 @@ def _warn_of_other_tissue(linear: Any, means: np.ndarray, slices: pd.Categorical
             )
 
 
-def _check_total(adata: AnnData, source: str, layer: str | None, wanted: Any) -> None:
-    """Refuse logarithms that were normalised to another total, which shows in equal totals of all spots."""
-    totals = np.asarray(expm1(expression_values(adata[:_SAMPLE], layer)).sum(axis=1), dtype=np.float64).ravel()
-    totals = totals[totals > 0]
-    if not isinstance(wanted, (int, float)) or not len(totals):
-        return
-    low, middle, high = np.quantile(totals, [0.05, 0.5, 0.95])
-    if high - low < _EQUAL * middle and abs(middle - wanted) > _EQUAL * wanted:
-        msg = (
-            f"the spots of {source} are normalised to a total of {middle:.4g}, those of the training to {wanted:g}; "
-            f"from raw counts, sp.pp.prepare(adata) or scanpy.pp.normalize_total(adata, target_sum={wanted:g}) and "
-            "scanpy.pp.log1p(adata) bring them to it."
-        )
-        raise ValueError(msg)
-
-
 def _total(matrix: Any, scale: str) -> float:
     if scale == "logarithm":
         matrix = expm1(matrix)
@@ -175,15 +178,6 @@ def _silent(found: Any, slices: np.ndarray | None, share: np.ndarray) -> np.ndar
         own = found[codes == code]
         none |= (n_detected(own) == 0) & (share * own.shape[0] >= _EXPECTED_SPOTS)
     return none
-
-
-def _filled(found: Any, measured: np.ndarray, means: np.ndarray) -> Any:
-    columns = np.concatenate([np.flatnonzero(measured), np.flatnonzero(~measured)])
-    constant = np.broadcast_to(means[~measured], (found.shape[0], int(np.count_nonzero(~measured))))
-    order = np.argsort(columns)
-    if sparse.issparse(found):
-        return sparse.csr_array(sparse.hstack([found, sparse.csr_array(constant)], format="csc")[:, order])
-    return np.ascontiguousarray(np.hstack([found, constant])[:, order], dtype=np.float32)
 
 
 def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing: float) -> None:
@@ -217,7 +211,23 @@ def graph_as_trained(
     graph = read_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     built: dict[str, dict[str, Any]] = {}
     if graph is None:
-        builder, arguments = _builder(training.graph)
+        from spotscape.pp import spatial_neighbors_delaunay, spatial_neighbors_knn, spatial_neighbors_radius
+
+        params, mode = training.graph, training.graph.get("mode", "knn")
+        radius = params.get("radius")
+        radius = tuple(map(float, radius)) if isinstance(radius, list | tuple | np.ndarray) else radius
+        builder: Callable[..., Any] = spatial_neighbors_knn
+        arguments: dict[str, Any] = {"n_neighs": int(params.get("n_neighbors") or 0)}
+        if mode in ("radius", "delaunay"):
+            builder = {"radius": spatial_neighbors_radius, "delaunay": spatial_neighbors_delaunay}[mode]
+            arguments = {"radius": radius}
+        elif mode != "knn" or not params.get("n_neighbors"):
+            msg = (
+                f"the graph of the training ({dict(params)}) cannot be built from the new slices alone; build one, "
+                "within slices with sp.pp.spatial_neighbors_knn or across them with sp.pp.spatial_neighbors_3d, and "
+                "name it by neighbors_key."
+            )
+            raise ValueError(msg)
         said = ", ".join(f"{name}={value}" for name, value in arguments.items())
         logger.info("No spatial graph yet: building it as in the training, %s(%s).", builder.__name__, said)
         place = training.graph.get("spatial_key") or keys.SPATIAL
@@ -229,22 +239,3 @@ def graph_as_trained(
             "neighbourhoods of that size. Remove the graph to have it built as in the training."
         )
     return graph, built
-
-
-def _builder(params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    from spotscape.pp import spatial_neighbors_delaunay, spatial_neighbors_knn, spatial_neighbors_radius
-
-    radius = params.get("radius")
-    radius = tuple(map(float, radius)) if isinstance(radius, list | tuple | np.ndarray) else radius
-    if params.get("mode", "knn") == "knn" and params.get("n_neighbors"):
-        return spatial_neighbors_knn, {"n_neighs": int(params["n_neighbors"])}
-    if params.get("mode") == "radius":
-        return spatial_neighbors_radius, {"radius": radius}
-    if params.get("mode") == "delaunay":
-        return spatial_neighbors_delaunay, {"radius": radius}
-    msg = (
-        f"the graph of the training ({dict(params)}) cannot be built from the new slices alone; build one, within "
-        "slices with sp.pp.spatial_neighbors_knn or across them with sp.pp.spatial_neighbors_3d, and name "
-        "it by neighbors_key."
-    )
-    raise ValueError(msg)

@@ -198,12 +198,11 @@ def _earlier_restarts(adata: AnnData, key_added: str, kept: set[str]) -> list[tu
 
 def _decode(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput, slices: np.ndarray | None) -> np.ndarray:
     """Decoded expression in all columns of the AnnData, NaN for genes that the model has not seen."""
-    decoded: np.ndarray = np.maximum(model.reconstruct(tissue.matrix, tissue.graph, slices=slices), 0)
-    if decoded.shape[1] == adata.n_vars:
-        return decoded
     layer = np.full(adata.shape, np.nan, dtype=np.float32)
+    decoded = np.maximum(model.reconstruct(tissue.matrix, tissue.graph, slices=slices), 0)
     layer[:, tissue.genes] = decoded
-    logger.info("The %s genes that were used are decoded; the others are NaN.", f"{decoded.shape[1]:,}")
+    if decoded.shape[1] < adata.n_vars:
+        logger.info("The %s genes that were used are decoded; the others are NaN.", f"{decoded.shape[1]:,}")
     return layer
 
 

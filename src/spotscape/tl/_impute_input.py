@@ -69,7 +69,15 @@ def read_own(
         # Genes that are zero in all slices count as measured everywhere, and are predicted as zero.
         known[:, ~known.any(axis=0)] = True
     else:
-        anchors = _numbers(reference, labels, library_key)
+        if labels is None:
+            msg = f"reference={reference!r} names slices, but library_key is None; name the column with the slices."
+            raise ValueError(msg)
+        wanted = [str(name) for name in ([reference] if np.isscalar(reference) else reference)]
+        if not wanted or not set(wanted) <= set(labels.categories):
+            there = f"the slices of adata.obs[{library_key!r}]: {list(labels.categories)}"
+            msg = f"reference={reference!r} is not among {there}."
+            raise ValueError(msg)
+        anchors = np.sort(labels.categories.get_indexer(pd.Index(wanted)))
         known[np.setdiff1d(np.arange(len(known)), anchors)] = False
     _require_known(known, targets, reference)
     embedding = read_embedding(adata, use_rep)
@@ -159,20 +167,6 @@ def _columns(adata: AnnData, names: pd.Index, layer: str | None) -> Any:
     columns = expression_values(adata, layer, columns=adata.var_names.get_indexer(names))
     require_finite(columns, keys.place_of(layer))
     return columns
-
-
-def _numbers(reference: Sequence[str], labels: pd.Categorical | None, library_key: str | None) -> np.ndarray:
-    if labels is None:
-        msg = f"reference={reference!r} names slices, but library_key is None; name the column with the slices."
-        raise ValueError(msg)
-    wanted = [str(name) for name in ([reference] if np.isscalar(reference) else reference)]
-    unknown = [name for name in wanted if name not in labels.categories]
-    if unknown or not wanted:
-        msg = (
-            f"reference={reference!r} is not among the slices of adata.obs[{library_key!r}]: {list(labels.categories)}."
-        )
-        raise ValueError(msg)
-    return np.sort(labels.categories.get_indexer(pd.Index(wanted)))
 
 
 def _require_known(known: np.ndarray, targets: pd.Index, reference: object) -> None:

@@ -21,6 +21,11 @@ from spotscape._stats.differential import Differences, compare_counts, sum_by_gr
 from spotscape.tl._embedding import scale_of
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_array
+# Scanpy's names and ours.
+_COLUMNS = {
+    "names": "gene", "scores": "score", "logfoldchanges": "log2_fold_change", "pvals": "pvalue",
+    "pvals_adj": "pvalue_adj",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,19 +111,6 @@ class PseudoBulk:
         return compare_counts(self.counts[chosen, group], inside, None)
 
 
-def frame_of(genes: pd.Index, tested: Differences) -> pd.DataFrame:
-    """Make the table of one contrast, in no order yet."""
-    return pd.DataFrame(
-        {
-            "gene": genes,
-            "score": tested.score,
-            "log2_fold_change": tested.log2_fold_change,
-            "pvalue": tested.pvalue,
-            "pvalue_adj": false_discovery_control(tested.pvalue),
-        }
-    )
-
-
 def compare_spots(
     expression: Matrix,
     genes: pd.Index,
@@ -141,18 +133,9 @@ def compare_spots(
         # Its tables grow column by column; and a gene that is constant has no t.
         warnings.filterwarnings("ignore", category=pd.errors.PerformanceWarning)
         warnings.filterwarnings("ignore", category=RuntimeWarning)
-        sc.tl.rank_genes_groups(
-            part,
-            "label",
-            groups=tested,
-            method=method,
-            reference=reference,
-            use_raw=False,
-        )
-    columns = {"names": "gene", "scores": "score", "logfoldchanges": "log2_fold_change", "pvals": "pvalue"}
-    columns["pvals_adj"] = "pvalue_adj"
+        sc.tl.rank_genes_groups(part, "label", groups=tested, method=method, reference=reference, use_raw=False)
     frames = {
-        name: sc.get.rank_genes_groups_df(part, group=name).rename(columns=columns)[list(columns.values())]
+        name: sc.get.rank_genes_groups_df(part, group=name).rename(columns=_COLUMNS)[list(_COLUMNS.values())]
         for name in tested
     }
     return frames if method != "wilcoxon" else _corrected_for_ties(frames, part)
@@ -185,7 +168,12 @@ def run_tests(
     lacking, need = None, "replicates"
     if method in {"auto", "pseudobulk"}:
         lacking = _lacks_replicates(task, condition)
-        counts = _counts(task) if lacking is None else None
+        counts = task.expression if lacking is None else None
+        if counts is not None and not looks_like_counts(counts):
+            # Raw counts, of a file too, where X has them still and was normalised as it was read.
+            layer = keys.COUNTS if keys.COUNTS in task.adata.layers else task.layer
+            stored = expression_values(task.adata, layer, columns=task.genes, as_stored=True)
+            counts = cast("Matrix", stored) if looks_like_counts(stored) else None
         if counts is not None:
             frames = _pseudobulk(task, contrasts, counts)
             if method == "pseudobulk" or any(frame is not None for frame in frames):
@@ -222,22 +210,14 @@ def _lacks_replicates(task: Task, condition: str | None) -> str | None:
     return f"condition {few[0]!r} has one {what}, and 2 are the least" if len(few) else None
 
 
-def _counts(task: Task) -> Matrix | None:
-    """Raw counts of the genes, of a file too, where X has them still and was normalised as it was read."""
-    if looks_like_counts(task.expression):
-        return task.expression
-    layer = keys.COUNTS if keys.COUNTS in task.adata.layers else task.layer
-    stored = expression_values(task.adata, layer, columns=task.genes, as_stored=True)
-    return stored if looks_like_counts(stored) else None
-
-
 def _pseudobulk(task: Task, contrasts: list[Contrast], counts: Matrix) -> list[pd.DataFrame | None]:
     units = task.slices if task.donors is None else task.donors
     if units is None:
         msg = "pseudo-bulk without slices"
         raise AssertionError(msg)
     bulk = PseudoBulk.of(counts, task.domains, units, task.conditions)
-    names, frames = task.adata.var_names[task.genes], []
+    names = task.adata.var_names[task.genes]
+    frames: list[pd.DataFrame | None] = []
     for contrast in contrasts:
         group = list(task.domains.categories).index(contrast.group)
         if task.conditions is None:
@@ -245,7 +225,14 @@ def _pseudobulk(task: Task, contrasts: list[Contrast], counts: Matrix) -> list[p
         else:
             one, other = (list(task.conditions.categories).index(c) for c in (contrast.condition, task.reference))
             tested = bulk.compare_conditions(group, one, other, task.min_spots)
-        frames.append(None if tested is None else frame_of(names[tested[0]], tested[1]))
+        if tested is None:
+            frames.append(None)
+            continue
+        genes, found = tested
+        columns = {"score": found.score, "log2_fold_change": found.log2_fold_change, "pvalue": found.pvalue}
+        frames.append(
+            pd.DataFrame({"gene": names[genes], **columns, "pvalue_adj": false_discovery_control(found.pvalue)})
+        )
     return frames
 
 
@@ -287,13 +274,11 @@ def for_scanpy(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
 
     All columns need the same length. If fewer genes were tested in a contrast, entries without name and score follow.
     """
-    columns = {"names": "gene", "scores": "score", "logfoldchanges": "log2_fold_change"}
-    columns |= {"pvals": "pvalue", "pvals_adj": "pvalue_adj"}
     n = max(map(len, tables.values()))
     # Names of fields may not have it in zarr.
     tables = {name.replace(":", " "): table for name, table in tables.items()}
     found: dict[str, np.ndarray] = {}
-    for field, column in columns.items():
+    for field, column in _COLUMNS.items():
         filled = {name: table[column].reindex(range(n)) for name, table in tables.items()}
         if field == "names":
             filled = {name: column.fillna("").astype(str) for name, column in filled.items()}
@@ -306,8 +291,7 @@ def detected_share(expression: Matrix, rows: np.ndarray) -> np.ndarray:
     """Share of the spots in which each gene is detected, float64 ``(n_genes,)``."""
     part = expression[np.flatnonzero(rows)]
     seen = part.astype(bool).sum(axis=0) if sparse.issparse(part) else np.count_nonzero(part, axis=0)
-    shares: np.ndarray = np.asarray(seen, dtype=np.float64).ravel() / max(1, part.shape[0])
-    return shares
+    return np.asarray(np.asarray(seen, dtype=np.float64).ravel() / max(1, part.shape[0]))
 
 
 def morans_i(
@@ -319,8 +303,11 @@ def morans_i(
         rows = np.flatnonzero(slices == code)
         edges = graph[rows][:, rows]
         values = expression[rows][:, wanted]
-        spread = _spread(values)
-        varying = np.flatnonzero(spread > 0)
+        lowest, highest = (
+            np.asarray(end.toarray() if sparse.issparse(end) else end).ravel()
+            for end in (values.min(axis=0), values.max(axis=0))
+        )
+        varying = np.flatnonzero(highest > lowest)
         if edges.nnz and varying.size:
             total[varying] += len(rows) * _moran(values[:, varying], edges)
             weight[varying] += len(rows)
@@ -341,9 +328,3 @@ def _moran(values: Matrix, edges: sparse.csr_array) -> np.ndarray:
             part, connectivity_key="edges", genes=names, mode="moran", copy=True, n_jobs=1, show_progress_bar=False
         )
     return np.asarray(table.loc[names, "I"], dtype=np.float64)
-
-
-def _spread(values: Matrix) -> np.ndarray:
-    lowest, highest = values.min(axis=0), values.max(axis=0)
-    ends = [np.asarray(end.toarray() if sparse.issparse(end) else end).ravel() for end in (lowest, highest)]
-    return np.asarray(ends[1] - ends[0])

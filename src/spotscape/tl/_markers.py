@@ -284,14 +284,13 @@ def _contrasts(task: Task) -> list[Contrast]:
 
 
 def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, min_spots: int) -> None:
-    if not left_out:
-        return
-    what = ", ".join(repr(name) for name in dict.fromkeys(contrast.group for contrast in left_out))
     need = f"{min_spots} spots" + (" in at least 2 slices on either side" if method == "pseudobulk" else "")
     if len(left_out) == n_contrasts:
         msg = f"no domain has {need}; there is nothing to compare. Lower min_spots, or merge domains."
         raise ValueError(msg)
-    warn(f"domains that do not have {need} are left out: {what}.")
+    if left_out:
+        what = ", ".join(repr(name) for name in dict.fromkeys(contrast.group for contrast in left_out))
+        warn(f"domains that do not have {need} are left out: {what}.")
 
 
 def _ranked(

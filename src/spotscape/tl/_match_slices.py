@@ -225,9 +225,31 @@ class Pairing:
         """Look the slices up by name and refuse what cannot be matched."""
         column = several_slices(adata, library_key)
         slices = {str(name): np.flatnonzero(column.codes == code) for code, name in enumerate(column.categories)}
-        reference, queries = _names(list(slices), reference, query, library_key)
-        rows = slices[reference]
-        labels = None if labels_key is None else _labels(adata, labels_key, rows, reference)
+        asked = [name for name in slices if name != reference] if query is None else query
+        queries = list(dict.fromkeys([asked] if isinstance(asked, str) else asked))
+        unknown = [name for name in (reference, *queries) if name not in slices]
+        if unknown:
+            known = ", ".join(map(repr, slices))
+            msg = f"{unknown[0]!r} is no slice of adata.obs[{library_key!r}], which has: {known}."
+            raise ValueError(msg)
+        if not queries:
+            msg = f"query is empty; name slices out of {list(slices)}, or leave it out for all but the reference."
+            raise ValueError(msg)
+        if reference in queries:
+            msg = f"reference={reference!r} is also among the queries; a slice is matched with another one."
+            raise ValueError(msg)
+        rows, labels = slices[reference], None
+        if labels_key is not None:
+            hint = "labels_key names the column whose values are transferred"
+            require_key(adata.obs, labels_key, "adata.obs", hint=hint)
+            labels = as_groups(adata.obs[labels_key], f"labels_key={labels_key!r}")
+            missing = int((labels.codes[rows] < 0).sum())
+            if missing == len(rows):
+                lacking = f"no spot of the reference {reference!r} has a label in adata.obs[{labels_key!r}]"
+                msg = f"{lacking}; take another reference."
+                raise ValueError(msg)
+            if missing:
+                logger.info("%d of %d spots of %r have no label and do not vote.", missing, len(rows), reference)
         return cls(reference, rows, queries, [slices[name] for name in queries], labels)
 
 
@@ -280,37 +302,3 @@ def _report(pairing: Pairing, n_query: np.ndarray, n_matched: np.ndarray) -> Non
             f"no spot of {empty} has a match in {pairing.reference!r}; with spatial_key the slices may not be "
             f"aligned (compare their coordinates), with mutual=True a larger n_matches may help."
         )
-
-
-def _names(
-    known: list[str], reference: str, query: str | Sequence[str] | None, library_key: str
-) -> tuple[str, list[str]]:
-    if query is None:
-        queries = [name for name in known if name != reference]
-    else:
-        queries = list(dict.fromkeys([query] if isinstance(query, str) else query))
-    unknown = [name for name in (reference, *queries) if name not in known]
-    if unknown:
-        msg = f"{unknown[0]!r} is no slice of adata.obs[{library_key!r}], which has: {', '.join(map(repr, known))}."
-        raise ValueError(msg)
-    if not queries:
-        msg = f"query is empty; name slices out of {known}, or leave it out for all but the reference."
-        raise ValueError(msg)
-    if reference in queries:
-        msg = f"reference={reference!r} is also among the queries; a slice is matched with another one."
-        raise ValueError(msg)
-    return reference, queries
-
-
-def _labels(adata: AnnData, labels_key: str, rows: np.ndarray, reference: str) -> pd.Categorical:
-    require_key(adata.obs, labels_key, "adata.obs", hint="labels_key names the column whose values are transferred")
-    labels = as_groups(adata.obs[labels_key], f"labels_key={labels_key!r}")
-    missing = int((labels.codes[rows] < 0).sum())
-    if missing == len(rows):
-        msg = (
-            f"no spot of the reference {reference!r} has a label in adata.obs[{labels_key!r}]; take another reference."
-        )
-        raise ValueError(msg)
-    if missing:
-        logger.info("%d of %d spots of %r have no label and do not vote.", missing, len(rows), reference)
-    return labels

@@ -139,19 +139,14 @@ def majority_passes(labels: np.ndarray, adjacency: Any, n_passes: int) -> Iterat
     neighbors = sparse.csr_array((ones, (row[kept], col[kept])), shape=edges.shape)
     neighbors.data[:] = 1
     for _ in range(n_passes):
-        previous, current = current, _vote(current, neighbors)
+        voters = np.flatnonzero(labelled)
+        places = (np.ones(len(voters), dtype=np.int32), (voters, current[voters]))
+        members = sparse.csr_array(places, shape=(len(current), current.max(initial=0) + 1))
+        votes = (neighbors @ members).tocoo()
+        spot, label = votes.coords
+        majority = 2 * votes.data > np.diff(neighbors.indptr)[spot]
+        previous, current = current, current.copy()
+        current[spot[majority]] = label[majority]
         yield current
         if np.array_equal(previous, current):
             return
-
-
-def _vote(labels: np.ndarray, neighbors: sparse.csr_array) -> np.ndarray:
-    labelled = np.flatnonzero(labels >= 0)
-    ones = np.ones(len(labelled), dtype=np.int32)
-    members = sparse.csr_array((ones, (labelled, labels[labelled])), shape=(len(labels), labels.max(initial=0) + 1))
-    votes = (neighbors @ members).tocoo()
-    spot, label = votes.coords
-    majority = 2 * votes.data > np.diff(neighbors.indptr)[spot]
-    voted = labels.copy()
-    voted[spot[majority]] = label[majority]
-    return voted

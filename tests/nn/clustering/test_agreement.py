@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from spotscape.nn.clustering import gaussian_mixture, kmeans, most_agreed, soft_assignment
-from spotscape.nn.clustering._agreement import SHRINKAGES, _starts
+from spotscape.nn.clustering._agreement import SHRINKAGES, _starts, most_agreed
+from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
+from spotscape.nn.clustering._mixture import gaussian_mixture
 
 
 def stripes(gap: float, length: float, n: int = 400) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import adjusted_rand_score
 
-from spotscape.nn.clustering import combine_clusterings
+from spotscape.nn.clustering._consensus import combine_clusterings
 
 # Six spots in three runs; the second has the names of the first turned, the third moves spot 2.
 RUNS = [[0, 0, 0, 1, 1, 2], [2, 2, 2, 0, 0, 1], [0, 0, 1, 1, 1, 2]]

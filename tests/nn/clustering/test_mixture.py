@@ -8,8 +8,8 @@ from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from spotscape.nn.clustering import _mixture, gaussian_mixture
-from spotscape.nn.clustering._mixture import TiedEM, TiedMixture
+from spotscape.nn.clustering import _mixture
+from spotscape.nn.clustering._mixture import TiedEM, TiedMixture, gaussian_mixture
 
 RIDGE = 1e-6
 

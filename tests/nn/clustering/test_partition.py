@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from spotscape.nn.clustering import (
-    by_size,
-    gaussian_mixture,
-    kmeans,
-    make_exactly,
-    search_resolution,
-    soft_assignment,
-)
+from spotscape.nn.clustering._kmeans import by_size, kmeans, make_exactly, search_resolution, soft_assignment
+from spotscape.nn.clustering._mixture import gaussian_mixture
 
 
 def test_labels_go_by_size_then_first_point() -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from spotscape.nn.clustering import pick_number, stability_curve
-from spotscape.nn.clustering._stability import elbow
+from spotscape.nn.clustering._stability import elbow, pick_number, stability_curve
 
 
 def blobs(n_clusters: int, *, n_each: int = 40, n_dims: int = 4, seed: int = 0) -> np.ndarray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spotscape.nn.clustering import StabilityCurve, agreement_curve, clusterings
-from spotscape.nn.clustering._views import _pick, pick_agreed
+from spotscape.nn.clustering._agreement import clusterings
+from spotscape.nn.clustering._stability import StabilityCurve
+from spotscape.nn.clustering._views import _pick, agreement_curve, pick_agreed
 
 
 @pytest.mark.parametrize(

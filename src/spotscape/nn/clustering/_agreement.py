@@ -1,12 +1,8 @@
 """The clustering on which several clusterers agree most.
 
-k-means divides the directions in which points vary most, and a mixture those in which points form separate groups. The
-points do not show which of the two is right. A border that only one of several clusterers draws is likely an artefact
-of this clusterer.
-
-Four of the five clusterers are mixtures, which outvote k-means if they make the same mistake. On sparse data, for
-example, they make clusters of a few unusual points, and one cluster of nearly all others. If k-means disagrees with the
-mixtures, a second embedding of the same points decides, whose artefacts are different.
+k-means divides the directions in which points vary most, and a mixture those in which points form separate groups. A
+border that only one of several clusterers draws is likely an artefact of it. If k-means disagrees with the mixtures,
+which outvote it, a second embedding of the same points decides.
 """
 
 from __future__ import annotations
@@ -36,18 +32,12 @@ _MANY = 20_000
 
 @dataclass(frozen=True)
 class Agreed:
-    """The clustering that was taken, and why.
-
-    The ``value`` of ``clustering`` is the agreement by which it was taken. ``name`` is ``"kmeans"``, or
-    ``"mixture_0.05"`` and so on, with the shrinkage of the covariance. ``agreement`` has for each clustering the mean
-    adjusted Rand index with the other four, and ``beside`` that with the five clusterings of the second embedding, if
-    that decided.
-    """
+    """The clustering that was taken, and why."""
 
     clustering: Clustering
-    name: str
-    agreement: dict[str, float]
-    beside: dict[str, float] | None = None
+    name: str  # ``"kmeans"``, or ``"mixture_0.05"`` and so on, with the shrinkage of the covariance
+    agreement: dict[str, float]  # Mean adjusted Rand index of each clustering with the other four
+    beside: dict[str, float] | None = None  # The same with those of the second embedding, if that decided
 
 
 def most_agreed(
@@ -57,27 +47,26 @@ def most_agreed(
     seed: int = 0,
     second: Callable[[], np.ndarray | None] | None = None,
 ) -> Agreed:
-    """Cluster points ``(n, d)`` by k-means and four mixtures, and take the clustering that agrees most with the others.
+    """Cluster points ``(n, d)`` by k-means and four mixtures, and take what agrees most with the others.
 
-    If k-means agrees with the mixtures by less than .5, it takes the clustering that agrees most with those of a second
-    embedding of the same points. ``second`` computes that embedding and is called only then. If it is ``None`` or
-    returns ``None``, the five clusterings decide.
+    If k-means agrees with the mixtures by less than .5, the clusterings of a second embedding decide, which ``second``
+    computes only then.
     """
     fits = clusterings(points, n_clusters, seed=seed)
     fits["kmeans"] = replace(fits["kmeans"], posterior=soft_assignment(points, fits["kmeans"].labels))
     labels = [fit.labels for fit in fits.values()]
-    agreement = (_similarity(labels, labels).sum(axis=1) - 1) / (len(labels) - 1)
+    agreement = (similarity(labels, labels).sum(axis=1) - 1) / (len(labels) - 1)
     own = deciding = dict(zip(fits, agreement.tolist(), strict=True))
     beside = None
     if own["kmeans"] < CLEAR_AGREEMENT and second is not None and (other := second()) is not None:
         theirs = [fit.labels for fit in clusterings(other, n_clusters, seed=seed).values()]
-        deciding = beside = dict(zip(fits, _similarity(labels, theirs).mean(axis=1).tolist(), strict=True))
+        deciding = beside = dict(zip(fits, similarity(labels, theirs).mean(axis=1).tolist(), strict=True))
     # Rounded, so that the last digit does not decide between clusterings that are the same.
     name = max(deciding, key=lambda each: round(deciding[each], 10))
     return Agreed(replace(fits[name], criterion="agreement", value=deciding[name]), name, own, beside)
 
 
-def _similarity(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
+def similarity(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
     return np.array([[adjusted_rand_score(one, other) for other in others] for one in some])
 
 
@@ -95,11 +84,8 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
 def _starts(points: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
     """Ward's tree and single runs of k-means, in the units of the points and in standard deviations.
 
-    k-means divides a large cluster before it finds a small one, and EM does not recover from such a start. Ward's tree
-    finds small clusters.
-
-    The search of :func:`gaussian_mixture` tries more starts. It often ends in clusters of a few unusual points, which
-    have a higher likelihood and differ between seeds.
+    k-means alone divides a large cluster before it finds a small one. The search of :func:`gaussian_mixture` tries more
+    starts, and often ends in clusters of a few unusual points, which differ between seeds.
     """
     values = np.asarray(points, dtype=np.float64)
     spread = values.std(axis=0)

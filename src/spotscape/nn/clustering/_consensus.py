@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.special import entr
@@ -23,37 +24,27 @@ _MOST_ROUNDS = 100
 
 @dataclass(frozen=True)
 class Consensus:
-    """A consensus of several clusterings.
+    """A consensus of several clusterings."""
 
-    Attributes
-    ----------
-    labels
-        Cluster of each point, shape ``(n,)``: 0 is the largest; of equal sizes, the one whose first point comes first.
-    confidence
-        Share of the runs that agree on each point, shape ``(n,)``, above 0 and at most 1.
-    run_agreement
-        Share of the points on which each run agrees with the consensus, shape ``(n_runs,)``.
-    entropy
-        Disagreement of the runs at each point, shape ``(n,)``: entropy of their votes, divided by the highest possible
-        entropy; 0 where all agree.
-    """
-
-    labels: np.ndarray
-    confidence: np.ndarray
-    run_agreement: np.ndarray
-    entropy: np.ndarray
+    labels: np.ndarray  # Cluster of each point, (n,): 0 is the largest, of equals the first to appear
+    confidence: np.ndarray  # Share of the runs that agree on each point, (n,), above 0 and at most 1
+    run_agreement: np.ndarray  # Share of the points on which each run agrees with the consensus, (n_runs,)
+    entropy: np.ndarray  # Of the votes at each point, (n,), divided by the highest possible; 0 where all agree
 
 
 def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
-    """Find the clustering on which most runs agree for most points.
-
-    ``runs`` ``(n_runs, n)`` has the cluster of every point in each run, integers from 0. All runs have the same number
-    of non-empty clusters, and so has the consensus.
-    """
+    """Find the clustering on which most runs ``(n_runs, n)``, all of one number of clusters, agree for most points."""
     checked, n_clusters = _check(runs)
     patterns, pattern_of, counts = np.unique(checked, axis=1, return_inverse=True, return_counts=True)
-    fits = [_climb(patterns, counts, start, n_clusters) for start in _distinct(patterns)]
-    reference, matched = max(fits, key=lambda fit: _agreement(fit[0], fit[1], counts))
+    # Runs that equal an earlier one but for the numbers of the clusters lead to the same consensus.
+    starts: dict[bytes, np.ndarray] = {}
+    for run in patterns:
+        starts.setdefault(pd.factorize(run)[0].tobytes(), run)
+    fits = [_climb(patterns, counts, start, n_clusters) for start in starts.values()]
+    # Agreement of runs and points. Of equal ones, a consensus that equals some runs is preferred.
+    by_run = [(matched == reference) @ counts for reference, matched in fits]
+    best = max(range(len(fits)), key=lambda index: (by_run[index].sum(), (by_run[index] ** 2).sum()))
+    reference, matched = fits[best]
     agreeing = matched == reference
     labels, _ = by_size(reference[pattern_of.ravel()])
     confidence = agreeing.mean(axis=0)[pattern_of.ravel()]
@@ -77,28 +68,17 @@ def _check(runs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
     return coded, int(found[0])
 
 
-def _distinct(patterns: np.ndarray) -> list[np.ndarray]:
-    """The runs, without those that equal an earlier run except for the numbers of the clusters."""
-    seen: dict[bytes, np.ndarray] = {}
-    for run in patterns:
-        seen.setdefault(_by_first(run).tobytes(), run)
-    return list(seen.values())
-
-
-def _by_first(labels: np.ndarray) -> np.ndarray:
-    """Number clusters in the order in which they appear."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
-
-
 def _climb(
     patterns: np.ndarray, counts: np.ndarray, start: np.ndarray, n_clusters: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The consensus that a start leads to, and all runs with its cluster numbers."""
-    reference = start
+    reference, points = start, np.arange(len(start))
     matched = _match(patterns, counts, reference, n_clusters)
     for _ in range(_MOST_ROUNDS):
-        voted = _vote(matched, reference, n_clusters)
+        votes = np.stack([(matched == cluster).sum(axis=0) for cluster in range(n_clusters)])
+        best = votes.argmax(axis=0)
+        # Of equal ones the present cluster.
+        voted = np.where(votes[reference, points] == votes[best, points], reference, best)
         if np.array_equal(voted, reference) or len(np.unique(voted)) < n_clusters:
             break
         reference, matched = voted, _match(patterns, counts, voted, n_clusters)
@@ -113,20 +93,6 @@ def _match(patterns: np.ndarray, counts: np.ndarray, reference: np.ndarray, n_cl
         _, name = linear_sum_assignment(-shared.reshape(n_clusters, n_clusters))
         matched[row] = name[run]
     return matched
-
-
-def _vote(matched: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
-    """The cluster that most runs give each pattern; of equal ones the present cluster."""
-    points = np.arange(len(reference))
-    votes = np.stack([(matched == cluster).sum(axis=0) for cluster in range(n_clusters)])
-    best = votes.argmax(axis=0)
-    return np.where(votes[reference, points] == votes[best, points], reference, best)
-
-
-def _agreement(reference: np.ndarray, matched: np.ndarray, counts: np.ndarray) -> tuple[int, int]:
-    """Agreement of runs and points with a consensus. Of equal ones, a consensus that equals some runs is preferred."""
-    by_run = (matched == reference) @ counts
-    return int(by_run.sum()), int((by_run**2).sum())
 
 
 _STEPS = 20
@@ -166,11 +132,10 @@ def consensus_clusterings(embeddings: Tensor, n_clusters: int, n_runs: int, gene
         msg = f"embeddings has shape {tuple(embeddings.shape)}; expected (N, d) with one spot or more."
         raise ValueError(msg)
     directions = normalize(embeddings.float(), dim=1)
-    return torch.stack([_run(directions, n_clusters, generator) for _ in range(n_runs)])
-
-
-def _run(directions: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
-    centres = seeded_centres(directions, n_clusters, generator)
-    for _ in range(_STEPS):
-        centres = lloyd_step(directions, centres)
-    return (directions @ centres.T).argmax(1)
+    runs = []
+    for _ in range(n_runs):
+        centres = seeded_centres(directions, n_clusters, generator)
+        for _ in range(_STEPS):
+            centres = lloyd_step(directions, centres)
+        runs.append((directions @ centres.T).argmax(1))
+    return torch.stack(runs)

@@ -24,18 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clustering:
-    """Clusters of points, and the value of a criterion.
+    """Clusters of points and the value of a criterion; 0 is the largest cluster, of equals the first to appear."""
 
-    ``labels`` ``(n,)`` are 0 for the largest cluster; clusters of equal size are in the order of their first points.
-    ``value`` is the sum of squared distances to the centres (``"inertia"``), the mean ``"log_likelihood"`` per point,
-    or the ``"resolution"`` of the graph clustering. ``posterior`` is the probability of each cluster for each point,
-    shape ``(n, n_clusters)``; ``None`` if the method has none.
-    """
-
-    labels: np.ndarray
-    criterion: str
+    labels: np.ndarray  # (n,)
+    criterion: str  # ``"inertia"``, ``"log_likelihood"`` (the mean over points) or ``"resolution"``
     value: float
-    posterior: np.ndarray | None = None
+    posterior: np.ndarray | None = None  # Probability of each cluster, (n, n_clusters)
 
     @property
     def n_clusters(self) -> int:
@@ -51,10 +45,12 @@ def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
         raise ValueError(msg)
     require_finite(values, "points")
     require_positive_int(n_clusters, "n_clusters", minimum=2)
-    n_distinct = _count_distinct(values, n_clusters)
-    if n_distinct < n_clusters:
-        msg = f"the {len(values)} points have {n_distinct} distinct positions, too few for {n_clusters} clusters."
-        raise ValueError(msg)
+    # A single column often shows that there are enough distinct positions.
+    if not any(len(np.unique(column)) >= n_clusters for column in values.T):
+        n_distinct = len(np.unique(values, axis=0))
+        if n_distinct < n_clusters:
+            msg = f"the {len(values)} points have {n_distinct} distinct positions, too few for {n_clusters} clusters."
+            raise ValueError(msg)
     return values
 
 
@@ -68,62 +64,41 @@ def by_size(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_exactly(labels: np.ndarray, points: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Merge or split until there are exactly ``n_clusters`` non-empty clusters.
+    """Merge clusters by Ward's criterion, or split the widest by 2-means, until there are exactly ``n_clusters``.
 
-    If there are too many, the two clusters whose union adds least to the within-cluster sum of squares (Ward's
-    criterion) are merged, repeatedly. If there are too few, the cluster with the largest sum of squares is split by
-    2-means, repeatedly. ``points`` must have at least ``n_clusters`` distinct rows.
+    ``points`` must have at least ``n_clusters`` distinct rows.
     """
     labels = np.unique(labels, return_inverse=True)[1]
     for count in range(labels.max() + 1, n_clusters, -1):
-        labels = _merge_closest(labels, points, count)
+        sizes = np.bincount(labels, minlength=count)
+        centres = np.stack([points[labels == label].mean(axis=0) for label in range(count)])
+        squared = ((centres[:, None] - centres[None]) ** 2).sum(axis=2)
+        cost = squared * np.outer(sizes, sizes) / np.add.outer(sizes, sizes)
+        cost[np.tril_indices(count)] = np.inf
+        kept, gone = np.unravel_index(np.argmin(cost), cost.shape)
+        merged = np.where(labels == gone, kept, labels)
+        labels = np.where(merged > gone, merged - 1, merged)
     for count in range(labels.max() + 1, n_clusters):
         labels = _split_widest(labels, points, count)
     return labels
 
 
-def _count_distinct(points: np.ndarray, enough: int) -> int:
-    """Count distinct rows until there are ``enough``. A single column often shows that there are."""
-    for column in points.T:
-        if len(np.unique(column)) >= enough:
-            return enough
-    return len(np.unique(points, axis=0))
-
-
-def _merge_closest(labels: np.ndarray, points: np.ndarray, count: int) -> np.ndarray:
-    sizes = np.bincount(labels, minlength=count)
-    centres = np.stack([points[labels == label].mean(axis=0) for label in range(count)])
-    squared = ((centres[:, None] - centres[None]) ** 2).sum(axis=2)
-    cost = squared * np.outer(sizes, sizes) / np.add.outer(sizes, sizes)
-    cost[np.tril_indices(count)] = np.inf
-    kept, gone = np.unravel_index(np.argmin(cost), cost.shape)
-    merged = np.where(labels == gone, kept, labels)
-    return np.where(merged > gone, merged - 1, merged)
-
-
 def _split_widest(labels: np.ndarray, points: np.ndarray, count: int) -> np.ndarray:
+    """Split the cluster with the largest sum of squares by 2-means, started from a cut across its widest axis."""
     members = [np.flatnonzero(labels == label) for label in range(count)]
-    rows = max(
-        (rows for rows in members if np.ptp(points[rows], axis=0).any()), key=lambda rows: _scatter(points[rows])
-    )
-    split = labels.copy()
-    split[rows[_halve(points[rows])]] = count
-    return split
-
-
-def _scatter(points: np.ndarray) -> float:
-    return float(((points - points.mean(axis=0)) ** 2).sum())
-
-
-def _halve(points: np.ndarray) -> np.ndarray:
-    """Mask of one of two non-empty halves: 2-means, started from a cut across the widest axis."""
-    axis = points[:, np.argmax(np.ptp(points, axis=0))]
+    spread = [((points[rows] - points[rows].mean(axis=0)) ** 2).sum() for rows in members]
+    divisible = [label for label, rows in enumerate(members) if np.ptp(points[rows], axis=0).any()]
+    rows = members[max(divisible, key=spread.__getitem__)]
+    own = points[rows]
+    axis = own[:, np.argmax(np.ptp(own, axis=0))]
     upper = axis > (axis.min() + axis.max()) / 2
     if not upper.any():
         upper = axis == axis.max()
-    centres = np.stack([points[~upper].mean(axis=0), points[upper].mean(axis=0)])
-    halves: np.ndarray = KMeans(2, init=centres, n_init=1).fit_predict(points).astype(bool)
-    return halves if halves.any() and not halves.all() else upper
+    centres = np.stack([own[~upper].mean(axis=0), own[upper].mean(axis=0)])
+    halves = KMeans(2, init=centres, n_init=1).fit_predict(own).astype(bool)
+    split = labels.copy()
+    split[rows[halves if halves.any() and not halves.all() else upper]] = count
+    return split
 
 
 # Ward's tree needs all pairwise distances.
@@ -157,8 +132,7 @@ def ward(points: np.ndarray, n_clusters: int, generator: np.random.Generator) ->
         rows = np.sort(generator.choice(len(points), _WARD_POINTS, replace=False))
     tree = AgglomerativeClustering(n_clusters, linkage="ward").fit(points[rows])
     centres = np.stack([points[rows[tree.labels_ == label]].mean(axis=0) for label in range(n_clusters)])
-    nearest: np.ndarray = np.argmin((centres**2).sum(axis=1) - 2 * points @ centres.T, axis=1)
-    return nearest
+    return np.asarray(np.argmin((centres**2).sum(axis=1) - 2 * points @ centres.T, axis=1))
 
 
 def seeded_centres(points: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
@@ -177,7 +151,7 @@ def seeded_centres(points: Tensor, n_clusters: int, generator: torch.Generator) 
 
 
 def lloyd_step(points: Tensor, centres: Tensor) -> Tensor:
-    """One iteration of k-means: unit points ``(N, d)`` join the closest centre ``(K, d)``, which moves to their mean.
+    """One iteration of k-means of unit points ``(N, d)``: new centres ``(K, d)``.
 
     A centre without points moves to one of the points that are farthest from their centres.
     """
@@ -198,9 +172,8 @@ _FEWEST_STARTS, _MOST_STARTS, _STARTED_POINTS = 10, 100, 200_000
 def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, seed: int = 0) -> Clustering:
     """Cluster points ``(n, d)`` by k-means into exactly ``n_clusters`` non-empty clusters.
 
-    Of ``n_init`` k-means++ starts the one with the lowest inertia is kept. ``None`` takes 100 for 2,000 points and
-    fewer, 10 for 20,000 and more, and a number in between otherwise: ten starts often miss the optimum, and further
-    starts are cheap on small data. It runs on one thread, because each number of threads rounds sums differently.
+    By default there are 10 to 100 starts: ten often miss the optimum, and further ones are cheap on small data. It runs
+    on one thread, because each number of threads rounds sums differently.
     """
     values = check_points(points, n_clusters)
     if n_init is None:
@@ -212,18 +185,13 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
 
 
 def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Probabilities ``(n, n_clusters)`` of k-means clusters, from a mixture of equal spheres around their means.
-
-    All spheres have the same variance, the mean variance of the clusters. ``labels`` are int64 from 0, and no cluster
-    is empty.
-    """
+    """Probabilities ``(n, n_clusters)`` of k-means clusters, from a mixture of equal spheres around their means."""
     values = np.asarray(points, dtype=np.float64)
     centres = np.stack([values[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
     variance = float(((values - centres[labels]) ** 2).mean())
     if variance <= np.finfo(np.float64).eps * float((values**2).mean()):
         # Clusters without width leave no doubt.
-        certain: np.ndarray = np.eye(len(centres))[labels]
-        return certain
+        return np.asarray(np.eye(len(centres))[labels])
     closeness = values @ centres.T - 0.5 * (centres**2).sum(axis=1)
     return np.asarray(softmax(closeness / variance, axis=1))
 
@@ -235,11 +203,9 @@ _BISECTIONS = 20
 def search_resolution(
     cluster: Callable[[float], np.ndarray], n_clusters: int, *, start: float = 1.0
 ) -> tuple[np.ndarray, float]:
-    """Find labels with ``n_clusters`` clusters, or as close to it as bisection gets, and their resolution.
+    """Labels with ``n_clusters`` clusters, by bisection on a logarithmic scale, and their resolution.
 
-    ``cluster`` returns labels at a resolution. From ``start`` the resolution is doubled or halved until the wanted
-    number lies between two tries. The interval is then bisected on a logarithmic scale. If no try has ``n_clusters``
-    clusters, the one with the fewest above it is taken or, if none is above, with the most below it.
+    If no try has that number, the one with the fewest above it is taken or, if none is above, with the most below it.
     """
     tried: list[tuple[int, float, np.ndarray]] = []
 
@@ -248,7 +214,14 @@ def search_resolution(
         tried.append((len(np.unique(labels)), resolution, labels))
         return tried[-1][0]
 
-    low, high = _bracket(count, n_clusters, start)
+    resolution, found = start, count(start)
+    low = high = start
+    factor = 2.0 if found < n_clusters else 0.5
+    while found != n_clusters and low == high and _LOWEST <= resolution * factor <= _HIGHEST:
+        previous, resolution = resolution, resolution * factor
+        found = count(resolution)
+        if (found < n_clusters) != (factor > 1):
+            low, high = sorted((previous, resolution))
     for _ in range(_BISECTIONS):
         if tried[-1][0] == n_clusters or low >= high:
             break
@@ -256,15 +229,3 @@ def search_resolution(
         low, high = (middle, high) if count(middle) < n_clusters else (low, middle)
     _, resolution, labels = min(tried, key=lambda entry: (entry[0] < n_clusters, abs(entry[0] - n_clusters)))
     return labels, resolution
-
-
-def _bracket(count: Callable[[float], int], n_clusters: int, start: float) -> tuple[float, float]:
-    """Two resolutions with the wanted number between them. They are equal if it was met or cannot be reached."""
-    resolution, found = start, count(start)
-    factor = 2.0 if found < n_clusters else 0.5
-    while found != n_clusters and _LOWEST <= resolution * factor <= _HIGHEST:
-        previous, resolution = resolution, resolution * factor
-        found = count(resolution)
-        if (found < n_clusters) != (factor > 1):
-            return min(previous, resolution), max(previous, resolution)
-    return resolution, resolution

@@ -32,14 +32,10 @@ class TiedMixture:
 class TiedEM:
     r"""EM steps on centred points, each in :math:`O(N d k)` instead of :math:`O(N d^2 k)` time.
 
-    With one covariance :math:`\Sigma`, the quadratic term :math:`x^\top \Sigma^{-1} x` is the same for all components.
-    It therefore cancels from the posterior, which is a softmax of :math:`M \Sigma^{-1} X^\top + b` with the means
-    :math:`M` and offsets :math:`b`. The mean of the term over the points is :math:`\operatorname{tr}(\Sigma^{-1} T)`
-    with the total scatter :math:`T = X^\top X / N`. The covariance is the total scatter minus the scatter between the
-    means, plus a small ridge: :math:`\Sigma = T - \sum_k w_k m_k m_k^\top + \epsilon I`.
-
-    Each M-step shrinks the covariance towards a sphere of the same trace, by ``shrinkage`` from 0 (not at all) to 1.
-    It is a sphere in the units that the columns had before they were divided by ``scale`` ``(d,)``.
+    With one covariance :math:`\Sigma`, the term :math:`x^\top \Sigma^{-1} x` cancels from the posterior, and its mean
+    over the points is :math:`\operatorname{tr}(\Sigma^{-1} T)` with the total scatter :math:`T = X^\top X / N`. Each
+    M-step moves the covariance by ``shrinkage`` towards a sphere in the units that the columns had before they were
+    divided by ``scale`` ``(d,)``.
     """
 
     def __init__(
@@ -50,10 +46,6 @@ class TiedEM:
         self.shrinkage, self.scale = shrinkage, scale
         self.unit = np.ones(points.shape[1]) if scale is None else scale**-2.0
         self.total = points.T @ points / len(points)
-
-    def on(self, points: np.ndarray) -> TiedEM:
-        """The same settings for other points."""
-        return TiedEM(points, self.ridge, shrinkage=self.shrinkage, scale=self.scale)
 
     def start(self, labels: np.ndarray, n_components: int) -> TiedMixture:
         """Run the M-step from hard labels."""
@@ -157,34 +149,39 @@ def gaussian_mixture(
 
     .. math:: p(x) = \sum_k w_k \, \mathcal N(x; m_k, \Sigma)
 
-    This is model EEE of mclust (Scrucca et al., The R Journal 2016). The likelihood has many local maxima. EM starts
-    from Ward's trees and k-means runs in raw, standardised and whitened coordinates, and again from k-means runs in
-    coordinates whitened by the best covariance found. All starts run a few steps, the best of them run to the end, and
-    the most likely result is kept. ``starts``, labels ``(n,)`` each, replace this search.
-
-    ``shrinkage``, between 0 and 1, moves the covariance towards a sphere of the same trace, in the units of ``points``.
-    0 is maximum likelihood with any covariance, which does not depend on the units. 1 is maximum likelihood with a
-    sphere, which is k-means with soft clusters of unequal size. With 0, directions in which points form separate groups
-    are divided, and with 1, those in which points vary most.
-
-    Columns without variance are left out. The others are standardised, so neither the labels nor the small ridge (1e-8
-    of each column's variance) depend on the units. With more than 20,000 points the starts are tried on a seeded
-    subsample. The fit runs on one thread and in float64, so it gives the same bits on any number of threads.
-
-    Each point is in its most probable component, and ``value`` is the mean log-likelihood per point over the columns
-    that vary, in the units of ``points``. If a component is the most probable one for no point, the widest cluster is
-    split in two instead.
+    This is model EEE of mclust (Scrucca et al., The R Journal 2016). EM starts from Ward's trees and k-means runs in
+    raw, standardised and whitened coordinates, and again in coordinates whitened by the best covariance found;
+    ``starts``, labels ``(n,)`` each, replace this search. ``shrinkage`` moves the covariance towards a sphere in the
+    units of ``points``: 1 is k-means with soft clusters of unequal size. The fit runs on one thread and in float64, so
+    it gives the same bits on any number of threads.
     """
     values = check_points(points, n_clusters)
     require_in_range(shrinkage, "shrinkage", low=0, high=1)
-    raw, scale = _centre(values, np.finfo(_float_type(points)).eps)
+    dtype = np.asarray(points).dtype
+    # Columns that vary by more than rounding, and their standard deviations.
+    centred = values - values.mean(axis=0)
+    scale = centred.std(axis=0)
+    rounding = 4 * np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    alive = scale > rounding * np.maximum(np.abs(values).max(axis=0), scale.max())
+    alive = alive if alive.any() else scale == scale.max()
+    raw, scale = centred[:, alive], scale[alive]
     em = TiedEM(raw / scale, _RIDGE, shrinkage=shrinkage, scale=scale)
     with threadpool_limits(1):
         if starts is None:
             mixture, log_likelihood = _search(raw, em, n_clusters, tol, np.random.default_rng(seed))
         else:
             mixture, log_likelihood = _finish(em, starts, n_clusters, 1, tol)[0]
-        labels, posterior = _harden(em.posterior(mixture), values)
+        # If a component is the most probable one for no point, one moves into it with its highest probability.
+        posterior = em.posterior(mixture)
+        component = posterior.argmax(axis=1)
+        filled = np.unique(component)
+        names = np.concatenate([filled, np.setdiff1d(np.arange(posterior.shape[1]), filled)])
+        repaired = names[make_exactly(component, values, len(names))]
+    moved = np.flatnonzero(repaired != component)
+    swapped = posterior[moved, repaired[moved]], posterior[moved, component[moved]]
+    posterior[moved, component[moved]], posterior[moved, repaired[moved]] = swapped
+    labels, old = by_size(repaired)
+    posterior = posterior[:, old]
     return Clustering(labels, "log_likelihood", log_likelihood - float(np.log(scale).sum()), posterior)
 
 
@@ -194,7 +191,8 @@ def _search(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator:
     rows = np.sort(generator.choice(len(raw), _SEARCH_POINTS, replace=False))
     sample = em.points[rows]
     shift = sample.mean(axis=0)
-    candidates = _climb(raw[rows], em.on(sample - shift), n_clusters, tol, generator)
+    part = TiedEM(sample - shift, _RIDGE, shrinkage=em.shrinkage, scale=em.scale)
+    candidates = _climb(raw[rows], part, n_clusters, tol, generator)
     started = [replace(mixture, means=mixture.means + shift) for mixture, _ in candidates[:_FULL_FINALISTS]]
     return max((em.run(mixture, _FULL_ITERATIONS, tol) for mixture in started), key=lambda candidate: candidate[1])
 
@@ -222,35 +220,3 @@ def _finish(em: TiedEM, starts: Iterable[np.ndarray], n_clusters: int, n_kept: i
 
 def _sorted(candidates: Iterable[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: -candidate[1])
-
-
-def _centre(values: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Columns that vary by more than rounding, centred, and their standard deviations."""
-    centred = values - values.mean(axis=0)
-    scale = centred.std(axis=0)
-    alive = scale > 4 * eps * np.maximum(np.abs(values).max(axis=0), scale.max())
-    alive = alive if alive.any() else scale == scale.max()
-    return centred[:, alive], scale[alive]
-
-
-def _float_type(points: np.ndarray) -> np.dtype:
-    dtype = np.asarray(points).dtype
-    return dtype if dtype.kind == "f" else np.dtype(np.float64)
-
-
-def _harden(posterior: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels by size, none empty, and the posterior with its columns in that order.
-
-    If a component is the most probable one for no point, a point is moved into it with its highest probability.
-    """
-    component = posterior.argmax(axis=1)
-    filled = np.unique(component)
-    names = np.concatenate([filled, np.setdiff1d(np.arange(posterior.shape[1]), filled)])
-    repaired = names[make_exactly(component, points, len(names))]
-    moved = np.flatnonzero(repaired != component)
-    posterior[moved, component[moved]], posterior[moved, repaired[moved]] = (
-        posterior[moved, repaired[moved]],
-        posterior[moved, component[moved]],
-    )
-    labels, old = by_size(repaired)
-    return labels, posterior[:, old]

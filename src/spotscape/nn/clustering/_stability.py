@@ -1,10 +1,8 @@
 """Number of clusters by stability: clusterings of different samples of the same points are compared.
 
-With too few clusters, the sample decides which groups are merged. With too many, it decides which group is cut. At the
-right number, clusterings of different samples agree. They may also agree on two or three main parts, or on a small
-piece that is split off. The likelihood of a mixture then helps: it rises steeply up to the right number, and slowly
-from there. Neighbouring spots are not independent, so the likelihood goes on rising faster than a penalty for
-independent points (BIC) corrects for, and BIC alone finds no maximum.
+At the right number, samples agree. They may also agree on two or three main parts, so the likelihood of a mixture
+helps: it rises steeply up to the right number, and slowly from there. Neighbouring spots are not independent, so it
+goes on rising faster than BIC corrects for, and BIC alone finds no maximum.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import combinations, count, islice, pairwise, permutations
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -49,29 +48,19 @@ _KMEANS_STARTS = 2
 
 @dataclass(frozen=True)
 class StabilityCurve:
-    """Agreement of clusterings over samples or embeddings, for each number of clusters; arrays are ``(K,)``.
-
-    ``mean`` and ``sd`` are those of the adjusted Rand index over pairs of samples, or over pairs of clusterings of
-    different embeddings. ``share`` is the share of bootstraps, over samples or over clusterings, that pick the number;
-    ``picked`` is the number that most of them pick. ``n_samples`` counts the samples, or the clusterings of each
-    embedding.
-
-    For samples of one embedding, ``to_next`` is the mean index between clusterings of different samples into ``k`` and
-    ``k + 1`` (NaN for the last), ``bic`` the mean Bayesian information criterion of the mixture (lower is better), and
-    ``score`` the stability plus 0.2 times the :func:`elbow` of the mixture's log-likelihood. For several embeddings,
-    ``elbow`` is their mean, and ``fits`` marks the numbers that fit about as well as the one picked. What does not
-    apply is ``None``.
-    """
+    """Agreement of clusterings over samples or embeddings, for each number of clusters; arrays are ``(K,)``."""
 
     numbers: np.ndarray
-    mean: np.ndarray
+    mean: np.ndarray  # Of the adjusted Rand index over pairs of samples, or of clusterings of different embeddings
     sd: np.ndarray
-    share: np.ndarray
+    share: np.ndarray  # Share of the bootstraps that pick the number
     picked: int
-    n_samples: int
+    n_samples: int  # Number of samples, or of clusterings of each embedding
+    # For samples of one embedding: agreement of k with k + 1, BIC of the mixture, stability plus a part of the elbow.
     to_next: np.ndarray | None = None
     bic: np.ndarray | None = None
     score: np.ndarray | None = None
+    # For several embeddings: their mean elbow, and which numbers fit about as well as the one picked.
     elbow: np.ndarray | None = None
     fits: np.ndarray | None = None
 
@@ -98,14 +87,10 @@ def stability_curve(
 ) -> StabilityCurve:
     """Cluster samples of the points ``(n, d)`` into each number of clusters and compare the clusterings.
 
-    A sample is 65 % of the points, 3,000 at most, drawn without replacement, and is clustered from starts of its own.
-    Its clusters are extended to all points (to 3,000 of them, if there are more), on which samples are compared.
-    Columns without variance are left out. For the mixture (``"gmm"``), which starts from Ward's trees and k-means of
-    the sample, the others are standardised. It runs on one thread.
-
-    ``numbers`` are consecutive, ascending, two or more, and start at 2 or above. Twice ``n_resamples`` samples are
-    drawn, and then more, up to four times as many in total, until nine in ten bootstraps over the samples pick the
-    same number.
+    A sample is 65 % of the points, 3,000 at most, clustered from starts of its own; its clusters are extended to all
+    points. ``numbers`` are consecutive and start at 2 or above. Twice ``n_resamples`` samples are drawn, and then more,
+    up to four times as many in total, until nine in ten bootstraps over the samples pick the same number. It runs on
+    one thread.
     """
     numbers = check_numbers(numbers)
     require_choice(method, "method", METHODS)
@@ -130,10 +115,14 @@ def stability_curve(
             share = _bootstrap(same, log_likelihood, numbers, np.random.default_rng(seed))
             if share.max() >= CLEAR:
                 break
-    following = _agreement_with_next([labels for labels, _ in found[:n_resamples]], numbers)
+    first = list(permutations([labels for labels, _ in found[:n_resamples]], 2))
+    to_next = [
+        np.mean([adjusted_rand_score(a[index], b[index + 1]) for a, b in first]) for index in range(len(numbers) - 1)
+    ]
     pairs = same[:, *np.triu_indices(len(found), 1)]
     mean_log_likelihood = log_likelihood.mean(axis=0)
-    bic = _bic(mean_log_likelihood[1:-_AHEAD], np.array(numbers), _n_drawn(len(values)), centred.shape[1])
+    k, n, d = np.array(numbers), _n_drawn(len(values)), centred.shape[1]
+    bic = (k - 1 + k * d + d * (d + 1) / 2) * np.log(n) - 2 * n * mean_log_likelihood[1:-_AHEAD]
     return StabilityCurve(
         np.array(numbers),
         pairs.mean(axis=1),
@@ -141,7 +130,7 @@ def stability_curve(
         share,
         int(numbers[int(share.argmax())]),
         len(found),
-        following,
+        np.array([*to_next, np.nan]),
         bic,
         _score(pairs.mean(axis=1), mean_log_likelihood),
     )
@@ -161,8 +150,7 @@ def likelihoods_of_samples(points: np.ndarray, numbers: list[int], n_samples: in
 
 
 def _score(mean: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
-    score: np.ndarray = mean + _ELBOW * elbow(log_likelihood)
-    return score
+    return np.asarray(mean + _ELBOW * elbow(log_likelihood))
 
 
 def _bootstrap(
@@ -179,31 +167,25 @@ def _bootstrap(
         mean = same[:, drawn[:, None], drawn][:, different].mean(axis=1)
         number = pick_number(numbers, _score(mean, log_likelihood[drawn].mean(axis=0)))
         picked[numbers.index(number)] += 1
-    share: np.ndarray = picked / picked.sum()
-    return share
+    return np.asarray(picked / picked.sum())
 
 
 def elbow(log_likelihood: np.ndarray) -> np.ndarray:
     """How much less a further component adds to the likelihood than the last ones did, as the logarithm of a ratio.
 
-    For the number at position ``i``, it is the mean gain in log-likelihood of the last two steps over that of the next
-    three. The latter is at least 2 % of the largest gain. The first entry and the last three have no such value and are
-    left out.
+    It is the mean gain of the last two steps over that of the next three, which is at least 2 % of the largest gain;
+    the first number and the last three have none.
     """
     gains = np.diff(log_likelihood)
     floor = max(_LEAST_GAIN * gains.max(), np.finfo(np.float64).tiny)
     last = range(1, len(gains) - _AHEAD + 1)
     before = np.array([gains[max(0, index - _BEHIND) : index].mean() for index in last])
     after = np.array([gains[index : index + _AHEAD].mean() for index in last])
-    ratio: np.ndarray = np.log(np.maximum(before, floor) / np.maximum(after, floor))
-    return ratio
+    return np.asarray(np.log(np.maximum(before, floor) / np.maximum(after, floor)))
 
 
 def pick_number(numbers: Sequence[int] | np.ndarray, score: np.ndarray, *, tolerance: float = _TOLERANCE) -> int:
-    """The largest number whose score is at most ``tolerance`` below the highest score.
-
-    The largest is taken so that all groups that can be distinguished are distinguished.
-    """
+    """The largest number whose score is at most ``tolerance`` below the highest score."""
     return int(numbers[np.flatnonzero(score >= score.max() - tolerance)[-1]])
 
 
@@ -230,7 +212,8 @@ class _Sample:
         mixtures = self.mixtures()
         log_likelihood = np.array([found for _, found in mixtures])
         if method == "kmeans":
-            return [self._kmeans(k) for k in self.numbers], log_likelihood
+            fits = (self._run_kmeans(self.raw, k, n_init=_KMEANS_STARTS) for k in self.numbers)
+            return [fit.predict(self.raw_compared) for fit in fits], log_likelihood
         em = TiedEM(self.compared, _RIDGE)
         return [em.posterior(mixture).argmax(axis=1) for mixture, _ in mixtures[1:-_AHEAD]], log_likelihood
 
@@ -244,28 +227,18 @@ class _Sample:
 
     def _mixture(self, k: int, starts: list[np.ndarray]) -> tuple[TiedMixture, float]:
         found = [self._climb(labels, k) for labels in starts]
-        within = whiten(self.em.points, max(found, key=_height)[0].covariance)
+        within = whiten(self.em.points, max(found, key=itemgetter(1))[0].covariance)
         found.append(self._climb(self._run_kmeans(within, k, n_init=1).labels_, k))
-        return max(found, key=_height)
+        return max(found, key=itemgetter(1))
 
     def _climb(self, labels: np.ndarray, k: int) -> tuple[TiedMixture, float]:
         return self.em.run(self.em.start(labels, k), _ITERATIONS, _TOL)
-
-    def _kmeans(self, k: int) -> np.ndarray:
-        labels: np.ndarray = self._run_kmeans(self.raw, k, n_init=_KMEANS_STARTS).predict(self.raw_compared)
-        return labels
 
     def _run_kmeans(self, points: np.ndarray, k: int, *, n_init: int) -> KMeans:
         with warnings.catch_warnings():
             # A sample may have fewer distinct points than clusters, which leaves some of them empty.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return KMeans(k, n_init=n_init, random_state=int(self.generator.integers(2**31))).fit(points)
-
-
-def _bic(log_likelihood: np.ndarray, k: np.ndarray, n: int, d: int) -> np.ndarray:
-    n_parameters = k - 1 + k * d + d * (d + 1) / 2
-    criterion: np.ndarray = n_parameters * np.log(n) - 2 * n * log_likelihood
-    return criterion
 
 
 def _n_drawn(n_points: int) -> int:
@@ -282,15 +255,6 @@ def _agreement(labels: list[list[np.ndarray]], known: np.ndarray) -> np.ndarray:
             found = adjusted_rand_score(labels[first][index], labels[second][index])
             same[index, first, second] = same[index, second, first] = found
     return same
-
-
-def _agreement_with_next(labels: list[list[np.ndarray]], numbers: list[int]) -> np.ndarray:
-    """Mean agreement of different samples with one number and the next, ``(K,)``; NaN for the last."""
-    following = [
-        np.mean([adjusted_rand_score(a[index], b[index + 1]) for a, b in permutations(labels, 2)])
-        for index in range(len(numbers) - 1)
-    ]
-    return np.array([*following, np.nan])
 
 
 def check_numbers(numbers: Sequence[int]) -> list[int]:
@@ -314,15 +278,10 @@ def check_sample(n_points: int, largest: int) -> None:
 def _varying(values: np.ndarray) -> np.ndarray:
     centred = values - values.mean(axis=0)
     spread = centred.std(axis=0)
-    varying: np.ndarray = centred[:, spread > 1e-6 * spread.max()]
-    return varying
+    return np.asarray(centred[:, spread > 1e-6 * spread.max()])
 
 
 def draw_points(n_points: int, n_drawn: int, generator: np.random.Generator) -> np.ndarray:
     if n_drawn >= n_points:
         return np.arange(n_points)
     return np.sort(generator.choice(n_points, n_drawn, replace=False))
-
-
-def _height(candidate: tuple[TiedMixture, float]) -> float:
-    return candidate[1]

@@ -1,15 +1,9 @@
 """Number of clusters by agreement: clusterings of two embeddings of the same points are compared.
 
-All embeddings of a tissue show its regions, but each embedding also has artefacts of its own. With too few clusters,
-each embedding merges other regions. With too many, each cuts another region. Two embeddings, each clustered in several
-ways, agree best at the number of regions that both show. Samples of the points of a single embedding do not show this
-number, because all samples have the same artefacts.
-
-Any two embeddings agree on the coarsest division, such as white and grey matter, and the agreement falls from there. A
-finer division counts only if the agreement rises again, or has not fallen.
-
-If regions are uniform, the likelihood of a mixture shows their number: it rises steeply up to this number, and slowly
-from there. Regions of real tissue contain cell types and gradients, and the likelihood goes on rising.
+Each embedding has artefacts of its own. With too few clusters, each merges other regions; with too many, each cuts
+another region; they agree best at the number of regions that both show. Any two embeddings agree on the coarsest
+division, such as white and grey matter, so a finer one counts only if the agreement rises again, or has not fallen. If
+regions are uniform, the likelihood of a mixture shows their number by its elbow.
 """
 
 from __future__ import annotations
@@ -17,9 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score
 
-from spotscape.nn.clustering._agreement import clusterings
+from spotscape.nn.clustering._agreement import clusterings, similarity
 from spotscape.nn.clustering._kmeans import check_points
 from spotscape.nn.clustering._stability import (
     StabilityCurve,
@@ -48,14 +41,10 @@ _BOOTSTRAPS = 200
 def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed: int = 0) -> StabilityCurve:
     """Cluster two or more embeddings ``(n, d)`` of the same points into each number of clusters, and compare them.
 
-    Every embedding is clustered by k-means and by four mixtures (:func:`~spotscape.nn.clustering.most_agreed`). The
-    agreement is the mean adjusted Rand index over all pairs of clusterings of different embeddings. The elbow is that
-    of the log-likelihood of mixtures, the mean over embeddings. If there are more than 3,000 points, 3,000 are drawn.
-
-    ``numbers`` are consecutive, ascending, two or more, and start at 2 or above. If an elbow is .8 or more, its number
-    is picked, otherwise see :func:`pick_agreed`. ``share`` is over bootstraps of clusterings and samples. ``fits`` are
-    the numbers that could be picked as well and whose agreement is within .05 of that of the number picked; none, if an
-    elbow decides.
+    The agreement is the mean adjusted Rand index over all pairs of clusterings, by k-means and four mixtures, of
+    different embeddings. If an elbow is .8 or more, its number is picked, otherwise see :func:`pick_agreed`. Of more
+    than 3,000 points 3,000 are drawn. ``fits`` are the numbers whose agreement is within .05 of that of the number
+    picked.
     """
     numbers = check_numbers(numbers)
     generator = np.random.default_rng(seed)
@@ -63,9 +52,17 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
     check_sample(len(points[0]), numbers[-1])
     rows = draw_points(len(points[0]), _MOST_POINTS, generator)
     points = [view[rows] for view in points]
-    found = np.array([_compared(points, number, seed) for number in numbers])
-    n_views, n_clusterings = found.shape[1], found.shape[2]
+    # Adjusted Rand index of all clusterings, (K, V, C, V, C) for V embeddings in C clusterings each.
+    every = [
+        [[fit.labels for fit in clusterings(view, number, seed=seed).values()] for view in points] for number in numbers
+    ]
+    n_views, n_clusterings = len(points), len(every[0][0])
     first, second = np.triu_indices(n_views, 1)
+    found = np.ones((len(numbers), n_views, n_clusterings, n_views, n_clusterings))
+    for same, labels in zip(found, every, strict=True):
+        for a, b in zip(first, second, strict=True):
+            same[a, :, b] = similarity(labels[a], labels[b])
+            same[b, :, a] = same[a, :, b].T
     pairs = found[:, first, :, second].transpose(1, 0, 2, 3).reshape(len(numbers), -1)
     likelihoods = np.array([likelihoods_of_samples(view, numbers, _N_SAMPLES, seed) for view in points])
     picks = []
@@ -100,15 +97,13 @@ def _pick(numbers: list[int], agreement: np.ndarray, sharpness: np.ndarray) -> i
 
 def _elbow(likelihoods: np.ndarray) -> np.ndarray:
     """The elbow of log-likelihoods ``(V, S, K + 4)`` averaged over samples, and the mean of it over embeddings."""
-    found: np.ndarray = np.mean([elbow(each) for each in likelihoods.mean(axis=1)], axis=0)
-    return found
+    return np.asarray(np.mean([elbow(each) for each in likelihoods.mean(axis=1)], axis=0))
 
 
 def pick_agreed(numbers: Sequence[int] | np.ndarray, agreement: np.ndarray) -> int:
     """The number with the highest agreement, without the first; of numbers within .01 of it, the largest.
 
-    A number counts if its agreement is as high as that of the first (within .02), or .1 above the lowest before it. If
-    no number counts, agreement falls throughout, and the first number is taken.
+    A number counts if its agreement is as high as that of the first (within .02), or .1 above the lowest before it.
     """
     counts = _counts(agreement)
     if not counts.any():
@@ -120,17 +115,4 @@ def pick_agreed(numbers: Sequence[int] | np.ndarray, agreement: np.ndarray) -> i
 def _counts(agreement: np.ndarray) -> np.ndarray:
     """Which numbers after the first count."""
     lowest = np.minimum.accumulate(agreement)[:-1]
-    counts: np.ndarray = (agreement[1:] >= lowest + _RISE) | (agreement[1:] >= agreement[0] - _NO_FALL)
-    return counts
-
-
-def _compared(points: list[np.ndarray], number: int, seed: int) -> np.ndarray:
-    """Adjusted Rand index of all clusterings, ``(V, C, V, C)`` for V embeddings in C clusterings each."""
-    labels = [[fit.labels for fit in clusterings(view, number, seed=seed).values()] for view in points]
-    shape = (len(labels), len(labels[0]))
-    same = np.ones((*shape, *shape))
-    for first in range(len(labels)):
-        for second in range(first + 1, len(labels)):
-            found = np.array([[adjusted_rand_score(one, other) for other in labels[second]] for one in labels[first]])
-            same[first, :, second], same[second, :, first] = found, found.T
-    return same
+    return np.asarray((agreement[1:] >= lowest + _RISE) | (agreement[1:] >= agreement[0] - _NO_FALL))

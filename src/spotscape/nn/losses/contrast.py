@@ -3,9 +3,9 @@ r"""Neighbourhood contrast, an objective of SpaCross.
 *Idea.* The neighbourhood of a spot is summarised by one vector. A discriminator should recognise that the spot belongs
 to this summary, and that another spot, drawn at random, does not.
 
-*Formula.* The M spots that have a neighbourhood are the *anchors*. Let :math:`z_u` be the embedding of anchor
-:math:`u`, :math:`P_u` its neighbourhood (:mod:`spotscape.nn.hybrid`), :math:`v(u)` the random other spot, and
-:math:`\sigma` the logistic function. The summary :math:`s_u` and the score :math:`D` with learned :math:`W, b` are
+*Formula.* Let :math:`z_u` be the embedding of a spot (anchor) that has a neighbourhood :math:`P_u`
+(:mod:`spotscape.nn.hybrid`), :math:`v(u)` the random other spot, and :math:`\sigma` the logistic function. The summary
+:math:`s_u` and the score :math:`D` with learned :math:`W, b` are
 
 .. math:: s_u = \sigma\Bigl(\operatorname*{mean}_{v \in P_u} z_v\Bigr), \qquad D(z, s) = z^\top W s + b ,
 
@@ -14,14 +14,9 @@ and the loss is the binary cross entropy of correct and wrong pairs, each averag
 .. math:: L = \operatorname*{mean}_u \bigl[-\log \sigma(D(z_u, s_u))\bigr]
             + \operatorname*{mean}_u \bigl[-\log (1 - \sigma(D(z_{v(u)}, s_u)))\bigr] .
 
-A discriminator that has learned nothing scores 0 everywhere, and then :math:`L = 2 \ln 2`.
-
-*Computation.* Each anchor is scored with its own summary only, in :math:`O(M d^2)` time.
-
-*Difference from the released code.* The released code scores every anchor with every summary: all M² pairs are
-correct pairs, and after the anchors are shuffled, all M² pairs are wrong pairs. These are the same pairs, so each of
-them has both labels. The minimum is then :math:`2 \ln 2`, at a score of 0 everywhere, and nothing can be learned.
-``pairing="all"`` does this, to reproduce published numbers, in quadratic time and linear memory.
+*Difference from the released code.* The released code scores every anchor with every summary, once as correct and once
+as wrong pairs. Each pair has both labels then, and nothing can be learned. ``pairing="all"`` does this, to reproduce
+published numbers, in quadratic time and linear memory.
 
 Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """

@@ -2,21 +2,17 @@ r"""Cosine reconstruction, an objective of SpaCross.
 
 *Idea.* The decoded profile of a masked spot should have the same direction as the true one. Its length is free.
 
-*Formula.* With the decoded row :math:`\hat x` and the true row :math:`x`, the closeness
-:math:`s = (1 + \cos(\hat x, x))/2` is 0 for opposite and 1 for equal directions. The loss of a spot is
+*Formula.* With the decoded row :math:`\hat x` and the true row :math:`x`, the closeness is :math:`s = (1 + \cos(\hat x,
+x))/2`, and the loss, the mean over masked spots, is
 
 .. math:: \ell = -\log s^2 .
 
-It is 0 for equal directions and :math:`2 \ln 2` at right angles. The objective is the mean over masked spots.
-
-*Computation.* The logarithm is infinite at :math:`s = 0`. Below :math:`\varepsilon` it is replaced by its tangent,
+*Computation.* Below :math:`\varepsilon` the logarithm is replaced by its tangent,
 
 .. math:: \log_\varepsilon s = \begin{cases}\log s & s \ge \varepsilon \\
           \log\varepsilon + (s - \varepsilon)/\varepsilon & s < \varepsilon .\end{cases}
 
-Value and gradient are finite and continuous, and they are unchanged from :math:`\varepsilon` on. A clamp would be
-finite as well, but the spots that are decoded worst would have no gradient. The tangent is also defined where rounding
-makes :math:`s` slightly negative.
+Value and gradient are finite and continuous. After a clamp, the spots that are decoded worst would have no gradient.
 
 Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5), which calls this loss scaled
 cosine error. GraphMAE uses the same name for another formula, :math:`(1 - \cos)^\gamma`.

@@ -1,10 +1,6 @@
-"""Masking of whole spots, for SpaCross.
+"""Masking of whole spots, for SpaCross: the encoder has to predict them from their neighbours.
 
-*Idea.* The encoder does not see the features of some spots and has to predict them from the neighbours.
-
-In each step a random share of the spots is masked in the online view. The target view masks all other spots and shows
-these. The features of masked spots are replaced by a learned token, and those of a few masked spots by the features of
-another spot.
+In each step a random share of the spots is masked in the online view, and all others in the target view.
 
 Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """
@@ -20,29 +16,17 @@ from spotscape._core.validation import require_in_range, require_positive_int
 
 
 class Masking(NamedTuple):
-    """Which spots a view masks, and what replaces their features.
+    """Which spots a view masks, and what replaces their features."""
 
-    Attributes
-    ----------
-    masked
-        Which of the N spots are masked, bool ``(N,)``.
-    rows
-        Rows of the M masked spots, int64 ``(M,)``, ascending.
-    replaced, donors
-        Rows of the masked spots whose features are replaced by those of another spot instead of the token, and rows of
-        these other spots, int64 ``(R,)``.
-    """
-
-    masked: Tensor
-    rows: Tensor
-    replaced: Tensor
-    donors: Tensor
+    masked: Tensor  # Which of the N spots are masked, bool (N,)
+    rows: Tensor  # Rows of the M masked spots, int64 (M,), ascending
+    replaced: Tensor  # Rows of those that take the features of another spot instead of the token, int64 (R,)
+    donors: Tensor  # Rows of these other spots, int64 (R,)
 
     def apply(self, features: Tensor) -> Tensor:
         """Features ``(N, p)``, zero where the token stands, and a column that is 1 there: ``(N, p + 1)``.
 
-        With weights W and a further row ``token @ W`` below them, the product is that of the masked view with W. The
-        matrix is the same for all encoders, whatever their tokens are, and needs no gradient.
+        It is the same for all encoders; a row ``token @ W`` below the weights W adds the token of each.
         """
         takes_token = self.masked.index_fill(0, self.replaced, value=False)[:, None]
         shown = features.index_copy(0, self.replaced, features.index_select(0, self.donors))

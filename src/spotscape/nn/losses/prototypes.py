@@ -1,18 +1,16 @@
 r"""Prototypical contrast, an objective of Spotscape for several slices.
 
 *Idea.* Spots are grouped around prototypes that all slices share. A spot in the first view should be closest to the
-prototype to which it belongs in the second view. The same region of different slices thus gets the same place.
+prototype to which it belongs in the second view.
 
 *Formula.* Prototypes :math:`c_1 \dots c_K` are the centres of spherical k-means on the embeddings of the second view.
-Let :math:`y(u)` be the prototype of spot :math:`u` in the second view, :math:`\hat a_u` its embedding in the first
-view, scaled to length 1, and :math:`\tau` the temperature. The loss is a cross entropy over cosines, averaged over
-several numbers of prototypes :math:`K` (granularities):
+Let :math:`y(u)` be the prototype of spot :math:`u` there, :math:`\hat a_u` its embedding in the first view, scaled to
+length 1, and :math:`\tau` the temperature. The mean is also over several numbers of prototypes :math:`K`:
 
 .. math:: L = -\operatorname*{mean}_K \operatorname*{mean}_u
           \log \frac{\exp(\hat a_u \cdot c_{y(u)} / \tau)}{\sum_{m=1}^K \exp(\hat a_u \cdot c_m / \tau)} .
 
-*Computation.* The paper runs k-means from scratch in every step. Here each step updates the previous centres by one
-iteration of k-means (Lloyd), in :math:`O(NKd)` time for :math:`N` spots and embeddings of size :math:`d`.
+The paper runs k-means from scratch in every step; here a step is one iteration (Lloyd) from the previous centres.
 
 Source: Oh et al., ICML 2025 (arXiv 2506.15698).
 """
@@ -108,13 +106,9 @@ class PrototypeBank(nn.Module):
             self.get_buffer("started").fill_(True)  # noqa: FBT003
         inside = rows[:, : batch.n_inside]
         for centres in self.centres:
-            centres.copy_(_moved(inside, centres, reduce))
+            # A product with indicators instead of a scattered sum: the order of additions is fixed, also on CUDA.
+            indicators = one_hot((inside @ centres.mT).argmax(2), centres.shape[1]).to(inside.dtype)
+            total = reduce.total(indicators.mT @ inside)
+            # A centre without spots stays.
+            centres.copy_(torch.where(total.any(2, keepdim=True), normalize(total, dim=2), centres))
         return [(inside @ centres.mT).argmax(2) for centres in self.centres]
-
-
-def _moved(rows: Tensor, centres: Tensor, reduce: Reduce) -> Tensor:
-    """One Lloyd iteration of spherical k-means; a centre without spots stays."""
-    labels = (rows @ centres.mT).argmax(2)
-    # A product with indicators instead of a scattered sum: the order of additions is fixed, also on CUDA.
-    total = reduce.total(one_hot(labels, centres.shape[1]).to(rows.dtype).mT @ rows)
-    return torch.where(total.any(2, keepdim=True), normalize(total, dim=2), centres)

@@ -1,31 +1,27 @@
 r"""Reconstruction, an objective of Spotscape: the mean squared error of the decoder, over genes.
 
-*Idea.* Each view should predict the full expression :math:`X` (N×G) of N spots and G genes.
+*Formula.* With the decoded expression :math:`\hat X` of N spots and G genes, :math:`L = \lVert X - \hat X \rVert_F^2 /
+(N G)`.
 
-*Formula.* With the decoded expression :math:`\hat X`, the loss is :math:`L = \lVert X - \hat X \rVert_F^2 / (N G)`.
+*Computation in components.* With scores :math:`S` and orthonormal loadings :math:`V`, the decoder predicts components
+:math:`\hat S`, whose error equals that of the genes, :math:`\lVert S V^\top - \hat S V^\top\rVert^2 = \lVert S - \hat
+S\rVert^2`.
 
-*Computation in components.* With scores :math:`S` and loadings :math:`V`, whose columns are orthonormal, the decoder
-predicts components :math:`\hat S`. Their error equals that of the genes, :math:`\lVert S V^\top - \hat S V^\top\rVert^2
-= \lVert S - \hat S\rVert^2`. Expression outside the span of :math:`V` would only add a constant. If genes are scaled,
-this is the error of scaled genes.
+*Computation in all genes.* The last layer of the decoder is linear, :math:`\hat X = H W + \mathbf 1 b^\top` with hidden
+activations :math:`H` (N×h). It is as large as the data and never computed. Let :math:`\mu` be the column means of
+:math:`X`, and :math:`c` a row close to those of :math:`H`. With :math:`X_c = X - \mathbf 1\mu^\top`, :math:`H' = H -
+\mathbf 1 c^\top`, :math:`s = H'^\top \mathbf 1` and :math:`e = \mu - W^\top c - b`,
 
-*Computation in all genes.* The last layer of the decoder is linear, with hidden activations :math:`H` (N×h), weights
-:math:`W` (h×G) and bias :math:`b`. Its output :math:`\hat X = H W + \mathbf 1 b^\top` is as large as the data and is
-never computed. Instead, the square is expanded. Let :math:`\mu` be the column means of :math:`X`, and :math:`c` a row
-close to the column means of :math:`H`. With :math:`X_c = X - \mathbf 1\mu^\top`, :math:`H' = H - \mathbf 1 c^\top`,
-:math:`s = H'^\top \mathbf 1` and :math:`e = \mu - W^\top c - b`, the residual is :math:`R = X_c - H' W + \mathbf 1
-e^\top`, and
-
-.. math:: \lVert R \rVert_F^2 = \lVert X_c \rVert_F^2 - 2\,\langle H'^\top X_c, W \rangle
+.. math:: \lVert X - \hat X \rVert_F^2 = \lVert X_c \rVert_F^2 - 2\,\langle H'^\top X_c, W \rangle
           + \langle H'^\top H',\; W W^\top \rangle + N\,\lVert e \rVert^2 - 2\,\langle W^\top s, e \rangle .
 
-Only :math:`H'^\top X` uses the data, so sparse expression stays sparse. The identity holds for any :math:`c`. Close to
-the means all terms are small, which avoids a loss of digits.
+Only :math:`H'^\top X` uses the data, so sparse expression stays sparse. Close to the means all terms are small, which
+avoids a loss of digits.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -65,12 +61,11 @@ def reconstruction_errors(features: Features, hidden: Tensor, weight: Tensor, bi
     # Differences of sums over all spots: lower precision would leave little of them.
     with torch.autocast(weight.device.type, enabled=False):
         rows = hidden.to(weight.dtype)
-        sums = [_squared_error(features, rows[:, own], weight[own], bias[own, 0]) for own in range(len(weight))]
+        sums: list[Tensor] = [
+            _SquaredError.apply(features, weight[own], bias[own, 0], rows[:, own])  # type: ignore[no-untyped-call]
+            for own in range(len(weight))
+        ]
     return torch.stack(sums) * (features.unit**2 / features.n_genes)
-
-
-def _squared_error(features: Features, views: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return cast("Tensor", _SquaredError.apply(features, weight, bias, views))  # type: ignore[no-untyped-call]
 
 
 class _SquaredError(torch.autograd.Function):

@@ -1,7 +1,6 @@
 r"""Similarity scaling, an objective of Spotscape for several slices.
 
-*Idea.* A spot should be as similar to its best matches in another slice as to its best matches in its own slice. The
-telescope does not ensure this, so without similarity scaling each slice may have similarities of its own scale.
+*Idea.* A spot should be as similar to its best matches in another slice as to its best matches in its own slice.
 
 *Formula.* For spot :math:`u` of slice :math:`i`, let :math:`\hat a_u` and :math:`\hat b_u` be its embeddings in the two
 views, scaled to length 1. The mean similarity with the :math:`k` most similar spots of its own slice (without itself)
@@ -15,18 +14,12 @@ and the loss is
 .. math:: L = \operatorname*{mean}_{i \ne j}\;\operatorname*{mean}_{u \in i}\;\bigl(s_{in}(u) - s_{out}(u, j)\bigr)^2 .
 
 *Mutual matches.* If slice :math:`j` lacks the region of a spot, the formula pulls the spot onto another region. With
-``mutual``, a spot has a term only if its match is mutual: the most similar spot of slice :math:`j` has :math:`u` among
-its :math:`m` most similar spots of slice :math:`i`. The mean is still over all spots. Mutual matches need no threshold,
-and a moderate offset between slices does not change them (they are from Haghverdi et al., Nature Biotechnology 2018).
+``mutual``, a spot has a term only if the most similar spot of slice :math:`j` has :math:`u` among its :math:`m` most
+similar spots of slice :math:`i` (Haghverdi et al., Nature Biotechnology 2018). The mean is still over all spots.
 
-*Computation.* A search in tiles (:func:`spotscape.nn.most_similar`) finds the most similar spots without gradients. The
-mean of the :math:`k` products is then one product with the mean of the :math:`k` rows, with gradients. Value and
-gradient equal those of the dense formula, and memory is linear in the number of spots.
-
-Both means are estimated from a sample that is drawn in each step (:func:`draw_meetings`): each slice is compared
-with one other slice, for some of its spots. The expected value is the same. A step costs :math:`O(QNd/S)` for :math:`Q`
-spots of :math:`S` slices, instead of :math:`O(N^2 d)`. If the slices have more than 20,000 spots together, matches are
-searched among 20,000 spots, drawn at random.
+*Computation.* Matches are searched without gradients; the mean of :math:`k` products is one product with the mean of
+:math:`k` rows. Both means are estimated from a sample (:func:`draw_meetings`): each slice is compared with one other
+slice in a step, for some of its spots, among 20,000 spots at most. The expected value is the same.
 
 Source: Oh et al., ICML 2025 (arXiv 2506.15698), formula of the text. The released code differs: its mask is wrong for
 three slices or more, it sums over pairs instead of averaging, and it counts a spot as its own neighbour.
@@ -55,15 +48,11 @@ _MOST_MEETINGS, _MOST_CANDIDATES = 16, 20_000
 
 
 class Meeting(NamedTuple):
-    """A slice that is compared with another one.
+    """A slice that is compared with another one."""
 
-    Matches are searched among the rows ``own`` and ``other``, and the mean is taken over the spots u at ``places`` in
-    ``own``.
-    """
-
-    own: Tensor
+    own: Tensor  # Rows among which matches are searched
     other: Tensor
-    places: Tensor
+    places: Tensor  # Places in ``own`` of the spots over which the mean is taken
 
 
 def draw_meetings(

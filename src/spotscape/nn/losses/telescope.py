@@ -3,23 +3,18 @@ r"""Similarity telescope, the main objective of Spotscape.
 *Idea.* Two views of the tissue each lack random edges and genes. The similarity of two spots, near or far, should be
 the same whichever of them is taken from the first view and whichever from the second.
 
-*Formula.* Let :math:`A` and :math:`B` (N×d) be the embeddings of N spots in the two views, rows scaled to length 1.
-Entry :math:`(u, v)` of :math:`A B^\top` is the cosine between spot :math:`u` in the first view and spot :math:`v` in
-the second. The loss compares all :math:`N^2` pairs:
+*Formula.* Let :math:`A` and :math:`B` (N×d) be the embeddings of N spots in the two views, rows scaled to length 1. The
+loss compares the cosines of all :math:`N^2` pairs:
 
 .. math:: L = \frac{1}{N^2}\,\lVert A B^\top - B A^\top \rVert_F^2 .
 
-*Computation.* With the difference :math:`M = A - B` and the sum :math:`P = A + B`,
-:math:`A B^\top - B A^\top = \tfrac12 (M P^\top - P M^\top)`. The squared norm of this needs only three d×d matrices:
+*Computation.* With the difference :math:`M = A - B` and the sum :math:`P = A + B`, :math:`A B^\top - B A^\top =
+\tfrac12 (M P^\top - P M^\top)`, whose squared norm needs only three d×d matrices:
 
 .. math:: L = \frac{\operatorname{tr}(M^\top M\,P^\top P) - \operatorname{tr}(P^\top M\,P^\top M)}{2 N^2}.
 
-This is exact and takes :math:`O(N d^2)` time and :math:`O(N d)` memory. The three matrices are sums over spots, so
-those of parts of a tissue add up to those of the whole, and the loss is also exact over several processes.
-
-*Precision.* Late in training the two views nearly agree, and a difference of large products would lose half of the
-digits. Therefore :math:`M` is computed before it is multiplied, and the traces are computed in float64. All three
-matrices are blocks of one product, :math:`[M\,P]^\top [M\,P]`.
+They are sums over spots, so those of parts of a tissue add up to those of the whole. All three are blocks of
+:math:`[M\,P]^\top [M\,P]`. The traces are computed in float64, because late in training the two views nearly agree.
 
 Source: the objective is from Oh et al., ICML 2025 (arXiv 2506.15698). The closed form is ours.
 """
