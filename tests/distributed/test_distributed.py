@@ -25,10 +25,9 @@ from sklearn.neighbors import kneighbors_graph
 from torch import distributed
 from spotscape.models import SpaCross, SpaCrossConfig, Spotscape, SpotscapeConfig
 from spotscape.models._method import Tissue
-from spotscape.models._training import slice_rows
 from spotscape.models._spacross import CrossMasks
 from spotscape.models._spotscape import Views
-from spotscape.models._training import Steps
+from spotscape.models._training import Draw, Steps, slice_rows
 from spotscape.nn import Batch, Features, SpotGraph, draw_meetings
 from spotscape.nn.batches import average_gradients
 from spotscape.nn.blocks import WeightSource
@@ -88,7 +87,8 @@ def step(kind, config, epoch, hidden, slices):
         # Without negatives, which each process draws among its own spots.
         online, target = (Masking(view, view.nonzero()[:, 0], none, none) for view in (here, ~here))
         common = torch.Generator().manual_seed(0)
-        drawn = CrossMasks(online, target, rows, torch.empty(len(rows), 0, dtype=torch.int64), common, common, 0)
+        negatives = torch.empty(len(rows), 0, dtype=torch.int64)
+        drawn = CrossMasks(online, target, rows, negatives, Draw(common, common, 0))
     output = objective(batch, drawn, epoch)
     output.total.sum().backward()
     parameters = [one for one in objective.parameters() if one.requires_grad]

@@ -25,11 +25,7 @@ _COLORS = (
 
 
 def default_colors(n: int) -> list[str]:
-    """``n`` colours; beyond the 24 of the list, hues in steps of the golden angle.
-
-    >>> default_colors(2)
-    ['#0072B2', '#E69F00']
-    """
+    """``n`` colours; beyond the 24 of the list, hues in steps of the golden angle."""
     more = []
     for index in range(max(0, n - len(_COLORS))):
         rgb = colorsys.hsv_to_rgb(index * 0.61803 % 1, 0.45 + 0.4 * (index % 2), 0.9 - 0.3 * (index % 3 == 2))

@@ -54,12 +54,7 @@ _OF_SYMBOLS = re.compile(r"(real|external)?[._ ]?(gene|feature|hgnc|mgi)?[._ ]?(
 
 
 def column_of_symbols(var: pd.DataFrame) -> str | None:
-    """The column with symbols, by its name, if the genes are named by Ensembl identifiers; else ``None``.
-
-    >>> var = pd.DataFrame({"feature_name": ["PCP4", "MBP"]}, index=["ENSG00000183036", "ENSG00000197971"])
-    >>> column_of_symbols(var), column_of_symbols(var.set_index("feature_name", drop=False))
-    ('feature_name', None)
-    """
+    """The column with symbols, by its name, if the genes are named by Ensembl identifiers; else ``None``."""
     if var.index.astype(str).str.match(r"ENS[A-Z]*G\d{6}").mean() <= 0.5:
         return None
     return next((str(name) for name in var if _OF_SYMBOLS.fullmatch(str(name).lower())), None)

@@ -333,7 +333,14 @@ def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
 
 
 def _platform(adata: AnnData, kind: str, spacing: float) -> tuple[str | None, float | None]:
-    factors = _scale_factors(adata.uns.get("spatial"))
+    spatial, factors = adata.uns.get("spatial"), {}
+    for library in spatial.values() if isinstance(spatial, Mapping) else ():
+        stored = library.get("scalefactors") if isinstance(library, Mapping) else None
+        if isinstance(stored, Mapping):
+            sized = {str(name): np.asarray(value) for name, value in stored.items()}
+            numbers = {name: float(v.item()) for name, v in sized.items() if v.size == 1 and v.dtype.kind in "fiu"}
+            factors = {name: value for name, value in numbers.items() if np.isfinite(value) and value > 0}
+            break
     bin_size = factors.get("bin_size_um")
     if bin_size is not None and kind == "square":
         return "Visium HD", bin_size / spacing
@@ -346,14 +353,3 @@ def _platform(adata: AnnData, kind: str, spacing: float) -> tuple[str | None, fl
     # What is said outright, as the command line does for the folders that it reads.
     stated = adata.uns.get("spatial_unit")
     return None, 1.0 if isinstance(stated, str) and stated in _MICROMETRES else None
-
-
-def _scale_factors(spatial: Any) -> dict[str, float]:
-    """The numbers among the scale factors of the first library that has some, whatever else is stored there."""
-    for library in spatial.values() if isinstance(spatial, Mapping) else ():
-        factors = library.get("scalefactors") if isinstance(library, Mapping) else None
-        if isinstance(factors, Mapping):
-            sized = {str(name): np.asarray(value) for name, value in factors.items()}
-            found = {name: float(v.item()) for name, v in sized.items() if v.size == 1 and v.dtype.kind in "fiu"}
-            return {name: value for name, value in found.items() if np.isfinite(value) and value > 0}
-    return {}

@@ -286,9 +286,7 @@ def slices(value: Any, name: str, hint: Hint) -> np.ndarray:
     array = np.asarray(labels_of_spots(value, name, hint))
     if array.dtype == object or array.dtype.kind not in "iubUS":
         if pd.isna(array).any():
-            msg = (
-                f"{name} is missing for {int(pd.isna(array).sum())} of {len(array)} spots; every spot needs its slice."
-            )
+            msg = f"{name} is missing for {pd.isna(array).sum()} of {len(array)} spots; every spot needs its slice."
             raise ValueError(msg)
         array = array.astype(str)
     return array

@@ -10,14 +10,7 @@ if TYPE_CHECKING:
 
 
 def lazy(package: str, modules: Mapping[str, str]) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
-    """``__all__``, ``__getattr__`` and ``__dir__`` of a package, given the public names of each of its modules.
-
-    A module may be relative to the package around it: ``"._stats.components"``.
-
-    >>> names, get, _ = lazy("spotscape.tl", {"_markers": "markers", "_domains": "domains"})
-    >>> names, get("markers").__name__
-    (['domains', 'markers'], 'markers')
-    """
+    """``__all__``, ``__getattr__`` and ``__dir__`` of a package, given the public names of each of its modules."""
     home = {name: module for module, names in modules.items() for name in names.split()}
 
     def get(name: str) -> Any:

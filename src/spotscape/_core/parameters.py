@@ -38,9 +38,7 @@ def require_target(adata: AnnData, values: Mapping[str, Any]) -> None:
             msg = f"key_added={key!r} would write over {name}={key!r}, which is read; choose another name."
             raise ValueError(msg)
     if key == adata.obs_names.name:
-        msg = (
-            f"key_added={key!r} is the name of the index of adata.obs; choose another, or adata.obs_names.name = None."
-        )
+        msg = f"key_added={key!r} is the name of the index of adata.obs; choose another or adata.obs_names.name = None."
         raise ValueError(msg)
 
 

@@ -208,9 +208,7 @@ def read_embedding(adata: AnnData, key: str, *, hint: str = _EMBED, library_key:
     values = adata.obsm[key]
     embedding = as_numbers(values, f"adata.obsm[{key!r}]")
     if embedding.ndim != 2 or embedding.shape[1] == 0:
-        msg = (
-            f"adata.obsm[{key!r}] has shape {embedding.shape} and dtype {embedding.dtype}; expected numbers (n_obs, d)."
-        )
+        msg = f"adata.obsm[{key!r}] has shape {embedding.shape}, dtype {embedding.dtype}; expected numbers (n_obs, d)."
         raise ValueError(msg)
     require_finite(embedding, f"adata.obsm[{key!r}]")
     warn_if_foreign(adata, key, library_key)

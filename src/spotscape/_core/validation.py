@@ -268,27 +268,20 @@ def require_finite(values: Any, where: str) -> None:
         if not np.isfinite(least) or not np.isfinite(largest):
             n_broken = int(np.count_nonzero(~np.isfinite(data)))
     if n_broken:
-        msg = f"{where} has {n_broken} NaN or infinite values; remove or replace them.{_if_of_outer_join(values)}"
+        hint = ""
+        if isinstance(values, np.ndarray) and values.ndim == 2:
+            # Columns that are NaN in many rows are those of genes that a slice has not measured.
+            missing = np.isnan(values).mean(axis=0)
+            if (missing > 0).any() and np.median(missing[missing > 0]) >= _MISSING_GENE:
+                hint = (
+                    " anndata.concat(join='outer') leaves them in a dense matrix for genes that a slice has not "
+                    "measured; with fill_value=0 such genes are recognised and left out."
+                )
+        msg = f"{where} has {n_broken} NaN or infinite values; remove or replace them.{hint}"
         raise ValueError(msg)
     if not (_TINY < max(-least, largest) <= _ENORMOUS or least == largest == 0):
-        msg = (
-            f"{where} has values between {least:.3g} and {largest:.3g}, and nothing can be computed from squares "
-            "of such numbers. Look for broken values, or bring it to another scale."
-        )
+        msg = f"{where} has values between {least:.3g} and {largest:.3g}, whose squares are out of range; rescale it."
         raise ValueError(msg)
-
-
-def _if_of_outer_join(values: Any) -> str:
-    """What to do about columns that are NaN in many rows, as those of genes that a slice has not measured."""
-    if not isinstance(values, np.ndarray) or values.ndim != 2:
-        return ""
-    missing = np.isnan(values).mean(axis=0)
-    if not (missing > 0).any() or np.median(missing[missing > 0]) < _MISSING_GENE:
-        return ""
-    return (
-        " anndata.concat(join='outer') leaves them in a dense matrix for genes that a slice has not measured; with "
-        "fill_value=0 such genes are recognised and left out."
-    )
 
 
 def looks_like_counts(values: Any) -> bool:

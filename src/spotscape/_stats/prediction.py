@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -154,11 +154,8 @@ def _slice_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.asarray(member @ values) / np.maximum(sizes, 1)[:, None]
 
 
-class Predictor(Protocol):
-    """What predicts a block of genes in all spots."""
-
-    def predict(self, measured: Any) -> Predicted:
-        """Predict a block ``(N, g)``."""
+# Predicts a block (N, g) of genes in all spots.
+Predictor: TypeAlias = "Callable[[Any], Predicted]"
 
 
 def predict_genes(
@@ -185,12 +182,12 @@ def predict_genes(
     groups, group = np.unique(np.vstack([fold, is_measured]), axis=1, return_inverse=True)
     for number in range(groups.shape[1]):
         fitted = np.flatnonzero(groups[1:, number].astype(bool)[slices])
-        chosen = predictor(int(groups[0, number]), fitted)
+        predict = predictor(int(groups[0, number]), fitted)
         chosen_genes = np.flatnonzero(group.ravel() == number)
         for genes in np.split(chosen_genes, range(width, len(chosen_genes), width)):
             block = columns[:, genes]
             true = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
-            found = chosen.predict(true)
+            found = predict(true)
             values[:, genes] = np.maximum(found.values[:n_kept], 0)
             n_fitted[genes] = len(fitted)
             # What predictions add to the mean of the slice without the spot. Levels of slices are no prediction. Nor is

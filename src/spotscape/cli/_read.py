@@ -69,7 +69,12 @@ def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
         source = f"adata.obs[{columns}].to_numpy()" if place is None else f"adata.obsm[{place!r}]"
         adata.obsm[keys.SPATIAL] = adata.obs[columns].to_numpy() if place is None else adata.obsm[place]
         tissue.lines.append(f"adata.obsm['spatial'] = {source}")
-    if options.layer is None and _raw_is_better(adata):
+    is_better = False
+    if options.layer is None and adata.raw is not None and layer_with_counts(adata, None) is None:
+        here, there = None if adata.X is None else kind_of(adata.X), kind_of(adata.raw.X)
+        is_better = here != "counts" and (there == "counts" or (here == "negative" and there != "negative"))
+    # Counts that are nowhere else, or expression of which X holds scaled values.
+    if is_better:
         adata = adata.raw.to_adata()
         tissue.lines.append("adata = adata.raw.to_adata()")
     coords = adata.obsm.get(options.spatial_key)
@@ -83,14 +88,6 @@ def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
     for line in tissue.lines:
         logger.info("Reading the file: `%s`.", line)
     tissue.adata = adata
-
-
-def _raw_is_better(adata: AnnData) -> bool:
-    """Whether ``adata.raw`` has the counts that are nowhere else, or expression of which ``X`` holds scaled values."""
-    if adata.raw is None or layer_with_counts(adata, None) is not None:
-        return False
-    here, there = None if adata.X is None else kind_of(adata.X), kind_of(adata.raw.X)
-    return here != "counts" and (there == "counts" or (here == "negative" and there != "negative"))
 
 
 def _read_as_it_is(path: Path, options: argparse.Namespace) -> Input:

@@ -74,6 +74,12 @@ class Report:
         names = [path.absolute().parent.name if path.name in ("", "outs") else path.name for path in paths]
         column, confidence = self.adata.obs[key], self.adata.obs.get(keys.confidence_of(key))
         lines = [*(("INFO", f"{note}.") for note in self.found.notes), *self.notes]
+        chosen, record = "The number was given.", self.adata.uns.get(keys.N_DOMAINS)
+        if not self.options.n_domains:
+            chosen = "The spots are too few to choose a number by."
+        if not self.options.n_domains and record is not None:
+            unclear = "" if record.get("clear", True) else ", in which no number is clear"
+            chosen = f"Their number was chosen from the data{unclear}."
         pictures = self._pictures(key)
         markers = self._markers(key)
         share, unsure = 0.0 if confidence is None else float((confidence < _UNSURE).mean()), ""
@@ -89,7 +95,7 @@ class Report:
             "is_trained": method != "smoothed-pca",
             "is_consensus": key == keys.CONSENSUS,
             "found": self.found,
-            "chosen": self._how_many(),
+            "chosen": chosen,
             "unsure": unsure,
             "unsure_below": f"{_UNSURE:g}",
             "tiles": self._tiles(column, confidence),
@@ -109,15 +115,6 @@ class Report:
             "python": "\n".join(["import spotscape as sp", "", *self.tissue.lines, *map(str, self.steps)]),
             "settings": self._settings(),
         }
-
-    def _how_many(self) -> str:
-        record = self.adata.uns.get(keys.N_DOMAINS)
-        if self.options.n_domains:
-            return "The number was given."
-        if record is None:
-            return "The spots are too few to choose a number by."
-        unclear = "" if record.get("clear", True) else ", in which no number is clear"
-        return f"Their number was chosen from the data{unclear}."
 
     def _tiles(self, column: pd.Series, confidence: pd.Series | None) -> Iterator[tuple[str, str]]:
         yield str(len(column.cat.categories)), "domains"

@@ -107,9 +107,7 @@ def _download(url: str, path: Path, check: Callable[[Path], None]) -> None:
         msg = f"{url} gave something else than the expected file ({error}). {remedy}"
         raise ValueError(msg) from error
     except OSError as error:
-        msg = (
-            f"{path} could not be written ({error}). Set spotscape.settings.datasetdir to a folder that you may write."
-        )
+        msg = f"{path} could not be written ({error}). Set spotscape.settings.datasetdir to a folder of yours."
         raise OSError(msg) from error
     finally:
         log.setLevel(level)

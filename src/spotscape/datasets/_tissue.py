@@ -97,16 +97,6 @@ def draw_cell_types(rng: np.random.Generator, n_spots: int, *, single_cells: boo
     return rng.dirichlet(np.full(N_CELL_TYPES, 0.25), n_spots)
 
 
-def draw_depths(
-    rng: np.random.Generator, points: NDArray[np.float64], library_size: float, *, radius: float, several: bool
-) -> NDArray[np.float64]:
-    """Expected total counts of each spot of one slice: log-normal, smooth over the slide, deeper in some slices."""
-    field = smooth_field(rng, 1.2 * radius)(points)
-    slice_depth = _SLICE_DEPTH * rng.standard_normal() * several
-    log_depth = slice_depth + _FIELD_DEPTH * field + _SPOT_DEPTH * rng.standard_normal(len(points))
-    return np.asarray(library_size * np.exp(log_depth))
-
-
 def expected_share(
     programs: Programs,
     points: NDArray[np.float64],
@@ -300,7 +290,11 @@ def cut_section(tissue: Tissue, index: int, source: RandomSource) -> Section:
     weights = tissue.regions.weights(truth, index)
     rng = source.numpy(f"cells {index}")
     cell_types = draw_cell_types(rng, len(truth), single_cells=p.geometry == "irregular")
-    depth = draw_depths(rng, slide, p.library_size, radius=tissue.outline.radius, several=p.n_slices > 1)
+    # Expected total counts of each spot: log-normal, smooth over the slide, deeper in some slices.
+    field = smooth_field(rng, 1.2 * tissue.outline.radius)(slide)
+    slice_depth = _SLICE_DEPTH * rng.standard_normal() * (p.n_slices > 1)
+    log_depth = slice_depth + _FIELD_DEPTH * field + _SPOT_DEPTH * rng.standard_normal(len(slide))
+    depth = np.asarray(p.library_size * np.exp(log_depth))
     counts, expected = [], []
     rng = source.numpy(f"counts {index}")
     for rows in row_chunks(len(truth), p.total_genes):

@@ -92,7 +92,9 @@ def markers_df(
     warn_if_changed(adata, entry, f"the table {key!r}", "sp.tl.markers(adata, ...)")
     renamed = new_names(adata, entry)
     names = list(renamed.values())
-    table = pd.DataFrame({name: _column(values) for name, values in entry["table"].items()})
+    arrays = {name: np.asarray(values) for name, values in entry["table"].items()}
+    texts = {name: one.astype(str).astype(object) for name, one in arrays.items() if one.dtype.kind not in "fiu"}
+    table = pd.DataFrame(arrays | texts)
     table = table[[*(name for name in _ORDER if name in table), *(name for name in table if name not in _ORDER)]]
     table["group"] = table["group"].map(renamed)
     kept = np.ones(len(table), dtype=bool)
@@ -122,11 +124,6 @@ _ORDER = (
     "group", "condition", "reference", "gene", "rank", "score", "log2_fold_change", "pvalue", "pvalue_adj", "share",
     "share_rest", "moran_i",
 )  # fmt: skip
-
-
-def _column(values: np.ndarray) -> np.ndarray:
-    array = np.asarray(values)
-    return array if array.dtype.kind in "fiu" else np.array([str(value) for value in array], dtype=object)
 
 
 @public

@@ -98,10 +98,7 @@ def _scored(
         raise ValueError(msg)
     if not np.isin(transferred[transferred >= 0], true).any():
         first, second = names[true[true >= 0][0]], names[transferred[transferred >= 0][0]]
-        msg = (
-            f"labels_true (for example {first!r}) and labels_transferred ({second!r}) have no label in common; "
-            f"give both the same names."
-        )
+        msg = f"labels_true (for example {first!r}) and labels_transferred ({second!r}) have no label in common."
         raise ValueError(msg)
     return true[kept], transferred[kept]
 

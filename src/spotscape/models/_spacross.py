@@ -15,32 +15,24 @@ from spotscape.models._base import GraphEncoder
 from spotscape.models._config import FIELDS, MODEL, EncoderConfig, shares
 from spotscape.models._method import Network, Objective, Tissue
 from spotscape.models._reduction import to_units
+from spotscape.nn import losses
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product
 from spotscape.nn.graph import propagate
 from spotscape.nn.hybrid import HybridMemory, within_batch
-from spotscape.nn.losses import (
-    consistency_loss,
-    contrast_loss,
-    cosine_reconstruction_loss,
-    draw_masked,
-    draw_masking,
-    sample_negatives,
-)
 from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
 from spotscape.nn.losses.cosine import at_least_float32
 from spotscape.nn.normalization import SpotNorm
 from spotscape.nn.trainer import LossOutput, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import numpy as np
 
     from spotscape._core.randomness import Seed
     from spotscape.models._training import Draw
     from spotscape.nn.features import Features
-    from spotscape.nn.losses import Masking
 
 Decoder = Literal["linear", "graph"]
 SpaCrossPreset = Literal["default", "paper", "released"]
@@ -143,7 +135,6 @@ class SpaCrossConfig(EncoderConfig):
             "n_comps": 200,
             "spatial_components": False,
             "n_axes": None,
-            "whitening": 0.0,
             "linear_scale": False,
             "clip": None,
             "mask_rate": 0.5,
@@ -151,7 +142,6 @@ class SpaCrossConfig(EncoderConfig):
             "integrate": False,
             "max_epochs": 300,
             "lr": 1e-3,
-            "schedule": "constant",
         }
         return cls(**{**published, **changes})
 
@@ -203,7 +193,7 @@ class SpaCrossNetwork(Network):
         mask: Tensor | None = None,
         reduce: Reduce | None = None,
         *,
-        masking: Masking | None = None,
+        masking: losses.Masking | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Embeddings, ``(1, B, n, latent)``, with the spots of ``masking`` masked. A generator switches dropout on."""
@@ -217,9 +207,7 @@ class SpaCrossNetwork(Network):
         def dropped(rows: Tensor) -> Tensor:
             return drop_out(rows, self.dropout, generator)
 
-        def two_layers(
-            x: Tensor, first: Tensor, norm: Any, activate_: Callable[[Tensor], Tensor], second: Tensor
-        ) -> Tensor:
+        def two_layers(x: Tensor, first: Tensor, norm: Any, activate_: Any, second: Tensor) -> Tensor:
             weight, shift = norm.folded(first[None], x, batch.n_inside, reduce)
             return in_rows(lambda rows: product(dropped(product(rows, weight, shift, activate_)), second[None]), x)
 
@@ -259,14 +247,11 @@ class SpaCrossNetwork(Network):
 class CrossMasks(NamedTuple):
     """The random numbers of a step."""
 
-    online: Masking  # What each view masks
-    target: Masking
+    online: losses.Masking  # What each view masks
+    target: losses.Masking
     rows: Tensor  # Rows of the masked spots inside the batch, int64 (M,)
     negatives: Tensor  # For each of them the positions of other spots in ``rows``, int64 (M, K)
-    # Sources of further random numbers, see Draw.
-    own: torch.Generator
-    common: torch.Generator
-    seed: int
+    source: Draw  # Of further random numbers
 
 
 class SpaCrossObjective(Objective):
@@ -287,7 +272,7 @@ class SpaCrossObjective(Objective):
         self.neighborhoods = HybridMemory(config.n_encoders)
         # Without momentum the target is the encoder itself.
         self.target = copy.deepcopy(network).requires_grad_(False) if config.target_momentum else None  # noqa: FBT003
-        # Epochs between two searches for neighbourhoods, of which steps over tiles have fewer.
+        # Epochs between two searches; steps over tiles have fewer.
         self.refresh_every = float(config.refresh_every)
 
     def draw(self, batch: Batch, draw: Draw) -> CrossMasks:
@@ -295,78 +280,66 @@ class SpaCrossObjective(Objective):
         n_spots, rate = batch.graph.n_spots, self.config.mask_rate
         masked, n_masked = torch.zeros(n_spots, dtype=torch.bool, device=batch.spots.device), 0
         if n_spots > 1:
-            masked, n_masked = draw_masked(n_spots, rate, draw.own)
-        online = draw_masking(masked, n_masked, self.config.replace_rate, draw.own)
-        target = draw_masking(~masked, n_spots - n_masked, self.config.replace_rate, draw.own)
+            masked, n_masked = losses.draw_masked(n_spots, rate, draw.own)
+        online = losses.draw_masking(masked, n_masked, self.config.replace_rate, draw.own)
+        target = losses.draw_masking(~masked, n_spots - n_masked, self.config.replace_rate, draw.own)
         rows = online.rows if batch.n_inside == n_spots else online.rows[online.rows < batch.n_inside]
-        negatives = sample_negatives(len(rows), self.config.n_negatives, draw.own)
-        return CrossMasks(online, target, rows, negatives, draw.own, draw.common, draw.seed)
+        negatives = losses.sample_negatives(len(rows), self.config.n_negatives, draw.own)
+        return CrossMasks(online, target, rows, negatives, draw)
 
     def forward(self, batch: Batch, drawn: CrossMasks, epoch: float) -> LossOutput:
         config, network, weights, rows = self.config, self.network, batch.graph.whole_weights, drawn.rows
+        how: Any = {"reduce": self.reduce, "generator": drawn.source.own}
         with torch.autocast(batch.spots.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            embedding = network.encode(batch, weights, reduce=self.reduce, masking=drawn.online, generator=drawn.own)
+            embedding = network.encode(batch, weights, masking=drawn.online, **how)
             projection = network.project(embedding, batch, weights, drawn.online.masked)
         weighted = {}
         if config.reconstruction_weight:
             decoded = network.decode_rows(projection, batch, weights, rows)[0]
-            losses = cosine_reconstruction_loss(decoded, batch.features.values.index_select(0, rows))
-            weighted["reconstruction"] = (config.reconstruction_weight, self.mean(losses.sum(1), len(rows)))
+            errors = losses.cosine_reconstruction_loss(decoded, batch.features.values.index_select(0, rows))
+            weighted["reconstruction"] = (config.reconstruction_weight, self.mean(errors.sum(1), len(rows)))
         if config.consistency_weight:
-            seen = self._target(batch, drawn)[0].index_select(1, rows)
-            losses = consistency_loss(projection[0].index_select(1, rows), seen, drawn.negatives)
-            weighted["consistency"] = (config.consistency_weight, self.mean(losses.sum(1), len(rows)))
+            with torch.no_grad():
+                if self.target is not None:
+                    ema_update(self.target, network, config.target_momentum)
+                # The target sees exactly the masked spots.
+                target = (self.target or network).encode(batch, weights, masking=drawn.target, **how)[0]
+            seen, said = target.index_select(1, rows), projection[0].index_select(1, rows)
+            errors = losses.consistency_loss(said, seen, drawn.negatives)
+            weighted["consistency"] = (config.consistency_weight, self.mean(errors.sum(1), len(rows)))
         if config.contrast_weight:
             weighted["contrast"] = (config.contrast_weight, self._contrast(embedding[0], batch, drawn, epoch))
         return LossOutput.weighted(weighted)
 
-    @torch.no_grad()
-    def _target(self, batch: Batch, drawn: CrossMasks) -> Tensor:
-        """Embeddings by the target encoder, which sees exactly the masked spots."""
-        if self.target is not None:
-            ema_update(self.target, self.network, self.config.target_momentum)
-        target, weights = self.target or self.network, batch.graph.whole_weights
-        return target.encode(batch, weights, reduce=self.reduce, masking=drawn.target, generator=drawn.own)
-
     def _contrast(self, embedding: Tensor, batch: Batch, drawn: CrossMasks, epoch: float) -> Tensor:
+        config, source = self.config, drawn.source
         if self.neighborhoods.is_due(epoch, self.refresh_every):
-            self._refresh(drawn)
+            with torch.no_grad():
+                whole = self.tissue.whole  # Without masks
+                embeddings = at_least_float32(self.network.encode(whole, whole.graph.whole_weights)[0])
+                self.reduce.remember("contrast", embeddings)
+                sizes: Any = {"most": config.contrast_spots, "n_similar": config.n_similar, "quorum": config.quorum}
+                sizes |= {"clusterings": (config.n_clusters, config.n_clusterings), "slices": self.tissue.codes}
+                self.neighborhoods.search(embeddings, whole.graph, seed=source.seed, **sizes)
         known = self.reduce.share("contrast", at_least_float32(embedding), batch, update=False)
-        losses = []
+        each = []
         for number, found in enumerate(self.neighborhoods.current):
             rows, local = within_batch(found, batch, known)
             everything = known.rows[number] if rows is None else known.take(rows)[number]
             n_spots = len(everything) if rows is None else batch.n_inside
             if local.n_anchors == 0 or n_spots < 2:
-                losses.append(everything.sum() * 0 + 0 * self.discriminator[number].sum())
+                each.append(everything.sum() * 0 + 0 * self.discriminator[number].sum())
                 continue
-            if self.config.pairing == "all":
-                order = torch.randperm(local.n_anchors, generator=drawn.common, device=local.anchors.device)
+            if config.pairing == "all":
+                order = torch.randperm(local.n_anchors, generator=source.common, device=local.anchors.device)
                 negatives = local.anchors[order]
             else:
                 # In the same state for every encoder and process.
-                generator = torch.Generator(drawn.common.device).manual_seed(drawn.seed)
-                negatives = sample_negatives(n_spots, 1, generator, rows=local.anchors)[:, 0]
-            weight, bias = self.discriminator[number], self.discriminator_bias[number]
-            losses.append(contrast_loss(everything, local, negatives, weight, bias, pairing=self.config.pairing).mean())
-        return torch.stack(losses)
-
-    @torch.no_grad()
-    def _refresh(self, drawn: CrossMasks) -> None:
-        """Search the neighbourhoods again, in an embedding of the whole tissue without masks."""
-        config, whole = self.config, self.tissue.whole
-        embeddings = at_least_float32(self.network.encode(whole, whole.graph.whole_weights)[0])
-        self.reduce.remember("contrast", embeddings)
-        self.neighborhoods.search(
-            embeddings,
-            whole.graph,
-            seed=drawn.seed,
-            most=config.contrast_spots,
-            clusterings=(config.n_clusters, config.n_clusterings),
-            slices=self.tissue.codes,
-            n_similar=config.n_similar,
-            quorum=config.quorum,
-        )
+                generator = torch.Generator(source.common.device).manual_seed(source.seed)
+                negatives = losses.sample_negatives(n_spots, 1, generator, rows=local.anchors)[:, 0]
+            by = self.discriminator[number], self.discriminator_bias[number]
+            each.append(losses.contrast_loss(everything, local, negatives, *by, pairing=config.pairing).mean())
+        return torch.stack(each)
 
 
 @shares(MODEL)

@@ -66,10 +66,7 @@ class Checkpoint:
             msg = f"{self.path} is no checkpoint of this version of spotscape; {mend}"
             raise ValueError(msg)
         if content["identity"] != self.identity:
-            msg = (
-                f"the checkpoint {self.path} belongs to another model or data set, or to another configuration or "
-                f"seed; {mend}"
-            )
+            msg = f"the checkpoint {self.path} belongs to another model or data set, configuration or seed; {mend}"
             raise ValueError(msg)
         state: dict[str, Any] = content["state"]
         return state

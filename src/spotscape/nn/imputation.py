@@ -56,9 +56,9 @@ class GeneFolds:
         codes = np.zeros(expression.shape[0], dtype=np.int64) if slices is None else slices
         return cls(fold, tuple(blocks), codes)
 
-    def regression(self, fold: int, fitted: np.ndarray) -> SpotRegression:
+    def regression(self, fold: int, fitted: np.ndarray) -> Predictor:
         """The regression on the features of a fold, fitted to these rows."""
-        return SpotRegression.on(self.features[fold], slices=self.slices, fitted=fitted)
+        return SpotRegression.on(self.features[fold], slices=self.slices, fitted=fitted).predict
 
 
 def _side_by_side(
@@ -125,16 +125,11 @@ class NeighborMeans:
         for number in np.setdiff1d(np.unique(self.slices), np.unique(self.slices[fitted])):
             queries = np.flatnonzero(self.slices == number)
             own = own + neighbor_operator(self.embedding, queries, fitted, self.n_neighbors)
-        return _Means(own, fitted)
 
+        def predict(measured: Any) -> Predicted:
+            values = np.asarray(own @ measured, dtype=np.float64)
+            left_out = np.full(values.shape, np.nan)
+            left_out[fitted] = values[fitted]
+            return Predicted(values, left_out)
 
-@dataclass(frozen=True)
-class _Means:
-    operator: sparse.csr_array
-    fitted: np.ndarray
-
-    def predict(self, measured: Any) -> Predicted:
-        values = np.asarray(self.operator @ measured, dtype=np.float64)
-        left_out = np.full(values.shape, np.nan)
-        left_out[self.fitted] = values[self.fitted]
-        return Predicted(values, left_out)
+        return predict

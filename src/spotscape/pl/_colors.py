@@ -255,25 +255,18 @@ def category_colors(adata: AnnData, key: str, values: pd.Categorical, palette: P
         colors = [str(color) for color in np.ravel(np.asarray(stored, dtype=object))]
         if len(colors) >= len(names):
             return _hex(colors[: len(names)], f"adata.uns['{key}_colors']"), "stored"
-        warn(
-            f"adata.uns['{key}_colors'] has {len(colors)} colours for {len(names)} categories: those of an earlier "
-            "result; new colours replace them."
-        )
-    return _from_kin(adata, key, values) or default_colors(len(names)), "new"
-
-
-def _from_kin(adata: AnnData, key: str, values: pd.Categorical) -> list[str] | None:
-    """Colours of another column with the same names on most of the same spots, such as domains before refinement."""
+        warn(f"adata.uns['{key}_colors'] has {len(colors)} colours for {len(names)} categories; new ones replace them.")
+    # Another column with the same names on most of the same spots, such as domains before refinement.
     for other in adata.obs:
         stored = adata.uns.get(f"{other}_colors")
         named = isinstance(adata.obs[other].dtype, pd.CategoricalDtype)
         if other == key or not named or stored is None or isinstance(stored, Mapping):
             continue
         kin = as_categories(adata.obs[other])
-        same = set(kin.categories) == set(values.categories) and len(stored) == len(values.categories)
+        same = set(kin.categories) == set(names) and len(stored) == len(names)
         if same and np.mean(np.asarray(kin.astype(str)) == np.asarray(values.astype(str))) > 0.5:
-            return [str(stored[kin.categories.get_loc(name)]) for name in values.categories]
-    return None
+            return [str(stored[kin.categories.get_loc(name)]) for name in names], "new"
+    return default_colors(len(names)), "new"
 
 
 def _from_palette(palette: Palette, names: list[str]) -> list[Any]:

@@ -77,9 +77,7 @@ def composition(
         found = [sorted(set(conditions[codes == code])) for code in range(len(names))]
         mixed = [name for name, own in zip(names, found, strict=True) if len(own) > 1]
         if mixed:
-            msg = (
-                f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]; each slice needs one."
-            )
+            msg = f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]; it needs one."
             raise ValueError(msg)
         groups = [own[0] for own in found]
     table = _table(codes, len(names), values)

@@ -267,7 +267,16 @@ def similarity(
     key = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, key).astype(np.float64)
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    rows = [_row(adata, one) for one in (anchors if is_list(anchors) else [anchors])]
+    rows = []
+    for anchor in anchors if is_list(anchors) else [anchors]:
+        is_number = isinstance(anchor, (int, np.integer)) and not isinstance(anchor, bool)
+        if is_number and not -adata.n_obs <= anchor < adata.n_obs:
+            msg = f"anchor {anchor} is no row of adata, which has {adata.n_obs} spots."
+            raise KeyError(msg)
+        if not is_number and str(anchor) not in adata.obs_names:
+            msg = f"anchor {anchor!r} is no spot of adata.obs_names (which begin with {list(adata.obs_names[:3])})."
+            raise KeyError(msg)
+        rows.append(int(anchor % adata.n_obs) if is_number else int(adata.obs_names.get_loc(str(anchor))))
     if not rows:
         msg = "anchors is empty; name a spot."
         raise ValueError(msg)
@@ -286,15 +295,3 @@ def similarity(
 
     options: dict[str, Any] = {"cmap": "magma", "img": False, **panels}
     return show_spots(adata, columns, options, decorate=add_star)
-
-
-def _row(adata: AnnData, anchor: Any) -> int:
-    if isinstance(anchor, (int, np.integer)) and not isinstance(anchor, bool):
-        if not -adata.n_obs <= anchor < adata.n_obs:
-            msg = f"anchor {anchor} is no row of adata, which has {adata.n_obs} spots."
-            raise KeyError(msg)
-        return int(anchor % adata.n_obs)
-    if str(anchor) not in adata.obs_names:
-        msg = f"anchor {anchor!r} is no spot of adata.obs_names (which begin with {list(adata.obs_names[:3])})."
-        raise KeyError(msg)
-    return int(np.flatnonzero(adata.obs_names == str(anchor))[0])

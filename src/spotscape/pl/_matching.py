@@ -121,8 +121,12 @@ def matching(
     if not (slices == reference).any() or not known:
         msg = f"adata has no spots of the reference {reference!r} or none of its queries; was it subset since?"
         raise ValueError(msg)
+    wanted = known if query is None else [query] if isinstance(query, str) else [str(name) for name in query]
+    if not wanted or not set(wanted) <= set(known):
+        msg = f"query={query!r}: matches were made for the slices {known}."
+        raise ValueError(msg)
     pairs = []
-    for name in _wanted(query, known):
+    for name in wanted:
         matched = np.flatnonzero((slices == name) & (best >= 0))
         drawn = matched[geometry.evenly_spread(coords[matched], n_lines)]
         placed = place(piece(name), piece(reference), layout=layout, invert_y=look.invert_y)
@@ -134,15 +138,6 @@ def matching(
             draw_pair(ax, pair, values, look, linewidth=linewidth, legend=index == across - 1)
     store_colors(adata, [values])
     return hand_out(axes, looks)
-
-
-def _wanted(query: str | Sequence[str] | None, known: list[str]) -> list[str]:
-    wanted = known if query is None else [query] if isinstance(query, str) else [str(name) for name in query]
-    unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
-        msg = f"query={query!r}: matches were made for the slices {known}."
-        raise ValueError(msg)
-    return wanted
 
 
 def _values(

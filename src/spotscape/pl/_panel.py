@@ -103,8 +103,20 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
         )  # fmt: skip
         bar.spots, bar.margin = piece.coords, piece.lattice.spacing / 2
         ax.add_artist(bar)
-    if look.labels_on_tissue(values):
-        write_names(ax, piece, values, look)
+    if isinstance(values, Categories) and look.labels_on_tissue(values):
+        # Names that were not requested are not written on categories that are scattered all over the tissue.
+        least = 0.0 if look.legend_loc == "on data" else _TOGETHER
+        apart = _CLEARANCE * float(np.ptp(piece.coords, axis=0).max())
+        places: dict[int, np.ndarray] = {}
+        names = [str(code + 1) for code in range(len(values.names))] if look.numbered(values) else values.names
+        for code, points in inner_spots(piece.coords, values.codes[piece.rows], least=least).items():
+            places[code] = clear_place(points, np.median(points, axis=0), places, apart)
+            x, y = places[code]
+            text = ax.text(
+                x, y, names[code], ha="center", va="center", fontsize=look.legend_fontsize or 8,
+                fontweight="bold", color="black", zorder=6, clip_on=True,
+            )  # fmt: skip
+            text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
 
 
 def add_tiles(
@@ -180,25 +192,6 @@ def face_colors(values: Categories | Numbers, rows: np.ndarray, look: Look) -> n
 def color_scale(values: Numbers, cmap: Any) -> ScalarMappable:
     """Make the one scale that all panels of a key share."""
     return ScalarMappable(values.norm, cmap)
-
-
-def write_names(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look) -> None:
-    """Write the name of each category on its spots."""
-    if not isinstance(values, Categories):
-        return
-    # Names that were not requested are not written on categories that are scattered all over the tissue.
-    least = 0.0 if look.legend_loc == "on data" else _TOGETHER
-    apart = _CLEARANCE * float(np.ptp(piece.coords, axis=0).max())
-    places: dict[int, np.ndarray] = {}
-    for code, points in inner_spots(piece.coords, values.codes[piece.rows], least=least).items():
-        places[code] = clear_place(points, np.median(points, axis=0), places, apart)
-    names = [str(code + 1) for code in range(len(values.names))] if look.numbered(values) else values.names
-    for code, (x, y) in places.items():
-        text = ax.text(
-            x, y, names[code], ha="center", va="center", fontsize=look.legend_fontsize or 8,
-            fontweight="bold", color="black", zorder=6, clip_on=True,
-        )  # fmt: skip
-        text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
 
 
 def inner_spots(coords: np.ndarray, codes: np.ndarray, *, least: float = 0.0) -> dict[int, np.ndarray]:

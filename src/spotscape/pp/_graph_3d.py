@@ -165,10 +165,7 @@ def spatial_neighbors_3d(
     spatial_key = spatial_key or (keys.SPATIAL if library_key is None else keys.SPATIAL_ALIGNED)
     tissue = _read_stack(adata, library_key, spatial_key, z_key, slice_gap, library_order=library_order)
     if key_added == spatial_key and np.shape(adata.obsm[spatial_key])[1] == 2:
-        msg = (
-            f"key_added={key_added!r} would overwrite adata.obsm[{spatial_key!r}], from which the graph is built; "
-            f"choose another name."
-        )
+        msg = f"key_added={key_added!r} would overwrite adata.obsm[{spatial_key!r}], the input; choose another name."
         raise ValueError(msg)
     is_block = len(tissue.slices) == 1
     by_distance = is_block or method == "euclidean"
@@ -330,10 +327,7 @@ def _given_heights(adata: AnnData, plane: SlicePositions, z_key: str | None) -> 
         require_key(adata.obs, z_key, "adata.obs", hint="z_key names the column with the z of each spot")
         column = adata.obs[z_key]
         if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-            msg = (
-                f"adata.obs[{z_key!r}] has dtype {column.dtype}, expected numbers; call "
-                f"adata.obs[{z_key!r}] = adata.obs[{z_key!r}].astype(float)."
-            )
+            msg = f"adata.obs[{z_key!r}] has dtype {column.dtype}, expected numbers; convert it by .astype(float)."
             raise TypeError(msg)
         z: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
         if not np.isfinite(z).all():
@@ -360,10 +354,7 @@ def _stacked_heights(
     expected = len(names) - 1
     gaps = list(slice_gap) if isinstance(slice_gap, Sequence) else [slice_gap] * expected
     if len(gaps) != expected:
-        msg = (
-            f"slice_gap has {len(gaps)} values for {len(names)} slices; give one number, or {expected}: from each "
-            f"slice to the next."
-        )
+        msg = f"slice_gap has {len(gaps)} values for {len(names)} slices; give one, or {expected}: from slice to slice."
         raise ValueError(msg)
     levels = np.zeros(len(order))
     levels[order] = np.concatenate([[0.0], np.cumsum(gaps)])

@@ -300,10 +300,7 @@ def _report(entry: dict[str, Any], library_key: str) -> None:
                 f"{advice}{flip}."
             )
         elif entry["ambiguous"][i]:
-            warn(
-                f"the registration of slice {name!r} to {partner!r} is ambiguous: another pose explains the slices "
-                f"about as well. {advice}."
-            )
+            warn(f"the registration of slice {name!r} to {partner!r} is ambiguous: others fit about as well. {advice}.")
 
 
 # Three points determine an outline, and the spots of any slice worth registering are many more.

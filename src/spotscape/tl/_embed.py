@@ -129,10 +129,7 @@ def embed(
     """
     require_data(adata, unique=["var"])
     if not hasattr(model, "training") or not hasattr(model, "embed"):
-        msg = (
-            f"model must be a trained model, not {type(model).__name__}; make one with "
-            "sp.tl.spotscape(adata, return_model=True), or read one with sp.models.load(directory)."
-        )
+        msg = f"model must be a trained model, not {type(model).__name__}: sp.tl.spotscape(adata, return_model=True)."
         raise TypeError(msg)
     training: TrainingRecord | None = model.training
     if training is None:

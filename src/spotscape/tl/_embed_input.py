@@ -79,7 +79,11 @@ def read_genes(
             np.count_nonzero(empty),
             len(empty),
         )
-    silent = _silent(found, slices, training.detected[measured])
+    # Genes that are zero in all spots of a slice although spots with them are expected from the training.
+    silent = np.zeros(found.shape[1], dtype=bool)
+    codes = np.zeros(found.shape[0], dtype=int) if slices is None else np.asarray(slices)
+    for own in (found[codes == code] for code in np.unique(codes)):
+        silent |= (n_detected(own) == 0) & (training.detected[measured] * own.shape[0] >= _EXPECTED_SPOTS)
     if silent.any() and fill:
         found = found[:, ~silent]
         measured[np.flatnonzero(measured)[silent]] = False
@@ -168,16 +172,6 @@ def _total(matrix: Any, scale: str) -> float:
     if scale == "logarithm":
         matrix = expm1(matrix)
     return float(matrix.sum(dtype=np.float64) / matrix.shape[0])
-
-
-def _silent(found: Any, slices: np.ndarray | None, share: np.ndarray) -> np.ndarray:
-    """Which genes are zero in all spots of a slice although spots with them are expected from the training."""
-    codes = np.zeros(found.shape[0], dtype=int) if slices is None else np.asarray(slices)
-    none = np.zeros(found.shape[1], dtype=bool)
-    for code in np.unique(codes):
-        own = found[codes == code]
-        none |= (n_detected(own) == 0) & (share * own.shape[0] >= _EXPECTED_SPOTS)
-    return none
 
 
 def _check_missing(missing: list[str], n_genes: int, *, fill: bool, max_missing: float) -> None:

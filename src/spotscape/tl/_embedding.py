@@ -157,12 +157,8 @@ def train_on(
     training |= {"slices": slices, "restarts": restarts, "remember": return_model}
     embedding, *further = model._fit_embed(tissue.matrix, tissue.graph, **training)
     layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue, slices)}
-    params = {
-        "preset": preset if config is None else None,
-        **dataclasses.asdict(chosen),
-        **tissue.params,
-        "n_features": tissue.matrix.shape[1],
-    }
+    params = {"preset": preset if config is None else None, **dataclasses.asdict(chosen), **tissue.params}
+    params["n_features"] = tissue.matrix.shape[1]
     summary = record(params, history=model.history, random_state=source.seed)
     if return_model:
         model.training = _training_record(model, adata, tissue)
@@ -170,7 +166,11 @@ def train_on(
     if further:
         summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
-    outdated = _earlier_restarts(adata, key_added, kept={key_added, *keys_further})
+    # Embeddings of the further trainings of an earlier call belong to no new result.
+    entry = adata.uns.get(key_added.removeprefix("X_"))
+    earlier = entry.get("restarts") if isinstance(entry, Mapping) else None
+    known = set(map(str, earlier.get("use_reps", ()))) if isinstance(earlier, Mapping) else set()
+    outdated = [("obsm", key) for key in sorted(known - {key_added, *keys_further})]
     written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
     return model if return_model else written
 
@@ -186,14 +186,6 @@ def _check_results(tissue: EmbeddingInput, decoded_layer: str | None, *, copy: b
     if tissue.params["source"] == f"adata.layers[{decoded_layer!r}]":
         msg = f"decoded_layer={decoded_layer!r} would overwrite measured expression; choose another name."
         raise ValueError(msg)
-
-
-def _earlier_restarts(adata: AnnData, key_added: str, kept: set[str]) -> list[tuple[str, str]]:
-    """Embeddings of the further trainings of an earlier call, which belong to no new result."""
-    entry = adata.uns.get(key_added.removeprefix("X_"))
-    earlier = entry.get("restarts") if isinstance(entry, Mapping) else None
-    known = set(map(str, earlier.get("use_reps", ()))) if isinstance(earlier, Mapping) else set()
-    return [("obsm", key) for key in sorted(known - kept)]
 
 
 def _decode(model: GraphEncoder[Any], adata: AnnData, tissue: EmbeddingInput, slices: np.ndarray | None) -> np.ndarray:

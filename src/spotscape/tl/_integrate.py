@@ -100,9 +100,7 @@ def integrate_slices(
     values = read_embedding(adata, use_rep, hint=hint, library_key=library_key)
     integrated = integrate(values, slices.codes, n_prototypes=n_prototypes, ridge=ridge, device=resolve_device(device))
     if not np.isfinite(integrated).all():
-        msg = (
-            f"integrating adata.obsm[{use_rep!r}] overflows {integrated.dtype}; scale it down, or store it as float64."
-        )
+        msg = f"integrating adata.obsm[{use_rep!r}] overflows {integrated.dtype}; scale it down or store it as float64."
         raise ValueError(msg)
     key = f"{use_rep}_integrated" if key_added is None else key_added
     params = {"library_key": library_key, "use_rep": use_rep, "n_prototypes": n_prototypes, "ridge": ridge}

@@ -191,10 +191,7 @@ def _space(
 ) -> tuple[np.ndarray | None, float | None]:
     if spatial_key is None:
         if radius is not None:
-            msg = (
-                f"radius={radius} needs coordinates in which all slices are aligned; name them by spatial_key, "
-                f"for example spatial_key='spatial_aligned' after registration."
-            )
+            msg = f"radius={radius} needs coordinates in which all slices are aligned: spatial_key='spatial_aligned'."
             raise ValueError(msg)
         return None, None
     require_key(adata.obsm, spatial_key, "adata.obsm", hint="Registered coordinates: sp.pp.register_slices(adata, ...)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -148,36 +147,37 @@ def trajectory(
     source = RandomSource(random_state)
     graph = embed_neighbors(embedding, n_neighbors, source.integer("neighbors") % 2**31)
     in_root = np.asarray(domains == root)
-    found = diffuse(graph, in_root, start=start, n_dcs=n_dcs, seed=source.integer("diffusion") % 2**31)
+    seed = source.integer("diffusion") % 2**31
+    time, root_row, n_parts = diffuse(graph, in_root, start=start, n_dcs=n_dcs, seed=seed)
     between = group_connectivities(graph.obsp["distances"], np.asarray(domains.codes), len(domains.categories))
-    if found.n_components > 1:
+    if n_parts > 1:
         warn(
-            f"the neighbour graph of the embedding falls into {found.n_components} parts; "
-            f"{np.count_nonzero(np.isnan(found.time))} of {adata.n_obs} spots are not joined to the root {root!r}, and "
+            f"the neighbour graph of the embedding falls into {n_parts} parts; "
+            f"{np.count_nonzero(np.isnan(time))} of {adata.n_obs} spots are not joined to the root {root!r}, and "
             "their pseudotime is NaN. A larger n_neighbors may join them; if they are a tissue of their own, there is "
             "no order between them and the rest."
         )
-    means = _means(found.time, domains)
+    means = _means(time, domains)
     order = means.dropna().sort_values(kind="stable").index.tolist()
     logger.info("Order of domains: %s.", " → ".join(order))
     extra: dict[str, Any] = {
         "groups": means.index.tolist(),
         "order": order,
         "mean": means.to_numpy(),
-        "root_spot": str(adata.obs_names[found.root]),
-        "n_components": found.n_components,
+        "root_spot": str(adata.obs_names[root_row]),
+        "n_components": n_parts,
         "connectivities": between,
         "connectivities_tree": strongest_tree(between),
         "made_from": made_from(adata, obs=[key], obsm=[use_rep]),
     }
     if slices is not None:
-        extra |= _by_slice(found, graph, domains, slices)
+        extra |= _by_slice(time, graph, domains, slices)
     params = {
         "root": root, "key": key, "use_rep": use_rep, "n_neighbors": n_neighbors, "n_dcs": n_dcs, "start": start,
         "library_key": library_key, "random_state": source.seed,
     }  # fmt: skip
     results = stored_graph(graph, key_added, use_rep)
-    results["obs"] = {key_added: found.time}
+    results["obs"] = {key_added: time}
     results["uns"][key_added] = record(params, **extra)
     return write(adata, results, copy=copy)
 
@@ -205,7 +205,7 @@ def _means(time: np.ndarray, domains: pd.Categorical) -> pd.Series:
     )
 
 
-def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices: pd.Categorical) -> dict[str, Any]:
+def _by_slice(time: np.ndarray, graph: AnnData, domains: pd.Categorical, slices: pd.Categorical) -> dict[str, Any]:
     codes = np.asarray(slices.codes)
     crossing = crossing_fraction(sparse.csr_array(graph.obsp["connectivities"]), codes)
     if crossing < _FEW_CROSSING:
@@ -216,24 +216,13 @@ def _by_slice(found: Pseudotime, graph: AnnData, domains: pd.Categorical, slices
         )
     return {
         "slices": [str(name) for name in slices.categories],
-        "mean_by_slice": np.stack(
-            [_means(found.time[slices == one], domains[slices == one]) for one in slices.categories]
-        ),
+        "mean_by_slice": np.stack([_means(time[slices == one], domains[slices == one]) for one in slices.categories]),
         "crossing": crossing,
     }
 
 
 # Up to here neighbours are exact: as quick as an approximation that has to be compiled first.
 _EXACT = 100_000
-
-
-@dataclass(frozen=True)
-class Pseudotime:
-    """Pseudotime of every spot (NaN if the root does not reach it), the root spot, and the number of graph parts."""
-
-    time: np.ndarray
-    root: int
-    n_components: int
 
 
 def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnData:
@@ -254,8 +243,8 @@ def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnDa
     return graph
 
 
-def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, seed: int) -> Pseudotime:
-    """Diffusion pseudotime from a spot of the root domain, in the part of the graph that holds most of this domain."""
+def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, seed: int) -> tuple[np.ndarray, int, int]:
+    """Diffusion pseudotime (NaN where the root does not reach), the root spot, and the number of graph parts."""
     weights = sparse.csr_array(graph.obsp["connectivities"])
     reached, n_components = reached_from(weights, in_root)
     rows = np.flatnonzero(reached)
@@ -265,7 +254,7 @@ def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, se
     local = root_spot(components[:, kept], in_root[rows], start)
     values = np.full(graph.n_obs, np.nan)
     values[rows] = diffusion_pseudotime(components[:, kept], eigenvalues[kept], local)
-    return Pseudotime(values, int(rows[local]), n_components)
+    return values, int(rows[local]), n_components
 
 
 def stored_graph(graph: AnnData, key_added: str, use_rep: str) -> dict[str, dict[str, Any]]:

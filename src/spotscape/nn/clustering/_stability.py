@@ -268,10 +268,7 @@ def check_numbers(numbers: Sequence[int]) -> list[int]:
 def check_sample(n_points: int, largest: int) -> None:
     n_drawn = _n_drawn(n_points)
     if n_drawn < 2 * largest:
-        msg = (
-            f"samples of {n_drawn} of the {n_points} points are too small for {largest} clusters of two points or "
-            "more; lower the largest number."
-        )
+        msg = f"samples of {n_drawn} of the {n_points} points are too small for {largest} clusters; ask for fewer."
         raise ValueError(msg)
 
 

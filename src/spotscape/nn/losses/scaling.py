@@ -88,7 +88,12 @@ def draw_meetings(
     most, share = max(_MOST_CANDIDATES // n_slices, 2), -(-n_spots // len(asked))
     meetings = []
     for one, step in zip(asked, steps, strict=True):
-        own, other = (_sampled(slices[number % n_slices], most, generator) for number in (one, one + step))
+        # At most so many rows of each; the cost of the search is proportional to their number.
+        pair = (slices[number % n_slices] for number in (one, one + step))
+        own, other = (
+            rows if len(rows) <= most else rows[torch.randperm(len(rows), generator=generator, device=device)[:most]]
+            for rows in pair
+        )
         places = _allowed(own, inside)
         if len(places):
             drawn = torch.randint(len(places), (min(share, len(places)),), generator=generator, device=device)
@@ -98,13 +103,6 @@ def draw_meetings(
 
 def _allowed(rows: Tensor, inside: Tensor | None) -> Tensor:
     return torch.arange(len(rows), device=rows.device) if inside is None else inside[rows].nonzero()[:, 0]
-
-
-def _sampled(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """At most ``most`` rows of a slice, drawn at random. The cost of the search is proportional to their number."""
-    if len(rows) <= most:
-        return rows
-    return rows[torch.randperm(len(rows), generator=generator, device=rows.device)[:most]]
 
 
 def scaling_loss(
