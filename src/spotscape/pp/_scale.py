@@ -65,7 +65,7 @@ def choose_scale(
     domains. In between, many numbers predict about equally well. Of the numbers that reach 0.9 of the highest value,
     the one closest to the default is taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid,
     8 on a square one) and 12 neighbours for single cells. Sparse data lead to more neighbours, and thin structures lead
-    to fewer.
+    to fewer. A warning tells you if neighbours are no more alike than spots at shuffled places.
 
     :func:`spotscape.pp.spatial_neighbors_knn` calls this function if ``n_neighs`` is not given. Call it yourself to
     draw the curve with :func:`spotscape.pl.scale`, or to try other numbers.
