@@ -1,12 +1,7 @@
 """Batches: the part of a tissue that a training step sees, and sums over the tissue from sums over its parts.
 
-A batch holds some spots (*inside*) and the spots around them (*halo*). Only the inside spots enter the loss. After
-:math:`h` graph convolutions a spot depends on the spots within :math:`h` hops only. The halo includes these spots, and
-degrees are those of the whole graph, so the inside spots get the same values as in the whole tissue. The whole tissue
-is a single batch without a halo.
-
-Some losses are sums over all spots. A :class:`Reduce` completes the sum of a batch: it adds nothing if the batch is the
-whole tissue, the sums of earlier batches if it is a part, and the sums of the other processes if each holds a part.
+After :math:`h` graph convolutions a spot depends on the spots within :math:`h` hops only. A batch holds some spots
+(*inside*), which enter the loss, and those around them (*halo*), so they get the same values as in the whole tissue.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Similarity, mask and running top-k in one GPU kernel, without a matrix of queries × candidates in memory.
 
-A program handles some queries and goes through all candidates in blocks. The similarities of a block stay in registers,
-and its k best candidates are merged with the k best so far. Similarity and column are sorted together, packed into one
-integer. The upper bits are those of the float, transformed so that their order as integers is the order of the floats.
-The lower bits count columns from the end. A larger similarity is thus a larger integer, and of equal similarities the
-lower column comes first.
+A program goes through all candidates of some queries in blocks, and merges the k best of a block with the k best so
+far. Similarity and column are packed into one integer to be sorted: the bits of the float, so that they keep its order,
+and below them the column, counted from the end, so that of equal similarities the lower column comes first.
 
 Tests run the kernel in Triton's interpreter (``TRITON_INTERPRET=1``), which needs no GPU.
 """

@@ -82,12 +82,7 @@ def align(
         (score, matrix), *others = poses
         apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))
         far = [rival for rival, other in others if displacement(other, matrix, moving.contour) > apart]
-        if np.isnan(score.features):
-            close = any(rival.total > _CLOSE_OUTLINES * score.total for rival in far)
-            straight = any(piece.longest_straight_edge > _STRAIGHT * piece.diameter for piece in (moving, fixed))
-            contested = close or straight or score.outline < _SURE_OUTLINE
-        else:
-            contested = any(rival.features > score.features for rival in far)
+        contested = _is_contested(score, far, (moving, fixed))
         found.append(Alignment(home @ matrix @ normal, score, far[0] if far else None, contested))
         if not deform or features is None:
             continue
@@ -98,6 +93,14 @@ def align(
             bent = bent.scaled(unit, reference.mean(axis=0))
             found[-1] = replace(found[-1], deformation=bent, deformed_features=agreement)
     return max(found, key=lambda alignment: alignment.score.total)
+
+
+def _is_contested(score: Score, far: list[Score], sections: tuple[Section, Section]) -> bool:
+    if not np.isnan(score.features):
+        return any(rival.features > score.features for rival in far)
+    close = any(rival.total > _CLOSE_OUTLINES * score.total for rival in far)
+    straight = any(piece.longest_straight_edge > _STRAIGHT * piece.diameter for piece in sections)
+    return close or straight or score.outline < _SURE_OUTLINE
 
 
 def _ranked(moving: Section, fixed: Section, *, allow_flip: bool, scale: bool) -> list[tuple[Score, np.ndarray]]:

@@ -70,11 +70,7 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
         drawn = generator.integers(n_clusterings, size=(n_views, n_clusterings))
         sampled = [found[:, a][:, drawn[a]][:, :, b][:, :, drawn[b]] for a, b in zip(first, second, strict=True)]
         seen = likelihoods[:, generator.integers(_N_SAMPLES, size=_N_SAMPLES)]
-        sharpness = _elbow(seen)
-        if sharpness.max() >= _SHARP:
-            picks.append(numbers[int(sharpness.argmax())])
-        else:
-            picks.append(pick_agreed(numbers, np.mean(sampled, axis=(0, 2, 3))))
+        picks.append(_pick(numbers, np.mean(sampled, axis=(0, 2, 3)), _elbow(seen)))
     share = np.array([picks.count(number) for number in numbers]) / _BOOTSTRAPS
     mean, sharpness = pairs.mean(axis=1), _elbow(likelihoods)
     picked = int(share.argmax())
@@ -91,6 +87,12 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
         elbow=sharpness,
         fits=fits,
     )
+
+
+def _pick(numbers: list[int], agreement: np.ndarray, sharpness: np.ndarray) -> int:
+    if sharpness.max() >= _SHARP:
+        return numbers[int(sharpness.argmax())]
+    return pick_agreed(numbers, agreement)
 
 
 def _elbow(likelihoods: np.ndarray) -> np.ndarray:

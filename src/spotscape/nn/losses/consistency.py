@@ -4,13 +4,6 @@ r"""Cross-masked latent consistency, an objective of SpaCross.
 the projection :math:`p_u`. The target encoder sees the spot and embeds it as :math:`z'_u`. The two should agree, and
 :math:`p_u` should differ from the target embeddings :math:`z'_v` of a few other masked spots :math:`v`.
 
-*Formula.* With the closeness :math:`s(p, z) = (1 + \cos(p, z)) / 2`,
-
-.. math:: L = \tfrac12 \operatorname*{mean}_u\bigl(-\log s(p_u, z'_u)^2\bigr)
-            + \tfrac12 \operatorname*{mean}_{u,v}\bigl(-\log(1 - s(p_u, z'_v)^2)\bigr) .
-
-Logarithms are finite everywhere (:mod:`spotscape.nn.losses.cosine`).
-
 Source: SpaCross (Fang & Min, Communications Biology 2025, doi 10.1038/s42003-025-08810-5).
 """
 

@@ -1,18 +1,7 @@
-r"""Neighbourhood contrast, an objective of SpaCross.
+"""Neighbourhood contrast, an objective of SpaCross.
 
 *Idea.* The neighbourhood of a spot is summarised by one vector. A discriminator should recognise that the spot belongs
 to this summary, and that another spot, drawn at random, does not.
-
-*Formula.* Let :math:`z_u` be the embedding of a spot (anchor) that has a neighbourhood :math:`P_u`
-(:mod:`spotscape.nn.hybrid`), :math:`v(u)` the random other spot, and :math:`\sigma` the logistic function. The summary
-:math:`s_u` and the score :math:`D` with learned :math:`W, b` are
-
-.. math:: s_u = \sigma\Bigl(\operatorname*{mean}_{v \in P_u} z_v\Bigr), \qquad D(z, s) = z^\top W s + b ,
-
-and the loss is the binary cross entropy of correct and wrong pairs, each averaged by itself:
-
-.. math:: L = \operatorname*{mean}_u \bigl[-\log \sigma(D(z_u, s_u))\bigr]
-            + \operatorname*{mean}_u \bigl[-\log (1 - \sigma(D(z_{v(u)}, s_u)))\bigr] .
 
 *Difference from the released code.* The released code scores every anchor with every summary, once as correct and once
 as wrong pairs. Each pair has both labels then, and nothing can be learned. ``pairing="all"`` does this, to reproduce

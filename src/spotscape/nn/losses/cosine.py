@@ -2,11 +2,6 @@ r"""Cosine reconstruction, an objective of SpaCross.
 
 *Idea.* The decoded profile of a masked spot should have the same direction as the true one. Its length is free.
 
-*Formula.* With the decoded row :math:`\hat x` and the true row :math:`x`, the closeness is :math:`s = (1 + \cos(\hat x,
-x))/2`, and the loss, the mean over masked spots, is
-
-.. math:: \ell = -\log s^2 .
-
 *Computation.* Below :math:`\varepsilon` the logarithm is replaced by its tangent,
 
 .. math:: \log_\varepsilon s = \begin{cases}\log s & s \ge \varepsilon \\

@@ -1,14 +1,7 @@
-r"""Prototypical contrast, an objective of Spotscape for several slices.
+"""Prototypical contrast, an objective of Spotscape for several slices.
 
 *Idea.* Spots are grouped around prototypes that all slices share. A spot in the first view should be closest to the
 prototype to which it belongs in the second view.
-
-*Formula.* Prototypes :math:`c_1 \dots c_K` are the centres of spherical k-means on the embeddings of the second view.
-Let :math:`y(u)` be the prototype of spot :math:`u` there, :math:`\hat a_u` its embedding in the first view, scaled to
-length 1, and :math:`\tau` the temperature. The mean is also over several numbers of prototypes :math:`K`:
-
-.. math:: L = -\operatorname*{mean}_K \operatorname*{mean}_u
-          \log \frac{\exp(\hat a_u \cdot c_{y(u)} / \tau)}{\sum_{m=1}^K \exp(\hat a_u \cdot c_m / \tau)} .
 
 The paper runs k-means from scratch in every step; here a step is one iteration (Lloyd) from the previous centres.
 

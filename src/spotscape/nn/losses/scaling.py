@@ -2,17 +2,6 @@ r"""Similarity scaling, an objective of Spotscape for several slices.
 
 *Idea.* A spot should be as similar to its best matches in another slice as to its best matches in its own slice.
 
-*Formula.* For spot :math:`u` of slice :math:`i`, let :math:`\hat a_u` and :math:`\hat b_u` be its embeddings in the two
-views, scaled to length 1. The mean similarity with the :math:`k` most similar spots of its own slice (without itself)
-and of another slice :math:`j` are
-
-.. math:: s_{in}(u) = \frac1k \sum_{v \in \mathrm{top}_k(i \setminus u)} \hat a_u \cdot \hat b_v, \qquad
-          s_{out}(u, j) = \frac1k \sum_{v \in \mathrm{top}_k(j)} \hat a_u \cdot \hat b_v ,
-
-and the loss is
-
-.. math:: L = \operatorname*{mean}_{i \ne j}\;\operatorname*{mean}_{u \in i}\;\bigl(s_{in}(u) - s_{out}(u, j)\bigr)^2 .
-
 *Mutual matches.* If slice :math:`j` lacks the region of a spot, the formula pulls the spot onto another region. With
 ``mutual``, a spot has a term only if the most similar spot of slice :math:`j` has :math:`u` among its :math:`m` most
 similar spots of slice :math:`i` (Haghverdi et al., Nature Biotechnology 2018). The mean is still over all spots.
@@ -112,8 +101,8 @@ def scaling_loss(
 
     .. math:: L = \operatorname*{mean}_{i \ne j}\,\operatorname*{mean}_{u \in i}\,(s_{in}(u) - s_{out}(u, j))^2 ,
 
-    with :math:`s_{in}(u)` the mean similarity of spot u with the k most similar spots of its own slice i, and
-    :math:`s_{out}(u, j)` that with the k most similar spots of slice j.
+    with :math:`s_{in}(u)` the mean similarity of spot u, as the first view has it, with the k most similar spots of its
+    own slice i, without itself, as the second view has them, and :math:`s_{out}(u, j)` that with those of slice j.
 
     Parameters
     ----------

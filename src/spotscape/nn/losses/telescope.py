@@ -3,13 +3,9 @@ r"""Similarity telescope, the main objective of Spotscape.
 *Idea.* Two views of the tissue each lack random edges and genes. The similarity of two spots, near or far, should be
 the same whichever of them is taken from the first view and whichever from the second.
 
-*Formula.* Let :math:`A` and :math:`B` (N×d) be the embeddings of N spots in the two views, rows scaled to length 1. The
-loss compares the cosines of all :math:`N^2` pairs:
-
-.. math:: L = \frac{1}{N^2}\,\lVert A B^\top - B A^\top \rVert_F^2 .
-
-*Computation.* With the difference :math:`M = A - B` and the sum :math:`P = A + B`, :math:`A B^\top - B A^\top =
-\tfrac12 (M P^\top - P M^\top)`, whose squared norm needs only three d×d matrices:
+*Computation.* For embeddings :math:`A` and :math:`B` (N×d) of the two views, their difference :math:`M = A - B` and
+their sum :math:`P = A + B`, :math:`A B^\top - B A^\top = \tfrac12 (M P^\top - P M^\top)`, whose squared norm needs
+only three d×d matrices:
 
 .. math:: L = \frac{\operatorname{tr}(M^\top M\,P^\top P) - \operatorname{tr}(P^\top M\,P^\top M)}{2 N^2}.
 
