@@ -91,12 +91,12 @@ def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
 
 
 def _read_as_it_is(path: Path, options: argparse.Namespace) -> Input:
+    import anndata
+
     if not path.exists():
         msg = f"{path} does not exist"
         raise FileNotFoundError(msg)
     if path.suffix == ".h5ad" and path.is_file():
-        import anndata
-
         return Input(anndata.read_h5ad(path), "h5ad")
     if path.suffix == ".h5mu" and path.is_file():
         return Input(_read_modality(path, options.table), "h5mu")
@@ -104,7 +104,18 @@ def _read_as_it_is(path: Path, options: argparse.Namespace) -> Input:
         msg = f"{path} is no .h5ad, .h5mu, .zarr or folder of an instrument. {instead_of(path)}"
         raise ValueError(msg)
     if (path / "zarr.json").exists() or (path / ".zgroup").exists():
-        return _read_zarr(path, options.table)
+        import zarr
+
+        if zarr.open_group(path, mode="r").attrs.get("encoding-type") == "anndata":
+            return Input(anndata.read_zarr(path), "zarr of AnnData")
+        import spatialdata
+
+        container = spatialdata.read_zarr(path)
+        chosen = _the_one(options.table, list(container.tables), f"{path} has the tables")
+        adata = container.tables[chosen]
+        if keys.SPATIAL not in adata.obsm:
+            add_coordinates(container, adata, keys.SPATIAL, None)
+        return Input(adata, "SpatialData", container=container, table=chosen)
     platform, adata = read_folder(path, options.bin_size)
     return Input(adata, f"folder of {platform}", platform)
 
@@ -129,23 +140,6 @@ def _read_modality(path: Path, name: str | None) -> AnnData:
                 if column not in here and column not in held and len(shared[column]) == adata.n_obs:
                     here[column] = shared[column].to_numpy() if key == "obs" else shared[column]
     return adata
-
-
-def _read_zarr(path: Path, table: str | None) -> Input:
-    import anndata
-    import zarr
-
-    attributes = dict(zarr.open_group(path, mode="r").attrs)
-    if attributes.get("encoding-type") == "anndata":
-        return Input(anndata.read_zarr(path), "zarr of AnnData")
-    import spatialdata
-
-    container = spatialdata.read_zarr(path)
-    chosen = _the_one(table, list(container.tables), f"{path} has the tables")
-    adata = container.tables[chosen]
-    if keys.SPATIAL not in adata.obsm:
-        add_coordinates(container, adata, keys.SPATIAL, None)
-    return Input(adata, "SpatialData", container=container, table=chosen)
 
 
 def _the_one(name: str | None, held: Sequence[str], found: str) -> str:
