@@ -53,14 +53,17 @@ class Refiner:
             last = finish and index == len(widths) - 1
             for _ in range(_FINAL_ROUNDS if last else _ROUNDS_PER_WIDTH):
                 moved = self._step(matrix, width, finest=finish)
-                growth = np.sqrt(abs(np.linalg.det(moved[:2, :2]) / np.linalg.det(start[:2, :2])))
-                if not np.isfinite(moved).all() or not 1 / _SCALE_LIMIT < growth < _SCALE_LIMIT:
+                if not self._acceptable(moved, start):
                     return matrix
                 change = displacement(moved, matrix, self.query.contour)
                 matrix = moved
                 if change < _TOLERANCE:
                     break
         return matrix
+
+    def _acceptable(self, matrix: np.ndarray, start: np.ndarray) -> bool:
+        growth = np.sqrt(abs(np.linalg.det(matrix[:2, :2]) / np.linalg.det(start[:2, :2])))
+        return bool(np.isfinite(matrix).all() and 1 / _SCALE_LIMIT < growth < _SCALE_LIMIT)
 
     def _step(self, matrix: np.ndarray, width: float, *, finest: bool) -> np.ndarray:
         centre = move(matrix, self.query.centre[None])[0]
