@@ -105,6 +105,18 @@ def test_nodes_do_not_lie_on_each_other(adata: ad.AnnData) -> None:
     assert (apart >= 0.09 * 29).all()
 
 
+def test_names_do_not_lie_on_each_other(adata: ad.AnnData) -> None:
+    names = dict(zip("abc", ("first layer", "second layer", "third layer"), strict=True))
+    adata.obs["spotscape_domain"] = adata.obs["spotscape_domain"].cat.rename_categories(names)
+    entry = adata.uns["spotscape_pseudotime"]
+    entry |= {key: [names[name] for name in entry[key]] for key in ("groups", "order")}
+    figure = sp.pl.trajectory(adata, figsize=(5, 3), return_fig=True)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[1].texts]
+    assert len(boxes) == 3
+    assert [box.count_overlaps(boxes) for box in boxes] == [1, 1, 1]
+
+
 def test_a_domain_that_is_gone_from_a_subset_is_not_drawn(adata: ad.AnnData) -> None:
     part = adata[adata.obs["spotscape_domain"] != "b"].copy()
     figure = sp.pl.trajectory(part, return_fig=True)

@@ -153,6 +153,18 @@ def test_other_fractions_are_taken_on_request(raw: np.ndarray) -> None:
     assert np.allclose(np.expm1(adata.X).sum(1), 1e4)
 
 
+def test_intensities_need_no_counts(raw: np.ndarray) -> None:
+    intensities = np.arcsinh(raw * np.random.default_rng(0).gamma(2, 1, raw.shape))
+    adata = tissue(intensities)
+    adata.obsm["spatial"] = np.random.default_rng(1).uniform(size=(adata.n_obs, 2))
+    with pytest.raises(ValueError, match=r"Intensities, .*need no sp.pp.prepare: the methods take them as they are"):
+        sp.pp.prepare(adata)
+    sp.pp.spatial_neighbors_knn(adata)
+    sp.tl.smoothed_pca(adata, linear_scale=False)
+    sp.tl.spotscape(adata, config=sp.models.SpotscapeConfig(linear_scale=False, max_epochs=2))
+    assert np.array_equal(adata.X, intensities)
+
+
 @pytest.mark.parametrize("names", [["umi"], ["spliced", "counts"]])
 def test_only_layers(raw: np.ndarray, names: list[str], caplog: pytest.LogCaptureFixture) -> None:
     adata = ad.AnnData(obs=pd.DataFrame(index=map(str, range(200))), var=pd.DataFrame(index=map(str, range(150))))

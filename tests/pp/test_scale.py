@@ -111,26 +111,34 @@ def test_without_expression_geometry_decides(caplog: pytest.LogCaptureFixture) -
     assert "the default for cells, because there is no expression" in caplog.text
 
 
-def test_noise_alone_says_so() -> None:
+def test_where_no_neighbours_predict_the_default_stays(caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(0)
-    adata = ad.AnnData(rng.random((500, 20)).astype(np.float32), obsm={"spatial": rng.random((500, 2))})
-    sp.pp.choose_scale(adata)
+    adata = ad.AnnData(rng.random((2_000, 20)).astype(np.float32), obsm={"spatial": rng.random((2_000, 2))})
+    sp.pp.choose_scale(adata, n_neighs=[6, 9, 12])
+    assert adata.uns["scale"]["curve"]["predicted"].max() < 0
     assert adata.uns["scale"]["n_neighs"] == 12
     assert "neighbours do not predict each other" in adata.uns["scale"]["reason"]
+    assert "no more alike" in caplog.text
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_mixtures_of_cell_types_ask_for_more_neighbours(seed: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Domains of the same types in slightly different shares: single neighbours say little, and many say enough."""
+@pytest.mark.parametrize(("difference", "told"), [(0.15, False), (0.1, True)])
+def test_mixtures_of_cell_types_ask_for_more_neighbours(
+    seed: int, difference: float, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Domains of the same types in slightly different shares: single neighbours say little, and many say enough.
+
+    The fainter ones are not told from noise, which the log says; they need many neighbours all the more.
+    """
     rng = np.random.default_rng(seed)
     places = rng.random((4_000, 2))
-    share = 1 + 0.15 * np.where(np.arange(12) % 2, 1, -1)
+    share = 1 + difference * np.where(np.arange(12) % 2, 1, -1)
     drawn = [rng.choice(12, 4_000, p=each / 12) for each in (share, 2 - share)]
     types = np.where(places[:, 0] < 0.5, *drawn)
     adata = ad.AnnData(np.zeros((4_000, 1)), obsm={"spatial": places, "types": np.eye(12)[types]})
     sp.pp.choose_scale(adata, use_rep="types")
     assert adata.uns["scale"]["n_neighs"] >= 25
-    assert "no more alike" not in caplog.text
+    assert ("no more alike" in caplog.text) == told
 
 
 def test_noise_is_told_from_structure() -> None:
@@ -156,7 +164,6 @@ def test_coordinates_of_other_spots_are_told(seed: int, caplog: pytest.LogCaptur
     adata.obsm["spatial"] = np.random.default_rng(seed).permutation(adata.obsm["spatial"])
     sp.pp.choose_scale(adata)
     assert said in caplog.text
-    assert adata.uns["scale"]["n_neighs"] == 12
 
 
 def test_few_spots_do_not_all_see_each_other() -> None:

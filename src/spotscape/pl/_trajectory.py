@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import BboxBase
 
     from spotscape.pl._colors import Palette
     from spotscape.pl._sheet import Shown
@@ -133,8 +136,14 @@ _WIDEST = 5.0
 _DARK, _LIGHT = "#303030", "#8C8C8C"
 # Relative luminance above which dark letters read better than white ones.
 _BRIGHT, _LUMINANCE = 0.45, (0.2126, 0.7152, 0.0722)
-# Longer names stand beside their node.
-_SHORT = 3
+# Diameter of a node in points. Longer names stand beside it, above if there is room.
+_NODE, _SHORT = 15, 3
+_SIDES = (
+    ((0, 10), "center", "bottom"),
+    ((0, -10), "center", "top"),
+    ((10, 0), "left", "center"),
+    ((-10, 0), "right", "center"),
+)
 
 
 @dataclass(frozen=True)
@@ -189,21 +198,41 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
     # A light rim parts lines from the spots under them.
     ax.add_collection(LineCollection(ends, colors="white", linewidths=widths + 2, zorder=3), autolim=False)
     ax.add_collection(LineCollection(ends, colors=colors, linewidths=widths, zorder=4), autolim=False)
+    radius = _NODE / 72 * ax.figure.dpi / 2
+    nodes = [ax.transData.transform(place) for place in places.values()]
+    taken = [Bbox([node - radius, node + radius]) for node in nodes]
     for code, (x, y) in places.items():
         color, name = domains.colors[code], domains.names[code]
         root = code == 0 and graph.n_reached > 0
         ax.plot(
-            [x], [y], marker="o", ms=15, mfc=color, mec="black" if root else "white", mew=2.2 if root else 1.6,
+            [x], [y], marker="o", ms=_NODE, mfc=color, mec="black" if root else "white", mew=2.2 if root else 1.6,
             ls="", zorder=5, scalex=False, scaley=False,
         )  # fmt: skip
         inside = len(name) <= _SHORT
         text = ax.annotate(
-            name, (x, y), xytext=(0, 0 if inside else 10), textcoords="offset points", fontsize=9, fontweight="bold",
-            ha="center", va="center_baseline" if inside else "bottom", zorder=6,
+            name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, fontweight="bold",
+            ha="center", va="center_baseline", zorder=6,
             color="white" if inside and np.dot(to_rgb(color), _LUMINANCE) <= _BRIGHT else _DARK,
         )  # fmt: skip
         if not inside:
             text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
+            taken.append(_set_aside(text, taken, ax.bbox))
+
+
+def _set_aside(text: Annotation, taken: list[Bbox], panel: BboxBase) -> Bbox:
+    """Put a name on the side of its node where it covers the fewest nodes and other names; its place there."""
+
+    def put(side: int) -> Bbox:
+        text.xyann, ha, va = _SIDES[side]
+        text.set(ha=ha, va=va)
+        return text.get_window_extent()
+
+    def cost(side: int) -> tuple[bool, int]:
+        box = put(side)
+        # A name may reach over the edge by half; the legend stands farther outside.
+        return not panel.x0 < (box.x0 + box.x1) / 2 < panel.x1, box.count_overlaps(taken)
+
+    return put(min(range(len(_SIDES)), key=cost))
 
 
 def _places(coords: np.ndarray, codes: np.ndarray, graph: Route) -> dict[int, np.ndarray]:

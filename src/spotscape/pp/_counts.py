@@ -88,6 +88,8 @@ class Counts:
         mend = elsewhere or "put the counts in X, or name the layer that has them: sp.pp.prepare(adata, layer=...)."
         if kind == "logarithm" and elsewhere is None:
             mend += " If there are none, leave sp.pp.prepare out: the methods take logarithms as they are."
+        elif kind == "fractions" and elsewhere is None:
+            mend += " Intensities, as of proteins, need no sp.pp.prepare: the methods take them as they are."
         elif kind == "negative" and elsewhere is None and adata.raw is not None:
             mend += " adata.raw may hold logarithms, which the methods take as they are: adata = adata.raw.to_adata()."
         if kind == "negative" or not (assume or (kind == "scaled" and elsewhere is None)):

@@ -65,7 +65,7 @@ def choose_scale(
     domains. In between, many numbers predict about equally well. Of the numbers that reach 0.9 of the highest value,
     the one closest to the default is taken. The default is the first ring of a grid (6 neighbours on a hexagonal grid,
     8 on a square one) and 12 neighbours for single cells. Sparse data lead to more neighbours, and thin structures lead
-    to fewer.
+    to fewer. A warning tells you if neighbours are no more alike than spots at shuffled places.
 
     :func:`spotscape.pp.spatial_neighbors_knn` calls this function if ``n_neighs`` is not given. Call it yourself to
     draw the curve with :func:`spotscape.pl.scale`, or to try other numbers.
@@ -196,16 +196,16 @@ def _predictions(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """How well neighbours predict, how far they reach, and a reason not to go by it where they predict nothing."""
     share, reach = predicted_share(values, parts, sizes)
+    # Domains may be too faint to be told from noise. They need many neighbours, which the curve says nevertheless.
+    if not are_alike(values, parts, sizes, rng):
+        logger.warning(
+            "Neighbours are no more alike than other spots. So there are hardly any domains in space, or the "
+            "coordinates belong to other spots: are the rows of `adata.obsm['%s']` in the order of the spots?",
+            spatial_key,
+        )
     # In 100 spots, ten neighbours reach nearly all others in two steps, and their mean predicts nothing even if
-    # adjacent spots are alike. Likeness is therefore tested separately.
-    if are_alike(values, parts, sizes, rng) and np.nanmax(np.append(share, 0)) > 0:
-        return share, reach, ""
-    logger.warning(
-        "Neighbours are no more alike than other spots. So there are hardly any domains in space, or the "
-        "coordinates belong to other spots: are the rows of `adata.obsm['%s']` in the order of the spots?",
-        spatial_key,
-    )
-    return share, reach, "neighbours do not predict each other"
+    # adjacent spots are alike.
+    return share, reach, "" if np.nanmax(np.append(share, 0)) > 0 else "neighbours do not predict each other"
 
 
 _CALLED = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "cells"}
