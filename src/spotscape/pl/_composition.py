@@ -155,23 +155,27 @@ def _table(codes: np.ndarray, n: int, values: Categories) -> np.ndarray:
     return table
 
 
-def _conditions(adata: AnnData, names: list[str], codes: np.ndarray, condition: str | None) -> list[str]:
-    """The condition of every slice; an empty name without one."""
+def _conditions(adata: AnnData, names: list[str], codes: np.ndarray, condition: str | None) -> list[tuple[int, str]]:
+    """The condition of every slice, as its place among all of them and its name; an empty name without one."""
     if condition is None:
-        return [""] * len(names)
-    values = read_groups(adata, condition, argument="condition").astype(str)
-    found = [sorted(set(values[codes == code])) for code in range(len(names))]
+        return [(0, "")] * len(names)
+    values = read_groups(adata, condition, argument="condition")
+    named = [*map(str, values.categories), "nan"]
+    found = [np.unique(values.codes[codes == code]) for code in range(len(names))]
     mixed = [name for name, own in zip(names, found, strict=True) if len(own) > 1]
     if mixed:
         msg = f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]; each slice needs one."
         raise ValueError(msg)
-    return [own[0] for own in found]
+    # Spots without a condition have the code -1, which comes last.
+    return [(int(own[0]) % len(named), named[own[0]]) for own in found]
 
 
-def _draw_shares(ax: Axes, shares: np.ndarray, names: list[str], groups: list[str], colors: list[str]) -> None:
+def _draw_shares(
+    ax: Axes, shares: np.ndarray, names: list[str], groups: list[tuple[int, str]], colors: list[str]
+) -> None:
     """Stacked bars from top to bottom, with a gap and a name between conditions."""
     order = sorted(range(len(names)), key=lambda index: groups[index])
-    conditions = [groups[index] for index in order]
+    conditions = [groups[index][1] for index in order]
     places = np.arange(len(order)) + 1.2 * np.cumsum([0, *(a != b for a, b in pairwise(conditions))])
     left = np.zeros(len(order))
     for own, color in zip(shares[order].T, colors, strict=True):

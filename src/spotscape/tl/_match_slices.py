@@ -111,7 +111,9 @@ def match_slices(
         With ``labels_key``: transferred label, category with the categories of ``labels_key``. Each match votes with
         its similarity.
     ``obs['spotscape_match_confidence']``
-        With ``labels_key``: share of the vote that the label won, float32 between 0 and 1.
+        With ``labels_key``: share of the vote that the label won, float32 between 0 and 1. Spots of a region that the
+        reference lacks get the label of the most similar region, often with a confidence of 1. With ``mutual=True``,
+        most of them have no match.
     ``obsp['spotscape_match_similarity']``
         All matches, float32 CSR matrix ``(n_obs, n_obs)``: row of the query, column of the reference.
         :func:`spotscape.get.matches_df` makes a table of it.
