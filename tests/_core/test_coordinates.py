@@ -107,8 +107,16 @@ def test_the_hint_names_the_columns_that_hold_places(columns: list[str], hint: s
         (pd.Categorical(["10", "9", "9"], categories=["10", "9", "lost"]), ["9", "10"]),
         (pd.Categorical(["s2", "s1", "s1"], categories=["s2", "s1"]), ["s2", "s1"]),
         (pd.Categorical([10, 9, 1]), ["1", "9", "10"]),
+        ([3, -1, -2], ["-2", "-1", "3"]),
+        (["0.1", "-0.29", "-0.04"], ["-0.29", "-0.04", "0.1"]),
+        (pd.Categorical(["0.1", "0.05", "0.26"]), ["0.05", "0.1", "0.26"]),
+        (["-0.10", "-0.05", "0.05"], ["-0.10", "-0.05", "0.05"]),
+        (["1.10", "1.9", "1.2"], ["1.2", "1.9", "1.10"]),
     ],
-    ids=["text", "string", "int", "float", "bool", "sorted as text", "an order of one's own", "categories of int"],
+    ids=[
+        *("text", "string", "int", "float", "bool", "sorted as text", "an order of one's own", "categories of int"),
+        *("below zero", "heights as text", "categories of heights", "one number of decimals", "sections of a block"),
+    ],
 )
 def test_slices_are_text_in_natural_order(column: Any, expected: list[str], caplog: pytest.LogCaptureFixture) -> None:
     adata = ad.AnnData(obs=pd.DataFrame({"lib": column}, index=["s1", "s2", "s3"]))

@@ -95,3 +95,14 @@ def test_layout_is_that_of_most_slices() -> None:
     layout = layout_of(slices, _tissue(np.vstack(slices)))
     assert layout.kind == "hexagonal"
     assert layout.spacing == pytest.approx(102)
+
+
+def test_a_thick_block_is_measured_in_space() -> None:
+    """In projection cells lie nearly on each other; a slice that is tilted a little stays what it is."""
+    block = np.random.default_rng(0).random((2000, 3)) * [100, 100, 20]
+    layout = layout_of([block], _tissue(block))
+    assert layout.kind == "irregular"
+    assert layout.spacing == pytest.approx(spot_spacing(block))
+    assert layout.spacing > 2 * spot_spacing(block[:, :2])
+    tilted = np.column_stack([HEXAGONS, 0.2 * HEXAGONS[:, 0]])
+    assert layout_of([tilted], _tissue(tilted)).kind == "hexagonal"

@@ -141,6 +141,15 @@ class TestTables:
         assert {text.get_text() for text in ax.texts} == {"p1", "p2"}
         assert Picture.of(ax.figure).share("#00ff00") > 0.03
 
+    def test_conditions_are_in_their_own_order(self, adata: ad.AnnData) -> None:
+        days = {"p1": "day 10", "p2": "day 9"}
+        adata.obs["day"] = adata.obs["patient"].map(days).astype(str)
+        for given, expected in ((None, ["day 9", "day 10"]), (["day 10", "day 9"], ["day 10", "day 9"])):
+            if given:
+                adata.obs["day"] = pd.Categorical(adata.obs["day"], categories=given)
+            ax = sp.pl.composition(adata, condition="day", show=False)
+            assert [text.get_text() for text in ax.texts] == expected
+
     def test_one_slice_in_two_conditions(self, adata: ad.AnnData) -> None:
         adata.obs["mixed"] = np.resize(["p1", "p2"], 600)
         with pytest.raises(ValueError, match="slice 's1' has spots of several conditions"):

@@ -166,6 +166,23 @@ class TestGuidance:
         assert worst_error(adata, "a") < 50
         assert adata.uns["spatial_aligned"]["feature_agreement"][1] > 0.8
 
+    def test_a_mirrored_slice_is_told(self, discs: ad.AnnData) -> None:
+        """A disc is its own mirror image, so only features show it; what they find without leave is no fit."""
+        adata = discs.copy()
+        adata.obsm["spatial"][(adata.obs["slice"] == "b").to_numpy(), 0] *= -1
+        with pytest.warns(UserWarning, match=r"slice 'b' fits 'a' much better as its mirror image.*allow_flip=True"):
+            sp.pp.register_slices(adata, library_key="slice", use_rep="X_map")
+        assert adata.uns["spatial_aligned"]["mirrored"].tolist() == [False, True]
+        sp.pp.register_slices(adata, library_key="slice", use_rep="X_map", allow_flip=True)
+        assert not adata.uns["spatial_aligned"]["mirrored"].any()
+
+    def test_features_that_have_nothing_in_common_are_told(self, tissue: ad.AnnData) -> None:
+        """As of another tissue, or of spots in another order than their coordinates; the outlines fit all the same."""
+        rows = np.flatnonzero(tissue.obs["slice"] == "b")
+        tissue.obsm["X_map"][rows] = tissue.obsm["X_map"][np.random.default_rng(0).permutation(rows)]
+        with pytest.warns(UserWarning, match=r"features of slices 'b' and 'a' agree by .* only.*in one order"):
+            sp.pp.register_slices(tissue[tissue.obs["slice"] != "c"].copy(), library_key="slice", use_rep="X_map")
+
     def test_a_slice_that_fits_nowhere(self) -> None:
         ring = slices_of(lambda p: (np.hypot(*p.T) < 22) & (np.hypot(*p.T) > 14), a=0.0)
         cross = slices_of(lambda p: (np.abs(p) < 3).any(axis=1), a=0.0)

@@ -63,3 +63,14 @@ def test_confident_labels_are_right_more_often(cortex: ad.AnnData) -> None:
     right = (obs["spotscape_match_label"].astype(str) == obs["domain"].astype(str)).to_numpy()
     sure = obs["spotscape_match_confidence"] > 0.9
     assert right[sure].mean() > right[~sure].mean() + 0.2
+
+
+@pytest.mark.parametrize("lacking", ["WM", "Layer_1"])
+def test_a_region_that_the_reference_lacks_has_few_mutual_matches(cortex: ad.AnnData, lacking: str) -> None:
+    two = cortex.obs["slice"].isin(["151673", "151674"])
+    part = cortex[two & ~((cortex.obs["slice"] == "151673") & (cortex.obs["domain"] == lacking))].copy()
+    sp.tl.match_slices(part, library_key="slice", reference="151673", use_rep="X_smoothed_pca", mutual=True)
+    query = part.obs[(part.obs["slice"] == "151674") & part.obs["domain"].notna()]
+    unmatched = query["spotscape_match"].isna().groupby(query["domain"], observed=True).mean()
+    assert unmatched[lacking] > 0.6
+    assert unmatched.drop(lacking).max() < 0.45

@@ -50,3 +50,17 @@ def test_cortex_layers_that_no_fit_has_seen(real_data: Callable[[str], Path]) ->
     after, before = (agreement(adata, adata.obsm[key], layers) for key in ("spatial_aligned", "spatial"))
     assert min(after) > 0.7
     assert np.mean(after) > np.mean(before) + 0.05
+
+
+def test_mirrored_cortex_is_told(real_data: Callable[[str], Path]) -> None:
+    """Its layers agree by .8 on a third of the tissue, which alone would pass for a fit."""
+    adata = ad.read_h5ad(real_data("dlpfc_donor3.h5ad"))
+    adata = adata[adata.obs["slice"].isin(["151673", "151674"])].copy()
+    sp.pp.prepare(adata, library_key="slice")
+    sp.tl.smoothed_pca(adata, library_key="slice")
+    sp.pp.register_slices(adata, library_key="slice")
+    assert not adata.uns["spatial_aligned"]["mirrored"].any()
+    adata.obsm["spatial"] = adata.obsm["spatial"].astype(float)
+    adata.obsm["spatial"][(adata.obs["slice"] == "151674").to_numpy(), 0] *= -1
+    with pytest.warns(UserWarning, match=r"slice '151674' fits '151673' much better as its mirror image"):
+        sp.pp.register_slices(adata, library_key="slice")

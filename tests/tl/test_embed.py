@@ -390,6 +390,15 @@ class TestTransfer:
         np.testing.assert_allclose(new.obs["spotscape_domain_confidence"], [1, 1, 1])
         assert new.uns["spotscape_domain"]["params"]["n_neighbors"] == 3
 
+    def test_domains_keep_their_colours(self, line: tuple[AnnData, AnnData]) -> None:
+        old, new = line
+        old.uns["spotscape_domain_colors"] = ["#111111", "#222222", "#333333"]
+        sp.tl.transfer_domains(new, reference=old, n_neighbors=3)
+        assert list(new.uns["spotscape_domain_colors"]) == ["#111111", "#222222"]
+        new.uns["spotscape_domain_colors"] = ["#444444", "#555555"]
+        sp.tl.transfer_domains(new, reference=old, n_neighbors=3)
+        assert list(new.uns["spotscape_domain_colors"]) == ["#444444", "#555555"]
+
     @pytest.mark.parametrize("shift", [0.0, 5.0])
     def test_spots_far_from_the_reference_are_told(self, shift: float, recwarn: pytest.WarningsRecorder) -> None:
         rng = np.random.default_rng(0)

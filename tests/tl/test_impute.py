@@ -349,6 +349,28 @@ def test_errors_of_a_reference(
     assert "imputed" not in query.obsm
 
 
+def test_a_reference_in_another_unit(pair: tuple[ad.AnnData, ad.AnnData]) -> None:
+    """What is transferred has the unit of the reference, and spots are compared by values of both."""
+    query, reference = pair
+    counts = reference.copy()
+    sp.pp.prepare(counts, layer="counts", target_sum=1e6)
+    with pytest.warns(UserWarning, match=r"0\.01 times as much expression as those of reference.*target_sum"):
+        sp.tl.impute(query, reference=counts, use_rep=REP)
+    linear = reference.copy()
+    sp.pp.prepare(linear, layer="counts", log1p=False)
+    with pytest.raises(ValueError, match="on the scale 'logarithm' in adata and 'linear' in reference"):
+        sp.tl.impute(query, reference=linear, use_rep=REP)
+
+
+def test_genes_that_are_carried_are_named(two: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    dense = two.X.toarray()
+    dense[(two.obs["slice"] == "slice_2").to_numpy(), :7] = 0
+    two.X = dense
+    sp.tl.impute(two, use_rep=REP, library_key="slice")
+    assert f"all values there are zero: {two.var_names[0]!r}, " in caplog.text
+    assert "and 2 others ('slice_2' lacks 7)" in caplog.text
+
+
 def test_a_reference_without_further_genes(pair: tuple[ad.AnnData, ad.AnnData]) -> None:
     query, reference = pair
     with pytest.raises(ValueError, match="all 110 genes of the reference are in adata"):

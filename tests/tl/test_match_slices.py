@@ -83,6 +83,12 @@ def test_labels_are_voted_for(slices: ad.AnnData) -> None:
     assert (obs[f"{KEY}_label"].astype(str) == obs["layer"].astype(str)).mean() > 0.9
 
 
+def test_labels_keep_their_colours(slices: ad.AnnData) -> None:
+    slices.uns["layer_colors"] = ["#111111", "#222222", "#333333"]
+    sp.tl.match_slices(slices, library_key="slice", reference="s1", labels_key="layer")
+    assert list(slices.uns["spotscape_match_label_colors"]) == slices.uns["layer_colors"]
+
+
 def test_what_is_written(slices: ad.AnnData) -> None:
     before = set(slices.obs)
     sp.tl.match_slices(slices, library_key="slice", reference="s1", query=["s3"], labels_key="layer", n_matches=3)

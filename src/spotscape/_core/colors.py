@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from spotscape._core.validation import as_groups
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -67,3 +69,17 @@ def following_colors(adata: AnnData, key: str, values: pd.Categorical) -> list[s
     if list(old.categories) == list(values.categories) and np.array_equal(codes, values.codes):
         return None
     return matched_colors(np.asarray(values.codes), len(values.categories), codes, [str(color) for color in stored])
+
+
+def carried_colors(source: AnnData, key: str, names: Sequence[str], target: AnnData, name: str) -> dict[str, list[str]]:
+    """The colours of ``obs[key]`` as an entry for labels ``names`` carried from it to ``target.obs[name]``.
+
+    Nothing where there are none to carry, or where the labels have colours of their own.
+    """
+    stored, column = source.uns.get(f"{key}_colors"), source.obs[key]
+    if f"{name}_colors" in target.uns or not isinstance(column.dtype, pd.CategoricalDtype):
+        return {}
+    if np.shape(stored) != (len(column.cat.categories),):
+        return {}
+    color_of = dict(zip(as_groups(column, key, unused=True).categories, map(str, stored), strict=True))
+    return {f"{name}_colors": [color_of[one] for one in names]}

@@ -318,6 +318,10 @@ class Layout:
         return f"{what}{platform}, spots {self.spacing:.4g} apart{microns}"
 
 
+# How much farther apart than in their projection cells are in a thick block, at least. In a tilted slice it is less.
+_THICK = 1.3
+
+
 def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
     """How the spots of an AnnData are arranged, given the coordinates of each slice: grid, spacing, platform and unit.
 
@@ -325,11 +329,20 @@ def layout_of(slices: Sequence[np.ndarray], adata: AnnData) -> Layout:
     and from ``uns["spatial_unit"]``.
     """
     # A few slices show the layout as well as a thousand.
-    grids = [lattice(coords) for coords in slices[:20]]
+    grids = [_arrangement(coords) for coords in slices[:20]]
     kind = Counter(grid.kind for grid in grids).most_common(1)[0][0]
     spacing = float(np.median([grid.spacing for grid in grids if grid.kind == kind]))
     platform, um_per_unit = _platform(adata, kind, spacing)
     return Layout(kind, spacing, platform, um_per_unit)
+
+
+def _arrangement(coords: np.ndarray) -> Lattice:
+    """The lattice of a slice, which may be tilted; none in a thick block, whose cells lie above each other."""
+    grid = lattice(coords)
+    in_space = grid.spacing if coords.shape[1] == 2 else spot_spacing(coords)
+    return (
+        grid if not np.isfinite(in_space) or in_space < _THICK * grid.spacing else Lattice("irregular", in_space, 0.0)
+    )
 
 
 def _platform(adata: AnnData, kind: str, spacing: float) -> tuple[str | None, float | None]:

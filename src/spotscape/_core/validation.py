@@ -31,6 +31,7 @@ _ENORMOUS, _TINY = 1e15, 1e-100
 _MISSING_GENE = 0.02
 # Different numbers in a column that are too many for slices if they are more than half of the spots as well.
 _MANY_SLICES = 20
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def require_key(container: Mapping[str, Any] | pd.DataFrame, key: str, where: str, *, hint: str = "") -> None:
@@ -224,9 +225,15 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
 def natural_order(names: Sequence[str]) -> list[str]:
     """Names sorted as people do, numbers by their value.
 
-    >>> natural_order(["s10", "s9", "s1"])
-    ['s1', 's9', 's10']
+    >>> natural_order(["s10", "s9", "s1"]), natural_order(["0.05", "-0.2", "0.1", "-0.29"])
+    (['s1', 's9', 's10'], ['-0.29', '-0.2', '0.05', '0.1'])
+    >>> natural_order(["1.10", "1.9"])  # Sections of a block, because no fraction ends in zero
+    ['1.9', '1.10']
     """
+    if all(map(_NUMBER.fullmatch, names)):
+        fractions = [name.partition(".")[2] for name in names]
+        if len({*map(len, fractions)}) == 1 or not any(part[1:].endswith("0") for part in fractions):
+            return sorted(names, key=float)
     return sorted(
         names,
         key=lambda name: [

@@ -89,7 +89,7 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
         n_spots=adata.n_obs,
         n_genes=adata.n_vars,
         platform=tissue.platform or _platform(adata, layout),
-        arrangement="unknown" if layout is None else layout.kind + " lattice" * (layout.kind != "irregular"),
+        arrangement="unknown" if layout is None or one is None else _arrangement(layout.kind, one.shape[1]),
         spacing=float("nan") if layout is None else layout.spacing,
         unit="" if layout is None else unit,
         slices=slices,
@@ -228,6 +228,10 @@ def text_of(options: argparse.Namespace, tissue: Input, found: Description, step
         first, *more = value.split("\n")
         lines += [f"{name:<12}{first}", *(f"{'':<12}{line}" for line in more)]
     return "\n".join(lines) + "\n"
+
+
+def _arrangement(kind: str, n_axes: int) -> str:
+    return kind + " lattice" * (kind != "irregular") + " in three dimensions" * (n_axes == 3)
 
 
 def rows_of(found: Description) -> list[tuple[str, str]]:

@@ -71,15 +71,17 @@ def composition(
     slices = slice_labels(adata, library_key or find_slices(adata))
     names = ["all spots"] if slices is None else [str(name) for name in slices.categories]
     codes = np.zeros(adata.n_obs, dtype=int) if slices is None else np.asarray(slices.codes)
-    groups = [""] * len(names)
+    groups = [(0, "")] * len(names)
     if condition is not None:
-        conditions = read_groups(adata, condition, argument="condition").astype(str)
-        found = [sorted(set(conditions[codes == code])) for code in range(len(names))]
+        conditions = read_groups(adata, condition, argument="condition")
+        named = [*map(str, conditions.categories), "nan"]
+        found = [np.unique(conditions.codes[codes == code]) for code in range(len(names))]
         mixed = [name for name, own in zip(names, found, strict=True) if len(own) > 1]
         if mixed:
             msg = f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]; it needs one."
             raise ValueError(msg)
-        groups = [own[0] for own in found]
+        # In the order of the categories; spots without a condition have the code -1, which comes last.
+        groups = [(int(own[0]) % len(named), named[own[0]]) for own in found]
     table = _table(codes, len(names), values)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     look = Look()
@@ -89,7 +91,7 @@ def composition(
         ax = axes[0]
         # Stacked bars from top to bottom, with a gap and a name between conditions.
         order = sorted(range(len(names)), key=lambda index: groups[index])
-        headings = [groups[index] for index in order]
+        headings = [groups[index][1] for index in order]
         places = np.arange(len(order)) + 1.2 * np.cumsum([0, *(a != b for a, b in pairwise(headings))])
         left = np.zeros(len(order))
         for own, color in zip(shares[order].T, values.colors, strict=True):

@@ -138,7 +138,7 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
             recorded.append((not str(key).endswith("_neighbors"), name))
     if recorded:
         name = min(recorded)[1]
-        logger.info("Drawing the slices of `adata.obs['%s']`, by which the data were processed, side by side.", name)
+        logger.info("Taking the slices of `adata.obs['%s']`, by which the data were processed.", name)
         return name
     for name in keys.SLICE_COLUMNS:
         if (
@@ -151,7 +151,7 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
         codes = pd.factorize(adata.obs[name])[0]
         first = codes < _COMPARED
         if geometry.shares_within(coords[first], codes[first]).max() > _HIDDEN:
-            logger.info("The groups of `adata.obs['%s']` overlap: drawing them side by side.", name)
+            logger.info("The groups of `adata.obs['%s']` overlap: taking them for slices.", name)
             return name
     return None
 

@@ -174,6 +174,7 @@ def measures(slices: Sequence[np.ndarray], found: Registration) -> dict[str, np.
         "n_pairs": np.array([n_mutual_pairs(moved[i], moved[j]) for i, j in pairs]),
         "ambiguous": np.array([k is not None and k.ambiguous for k in known]),
         "poor": np.array([k is not None and k.poor for k in known]),
+        "mirrored": np.array([k is not None and k.mirrored for k in known]),
     }
 
 

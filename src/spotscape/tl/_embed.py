@@ -10,6 +10,7 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.colors import carried_colors
 from spotscape._core.graphs import library_of_graph
 from spotscape._core.logging import warn
 from spotscape._core.provenance import made_from
@@ -202,6 +203,8 @@ def transfer_domains(
         Share of the votes that it won, float32 between 0 and 1.
     ``uns['spotscape_domain']``
         Dict with ``params`` and ``version``.
+    ``uns['spotscape_domain_colors']``
+        The colours of the domains in the reference, if it has any and ``adata`` has none.
 
     Raises
     ------
@@ -265,4 +268,5 @@ def transfer_domains(
     params = {"labels_key": labels_key, "use_rep": use_rep, "n_neighbors": n_neighbors}
     columns = {key: given, f"{key}_confidence": votes.confidence.numpy().astype(np.float32)}
     summary = record(params, made_from=made_from(adata, obsm=[use_rep]))
-    return write(adata, {"obs": columns, "uns": {key: summary}}, copy=copy)
+    colors = carried_colors(reference, labels_key, list(labels.categories), adata, key)
+    return write(adata, {"obs": columns, "uns": {key: summary, **colors}}, copy=copy)

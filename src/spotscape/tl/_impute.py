@@ -116,7 +116,13 @@ def impute(
         If the slice column holds measurements, ``genes`` is a single name, or a number is not an integer.
     ValueError
         If the expression is raw counts, negative or not finite; if a gene is named twice or not detected in the
-        reference; if the reference is not a slice, shares fewer than two genes, or has an embedding of another width.
+        reference; if the reference is not a slice, shares fewer than two genes, or has an embedding of another width;
+        if only one of ``adata`` and the reference has logarithms.
+
+    Warns
+    -----
+    UserWarning
+        If ``adata`` and the reference seem to be normalised to different totals.
 
     See Also
     --------

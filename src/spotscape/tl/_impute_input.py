@@ -12,9 +12,11 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.gene_names import identifiers_of
-from spotscape._core.logging import logger
-from spotscape._core.reading import expression_values, read_embedding, read_expression
+from spotscape._core.logging import logger, warn
+from spotscape._core.reading import ALIKE, expression_values, read_embedding, read_expression
+from spotscape._core.rows import expm1
 from spotscape._core.validation import require_data, require_finite, require_key, slice_labels
+from spotscape.tl._embedding import scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _FEWEST_SHARED = 2
+# Genes that are named in a line of the log.
+_NAMED = 5
 # Enough shared genes to see how well a transfer works, whatever the size of the panel.
 _N_TESTED = 200
 _JOINT = (
@@ -66,6 +70,7 @@ def read_own(
     known = detected_in(measured, slices)
     anchors = np.array([0])
     if reference is None:
+        _report_absent(known, targets, labels)
         # Genes that are zero in all slices count as measured everywhere, and are predicted as zero.
         known[:, ~known.any(axis=0)] = True
     else:
@@ -105,6 +110,7 @@ def read_pair(
     values: Any = expression.matrix
     shared, own = _shared(adata, other, expression.genes, layer)
     theirs = read_expression(other[:, shared], layer=layer, use_rep=None, mask_var=None).matrix
+    _require_one_unit((adata, values[:, own]), (other, theirs), layer)
     missing = other.var_names.difference(adata.var_names, sort=False)
     asked = missing if genes is None else _asked(genes, other.var, gene_symbols, "reference.var")
     if not len(asked):
@@ -153,6 +159,37 @@ def _slice_numbers(adata: AnnData, labels: pd.Categorical | None) -> np.ndarray:
 def detected_in(measured: Any, slices: np.ndarray) -> np.ndarray:
     """Which genes have a value above zero in each slice, bool ``(n_slices, g)``."""
     return np.stack([n_detected(measured[slices == number]) > 0 for number in range(slices.max() + 1)])
+
+
+def _report_absent(known: np.ndarray, targets: pd.Index, labels: pd.Categorical | None) -> None:
+    """Say which genes some slices lack, because zeros do not show whether a gene was measured."""
+    lost = targets[np.flatnonzero(known.any(axis=0) & ~known.all(axis=0))]
+    if labels is None or not len(lost):
+        return
+    named = ", ".join(map(repr, lost[:_NAMED])) + (f" and {len(lost) - _NAMED} others" if len(lost) > _NAMED else "")
+    lacking = zip(labels.categories, (~known & known.any(axis=0)).sum(axis=1), strict=True)
+    panels = ", ".join(f"{name!r} lacks {count}" for name, count in lacking if count)
+    logger.info("Predicted in some slices from the others, because all values there are zero: %s (%s).", named, panels)
+
+
+def _require_one_unit(ours: tuple[AnnData, Any], theirs: tuple[AnnData, Any], layer: str | None) -> None:
+    """Refuse expression of which only one has logarithms; warn where totals differ over the genes of both."""
+    source = keys.place_of(layer)
+    here, there = (scale_of(matrix, each, source) for each, matrix in (ours, theirs))
+    if here != there:
+        msg = (
+            f"{source} is on the scale {here!r} in adata and {there!r} in reference; prepare both alike, such as by "
+            "sp.pp.prepare."
+        )
+        raise ValueError(msg)
+    totals = [float((expm1(part) if here == "logarithm" else part).sum() / part.shape[0]) for _, part in (ours, theirs)]
+    ratio = totals[0] / max(totals[1], np.finfo(float).tiny)
+    if not 1 / ALIKE <= ratio <= ALIKE:
+        warn(
+            f"spots of adata have {ratio:.2g} times as much expression as those of reference in the genes that both "
+            "measured. Were they normalised to one total (target_sum), over the same genes? Put both into one AnnData "
+            "and call sp.pp.prepare(..., library_key=...)."
+        )
 
 
 def _asked(genes: Sequence[str], var: pd.DataFrame, gene_symbols: str | None, where: str) -> pd.Index:

@@ -12,6 +12,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.colors import carried_colors
 from spotscape._core.geometry import coordinates, spot_spacing
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
@@ -108,10 +109,12 @@ def match_slices(
     ``obs['spotscape_match_similarity']``
         Its similarity, float32; at most 1.
     ``obs['spotscape_match_label']``
-        With ``labels_key``: transferred label, category with the categories of ``labels_key``. Each match votes with
-        its similarity.
+        With ``labels_key``: transferred label, category with the categories of ``labels_key`` and, in ``uns``, their
+        colours. Each match votes with its similarity.
     ``obs['spotscape_match_confidence']``
-        With ``labels_key``: share of the vote that the label won, float32 between 0 and 1.
+        With ``labels_key``: share of the vote that the label won, float32 between 0 and 1. Spots of a region that the
+        reference lacks get the label of the most similar region, often with a confidence of 1. With ``mutual=True``,
+        most of them have no match.
     ``obsp['spotscape_match_similarity']``
         All matches, float32 CSR matrix ``(n_obs, n_obs)``: row of the query, column of the reference.
         :func:`spotscape.get.matches_df` makes a table of it.
@@ -179,6 +182,9 @@ def match_slices(
         "obsp": built.get("obsp", {}) | {f"{key_added}_similarity": sparse.csr_matrix(pairs, shape=(adata.n_obs,) * 2)},
         "uns": built.get("uns", {}) | {key_added: record(params, **counts, made_from=source)},
     }
+    if labels_key is not None and pairing.labels is not None:
+        names = list(pairing.labels.categories)
+        results["uns"] |= carried_colors(adata, labels_key, names, adata, f"{key_added}_label")
     # Labels of an earlier call would belong to other matches.
     outdated = [("obs", f"{key_added}_{name}") for name in ("label", "confidence")] if labels_key is None else []
     written = write(adata, results, outdated=outdated, copy=copy)

@@ -23,7 +23,7 @@ def test_it_is_the_clustering_with_the_highest_mean_agreement() -> None:
     agreed = most_agreed(points, 3, seed=4)
     found, name, agreement = agreed.clustering, agreed.name, agreed.agreement
     fits = {"kmeans": kmeans(points, 3, seed=4)}
-    starts = [fits["kmeans"].labels, *_starts(points, 3, 4)]
+    starts = [fits["kmeans"].labels, *_starts(points, 3, 6, np.random.default_rng(4))]
     for each in SHRINKAGES:
         fits[f"mixture_{each:g}"] = gaussian_mixture(points, 3, shrinkage=each, starts=starts)
     expected = {
@@ -87,6 +87,17 @@ def test_small_islands_in_a_wide_background_are_found(seed: int) -> None:
     points[:, 1:4] += 8 * np.eye(4)[group][:, 1:]
     assert adjusted_rand_score(group, kmeans(points, 4, seed=seed).labels) < 0.3
     assert adjusted_rand_score(group, most_agreed(points, 4, seed=seed).clustering.labels) > 0.95
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_islands_in_a_background_that_varies_more_than_they_differ_are_found(seed: int) -> None:
+    """In these seeds, EM from Ward's tree leaves two islands together and divides the background."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(10), [900] + 9 * [40])
+    points = rng.normal(size=(len(group), 12))
+    points[:900, :3] *= 4
+    points[:, 3:] += 6 * np.eye(10)[group][:, 1:]
+    assert adjusted_rand_score(group, most_agreed(points, 10, seed=seed).clustering.labels) > 0.95
 
 
 def strays(n: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
