@@ -35,8 +35,10 @@ def encode_pair(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[np.ndar
     require_same_length(true, len(pred), "labels_true", "labels_pred")
     kept = (true >= 0) & (pred >= 0)
     if not kept.any():
-        known = (true >= 0).sum(), (pred >= 0).sum()
-        msg = f"no spot has a label in both labels_true ({known[0]} labelled) and labels_pred ({known[1]} labelled)."
+        msg = (
+            f"no spot has a label in both labels_true ({(true >= 0).sum()} of {len(true)} labelled) and "
+            f"labels_pred ({(pred >= 0).sum()} labelled)."
+        )
         raise ValueError(msg)
     return true[kept], pred[kept]
 

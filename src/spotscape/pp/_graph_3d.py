@@ -354,7 +354,7 @@ def _stacked_heights(
     expected = len(names) - 1
     gaps = list(slice_gap) if isinstance(slice_gap, Sequence) else [slice_gap] * expected
     if len(gaps) != expected:
-        msg = f"slice_gap has {len(gaps)} values for {len(names)} slices; give one, or {expected}: from slice to slice."
+        msg = f"slice_gap has {len(gaps)} values for {len(names)} slices; give one number, or {expected} gaps."
         raise ValueError(msg)
     levels = np.zeros(len(order))
     levels[order] = np.concatenate([[0.0], np.cumsum(gaps)])
