@@ -19,7 +19,7 @@ import pytest
 from scipy import sparse
 
 import spotscape as sp
-from spotscape.datasets import _real, dlpfc, starmap
+from spotscape.datasets import _download, _real, dlpfc, starmap
 from spotscape.datasets._download import fetch
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def test_tries_again_after_a_passing_fault(server: Server, fault: str) -> None:
         ("interrupt", ConnectionError, "a.bin could not be downloaded completely .* Nothing was kept. Call again"),
         ("interrupt without length", ValueError, "a.bin gave something else than the expected file"),
         ("corrupt", ValueError, f"a.bin gave something else than the expected file .*{SHA256}.* Nothing was kept"),
-        ("500", ConnectionError, "a.bin could not be downloaded completely .*500.* SPOTSCAPE_DATA"),
+        ("500", ConnectionError, r"a.bin was refused by its server \(status 500\)"),
     ],
 )
 def test_a_lasting_fault_leaves_nothing_behind(
@@ -124,6 +124,13 @@ def test_a_lasting_fault_leaves_nothing_behind(
     assert len(server.requests) == 3
     assert files_below(cache) == []
     assert fetch(f"{server.url}/a.bin", "a.bin", sha256=SHA256).read_bytes() == CONTENT
+
+
+def test_asks_once_for_what_the_server_does_not_have(server: Server, cache: Path) -> None:
+    with pytest.raises(ConnectionError, match=r"a.bin was refused by its server \(status 404\).*SPOTSCAPE_DATA"):
+        fetch(f"{server.url}/a.bin", "a.bin", sha256=SHA256)
+    assert server.requests == ["a.bin"]
+    assert files_below(cache) == []
 
 
 def test_says_that_nobody_answers(server: Server) -> None:
@@ -150,6 +157,89 @@ def test_a_changed_cached_file_is_not_used_when_the_server_is_gone(cache: Path) 
     ):
         fetch("http://127.0.0.1:1/a.bin", "a.bin", sha256=SHA256)
     assert (cache / "a.bin").read_bytes() == CONTENT[:100], "what was there stays until there is something better"
+
+
+def test_records_an_unknown_checksum_at_the_first_download(server: Server, cache: Path) -> None:
+    server.files["a.bin"] = CONTENT
+    path = fetch(f"{server.url}/a.bin", "a.bin")
+    assert (cache / "a.bin.sha256").read_text().strip() == SHA256
+    assert fetch(f"{server.url}/a.bin", "a.bin") == path
+    assert server.requests == ["a.bin"]
+
+
+def test_holds_later_downloads_to_the_recorded_checksum(server: Server, cache: Path) -> None:
+    server.files["a.bin"] = CONTENT
+    path = fetch(f"{server.url}/a.bin", "a.bin")
+    path.write_bytes(b"damaged")
+    server.files["a.bin"] = b"something new"
+    with (
+        pytest.warns(UserWarning, match="has another checksum"),
+        pytest.raises(ValueError, match="gave something else than the expected file"),
+    ):
+        fetch(f"{server.url}/a.bin", "a.bin")
+    assert path.read_bytes() == b"damaged"
+    assert (cache / "a.bin.sha256").read_text().strip() == SHA256
+
+
+@pytest.mark.parametrize("record", [b"", b"\xff\x00", b"0" * 64, SHA256[:40].encode()])
+def test_a_damaged_record_costs_no_good_file(server: Server, cache: Path, record: bytes) -> None:
+    server.files["a.bin"] = CONTENT
+    path = fetch(f"{server.url}/a.bin", "a.bin")
+    (cache / "a.bin.sha256").write_bytes(record)
+    if record == b"0" * 64:
+        with pytest.warns(UserWarning, match="has another checksum"):
+            fetch(f"{server.url}/a.bin", "a.bin")
+    fetch(f"{server.url}/a.bin", "a.bin")
+    assert path.read_bytes() == CONTENT
+    assert (cache / "a.bin.sha256").read_text().strip() == SHA256
+    assert len(server.requests) == 1 + (record == b"0" * 64)
+
+
+def test_a_recorded_file_that_cannot_be_read_is_replaced(server: Server, cache: Path) -> None:
+    """As an earlier version, which looked less closely, may have left it."""
+    server.files["a.bin"] = b"not a table"
+    fetch(f"{server.url}/a.bin", "a.bin")
+
+    def read_table(path: Path) -> None:
+        if path.read_bytes() != CONTENT:
+            raise ValueError
+
+    server.files["a.bin"] = CONTENT
+    with pytest.warns(UserWarning, match="cannot be read"):
+        path = fetch(f"{server.url}/a.bin", "a.bin", try_reading=read_table)
+    assert path.read_bytes() == CONTENT
+    assert (cache / "a.bin.sha256").read_text().strip() == SHA256
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MOST_BYTES", 1000), ("_MOST_SECONDS", -1.0)])
+def test_a_download_without_end_is_broken_off(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
+    server.files["a.bin"] = CONTENT
+    monkeypatch.setattr(_download, limit, value)
+    with pytest.raises(ConnectionError, match=r"broken off after .* bytes: it is too large or too slow"):
+        fetch(f"{server.url}/a.bin", "a.bin", sha256=SHA256)
+    assert files_below(cache) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "external", "virtual"])
+def test_a_file_that_points_to_others_is_refused(dlpfc_server: Server, tmp_path: Path, kind: str) -> None:
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["data"] = np.ones(7, dtype=np.int32)
+    with h5py.File(tmp_path / "counts.h5", "r+") as file:
+        del file["matrix/data"]
+        if kind == "link":
+            file["matrix/data"] = h5py.ExternalLink(str(secret), "data")
+        elif kind == "external":
+            file.create_dataset("matrix/data", (7,), np.int32, external=[(str(secret), 0, 28)])
+        else:
+            layout = h5py.VirtualLayout((7,), np.int32)
+            layout[:] = h5py.VirtualSource(str(secret), "data", shape=(7,))
+            file.create_virtual_dataset("matrix/data", layout)
+    dlpfc_server.files["h5/151507_filtered_feature_bc_matrix.h5"] = (tmp_path / "counts.h5").read_bytes()
+    with pytest.raises(ValueError, match=r"not a 10x HDF5 file of counts: .*another file"):
+        dlpfc("151507")
 
 
 def _damage(path: Path, how: str) -> None:
@@ -185,10 +275,11 @@ def test_a_first_download_that_cannot_be_read_leaves_nothing_behind(server: Serv
     assert files_below(cache) == []
 
 
-def test_accepts_a_readable_file_put_there_by_hand(cache: Path) -> None:
+def test_accepts_a_readable_file_put_there_by_hand_and_records_it(cache: Path) -> None:
     cache.mkdir()
     (cache / "a.bin").write_bytes(CONTENT)
     assert fetch("http://127.0.0.1:1/a.bin", "a.bin", try_reading=lambda path: path.read_bytes()) == cache / "a.bin"
+    assert (cache / "a.bin.sha256").read_text().strip() == SHA256
 
 
 def test_replaces_an_unreadable_file_put_there_by_hand(server: Server, cache: Path) -> None:
@@ -295,7 +386,7 @@ def test_dlpfc_assembles_counts_positions_and_labels(dlpfc_server: Server, cache
     assert adata.obs["sum_gene"].to_list() == [2, 1, 1, 3, 1]
     assert "Maynard" in adata.uns["source"]["citation"]
     assert len(dlpfc_server.requests) == 3
-    assert len(files_below(cache)) == 3
+    assert len(files_below(cache)) == 6
 
     dlpfc(151507)
     assert len(dlpfc_server.requests) == 3

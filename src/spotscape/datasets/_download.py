@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
+import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from spotscape._core.logging import logger, warn
 from spotscape._core.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from anndata import AnnData
 
 DATA_FOLDER_VARIABLE: Final = "SPOTSCAPE_DATA"
 _RETRIES = 2
+_CLIENT_ERRORS = range(400, 500)
+# No file of ours is a tenth of it, and no useful connection is slower.
+_MOST_BYTES, _MOST_SECONDS = 2**30, 1800.0
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def local_file(name: str) -> Path | None:
@@ -48,66 +56,172 @@ def read_local(path: Path, check: Callable[[AnnData], object]) -> AnnData:
 def fetch(
     url: str, name: str, *, sha256: str | None = None, try_reading: Callable[[Path], object] | None = None
 ) -> Path:
-    """Download ``url`` to ``name`` in ``settings.datasetdir`` unless the right file is there already.
+    """Download ``url`` to ``name`` in ``settings.datasetdir`` unless it is there already.
 
-    A file reaches its name only when it is complete and right, and whatever had that name stays until then.
+    A file reaches its name only when it is complete and right, and whatever had that name stays until then. Where
+    ``sha256`` is not known beforehand, it is recorded in ``<name>.sha256`` at the first download, after ``try_reading``
+    succeeded. From then on a download must have that checksum, or that of the cached file: a record may be damaged too.
     """
-    import pooch
-
     path = settings.datasetdir / name
-
-    def check(file: Path) -> None:
-        found = None if sha256 is None else pooch.file_hash(str(file))
-        if found != sha256:
-            msg = f"its checksum is {found} instead of {sha256}"
-            raise ValueError(msg)
-        if try_reading is not None:
-            try_reading(file)
-
+    accepted = {sha256} if sha256 else _recorded(path)
     if path.is_file():
+        found = _sha256_of(path)
+        is_readable = True
         try:
-            check(path)
+            if try_reading is not None:
+                try_reading(path)
         except ValueError:
-            warn(f"{path} cannot be read or has another checksum than the original; downloading it again.")
-        else:
+            is_readable = False
+        if is_readable and (not accepted or found in accepted):
+            _record(path, found, known=sha256)
             return path
+        warn(f"{path} cannot be read or has another checksum than the original; downloading it again.")
+        if sha256 is None:
+            accepted = accepted | {found} if is_readable else accepted - {found}
     logger.info("Downloading %s to %s.", url, path)
-    _download(url, path, check)
+    _download(url, path, accepted, try_reading)
+    _record(path, _sha256_of(path), known=sha256)
     return path
 
 
-def _download(url: str, path: Path, check: Callable[[Path], None]) -> None:
+class FileMissingError(ConnectionError):
+    """The server answered, and does not give the file: asking again would not help."""
+
+
+def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[Path], object] | None) -> None:
     """Pooch writes to a temporary file, and tries again; what is right takes the name ``path``."""
     import pooch
     import requests
 
+    new = f"{path.name}.new"
     remedy = (
         f"Nothing was kept. Call again, or download it yourself to {path}, or set {DATA_FOLDER_VARIABLE} to a folder "
         "that holds the prepared files."
     )
 
-    def fetch_and_check(address: str, target: str, registry: object) -> None:
-        pooch.HTTPDownloader(progressbar=settings.progress_bar)(address, target, registry)
-        check(Path(target))
+    def fetch_and_read(address: str, target: str, registry: object) -> None:
+        try:
+            with _Limit() as limit:
+                pooch.HTTPDownloader(progressbar=limit)(address, target, registry)
+        except requests.HTTPError as error:
+            status = getattr(error.response, "status_code", 0)
+            if status not in _CLIENT_ERRORS:
+                raise
+            msg = f"{url} was refused by its server (status {status}). {remedy}"
+            raise FileMissingError(msg) from error
+        found = _sha256_of(Path(target))
+        if accepted and found not in accepted:
+            msg = f"its checksum is {found} instead of {' or '.join(sorted(accepted))}"
+            raise ValueError(msg)
+        if try_reading is not None:
+            try_reading(Path(target))
 
-    new = path.with_name(f"{path.name}.new")
-    names = {"registry": {new.name: None}, "urls": {new.name: url}}
-    store = pooch.create(path=path.parent, base_url="", retry_if_failed=_RETRIES, **names)
-    log = pooch.get_logger()
-    level = log.level
-    log.setLevel(logging.WARNING)
+    store = pooch.create(path=path.parent, base_url="", registry={new: None}, urls={new: url}, retry_if_failed=_RETRIES)
     try:
-        new.unlink(missing_ok=True)
-        store.fetch(new.name, downloader=fetch_and_check)
-        new.replace(path)
+        (path.parent / new).unlink(missing_ok=True)
+        with _pooch_quiet():
+            store.fetch(new, downloader=fetch_and_read)
+        (path.parent / new).replace(path)
+    except requests.HTTPError as error:
+        msg = f"{url} was refused by its server (status {getattr(error.response, 'status_code', 0)}). {remedy}"
+        raise ConnectionError(msg) from error
     except requests.RequestException as error:
         msg = f"{url} could not be downloaded completely ({error}). {remedy}"
         raise ConnectionError(msg) from error
     except ValueError as error:
         msg = f"{url} gave something else than the expected file ({error}). {remedy}"
         raise ValueError(msg) from error
+    except ConnectionError:
+        raise
     except OSError as error:
-        msg = f"{path} could not be written ({error}). Set spotscape.settings.datasetdir to a folder of yours."
+        msg = (
+            f"{path} could not be written ({error}). Set spotscape.settings.datasetdir to a folder that you may write."
+        )
         raise OSError(msg) from error
+
+
+class _Limit:
+    """A progress bar, shown if settings say so, that breaks off what takes too long or grows too large."""
+
+    def __enter__(self) -> Self:
+        from tqdm import tqdm
+
+        self._bar = tqdm(unit="B", unit_scale=True, leave=True, disable=not settings.progress_bar)
+        self._end, self._n_bytes, self.total = time.monotonic() + _MOST_SECONDS, 0, 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, n_bytes: int) -> None:
+        """Count what arrived."""
+        self._bar.total = self.total
+        self._bar.update(n_bytes)
+        self._n_bytes += n_bytes
+        if self._n_bytes > _MOST_BYTES or time.monotonic() > self._end:
+            msg = f"The download was broken off after {self._n_bytes:,} bytes: it is too large or too slow."
+            raise FileMissingError(msg)
+
+    def reset(self) -> None:
+        """Pooch sets the bar to its end once more when it is done."""
+        self._n_bytes = 0
+        self._bar.reset()
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
+
+
+def refuse_external(path: Path) -> None:
+    """Refuse an HDF5 file that would have other files of this computer read in its place."""
+    import h5py
+
+    def visit(group: h5py.Group) -> None:
+        for name in group:
+            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+                msg = f"{name!r} is a link to another file"
+                raise ValueError(msg)
+            entry: Any = group[name]
+            if isinstance(entry, h5py.Group):
+                visit(entry)
+            elif entry.external or entry.is_virtual:
+                msg = f"the values of {name!r} lie in another file"
+                raise ValueError(msg)
+
+    with h5py.File(path, "r") as file:
+        visit(file)
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _recorded(path: Path) -> set[str]:
+    """The checksum of an earlier download; none if there was none, or its record is damaged."""
+    text = _record_of(path).read_bytes().decode(errors="replace").strip() if _record_of(path).is_file() else ""
+    return {text} if _SHA256.fullmatch(text) else set()
+
+
+def _record(path: Path, found: str, *, known: str | None) -> None:
+    if known is None and _recorded(path) != {found}:
+        new = path.with_name(f"{path.name}.sha256.new")
+        new.write_text(f"{found}\n")
+        new.replace(_record_of(path))
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+@contextmanager
+def _pooch_quiet() -> Iterator[None]:
+    import pooch
+
+    log = pooch.get_logger()
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
     finally:
         log.setLevel(level)

@@ -15,7 +15,7 @@ from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
-from spotscape.datasets._download import fetch, local_file, read_local
+from spotscape.datasets._download import fetch, local_file, read_local, refuse_external
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +44,8 @@ def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
     cortical layers and the white matter were annotated by hand.
 
     The counts of a slice (about 10 MB, 33,538 genes), its positions and its labels are downloaded once from the
-    authors' storage and repository [2]_ to ``spotscape.settings.datasetdir``. The authors publish no checksums; what
-    the files hold is checked whenever they are read.
+    authors' storage and repository [2]_ to ``spotscape.settings.datasetdir``. The authors publish no checksums, so
+    a checksum is recorded at the first download and verified whenever the file is read again.
 
     If the environment variable ``SPOTSCAPE_DATA`` names a folder with prepared files, they are read instead:
     ``dlpfc_151673.h5ad`` (8,513 genes), and ``dlpfc_donor3.h5ad`` for 151674 to 151676 (the 3,851 genes that all four
@@ -151,30 +151,25 @@ def _dlpfc_from_upstream(sample: str) -> AnnData:
     counts = _read_counts(fetch(counts_url, f"dlpfc/{sample}_counts.h5", try_reading=_read_counts))
 
     def read_positions(path: Path) -> pd.DataFrame:
-        barcodes, table = counts.obs_names, _read_table(path, _POSITION_COLUMNS, separator=",").set_index("barcode")
-        text = table.columns[[not pd.api.types.is_integer_dtype(dtype) for dtype in table.dtypes]]
-        if len(text):
-            msg = f"{text[0]!r} holds {table[text[0]].iloc[0]!r} where whole numbers are expected"
-            raise ValueError(msg)
-        without = barcodes.difference(table.index)
-        if len(without) or not table.index.is_unique:
-            first = [*without, "one twice"][0]
-            msg = f"{len(without)} spots of slice {sample} have no position (for example {first!r})"
-            raise ValueError(msg)
-        # Every slice has its spots at some of the same places: those under tissue tell it from the others.
-        tissue = table.index[table["in_tissue"] == 1]
-        if len(tissue.intersection(barcodes)) < _LEAST_TISSUE * max(len(tissue), len(barcodes)):
-            msg = f"its {len(tissue)} spots under tissue are not the {len(barcodes)} of slice {sample}"
-            raise ValueError(msg)
-        return table
+        return _read_positions(path, counts.obs_names, sample)
 
     positions = read_positions(fetch(positions_url, f"dlpfc/{sample}_positions.csv", try_reading=read_positions))
     labels = _read_labels(fetch(labels_url, "dlpfc/labels.tsv", try_reading=_read_labels))
-    barcodes, layers = counts.obs_names, labels["layer"][labels["slice"] == sample]
-    positions, matrix = positions.loc[barcodes], sparse.csr_matrix(counts.X, dtype=np.float32)
+    adata = _assemble(sample, counts, positions, labels[labels["slice"] == sample])
+    adata.uns["source"] = {
+        "citation": "Maynard KR et al. Nat Neurosci 24:425-436 (2021)",
+        "url": [counts_url, positions_url, labels_url],
+    }
+    return adata
+
+
+def _assemble(sample: str, counts: AnnData, positions: pd.DataFrame, labels: pd.DataFrame) -> AnnData:
+    barcodes = counts.obs_names
+    positions = positions.loc[barcodes]
+    matrix = sparse.csr_matrix(counts.X, dtype=np.float32)
     obs = pd.DataFrame(
         {
-            "domain": pd.Categorical(layers.map(_LAYERS).reindex(barcodes)),
+            "domain": pd.Categorical(labels["layer"].map(_LAYERS).reindex(barcodes)),
             "slice": pd.Categorical([sample] * len(barcodes)),
             "barcode": pd.Categorical(barcodes),
             "array_row": positions["array_row"],
@@ -185,12 +180,7 @@ def _dlpfc_from_upstream(sample: str) -> AnnData:
         index=barcodes,
     )
     spatial = positions[["pxl_col", "pxl_row"]].to_numpy(dtype=np.float64)
-    adata = AnnData(matrix, obs=obs, var=counts.var[["gene_ids"]].copy(), obsm={keys.SPATIAL: spatial})
-    adata.uns["source"] = {
-        "citation": "Maynard KR et al. Nat Neurosci 24:425-436 (2021)",
-        "url": [counts_url, positions_url, labels_url],
-    }
-    return adata
+    return AnnData(matrix, obs=obs, var=counts.var[["gene_ids"]].copy(), obsm={keys.SPATIAL: spatial})
 
 
 def _ordered(labels: pd.Series) -> pd.Series:
@@ -202,6 +192,7 @@ def _read_counts(path: Path) -> AnnData:
     import scanpy as sc
 
     try:
+        refuse_external(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Variable names are not unique")
             adata = sc.read_10x_h5(path)
@@ -214,6 +205,24 @@ def _read_counts(path: Path) -> AnnData:
         raise ValueError(msg)
     adata.var_names_make_unique()
     return adata
+
+
+def _read_positions(path: Path, barcodes: pd.Index, sample: str) -> pd.DataFrame:
+    table = _read_table(path, _POSITION_COLUMNS, separator=",").set_index("barcode")
+    text = table.columns[[not pd.api.types.is_integer_dtype(dtype) for dtype in table.dtypes]]
+    if len(text):
+        msg = f"{text[0]!r} holds {table[text[0]].iloc[0]!r} where whole numbers are expected"
+        raise ValueError(msg)
+    without = barcodes.difference(table.index)
+    if len(without) or not table.index.is_unique:
+        msg = f"{len(without)} spots of slice {sample} have no position (for example {[*without, 'one twice'][0]!r})"
+        raise ValueError(msg)
+    # Every slice has its spots at some of the same places: those under tissue tell it from the others.
+    tissue = table.index[table["in_tissue"] == 1]
+    if len(tissue.intersection(barcodes)) < _LEAST_TISSUE * max(len(tissue), len(barcodes)):
+        msg = f"its {len(tissue)} spots under tissue are not the {len(barcodes)} of slice {sample}"
+        raise ValueError(msg)
+    return table
 
 
 def _read_labels(path: Path) -> pd.DataFrame:
