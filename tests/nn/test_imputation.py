@@ -166,7 +166,7 @@ class TestNeighbors:
         labels = np.arange(60) % 3
         slices = np.repeat([0, 1], 30)
         points = np.eye(4)[labels] + 0.01 * np.random.default_rng(0).normal(size=(60, 4))
-        found = NeighborMeans(points, slices, 5).within(0, np.flatnonzero(slices == 0)).predict(labels[:, None] * 1.0)
+        found = NeighborMeans(points, slices, 5).within(0, np.flatnonzero(slices == 0))(labels[:, None] * 1.0)
         np.testing.assert_allclose(found.values[:, 0], labels)
         assert np.isnan(found.left_out[30:]).all()
 
@@ -194,7 +194,9 @@ class TestGenes:
         slices = np.repeat([0, 1], 30)
         known = np.array([[True] * 5, [False] * 5])
         regression = SpotRegression.on(features, slices=slices, fitted=np.arange(30))
-        _, scores = predict_genes(lambda _fold, _rows: regression, genes, known, slices, np.zeros(5, int), n_kept=60)
+        _, scores = predict_genes(
+            lambda _fold, _rows: regression.predict, genes, known, slices, np.zeros(5, int), n_kept=60
+        )
         found = regression.predict(genes)
         missed = genes[:30] - found.left_out[:30]
         of_others = np.array([np.delete(genes[:30], i, 0).mean(0) for i in range(30)])
@@ -213,7 +215,7 @@ class TestGenes:
         features, genes = (rng.normal(size=(len(slices), n)) for n in (5, 200))
         regression = SpotRegression.on(features, slices=slices)
         _, scores = predict_genes(
-            lambda _fold, _rows: regression,
+            lambda _fold, _rows: regression.predict,
             genes + np.array(levels)[slices, None],
             np.ones((len(levels), 200), dtype=bool),
             slices,
@@ -227,7 +229,7 @@ class TestGenes:
         genes = np.random.default_rng(0).normal(size=(60, 3))
         regression = SpotRegression.on(np.zeros((60, 1)))
         _, scores = predict_genes(
-            lambda _fold, _rows: regression,
+            lambda _fold, _rows: regression.predict,
             genes,
             np.ones((1, 3), dtype=bool),
             np.zeros(60, int),
@@ -242,7 +244,7 @@ class TestGenes:
         constant = np.ones((60, 1))
         one = np.ones((1, 1), dtype=bool)
         _, scores = predict_genes(
-            lambda _fold, _rows: regression, constant, one, np.zeros(60, int), np.zeros(1, int), n_kept=60
+            lambda _fold, _rows: regression.predict, constant, one, np.zeros(60, int), np.zeros(1, int), n_kept=60
         )
         assert np.isnan(scores["spearman"]).all()
         assert np.isnan(scores["r2"]).all()

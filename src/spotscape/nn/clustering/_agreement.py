@@ -72,6 +72,7 @@ def most_agreed(
 
 
 def similarity(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
+    """Adjusted Rand index of each of some labels with each of others."""
     return np.array([[adjusted_rand_score(one, other) for other in others] for one in some])
 
 
