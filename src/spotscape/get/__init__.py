@@ -93,8 +93,9 @@ def markers_df(
     renamed = new_names(adata, entry)
     names = list(renamed.values())
     arrays = {name: np.asarray(values) for name, values in entry["table"].items()}
-    texts = {name: one.astype(str).astype(object) for name, one in arrays.items() if one.dtype.kind not in "fiu"}
-    table = pd.DataFrame(arrays | texts)
+    # A zarr store may give text back in NumPy's type of variable length, which is not cast to a fixed one.
+    texts = {name: list(map(str, one)) for name, one in arrays.items() if one.dtype.kind not in "fiu"}
+    table = pd.DataFrame(arrays | {name: np.array(one, dtype=object) for name, one in texts.items()})
     table = table[[*(name for name in _ORDER if name in table), *(name for name in table if name not in _ORDER)]]
     table["group"] = table["group"].map(renamed)
     kept = np.ones(len(table), dtype=bool)
