@@ -311,6 +311,36 @@ def test_what_a_new_result_leaves_behind_is_told(tissue: AnnData, caplog: pytest
         sp.pl.domains(tissue, "spotscape_domain_refined")
 
 
+def test_another_graph_and_other_expression_leave_embeddings_behind(
+    tissue: AnnData, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call that changes nothing says nothing, and a graph or a layer that is new has left nothing behind."""
+    sp.pp.prepare(tissue, library_key="slice")
+    sp.pp.spatial_neighbors_knn(tissue, library_key="slice", n_neighs=6)
+    sp.tl.spotscape(tissue, max_epochs=2, decoded_layer="decoded")
+    said = "still holds results of an earlier"
+    caplog.clear()
+    with caplog.at_level("WARNING", logger="spotscape"):
+        sp.pp.prepare(tissue, library_key="slice")
+        sp.pp.spatial_neighbors_knn(tissue, library_key="slice", n_neighs=6)
+        sp.pp.spatial_neighbors_knn(tissue, library_key="slice", n_neighs=9, key_added="wide")
+        sp.tl.spotscape(tissue, max_epochs=2)
+        assert said not in caplog.text
+        sp.pp.spatial_neighbors_knn(tissue, library_key="slice", n_neighs=9)
+        assert f"{said} `adata.uns['spatial_neighbors']`: `adata.obsm['X_spotscape']`. Compute" in caplog.text
+        for change in ({"n_top_genes": 20}, {"log1p": False}):
+            caplog.clear()
+            sp.pp.prepare(tissue, library_key="slice", **change)
+            assert f"{said} `adata.X`: `adata.obsm['X_spotscape']`. Compute" in caplog.text
+
+
+def test_a_decoded_layer_of_an_earlier_training_is_told(tissue: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    sp.tl.spotscape(tissue, library_key="slice", max_epochs=2, decoded_layer="decoded")
+    with caplog.at_level("WARNING", logger="spotscape"):
+        sp.tl.spotscape(tissue, library_key="slice", max_epochs=3)
+    assert "earlier `adata.obsm['X_spotscape']`: `adata.layers['decoded']`. Compute" in caplog.text
+
+
 def test_a_record_is_shown_in_a_few_lines() -> None:
     tissue = ad.AnnData(np.zeros((100, 1)), obs={"domain": list("ab") * 50}, obsm={"X_pca": np.eye(100)})
     assert len(repr(made_from(tissue, obs=["domain"], obsm=["X_pca"]))) < 600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -170,6 +171,35 @@ class TestGraphs:
         assert not [w for w in recwarn if "neighbours on average" in str(w.message)]
         with pytest.warns(UserWarning, match=r"have 0\.1 neighbours on average .* built with 4\.0"):
             read_graph(adata[(grid.sum(axis=1) % 2 == 0) | (np.arange(900) == 1)].copy(), "spatial_neighbors")
+
+    @pytest.mark.parametrize("n_slices", [1, 2])
+    def test_coordinates_that_changed_after_the_graph_was_built_are_told(self, n_slices: int) -> None:
+        """A shuffled slice and another shape of the tissue; not another view, unit or subset of it."""
+        rng = np.random.default_rng(0)
+        adata = ad.AnnData(np.ones((300, 1)), obsm={"spatial": rng.random((300, 2))})
+        adata.obs["slice"] = np.repeat(["a", "b"], [100, 200]) if n_slices == 2 else "a"
+        sp.pp.spatial_neighbors_knn(adata, n_neighs=4, library_key="slice")
+        places, second = adata.obsm["spatial"], (adata.obs["slice"] == adata.obs["slice"].iloc[-1]).to_numpy()
+        turned = places @ np.array([[0.6, 0.8], [0.8, -0.6]]) + 5
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for same in (turned, 20 * places, np.where(second[:, None], 20 * places, turned), np.round(places, 3)):
+                adata.obsm["spatial"] = same
+                read_graph(adata, "spatial_neighbors", "slice")
+            read_graph(adata[rng.permutation(300)].copy(), "spatial_neighbors", "slice")
+        shuffled = places.copy()
+        shuffled[second] = rng.permutation(places[second])
+        for other in (shuffled, places * [1, 4]):
+            adata.obsm["spatial"] = other
+            with pytest.warns(UserWarning, match=r"adata.obsm\['spatial'\] changed after the graph"):
+                read_graph(adata, "spatial_neighbors", "slice")
+
+    def test_a_graph_of_a_block_knows_the_z_of_its_cells(self, recwarn: pytest.WarningsRecorder) -> None:
+        rng = np.random.default_rng(0)
+        adata = ad.AnnData(np.ones((300, 1)), obs={"z": rng.random(300)}, obsm={"spatial": rng.random((300, 2))})
+        sp.pp.spatial_neighbors_3d(adata, z_key="z", n_neighs=6)
+        read_graph(adata, "spatial_3d_neighbors")
+        assert not recwarn.list
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])

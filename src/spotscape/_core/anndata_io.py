@@ -111,13 +111,17 @@ def write(
     for slot, key in gone if log else ():
         logger.info("Removing `adata.%s['%s']` of an earlier call.", slot, key)
     stale = left_behind(adata, results) if log else {}
-    if stale:
-        sources = dict.fromkeys(source for each in stale.values() for source in each)
-        logger.warning(
-            "`adata` still holds results of an earlier %s: %s. Compute them again before you use them.",
-            *(", ".join(f"`{place}`" for place in places) for places in (sources, stale)),
-        )
+    say_outdated(dict.fromkeys(source for each in stale.values() for source in each), stale)
     return adata if copy else None
+
+
+def say_outdated(sources: Iterable[str], places: Iterable[str]) -> None:
+    """Log which results were made from what is no longer there, if there are any."""
+    earlier, still = (", ".join(f"`{place}`" for place in each) for each in (sources, places))
+    if still:
+        logger.warning(
+            "`adata` still holds results of an earlier %s: %s. Compute them again before you use them.", earlier, still
+        )
 
 
 def _put(adata: AnnData, slot: str, key: str, value: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from spotscape._core import keys
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # Cutting a region out of a slice takes a few edges at its border, thinning takes most.
 _LOST = 0.9
+# Share by which an edge has another length than before, and the share of such edges that no bending explains.
+_OTHER_LENGTH, _MOVED = 0.1, 0.5
+_SAMPLE = 100_000
 _DEFAULT = keys.graph_keys(keys.SPATIAL)[0]
 _REBUILD = "build it again: sp.pp.spatial_neighbors_knn(adata)"
 
@@ -63,6 +67,7 @@ def read_graph(
             f"from their own expression alone."
         )
     _warn_if_stale(graph, params_of(entry), key)
+    _warn_if_moved(adata, entry, key)
     slices = slice_labels(adata, library_key)
     crossing = 0 if slices is None else graph.nnz - within_groups(graph, slices.codes).nnz
     found = f"{crossing} edges of adata.obsp[{key!r}] join different slices of adata.obs[{library_key!r}]"
@@ -121,4 +126,31 @@ def _warn_if_stale(graph: sparse.csr_array, params: Mapping[str, Any], key: str)
         warn(
             f"the {n_spots:,} spots have {degree:.1f} neighbours on average in adata.obsp[{key!r}], which was built "
             f"with {built:.1f}: part of the spots was taken since. {_REBUILD[0].upper() + _REBUILD[1:]}."
+        )
+
+
+def _warn_if_moved(adata: AnnData, entry: Mapping[str, Any], key: str) -> None:
+    """Warn where the coordinates of a graph have changed since, by more than a rotation, a shift or another unit."""
+    params, distances = params_of(entry), adata.obsp.get(str(entry.get("distances_key")))
+    place, library = params.get("spatial_key"), params.get("library_key")
+    if distances is None or not isinstance(place, str) or place not in adata.obsm:
+        return
+    coords, edges = np.asarray(adata.obsm[place]), sparse.coo_array(distances)
+    if coords.ndim != 2 or coords.dtype.kind not in "fiu":
+        return
+    if params.get("z_key") in adata.obs:
+        coords = np.column_stack([coords[:, :2], adata.obs[params["z_key"]]])
+    codes = np.zeros(adata.n_obs, int) if library not in adata.obs else pd.factorize(adata.obs[library])[0]
+    (starts, ends), lengths = edges.coords, edges.data
+    kept = np.flatnonzero((lengths > 0) & (codes[starts] == codes[ends]))
+    kept = kept[:: max(1, len(kept) // _SAMPLE)]
+    starts, ends, coords = starts[kept], ends[kept], coords.astype(np.float64)
+    ratio = pd.Series(np.linalg.norm(coords[starts] - coords[ends], axis=1) / lengths[kept])
+    # Each slice may have got a unit of its own.
+    ratio /= ratio.groupby(codes[starts]).transform("median").to_numpy()
+    moved = (ratio.sub(1).abs() > _OTHER_LENGTH).groupby(codes[starts]).mean()
+    if (moved > _MOVED).any():
+        warn(
+            f"adata.obsm[{place!r}] changed after the graph adata.obsp[{key!r}] was built from it, so that neighbours "
+            f"lie elsewhere now. {_REBUILD[0].upper() + _REBUILD[1:]}."
         )

@@ -17,6 +17,7 @@ from scipy import sparse
 from spotscape._core import keys
 from spotscape._core.logging import warn
 from spotscape._core.randomness import mix_bits
+from spotscape._core.validation import params_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -153,6 +154,19 @@ def left_behind(adata: AnnData, written: Mapping[str, Collection[str]]) -> dict[
         if stale:
             slot = next((slot for slot in ("obs", "layers", "obsm") if name in getattr(adata, slot)), "uns")
             found[f"adata.{slot}[{name!r}]"] = sorted(stale)
+    return found
+
+
+def results_with(adata: AnnData, name: str, value: str) -> list[str]:
+    """Places of the results in ``obs``, ``obsm`` and ``layers`` whose records give ``value`` for a parameter."""
+    found = []
+    for key, entry in adata.uns.items():
+        given = params_of(entry).get(name)
+        if isinstance(given, str) and given == value:
+            written = (
+                _digests(entry["written"]) if "written" in entry else [(s, key) for s in ("obs", "obsm", "layers")]
+            )
+            found += [f"adata.{slot}[{place!r}]" for slot, place in written if place in getattr(adata, slot)]
     return found
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array, csr_matrix
 
 from spotscape._core import geometry, keys
-from spotscape._core.anndata_io import write
+from spotscape._core.anndata_io import say_outdated, write
 from spotscape._core.edges import join_edges
 from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import results_with
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
 
@@ -133,7 +134,10 @@ def store(
     }
     obsp = {connectivities_key: graph.connectivities, distances_key: graph.distances}
     obsm = {} if coords is None else {key_added: coords}
+    before = adata.obsp.get(connectivities_key)
     write(adata, {"obsm": obsm, "obsp": obsp, "uns": {record_key: entry, **(chosen or {})}})
+    if before is not None and (csr_array(before) != csr_array(graph.connectivities)).nnz:
+        say_outdated([f"adata.uns[{record_key!r}]"], results_with(adata, "neighbors_key", record_key))
 
 
 def n_threads(n_jobs: int | None) -> int:

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, write
+from spotscape._core.anndata_io import record, say_outdated, write
 from spotscape._core.arguments import public
 from spotscape._core.counts import absent_genes, control_features
 from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
+from spotscape._core.provenance import results_with
 from spotscape._core.rows import Normalisation, summarise
-from spotscape._core.validation import require_data, slice_labels
+from spotscape._core.validation import params_of, require_data, slice_labels
 from spotscape.pp._counts import Counts
 from spotscape.pp._genes import Recipe, candidate_genes, select_genes, selection_of
 
@@ -247,7 +248,11 @@ def _write(
     if not backed:
         outdated.append(("obs", keys.FACTOR))
     matrix = {} if normalised is None else {"X": {"": normalised}}
+    known = {**params_of(adata.uns.get(keys.PREPARE)), "layer": None} == {**summary["params"], "layer": None}
+    known = known and np.array_equal(adata.var.get("highly_variable"), var["highly_variable"])
     write(adata, {"obs": obs, "var": var, "layers": layers, "uns": uns, **matrix}, outdated=outdated, log=False)
+    if not known:
+        say_outdated(["adata.X"], results_with(adata, "source", "adata.X"))
 
 
 def _totals(matrix: Any, summary: Summary, genes: np.ndarray, labels: pd.Categorical) -> np.ndarray:

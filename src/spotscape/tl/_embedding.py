@@ -11,12 +11,12 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.anndata_io import record, unsaid, write
+from spotscape._core.anndata_io import record, say_outdated, unsaid, write
 from spotscape._core.counts import n_detected
 from spotscape._core.geometry import coordinates
 from spotscape._core.graphs import crosses_on_purpose, library_of_graph, read_graph
 from spotscape._core.logging import logger, warn
-from spotscape._core.provenance import signature
+from spotscape._core.provenance import changed, signature
 from spotscape._core.reading import is_logarithm, read_expression
 from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix
 from spotscape._core.validation import looks_like_counts, params_of, require_data, slice_labels
@@ -158,7 +158,7 @@ def train_on(
     embedding, *further = model._fit_embed(tissue.matrix, tissue.graph, **training)
     layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue, slices)}
     params = {"preset": preset if config is None else None, **dataclasses.asdict(chosen), **tissue.params}
-    params["n_features"] = tissue.matrix.shape[1]
+    params |= {"n_features": tissue.matrix.shape[1], "decoded_layer": decoded_layer}
     summary = record(params, history=model.history, random_state=source.seed)
     if return_model:
         model.training = _training_record(model, adata, tissue)
@@ -170,8 +170,12 @@ def train_on(
     entry = adata.uns.get(key_added.removeprefix("X_"))
     earlier = entry.get("restarts") if isinstance(entry, Mapping) else None
     known = set(map(str, earlier.get("use_reps", ()))) if isinstance(earlier, Mapping) else set()
+    decoded = params_of(entry).get("decoded_layer")
     outdated = [("obsm", key) for key in sorted(known - {key_added, *keys_further})]
     written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
+    here = adata if written is None else written
+    if decoded is not None and decoded != decoded_layer and decoded in here.layers and changed(here, entry, "written"):
+        say_outdated([f"adata.obsm[{key_added!r}]"], [f"adata.layers[{decoded!r}]"])
     return model if return_model else written
 
 
