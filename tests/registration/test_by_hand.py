@@ -251,6 +251,8 @@ class TestVerdicts:
     def test_poor_and_ambiguous(self, outline: float, features: float, ambiguous_at: float, poor: bool) -> None:
         score = Score(outline, 0.5, features)
         assert Alignment(np.eye(3), score, None).poor is poor
+        # A scrap of tissue on which features agree is no fit.
+        assert Alignment(np.eye(3), Score(outline, 0.05, features), None).poor is (outline < 0.15)
         assert not Alignment(np.eye(3), score, None).ambiguous
         for share, ambiguous in ((ambiguous_at, True), (0.93, False)):
             rival = Score(share * score.total, 0.0, np.nan)
