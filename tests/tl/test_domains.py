@@ -181,6 +181,10 @@ def test_smoothed_components_decide_between_clusterers_that_disagree(caplog: pyt
     assert adjusted_rand_score(region, adata.obs["spotscape_domain"]) > 0.5
     sp.tl.consensus_domains(adata, n_domains=2)
     assert adjusted_rand_score(region, adata.obs["consensus_domain"]) > 0.5
+    adata.obsm["X_smoothed_pca"] = embedding
+    del adata.uns["smoothed_pca"]
+    sp.tl.domains(adata, n_domains=2, use_rep="X_smoothed_pca")
+    assert "agree most with those of smoothed PCA over another number of hops" in caplog.text
     del adata.X, adata.layers["counts"]
     sp.tl.domains(adata, n_domains=2)
     assert "whose domains agree most with the others" in caplog.text

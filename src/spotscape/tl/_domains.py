@@ -21,7 +21,7 @@ from spotscape.nn.clustering._agreement import CLEAR_AGREEMENT, most_agreed
 from spotscape.nn.clustering._kmeans import Clustering, by_size, check_points, kmeans, make_exactly, search_resolution
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.tl._choose_n_domains import stored_or_chosen
-from spotscape.tl._smoothed_pca import comparison
+from spotscape.tl._smoothed_pca import comparison, is_smoothed_pca
 from spotscape.tl._trajectory import embed_neighbors
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def domains(
         - ``"auto"`` (default) runs k-means and four Gaussian mixtures and takes the clustering that agrees most with
           the others. The mixtures have one covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. If
           k-means and the mixtures agree by less than .5, it takes the clustering that agrees most with clusterings of
-          smoothed PCA of the same tissue, provided that expression and graph are there.
+          smoothed PCA of the same tissue (for smoothed PCA itself, over another number of hops), provided that
+          expression and graph are there.
         - ``"kmeans"`` is the best of 10 to 100 runs of k-means.
         - ``"gmm"`` is a Gaussian mixture with one covariance for all domains, called EEE in R's mclust, fitted by
           maximum likelihood from many starts.
@@ -143,7 +144,8 @@ def domains(
         found = leiden(embedding, n_domains, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
     else:
         second = partial(second_embedding, adata, use_rep)
-        found, extra = cluster(embedding, n_domains, method, source, second=second)
+        beside = "smoothed PCA over another number of hops" if is_smoothed_pca(adata, use_rep) else "smoothed PCA"
+        found, extra = cluster(embedding, n_domains, method, source, second=second, beside=beside)
     params: dict[str, str | float | None] = {
         "method": method,
         "n_domains": n_domains,
@@ -178,10 +180,11 @@ def cluster(
     source: RandomSource,
     *,
     second: Callable[[], np.ndarray | None] | None = None,
+    beside: str = "smoothed PCA",
 ) -> tuple[Clustering, dict[str, Any]]:
     """Clusters by any method but leiden, and what to record of how they were found.
 
-    ``second`` makes another embedding of the same tissue, for clusterers that disagree.
+    ``second`` makes another embedding of the same tissue, called ``beside``, for clusterers that disagree.
     """
     if method == "kmeans":
         return kmeans(embedding, n_domains, seed=source.integer("kmeans")), {}
@@ -198,7 +201,7 @@ def cluster(
     by = "with the others"
     if found.beside is not None:
         extra["agreement_beside"] = found.beside
-        by = "with those of smoothed PCA"
+        by = f"with those of {beside}"
     logger.warning(
         "k-means and the mixtures find different domains (they agree by %.2f; 1 is full agreement), so the domains "
         "depend on the clusterer. Took %s, whose domains agree most %s (%.2f). Compare method='kmeans' and "

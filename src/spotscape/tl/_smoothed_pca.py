@@ -179,6 +179,11 @@ def smoothed_components(adata: AnnData, **given: Any) -> tuple[np.ndarray, dict[
 _SOURCES = {"layer": "adata.layers['", "use_rep": "adata.obsm['"}
 
 
+def is_smoothed_pca(adata: AnnData, use_rep: str) -> bool:
+    """Whether an embedding is smoothed PCA, by its name or its record."""
+    return use_rep == keys.X_SMOOTHED_PCA or "n_hops" in params_of(adata.uns.get(use_rep.removeprefix("X_")))
+
+
 def comparison(adata: AnnData, use_rep: str) -> np.ndarray | str:
     """Smoothed components of the expression and the graph that an embedding was made from, or why there are none.
 
@@ -186,7 +191,7 @@ def comparison(adata: AnnData, use_rep: str) -> np.ndarray | str:
     """
     params = params_of(adata.uns.get(use_rep.removeprefix("X_")))
     hops = 2
-    if use_rep == keys.X_SMOOTHED_PCA or "n_hops" in params:
+    if is_smoothed_pca(adata, use_rep):
         hops = 1 if int(params.get("n_hops", 2)) > 1 else 2
     source = str(params.get("source"))
     reading = {name: source[len(start) : -2] for name, start in _SOURCES.items() if source.startswith(start)}
