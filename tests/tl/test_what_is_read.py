@@ -16,6 +16,7 @@ from scipy import sparse
 import spotscape as sp
 from spotscape._core.graphs import read_graph
 from spotscape._core.reading import read_mask
+from spotscape._core.validation import as_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,3 +212,14 @@ def test_genes_of_which_nothing_is_known_are_not_chosen(adata: AnnData, dtype: A
     mask = read_mask(adata, "chosen")
     assert mask is not None
     assert mask.nonzero()[0].tolist() == [0]
+
+
+@pytest.mark.parametrize("text", ["nan", "None", "<NA>"])
+def test_missing_values_that_became_text_are_told(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    """After ``astype(str)``, spots without a label are a group like any other."""
+    column = pd.Series(["a", "b", text])
+    assert list(as_groups(column, "key='domain'").categories) == sorted(["a", "b", text])
+    assert f"key='domain' has a group {text!r}, which missing values become by astype(str)" in caplog.text
+    caplog.clear()
+    assert list(as_groups(column.replace(text, np.nan), "key='domain'").categories) == ["a", "b"]
+    assert not caplog.text

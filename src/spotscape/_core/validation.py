@@ -27,6 +27,8 @@ _LARGEST = 2**63 - 1
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
 # Sums of squares of larger values leave single precision, those of smaller ones are lost in double precision.
 _ENORMOUS, _TINY = 1e15, 1e-100
+# What missing values become as text.
+_MISSING_AS_TEXT = {"nan", "None", "<NA>", "NaT"}
 # Share of the rows in which the genes that a slice lacks are missing, at the least.
 _MISSING_GENE = 0.02
 # Different numbers in a column that are too many for slices if they are more than half of the spots as well.
@@ -338,6 +340,12 @@ def as_groups(column: pd.Series, where: str, *, unused: bool = False) -> pd.Cate
         twice = next(name for name in names if names.count(name) > 1)
         msg = f"{where} has two groups that are both written {twice!r}; give them different names."
         raise ValueError(msg)
+    absent = [name for name in names if name in _MISSING_AS_TEXT]
+    if absent and not unused:
+        logger.warning(
+            "%s has a group %r, which missing values become by astype(str), and it is used like any other. To leave "
+            "its spots out, put missing values back: .replace(%r, float('nan')).", where, absent[0], absent[0],
+        )  # fmt: skip
     renamed = found.rename_categories(dict(zip(found.categories, names, strict=True)))
     return renamed.reorder_categories(names if given else natural_order(names))
 
