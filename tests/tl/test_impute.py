@@ -127,6 +127,14 @@ class TestOneSlice:
         sp.tl.impute(moved, use_rep=REP)
         np.testing.assert_allclose(moved.layers["imputed"], one.layers["imputed"][order], atol=1e-3)
 
+    def test_order_of_genes_does_not_matter(self, one: ad.AnnData) -> None:
+        moved = one[:, np.random.default_rng(0).permutation(one.n_vars)].copy()
+        sp.tl.impute(one, use_rep=REP)
+        sp.tl.impute(moved, use_rep=REP)
+        np.testing.assert_allclose(moved[:, one.var_names].layers["imputed"], one.layers["imputed"], atol=1e-3)
+        scores = (adata.uns["imputed"]["scores"].loc[one.var_names] for adata in (moved, one))
+        pd.testing.assert_frame_equal(*scores, atol=1e-3)
+
     def test_same_seed_same_bits_and_no_global_state(self, one: ad.AnnData) -> None:
         state = np.random.get_state()[1].copy()  # noqa: NPY002
         first, second = (sp.tl.impute(one, use_rep=REP, random_state=3, copy=True) for _ in range(2))
@@ -222,6 +230,7 @@ class TestReference:
         query, reference = pair
         sp.tl.impute(query, reference=reference, use_rep=REP)
         mixed = reference[:, np.random.default_rng(0).permutation(reference.n_vars)].copy()
+        query = query[:, np.random.default_rng(1).permutation(query.n_vars)].copy()
         again = sp.tl.impute(query, reference=mixed, use_rep=REP, copy=True)
         columns = query.obsm["imputed"].columns
         np.testing.assert_allclose(again.obsm["imputed"][columns], query.obsm["imputed"], atol=1e-4)
@@ -265,9 +274,10 @@ def _with_identifiers(adata: ad.AnnData) -> None:
 def test_genes_by_their_symbols(one: ad.AnnData) -> None:
     """The names of a column give the numbers that those of the index give, under the names that were asked for."""
     wanted = [one.var_names[i] for i in (7, 3, 50)]
-    sp.tl.impute(one, genes=wanted, use_rep=REP)
-    expected, scores = one.obsm["imputed"], one.uns["imputed"]["scores"]
     _with_identifiers(one)
+    sp.tl.impute(one, genes=[one.var_names[i] for i in (7, 3, 50)], use_rep=REP)
+    expected, scores = one.obsm["imputed"], one.uns["imputed"]["scores"]
+    expected.columns = scores.index = pd.Index(wanted, name="gene")
     with pytest.raises(KeyError, match=r"adata.var\['symbol'\] has it: gene_symbols='symbol'"):
         sp.tl.impute(one, genes=wanted, use_rep=REP)
     sp.tl.impute(one, genes=wanted, gene_symbols="symbol", use_rep=REP)

@@ -337,6 +337,39 @@ def test_genes_that_a_slice_did_not_measure_are_left_out(
     pd.testing.assert_frame_equal(*tables)
 
 
+def test_a_slice_without_the_domain_costs_it_no_marker(slices: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    """A gene of one domain is silent in a slice that lacks the domain, which takes no part in this comparison."""
+    keep = (slices.obs["slice"] != "slice_4") | (slices.obs["domain"] != "Layer_2")
+    gene, broad = planted(slices)["Layer_2"].nlargest(2).index
+    counts = slices.layers["counts"].toarray()
+    counts[(slices.obs["domain"] != "Layer_2").to_numpy(), slices.var_names.get_loc(gene)] = 0
+    counts[(slices.obs["slice"] == "slice_4").to_numpy(), slices.var_names.get_loc(broad)] = 0
+    changed = ad.AnnData(counts, obs=slices.obs.copy(), var=slices.var[[]].copy())[keep].copy()
+    sp.pp.prepare(changed, library_key="slice")
+    arguments: dict[str, Any] = {"key": "domain", "library_key": "slice", "neighbors_key": None}
+    sp.tl.markers(changed, **arguments)
+    table = sp.get.markers_df(changed)
+    assert table.loc[table["gene"] == gene, "group"].tolist() == ["Layer_2"]
+    assert table.loc[table["gene"] == gene, "rank"].max() <= 3
+    assert table.loc[table["gene"] == broad, "group"].tolist() == ["Layer_2"]
+    assert "Tested only where all slices that take part have them: " in caplog.text
+    without = changed[changed.obs["slice"] != "slice_4"].copy()
+    sp.tl.markers(without, **arguments)
+    pd.testing.assert_frame_equal(
+        *(sp.get.markers_df(each, group="Layer_2").set_index("gene").loc[[gene, broad]][["score", "pvalue"]]
+          for each in (changed, without))
+    )  # fmt: skip
+
+
+def test_genes_without_a_count_change_no_p_value(one: ad.AnnData) -> None:
+    more = ad.concat([one, ad.AnnData(one.X[:, :150] * 0, obs=one.obs[[]])], axis=1, merge="first")
+    more.var_names_make_unique()
+    more.uns["log1p"] = {}
+    for adata in (one, more):
+        sp.tl.markers(adata, key="domain", neighbors_key=None)
+    pd.testing.assert_frame_equal(sp.get.markers_df(one), sp.get.markers_df(more))
+
+
 def test_slices_without_a_common_domain_are_compared_by_spots(slices: ad.AnnData) -> None:
     slices.obs["own"] = pd.Categorical(slices.obs["slice"].astype(str) + slices.obs["domain"].astype(str))
     only = slices[(slices.obs["domain"] == "Layer_1") | (slices.obs["slice"] == "slice_2")].copy()
@@ -396,6 +429,18 @@ def test_donors_with_both_conditions_are_compared_with_themselves(slices: ad.Ann
         table = sp.get.markers_df(changed)
         found.append(table[table["gene"] == gene]["pvalue"].max())
     assert found[0] < 0.01 < found[1]
+
+
+def test_donors_without_slices_are_compared_with_themselves(slices: ad.AnnData) -> None:
+    """Conditions within donors need no name of a slice: the sums of a donor and condition are the same."""
+    slices.obs["donor"] = slices.obs["slice"].map({"slice_1": "a", "slice_2": "b", "slice_3": "a", "slice_4": "b"})
+    arguments: dict[str, Any] = {"key": "domain", "donor_key": "donor", "condition": "age", "neighbors_key": None}
+    tables = []
+    for library_key in ("slice", None):
+        sp.tl.markers(slices, library_key=library_key, **arguments)
+        assert slices.uns[KEY]["params"]["method"] == "pseudobulk"
+        tables.append(sp.get.markers_df(slices))
+    pd.testing.assert_frame_equal(*tables)
 
 
 @pytest.mark.parametrize(

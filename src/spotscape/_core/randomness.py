@@ -10,6 +10,7 @@ import numpy as np
 from spotscape._core.validation import described
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 # What a public function takes as ``random_state``.
@@ -61,6 +62,14 @@ class RandomSource:
     def integer(self, purpose: str) -> int:
         """A 32-bit seed for a library that takes an integer ``random_state``."""
         return int(self._sequence(purpose).generate_state(1, np.uint32)[0])
+
+
+def drawn_by_name(names: pd.Index, seed: int) -> np.ndarray:
+    """Place of each name in a random order, int64 from 0, which follows the names when they are sorted differently."""
+    import pandas as pd
+
+    bits = mix_bits(np.asarray(pd.util.hash_array(np.asarray(names.astype(str), dtype=object))) ^ np.uint64(seed))
+    return np.asarray(bits.argsort(kind="stable").argsort())
 
 
 def mix_bits(values: np.ndarray) -> np.ndarray:

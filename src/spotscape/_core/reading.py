@@ -287,28 +287,39 @@ def _refuse_constant(matrix: Any, source: str) -> None:
         raise ValueError(msg)
 
 
-def find_shared(
+def find_absent(
     matrix: np.ndarray | sparse.csr_array | ChunkedMatrix, slices: pd.Categorical, source: str
 ) -> np.ndarray:
-    """Which genes every slice has measured; says which slices lack how many."""
+    """Which genes each slice has not measured, bool ``(n_slices, G)``; refuses slices that share none."""
     if isinstance(matrix, ChunkedMatrix):
         detected = matrix.summary.detected
     else:
         detected = np.stack([n_detected(matrix[slices == name]) for name in slices.categories])
     # A spot whose donor is not known is of no slice.
     absent: np.ndarray = absent_genes(detected, np.bincount(slices.codes[slices.codes >= 0]))
-    shared: np.ndarray = np.asarray(~absent.any(axis=0))
-    if shared.all():
-        return shared
-    panels = ", ".join(
-        f"{name!r} lacks {count}" for name, count in zip(slices.categories, absent.sum(axis=1), strict=True) if count
-    )
-    if not shared.any():
-        msg = f"the slices share none of the {len(shared)} genes of {source} ({panels}); they cannot be compared."
+    if absent.any(axis=0).all():
+        found = f"the slices share none of the {absent.shape[1]} genes of {source}"
+        msg = f"{found} ({_panels(absent, slices)}); they cannot be compared."
         raise ValueError(msg)
-    say = warn if shared.sum() < min(_FEW_SHARED, len(shared) / 2) else logger.info
-    say(f"Using the {shared.sum()} genes, of {len(shared)} in {source}, that all slices share ({panels}).")
+    return absent
+
+
+def find_shared(
+    matrix: np.ndarray | sparse.csr_array | ChunkedMatrix, slices: pd.Categorical, source: str
+) -> np.ndarray:
+    """Which genes every slice has measured; says which slices lack how many."""
+    absent = find_absent(matrix, slices, source)
+    shared = np.asarray(~absent.any(axis=0))
+    if not shared.all():
+        say = warn if shared.sum() < min(_FEW_SHARED, len(shared) / 2) else logger.info
+        found = f"Using the {shared.sum()} genes, of {len(shared)} in {source}, that all slices share"
+        say(f"{found} ({_panels(absent, slices)}).")
     return shared
+
+
+def _panels(absent: np.ndarray, slices: pd.Categorical) -> str:
+    lacking = zip(slices.categories, absent.sum(axis=1), strict=True)
+    return ", ".join(f"{name!r} lacks {count}" for name, count in lacking if count)
 
 
 def warn_of_totals(matrix: Any, slices: pd.Categorical, source: str) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 
+from spotscape._core.randomness import drawn_by_name
 from spotscape._stats.components import PrincipalComponents
 from spotscape._stats.prediction import Predicted, SpotRegression
 from spotscape.nn.matching import Offset, batch_offset, match
@@ -36,17 +38,19 @@ class GeneFolds:
         *,
         n_comps: int = 30,
         n_folds: int = 3,
+        names: pd.Index | None = None,
         slices: np.ndarray | None = None,
         reference: np.ndarray | None = None,
         seed: int = 0,
     ) -> Self:
         """Principal components of expression ``(N, G)``, beside an embedding, if any, of the same total variance.
 
-        The slices that are not in ``reference`` are shifted onto them by :func:`spotscape.nn.batch_offset`.
+        The slices that are not in ``reference`` are shifted onto them by :func:`spotscape.nn.batch_offset`. Folds
+        follow the ``names`` of the genes, whatever their order.
         """
         n_genes = expression.shape[1]
         n_folds = min(n_folds, n_genes)
-        fold = np.random.default_rng(seed).permutation(n_genes) % max(n_folds, 1)
+        fold = drawn_by_name(pd.RangeIndex(n_genes) if names is None else names, seed) % max(n_folds, 1)
         kept = [fold != number for number in range(n_folds)] if n_folds > 1 else [np.ones(n_genes, dtype=bool)]
         blocks = []
         for columns in [*kept, np.ones(n_genes, dtype=bool)]:

@@ -90,7 +90,7 @@ def impute(
     key_added
         Name of the results.
     random_state
-        Seed of the folds of genes and of the search for components.
+        Seed of the folds of genes, which follow their names in any order, and of the search for components.
 
     Returns
     -------
@@ -196,6 +196,7 @@ def _predict(
             tissue.features,
             tissue.embedding,
             n_comps=n_comps,
+            names=tissue.names,
             slices=tissue.slices,
             reference=tissue.anchors,
             seed=seed,

@@ -13,6 +13,7 @@ from spotscape._core import keys
 from spotscape._core.counts import n_detected
 from spotscape._core.gene_names import identifiers_of
 from spotscape._core.logging import logger, warn
+from spotscape._core.randomness import drawn_by_name
 from spotscape._core.reading import ALIKE, expression_values, read_embedding, read_expression
 from spotscape._core.rows import expm1
 from spotscape._core.validation import require_data, require_finite, require_key, slice_labels
@@ -117,8 +118,7 @@ def read_pair(
         msg = f"all {other.n_vars} genes of the reference are in adata; name the genes to predict: genes=[...]."
         raise ValueError(msg)
     tested = shared.difference(asked, sort=False)
-    if len(tested) > _N_TESTED:
-        tested = tested[np.sort(np.random.default_rng(seed).choice(len(tested), _N_TESTED, replace=False))]
+    tested = tested[drawn_by_name(tested, seed) < _N_TESTED]
     targets = asked.append(tested)
     below = _columns(other, targets, layer)
     empty = sparse.csr_array((adata.n_obs, len(asked)), dtype=np.float32)

@@ -14,8 +14,9 @@ from scipy import sparse
 from scipy.stats import false_discovery_control, norm
 
 from spotscape._core import keys
+from spotscape._core.counts import n_detected
 from spotscape._core.logging import logger, warn
-from spotscape._core.reading import expression_values
+from spotscape._core.reading import expression_values, find_shared, warn_of_totals
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.differential import Differences, compare_counts, sum_by_group
 from spotscape.tl._embedding import scale_of
@@ -56,7 +57,7 @@ class Task:
     reference: str | None
     layer: str | None
     expression: Matrix
-    genes: np.ndarray
+    absent: np.ndarray | None  # Which genes each slice has not measured, ``(n_slices, n_vars)``
     min_spots: int
 
 
@@ -68,12 +69,13 @@ class PseudoBulk:
     n_spots: np.ndarray  # (n_samples, n_groups)
     donors: np.ndarray  # (n_samples,): samples of one number are of one donor
     conditions: np.ndarray  # (n_samples,)
+    absent: np.ndarray  # Genes that a slice of the sample has not measured, bool (n_samples, n_genes)
 
     @classmethod
-    def of(
-        cls, counts: Matrix, domains: pd.Categorical, donors: pd.Categorical, conditions: pd.Categorical | None
-    ) -> PseudoBulk:
+    def of(cls, task: Task, counts: Matrix, slices: pd.Categorical, absent: np.ndarray) -> PseudoBulk:
         """Sum the counts of every domain in every sample."""
+        domains, conditions = task.domains, task.conditions
+        donors = slices if task.donors is None else task.donors
         parts = np.zeros(len(donors), int) if conditions is None else np.asarray(conditions.codes, int)
         known = (domains.codes >= 0) & (donors.codes >= 0) & (parts >= 0)
         pairs = np.stack([np.asarray(donors.codes, int), parts], axis=1)
@@ -84,7 +86,18 @@ class PseudoBulk:
         sums = sum_by_group(counts, codes, len(samples) * n_groups)
         numbers = np.bincount(codes[known], minlength=len(samples) * n_groups)
         shape = len(samples), n_groups
-        return cls(sums.reshape(*shape, -1), numbers.reshape(shape), samples[:, 0], samples[:, 1])
+        lacking = np.zeros((len(samples), absent.shape[1]), dtype=bool)
+        for sample, code in np.unique(np.stack([of_spot.ravel(), slices.codes[known]]), axis=1).T:
+            lacking[sample] |= absent[code]
+        return cls(sums.reshape(*shape, -1), numbers.reshape(shape), samples[:, 0], samples[:, 1], lacking)
+
+    def _compare(
+        self, counts: np.ndarray, samples: np.ndarray, inside: np.ndarray, blocks: np.ndarray | None
+    ) -> tuple[np.ndarray, Differences] | None:
+        """The genes that all of these samples measured, by their rows of counts."""
+        genes = np.flatnonzero(~self.absent[samples].any(axis=0))
+        tested = compare_counts(counts[:, genes], inside, blocks)
+        return None if tested is None else (genes[tested[0]], tested[1])
 
     def compare_domain(self, group: int, min_spots: int) -> tuple[np.ndarray, Differences] | None:
         """A domain against the rest of the same samples; ``None`` if fewer than two samples have both."""
@@ -92,7 +105,7 @@ class PseudoBulk:
         chosen = np.flatnonzero((self.n_spots[:, group] >= min_spots) & (rest >= min_spots))
         own = self.counts[chosen, group]
         both = np.concatenate([own, self.counts[chosen].sum(axis=1) - own])
-        return compare_counts(both, np.repeat([True, False], len(chosen)), np.tile(chosen, 2))
+        return self._compare(both, chosen, np.repeat([True, False], len(chosen)), np.tile(chosen, 2))
 
     def compare_conditions(
         self, group: int, one: int, other: int, min_spots: int
@@ -104,11 +117,12 @@ class PseudoBulk:
         chosen = np.flatnonzero((self.n_spots[:, group] >= min_spots) & np.isin(self.conditions, (one, other)))
         inside, donors = self.conditions[chosen] == one, self.donors[chosen]
         paired = np.isin(donors, np.intersect1d(donors[inside], donors[~inside]))
+        blocks = None
         if paired.sum() >= 4:
-            return compare_counts(self.counts[chosen[paired], group], inside[paired], donors[paired])
-        if min(inside.sum(), (~inside).sum()) < 2:
+            chosen, inside, blocks = chosen[paired], inside[paired], donors[paired]
+        elif min(inside.sum(), (~inside).sum()) < 2:
             return None
-        return compare_counts(self.counts[chosen, group], inside, None)
+        return self._compare(self.counts[chosen, group], chosen, inside, blocks)
 
 
 def compare_spots(
@@ -121,11 +135,18 @@ def compare_spots(
     reference: str,
     base: float | None,
 ) -> dict[str, pd.DataFrame]:
-    """Scanpy's test of some labels against ``reference``, or ``"rest"``, in the rows that have a label."""
+    """Scanpy's test of some labels against ``reference``, or ``"rest"``, in the rows that have a label.
+
+    Genes that are zero in all of these rows are not tested, so that they do not count when p-values are adjusted.
+    """
     import scanpy as sc
 
     rows = np.flatnonzero(labels.codes >= 0)
-    part = AnnData(sparse.csr_matrix(expression[rows]) if sparse.issparse(expression) else expression[rows])
+    values = expression[rows]
+    seen = n_detected(values) > 0
+    if not seen.all() and seen.any():
+        values, genes = values[:, seen], genes[seen]
+    part = AnnData(sparse.csr_matrix(values) if sparse.issparse(values) else values)
     part.var_names = genes
     part.obs["label"] = pd.Categorical(labels[rows], categories=labels.categories)
     part.uns["log1p"] = {"base": base}
@@ -172,7 +193,7 @@ def run_tests(
         if counts is not None and not looks_like_counts(counts):
             # Raw counts, of a file too, where X has them still and was normalised as it was read.
             layer = keys.COUNTS if keys.COUNTS in task.adata.layers else task.layer
-            stored = expression_values(task.adata, layer, columns=task.genes, as_stored=True)
+            stored = expression_values(task.adata, layer, columns=np.arange(task.adata.n_vars), as_stored=True)
             counts = cast("Matrix", stored) if looks_like_counts(stored) else None
         if counts is not None:
             frames = _pseudobulk(task, contrasts, counts)
@@ -202,7 +223,8 @@ def _lacks_replicates(task: Task, condition: str | None) -> str | None:
     if task.conditions is None:
         return None if len(units.categories) > 1 else f"there is one {what}"
     pairs = pd.crosstab(np.asarray(task.slices), np.asarray(task.conditions)) > 0
-    mixed = pairs.index[pairs.sum(axis=1) > 1]
+    # Without slices there are donors alone, who may have several conditions.
+    mixed = pairs.index[(pairs.sum(axis=1) > 1) & (task.slices is not task.donors)]
     if len(mixed):
         return f"slice {mixed[0]!r} has spots of several conditions of adata.obs[{condition!r}]"
     counts = (pd.crosstab(np.asarray(units), np.asarray(task.conditions)) > 0).sum(axis=0)
@@ -211,12 +233,11 @@ def _lacks_replicates(task: Task, condition: str | None) -> str | None:
 
 
 def _pseudobulk(task: Task, contrasts: list[Contrast], counts: Matrix) -> list[pd.DataFrame | None]:
-    units = task.slices if task.donors is None else task.donors
-    if units is None:
+    if task.slices is None or task.absent is None:
         msg = "pseudo-bulk without slices"
         raise AssertionError(msg)
-    bulk = PseudoBulk.of(counts, task.domains, units, task.conditions)
-    names = task.adata.var_names[task.genes]
+    bulk = PseudoBulk.of(task, counts, task.slices, task.absent)
+    names = task.adata.var_names
     frames: list[pd.DataFrame | None] = []
     for contrast in contrasts:
         group = list(task.domains.categories).index(contrast.group)
@@ -246,10 +267,13 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
     entry = task.adata.uns.get("log1p")
     base = entry.get("base") if isinstance(entry, dict) else None
     source, expression = keys.place_of(task.layer), cast("Any", task.expression)
+    genes = task.adata.var_names
+    if task.slices is not None and not (shared := find_shared(expression, task.slices, source)).all():
+        expression, genes = expression[:, shared], genes[shared]
+        warn_of_totals(expression, task.slices, source)
     if base is None and scale_of(expression, task.adata, source) == "linear":
         logger.info("`%s` holds no logarithms; log(1 + x) is compared.", source)
         expression = expression.log1p() if sparse.issparse(expression) else np.log1p(expression)
-    genes = task.adata.var_names[task.genes]
     large = [min(c.inside.sum(), c.outside.sum()) >= task.min_spots for c in contrasts]
     if task.conditions is None:
         names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]

@@ -14,7 +14,7 @@ from spotscape._core.arguments import public
 from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
-from spotscape._core.reading import checked_expression, domain_column, find_shared, warn_of_totals
+from spotscape._core.reading import checked_expression, domain_column, find_absent
 from spotscape._core.validation import (
     read_groups,
     require_choice,
@@ -76,12 +76,14 @@ def markers(
     reference
         Condition with which the others are compared. Default: the first category.
     library_key
-        Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out, as the
-        encoders do. So are genes that are silent in a whole slice, such as *XIST* in that of a man; the log names them.
+        Column of ``adata.obs`` with the slice of each spot. Genes that a slice has not measured are left out. So are
+        genes that are silent in a whole slice, such as *XIST* in that of a man. Pseudo-bulk leaves them out only where
+        this slice takes part, so a marker of a tumour needs no slice without tumour. The log names them.
     donor_key
         Column of ``adata.obs`` with the donor of each spot. Serial sections of a donor are not independent replicates:
         their counts are added up, and donors are compared. If at least two donors have both conditions, each of them is
-        compared with itself. ``None`` treats slices as independent.
+        compared with itself; without ``library_key``, conditions may then differ within a slice. ``None`` treats
+        slices as independent.
     method
         Which test to use.
 
@@ -173,10 +175,9 @@ def markers(
         logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
     contrasts = _contrasts(task)
     used, frames = run_tests(task, contrasts, method, condition)
-    if used != "pseudobulk" and task.slices is not None and len(task.genes) < adata.n_vars:
-        warn_of_totals(task.expression, task.slices, keys.place_of(layer))
     left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
     _report_left_out(left_out, len(contrasts), used, min_spots)
+    _report_absent(task, [frame for frame in frames if frame is not None])
     pairs = zip(contrasts, frames, strict=True)
     ranked = {
         each.name: _ranked(task, each, frame, min_share, min_fold_change) for each, frame in pairs if frame is not None
@@ -184,9 +185,10 @@ def markers(
     finished = {name: table.iloc[:n_genes] for name, table in ranked.items()}
     table = pd.concat(list(finished.values()), ignore_index=True)
     if graph is not None:
-        names = adata.var_names[task.genes]
         codes = np.zeros(adata.n_obs) if task.slices is None else np.asarray(task.slices.codes)
-        found = morans_i(task.expression, names, np.flatnonzero(names.isin(table["gene"])), graph, codes)
+        found = morans_i(
+            task.expression, adata.var_names, np.flatnonzero(adata.var_names.isin(table["gene"])), graph, codes
+        )
         table["moran_i"] = found.loc[table["gene"]].to_numpy()
     params = {
         "key": key, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
@@ -235,7 +237,7 @@ def _read(
     expression: Matrix = checked_expression(adata, layer)
     donors = None if donor_key is None else read_groups(adata, donor_key, argument="donor_key")
     slices = donors if library_key is None else slice_labels(adata, library_key)
-    genes = np.arange(adata.n_vars)
+    absent = None
     if slices is not None:
         if donors is not None:
             pairs = pd.crosstab(np.asarray(slices), np.asarray(donors)) > 0
@@ -243,15 +245,10 @@ def _read(
             if len(mixed):
                 msg = f"slice {mixed[0]!r} has spots of several donors; each slice needs one."
                 raise ValueError(msg)
-        shared = find_shared(expression, slices, keys.place_of(layer))
-        genes, lost = np.flatnonzero(shared), adata.var_names[~shared]
-        if len(lost):
-            more = f" and {len(lost) - _NAMED} others" if len(lost) > _NAMED else ""
-            logger.info("Not tested, because a slice lacks them: %s%s.", ", ".join(map(repr, lost[:_NAMED])), more)
-        expression = expression[:, genes]
+        absent = find_absent(expression, slices, keys.place_of(layer))
     if conditions is not None and donors is None and slices is not None:
         _warn_of_donors(adata, slices)
-    return Task(adata, domains, conditions, slices, donors, reference, layer, expression, genes, min_spots)
+    return Task(adata, domains, conditions, slices, donors, reference, layer, expression, absent, min_spots)
 
 
 def _warn_of_donors(adata: AnnData, slices: pd.Categorical) -> None:
@@ -293,11 +290,24 @@ def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, mi
         warn(f"domains that do not have {need} are left out: {what}.")
 
 
+def _report_absent(task: Task, frames: list[pd.DataFrame]) -> None:
+    """Name the genes that were not tested, or not everywhere, because a slice lacks them."""
+    if task.absent is None or not task.absent.any():
+        return
+    lost = task.adata.var_names[task.absent.any(axis=0)]
+    tested = np.logical_or.reduce([lost.isin(frame["gene"]) for frame in frames])
+    partly = "Tested only where all slices that take part have them"
+    for said, names in (("Not tested, because a slice lacks them", lost[~tested]), (partly, lost[tested])):
+        more = f" and {len(names) - _NAMED} others" if len(names) > _NAMED else ""
+        if len(names):
+            logger.info("%s: %s%s.", said, ", ".join(map(repr, names[:_NAMED])), more)
+
+
 def _ranked(
     task: Task, contrast: Contrast, frame: pd.DataFrame, min_share: float, min_fold_change: float
 ) -> pd.DataFrame:
     """Rank: genes that are up in a domain first; between conditions those that differ most, either way."""
-    columns = task.adata.var_names[task.genes].get_indexer(pd.Index(frame["gene"]))
+    columns = task.adata.var_names.get_indexer(pd.Index(frame["gene"]))
     table = frame.assign(
         share=detected_share(task.expression, contrast.inside)[columns],
         share_rest=detected_share(task.expression, contrast.outside)[columns],
