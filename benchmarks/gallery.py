@@ -277,8 +277,10 @@ ENTRIES = (
     ),
     Entry(
         "matching",
-        "Every spot of one slice and its best match in the other.",
-        'sp.tl.match_slices(adata, library_key="slice", reference="151673")\nsp.pl.matching(adata)',
+        "A hundred spots of one slice (below) and their best matches in the reference (above). Lines have the"
+        " colours of the layers.",
+        'sp.tl.match_slices(adata, library_key="slice", reference="151673", labels_key="domain")\n'
+        "sp.pl.matching(adata)",
         draw_matching,
     ),
     Entry(

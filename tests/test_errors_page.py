@@ -58,7 +58,7 @@ def messages_of(function: ast.FunctionDef, path: str) -> dict[str, str]:
 
 def words() -> list[str]:
     rows = re.findall(r"^\| (`.*?) \|", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [phrase for row in rows for phrase in re.findall(r"`([^`]+)`", row)]
+    return [phrase.replace("…", "{}") for row in rows for phrase in re.findall(r"`([^`]+)`", row)]
 
 
 def test_every_error_is_on_the_page() -> None:

@@ -105,6 +105,15 @@ class TestConfidenceAndDisagreement:
         assert picture.share("#ff0000") > 0.05
         assert picture.share("#0000ff") < 0.03
 
+    def test_names_of_bars_stand_clear_of_the_legend(self, adata: ad.AnnData) -> None:
+        names = {name: f"connective tissue {name}" for name in adata.obs["spotscape_domain"].cat.categories}
+        adata.obs["spotscape_domain"] = adata.obs["spotscape_domain"].cat.rename_categories(names)
+        figure = sp.pl.confidence(adata, return_fig=True)
+        figure.draw_without_rendering()
+        (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())
+        left = min(label.get_window_extent().x0 for label in figure.axes[-1].get_yticklabels())
+        assert left - legend.get_window_extent().x1 > 0.1 * figure.dpi  # inches
+
     def test_disagreement_after_matching_names(self, adata: ad.AnnData) -> None:
         adata.obs.loc[adata.obs_names[:5], "annotation"] = "mid"
         adata.obs.loc[adata.obs_names[5], "annotation"] = np.nan

@@ -117,6 +117,19 @@ def test_names_do_not_lie_on_each_other(adata: ad.AnnData) -> None:
     assert [box.count_overlaps(boxes) for box in boxes] == [1, 1, 1]
 
 
+def test_a_name_that_is_wider_than_its_node_stands_beside_it(adata: ad.AnnData) -> None:
+    names = dict(zip("abc", ("WM", "10", "7"), strict=True))
+    adata.obs["spotscape_domain"] = adata.obs["spotscape_domain"].cat.rename_categories(names)
+    entry = adata.uns["spotscape_pseudotime"]
+    entry |= {key: [names[name] for name in entry[key]] for key in ("groups", "order")}
+    figure = sp.pl.trajectory(adata, return_fig=True)
+    assert {text.get_text(): text.xyann == (0, 0) for text in figure.axes[1].texts} == {
+        "WM": False,
+        "10": True,
+        "7": True,
+    }
+
+
 def test_a_domain_that_is_gone_from_a_subset_is_not_drawn(adata: ad.AnnData) -> None:
     part = adata[adata.obs["spotscape_domain"] != "b"].copy()
     figure = sp.pl.trajectory(part, return_fig=True)

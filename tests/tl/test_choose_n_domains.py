@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 import spotscape as sp
+from spotscape.nn.clustering._stability import StabilityCurve
+from spotscape.tl._choose_n_domains import _report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +73,17 @@ def test_a_cloud_without_groups_has_no_clear_number(caplog: pytest.LogCaptureFix
     assert f"No clear number of domains; took {picked}. Reasons: " in said
     others = ", ".join(str(k) for k in entry["candidates"] if k != picked)
     assert (f"{others} domains fit about as well" in said) == bool(others)
-    assert f"only {curve['share'][at]:.0%} of repeated choices pick it (a clear number needs 90%)" in said
-    assert f"domains of different samples agree by {curve['mean'][at]:.2f} only (1 is full agreement; " in said
+    share, agreement = (np.floor(100 * curve[name][at]) / 100 for name in ("share", "mean"))
+    assert f"only {share:.0%} of repeated choices pick it (a clear number needs 90%)" in said
+    assert f"domains of different samples agree by {agreement:.2f} only (1 is full agreement; " in said
     assert entry["curve"]["share"].sum() == pytest.approx(1)
+
+
+def test_what_is_just_below_a_limit_does_not_read_as_equal_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    one = np.array([0.898, 0.1])
+    _report(StabilityCurve(np.array([2, 3]), mean=one, sd=one, share=one, picked=2, n_samples=5), 2, 3)
+    assert "only 89% of repeated choices pick it (a clear number needs 90%)" in caplog.text
+    assert "agree by 0.89 only (1 is full agreement; a clear number needs 0.90)" in caplog.text
 
 
 def test_every_seed_picks_the_number_of_groups(adata: ad.AnnData) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from spotscape.pl._colors import Palette
     from spotscape.pl._sheet import Shown
 
-_BESIDE = 2.6
+# Between panels, as a share of the width of one.
+_GAP = 0.1
 
 
 @public
@@ -157,7 +158,8 @@ def _with_bars(
     look = Look.of(options, adata.n_obs)
     across = min(look.ncols, len(pieces) + 1)
     size = sheet_size(pieces, across, -(-(len(pieces) + 1) // across), look.margin(shown))
-    with open_axes(options, len(pieces) + 1, size, across=across) as axes:
+    # The names of the bars need a gap to the legend or the numbers of the colour bar on their left.
+    with open_axes(options, len(pieces) + 1, size, across=across, gridspec_kw={"wspace": _GAP}) as axes:
         inner = {**options, "ax": axes[:-1], "return_fig": False, "show": None}
         show_spots(adata, [shown], inner, pieces=pieces)
         ax = axes[-1]

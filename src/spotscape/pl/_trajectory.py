@@ -131,8 +131,8 @@ _WIDEST = 5.0
 _DARK, _LIGHT = "#303030", "#8C8C8C"
 # Relative luminance above which dark letters read better than white ones.
 _BRIGHT, _LUMINANCE = 0.45, (0.2126, 0.7152, 0.0722)
-# Diameter of a node in points. Longer names stand beside it, above if there is room.
-_NODE, _SHORT = 15, 3
+# Diameter of a node in points, and the share of it that a name may fill. Longer names stand beside the node.
+_NODE, _FILLED = 15, 0.9
 _SIDES = (
     ((0, 10), "center", "bottom"),
     ((0, -10), "center", "top"),
@@ -212,13 +212,13 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
             [x], [y], marker="o", ms=_NODE, mfc=color, mec="black" if root else "white", mew=2.2 if root else 1.6,
             ls="", zorder=5, scalex=False, scaley=False,
         )  # fmt: skip
-        inside = len(name) <= _SHORT
         text = ax.annotate(
             name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, fontweight="bold",
-            ha="center", va="center_baseline", zorder=6,
-            color="white" if inside and np.dot(to_rgb(color), _LUMINANCE) <= _BRIGHT else _DARK,
+            ha="center", va="center_baseline", zorder=6, color=_DARK,
         )  # fmt: skip
-        if not inside:
+        if text.get_window_extent().width <= 2 * radius * _FILLED:
+            text.set_color("white" if np.dot(to_rgb(color), _LUMINANCE) <= _BRIGHT else _DARK)
+        else:
             text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
             taken.append(_set_aside(text, taken, ax.bbox))
 

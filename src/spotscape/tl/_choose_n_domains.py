@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from math import floor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -220,7 +221,8 @@ def _choose(
 
 
 def _report(found: StabilityCurve, low: int, high: int) -> None:
-    agreement, share = found.mean[found.picked - low], found.share[found.picked - low]
+    # Rounded down, so that what is below a limit does not read as equal to it.
+    agreement, share = (floor(100 * of[found.picked - low]) / 100 for of in (found.mean, found.share))
     compared = "different samples" if found.score is not None else "two embeddings"
     if found.is_clear:
         logger.info("Chose %s domains of %s to %s.", found.picked, low, high)

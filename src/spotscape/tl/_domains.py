@@ -60,9 +60,10 @@ def domains(
 
         - ``"auto"`` (default) runs k-means and four Gaussian mixtures and takes the clustering that agrees most with
           the others. The mixtures have one covariance for all domains, shrunk towards a sphere by 0, .05, .5 and 1. If
-          k-means and the mixtures agree by less than .5, it takes the clustering that agrees most with clusterings of
-          smoothed PCA of the same tissue (for smoothed PCA itself, over another number of hops), provided that
-          expression and graph are there.
+          none agrees with the others by .9, each runs three times from different starts, so that the domains depend
+          less on the seed (up to 20,000 spots). If k-means and the mixtures agree by less than .5, it takes the
+          clustering that agrees most with clusterings of smoothed PCA of the same tissue (for smoothed PCA itself, over
+          another number of hops), provided that expression and graph are there.
         - ``"kmeans"`` is the best of 10 to 100 runs of k-means.
         - ``"gmm"`` is a Gaussian mixture with one covariance for all domains, called EEE in R's mclust, fitted by
           maximum likelihood from many starts.

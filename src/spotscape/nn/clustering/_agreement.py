@@ -29,6 +29,9 @@ CLEAR_AGREEMENT = 0.5
 # Whitened starts count if the mixture of this shrinkage is likelier from them by this much per point. On most tissue
 # they end where the others do, or in another division that is hardly likelier and no better.
 _WITNESS, _CLEARLY = 0.05, 0.1
+# If no clustering agrees with the others by this much, another seed often leads to other domains. With two more runs of
+# each clusterer the choice seldom depends on the seed.
+_SETTLED, _MORE_RUNS = 0.9, 2
 # Relative to the largest variance of a column: keeps covariances invertible.
 _RIDGE = 1e-8
 # With more points, single runs of k-means seldom differ, and take long.
@@ -41,7 +44,7 @@ class Agreed:
 
     clustering: Clustering
     name: str  # ``"kmeans"``, or ``"mixture_0.05"`` and so on, with the shrinkage of the covariance
-    agreement: dict[str, float]  # Mean adjusted Rand index of each clustering with the other four
+    agreement: dict[str, float]  # Mean adjusted Rand index of each clusterer with the other four
     beside: dict[str, float] | None = None  # The same with those of the second embedding, if that decided
 
 
@@ -54,21 +57,44 @@ def most_agreed(
 ) -> Agreed:
     """Cluster points ``(n, d)`` by k-means and four mixtures, and take what agrees most with the others.
 
-    If k-means agrees with the mixtures by less than .5, the clusterings of a second embedding decide, which ``second``
-    computes only then.
+    If none agrees with the others by .9, each clusterer runs three times, from different starts. If k-means agrees with
+    the mixtures by less than .5, the clusterings of a second embedding decide, which ``second`` computes only then.
     """
-    fits = clusterings(points, n_clusters, seed=seed)
-    fits["kmeans"] = replace(fits["kmeans"], posterior=soft_assignment(points, fits["kmeans"].labels))
-    labels = [fit.labels for fit in fits.values()]
-    agreement = (similarity(labels, labels).sum(axis=1) - 1) / (len(labels) - 1)
-    own = deciding = dict(zip(fits, agreement.tolist(), strict=True))
-    beside = None
+    names, fits = _runs(points, n_clusters, seed)
+    labels = [fit.labels for fit in fits]
+    alike = similarity(labels, labels)
+    own, beside, deciding = _by_clusterer(names, alike), None, _with_others(alike)
     if own["kmeans"] < CLEAR_AGREEMENT and second is not None and (other := second()) is not None:
-        theirs = [fit.labels for fit in clusterings(other, n_clusters, seed=seed).values()]
-        deciding = beside = dict(zip(fits, similarity(labels, theirs).mean(axis=1).tolist(), strict=True))
+        theirs = similarity(labels, [fit.labels for fit in _runs(other, n_clusters, seed)[1]])
+        deciding = theirs.mean(axis=1)
+        beside = {str(name): float(deciding[names == name].mean()) for name in own}
     # Rounded, so that the last digit does not decide between clusterings that are the same.
-    name = max(deciding, key=lambda each: round(deciding[each], 10))
-    return Agreed(replace(fits[name], criterion="agreement", value=deciding[name]), name, own, beside)
+    taken = int(np.argmax(np.round(deciding, 10)))
+    fit = replace(fits[taken], criterion="agreement", value=float(deciding[taken]))
+    if names[taken] == "kmeans":
+        fit = replace(fit, posterior=soft_assignment(points, fit.labels))
+    return Agreed(fit, str(names[taken]), own, beside)
+
+
+def _runs(points: np.ndarray, n_clusters: int, seed: int) -> tuple[np.ndarray, list[Clustering]]:
+    """One run of each clusterer, or three where no two clusterers quite agree: their names, and what they found."""
+    found = [clusterings(points, n_clusters, seed=seed)]
+    labels = [fit.labels for fit in found[0].values()]
+    if len(points) <= _MANY and _with_others(similarity(labels, labels)).max() < _SETTLED:
+        seeds = np.random.default_rng(seed).integers(2**31, size=_MORE_RUNS)
+        found += [clusterings(points, n_clusters, seed=int(again)) for again in seeds]
+    return np.concatenate([list(run) for run in found]), [fit for run in found for fit in run.values()]
+
+
+def _with_others(alike: np.ndarray) -> np.ndarray:
+    """Mean agreement of each with all others, from that of each with each."""
+    mean: np.ndarray = (alike.sum(axis=1) - 1) / (len(alike) - 1)
+    return mean
+
+
+def _by_clusterer(names: np.ndarray, alike: np.ndarray) -> dict[str, float]:
+    """Mean agreement of each clusterer with the four others."""
+    return {str(name): float(alike[names == name][:, names != name].mean()) for name in dict.fromkeys(names.tolist())}
 
 
 def similarity(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
