@@ -68,7 +68,14 @@ def _run_tests(session: nox.Session, *default: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Test with coverage on this Python; arguments after ``--`` go to pytest (and replace coverage and ``-n auto``)."""
+    """Test on this Python; arguments after ``--`` go to pytest and replace ``-n auto``."""
+    session.install("--editable", ".[leiden,faiss,interactive,spatialdata,volume]", *_groups("test"))
+    _run_tests(session, "-n", "auto")
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Test on this Python and list the lines that no test reaches, which takes a quarter longer."""
     session.install("--editable", ".[leiden,faiss,interactive,spatialdata,volume]", *_groups("test"))
     _run_tests(session, "-n", "auto", "--cov", "--cov-report", "term")
 
