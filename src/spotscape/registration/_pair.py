@@ -21,7 +21,7 @@ _AMBIGUOUS = 0.06
 # What outlines without features must reach, so that a pose is not flagged.
 _SURE_OUTLINE, _CLOSE_OUTLINES, _STRAIGHT = 0.6, 0.75, 0.34
 _POOR_OUTLINE, _POOR_FEATURES = 0.15, 0.4
-# Features that agree on less of the tissue say nothing: the search starts from poses that share twice as much.
+# Agreement on less of the tissue proves no fit: the search starts from poses that share twice as much.
 _LEAST_SHARED = 0.2
 # A mirror image fits better from this multiple of the score on, before it is refined, if features agree by this. On
 # sections it has .5 to .8 times the score, and where one lies mirrored mostly 1.3 times and more.
