@@ -16,7 +16,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.logging import warn
-from spotscape._core.randomness import mix_bits
+from spotscape._core.randomness import hash_names, mix_bits
 from spotscape._core.validation import params_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def digest(values: Any, names: pd.Index) -> str:
     It has two halves, one that depends on the order of the spots and one that depends on their names instead. After
     them come some spots, chosen by their names, each with its value, for :func:`kept`.
     """
-    rows, named = _hash_rows(values), _hash_names(names)
+    rows, named = _hash_rows(values), hash_names(names)
     places = mix_bits(np.arange(len(rows), dtype=np.uint64))
     halves = [int(mix_bits(rows ^ salt).sum(dtype=np.uint64)) for salt in (places, named)]
     _, where, counts = np.unique(named, return_index=True, return_counts=True)
@@ -51,7 +51,7 @@ def same(one: str, other: str) -> bool:
 def kept(known: str, values: Any, names: pd.Index) -> bool:
     """Whether those of the spots that a digest keeps one by one, as far as they are here, have their values still."""
     parts = [np.uint64(int(known[at : at + 16], 16)) for at in range(32, len(known), 16)]
-    of_name, named = dict(zip(parts[::2], parts[1::2], strict=True)), _hash_names(names)
+    of_name, named = dict(zip(parts[::2], parts[1::2], strict=True)), hash_names(names)
     # Sorted: numpy 2.0 overflows where it makes a table of large unsigned numbers.
     rows = np.flatnonzero(np.isin(named, parts[::2], kind="sort"))
     found = mix_bits(_hash_rows(values)[rows])
@@ -121,7 +121,7 @@ def _renamed(adata: AnnData, record: Mapping[str, Any], key: str, known: str) ->
     # Spots whose old labels are kept one by one tell which group has which name now.
     before = dict(zip(mix_bits(_hash_rows(pd.Categorical(names))).tolist(), names, strict=True))
     parts = [int(known[at : at + 16], 16) for at in range(32, len(known), 16)]
-    row_of = {int(name): row for row, name in enumerate(_hash_names(adata.obs_names))}
+    row_of = {int(name): row for row, name in enumerate(hash_names(adata.obs_names))}
     found = {
         before[value]: str(labels[row_of[name]])
         for name, value in zip(parts[::2], parts[1::2], strict=True)
@@ -240,10 +240,6 @@ def _concatenated_by(adata: AnnData) -> str | None:
     return None
 
 
-def _hash_names(names: pd.Index) -> np.ndarray:
-    return np.asarray(pd.util.hash_array(np.asarray(names.astype(str), dtype=object)))
-
-
 def _hash_rows(values: Any) -> np.ndarray:
     """One uint64 for each row, the same whatever the dtype: labels as text, all else as float32."""
     if sparse.issparse(values):
@@ -252,7 +248,7 @@ def _hash_rows(values: Any) -> np.ndarray:
         # A column of objects may hold what cannot be a category, such as lists.
         texts = pd.api.types.is_object_dtype(values)
         labels = pd.Categorical(pd.Series(values).map(str, na_action="ignore") if texts else values)
-        known = pd.util.hash_array(np.asarray(labels.categories.astype(str), dtype=object))
+        known = hash_names(labels.categories)
         return np.asarray(np.append(known, _MISSING)[labels.codes])
     if getattr(values, "dtype", np.dtype("O")).kind not in "fiub":
         values = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")

@@ -64,11 +64,16 @@ class RandomSource:
         return int(self._sequence(purpose).generate_state(1, np.uint32)[0])
 
 
-def drawn_by_name(names: pd.Index, seed: int) -> np.ndarray:
-    """Place of each name in a random order, int64 from 0, which follows the names when they are sorted differently."""
+def hash_names(names: pd.Index) -> np.ndarray:
+    """One uint64 for each name, the same in every session."""
     import pandas as pd
 
-    bits = mix_bits(np.asarray(pd.util.hash_array(np.asarray(names.astype(str), dtype=object))) ^ np.uint64(seed))
+    return np.asarray(pd.util.hash_array(np.asarray(names.astype(str), dtype=object)))
+
+
+def drawn_by_name(names: pd.Index, seed: int) -> np.ndarray:
+    """Place of each name in a random order, int64 from 0, which follows the names when they are sorted differently."""
+    bits = mix_bits(hash_names(names) ^ np.uint64(seed))
     return np.asarray(bits.argsort(kind="stable").argsort())
 
 

@@ -94,8 +94,8 @@ def markers_df(
     names = list(renamed.values())
     arrays = {name: np.asarray(values) for name, values in entry["table"].items()}
     # A zarr store may give text back in NumPy's type of variable length, which is not cast to a fixed one.
-    texts = {name: list(map(str, one)) for name, one in arrays.items() if one.dtype.kind not in "fiu"}
-    table = pd.DataFrame(arrays | {name: np.array(one, dtype=object) for name, one in texts.items()})
+    texts = {name: one for name, one in arrays.items() if one.dtype.kind not in "fiu"}
+    table = pd.DataFrame(arrays | {name: np.array([*map(str, one)], dtype=object) for name, one in texts.items()})
     table = table[[*(name for name in _ORDER if name in table), *(name for name in table if name not in _ORDER)]]
     table["group"] = table["group"].map(renamed)
     kept = np.ones(len(table), dtype=bool)

@@ -168,15 +168,23 @@ def train_on(
     built = {**tissue.built, "layers": layers, "obsm": keys_further}
     # Embeddings of the further trainings of an earlier call belong to no new result.
     entry = adata.uns.get(key_added.removeprefix("X_"))
-    earlier = entry.get("restarts") if isinstance(entry, Mapping) else None
-    known = set(map(str, earlier.get("use_reps", ()))) if isinstance(earlier, Mapping) else set()
-    decoded = params_of(entry).get("decoded_layer")
-    outdated = [("obsm", key) for key in sorted(known - {key_added, *keys_further})]
+    outdated = [("obsm", key) for key in sorted(_all_trainings(entry) - {key_added, *keys_further})]
     written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
-    here = adata if written is None else written
-    if decoded is not None and decoded != decoded_layer and decoded in here.layers and changed(here, entry, "written"):
-        say_outdated([f"adata.obsm[{key_added!r}]"], [f"adata.layers[{decoded!r}]"])
+    _say_decoded_before(adata if written is None else written, entry, key_added, decoded_layer)
     return model if return_model else written
+
+
+def _say_decoded_before(adata: AnnData, entry: Any, key_added: str, decoded_layer: str | None) -> None:
+    """Tell that a layer of another name was decoded by an earlier training, which the record ``entry`` is of."""
+    decoded = params_of(entry).get("decoded_layer")
+    if decoded not in {None, decoded_layer} and decoded in adata.layers and changed(adata, entry, "written"):
+        say_outdated([f"adata.obsm[{key_added!r}]"], [f"adata.layers[{decoded!r}]"])
+
+
+def _all_trainings(entry: Any) -> set[str]:
+    """Names of the embeddings of all trainings that a record lists."""
+    restarts = entry.get("restarts") if isinstance(entry, Mapping) else None
+    return set(map(str, restarts.get("use_reps", ()))) if isinstance(restarts, Mapping) else set()
 
 
 def _check_results(tissue: EmbeddingInput, decoded_layer: str | None, *, copy: bool, return_model: bool) -> None:

@@ -30,7 +30,7 @@ CLEAR_AGREEMENT = 0.5
 # they end where the others do, or in another division that is hardly likelier and no better.
 _WITNESS, _CLEARLY = 0.05, 0.1
 # If no clustering agrees with the others by this much, another seed often leads to other domains. With two more runs of
-# each clusterer the choice seldom depends on the seed.
+# each clusterer the choice depends less on the seed.
 _SETTLED, _MORE_RUNS = 0.9, 2
 # Relative to the largest variance of a column: keeps covariances invertible.
 _RIDGE = 1e-8
