@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spotscape._core.edges import edges_within, nearest, nearest_edges, triangulated_edges
 from spotscape._core.geometry import join_coincident
+from spotscape._core.graphs import edges_within, nearest, nearest_edges, triangulated_edges
 
 RNG = np.random.default_rng(0)
 HEXAGONS = np.array([[x + 0.5 * (y % 2), y * np.sqrt(3) / 2] for y in range(30) for x in range(30)])

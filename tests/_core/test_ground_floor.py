@@ -17,7 +17,7 @@ import torch
 
 import spotscape as sp
 from spotscape._core.anndata_io import record, to_uns, write
-from spotscape._core.gene_names import column_of_symbols
+from spotscape._core.genes import column_of_symbols
 from spotscape._core.randomness import RandomSource
 from spotscape._core.settings import resolve_device
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from spotscape._core.edges import nearest_others
+from spotscape._core.graphs import nearest_others
 
 
 @pytest.mark.parametrize("n_dims", [2, 15, 16, 64])

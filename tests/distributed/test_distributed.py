@@ -24,7 +24,7 @@ from scipy import sparse
 from sklearn.neighbors import kneighbors_graph
 from torch import distributed
 from spotscape.models import SpaCross, SpaCrossConfig, Spotscape, SpotscapeConfig
-from spotscape.models._method import Tissue
+from spotscape.models._training import Tissue
 from spotscape.models._spacross import CrossMasks
 from spotscape.models._spotscape import Views
 from spotscape.models._training import Draw, Steps, slice_rows

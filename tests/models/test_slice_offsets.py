@@ -10,8 +10,8 @@ from scipy import sparse
 
 import spotscape as sp
 from spotscape.models import Spotscape, SpotscapeConfig
-from spotscape.models._records import Reference
 from spotscape.models._reduction import slice_offsets, smooth_within
+from spotscape.models._saving import Reference
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -356,7 +356,7 @@ def test_a_bit_that_has_turned_is_noticed(saved: Path) -> None:
 
 
 def test_a_reference_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spotscape.models._records.MOST_SPOTS", 40)
+    monkeypatch.setattr("spotscape.models._saving.MOST_SPOTS", 40)
     points = np.random.default_rng(0).normal(size=(100, 3))
     slices = np.repeat(["b", "a"], 50)
     kept = Reference.of(points, slices, seed=0)

@@ -14,7 +14,7 @@ import spotscape as sp
 from spotscape import models
 from spotscape.models._base import GraphEncoder
 from spotscape.models._config import EncoderConfig
-from spotscape.models._method import Network, Objective
+from spotscape.models._training import Network, Objective
 from spotscape.nn.blocks import product
 from spotscape.nn.graph import propagate
 from spotscape.nn.losses import reconstruction_errors
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     import torch
     from scipy import sparse
 
-    from spotscape.models._method import Tissue
-    from spotscape.models._training import Draw
+    from spotscape.models._training import Draw, Tissue
     from spotscape.nn.batches import Batch, Reduce
     from spotscape.nn.blocks import WeightSource
 

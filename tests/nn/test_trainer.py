@@ -14,8 +14,7 @@ from torch import nn
 
 from spotscape.nn import LossOutput, Trainer, TrainingPlan, ema_update
 from spotscape.nn.blocks import WeightSource, clip_gradients, drop_out
-from spotscape.nn.checkpoint import Checkpoint
-from spotscape.nn.trainer import Adam, rate
+from spotscape.nn.trainer import Adam, Checkpoint, rate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,7 +174,7 @@ def test_a_full_disk_is_an_error_of_the_system_and_leaves_what_was_saved(
 @pytest.mark.skipif(os.name != "posix", reason="files are locked on POSIX systems")
 def test_two_trainings_do_not_write_one_file(tmp_path: Path) -> None:
     with Checkpoint(tmp_path / "a.pt", "same"):
-        code = "import sys; from spotscape.nn.checkpoint import Checkpoint\nwith Checkpoint(sys.argv[1], 'same'): pass"
+        code = "import sys; from spotscape.nn.trainer import Checkpoint\nwith Checkpoint(sys.argv[1], 'same'): pass"
         other = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "a.pt")], capture_output=True, text=True, check=False
         )

@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spotscape.registration._pair import Alignment, _is_contested, _sizes, align
-from spotscape.registration._refine import Refiner, _feature_terms, _jacobian, _point_to_line
-from spotscape.registration._search import PoseScorer, PoseSearch, Score, _peaks, distinct
+from spotscape.registration._search import (
+    PoseScorer,
+    PoseSearch,
+    Refiner,
+    Score,
+    _feature_terms,
+    _jacobian,
+    _peaks,
+    _point_to_line,
+    distinct,
+)
 from spotscape.registration._section import Field, Section, _outline, displacement, motion, move, typical_distance
 from spotscape.registration._smooth import Deformation, _displaced, _features, _sampled, _solve, _Splines
 from spotscape.registration._smooth import _outline as _outline_equations
-from spotscape.registration._stack import Registration, _combined, measures
+from spotscape.registration._stack import Alignment, Registration, _combined, _is_contested, _sizes, align, measures
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from skimage.transform import estimate_transform
 
-from spotscape.registration._pair import align
 from spotscape.registration._section import Section, motion, move
 from spotscape.registration._smooth import Deformation, fit_deformation
+from spotscape.registration._stack import align
 
 HALF = 22
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotscape.registration._pair import align
 from spotscape.registration._section import Section, about, displacement, guiding_features, motion, move, one_hot
-from spotscape.registration._stack import n_mutual_pairs, partners_of, register, unit_ratios
+from spotscape.registration._stack import align, n_mutual_pairs, partners_of, register, unit_ratios
 
 degrees = st.floats(-179, 180)
 coordinate = st.floats(-1e4, 1e4)
@@ -160,7 +159,7 @@ class TestChain:
 
 
 def test_features_say_nothing_where_the_tissues_do_not_meet(slices: tuple[np.ndarray, np.ndarray]) -> None:
-    from spotscape.registration._refine import _feature_terms
+    from spotscape.registration._search import _feature_terms
 
     one, two = (Section.of(points, points) for points in slices)
     (first, *_) = _feature_terms(one, two)

@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 import spotscape as sp
-from spotscape._core.counts import absent_genes
+from spotscape._core.genes import absent_genes
 from spotscape.models import SpotscapeConfig
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ import anndata as ad
 import numpy as np
 import torch
 import spotscape as sp
-from spotscape._core.counts import absent_genes
+from spotscape._core.genes import absent_genes
 from spotscape._core import rows
 from spotscape.models import SpotscapeConfig
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.counts import absent_genes, counts_elsewhere, kind_of, n_detected
+from spotscape._core.genes import absent_genes, counts_elsewhere, kind_of, n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign, warn_of_old_labels
 from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix, Normalisation, expm1, is_stored

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape._core.counts import control_features
+from spotscape._core.genes import control_features
 from spotscape._core.logging import logger
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import keys
-from spotscape._core.counts import counts_elsewhere, layer_names, layer_with_counts, looks_of
+from spotscape._core.genes import counts_elsewhere, layer_names, layer_with_counts, looks_of
 from spotscape._core.geometry import coordinates, layout_of, shares_within
 from spotscape._core.logging import logger
 from spotscape._core.rows import ChunkedMatrix, is_stored, summarise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
-from spotscape._core.counts import kind_of, layer_with_counts
+from spotscape._core.genes import kind_of, layer_with_counts
 from spotscape._core.geometry import columns_of_places
 from spotscape._core.logging import logger
 from spotscape._core.spatial_data import add_coordinates

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from spotscape._core import keys
-from spotscape._core.gene_names import column_of_symbols
+from spotscape._core.genes import column_of_symbols
 from spotscape.cli._inspect import domain_key, duration, rows_of
 
 if TYPE_CHECKING:

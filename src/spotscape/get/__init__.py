@@ -10,7 +10,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.gene_names import symbols_of
+from spotscape._core.genes import symbols_of
 from spotscape._core.provenance import new_names, warn_if_changed
 from spotscape._core.validation import require_key, require_record
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spotscape._core.arguments import public
-from spotscape._core.edges import nearest_others
+from spotscape._core.graphs import nearest_others
 from spotscape.metrics._arrays import encode, encode_library, encode_points, require_two_labels, require_two_slices
 
 if TYPE_CHECKING:

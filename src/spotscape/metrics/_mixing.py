@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import chdtrc, rel_entr
 
 from spotscape._core.arguments import public
-from spotscape._core.edges import nearest_others
+from spotscape._core.graphs import nearest_others
 from spotscape.metrics._arrays import (
     UndefinedScoreError,
     encode_library,

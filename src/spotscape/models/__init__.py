@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spotscape._core.arguments import public
 from spotscape._core.settings import resolve_device
-from spotscape.models._records import Reference, TrainingRecord
-from spotscape.models._saving import read_model
+from spotscape.models._saving import Reference, TrainingRecord, read_model
 from spotscape.models._spacross import SpaCross, SpaCrossConfig
 from spotscape.models._spotscape import Spotscape, SpotscapeConfig
 

@@ -18,11 +18,9 @@ from spotscape._core.logging import logger
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.rows import ChunkedMatrix
 from spotscape._core.settings import resolve_device
-from spotscape.models._method import Tissue
-from spotscape.models._records import MOST_SPOTS, Reference
 from spotscape.models._reduction import Reduction, slice_offsets, smooth_within
-from spotscape.models._saving import save_model
-from spotscape.models._training import check_input, checkpoint_of, digest_of, slice_rows, train
+from spotscape.models._saving import MOST_SPOTS, Reference, save_model
+from spotscape.models._training import Tissue, check_input, checkpoint_of, digest_of, slice_rows, train
 from spotscape.nn.batches import Batch, join_group
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
@@ -34,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spotscape.models._config import EncoderConfig
-    from spotscape.models._method import Network, Objective
-    from spotscape.models._records import TrainingRecord
+    from spotscape.models._saving import TrainingRecord
+    from spotscape.models._training import Network, Objective
     from spotscape.nn.batches import Reduce
     from spotscape.nn.blocks import WeightSource
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy import sparse
 
-from spotscape._core.edges import within_groups
+from spotscape._core.graphs import within_groups
 from spotscape._core.rows import LARGEST_LOGARITHM, expm1
 from spotscape._core.validation import looks_like_counts
 from spotscape._stats.components import PrincipalComponents, smooth
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from spotscape.models._config import EncoderConfig
-    from spotscape.models._records import Reference
+    from spotscape.models._saving import Reference
 
 # A slice's offset is a mean, which more spots hardly change. Single spots are noisy: their neighbourhoods are compared.
 _SPOTS_PER_SLICE, _HOPS = 2_000, 2

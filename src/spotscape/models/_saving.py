@@ -1,4 +1,6 @@
-"""A trained model in two files that cannot hold code: ``config.json``, and ``weights.safetensors``.
+"""What a model stores of its training, and a trained model as files.
+
+The two files cannot hold code: ``config.json``, and ``weights.safetensors``.
 
 Each contains a checksum of the other, so that edited parameters, changed bits and files of different models are
 noticed.
@@ -12,25 +14,94 @@ import json
 import os
 import secrets
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 
 from spotscape._core.logging import logger
 from spotscape._stats.components import PrincipalComponents
-from spotscape.models._records import Reference, TrainingRecord
 from spotscape.models._reduction import Reduction
 from spotscape.nn.blocks import WeightSource
 from spotscape.nn.pca import PCA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from spotscape.models._base import GraphEncoder
+
+
+# A megabyte of positions; offsets are smooth, so more of them would add nothing.
+MOST_SPOTS = 20_000
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """The genes that a model was trained on, and how expression and graph were made.
+
+    Attributes
+    ----------
+    genes
+        Names in the order of the model's columns.
+    scale
+        ``"logarithm"``, ``"linear"`` or ``"counts"``: scale of the values.
+    prepare
+        Parameters of :func:`spotscape.pp.prepare`; ``None`` if it was not used.
+    graph
+        Parameters of the spatial graph, as in ``adata.uns``.
+    mean_degree
+        Mean number of neighbours of a spot.
+    means
+        Mean of each gene in the units of the input, float32 ``(G,)``. It fills genes that a new slice lacks.
+    detected
+        Share of the spots in which each gene is not zero, float32 ``(G,)``.
+    """
+
+    genes: tuple[str, ...]
+    scale: str
+    prepare: Mapping[str, Any] | None
+    graph: Mapping[str, Any]
+    mean_degree: float
+    means: np.ndarray
+    detected: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Spots of the training with which new slices are aligned.
+
+    Attributes
+    ----------
+    embedding
+        Float32 ``(R, d)``.
+    slices
+        Slice number of each spot, int64 ``(R,)``; all 0 for a single slice.
+    inputs
+        Components that the encoders saw, as means over neighbourhoods, float32 ``(R, p)``; ``None`` if they are not
+        aligned.
+    """
+
+    embedding: np.ndarray
+    slices: np.ndarray
+    inputs: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, embedding: np.ndarray, slices: np.ndarray | None, inputs: np.ndarray | None = None, *, seed: int
+    ) -> Self:
+        """All spots, or 20,000 of them, drawn at random."""
+        rows = np.arange(len(embedding))
+        if len(rows) > MOST_SPOTS:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_SPOTS, replace=False))
+        codes = np.zeros(len(embedding)) if slices is None else np.unique(slices, return_inverse=True)[1]
+        seen = None if inputs is None else np.ascontiguousarray(inputs[rows], dtype=np.float32)
+        return cls(np.ascontiguousarray(embedding[rows], dtype=np.float32), codes[rows].astype(np.int64), seen)
+
 
 FORMAT, FORMAT_VERSION = "spotscape-model", 2
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "weights.safetensors", "config_sha256"

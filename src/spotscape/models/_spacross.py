@@ -13,8 +13,8 @@ from torch.nn.functional import elu, elu_
 from spotscape._core.arguments import public
 from spotscape.models._base import GraphEncoder
 from spotscape.models._config import FIELDS, MODEL, EncoderConfig, shares
-from spotscape.models._method import Network, Objective, Tissue
 from spotscape.models._reduction import to_units
+from spotscape.models._training import Network, Objective, Tissue
 from spotscape.nn import losses
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product

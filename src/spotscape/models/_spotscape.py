@@ -11,7 +11,7 @@ from torch import Tensor, relu_
 from spotscape._core.arguments import public
 from spotscape.models._base import GraphEncoder
 from spotscape.models._config import FIELDS, MODEL, EncoderConfig, shares
-from spotscape.models._method import Network, Objective, Tissue
+from spotscape.models._training import Network, Objective, Tissue
 from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import WeightSource, in_rows, product
 from spotscape.nn.features import apply_mask

@@ -1,15 +1,16 @@
-"""One training: its data, the batch and the random numbers of each step, and the file from which it resumes."""
+"""A method, which is a network of encoders and an objective, and its training: data, steps, and the file to resume."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from spotscape._core.logging import logger
 from spotscape._core.rows import ChunkedMatrix
@@ -17,17 +18,79 @@ from spotscape._core.settings import settings
 from spotscape._core.validation import require_finite
 from spotscape.nn.batches import AllReduce, Batch, Reduce, RunningMean, in_group
 from spotscape.nn.blocks import WeightSource
-from spotscape.nn.checkpoint import Checkpoint
 from spotscape.nn.tiles import TilePlan, choose_batch_size, tiles_of_process
-from spotscape.nn.trainer import Trainer, TrainingPlan
+from spotscape.nn.trainer import Checkpoint, Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from spotscape._core.randomness import RandomSource
     from spotscape.models._base import GraphEncoder
-    from spotscape.models._method import Network, Tissue
+    from spotscape.models._reduction import Reduction
     from spotscape.nn.trainer import LossOutput
+
+
+@dataclass(frozen=True, eq=False)
+class Tissue:
+    """Data of a training: all spots, the rows of each slice (none for one slice), and how expression was reduced."""
+
+    whole: Batch
+    slices: tuple[Tensor, ...]
+    reduction: Reduction | None
+    n_genes: int
+
+    @property
+    def codes(self) -> Tensor:
+        """Number of the slice of each spot, int64 ``(N,)``."""
+        codes = torch.zeros_like(self.whole.spots)
+        for number, rows in enumerate(self.slices):
+            codes[rows] = number
+        return codes
+
+
+class Network(nn.Module):
+    """B encoders with their decoders. All parameters have the shape ``(B, ...)``.
+
+    A view of a batch has weights of its graph, ``(V, E)``, and a mask of its features; ``None`` keeps all genes.
+    """
+
+    n_hops: int
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.n_features = n_features
+
+    @abstractmethod
+    def encode(self, batch: Batch, weights: Tensor, mask: Tensor | None = None, reduce: Reduce | None = None) -> Tensor:
+        """Embeddings of each view, ``(V, B, n, latent)``."""
+
+    @abstractmethod
+    def decode(self, embedding: Tensor, batch: Batch, reduce: Reduce | None = None) -> Tensor:
+        """Decoded features ``(V, B, n, p)`` on the full graph, in the unit of the features."""
+
+
+class Objective(nn.Module):
+    """The loss of a step. It holds the network and whatever only the training needs.
+
+    Random numbers are drawn before the loss is computed, so the loss is a function of a batch and a draw.
+    """
+
+    def __init__(self, network: Network, tissue: Tissue, reduce: Reduce) -> None:
+        super().__init__()
+        self.network, self.tissue, self.reduce = network, tissue, reduce
+
+    @abstractmethod
+    def draw(self, batch: Batch, draw: Draw) -> Any:
+        """Draw the random numbers of a step."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, drawn: Any, epoch: float) -> LossOutput:
+        """The loss of each encoder and its parts. ``epoch`` is the number of times that the spots were seen."""
+
+    def mean(self, sums: Tensor, count: int) -> Tensor:
+        """The mean over the spots of the step in all processes, from a sum over ``count`` of them in this process."""
+        counted = torch.full((), float(count), dtype=torch.float64, device=sums.device)
+        return self.reduce.total(sums) / self.reduce.total(counted).clamp(min=1).to(sums.dtype)
 
 
 def slice_rows(slices: np.ndarray | None, device: torch.device) -> tuple[Tensor, ...]:

@@ -9,8 +9,7 @@ __all__, __getattr__, __dir__ = lazy(
     __name__,
     {
         "_colors": "match_colors",
-        "_composition": "composition crosstab",
-        "_confidence": "confidence disagreement",
+        "_composition": "composition confidence crosstab disagreement",
         "_curves": "history n_domains scale",
         "_domains": "domains similarity",
         "_embedding": "embedding",

@@ -15,7 +15,7 @@ from scipy import sparse
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
 from spotscape._core.colors import default_colors, matched_colors
-from spotscape._core.gene_names import nearest, symbols_of
+from spotscape._core.genes import nearest, symbols_of
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_of_old_labels
 from spotscape._core.validation import as_groups, natural_order, require_data, require_key

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core.arguments import public
-from spotscape._core.edges import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.geometry import layout_of
+from spotscape._core.graphs import edges_within, nearest_edges, triangulated_edges
 from spotscape._core.logging import logger
 from spotscape.pp._graph_build import (
     SlicePositions,

@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.edges import Edges, edges_between_adjacent, join_edges, nearest_edges, within_groups
 from spotscape._core.geometry import layout_of
+from spotscape._core.graphs import Edges, edges_between_adjacent, join_edges, nearest_edges, within_groups
 from spotscape._core.logging import logger, warn
 from spotscape._core.validation import require_data, require_key, slices_in_order
 from spotscape.pp._graph_build import (

@@ -14,8 +14,8 @@ from scipy.sparse import csr_array, csr_matrix
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import say_outdated, write
-from spotscape._core.edges import join_edges
 from spotscape._core.geometry import coordinates
+from spotscape._core.graphs import join_edges
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import results_with
 from spotscape._core.settings import settings

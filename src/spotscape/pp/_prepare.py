@@ -11,14 +11,13 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, say_outdated, write
 from spotscape._core.arguments import public
-from spotscape._core.counts import absent_genes, control_features
+from spotscape._core.genes import absent_genes, control_features
 from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import results_with
 from spotscape._core.rows import Normalisation, summarise
 from spotscape._core.validation import params_of, require_data, slice_labels
-from spotscape.pp._counts import Counts
-from spotscape.pp._genes import Recipe, candidate_genes, select_genes, selection_of
+from spotscape.pp._genes import Counts, Recipe, candidate_genes, select_genes, selection_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -17,8 +17,8 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.validation import require_data, require_positive_int
+from spotscape.nn.clustering._agreement import agreement_curve
 from spotscape.nn.clustering._stability import CLEAR, stability_curve
-from spotscape.nn.clustering._views import agreement_curve
 from spotscape.tl._smoothed_pca import comparison
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.stats import spearmanr
 
 from spotscape._core import keys
-from spotscape._core.counts import n_detected
+from spotscape._core.genes import n_detected
 from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import ALIKE, checked_expression, expression_values

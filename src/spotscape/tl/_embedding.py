@@ -12,7 +12,7 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, say_outdated, unsaid, write
-from spotscape._core.counts import n_detected
+from spotscape._core.genes import n_detected
 from spotscape._core.geometry import coordinates
 from spotscape._core.graphs import crosses_on_purpose, library_of_graph, read_graph
 from spotscape._core.logging import logger, warn

@@ -10,7 +10,7 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
-from spotscape._core.gene_names import symbols_of
+from spotscape._core.genes import symbols_of
 from spotscape._core.logging import logger
 from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed

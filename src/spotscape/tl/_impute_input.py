@@ -10,8 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.counts import n_detected
-from spotscape._core.gene_names import identifiers_of
+from spotscape._core.genes import identifiers_of, n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.randomness import drawn_by_name
 from spotscape._core.reading import ALIKE, expression_values, read_embedding, read_expression

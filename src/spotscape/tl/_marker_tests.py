@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.stats import false_discovery_control, norm
 
 from spotscape._core import keys
-from spotscape._core.counts import n_detected
+from spotscape._core.genes import n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.reading import expression_values, find_shared, warn_of_totals
 from spotscape._core.validation import looks_like_counts

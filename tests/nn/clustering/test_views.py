@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spotscape.nn.clustering._agreement import clusterings
+from spotscape.nn.clustering._agreement import _pick, agreement_curve, clusterings, pick_agreed
 from spotscape.nn.clustering._stability import StabilityCurve
-from spotscape.nn.clustering._views import _pick, agreement_curve, pick_agreed
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_numbers_that_agree_nearly_as_well_are_candidates(monkeypatch: pytest.Mo
     centres = 20 * np.eye(3)[np.arange(6) // 2] + 3.5 * np.tile([[1, 0, 0], [-1, 0, 0]], (3, 1))
     both = [(centres[group] + rng.normal(size=(360, 3))) @ np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2)]
     # Uniform as they are, their likelihood would decide.
-    monkeypatch.setattr("spotscape.nn.clustering._views._SHARP", np.inf)
+    monkeypatch.setattr("spotscape.nn.clustering._agreement._SHARP", np.inf)
     curve = agreement_curve(both, range(2, 9))
     assert {3, 6} <= {*curve.candidates}
     assert not curve.is_clear
@@ -120,7 +119,7 @@ def test_noise_has_no_clear_number() -> None:
 
 
 def test_same_seed_same_bits_and_many_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spotscape.nn.clustering._views._MOST_POINTS", 150)
+    monkeypatch.setattr("spotscape.nn.clustering._agreement._MOST_POINTS", 150)
     one, again = (agreement_curve(views(4), range(2, 7), seed=3) for _ in range(2))
     np.testing.assert_array_equal(one.mean, again.mean)
     np.testing.assert_array_equal(one.share, again.share)
