@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import batch_norm
 
 from spotscape.nn import Reduce, SpotNorm
-from spotscape.nn.normalization import keeping
+from spotscape.nn.blocks import keeping
 
 
 def norm(size: int = 6, n_encoders: int = 2) -> SpotNorm:

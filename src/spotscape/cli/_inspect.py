@@ -82,8 +82,7 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
     layout = None if one is None else layout_of([one], adata)
     microns = None if layout is None else layout.um_per_unit
     unit = "unit not stated in the file" if microns is None else "µm" if microns == 1 else f"pixels of {microns:.3g} µm"
-    layer = _layer(adata, options.layer, notes)
-    is_normalised, counts, summary = _counts(adata, layer, problems, notes)
+    layer, is_normalised, counts, summary = _counts(adata, options.layer, problems, notes)
     totals, per_gene = (np.zeros(0),) * 2 if summary is None else (summary.row_sums, summary.column_sums)
     return Description(
         n_spots=adata.n_obs,
@@ -138,43 +137,39 @@ def _slices(
     return None
 
 
-def _layer(adata: AnnData, wanted: str | None, notes: list[str]) -> str | None:
-    """The layer that is named, or that has counts where X has none."""
-    if wanted is not None or adata.X is None:
-        return wanted or layer_with_counts(adata, None)
-    matrix: Any = ChunkedMatrix(adata.X) if is_stored(adata.X) else adata.X
-    summary = summarise(matrix)
-    other = None if summary.whole and summary.least >= 0 else layer_with_counts(adata, None)
-    if other is not None:
-        notes.append(f"X holds {looks_of(matrix, summary)[1]}; the counts are taken from layers[{other!r}]")
-    return other
-
-
 def _counts(
     adata: AnnData, layer: str | None, problems: list[str], notes: list[str]
-) -> tuple[bool, str, Summary | None]:
-    """Whether there are logarithms alone, where the counts are, and what one pass over them tells."""
+) -> tuple[str | None, bool, str, Summary | None]:
+    """The layer with the counts, whether there are logarithms alone, where the counts are, and what they sum up to.
+
+    Without ``layer`` it is the one that has counts where X has none.
+    """
     if layer is not None and layer not in adata.layers:
         problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}")
-        return False, "missing", None
+        return layer, False, "missing", None
+    if layer is None and adata.X is None:
+        layer = layer_with_counts(adata, None)
     values = adata.X if layer is None else adata.layers[layer]
     if values is None:
         problems.append("X is empty; name the layer with the counts by --layer")
-        return False, "missing", None
+        return layer, False, "missing", None
     where = "X" if layer is None else f"layers[{layer!r}]"
     matrix = ChunkedMatrix(values) if is_stored(values) else values
     summary = summarise(matrix)
     if summary.whole and summary.least >= 0:
-        return False, f"raw counts in {where}", summary
+        return layer, False, f"raw counts in {where}", summary
     kind, looks = looks_of(matrix, summary)
     other, elsewhere = layer_with_counts(adata, layer), counts_elsewhere(adata, layer)
+    if layer is None and other is not None:
+        notes.append(f"X holds {looks}; the counts are taken from layers[{other!r}]")
+        return _counts(adata, other, problems, notes)
     if kind == "logarithm" and layer is None and elsewhere is None:
         notes.append("there are no counts: the logarithms in X are used as they are, and so are all genes")
-        return True, f"none; {looks}, in X", summary
+        return layer, True, f"none; {looks}, in X", summary
     if kind != "scaled" or other is not None:
         held = elsewhere if other is None else f"layers[{other!r}] holds counts: --layer {other}"
         problems.append(f"{where} is not raw counts: it holds {looks}" + (f"; {held}" if held else ""))
-    return False, f"{looks}, in {where}", summary
+    return layer, False, f"{looks}, in {where}", summary
 
 
 def _platform(adata: AnnData, layout: Layout | None) -> str:

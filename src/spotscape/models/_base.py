@@ -22,10 +22,10 @@ from spotscape.models._reduction import Reduction, slice_offsets, smooth_within
 from spotscape.models._saving import MOST_SPOTS, Reference, save_model
 from spotscape.models._training import Tissue, check_input, checkpoint_of, digest_of, slice_rows, train
 from spotscape.nn.batches import Batch, join_group
+from spotscape.nn.blocks import keeping
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
-from spotscape.nn.normalization import keeping
 from spotscape.nn.pca import PCA
 
 if TYPE_CHECKING:
@@ -118,16 +118,9 @@ class GraphEncoder(ABC, Generic[C]):
         -------
         The model itself.
         """
+        given = {name: value for name, value in locals().items() if name != "self"}
         check_input(expression, adjacency, slices)
-        self._fit_embed(
-            expression,
-            adjacency,
-            slices=slices,
-            batch_size=batch_size,
-            device=device,
-            progress_bar=progress_bar,
-            checkpoint=checkpoint,
-        )
+        self._fit_embed(**given)
         return self
 
     def _fit_embed(

@@ -17,12 +17,11 @@ from spotscape.models._reduction import to_units
 from spotscape.models._training import Network, Objective, Tissue
 from spotscape.nn import losses
 from spotscape.nn.batches import Batch, Reduce
-from spotscape.nn.blocks import WeightSource, drop_out, ema_update, in_rows, product
+from spotscape.nn.blocks import SpotNorm, WeightSource, drop_out, ema_update, in_rows, product
 from spotscape.nn.graph import propagate
 from spotscape.nn.hybrid import HybridMemory, within_batch
 from spotscape.nn.losses.reconstruction import at_least_float32
 from spotscape.nn.losses.spacross import Pairing  # noqa: TC001 - its choices are read
-from spotscape.nn.normalization import SpotNorm
 from spotscape.nn.trainer import LossOutput, Schedule
 
 if TYPE_CHECKING:

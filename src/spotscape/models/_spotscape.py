@@ -13,7 +13,7 @@ from spotscape.models._base import GraphEncoder
 from spotscape.models._config import FIELDS, MODEL, EncoderConfig, shares
 from spotscape.models._training import Network, Objective, Tissue
 from spotscape.nn.batches import Batch, Reduce
-from spotscape.nn.blocks import WeightSource, in_rows, product
+from spotscape.nn.blocks import SpotNorm, WeightSource, in_rows, product
 from spotscape.nn.features import apply_mask
 from spotscape.nn.graph import propagate
 from spotscape.nn.losses import (
@@ -25,7 +25,6 @@ from spotscape.nn.losses import (
     scaling_loss,
 )
 from spotscape.nn.losses.spotscape import telescope_of_batch
-from spotscape.nn.normalization import SpotNorm
 from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ __all__, __getattr__, __dir__ = lazy(
         "._stats.components": "PrincipalComponents smooth",
         "._stats.prediction": "SpotRegression",
         "batches": "Batch Reduce",
-        "blocks": "ema_update",
+        "blocks": "SpotNorm ema_update",
         "clustering._consensus": "consensus_clusterings",
         "features": "Features",
         "graph": "SpotGraph propagate",
@@ -20,7 +20,6 @@ __all__, __getattr__, __dir__ = lazy(
         "losses": "PrototypeBank consistency_loss contrast_loss cosine_reconstruction_loss draw_masked draw_masking"
         " draw_meetings l2_normalize prototype_loss reconstruction_errors sample_negatives scaling_loss telescope_loss",
         "matching": "Matches Votes batch_offset match nearest vote",
-        "normalization": "SpotNorm",
         "pca": "PCA",
         "similarity": "MostSimilar most_similar",
         "tiles": "graph_tiles",

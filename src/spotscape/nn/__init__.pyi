@@ -4,6 +4,7 @@ from spotscape._stats.components import smooth as smooth
 from spotscape._stats.prediction import SpotRegression as SpotRegression
 from spotscape.nn.batches import Batch as Batch
 from spotscape.nn.batches import Reduce as Reduce
+from spotscape.nn.blocks import SpotNorm as SpotNorm
 from spotscape.nn.blocks import ema_update as ema_update
 from spotscape.nn.clustering._consensus import consensus_clusterings as consensus_clusterings
 from spotscape.nn.features import Features as Features
@@ -32,7 +33,6 @@ from spotscape.nn.matching import batch_offset as batch_offset
 from spotscape.nn.matching import match as match
 from spotscape.nn.matching import nearest as nearest
 from spotscape.nn.matching import vote as vote
-from spotscape.nn.normalization import SpotNorm as SpotNorm
 from spotscape.nn.pca import PCA as PCA
 from spotscape.nn.similarity import MostSimilar as MostSimilar
 from spotscape.nn.similarity import most_similar as most_similar

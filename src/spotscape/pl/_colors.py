@@ -76,11 +76,6 @@ class Numbers:
     norm: Normalize
 
 
-def plain(n_obs: int) -> Categories:
-    """Spots without any colour."""
-    return Categories("", np.full(n_obs, -1), [], [])
-
-
 def read_values(
     adata: AnnData,
     key: str,

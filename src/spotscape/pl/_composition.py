@@ -22,11 +22,10 @@ from spotscape.pl._sheet import (
     add_legend,
     hand_out,
     open_axes,
-    read_pieces,
     sheet_size,
     show_spots,
 )
-from spotscape.pl._slices import find_slices
+from spotscape.pl._slices import find_slices, read_slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -341,7 +340,7 @@ def _with_bars(
     options: Any,
 ) -> Shown:
     """The tissue, and a bar for each domain in a last panel."""
-    pieces = read_pieces(adata, options)
+    pieces = read_slices(adata, options)
     look = Look.of(options, adata.n_obs)
     across = min(look.ncols, len(pieces) + 1)
     size = sheet_size(pieces, across, -(-(len(pieces) + 1) // across), look.margin(shown))

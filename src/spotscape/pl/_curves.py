@@ -102,6 +102,13 @@ def history(
     return hand_out(axes, output)
 
 
+def _draw_choice(ax: Axes, x: np.ndarray, values: np.ndarray, *, at: np.ndarray, line: float, chosen: int) -> None:
+    """Draw a curve with its points, of which that ``at`` the number chosen stands out, and a line there."""
+    ax.axvline(line, color=_CHOSEN, linewidth=1, linestyle=(0, (4, 3)))
+    ax.plot(x, values, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
+    ax.plot(x[at], values[at], color=_CHOSEN, marker="o", markersize=7, linestyle="", label=f"chosen: {chosen}")
+
+
 def _finish(ax: Axes, most_ticks: int) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(most_ticks, integer=True))
     ax.spines[["top", "right"]].set_visible(False)
@@ -169,12 +176,7 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
     with open_axes(output, len(panels), (4 * len(panels), 3)) as axes:
         for ax, name in zip(axes, panels, strict=True):
             values = curve[name] - (curve[name].min() if name == "bic" else 0)
-            ax.axvline(picked, color=_CHOSEN, linewidth=1, linestyle=(0, (4, 3)))
-            ax.plot(numbers, values, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
-            ax.plot(
-                [picked], values[numbers == picked], color=_CHOSEN, marker="o", markersize=7, linestyle="",
-                label=f"chosen: {picked}",
-            )  # fmt: skip
+            _draw_choice(ax, numbers, values, at=numbers == picked, line=picked, chosen=picked)
             if name == "elbow":
                 ax.axhline(0.8, color="0.5", linewidth=1, linestyle=":")
                 ax.set_ylim(top=max(0.95, 1.1 * float(values.max())))
@@ -245,10 +247,7 @@ def scale(
     with open_axes(output, 1, (4.6, 3.2)) as axes:
         ax = axes[0]
         ax.axvspan(flat[0], flat[-1], color=_COLOR, alpha=0.1, linewidth=0)
-        ax.plot(radius, share, color=_COLOR, linewidth=1.6, marker="o", markersize=3.5)
-        at = np.flatnonzero(numbers == chosen)
-        ax.plot(radius[at], share[at], color=_CHOSEN, marker="o", markersize=7, linestyle="", label=f"chosen: {chosen}")
-        ax.axvline(float(entry["radius"]), color=_CHOSEN, linewidth=1, linestyle=(0, (4, 3)))
+        _draw_choice(ax, radius, share, at=numbers == chosen, line=float(entry["radius"]), chosen=chosen)
         ax.set(
             ylim=(min(0.0, 1.1 * share.min()), 1.15 * share.max()),
             xlabel="distance of the last neighbour",

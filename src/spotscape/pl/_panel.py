@@ -182,16 +182,11 @@ def face_colors(values: Categories | Numbers, rows: np.ndarray, look: Look) -> n
             strength = _FAINTEST + (1 - _FAINTEST) * np.nan_to_num(values.confidence[rows])[:, None]
             colors = strength * colors + (1 - strength) * to_rgba_array(_PALE)
     else:
-        colors = np.array(color_scale(values, look.cmap).to_rgba(values.values[rows]))
+        colors = np.array(ScalarMappable(values.norm, look.cmap).to_rgba(values.values[rows]))
         colors[~np.isfinite(values.values[rows])] = to_rgba_array(look.na_color)
     if look.alpha < 1:
         colors[:, 3] *= look.alpha
     return colors
-
-
-def color_scale(values: Numbers, cmap: Any) -> ScalarMappable:
-    """Make the one scale that all panels of a key share."""
-    return ScalarMappable(values.norm, cmap)
 
 
 def inner_spots(coords: np.ndarray, codes: np.ndarray, *, least: float = 0.0) -> dict[int, np.ndarray]:

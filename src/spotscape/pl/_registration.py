@@ -18,7 +18,7 @@ from spotscape._core.geometry import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import add_tiles, stretch
-from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
+from spotscape.pl._sheet import Look, Looks, add_colorbar, add_legend, hand_out, open_axes
 from spotscape.pl._slices import Slice, read_slices
 from spotscape.registration._section import grid_points
 from spotscape.registration._stack import Placement
@@ -167,7 +167,7 @@ def _board(adata: AnnData, name: str, spatial_key: str, library_key: str) -> Cat
     """What a checkerboard shows: a column or gene, or images."""
     if name != "image" or name in adata.obs or name in adata.var_names:
         return read_values(adata, name)
-    pieces = read_slices(adata, spatial_key=spatial_key, library_key=library_key, img=True)
+    pieces = read_slices(adata, {"spatial_key": spatial_key, "library_key": library_key})
     if not any(piece.image for piece in pieces):
         msg = (
             "checkerboard='image' needs an image of a slice in adata.uns['spatial'][slice]['images']; there is none. "
@@ -347,6 +347,4 @@ def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Grid], overlay: Overlay
         _write_below(ax, f"median {np.median(shifts):.2g}, at most {shifts.max():.2g} spacings")
         overlay.frame(ax, piece)
     if overlay.look.colorbar:
-        bar = axes[-1].figure.colorbar(bent, cax=axes[-1].inset_axes((1.03, 0.2, 0.05, 0.6)))
-        bar.outline.set_visible(False)
-        bar.set_label("moved by, in spacings")
+        add_colorbar(axes[-1], bent, "moved by, in spacings")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.cm import ScalarMappable
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from spotscape._core.colors import UNLABELLED
 from spotscape.pl._colors import READABLE, Categories, Numbers, store_colors
-from spotscape.pl._panel import RASTER_ABOVE, color_scale, draw_slice
+from spotscape.pl._panel import RASTER_ABOVE, draw_slice
 from spotscape.pl._slices import read_slices
 
 if TYPE_CHECKING:
@@ -196,18 +197,6 @@ def open_axes(
         yield list(grid[:n_panels])
 
 
-def read_pieces(adata: AnnData, options: Mapping[str, Any]) -> list[Slice]:
-    """The slices as the arguments of a plot want them."""
-    return read_slices(
-        adata,
-        spatial_key=options.get("spatial_key", "spatial"),
-        library_key=options.get("library_key"),
-        img=options.get("img", True),
-        img_res_key=options.get("img_res_key"),
-        crop_coord=options.get("crop_coord"),
-    )
-
-
 def show_spots(
     adata: AnnData,
     columns: Sequence[Categories | Numbers],
@@ -221,7 +210,7 @@ def show_spots(
     ``decorate`` may add to a panel, given its slice and the number of the column.
     """
     look = Look.of(options, adata.n_obs)
-    pieces = read_pieces(adata, options) if pieces is None else pieces
+    pieces = read_slices(adata, options) if pieces is None else pieces
     shown = [one.only(options.get("groups")).in_order() if isinstance(one, Categories) else one for one in columns]
     names, title, n_panels = [one.key for one in shown], options.get("title"), len(shown) * len(pieces)
     titles = names if len(pieces) == 1 else [piece.name for _ in names for piece in pieces]
@@ -321,9 +310,7 @@ def add_legend(
     """
     if isinstance(values, Numbers):
         if look.colorbar:
-            bar = ax.figure.colorbar(color_scale(values, look.cmap), cax=ax.inset_axes((edge + 0.03, 0.2, 0.05, 0.6)))
-            bar.outline.set_visible(False)
-            bar.set_label(broken(title or "", ax))
+            add_colorbar(ax, ScalarMappable(values.norm, look.cmap), broken(title or "", ax), edge=edge)
         return
     names, colors = legend_entries(values, look)
     if look.legend_loc in (*_NOWHERE, "on data") or not names:
@@ -346,6 +333,13 @@ def add_legend(
         handletextpad=0.3,
         columnspacing=1.0,
     )
+
+
+def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str, *, edge: float = 1.0) -> None:
+    """Put a colour bar to the right of ``ax``, of which what is drawn ends at ``edge``."""
+    bar = ax.figure.colorbar(mappable, cax=ax.inset_axes((edge + 0.03, 0.2, 0.05, 0.6)))
+    bar.outline.set_visible(False)
+    bar.set_label(label)
 
 
 def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:

@@ -60,17 +60,10 @@ class Slice:
         return np.stack([low - margin, high + margin])
 
 
-def read_slices(
-    adata: AnnData,
-    *,
-    spatial_key: str,
-    library_key: str | None,
-    img: bool = False,
-    img_res_key: str | None = None,
-    crop_coord: tuple[float, float, float, float] | None = None,
-) -> list[Slice]:
-    """The slices of ``library_key``; without one, of the column that the data were processed by."""
-    coords = coordinates(adata, spatial_key)[:, :2]
+def read_slices(adata: AnnData, options: Mapping[str, Any]) -> list[Slice]:
+    """The slices as a plot wants them; without ``library_key``, those by which the data were processed."""
+    coords = coordinates(adata, options.get("spatial_key", keys.SPATIAL))[:, :2]
+    library_key, img, crop_coord = options.get("library_key"), options.get("img", True), options.get("crop_coord")
     if library_key is None:
         library_key = find_slices(adata, coords)
     labels = slice_labels(adata, library_key)
@@ -92,7 +85,7 @@ def read_slices(
         entry = entries.get(name) if labels is not None else next(iter(entries.values())) if len(entries) == 1 else None
         own = coords[rows]
         lattice = geometry.lattice(own)
-        image = _image(entry or {}, name, img_res_key) if img else None
+        image = _image(entry or {}, name, options.get("img_res_key")) if img else None
         # Micrometres in one unit of the coordinates, where the file says it; images of one study differ in scale.
         factors = (entry or {}).get("scalefactors")
         unit = _number(factors.get("microns_per_pixel")) if isinstance(factors, Mapping) else None
