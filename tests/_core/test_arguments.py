@@ -16,8 +16,7 @@ from scipy import sparse
 import spotscape as sp
 from spotscape._core import kinds
 from spotscape._core.arguments import annotations_of, check_fields, checks_of, public
-from spotscape._core.documentation import PARAMETERS, PASSAGES, RAISES, documentation_of
-from spotscape._core.parameters import RENAMED, RULES
+from spotscape._core.parameters import PARAMETERS, PASSAGES, RAISES, RENAMED, RULES, documentation_of
 from spotscape.models import SpaCrossConfig, SpotscapeConfig
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
 from spotscape._stats import prediction
-from spotscape._stats.prediction import predict_genes
 from spotscape.nn import SpotRegression
-from spotscape.nn.imputation import GeneFolds, NeighborMeans, neighbor_operator, shifted
+from spotscape.nn.imputation import GeneFolds, NeighborMeans, neighbor_operator, predict_genes, shifted
 
 
 def data(n: int = 60, d: int = 4, g: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

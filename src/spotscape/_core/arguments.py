@@ -67,8 +67,7 @@ def public(function: F) -> F:
     SpatialData is taken where an AnnData is, and an AnnData with names where a metric takes arrays.
     """
     from spotscape._core import spatial_data
-    from spotscape._core.documentation import documentation_of
-    from spotscape._core.parameters import RENAMED
+    from spotscape._core.parameters import RENAMED, documentation_of
 
     checks = checks_of(function)
     renamed = RENAMED.get(f"{function.__module__}.{function.__name__}", {})

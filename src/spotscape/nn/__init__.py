@@ -9,13 +9,13 @@ __all__, __getattr__, __dir__ = lazy(
     __name__,
     {
         "._stats.components": "PrincipalComponents smooth",
-        "._stats.prediction": "SpotRegression",
         "batches": "Batch Reduce",
         "blocks": "SpotNorm ema_update",
         "clustering._consensus": "consensus_clusterings",
         "features": "Features",
         "graph": "SpotGraph propagate",
         "hybrid": "Neighborhoods hybrid_neighborhoods",
+        "imputation": "SpotRegression",
         "integration": "integrate place",
         "losses": "PrototypeBank consistency_loss contrast_loss cosine_reconstruction_loss draw_masked draw_masking"
         " draw_meetings l2_normalize prototype_loss reconstruction_errors sample_negatives scaling_loss telescope_loss",

@@ -1,7 +1,6 @@
 # Written by packaging/stubs.py from the sources; change those.
 from spotscape._stats.components import PrincipalComponents as PrincipalComponents
 from spotscape._stats.components import smooth as smooth
-from spotscape._stats.prediction import SpotRegression as SpotRegression
 from spotscape.nn.batches import Batch as Batch
 from spotscape.nn.batches import Reduce as Reduce
 from spotscape.nn.blocks import SpotNorm as SpotNorm
@@ -12,6 +11,7 @@ from spotscape.nn.graph import SpotGraph as SpotGraph
 from spotscape.nn.graph import propagate as propagate
 from spotscape.nn.hybrid import Neighborhoods as Neighborhoods
 from spotscape.nn.hybrid import hybrid_neighborhoods as hybrid_neighborhoods
+from spotscape.nn.imputation import SpotRegression as SpotRegression
 from spotscape.nn.integration import integrate as integrate
 from spotscape.nn.integration import place as place
 from spotscape.nn.losses.reconstruction import cosine_reconstruction_loss as cosine_reconstruction_loss

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from spotscape._stats.prediction import Predictor
+    from spotscape.nn.imputation import Predictor
     from spotscape.tl._impute_input import ImputeInput
 
 Method = Literal["regression", "neighbors"]
@@ -187,8 +187,7 @@ def _predict(
     tissue: ImputeInput, n_kept: int, *, method: Method, n_comps: int, n_neighbors: int, seed: int
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Predictions for the spots of the AnnData, float32 ``(n_obs, T)``, and the scores of all targets."""
-    from spotscape._stats.prediction import predict_genes
-    from spotscape.nn.imputation import GeneFolds, NeighborMeans
+    from spotscape.nn.imputation import GeneFolds, NeighborMeans, predict_genes
 
     fold = tissue.names.get_indexer(tissue.targets)
     if method == "regression":
