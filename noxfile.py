@@ -74,6 +74,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def tests_slow(session: nox.Session) -> None:
+    """Run the tests that take long, which `tests` skips."""
+    session.install("--editable", ".[leiden,faiss,interactive,spatialdata,volume]", *_groups("test"))
+    _run_tests(session, "-n", "auto", "--run-slow", "-m", "slow")
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Test on this Python and list the lines that no test reaches, which takes a quarter longer."""
     session.install("--editable", ".[leiden,faiss,interactive,spatialdata,volume]", *_groups("test"))

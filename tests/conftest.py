@@ -68,6 +68,12 @@ def _close_figures() -> Iterator[None]:
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+@pytest.fixture
+def one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each clusterer run once where it would run three times, for tests that do not look at domains closely."""
+    monkeypatch.setattr("spotscape.nn.clustering._agreement._MORE_RUNS", 0)
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The CPU, and CUDA where there is one."""

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from spotscape.cli import main
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.usefixtures("one_run")
 ROOT = Path(__file__).parents[1]
 Names = dict[str, Any]
 _spec = importlib.util.spec_from_file_location("cli_folders", Path(__file__).parent / "cli" / "folders.py")
@@ -35,6 +36,13 @@ sys.modules["cli_folders"] = folders
 _spec.loader.exec_module(folders)
 
 
+def fresh(make: Callable[..., ad.AnnData]) -> Callable[..., ad.AnnData]:
+    """Make each tissue once, and return a copy of it: a page may do with it what it likes."""
+    once = cache(make)
+    return lambda *slices: once(*slices).copy()
+
+
+@fresh
 def tissue(*slices: str) -> ad.AnnData:
     """Return a small tissue with names of genes and slices that the pages use."""
     adata = sp.datasets.simulate_tissue(
@@ -47,6 +55,7 @@ def tissue(*slices: str) -> ad.AnnData:
     return adata
 
 
+@fresh
 def prepared(*slices: str) -> ad.AnnData:
     adata = tissue(*slices)
     library = "slice" if slices else None
@@ -55,6 +64,7 @@ def prepared(*slices: str) -> ad.AnnData:
     return adata
 
 
+@fresh
 def analysed(*slices: str) -> ad.AnnData:
     adata = prepared(*slices)
     sp.tl.spotscape(adata, library_key="slice" if slices else None)

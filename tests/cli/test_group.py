@@ -52,7 +52,7 @@ def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("method", ["spotscape", "spacross"])
+@pytest.mark.parametrize("method", ["spotscape", pytest.param("spacross", marks=pytest.mark.slow)])
 def test_a_group_finds_what_one_process_finds_and_resumes(method: str, tissue: Path, tmp_path: Path) -> None:
     """Processes draw by themselves what to leave out, so embeddings agree in what they say, not in their digits."""
     from spotscape.cli import main

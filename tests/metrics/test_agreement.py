@@ -53,7 +53,7 @@ def test_a_found_domain_without_partner_is_wrong() -> None:
 
 
 @given(LABELLINGS)
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_accuracy_and_f1_equal_the_best_of_all_matchings(pair: tuple[list[int], list[int]]) -> None:
     true, pred = map(np.asarray, pair)
     known = np.unique(true)

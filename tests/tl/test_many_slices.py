@@ -177,7 +177,7 @@ def test_interleaved_spots_are_no_other_tissue(adata: AnnData, tool: partial[Non
     for seed in range(3):
         for tissue in (adata, mixed):
             tool(tissue, random_state=seed)
-            sp.tl.domains(tissue, n_domains=3, use_rep=key)
+            sp.tl.domains(tissue, n_domains=3, use_rep=key, method="kmeans")
         assert np.isfinite(mixed.obsm[key]).all()
         domains = [tissue.obs[key.removeprefix("X_") + "_domain"] for tissue in (adata, mixed)]
         agreement.append(sp.metrics.ari(domains[0], domains[1].loc[domains[0].index]))

@@ -20,8 +20,8 @@ from spotscape.nn.batches import Batch, Reduce
 from spotscape.nn.blocks import SpotNorm, WeightSource, drop_out, ema_update, in_rows, product
 from spotscape.nn.graph import propagate
 from spotscape.nn.hybrid import HybridMemory, within_batch
-from spotscape.nn.losses.reconstruction import at_least_float32
-from spotscape.nn.losses.spacross import Pairing  # noqa: TC001 - its choices are read
+from spotscape.nn.losses.contrast import Pairing  # noqa: TC001 - its choices are read
+from spotscape.nn.losses.cosine import at_least_float32
 from spotscape.nn.trainer import LossOutput, Schedule
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from spotscape.nn.losses import (
     reconstruction_errors,
     scaling_loss,
 )
-from spotscape.nn.losses.spotscape import telescope_of_batch
+from spotscape.nn.losses.telescope import telescope_of_batch
 from spotscape.nn.trainer import LossOutput
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from spotscape._core.randomness import Seed
     from spotscape.models._training import Draw
-    from spotscape.nn.losses.spotscape import Meeting
+    from spotscape.nn.losses.scaling import Meeting
 
 SpotscapePreset = Literal["default", "paper"]
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from spotscape._core.validation import require_positive_int
 from spotscape.nn.clustering._consensus import consensus_clusterings
 from spotscape.nn.graph import Structure
-from spotscape.nn.losses.reconstruction import l2_normalize
+from spotscape.nn.losses.cosine import l2_normalize
 from spotscape.nn.similarity import most_similar
 
 if TYPE_CHECKING:

@@ -81,7 +81,8 @@ def composition(
     """
     require_data(adata, genes=False)
     key = domain_column(adata, key, "key")
-    values = read_categories(adata, key, palette)
+    stored = read_categories(adata, key, palette)
+    values = stored.in_order()
     slices = slice_labels(adata, library_key or find_slices(adata))
     names = ["all spots"] if slices is None else [str(name) for name in slices.categories]
     codes = np.zeros(adata.n_obs, dtype=int) if slices is None else np.asarray(slices.codes)
@@ -121,7 +122,7 @@ def composition(
         labelled = replace(values, codes=values.codes[values.codes >= 0])
         add_legend(ax, "square", labelled, look, title=key)
         ax.set(xlim=(0, 1), xlabel="share of the spots")
-    store_colors(adata, [values])
+    store_colors(adata, [stored])
     return hand_out(axes, output)
 
 
@@ -167,7 +168,7 @@ def crosstab(
     """
     require_data(adata, genes=False)
     key = domain_column(adata, key, "key")
-    found, known = read_categories(adata, key), read_categories(adata, to)
+    found, known = (read_categories(adata, name).in_order() for name in (key, to))
     both = (found.codes >= 0) & (known.codes >= 0)
     table = _table(np.where(both, found.codes, -1), len(found.names), known)
     rows, columns = table.sum(axis=1) > 0, table.sum(axis=0) > 0
@@ -348,7 +349,7 @@ def _with_bars(
     with open_axes(options, len(pieces) + 1, size, across=across, gridspec_kw={"wspace": _GAP}) as axes:
         inner = {**options, "ax": axes[:-1], "return_fig": False, "show": None}
         show_spots(adata, [shown], inner, pieces=pieces)
-        ax = axes[-1]
+        ax, domains = axes[-1], domains.in_order()
         names = [name for code, name in enumerate(domains.names) if np.isfinite(numbers[domains.codes == code]).any()]
         for place, name in enumerate(names):
             code = domains.names.index(name)

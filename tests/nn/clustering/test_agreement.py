@@ -55,7 +55,7 @@ def test_it_is_the_clustering_with_the_highest_mean_agreement(settled: bool) -> 
 def test_the_choice_depends_less_on_the_seed_where_clusterers_disagree(seed: int) -> None:
     """Points with long tails have many divisions; with one run of each clusterer these agree by .49 and .39."""
     points = np.random.default_rng(seed).standard_t(4, size=(100 * (seed + 2), 5))
-    found = [most_agreed(points, 3, seed=each).clustering.labels for each in range(6)]
+    found = [most_agreed(points, 3, seed=each).clustering.labels for each in range(4)]
     assert np.mean([[adjusted_rand_score(one, other) for other in found] for one in found]) > 0.8
 
 

@@ -28,8 +28,9 @@ from spotscape.nn import (
     telescope_loss,
 )
 from spotscape.nn.batches import Known
-from spotscape.nn.losses.reconstruction import guarded_log
-from spotscape.nn.losses.spotscape import Meeting, telescope_grams, telescope_of_batch, telescope_value
+from spotscape.nn.losses.cosine import guarded_log
+from spotscape.nn.losses.scaling import Meeting
+from spotscape.nn.losses.telescope import telescope_grams, telescope_of_batch, telescope_value
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -168,7 +169,7 @@ class TestScaling:
         pairs: Counter[tuple[int, int]] = Counter()
         own, other = torch.zeros(30), torch.zeros(30)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("spotscape.nn.losses.spotscape._MOST_CANDIDATES", 24)
+            patch.setattr("spotscape.nn.losses.scaling._MOST_CANDIDATES", 24)
             for seed in range(400):
                 for meeting in draw_meetings(self.SLICES, 9, seed):
                     assert len(meeting.own.unique()) == len(meeting.other.unique()) == 8
@@ -186,9 +187,9 @@ class TestScaling:
     def test_small_slices_are_taken_whole(self) -> None:
         """Of very many slices two spots each are left; nobody is asked twice as often as there are spots."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("spotscape.nn.losses.spotscape._MOST_CANDIDATES", 3)
+            patch.setattr("spotscape.nn.losses.scaling._MOST_CANDIDATES", 3)
             assert {len(one.own) for one in draw_meetings(self.SLICES, 9, 0)} == {2}
-            patch.setattr("spotscape.nn.losses.spotscape._MOST_CANDIDATES", 30)
+            patch.setattr("spotscape.nn.losses.scaling._MOST_CANDIDATES", 30)
             for one in draw_meetings(self.SLICES, 300, 0):
                 assert one.own.tolist() in [rows.tolist() for rows in self.SLICES]
                 assert len(one.places) == 10
@@ -345,7 +346,7 @@ class TestContrast:
     @pytest.mark.parametrize(("pairing", "tile"), [("row", 2**22), ("all", 2**22), ("all", 6), ("all", 1)])
     def test_it_is_the_cross_entropy_of_scores(self, pairing: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """In tiles of all pairs, of two rows and one, and of one."""
-        monkeypatch.setattr("spotscape.nn.losses.spacross._TILE_ENTRIES", tile)
+        monkeypatch.setattr("spotscape.nn.losses.contrast._TILE_ENTRIES", tile)
         z, weight, bias = (drawn(*shape, seed=seed).requires_grad_() for seed, shape in enumerate([(8, 3), (3, 3), ()]))
         found = contrast_loss(z, self.HOODS, self.NEGATIVES, weight, bias, pairing=pairing).mean()
         groups = self.HOODS.indices.split(self.HOODS.indptr.diff().tolist())

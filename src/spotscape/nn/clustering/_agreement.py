@@ -13,6 +13,7 @@ regions are uniform, the likelihood of a mixture shows their number by its elbow
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,7 +77,7 @@ def most_agreed(
     """
     names, fits = _runs(points, n_clusters, seed)
     labels = [fit.labels for fit in fits]
-    alike = similarity(labels, labels)
+    alike = _each_with_each(labels)
     own, beside, deciding = _by_clusterer(names, alike), None, _with_others(alike)
     if own["kmeans"] < CLEAR_AGREEMENT and second is not None and (other := second()) is not None:
         theirs = similarity(labels, [fit.labels for fit in _runs(other, n_clusters, seed)[1]])
@@ -93,11 +94,21 @@ def most_agreed(
 def _runs(points: np.ndarray, n_clusters: int, seed: int) -> tuple[np.ndarray, list[Clustering]]:
     """One run of each clusterer, or three where no two clusterers quite agree: their names, and what they found."""
     found = [clusterings(points, n_clusters, seed=seed)]
-    labels = [fit.labels for fit in found[0].values()]
-    if len(points) <= _MANY and _with_others(similarity(labels, labels)).max() < _SETTLED:
+    if (
+        len(points) <= _MANY
+        and _with_others(_each_with_each([fit.labels for fit in found[0].values()])).max() < _SETTLED
+    ):
         seeds = np.random.default_rng(seed).integers(2**31, size=_MORE_RUNS)
         found += [clusterings(points, n_clusters, seed=int(again)) for again in seeds]
     return np.concatenate([list(run) for run in found]), [fit for run in found for fit in run.values()]
+
+
+def _each_with_each(labels: list[np.ndarray]) -> np.ndarray:
+    """Adjusted Rand index of each pair, which has no order."""
+    alike = np.eye(len(labels))
+    for i, j in combinations(range(len(labels)), 2):
+        alike[i, j] = alike[j, i] = adjusted_rand_score(labels[i], labels[j])
+    return alike
 
 
 def _with_others(alike: np.ndarray) -> np.ndarray:
