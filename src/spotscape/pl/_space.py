@@ -198,8 +198,7 @@ def _draw(
 def _projected(ax: Any, place: tuple[float, float, float], _renderer: Any) -> Transform:
     """Where a place in space is drawn, from whichever side it is seen."""
     x, y, _ = proj_transform(*place, ax.get_proj())
-    moved: Transform = Affine2D().translate(x, y) + ax.transData
-    return moved
+    return Affine2D().translate(x, y) + ax.transData  # type: ignore[no-any-return]
 
 
 def _fit(ax: Any, aspect: np.ndarray, *, named: bool) -> float:
