@@ -9,6 +9,8 @@ from spotscape.nn.clustering._agreement import clusterings
 from spotscape.nn.clustering._stability import StabilityCurve
 from spotscape.nn.clustering._views import _pick, agreement_curve, pick_agreed
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 
 @pytest.mark.parametrize(
     ("agreement", "expected"),
