@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex, to_rgb, to_rgba
 from scipy.ndimage import label
 
 mpl.use("Agg")
@@ -388,6 +388,23 @@ class TestNothingIsCutOff:
                 cut |= {name} if max(beyond) > 1 else set()
         assert not cut
 
+    def test_long_names_of_slices(self, adata: ad.AnnData) -> None:
+        names = ["GSM5420749_PT_12_section_A_replicate1", "Patient 13, the section of the second block"]
+        adata.obs["slice"] = adata.obs["slice"].cat.rename_categories(names)
+        figure = sp.pl.domains(adata, "spotscape_domain", library_key="slice", return_fig=True)
+        FigureCanvasAgg(figure).draw()
+        one, other = (ax.title.get_window_extent() for ax in figure.axes)
+        assert one.x0 >= 0
+        assert one.x1 < other.x0
+        assert other.x1 <= figure.bbox.width
+        stack = sp.pl.stack_3d(adata, "spotscape_domain", library_key="slice", return_fig=True)
+        FigureCanvasAgg(stack).draw()
+        box = stack.axes[0].get_tightbbox()
+        assert {text.get_text().strip() for text in stack.axes[0].texts} == set(names)
+        assert box is not None
+        assert all(box.x0 <= text.get_window_extent().x0 for text in stack.axes[0].texts)
+        assert box.x0 >= -1
+
     @pytest.mark.parametrize("color", ["smoothed_pca_domain_confidence", ["smoothed_pca_domain_confidence", "domain"]])
     def test_a_long_name_beside_flat_slices_is_broken(self, color: str | list[str]) -> None:
         places = np.random.default_rng(0).random((400, 2)) * [5000, 1000]
@@ -412,3 +429,9 @@ def test_a_legend_has_numbers_in_their_order() -> None:
     colors = dict(zip(adata.obs["domain"].cat.categories, adata.uns["domain_colors"], strict=True))
     handles = figure.axes[0].get_legend().legend_handles
     assert [handle.get_color() for handle in handles] == [colors[str(number)] for number in range(11)]
+    bars = sp.pl.composition(adata, "domain", show=False)
+    assert [text.get_text() for text in bars.get_legend().get_texts()] == list(map(str, range(11)))
+    assert [handle.get_facecolor() for handle in bars.patches] == [to_rgba(colors[str(n)]) for n in range(11)]
+    table = sp.pl.crosstab(adata, "domain", to="domain", show=False)
+    assert [label.get_text() for label in table.get_xticklabels()] == list(map(str, range(11)))
+    assert adata.uns["domain_colors"] == [colors[name] for name in adata.obs["domain"].cat.categories]

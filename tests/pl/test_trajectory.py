@@ -117,6 +117,23 @@ def test_names_do_not_lie_on_each_other(adata: ad.AnnData) -> None:
     assert [box.count_overlaps(boxes) for box in boxes] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("legend_loc", ["right margin", None])
+def test_very_long_names_leave_room_for_the_tissue(adata: ad.AnnData, legend_loc: str | None) -> None:
+    names = {name: f"{name}, a region with a name that goes on and on" for name in "abc"}
+    adata.obs["spotscape_domain"] = adata.obs["spotscape_domain"].cat.rename_categories(names)
+    entry = adata.uns["spotscape_pseudotime"]
+    entry |= {key: [names[name] for name in entry[key]] for key in ("groups", "order")}
+    entry["params"] |= {"library_key": "slice"}
+    figure = sp.pl.trajectory(adata, legend_loc=legend_loc, return_fig=True)
+    figure.draw_without_rendering()
+    assert all(ax.bbox.width > 1.5 * figure.dpi for ax in figure.axes[:4])
+    written = {text.get_text() for text in figure.axes[3].texts}
+    assert written == (set(names.values()) if legend_loc is None else {"1", "2", "3"})
+    if legend_loc is not None:
+        legend = [text.get_text() for text in figure.axes[3].get_legend().get_texts()]
+        assert legend == [f"{number} {names[name]}" for number, name in enumerate("cba", start=1)]
+
+
 def test_a_name_that_is_wider_than_its_node_stands_beside_it(adata: ad.AnnData) -> None:
     names = dict(zip("abc", ("WM", "10", "7"), strict=True))
     adata.obs["spotscape_domain"] = adata.obs["spotscape_domain"].cat.rename_categories(names)

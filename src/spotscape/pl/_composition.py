@@ -67,7 +67,8 @@ def composition(
     """
     require_data(adata, genes=False)
     key = domain_column(adata, key, "key")
-    values = read_categories(adata, key, palette)
+    stored = read_categories(adata, key, palette)
+    values = stored.in_order()
     slices = slice_labels(adata, library_key or find_slices(adata))
     names = ["all spots"] if slices is None else [str(name) for name in slices.categories]
     codes = np.zeros(adata.n_obs, dtype=int) if slices is None else np.asarray(slices.codes)
@@ -107,7 +108,7 @@ def composition(
         labelled = replace(values, codes=values.codes[values.codes >= 0])
         add_legend(ax, "square", labelled, look, title=key)
         ax.set(xlim=(0, 1), xlabel="share of the spots")
-    store_colors(adata, [values])
+    store_colors(adata, [stored])
     return hand_out(axes, output)
 
 
@@ -153,7 +154,7 @@ def crosstab(
     """
     require_data(adata, genes=False)
     key = domain_column(adata, key, "key")
-    found, known = read_categories(adata, key), read_categories(adata, to)
+    found, known = (read_categories(adata, name).in_order() for name in (key, to))
     both = (found.codes >= 0) & (known.codes >= 0)
     table = _table(np.where(both, found.codes, -1), len(found.names), known)
     rows, columns = table.sum(axis=1) > 0, table.sum(axis=0) > 0

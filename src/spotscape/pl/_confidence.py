@@ -162,7 +162,7 @@ def _with_bars(
     with open_axes(options, len(pieces) + 1, size, across=across, gridspec_kw={"wspace": _GAP}) as axes:
         inner = {**options, "ax": axes[:-1], "return_fig": False, "show": None}
         show_spots(adata, [shown], inner, pieces=pieces)
-        ax = axes[-1]
+        ax, domains = axes[-1], domains.in_order()
         names = [name for code, name in enumerate(domains.names) if np.isfinite(numbers[domains.codes == code]).any()]
         for place, name in enumerate(names):
             code = domains.names.index(name)

@@ -17,7 +17,7 @@ from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import add_tiles, face_colors
-from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
+from spotscape.pl._sheet import Look, Looks, add_legend, add_title, hand_out, open_axes
 from spotscape.pl._slices import Slice
 
 if TYPE_CHECKING:
@@ -248,6 +248,6 @@ def draw_pair(
     (x0, y0), (x1, y1) = pair.frame
     ax.set(xlim=(x0, x1), ylim=(y0, y1), aspect="equal")
     ax.set_axis_off()
-    ax.set_title(f"{pair.query.piece.name} → {pair.reference.piece.name}")
+    add_title(ax, f"{pair.query.piece.name} → {pair.reference.piece.name}")
     if legend:
         add_legend(ax, pair.query.piece.lattice.kind, values, look, title=values.key)

@@ -18,7 +18,7 @@ from spotscape._core.geometry import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._panel import add_tiles, stretch
-from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
+from spotscape.pl._sheet import Look, Looks, add_legend, add_title, hand_out, open_axes
 from spotscape.pl._slices import Slice, read_slices
 from spotscape.registration._section import grid_points
 from spotscape.registration._stack import Placement
@@ -343,7 +343,7 @@ def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Grid], overlay: Overlay
         shifts = np.concatenate([(shift[1:] + shift[:-1]) / 2 for shift in grid.shifts]) / spacing
         bent = LineCollection(list(np.concatenate(steps)), array=shifts, cmap=cmap, norm=scale, linewidths=1.2)
         ax.add_collection(bent, autolim=False)
-        ax.set_title(f"bending of {name}")
+        add_title(ax, f"bending of {name}")
         _write_below(ax, f"median {np.median(shifts):.2g}, at most {shifts.max():.2g} spacings")
         overlay.frame(ax, piece)
     if overlay.look.colorbar:

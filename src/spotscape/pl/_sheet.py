@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 
 from spotscape._core.colors import UNLABELLED
 from spotscape.pl._colors import READABLE, Categories, Numbers, store_colors
@@ -71,8 +73,8 @@ class Panels(Looks, total=False):
 # Inches; one panel alone fills a slide's half, as scanpy's does.
 _PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
 _LEGEND_ROWS = 14
-# Width in inches of a letter of the usual size: of wide ones, for which a legend has room, and on average.
-_LETTER, _NARROW = 0.085, 0.067
+# Width in inches of a wide letter of the usual size, for which a legend has room.
+_LETTER = 0.085
 _PASSES = 3
 # Longer names take too much room on the tissue.
 _SHORT = 4
@@ -99,6 +101,8 @@ class Look:
     img_contrast: tuple[float, float] | None = None
     scalebar: float | None = None
     rasterized: bool = False
+    # Longest name, in letters, that is written on the tissue although the legend has it too.
+    longest: int | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], n_obs: int) -> Look:
@@ -117,9 +121,11 @@ class Look:
         return self.legend_loc == "on data" or len(values.names) > READABLE
 
     def numbered(self, values: Categories) -> bool:
-        """Whether numbers stand for names on the tissue, where many long ones would hide it."""
-        many = self.legend_loc not in ("on data", *_NOWHERE) and len(values.names) > READABLE
-        return many and max(map(len, values.names)) > _SHORT
+        """Whether numbers stand for names on the tissue, where many long ones, or very long ones, would hide it."""
+        if self.legend_loc in ("on data", *_NOWHERE) or not values.names:
+            return False
+        longest = _SHORT if len(values.names) > READABLE else self.longest
+        return longest is not None and max(map(len, values.names)) > longest
 
     def margin(self, values: Categories | Numbers, *, headed: bool = True) -> float:
         """Width in inches of the legend, which may have the key as its heading, or colour bar beside the panels."""
@@ -273,12 +279,12 @@ def _draw_blocks(
         own_titles = titles[index * len(pieces) :]
         for ax, piece, box, title in zip(axes, pieces, boxes, own_titles, strict=False):
             draw_slice(ax, piece, values, look, box=box)
-            ax.set_title(title)
+            add_title(ax, title)
             if decorate is not None:
                 decorate(ax, piece, index)
         if len(pieces) > 1 and len(columns) > 1:
             axes[0].annotate(
-                broken(values.key, axes[0], size=1.2), (0, 0.5), xytext=(-8, 0), xycoords="axes fraction",
+                broken(values.key, axes[0], "height", size="large"), (0, 0.5), xytext=(-8, 0), xycoords="axes fraction",
                 textcoords="offset points", rotation=90, ha="right", va="center", fontsize="large",
             )  # fmt: skip
         # A row that is named at its left needs no heading at its right.
@@ -301,15 +307,31 @@ def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]
     )
 
 
-def broken(name: str, ax: Axes, *, size: float = 1.0) -> str:
-    """A name in lines that are no longer than the axes are high; it breaks after spaces and underscores."""
-    letters = ax.get_position().height * ax.figure.bbox.height / ax.figure.dpi / (size * _NARROW)
+def broken(name: str, ax: Axes, side: Literal["width", "height"], *, size: str = "medium") -> str:
+    """A name in lines that are no longer than a side of the axes.
+
+    It breaks after spaces; words that are too long alone break after underscores and hyphens.
+    """
+    if "\n" in name:
+        return "\n".join(broken(line, ax, side, size=size) for line in name.split("\n"))
+    inches = getattr(ax.get_position(), side) * getattr(ax.figure.bbox, side) / ax.figure.dpi
     lines = [""]
-    for part in re.findall(r"[^ _]*[ _]|[^ _]+", name):
-        if lines[-1] and len(lines[-1] + part) > letters:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
+    for word in re.findall(r"[^ ]+ *| +", name):
+        for part in [word] if text_width(word, size) <= inches else re.findall(r"[^_-]*[_-]|[^_-]+", word):
+            if lines[-1] and text_width(lines[-1] + part, size) > inches:
+                lines.append("")
+            lines[-1] += part
+    return "\n".join(line.rstrip(" ") for line in lines)
+
+
+def text_width(text: str, size: str | float) -> float:
+    """Width of a line in inches, in a size of matplotlib's."""
+    return float(TextPath((0, 0), text.strip(" ") or ".", prop=FontProperties(size=size)).get_extents().width / 72)
+
+
+def add_title(ax: Axes, title: str) -> None:
+    """Write a title over the axes, in lines that do not reach over those beside it."""
+    ax.set_title(broken(title, ax, "width", size=plt.rcParams["axes.titlesize"]))
 
 
 def add_legend(
@@ -323,7 +345,7 @@ def add_legend(
         if look.colorbar:
             bar = ax.figure.colorbar(color_scale(values, look.cmap), cax=ax.inset_axes((edge + 0.03, 0.2, 0.05, 0.6)))
             bar.outline.set_visible(False)
-            bar.set_label(broken(title or "", ax))
+            bar.set_label(broken(title or "", ax, "height"))
         return
     names, colors = legend_entries(values, look)
     if look.legend_loc in (*_NOWHERE, "on data") or not names:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgba_array
+from matplotlib.transforms import Affine2D
 from mpl_toolkits.mplot3d.proj3d import proj_transform
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -21,13 +23,14 @@ from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._panel import face_colors
-from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes
+from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, text_width
 from spotscape.pl._slices import find_slices, rows_by_slice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from matplotlib.transforms import Transform
 
     from spotscape.pl._colors import Bound, Palette
     from spotscape.pl._sheet import Shown
@@ -37,6 +40,8 @@ _MOST = 60_000
 # Gap between slices as a share of their extent, where nothing says how far they lie apart.
 _GAP = 0.5
 _ZOOM = 1.12
+# Size in points of the names of slices, and the inches on their left that the block leaves free.
+_NAME_SIZE, _NAME_ROOM = 8.0, 0.3
 _FORMATS = (".ply", ".vtk", ".vtp")
 # Spots are spread over so many distances to their neighbours in the plane, and so much of the gap between slices.
 _SMOOTH, _SMOOTH_BETWEEN = 1.0, 0.55
@@ -122,8 +127,8 @@ def stack_3d(
         figure = _in_plotly(coords, pieces, shown, look)
         store_colors(adata, [values])
         return figure
-    size = (6 + look.margin(shown), 5.2)
-    with open_axes(looks, 1, size, subplot_kw={"projection": "3d"}) as axes:
+    beside = max(0.0, max(text_width(name, _NAME_SIZE) for name, _ in pieces) - _NAME_ROOM)
+    with open_axes(looks, 1, (beside + 6 + look.margin(shown), 5.2), subplot_kw={"projection": "3d"}) as axes:
         aspect = _draw(axes[0], coords, pieces, shown, look, view=(elev, azim))
         is_own = looks.get("ax") is None and looks.get("figsize") is None
         edge = _fit(axes[0], aspect, named=len(pieces) > 1) if is_own else 1.0
@@ -177,7 +182,9 @@ def _draw(
         )  # fmt: skip
         if name:
             near = high[1] if look.invert_y else low[1]
-            ax.text(low[0], near, z.mean(), f"{name}  ", fontsize=8, ha="right")
+            # Texts in 3-D are cut off, as the size of a figure does not count them.
+            place = partial(_projected, ax, (low[0], near, z.mean()))
+            ax.annotate(f"{name}  ", (0, 0), xycoords=place, annotation_clip=False, fontsize=_NAME_SIZE, ha="right")
     ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]) if look.invert_y else (low[1], high[1]))
     span = np.maximum(high - low, 1e-9)
     ax.set_zlim(low[2] - 0.02 * span.max(), high[2] + 0.02 * span.max())
@@ -186,6 +193,12 @@ def _draw(
     ax.view_init(elev=view[0], azim=view[1])
     ax.set_axis_off()
     return aspect
+
+
+def _projected(ax: Any, place: tuple[float, float, float], _renderer: Any) -> Transform:
+    """Where a place in space is drawn, from whichever side it is seen."""
+    x, y, _ = proj_transform(*place, ax.get_proj())
+    return Affine2D().translate(x, y) + ax.transData
 
 
 def _fit(ax: Any, aspect: np.ndarray, *, named: bool) -> float:

@@ -17,7 +17,7 @@ from spotscape._core.provenance import new_names, require_unchanged
 from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
 from spotscape.pl._panel import clear_place, inner_spots
-from spotscape.pl._sheet import Panels, show_spots
+from spotscape.pl._sheet import Look, Panels, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,15 +106,18 @@ def trajectory(
     # These colours are in another order than the categories, and not to be stored.
     domains = replace(stored, codes=places[stored.codes], names=names, colors=colors, origin="stored")
     graph = route(entry, domains.names, min_connectivity)
+    options: dict[str, Any] = {"img": False, "library_key": entry["params"].get("library_key"), **panels}
+    options["longest"] = _LONGEST
+    numbered = Look.of(options, adata.n_obs).numbered(domains)
+    labels = [str(number) for number in range(1, len(names) + 1)] if numbered else names
 
     def add_graph(ax: Axes, piece: Slice, column: int) -> None:
         if column == 1:
             fade(ax)
             for name in list(ax.texts):  # The nodes have the names of the domains.
                 name.remove()
-            draw_route(ax, piece, domains, graph)
+            draw_route(ax, piece, domains, labels, graph)
 
-    options: dict[str, Any] = {"img": False, "library_key": entry["params"].get("library_key"), **panels}
     shown = show_spots(adata, [time, domains], options, decorate=add_graph)
     store_colors(adata, [stored])
     return shown
@@ -133,6 +136,8 @@ _DARK, _LIGHT = "#303030", "#8C8C8C"
 _BRIGHT, _LUMINANCE = 0.45, (0.2126, 0.7152, 0.0722)
 # Diameter of a node in points, and the share of it that a name may fill. Longer names stand beside the node.
 _NODE, _FILLED = 15, 0.9
+# Longer names, in letters, stand in the legend alone, and the nodes have numbers.
+_LONGEST = 16
 _SIDES = (
     ((0, 10), "center", "bottom"),
     ((0, -10), "center", "top"),
@@ -178,8 +183,8 @@ def fade(ax: Axes) -> None:
         tiles.set_edgecolor(faces)
 
 
-def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> None:
-    """Draw the nodes of the domains that the slice has, and the lines between them."""
+def draw_route(ax: Axes, piece: Slice, domains: Categories, labels: Sequence[str], graph: Route) -> None:
+    """Draw the nodes of the domains that the slice has, under their labels, and the lines between them."""
     codes = domains.codes[piece.rows]
     sizes = np.bincount(codes[codes >= 0], minlength=len(domains.names))
     codes = np.where(sizes[codes] >= _LEAST_SHARE * len(codes), codes, -1) if sizes.size else codes
@@ -206,7 +211,7 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
     nodes = [ax.transData.transform(place) for place in places.values()]
     taken = [Bbox([node - radius, node + radius]) for node in nodes]
     for code, (x, y) in places.items():
-        color, name = domains.colors[code], domains.names[code]
+        color, name = domains.colors[code], labels[code]
         root = code == 0 and graph.n_reached > 0
         ax.plot(
             [x], [y], marker="o", ms=_NODE, mfc=color, mec="black" if root else "white", mew=2.2 if root else 1.6,
@@ -220,6 +225,8 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, graph: Route) -> Non
             text.set_color("white" if np.dot(to_rgb(color), _LUMINANCE) <= _BRIGHT else _DARK)
         else:
             text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
+            # The layout would make room for a very long name until nothing is left of the tissue.
+            text.set_in_layout(len(name) <= _LONGEST)
             taken.append(_set_aside(text, taken, ax.bbox))
 
 
