@@ -8,7 +8,6 @@ from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from spotscape._stats import prediction
 from spotscape.nn import SpotRegression
 from spotscape.nn.imputation import GeneFolds, NeighborMeans, neighbor_operator, predict_genes, shifted
 
@@ -21,7 +20,7 @@ def data(n: int = 60, d: int = 4, g: int = 5, seed: int = 0) -> tuple[np.ndarray
 
 def one_penalty(monkeypatch: pytest.MonkeyPatch, features: np.ndarray, penalty: float) -> None:
     variances = np.linalg.eigvalsh((features - features.mean(0)).T @ (features - features.mean(0)))
-    monkeypatch.setattr(prediction, "_PENALTIES", np.array([penalty / variances.mean()]))
+    monkeypatch.setattr("spotscape.nn.imputation._PENALTIES", np.array([penalty / variances.mean()]))
 
 
 class TestRegression:
@@ -179,7 +178,7 @@ class TestGenes:
         folds = GeneFolds.of(np.abs(genes), features, n_comps=2, slices=slices)
         arguments = (known, slices, folds.fold)
         whole = predict_genes(folds.regression, genes, *arguments, n_kept=60)
-        monkeypatch.setattr(prediction, "_BLOCK_ENTRIES", 1)
+        monkeypatch.setattr("spotscape.nn.imputation._BLOCK_ENTRIES", 1)
         parted = predict_genes(folds.regression, sparse.csr_array(genes), *arguments, n_kept=40)
         np.testing.assert_allclose(parted[0], whole[0][:40])
         for name, score in whole[1].items():
