@@ -40,7 +40,7 @@ _MOST = 60_000
 # Gap between slices as a share of their extent, where nothing says how far they lie apart.
 _GAP = 0.5
 _ZOOM = 1.12
-# Size in points of the names of slices, and the inches that the block leaves free for them.
+# Size in points of the names of slices, and the inches on their left that the block leaves free.
 _NAME_SIZE, _NAME_ROOM = 8.0, 0.3
 _FORMATS = (".ply", ".vtk", ".vtp")
 # Spots are spread over so many distances to their neighbours in the plane, and so much of the gap between slices.
@@ -197,8 +197,8 @@ def _draw(
 
 def _projected(ax: Any, place: tuple[float, float, float], _renderer: Any) -> Transform:
     """Where a place in space is drawn, from whichever side it is seen."""
-    transform: Transform = Affine2D().translate(*proj_transform(*place, ax.get_proj())[:2]) + ax.transData
-    return transform
+    x, y, _ = proj_transform(*place, ax.get_proj())
+    return Affine2D().translate(x, y) + ax.transData  # type: ignore[no-any-return]
 
 
 def _fit(ax: Any, aspect: np.ndarray, *, named: bool) -> float:

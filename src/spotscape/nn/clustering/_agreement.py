@@ -80,7 +80,8 @@ def most_agreed(
 def _runs(points: np.ndarray, n_clusters: int, seed: int) -> tuple[np.ndarray, list[Clustering]]:
     """One run of each clusterer, or three where no two clusterers quite agree: their names, and what they found."""
     found = [clusterings(points, n_clusters, seed=seed)]
-    if len(points) <= _MANY and _with_others(_each_with_each([fit.labels for fit in found[0].values()])).max() < _SETTLED:
+    alike = _each_with_each([fit.labels for fit in found[0].values()])
+    if len(points) <= _MANY and _with_others(alike).max() < _SETTLED:
         seeds = np.random.default_rng(seed).integers(2**31, size=_MORE_RUNS)
         found += [clusterings(points, n_clusters, seed=int(again)) for again in seeds]
     return np.concatenate([list(run) for run in found]), [fit for run in found for fit in run.values()]
