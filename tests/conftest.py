@@ -69,8 +69,9 @@ def _close_figures() -> Iterator[None]:
 
 
 @pytest.fixture
-def one_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each clusterer run once where it would run three times, for tests that do not look at domains closely."""
+def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cluster from fewer starts, for tests in which domains are clear, or in which only their number matters."""
+    monkeypatch.setattr("spotscape.nn.clustering._mixture._MOST_REPEATS", 1)
     monkeypatch.setattr("spotscape.nn.clustering._agreement._MORE_RUNS", 0)
 
 

@@ -23,6 +23,8 @@ from spotscape.cli._options import read_options
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 QUICK = ("--method=smoothed-pca", "--n-domains=3", "--quiet")
 
 

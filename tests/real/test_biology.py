@@ -47,6 +47,7 @@ def test_known_genes_are_among_the_first_markers_of_found_domains(cortex: ad.Ann
         assert (ranks[list(genes)] <= 10).all(), ranks[list(genes)]
 
 
+@pytest.mark.slow
 def test_genes_of_few_beads_are_found_as_markers(real_data: Callable[[str], Path]) -> None:
     """Most counts are zero. Without a correction for ties, four genes of the choroid plexus are significant."""
     adata = ad.read_h5ad(real_data("slideseq_cerebellum_10k.h5ad"))

@@ -51,6 +51,7 @@ def test_slices_come_together_and_layers_are_found(cortex: AnnData) -> None:
     assert sp.metrics.ari(cortex.obs["domain"], cortex.obs["found"]) > 0.4
 
 
+@pytest.mark.slow
 def test_a_slice_with_a_part_of_the_regions(real_data: Callable[[str], Path]) -> None:
     """Deep layers of one animal beside all layers of two others: upper layers have no match in the third slice."""
     adata = ad.read_h5ad(real_data("starmap_mpfc.h5ad"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anndata as ad
+import pytest
 import scanpy as sc
 
 import spotscape as sp
@@ -44,6 +45,7 @@ def test_starmap_without_logarithm(real_data: Callable[[str], Path]) -> None:
     assert ari(adata, "X_spacross", "domain_banksy") > 0.5
 
 
+@pytest.mark.slow
 def test_dlpfc(real_data: Callable[[str], Path]) -> None:
     """A third of the epochs; layers are found better than by a PCA, which knows nothing of space."""
     adata = ad.read_h5ad(real_data("dlpfc_151673.h5ad"))

@@ -113,7 +113,9 @@ def test_names_of_slices_do_not_matter(adata: AnnData, tool: partial[None], key:
     assert renamed.obsm[key].tobytes() == adata.obsm[key].tobytes()
 
 
-@pytest.mark.parametrize("neighbors_key", ["spatial_neighbors", "spatial_3d_neighbors"])
+@pytest.mark.parametrize(
+    "neighbors_key", ["spatial_neighbors", pytest.param("spatial_3d_neighbors", marks=pytest.mark.slow)]
+)
 def test_spacross_finds_domains_under_a_batch_effect(neighbors_key: str) -> None:
     """Two slices of one tissue, hardly any spots of which a PCA mixes; the mean over three tissues."""
     import scanpy as sc

@@ -51,7 +51,7 @@ def test_it_is_the_clustering_with_the_highest_mean_agreement(settled: bool) -> 
     np.testing.assert_array_equal(agreed.clustering.labels, runs[with_all.argmax()][1])
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_choice_depends_less_on_the_seed_where_clusterers_disagree(seed: int) -> None:
     """Points with long tails have many divisions; with one run of each clusterer these agree by .49 and .39."""
     points = np.random.default_rng(seed).standard_t(4, size=(100 * (seed + 2), 5))
@@ -113,7 +113,7 @@ def test_small_islands_in_a_wide_background_are_found(seed: int) -> None:
     assert adjusted_rand_score(group, most_agreed(points, 4, seed=seed).clustering.labels) > 0.95
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 4))])
 def test_islands_in_a_background_that_varies_more_than_they_differ_are_found(seed: int) -> None:
     """In these seeds, EM from Ward's tree leaves two islands together and divides the background."""
     rng = np.random.default_rng(seed)

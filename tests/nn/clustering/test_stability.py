@@ -17,6 +17,9 @@ def blobs(n_clusters: int, *, n_each: int = 40, n_dims: int = 4, seed: int = 0) 
     return centres[labels] + rng.normal(size=(len(labels), centres.shape[1]))
 
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
+
 class TestTheRule:
     @pytest.mark.parametrize(
         ("score", "tolerance", "expected"),
@@ -61,7 +64,7 @@ class TestKnownNumbers:
         assert curve.mean[3 - 2] > 0.97
         assert curve.picked == 6
 
-    @pytest.mark.parametrize("method", ["gmm", "kmeans"])
+    @pytest.mark.parametrize("method", [pytest.param("gmm", marks=pytest.mark.slow), "kmeans"])
     def test_whatever_the_order_rotation_and_unit(self, method: str) -> None:
         points = blobs(4)
         rng = np.random.default_rng(0)
@@ -73,6 +76,7 @@ class TestKnownNumbers:
         ):
             assert stability_curve(moved, range(2, 9), method=method, n_resamples=3).picked == 4
 
+    @pytest.mark.slow
     def test_a_cloud_is_less_stable_than_clusters(self) -> None:
         cloud = np.random.default_rng(0).normal(size=(300, 4))
         assert stability_curve(cloud, range(2, 7), n_resamples=4).mean.max() < 0.9

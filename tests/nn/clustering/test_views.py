@@ -9,6 +9,8 @@ from spotscape.nn.clustering._agreement import clusterings
 from spotscape.nn.clustering._stability import StabilityCurve
 from spotscape.nn.clustering._views import _pick, agreement_curve, pick_agreed
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 
 @pytest.mark.parametrize(
     ("agreement", "expected"),
@@ -68,7 +70,7 @@ def views(n_groups: int, *, n_views: int = 2, n_each: int = 40, distance: float 
     ]
 
 
-@pytest.mark.parametrize("n_groups", [2, 5, 7])
+@pytest.mark.parametrize("n_groups", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 7))])
 def test_groups_that_all_see(n_groups: int) -> None:
     curve = agreement_curve(views(n_groups, n_views=3 if n_groups == 5 else 2), range(2, 9))
     assert curve.picked == n_groups
@@ -88,6 +90,7 @@ def test_what_only_one_sees_does_not_count() -> None:
     assert agreement_curve([fine, fine[:, ::-1] * 2], range(2, 9)).picked == 6
 
 
+@pytest.mark.slow
 def test_numbers_that_agree_nearly_as_well_are_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three groups of two each that lie near each other: three domains and six are both there."""
     rng = np.random.default_rng(2)
@@ -101,6 +104,7 @@ def test_numbers_that_agree_nearly_as_well_are_candidates(monkeypatch: pytest.Mo
     assert not curve.is_clear
 
 
+@pytest.mark.slow
 def test_the_elbow_is_that_of_both() -> None:
     """Uniform groups: the likelihood rises steeply up to their number in both embeddings, and slowly from there."""
     curve = agreement_curve(views(5, distance=5), range(2, 8))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotrs
 from threadpoolctl import threadpool_limits
 
 from spotscape._core.validation import require_in_range
@@ -78,12 +78,16 @@ class TiedEM:
 
     def _linear(self, mixture: TiedMixture) -> tuple[np.ndarray, np.ndarray, float]:
         """Slope ``(k, d)`` and offset ``(k, 1)`` of the log-joint up to a term per point, and the mean of that term."""
-        factor = cho_factor(mixture.covariance, lower=True, check_finite=False)
-        slope = cho_solve(factor, mixture.means.T, check_finite=False).T
+        # For matrices this small, what SciPy wraps around these two takes longer than they do.
+        factor, failed = dpotrf(mixture.covariance, lower=True, clean=False)
+        if failed:
+            msg = "the covariance of the mixture is not positive definite"
+            raise np.linalg.LinAlgError(msg)
+        slope = dpotrs(factor, mixture.means.T, lower=True)[0].T
         with np.errstate(divide="ignore"):
             offset = np.log(mixture.weights) - 0.5 * (mixture.means * slope).sum(axis=1)
-        spread = np.trace(cho_solve(factor, self.total, check_finite=False))
-        log_determinant = 2 * np.log(np.diag(factor[0])).sum()
+        spread = dpotrs(factor, self.total, lower=True)[0].trace()
+        log_determinant = 2 * np.log(factor.diagonal()).sum()
         constant = -0.5 * (spread + log_determinant + len(self.total) * np.log(2 * np.pi))
         return slope, offset[:, None], float(constant)
 
@@ -102,7 +106,7 @@ class TiedEM:
         weights = counts / counts.sum()
         covariance = self.total - (means.T * weights) @ means
         if self.shrinkage:
-            radius = (np.diag(covariance) / self.unit).mean()
+            radius = (covariance.diagonal() / self.unit).mean()
             covariance = (1 - self.shrinkage) * covariance + self.shrinkage * radius * np.diag(self.unit)
         covariance[np.diag_indices_from(covariance)] += self.ridge
         return TiedMixture(weights, means, covariance)
