@@ -156,7 +156,7 @@ def test_the_part_within_slices_is_the_graph_within_slices() -> None:
 
 @given(SEEDS, st.integers(1, 6), st.integers(1, 4))
 @settings(max_examples=15)
-@pytest.mark.filterwarnings("ignore:the nearest spots of adjacent slices")
+@pytest.mark.filterwarnings("ignore:the nearest spots of slices")
 def test_equals_brute_force(seed: int, n_neighs: int, between: int) -> None:
     adata = three_slices(seed)
     z = np.random.default_rng(seed).permutation(3)[adata.obs["slice"].cat.codes] + 0.2 * cells(125, seed)[:, 0]
@@ -328,6 +328,16 @@ class TestWarnings:
         adata = stack_of({"a": hexagons(), "b": hexagons(shift=(20, 0))}, spatial_key="spatial")
         with pytest.warns(UserWarning, match=r"Register them first: sp.pp.register_slices\(adata, library_key='slice'"):
             build(adata, spatial_key="spatial", slice_gap=0.5)
+
+    def test_one_of_several_slices_lies_beside(self) -> None:
+        adata = stack_of({name: hexagons(shift=(20 * (name == "d"), 0)) for name in "abcd"})
+        with pytest.warns(UserWarning, match="the nearest spots of slices 'c' and 'd' lie"):
+            build(adata, slice_gap=0.5)
+
+    def test_silent_on_a_small_slice_within_a_large_one(self) -> None:
+        large, middle = hexagons(36), hexagons(36).mean(axis=0)
+        small = large[np.linalg.norm(large - middle, axis=1) < 4]
+        build(stack_of({"a": large, "b": small + 0.3}), slice_gap=0.5)
 
     def test_strays(self) -> None:
         adata = stack_of({"a": np.vstack([hexagons(), [[500, 500]]]), "b": hexagons()})

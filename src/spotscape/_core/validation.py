@@ -213,11 +213,11 @@ def slice_labels(adata: AnnData, library_key: str | None) -> pd.Categorical | No
         column = column.astype("Int64") if is_whole else column.map(named).astype(fractions)
     found = as_groups(column, f"adata.obs[{library_key!r}]")
     names = list(found.categories)
-    if not isinstance(adata.obs[library_key].dtype, pd.CategoricalDtype):
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        logger.info(
-            "`adata.obs['%s']` (%s) is read as the slices %s.", library_key, adata.obs[library_key].dtype, shown
-        )
+    given = adata.obs[library_key]
+    if not isinstance(given.dtype, pd.CategoricalDtype):
+        if not set(names) <= set(map(str, given.unique())):
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            logger.info("`adata.obs['%s']` (%s) is read as the slices %s.", library_key, given.dtype, shown)
     elif names == sorted(names):
         # Any other order somebody has chosen; pandas sorts as text.
         found = found.reorder_categories(natural_order(names))

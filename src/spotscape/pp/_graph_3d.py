@@ -212,12 +212,15 @@ def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int |
     across = edges_between_adjacent(tissue.slices, tissue.rows, between, workers=n_threads(n_jobs))
     warn_of_strays(tissue, within)
     plane, spacing = tissue.coordinates[:, :2], _widest_spacing(tissue)
-    distances = np.concatenate([np.linalg.norm(plane[starts] - plane[ends], axis=1) for _, starts, ends in across])
-    if np.median(distances) > _UNREGISTERED_IN_SPACINGS * spacing:
+    distances = [np.median(np.linalg.norm(plane[starts] - plane[ends], axis=1)) for _, starts, ends in across]
+    # Both ways, as a small slice lies on a large one of which it covers little.
+    by_pair = np.reshape(distances, (-1, 2)).min(axis=1)
+    lower = int(by_pair.argmax())
+    if by_pair[lower] > _UNREGISTERED_IN_SPACINGS * spacing:
         warn(
-            f"the nearest spots of adjacent slices lie {np.median(distances):.4g} apart in the plane (median), but "
-            f"spots of a slice only {spacing:.4g}: the slices do not overlap in adata.obsm"
-            f"[{tissue.spatial_key!r}]. Register them first: "
+            f"the nearest spots of slices {tissue.names[lower]!r} and {tissue.names[lower + 1]!r} lie "
+            f"{by_pair[lower]:.4g} apart in the plane (median), but spots of a slice only {spacing:.4g}: these slices "
+            f"do not overlap in adata.obsm[{tissue.spatial_key!r}]. Register them first: "
             f"sp.pp.register_slices(adata, library_key={tissue.library_key!r})."
         )
     own = within.tocoo()
