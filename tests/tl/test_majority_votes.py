@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from spotscape.tl._votes import majority_passes
+from spotscape.tl._refine_domains import majority_passes
 
 CHAIN = sparse.csr_array(sparse.diags_array([1.0, 1.0], offsets=[-1, 1], shape=(7, 7)))
 

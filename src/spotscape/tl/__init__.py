@@ -9,14 +9,15 @@ __all__, __getattr__, __dir__ = lazy(
     __name__,
     {
         "_choose_n_domains": "choose_n_domains",
+        "_consensus_domains": "consensus_domains",
         "_domains": "domains",
         "_embed": "embed transfer_domains",
         "_encoders": "spacross spotscape",
         "_impute": "impute",
         "_markers": "markers",
         "_match_slices": "integrate_slices match_slices",
+        "_refine_domains": "refine_domains",
         "_smoothed_pca": "smoothed_pca",
         "_trajectory": "trajectory",
-        "_votes": "consensus_domains refine_domains",
     },
 )
