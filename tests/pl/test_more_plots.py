@@ -251,6 +251,13 @@ class TestStack:
         from_above = sp.pl.stack_3d(adata, spatial_key="block", elev=90, return_fig=True)
         assert from_above.get_figheight() > figure.get_figheight()
 
+    def test_notebooks_cut_nothing_off_a_flat_block(self, adata: ad.AnnData) -> None:
+        """They cut a picture to what matplotlib says is on it, and points in 3-D do not count."""
+        adata.obsm["block"] = np.random.default_rng(0).random((600, 3)) * [20, 12, 1]
+        figure = sp.pl.stack_3d(adata, spatial_key="block", return_fig=True)
+        _, columns = (Picture.of(figure).pixels[..., :3] < 0.9).any(axis=2).nonzero()
+        assert figure.get_tightbbox().x0 * figure.dpi <= columns.min()
+
     def test_in_plotly(self, adata: ad.AnnData) -> None:
         pytest.importorskip("plotly")
         figure = sp.pl.stack_3d(adata, interactive=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgba_array
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Affine2D
 from mpl_toolkits.mplot3d.proj3d import proj_transform
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from matplotlib.transforms import Transform
 
     from spotscape.pl._colors import Bound, Palette
     from spotscape.pl._sheet import Shown
@@ -132,6 +131,8 @@ def stack_3d(
         aspect = _draw(axes[0], coords, pieces, shown, look, view=(elev, azim))
         is_own = looks.get("ax") is None and looks.get("figsize") is None
         edge = _fit(axes[0], aspect, named=len(pieces) > 1) if is_own else 1.0
+        # Points in 3-D do not count where a picture is cut to what is on it, as notebooks do.
+        axes[0].add_artist(Line2D(*_drawn_at(axes[0]), alpha=0, clip_on=False))
         if isinstance(shown, Categories):
             shown = replace(shown, codes=shown.codes[np.concatenate([rows for _, rows in pieces])])
         add_legend(axes[0], "irregular", shown, look, title=shown.key, edge=edge)
@@ -175,16 +176,18 @@ def _draw(
     area = 4.0 * (look.size or 1.0) ** 2 * float(np.clip(10_000 / max(n_shown, 1), 0.3, 8))
     low, high = coords.min(axis=0), coords.max(axis=0)
     for name, rows in pieces:
-        x, y, z = coords[rows].T
         ax.scatter(
-            x, y, z, c=face_colors(values, rows, look), s=area, edgecolors="none", linewidths=0, depthshade=False,
-            rasterized=look.rasterized, clip_on=False,
+            *coords[rows].T, c=face_colors(values, rows, look), s=area, edgecolors="none", linewidths=0,
+            depthshade=False, rasterized=look.rasterized, clip_on=False,
         )  # fmt: skip
         if name:
             near = high[1] if look.invert_y else low[1]
             # Texts in 3-D are cut off, as the size of a figure does not count them.
-            place = partial(_projected, ax, (low[0], near, z.mean()))
-            ax.annotate(f"{name}  ", (0, 0), xycoords=place, annotation_clip=False, fontsize=_NAME_SIZE, ha="right")
+            at = low[0], near, coords[rows, 2].mean()
+            ax.annotate(
+                f"{name}  ", (0, 0), annotation_clip=False, fontsize=_NAME_SIZE, ha="right",
+                xycoords=lambda _, at=at: Affine2D().translate(*_drawn_at(ax, at)[:, 0]) + ax.transData,
+            )  # fmt: skip
     ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]) if look.invert_y else (low[1], high[1]))
     span = np.maximum(high - low, 1e-9)
     ax.set_zlim(low[2] - 0.02 * span.max(), high[2] + 0.02 * span.max())
@@ -195,16 +198,15 @@ def _draw(
     return aspect
 
 
-def _projected(ax: Any, place: tuple[float, float, float], _renderer: Any) -> Transform:
-    """Where a place in space is drawn, from whichever side it is seen."""
-    x, y, _ = proj_transform(*place, ax.get_proj())
-    return Affine2D().translate(x, y) + ax.transData  # type: ignore[no-any-return]
+def _drawn_at(ax: Any, *places: tuple[float, float, float]) -> np.ndarray:
+    """Where places in space, or else the corners of the block, are drawn, ``(2, n)``."""
+    seen = places or list(product(ax.get_xlim(), ax.get_ylim(), ax.get_zlim()))
+    return np.array(proj_transform(*np.transpose(seen), ax.get_proj())[:2])
 
 
 def _fit(ax: Any, aspect: np.ndarray, *, named: bool) -> float:
     """Make the figure as high as the block looks, and fill it; returns where the block ends, as a share of the axes."""
-    corners = np.transpose(list(product(ax.get_xlim(), ax.get_ylim(), ax.get_zlim())))
-    x, y, _ = proj_transform(*corners, ax.get_proj())
+    x, y = _drawn_at(ax)
     wide, high = np.ptp(x) / ax.viewLim.width, np.ptp(y) / ax.viewLim.height
     room = 4.6 if named else 5.6
     height = float(np.clip(room * high / wide + 0.4, 2.6, 7))
@@ -239,14 +241,12 @@ def _in_plotly(
         x, y, z = coords[shown].T
         hover = [f"{name} {value:.3g}" for name, value in zip(names, values.values[shown], strict=True)]
         traces.append(go.Scatter3d(x=x, y=y, z=z, mode="markers", text=hover, marker=marker | {"color": colors}))
-    figure = go.Figure(traces)
-    hidden = {"visible": False}
-    figure.update_layout(
-        scene={"aspectmode": "data", "xaxis": hidden, "yaxis": hidden, "zaxis": hidden},
-        legend={"title": values.key, "itemsizing": "constant"},
-        margin=dict.fromkeys("lrtb", 0),
-    )
-    return figure
+    layout = {
+        "scene": {"aspectmode": "data", **{axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}},
+        "legend": {"title": values.key, "itemsizing": "constant"},
+        "margin": dict.fromkeys("lrtb", 0),
+    }
+    return go.Figure(traces, layout)
 
 
 @public
