@@ -102,7 +102,7 @@ nitpick_ignore_regex = [
     ("py:.*", rf"({_OTHERS})(\..*)?"),
     (
         "py:class",
-        r"spotscape\.(pl\._sheet\.\w+|nn\.batches\.Known|nn\.checkpoint\.Checkpoint|nn\.graph\.Structure|nn\.losses(\.scaling)?\.(Masking|Meeting))",
+        r"spotscape\.(pl\._sheet\.\w+|nn\.batches\.Known|nn\.trainer\.Checkpoint|nn\.graph\.Structure|nn\.losses(\.scaling)?\.(Masking|Meeting))",
     ),
     ("py:attr", r"spotscape\.settings\..*"),  # described on the page of the object
     ("py:.*", r"[A-Z]\w*|[a-z]\w*"),  # built-ins and names without a module, as short annotations show them
