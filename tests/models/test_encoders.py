@@ -178,7 +178,7 @@ def test_a_checkpoint_resumes_to_the_same_bits(
     from spotscape.nn.trainer import _Run
 
     expression, adjacency, _ = tissue()
-    options = {"max_epochs": 30, "n_encoders": 1, "slices": np.repeat([0, 1], 128)}
+    options = {"max_epochs": 30, "n_encoders": 1, "integrate": False, "slices": np.repeat([0, 1], 128)}
     for size in (None, 128):
         expected = embedded(method, expression, adjacency, batch_size=size, **options)
         file = tmp_path / f"{size}.pt"

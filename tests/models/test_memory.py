@@ -72,8 +72,8 @@ def train(n_spots: int, n_slices: int, limit: int, *, then: str = "") -> tuple[i
     ("n_spots", "n_slices", "most"),
     [
         pytest.param(60_000, 1, 1.2, marks=pytest.mark.slow),
-        pytest.param(20_000, 1, 0.6, marks=pytest.mark.slow),
-        (18_000, 3, 0.6),
+        (20_000, 1, 0.6),
+        pytest.param(18_000, 3, 0.6, marks=pytest.mark.slow),
     ],
 )
 def test_training_takes_linear_memory(n_spots: int, n_slices: int, most: float) -> None:
