@@ -70,7 +70,7 @@ def _close_figures() -> Iterator[None]:
 
 @pytest.fixture
 def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cluster from fewer starts, for tests in which domains are clear, or in which only their number matters."""
+    """Run each clusterer once, and from fewer starts, for tests that do not look closely at domains."""
     monkeypatch.setattr("spotscape.nn.clustering._mixture._MOST_REPEATS", 1)
     monkeypatch.setattr("spotscape.nn.clustering._agreement._MORE_RUNS", 0)
 

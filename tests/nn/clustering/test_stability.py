@@ -17,9 +17,6 @@ def blobs(n_clusters: int, *, n_each: int = 40, n_dims: int = 4, seed: int = 0) 
     return centres[labels] + rng.normal(size=(len(labels), centres.shape[1]))
 
 
-pytestmark = pytest.mark.usefixtures("few_starts")
-
-
 class TestTheRule:
     @pytest.mark.parametrize(
         ("score", "tolerance", "expected"),
