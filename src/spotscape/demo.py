@@ -60,7 +60,7 @@ def save(adata: AnnData, folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     picture, data = folder / "domains.png", folder / "tissue.h5ad"
     columns = ["domain", *EMBEDDINGS.values()]
-    titles = ["true domains", *(f"{key}, ARI {agreement(adata, key):.2f}" for key in EMBEDDINGS.values())]
+    titles = ["true domains", *(f"{key}\nARI {agreement(adata, key):.2f}" for key in EMBEDDINGS.values())]
     sp.pl.match_colors(adata, list(EMBEDDINGS.values()), to="domain")
     figure = sp.pl.domains(adata, columns, title=titles, return_fig=True)
     figure.savefig(picture, dpi=150, bbox_inches="tight")
