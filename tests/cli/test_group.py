@@ -98,6 +98,7 @@ def test_a_killed_process_ends_the_run_with_what_to_do(tissue: Path, tmp_path: P
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(420)
 @pytest.mark.skipif(sys.platform != "linux", reason="asked of the kernel of Linux")
 def test_workers_end_with_the_launcher(tissue: Path, tmp_path: Path) -> None:
@@ -127,6 +128,7 @@ def test_an_error_is_said_once(tissue: Path, tmp_path: Path) -> None:
     assert "process 0 stops: obs has no column 'donor' for --slices" in ends[0][1]
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_is_done_by_one(tissue: Path, tmp_path: Path) -> None:
     ends = [end(process) for process in start(tissue, tmp_path / "out.h5ad", "--method=smoothed-pca")]
     assert [status for status, _ in ends] == [0, 0], ends

@@ -375,11 +375,19 @@ def test_all_broken_data(name: str, good: ad.AnnData, calls: dict[str, dict[str,
     tried(name, list(BROKEN), good, calls, attempts)
 
 
+@pytest.fixture(scope="module")
+def file(good: ad.AnnData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("good") / "good.h5ad"
+    good.write_h5ad(path)
+    return path
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_files(name: str, good: ad.AnnData, calls: dict[str, dict[str, Any]], attempts: Any, tmp_path: Path) -> None:
-    good.write_h5ad(tmp_path / "good.h5ad")
+def test_files(name: str, file: Path, calls: dict[str, dict[str, Any]], attempts: Any) -> None:
+    before = file.read_bytes()
     for what, part in {"a file": lambda a: a, "a view of a file": lambda a: a[:100]}.items():
-        backed = ad.read_h5ad(tmp_path / "good.h5ad", backed="r")
+        backed = ad.read_h5ad(file, backed="r")
         attempts.try_(f"sp.{name} on {what}", FUNCTIONS[name], part(backed), calls[name])
         backed.file.close()
     attempts.conclude()
+    assert file.read_bytes() == before
