@@ -16,7 +16,7 @@ from spotscape._core.arguments import public
 from spotscape._core.provenance import new_names, require_unchanged
 from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
-from spotscape.pl._panel import clear_place, inner_spots
+from spotscape.pl._panel import inner_spots
 from spotscape.pl._sheet import Look, Panels, show_spots
 
 if TYPE_CHECKING:
@@ -228,6 +228,14 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, labels: Sequence[str
             # The layout would make room for a very long name until nothing is left of the tissue.
             text.set_in_layout(len(name) <= _LONGEST)
             taken.append(_set_aside(text, taken, ax.bbox))
+
+
+def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.ndarray], apart: float) -> np.ndarray:
+    """Return the point nearest to ``target`` that lies ``apart`` from all ``places``, if one does."""
+    away = ((points - target) ** 2).sum(axis=1)
+    taken = np.array(list(places.values())).reshape(-1, 2)
+    crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < apart).any(axis=1)
+    return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
 
 
 def _set_aside(text: Annotation, taken: list[Bbox], panel: BboxBase) -> Bbox:
