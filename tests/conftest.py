@@ -68,11 +68,14 @@ def _close_figures() -> Iterator[None]:
         sys.modules["matplotlib.pyplot"].close("all")
 
 
-@pytest.fixture
-def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each clusterer once, and from fewer starts, for tests that do not look closely at domains."""
-    monkeypatch.setattr("spotscape.nn.clustering._mixture._MOST_REPEATS", 1)
-    monkeypatch.setattr("spotscape.nn.clustering._agreement._MORE_RUNS", 0)
+@pytest.fixture(autouse=True)
+def _few_starts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cluster and integrate from fewer starts, which find the same on simple tissue in a fraction of the time."""
+    if request.node.get_closest_marker("all_starts") is None:
+        monkeypatch.setattr("spotscape.nn.clustering._mixture._MOST_REPEATS", 1)
+        monkeypatch.setattr("spotscape.nn.clustering._agreement._MORE_RUNS", 0)
+        monkeypatch.setattr("spotscape.nn.integration._STARTS", ((True, 1, False),))
+        monkeypatch.setattr("spotscape.nn.integration._LAST_STEPS", 15)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

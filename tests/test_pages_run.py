@@ -27,7 +27,6 @@ from spotscape.cli import main
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.usefixtures("few_starts")
 ROOT = Path(__file__).parents[1]
 Names = dict[str, Any]
 _spec = importlib.util.spec_from_file_location("cli_folders", Path(__file__).parent / "cli" / "folders.py")

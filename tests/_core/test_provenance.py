@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-pytestmark = pytest.mark.usefixtures("few_starts")
-
 NAMES = pd.Index([f"spot{i}" for i in range(6)])
 ROWS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 

@@ -23,8 +23,6 @@ from spotscape.cli._options import read_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("few_starts")
-
 QUICK = ("--method=smoothed-pca", "--n-domains=3", "--quiet")
 
 
@@ -84,7 +82,6 @@ def test_slices_named_by_numbers_are_called_as_in_python(tmp_path: Path, capsys:
     assert "different numbers; expected the name of a slice" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("few_starts")
 @pytest.mark.filterwarnings("ignore:the number chosen")
 def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out.h5ad"

@@ -159,7 +159,7 @@ def gradients(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: value for name, value in found.items() if name.startswith("gradient")}
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_loss_and_gradients_are_those_of_one_process(
     size: int, alone: dict[str, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+pytestmark = pytest.mark.all_starts
+
 REGIONS = 6 * np.eye(3)
 SHIFT = np.array([2.0, -1.0, 0.5])
 

@@ -14,6 +14,8 @@ from spotscape.nn import integrate, nearest, place, vote
 from spotscape.nn.integration import _fit, _plausibility, _regrouped, _settle
 from spotscape.nn.prototypes import Mixture, SpotBlocks, _shifts, merge, single, split, step
 
+pytestmark = pytest.mark.all_starts
+
 # Kinds of spots in two slices and their proportions: alike, unlike, one lacking, and one private to each.
 COMPOSITIONS = {
     "alike": ([1, 1, 1, 0], [1, 1, 1, 0]),

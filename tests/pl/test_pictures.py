@@ -6,18 +6,17 @@ After a change that is meant, look at the new pictures and keep them:
 
 from __future__ import annotations
 
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import spotscape as sp
+
 SCRIPT = Path(__file__).with_name("draw_all.py")
-PICTURES, thumbnail = (runpy.run_path(str(SCRIPT))[name] for name in ("PICTURES", "thumbnail"))
+PICTURES, thumbnail, draw_all = (runpy.run_path(str(SCRIPT))[name] for name in ("PICTURES", "thumbnail", "main"))
 NAMES = sorted(path.stem for path in PICTURES.glob("*.png"))
 # What fonts and versions of matplotlib may move, on coarse pictures: so much of all that is drawn.
 TOLERANCE = 0.3
@@ -25,13 +24,10 @@ TOLERANCE = 0.3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pictures of the script, which runs by itself with the backend of a machine without a screen."""
+    """The pictures of the script."""
     folder = tmp_path_factory.mktemp("pictures")
-    environment = {**os.environ, "MPLBACKEND": "agg", "SPOTSCAPE_PROGRESS_BAR": "false"}
-    run = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    with sp.settings.override(verbosity="warning", progress_bar=False, device="cpu"):
+        draw_all(folder)
     return folder
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.all_starts
+
 DEPTH = {**{f"Layer_{number}": number for number in range(1, 7)}, "WM": 7}
 
 

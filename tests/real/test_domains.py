@@ -15,6 +15,8 @@ from sklearn.neighbors import kneighbors_graph
 import spotscape as sp
 from spotscape.nn.clustering._mixture import gaussian_mixture
 
+pytestmark = pytest.mark.all_starts
+
 
 @pytest.fixture(params=["starmap_visual_cortex", "dlpfc_151673"])
 def tissue(request: pytest.FixtureRequest) -> ad.AnnData:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+pytestmark = pytest.mark.all_starts
+
 GROUPS = ("domain", "slice")
 
 

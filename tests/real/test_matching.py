@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.all_starts
+
 
 @pytest.fixture(scope="module")
 def _loaded() -> dict[str, ad.AnnData]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+pytestmark = pytest.mark.all_starts
+
 
 def ari(adata: AnnData, use_rep: str, truth: str) -> float:
     sp.tl.domains(adata, n_domains=7, use_rep=use_rep, method="gmm")

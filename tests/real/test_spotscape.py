@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.all_starts
+
 
 def test_starmap(real_data: Callable[[str], Path]) -> None:
     """One seed; the lowest of ten was above this bar, a smoother of one hop stays below it."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("few_starts")
-
 Break = "Callable[[ad.AnnData], ad.AnnData | None]"
 FUNCTIONS = {
     f"{space}.{name}": getattr(getattr(sp, space), name)

@@ -19,8 +19,6 @@ from spotscape._core.arguments import annotations_of
 if TYPE_CHECKING:
     import anndata as ad
 
-pytestmark = pytest.mark.usefixtures("few_starts")
-
 ON_ANNDATA = ("pp", "tl", "pl", "get")
 
 # What people hand in by mistake, and what a program hands in that was never meant to.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("few_starts")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def through_file(adata: ad.AnnData, folder: Path, suffix: str) -> ad.AnnData:

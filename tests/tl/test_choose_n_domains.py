@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("few_starts")
-
 QUICK: dict[str, Any] = {"k_range": (2, 7), "n_resamples": 3}
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("few_starts")
-
 KEYS = ["X_a", "X_b", "X_c"]
 METHODS = ["auto", "both", "kmeans", "gmm"]
 

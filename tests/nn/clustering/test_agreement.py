@@ -10,6 +10,8 @@ from spotscape.nn.clustering._agreement import SHRINKAGES, _starts, most_agreed
 from spotscape.nn.clustering._kmeans import kmeans, soft_assignment
 from spotscape.nn.clustering._mixture import gaussian_mixture
 
+pytestmark = pytest.mark.all_starts
+
 
 def stripes(gap: float, length: float, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
     """Two groups that lie ``gap`` apart across an axis along which both vary by ``length``."""

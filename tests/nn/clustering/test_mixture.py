@@ -11,6 +11,8 @@ from threadpoolctl import threadpool_limits
 from spotscape.nn.clustering import _mixture
 from spotscape.nn.clustering._mixture import TiedEM, TiedMixture, gaussian_mixture
 
+pytestmark = pytest.mark.all_starts
+
 RIDGE = 1e-6
 
 

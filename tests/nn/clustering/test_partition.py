@@ -12,6 +12,8 @@ from threadpoolctl import threadpool_limits
 from spotscape.nn.clustering._kmeans import by_size, kmeans, make_exactly, search_resolution, soft_assignment
 from spotscape.nn.clustering._mixture import gaussian_mixture
 
+pytestmark = pytest.mark.all_starts
+
 
 def test_labels_go_by_size_then_first_point() -> None:
     labels, old = by_size(np.array([5, 2, 2, 7, 5, 9, 9, 9]))

@@ -8,6 +8,8 @@ from scipy.stats import ortho_group
 
 from spotscape.nn.clustering._stability import elbow, pick_number, stability_curve
 
+pytestmark = pytest.mark.all_starts
+
 
 def blobs(n_clusters: int, *, n_each: int = 40, n_dims: int = 4, seed: int = 0) -> np.ndarray:
     """Groups of unit variance whose centres lie 10 from each other."""

@@ -8,6 +8,8 @@ import pytest
 from spotscape.nn.clustering._agreement import _pick, agreement_curve, clusterings, pick_agreed
 from spotscape.nn.clustering._stability import StabilityCurve
 
+pytestmark = pytest.mark.all_starts
+
 
 @pytest.mark.parametrize(
     ("agreement", "expected"),
