@@ -11,18 +11,8 @@ import pytest
 import torch
 
 from spotscape.nn import integrate, nearest, place, vote
-from spotscape.nn.integration import (
-    _fit,
-    _merge,
-    _Mixture,
-    _plausibility,
-    _regrouped,
-    _settle,
-    _shifts,
-    _single,
-    _split,
-    _step,
-)
+from spotscape.nn.integration import _fit, _plausibility, _regrouped, _settle
+from spotscape.nn.prototypes import Mixture, SpotBlocks, _shifts, merge, single, split, step
 
 # Kinds of spots in two slices and their proportions: alike, unlike, one lacking, and one private to each.
 COMPOSITIONS = {
@@ -258,12 +248,12 @@ def test_shifts_solve_the_weighted_regression() -> None:
 
 def test_likelihood_rises() -> None:
     spots, slices, _ = tissue(400, "unlike")
-    parts = [torch.from_numpy(spots[slices == name]) for name in (0, 1)]
+    parts = spots_of(spots, slices)
     held = torch.tensor([False, False])
-    model = _split(_split(_single(parts, held, from_means=False), parts), parts)
+    model = split(split(single(parts, held, from_means=False), parts), parts)
     seen = []
     for _ in range(20):
-        model = _step(model, parts, held, 50.0)
+        model = step(model, parts, held, 50.0)
         seen.append(model.likelihood)
     assert seen[-1] > seen[1]
     assert all(later >= earlier - 1e-3 * abs(earlier) for earlier, later in pairwise(seen[1:]))
@@ -271,15 +261,15 @@ def test_likelihood_rises() -> None:
 
 def test_one_step_by_hand() -> None:
     """One prototype: means 1 and 5 of two slices, counts 2 and 4, ridge 2, so that weights are 1 and 4 / 3."""
-    parts = [torch.tensor([[0.0], [2.0]], dtype=torch.float64), torch.tensor([[4.0], [6.0]] * 2, dtype=torch.float64)]
-    start = _single(parts, torch.tensor([False, False]), from_means=False)
+    parts = SpotBlocks.of([torch.tensor([[0.0], [2.0]]).double(), torch.tensor([[4.0], [6.0]] * 2).double()])
+    start = single(parts, torch.tensor([False, False]), from_means=False)
     assert start.centres.item() == 3
-    found = _step(start, parts, torch.tensor([False, False]), 2.0)
+    found = step(start, parts, torch.tensor([False, False]), 2.0)
     np.testing.assert_allclose(found.shifts[:, 0], [-2, 2], atol=1e-5)
     np.testing.assert_allclose(found.centres[:, 0], [3], atol=1e-5)
     np.testing.assert_allclose(found.local.flatten(), [0, 0], atol=1e-5)
     np.testing.assert_allclose(found.variance.item(), 1, atol=1e-5)
-    resting = _step(start, parts, torch.tensor([False, False]), 2.0, free=False)
+    resting = step(start, parts, torch.tensor([False, False]), 2.0, free=False)
     # The centre is (1 · 1 + 5 · 4/3) / (1 + 4/3) = 23/7; what is left is shrunk by 2 / 4 and 4 / 6.
     np.testing.assert_allclose(resting.centres[:, 0], [23 / 7])
     np.testing.assert_allclose(resting.local.flatten(), [(1 - 23 / 7) / 2, (5 - 23 / 7) * 2 / 3])
@@ -292,7 +282,7 @@ def test_likelihood_by_hand() -> None:
     parts = [torch.tensor([[0.0], [1.0]], dtype=torch.float64), torch.tensor([[5.0]], dtype=torch.float64)]
     shares = np.array([[0.5, 0.5], [0.2, 0.8]])
     local = np.array([[0.3, 0.0], [0.0, -0.5]])
-    model = _Mixture(
+    model = Mixture(
         torch.tensor([[0.0], [4.0]], dtype=torch.float64),
         torch.tensor([[0.1], [-0.1]], dtype=torch.float64),
         torch.from_numpy(local[..., None]),
@@ -304,7 +294,7 @@ def test_likelihood_by_hand() -> None:
     expected = sum(np.log(each.sum(axis=1)).sum() for each in joint) + 3 * np.log(2 * np.pi) / 2
     counts = np.stack([(each / each.sum(axis=1, keepdims=True)).sum(axis=0) for each in joint])
     prior = 0.05 * (counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / 3 * np.log(shares)).sum()
-    found = _step(model, parts, torch.tensor([False, False]), 50.0)
+    found = step(model, SpotBlocks.of(parts), torch.tensor([False, False]), 50.0)
     assert found.likelihood == pytest.approx(expected - 50 * (0.3**2 + 0.5**2) / (2 * 4) + prior, rel=1e-12)
     proportions = (counts / counts.sum(axis=1, keepdims=True) + 0.05 * counts.sum(axis=0) / 3) / 1.05
     np.testing.assert_allclose(found.logs.exp(), proportions, rtol=1e-12)
@@ -312,17 +302,17 @@ def test_likelihood_by_hand() -> None:
 
 def test_what_is_held_has_neither_shift_nor_offsets() -> None:
     """The prototype is that of the held slice: the other one's four spots weigh 4 / (1 + 4 / 2) against its two."""
-    parts = [torch.tensor([[0.0], [2.0]], dtype=torch.float64), torch.tensor([[4.0], [6.0]] * 2, dtype=torch.float64)]
+    parts = SpotBlocks.of([torch.tensor([[0.0], [2.0]]).double(), torch.tensor([[4.0], [6.0]] * 2).double()])
     held = torch.tensor([True, False])
-    start = _single(parts, held, from_means=True)
+    start = single(parts, held, from_means=True)
     assert (start.centres.item(), start.shifts[:, 0].tolist(), start.variance.item()) == (1, [0, 4], 1)
-    assert _single(parts, held, from_means=False).variance.item() == pytest.approx((2 + 2 * 9 + 2 * 25) / 6)
-    resting = _step(_single(parts, held, from_means=False), parts, held, 2.0, free=False)
+    assert single(parts, held, from_means=False).variance.item() == pytest.approx((2 + 2 * 9 + 2 * 25) / 6)
+    resting = step(single(parts, held, from_means=False), parts, held, 2.0, free=False)
     weight = 4 / (1 + 4 / 2)
     centre = (2 * 1 + weight * 5) / (2 + weight)
     np.testing.assert_allclose(resting.centres.item(), centre)
     np.testing.assert_allclose(resting.local.flatten(), [0, (5 - centre) * 4 / (4 + 2)])
-    np.testing.assert_allclose(_step(start, parts, held, 2.0).shifts[:, 0], [0, 4], atol=1e-5)
+    np.testing.assert_allclose(step(start, parts, held, 2.0).shifts[:, 0], [0, 4], atol=1e-5)
 
 
 @pytest.mark.parametrize(("rest", "expected"), [(1e-9, 7), (0.75, 1)])
@@ -330,13 +320,13 @@ def test_it_settles_once_all_rests(rest: float, expected: int, monkeypatch: pyte
     """Steps that halve the way to rest, with a standard deviation of 2: the first moves by 1, less than 0.75 of it."""
     steps = []
 
-    def step(model: _Mixture, *_: Any, **__: Any) -> _Mixture:
+    def halve(model: Mixture, *_: Any, **__: Any) -> Mixture:
         steps.append(model)
         return replace(model, centres=model.centres / 2)
 
-    monkeypatch.setattr("spotscape.nn.integration._step", step)
+    monkeypatch.setattr("spotscape.nn.integration.step", halve)
     zeros = torch.zeros(2, 1)
-    model = _Mixture(torch.tensor([[2.0]]), zeros, zeros[:, None], zeros, torch.tensor(4.0))
+    model = Mixture(torch.tensor([[2.0]]), zeros, zeros[:, None], zeros, torch.tensor(4.0))
     _settle(model, [], torch.tensor([False, False]), 1.0, steps=7, rest=rest)
     assert len(steps) == expected
     moved = replace(model, centres=torch.zeros(1, 1), shifts=torch.ones(2, 1))
@@ -361,7 +351,8 @@ def test_a_shift_of_few_spots() -> None:
 
 def test_splitting_goes_along_the_principal_axis() -> None:
     part = torch.tensor([[2.0, 7, 1], [8, 7, 1], [5, 8, 1], [5, 6, 1]], dtype=torch.float64)
-    model = _split(_single([part], torch.tensor([False]), from_means=False), [part])
+    spots = SpotBlocks.of([part])
+    model = split(single(spots, torch.tensor([False]), from_means=False), spots)
     half = np.sqrt(18 / 4) / 2
     assert sorted(model.centres[:, 0].tolist()) == pytest.approx([5 - half, 5 + half])
     np.testing.assert_allclose(model.centres[:, 1:], [[7, 1], [7, 1]], atol=1e-12)
@@ -373,8 +364,8 @@ def test_the_two_nearest_prototypes_are_merged() -> None:
     logs = torch.tensor([[0.1, 0.3, 0.6]], dtype=torch.float64).log()
     centres = torch.tensor([[0.0], [1.0], [1.8]], dtype=torch.float64)
     local = torch.tensor([[[1.0], [2.0], [3.0]]], dtype=torch.float64)
-    start = _Mixture(centres, torch.zeros(1, 1, dtype=torch.float64), local, logs, torch.tensor(1.0))
-    found = _merge(start, [torch.zeros(100, 1, dtype=torch.float64)])
+    start = Mixture(centres, torch.zeros(1, 1, dtype=torch.float64), local, logs, torch.tensor(1.0))
+    found = merge(start, SpotBlocks.of([torch.zeros(100, 1, dtype=torch.float64)]))
     np.testing.assert_allclose(found.centres[:, 0], [1.8, 0.75])
     np.testing.assert_allclose(found.local.flatten(), [3, 1.75])
     np.testing.assert_allclose(found.logs.exp(), [[0.6, 0.4]])
@@ -384,18 +375,18 @@ def test_the_two_nearest_prototypes_are_merged() -> None:
 def test_prototypes_that_can_be_spared_count_for_nothing(composition: Any, most: int) -> None:
     """Four for three kinds, and one for one kind, are as plausible as twice as many that fit no better."""
     spots, slices, _ = tissue(300, composition)
-    parts = [torch.from_numpy(spots[slices == name]) for name in (0, 1)]
+    parts = spots_of(spots, slices)
     held = torch.tensor([False, False])
     few = _fit(parts, held, most, 100.0)
     assert len(few.centres) == most
-    doubled = _split(few, parts)
+    doubled = split(few, parts)
     assert doubled.n_parameters == 2 * few.n_parameters == 2 * (most * 6 + 2 * most)
     scores = [_plausibility(model, parts, held, 100.0) for model in (few, replace(doubled, likelihood=few.likelihood))]
     assert scores[0] == pytest.approx(scores[1], abs=0.001 * abs(scores[0]) if most == 1 else 0.01 * abs(scores[0]))
 
 
-def parts_of(spots: np.ndarray, slices: np.ndarray) -> list[torch.Tensor]:
-    return [torch.from_numpy(spots[slices == name]) for name in np.unique(slices)]
+def spots_of(spots: np.ndarray, slices: np.ndarray) -> SpotBlocks:
+    return SpotBlocks.of([torch.from_numpy(spots[slices == name]) for name in np.unique(slices)])
 
 
 @pytest.mark.parametrize(
@@ -404,7 +395,7 @@ def parts_of(spots: np.ndarray, slices: np.ndarray) -> list[torch.Tensor]:
 )
 def test_number_of_prototypes(n: int, most: int, expected: int) -> None:
     """A prototype takes 60 spots of each of the two slices: 960 leave room for 16."""
-    parts = parts_of(*tissue(n)[:2])
+    parts = spots_of(*tissue(n)[:2])
     assert len(_fit(parts, torch.tensor([False, False]), most, 100.0).centres) == expected
 
 
@@ -431,7 +422,7 @@ def test_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is free while prototypes are split: shifts early, late, or only at the end, and offsets early or late."""
     seen: list[tuple[int, bool, bool]] = []
 
-    def settle(model: _Mixture, *_: Any, ridge: float = 0, free: bool = True, steps: int = 0, **__: Any) -> _Mixture:
+    def settle(model: Mixture, *_: Any, ridge: float = 0, free: bool = True, steps: int = 0, **__: Any) -> Mixture:
         if not steps:
             seen.append((len(model.centres), np.isfinite(ridge), free))
         return model
@@ -439,7 +430,7 @@ def test_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spotscape.nn.integration._settle", settle)
     monkeypatch.setattr("spotscape.nn.integration._regrouped", lambda model, *_: model)
     monkeypatch.setattr("spotscape.nn.integration._plausibility", lambda *_: 0.0)
-    _fit(parts_of(*tissue(500)[:2]), torch.tensor([False, False]), 8, 100.0)
+    _fit(spots_of(*tissue(500)[:2]), torch.tensor([False, False]), 8, 100.0)
     steps = [(1, False), (1, True), (2, False), (2, True), (4, False), (4, True), (8, False)]
     early = [(n, offsets, True) for n, offsets in steps]
     from_four = [(n, offsets, offsets or n >= 4) for n, offsets in steps]
@@ -451,13 +442,13 @@ def test_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("gains", "kept"), [([0.9], 0), ([1.1, 0.9], 1), ([1.1, 1.1, 1.1, 1.1], 3)])
 def test_prototypes_are_regrouped_as_long_as_that_is_likelier(gains: list[float], kept: int) -> None:
     """By more than one, and three times at most."""
-    parts = parts_of(*tissue(60)[:2])
-    start = _split(_single(parts, torch.tensor([False, False]), from_means=False), parts)
+    parts = spots_of(*tissue(60)[:2])
+    start = split(single(parts, torch.tensor([False, False]), from_means=False), parts)
     start = replace(start, likelihood=0.0)
     found = np.cumsum(gains)
     calls: list[int] = []
 
-    def settle(model: _Mixture, *, free: bool = True) -> _Mixture:
+    def settle(model: Mixture, *, free: bool = True) -> Mixture:
         assert (len(model.centres), free) in {(4, False), (2, True)}
         if not free:
             return model
@@ -478,7 +469,7 @@ def test_shifts_add_up_to_zero() -> None:
 def test_probabilities_are_those_of_gaussians() -> None:
     from scipy.stats import multivariate_normal
 
-    model = _Mixture(
+    model = Mixture(
         torch.tensor([[0.0, 0], [1, 2]], dtype=torch.float64),
         torch.tensor([[0.5, 0.0]], dtype=torch.float64),
         torch.tensor([[[0.0, 1], [0, 0]]], dtype=torch.float64),
@@ -490,10 +481,32 @@ def test_probabilities_are_those_of_gaussians() -> None:
         share * multivariate_normal(mean, 0.8 * np.eye(2)).pdf(spots)
         for share, mean in ((0.3, [0.5, 1]), (0.7, [1.5, 2]))
     ], axis=1)  # fmt: skip
-    found, logs = model.probabilities(torch.from_numpy(spots), 0)
-    np.testing.assert_allclose(found, joint / joint.sum(axis=1, keepdims=True))
-    # But for the constant of a Gaussian in two dimensions.
-    np.testing.assert_allclose(logs, np.log(joint.sum(axis=1)) + np.log(2 * np.pi))
+    found, logs = model.probabilities(torch.from_numpy(spots)[None], torch.tensor([0]))
+    np.testing.assert_allclose(found[0].T, joint / joint.sum(axis=1, keepdims=True))
+    # Without what all prototypes share.
+    shared = np.square(spots).sum(axis=1) / (2 * 0.8) + np.log(2 * np.pi * 0.8)
+    np.testing.assert_allclose(logs[0], np.log(joint.sum(axis=1)) + shared)
+
+
+def test_slices_of_any_size_fill_blocks() -> None:
+    """Three hundred spots take two blocks, the second filled up; what fills up counts nowhere."""
+    rng = np.random.default_rng(0)
+    parts = [torch.from_numpy(1 + rng.normal(size=(n, 3))) for n in (300, 1, 256)]
+    spots = SpotBlocks.of(parts)
+    assert spots.slices.tolist() == [0, 0, 1, 2]
+    assert spots.sizes.tolist() == [300, 1, 256]
+    assert spots.n_spots == 557
+    assert spots.squares == pytest.approx(sum(float(part.square().sum()) for part in parts))
+    held = torch.tensor([False] * 3)
+    model = single(spots, held, from_means=True)
+    np.testing.assert_allclose(model.centres + model.shifts, np.stack([part.mean(0) for part in parts]))
+    after = step(split(model, spots), spots, held, 100.0)
+    assert float((spots.sizes[:, None] * after.logs.exp()).sum()) == pytest.approx(557)
+    moved = list(spots.corrections(after))
+    assert [each.shape for each in moved] == [part.shape for part in parts]
+    for index, part in enumerate(parts):
+        found = after.probabilities(part[None], torch.tensor([index]))[0][0]
+        np.testing.assert_allclose(moved[index], after.shifts[index] + found.T @ after.local[index], atol=1e-12)
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)

@@ -21,7 +21,6 @@ onto which new samples are moved is from Symphony (Kang et al., Nature Communica
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,20 +28,18 @@ import numpy as np
 import torch
 
 from spotscape._core.validation import require_in_range, require_positive_int
+from spotscape.nn.prototypes import LEAN, SpotBlocks, merge, single, split, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-# Rows of one block, whose probabilities are in memory at a time.
-_BLOCK = 65_536
+    from spotscape.nn.prototypes import Mixture
+
 # Spots that a prototype needs in each slice, on average.
 _SPOTS_PER_PROTOTYPE = 60
-# A slice's proportions lean by this share towards those of all slices: of two shifts that fit equally well, the one
-# under which the slices overlap is taken.
-_LEAN = 0.05
-# A smaller share while starts are compared. Otherwise slices with little in common would be moved onto wrong regions.
+# A smaller lean while starts are compared. Otherwise slices with little in common would be moved onto wrong regions.
 _LEAN_AT_FIRST = 0.02
 # Steps at most for each number of prototypes, and at the end; they stop once all rests to this share of sigma, and
 # before the end to ten times as much.
@@ -110,11 +107,11 @@ def integrate(
     scale = (values - centre).square().mean().sqrt()
     # If all spots of a slice have one position, its offset cannot be told from its region.
     if len(rows) > 1 and scale > 0 and any((values[own] != values[own[0]]).any() for own in rows):
-        parts = [(values[own] - centre) / scale for own in rows]
-        model = _fit(parts, torch.tensor(fixed, device=device), n_prototypes, ridge)
-        for index, (own, part) in enumerate(zip(rows, parts, strict=True)):
-            if not fixed[index]:
-                values[own] -= scale * model.correction(part, index)
+        spots = SpotBlocks.of([(values[own] - centre) / scale for own in rows])
+        model = _fit(spots, torch.tensor(fixed, device=device), n_prototypes, ridge)
+        for own, moved, still in zip(rows, spots.corrections(model), fixed, strict=True):
+            if not still:
+                values[own] -= scale * moved
     return values.cpu().numpy().astype(np.result_type(embedding, np.float32))
 
 
@@ -183,71 +180,41 @@ def place(
     return placed
 
 
-@dataclass(frozen=True)
-class _Mixture:
-    """Parameters of the mixture for ``S`` slices and ``K`` prototypes, and its log-likelihood."""
-
-    centres: Tensor  # (K, d)
-    shifts: Tensor  # (S, d)
-    local: Tensor  # (S, K, d)
-    logs: Tensor  # (S, K), of the proportions
-    variance: Tensor
-    likelihood: float = -np.inf
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of free parameters in prototypes and proportions. Offsets are few, or shrunk, and do not count."""
-        return self.centres.numel() + self.logs.numel()
-
-    def probabilities(self, part: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """Probabilities of the prototypes for spots of a slice ``(n, K)``, and the log-likelihood of each spot."""
-        means = self.centres + self.shifts[index] + self.local[index]
-        squares = part.square().sum(1, keepdim=True) - 2 * part @ means.T + means.square().sum(1)
-        joint = self.logs[index] - squares / (2 * self.variance)
-        total = joint.logsumexp(1, keepdim=True)
-        return (joint - total).exp(), total[:, 0] - part.shape[1] / 2 * self.variance.log()
-
-    def correction(self, part: Tensor, index: int) -> Tensor:
-        """The vectors that are subtracted from the spots of a slice."""
-        blocks = [self.probabilities(block, index)[0] @ self.local[index] for block in part.split(_BLOCK)]
-        return self.shifts[index] + torch.cat(blocks)
-
-
-def _fit(parts: list[Tensor], held: Tensor, n_prototypes: int, ridge: float) -> _Mixture:
-    """The mixture for the coordinates of each slice, the most likely of several starts.
+def _fit(spots: SpotBlocks, held: Tensor, n_prototypes: int, ridge: float) -> Mixture:
+    """The mixture for the spots of all slices, the most likely of several starts.
 
     With enough prototypes, a wrong shift is as likely as the right one. Starts are therefore compared by the Bayesian
     information criterion, after all superfluous prototypes were merged.
     """
-    most = max(1, min(n_prototypes, sum(map(len, parts)) // (_SPOTS_PER_PROTOTYPE * len(parts))))
+    most = max(1, min(n_prototypes, spots.n_spots // (_SPOTS_PER_PROTOTYPE * len(spots.sizes))))
     few = 2 ** int(np.log2(min(most, _FEW)))
-    settle = partial(_settle, parts=parts, held=held, lean=_LEAN_AT_FIRST)
+    settle = partial(_settle, spots=spots, held=held, lean=_LEAN_AT_FIRST)
     found = []
     for from_means, resting, local in _STARTS:
         strength = ridge if local else np.inf
-        model = settle(_single(parts, held, from_means=from_means), ridge=strength, free=resting == 1)
+        model = settle(single(spots, held, from_means=from_means), ridge=strength, free=resting == 1)
         while len(model.centres) < few:
             found.append(settle(model, ridge=ridge))
-            model = _split(model, parts)
+            model = split(model, spots)
             model = settle(model, ridge=strength, free=len(model.centres) >= min(resting, few))
-        model = _regrouped(model, parts, partial(settle, ridge=ridge))
+        model = _regrouped(model, spots, partial(settle, ridge=ridge))
         found.append(settle(model, ridge=ridge, steps=_LAST_STEPS, rest=_REST))
-    model = max(found, key=lambda each: _plausibility(each, parts, held, ridge))
-    model = _settle(model, parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
+    model = max(found, key=lambda each: _plausibility(each, spots, held, ridge))
+    model = _settle(model, spots, held, ridge, steps=_LAST_STEPS, rest=_REST)
     while 2 * len(model.centres) <= most:
-        model = _settle(_split(model, parts), parts, held, ridge, steps=_LAST_STEPS, rest=_REST)
+        model = _settle(split(model, spots), spots, held, ridge, steps=_LAST_STEPS, rest=_REST)
     return model
 
 
-def _regrouped(model: _Mixture, parts: list[Tensor], settle: Callable[..., _Mixture]) -> _Mixture:
+def _regrouped(model: Mixture, spots: SpotBlocks, settle: Callable[..., Mixture]) -> Mixture:
     """The same number of prototypes after splitting each and merging the nearest, while the likelihood rises.
 
     Splitting alone can leave two regions with one common prototype while others have two, and then shifts are wrong.
     """
     for _ in range(_REGROUPINGS):
-        other = settle(_split(model, parts), free=False)
+        other = settle(split(model, spots), free=False)
         while len(other.centres) > len(model.centres):
-            other = _merge(other, parts)
+            other = merge(other, spots)
         other = settle(other)
         if other.likelihood <= model.likelihood + 1:
             break
@@ -255,12 +222,12 @@ def _regrouped(model: _Mixture, parts: list[Tensor], settle: Callable[..., _Mixt
     return model
 
 
-def _plausibility(model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float) -> float:
+def _plausibility(model: Mixture, spots: SpotBlocks, held: Tensor, ridge: float) -> float:
     """The Bayesian information criterion, after merging prototypes as long as that raises it."""
-    log_n = float(np.log(sum(map(len, parts))))
+    log_n = float(np.log(spots.n_spots))
     best = model.likelihood - model.n_parameters / 2 * log_n
     while len(model.centres) > 1:
-        model = _settle(_merge(model, parts), parts, held, ridge, lean=_LEAN_AT_FIRST)
+        model = _settle(merge(model, spots), spots, held, ridge, lean=_LEAN_AT_FIRST)
         found = model.likelihood - model.n_parameters / 2 * log_n
         if found <= best:
             break
@@ -269,124 +236,21 @@ def _plausibility(model: _Mixture, parts: list[Tensor], held: Tensor, ridge: flo
 
 
 def _settle(
-    model: _Mixture,
-    parts: list[Tensor],
+    model: Mixture,
+    spots: SpotBlocks,
     held: Tensor,
     ridge: float,
     *,
     free: bool = True,
-    lean: float = _LEAN,
+    lean: float = LEAN,
     steps: int = _STEPS,
     rest: float = 10 * _REST,
-) -> _Mixture:
+) -> Mixture:
     """Steps until prototypes and shifts hardly move. Without ``free`` the shifts are fixed."""
     for _ in range(steps):
-        last, model = model, _step(model, parts, held, ridge, free=free, lean=lean)
+        last, model = model, step(model, spots, held, ridge, free=free, lean=lean)
         pairs = ((model.centres, last.centres), (model.shifts, last.shifts))
         moved = max(float((new - old).norm(dim=1).max()) for new, old in pairs)
         if moved < rest * float(model.variance.sqrt()):
             break
     return model
-
-
-def _single(parts: list[Tensor], held: Tensor, *, from_means: bool) -> _Mixture:
-    """A single prototype. Slices start at their means, or without a shift."""
-    means = torch.stack([part.mean(0) for part in parts])
-    centre = (means[held] if held.any() else means).mean(0, keepdim=True)
-    shifts = (means - centre) * (from_means & ~held)[:, None]
-    squares = sum((part - centre - shift).square().sum() for part, shift in zip(parts, shifts, strict=True))
-    variance = squares / sum(part.numel() for part in parts)
-    return _Mixture(centre, shifts, torch.zeros_like(means)[:, None], means.new_zeros(len(parts), 1), variance)
-
-
-def _step(
-    model: _Mixture, parts: list[Tensor], held: Tensor, ridge: float, *, free: bool = True, lean: float = _LEAN
-) -> _Mixture:
-    """One step of expectation and maximisation. Without ``free`` the shifts of the slices are fixed."""
-    counts = torch.zeros_like(model.logs)
-    sums = torch.zeros_like(model.local)
-    likelihood = squares = model.variance.new_zeros(())
-    for index, part in enumerate(parts):
-        for block in part.split(_BLOCK):
-            probabilities, logs = model.probabilities(block, index)
-            counts[index] += probabilities.sum(0)
-            sums[index] += probabilities.T @ block
-            squares = squares + block.square().sum()
-            likelihood = likelihood + logs.sum()
-    penalty = model.local.square().sum() * (ridge if np.isfinite(ridge) else 0) / (2 * model.variance)
-    share = counts.sum(0) / counts.sum()
-    prior = lean * (counts.sum(1, keepdim=True) * share * model.logs).sum()
-    means = sums / counts.clamp(min=1e-12)[..., None]
-    # A prototype's own offset makes many spots of one slice worth no more than `ridge` of them.
-    weights = torch.where(held[:, None], counts, counts / (1 + counts / ridge))
-    shifts = _shifts(means, weights, held) if free else model.shifts
-    centres = ((means - shifts[:, None]) * weights[..., None]).sum(0) / weights.sum(0).clamp(min=1e-12)[:, None]
-    local = (means - shifts[:, None] - centres) * (~held[:, None] * counts / (counts + ridge))[..., None]
-    at = centres + shifts[:, None] + local
-    left = squares - 2 * (at * sums).sum() + (counts * at.square().sum(2)).sum()
-    proportions = (counts / counts.sum(1, keepdim=True) + lean * share) / (1 + lean)
-    return _Mixture(
-        centres,
-        shifts,
-        local,
-        proportions.clamp(min=1e-300).log(),
-        (left / (counts.sum() * at.shape[2])).clamp(min=1e-12),
-        float(likelihood - penalty + prior),
-    )
-
-
-def _shifts(means: Tensor, weights: Tensor, held: Tensor) -> Tensor:
-    r"""Shifts :math:`b_s` that minimise :math:`\sum_{sk} w_{sk} \lVert m_{sk} - \mu_k - b_s \rVert^2`, ``(S, d)``.
-
-    Those of held slices are zero; without held slices, they add up to zero.
-    """
-    own, of_prototype = weights.sum(1), weights.sum(0).clamp(min=1e-12)
-    middle = (weights[..., None] * means).sum(0) / of_prototype[:, None]
-    target = (weights[..., None] * (means - middle)).sum(1)
-    normal = torch.diag(own * (1 + 1e-6)) - (weights / of_prototype) @ weights.T
-    free = ~held
-    if free.all():
-        normal = normal + own.mean() / len(own)
-    shifts = torch.zeros_like(target)
-    shifts[free] = torch.linalg.solve(normal[free][:, free], target[free])
-    return shifts - shifts.mean(0) if free.all() else shifts
-
-
-def _split(model: _Mixture, parts: list[Tensor]) -> _Mixture:
-    """Two prototypes for each, half a standard deviation to either side along its principal axis."""
-    n_axes = model.centres.shape[1]
-    counts = torch.zeros_like(model.logs[0])
-    moments = model.centres.new_zeros(len(counts), n_axes, n_axes)
-    for index, part in enumerate(parts):
-        for block in part.split(_BLOCK):
-            own = model.probabilities(block, index)[0].argmax(1)
-            away = block - (model.centres + model.shifts[index] + model.local[index])[own]
-            for k in range(len(counts)):
-                moments[k] += away[own == k].T @ away[own == k]
-            counts += torch.bincount(own, minlength=len(counts))
-    squares, axes = torch.linalg.eigh(moments / counts.clamp(min=1)[:, None, None])
-    step = axes[:, :, -1] * squares[:, -1:].clamp(min=0).sqrt() / 2
-    return replace(
-        model,
-        centres=torch.cat([model.centres + step, model.centres - step]),
-        local=model.local.repeat(1, 2, 1),
-        logs=model.logs.repeat(1, 2) - float(np.log(2)),
-    )
-
-
-def _merge(model: _Mixture, parts: list[Tensor]) -> _Mixture:
-    """Merge the two prototypes whose merging moves their spots least (Ward's criterion)."""
-    sizes = torch.tensor([len(part) for part in parts], dtype=model.logs.dtype, device=model.logs.device)
-    counts = sizes @ model.logs.exp()
-    loss = torch.cdist(model.centres, model.centres).square() / (1 / counts[:, None] + 1 / counts)
-    loss.fill_diagonal_(np.inf)
-    first, second = divmod(int(loss.argmin()), len(counts))
-    rest = [k for k in range(len(counts)) if k not in (first, second)]
-    pair = [first, second]
-    share = (counts[pair] / counts[pair].sum())[:, None]
-    return replace(
-        model,
-        centres=torch.cat([model.centres[rest], (share * model.centres[pair]).sum(0, keepdim=True)]),
-        local=torch.cat([model.local[:, rest], (share * model.local[:, pair]).sum(1, keepdim=True)], dim=1),
-        logs=torch.cat([model.logs[:, rest], model.logs[:, pair].logsumexp(1, keepdim=True)], dim=1),
-    )

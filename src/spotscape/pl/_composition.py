@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+import matplotlib.pyplot as plt
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -15,11 +16,11 @@ from spotscape._core.reading import domain_column, domain_columns
 from spotscape._core.validation import read_groups, require_data, slice_labels, the_one_present
 from spotscape.metrics._agreement import matched
 from spotscape.pl._colors import Categories, Numbers, read_categories, read_confidence, scale, store_colors
+from spotscape.pl._legend import add_legend, inches, text_width
 from spotscape.pl._sheet import (
     Look,
     Output,
     Panels,
-    add_legend,
     hand_out,
     open_axes,
     sheet_size,
@@ -181,7 +182,13 @@ def crosstab(
     table, names[0] = table[order], names[0][order]
     axis = {"rows": 1, "columns": 0, "none": None}[normalize]
     shown = table if axis is None else table / np.maximum(table.sum(axis=axis, keepdims=True), 1)
-    with open_axes(output, 1, (1.8 + 0.55 * table.shape[1], 1.2 + 0.42 * table.shape[0])) as axes:
+    below = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in map(str, names[1])]
+    turned = sum(map(len, below)) > 6 * len(below)
+    beside, under = (max(text_width(name, "medium") for name in own) for own in (map(str, names[0]), below))
+    # Short names need no more than the room beside and below any table.
+    beside, under = max(1.8, 1.3 + beside), max(1.2, 0.8 + 0.7 * under) if turned else 1.2
+    size = beside + 0.55 * table.shape[1], under + 0.42 * table.shape[0]
+    with open_axes(output, 1, size) as axes:
         ax, top = axes[0], float(shown.max()) if axis is None else 1.0
         ax.imshow(shown, cmap=cmap, vmin=0, vmax=top, aspect="auto")
         for row, column in np.ndindex(*shown.shape):
@@ -190,8 +197,6 @@ def crosstab(
                 text = f"{value:,}" if axis is None else f"{value:.2f}".removeprefix("0")
                 color = "white" if value > 0.6 * top else "black"
                 ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
-        below = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in map(str, names[1])]
-        turned = sum(map(len, below)) > 6 * len(below)
         ax.set_yticks(range(len(names[0])), names[0])
         ax.set_xticks(range(len(below)), below, rotation=40 if turned else 0, ha="right" if turned else "center")
         ax.set_xticks(np.arange(shown.shape[1] + 1) - 0.5, minor=True)
@@ -212,6 +217,9 @@ def _table(codes: np.ndarray, n: int, values: Categories) -> np.ndarray:
 
 # Between panels, as a share of the width of one.
 _GAP = 0.1
+# Height in inches of a bar, and the width of names for which there is room beside bars. Where the legend has longer
+# names, in letters, bars have numbers.
+_BAR, _NAME_ROOM, _LONGEST_BESIDE = 0.17, 0.6, 16
 
 
 @public
@@ -341,28 +349,35 @@ def _with_bars(
     options: Any,
 ) -> Shown:
     """The tissue, and a bar for each domain in a last panel."""
-    pieces = read_slices(adata, options)
+    pieces, options, domains = read_slices(adata, options), {**options, "longest": _LONGEST_BESIDE}, domains.in_order()
     look = Look.of(options, adata.n_obs)
+    kept = [code for code in range(len(domains.names)) if np.isfinite(numbers[domains.codes == code]).any()]
+    numbered = isinstance(shown, Categories) and look.numbered(domains)
+    names = [str(code + 1) if numbered else domains.names[code] for code in kept]
     across = min(look.ncols, len(pieces) + 1)
-    size = sheet_size(pieces, across, -(-(len(pieces) + 1) // across), look.margin(shown))
+    down = -(-(len(pieces) + 1) // across)
+    beside = max((text_width(name, "medium") for name in names), default=0.0)
+    width, height = sheet_size(pieces, across, down, look.margin(shown) + max(0.0, beside - _NAME_ROOM))
+    size = width, down * max(height / down, look.legend_height(shown), _BAR * len(names) + 0.7)
     # The names of the bars need a gap to the legend or the numbers of the colour bar on their left.
     with open_axes(options, len(pieces) + 1, size, across=across, gridspec_kw={"wspace": _GAP}) as axes:
         inner = {**options, "ax": axes[:-1], "return_fig": False, "show": None}
         show_spots(adata, [shown], inner, pieces=pieces)
-        ax, domains = axes[-1], domains.in_order()
-        names = [name for code, name in enumerate(domains.names) if np.isfinite(numbers[domains.codes == code]).any()]
-        for place, name in enumerate(names):
-            code = domains.names.index(name)
+        ax, dark = axes[-1], plt.rcParams["text.color"]
+        for place, code in enumerate(kept):
             own = numbers[domains.codes == code]
             # A disagreement of 0 or 1 has a mean; its median is not informative.
             middle = np.nanmedian(own) if title == "confidence" else np.nanmean(own)
             ax.barh(place, middle, color=domains.colors[code], height=0.7)
             if title == "confidence":
-                ax.plot(np.nanpercentile(own, [10, 90]), [place, place], color="#303030", linewidth=1.4)
-        ax.set_yticks(range(len(names)), names)
+                ax.plot(np.nanpercentile(own, [10, 90]), [place, place], color=dark, linewidth=1.4)
+        high, is_square = inches(ax, "height"), _BAR * len(names) < 3
+        high = min(high, inches(ax, "width")) if is_square else high
+        letters = min(10.0, 60 * high / max(len(names), 1))
+        ax.set_yticks(range(len(names)), names, fontsize=letters)
         ax.invert_yaxis()
         ax.set(xlim=(0, 1), title=title)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="x", alpha=0.3, linewidth=0.6)
-        ax.set_box_aspect(1)
+        ax.set_box_aspect(1 if is_square else None)
     return hand_out(axes, options)

@@ -16,8 +16,9 @@ from spotscape._core.geometry import coordinates
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
+from spotscape.pl._legend import add_legend, add_title
 from spotscape.pl._panel import add_tiles, face_colors
-from spotscape.pl._sheet import Look, Looks, add_legend, add_title, hand_out, open_axes
+from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
 from spotscape.pl._slices import Slice
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ def matching(
         placed = place(piece(name), piece(reference), layout=layout, invert_y=look.invert_y)
         pairs.append(Pair(*placed, drawn, best[drawn]))
     values = _values(adata, key, params, color, palette=palette, vmin=vmin, vmax=vmax)
-    across = len(pairs) if layout == "above" else 1
-    with open_axes(looks, len(pairs), pair_size(pairs, values, look, layout), across=across) as axes:
+    across = min(len(pairs), _ACROSS) if layout == "above" else 1
+    with open_axes(looks, len(pairs), pair_size(pairs, values, look, layout, across), across=across) as axes:
         for index, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
             draw_pair(ax, pair, values, look, linewidth=linewidth, legend=index == across - 1)
     store_colors(adata, [values])
@@ -167,6 +168,8 @@ def _values(
 _LAID_DOWN = np.array([[1.0, 0.42], [0.0, 0.5]])
 _GAP = {"above": 0.34, "beside": 0.22}
 _WIDTH = {"above": 4.6, "beside": 7.5}
+# Most panels in a row.
+_ACROSS = 3
 
 
 @dataclass(frozen=True)
@@ -222,12 +225,14 @@ def place(query: Slice, reference: Slice, *, layout: str, invert_y: bool) -> tup
     return placed[0], replace(placed[1], points=placed[1].points + shift)
 
 
-def pair_size(pairs: Sequence[Pair], values: Categories | Numbers, look: Look, layout: str) -> tuple[float, float]:
-    """Size in inches: panels side by side where slices lie above each other, else below each other."""
-    across, down = (len(pairs), 1) if layout == "above" else (1, len(pairs))
+def pair_size(
+    pairs: Sequence[Pair], values: Categories | Numbers, look: Look, layout: str, across: int
+) -> tuple[float, float]:
+    """Size in inches of rows of ``across`` panels."""
     extents = [np.ptp(pair.frame, axis=0) for pair in pairs]
     aspect = float(np.clip(max(height / width for width, height in extents), 0.2, 2))
-    return across * _WIDTH[layout] + look.margin(values), down * (_WIDTH[layout] * aspect + 0.3)
+    high = max(_WIDTH[layout] * aspect + 0.3, look.legend_height(values))
+    return across * _WIDTH[layout] + look.margin(values), -(-len(pairs) // across) * high
 
 
 def draw_pair(

@@ -11,11 +11,13 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from matplotlib_scalebar.scalebar import ScaleBar
 from scipy.spatial import cKDTree
 
 from spotscape.pl._colors import Categories
+from spotscape.pl._legend import broken, inches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +41,8 @@ _FAINTEST = 0.08
 _BAR_SHARE, _BAR_BESIDE, _BAR_HEIGHT = 0.25, 8, 20
 # Spots looked at to find the inside of a domain, and neighbours that tell inside from border.
 _SAMPLE, _AROUND = 20_000, 12
-# Distance of two names, as a share of the length of the tissue.
-_CLEARANCE = 0.05
+# Width of a name on the tissue, as a share of the width of the panel, beyond which it gets another line.
+_NAME_SHARE = 0.5
 # A category forms a region if at least this share of the neighbours of its innermost spots belongs to it.
 _TOGETHER = 0.4
 
@@ -79,6 +81,36 @@ class Bar(ScaleBar):
         super().draw(renderer, *args, **kwargs)
 
 
+class Name(Text):
+    """The name of a category over its spots, within the axes and not on ``others``, whatever size the axes have got."""
+
+    def __init__(self, text: str, points: np.ndarray, others: list[Name], size: float) -> None:
+        middle = np.median(points, axis=0)
+        super().__init__(
+            float(middle[0]), float(middle[1]), text, ha="center", va="center", fontweight="bold", fontsize=size,
+            color="black", zorder=6, clip_on=True, path_effects=[withStroke(linewidth=2.2, foreground="white")],
+        )  # fmt: skip
+        # The spots on which it may stand, from the middle outwards.
+        self._points = points[((points - middle) ** 2).sum(axis=1).argsort()]
+        self._others = others
+        # It stands within the axes and needs no room beside them.
+        self.set_in_layout(False)
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Choose the place, then draw."""
+        if self.axes is not None:
+            frame, own, to_pixels = self.axes.bbox, self.get_window_extent(renderer), self.axes.transData
+            half = np.minimum([own.width, own.height], [frame.width, frame.height]) / 2
+            places = np.clip(to_pixels.transform(self._points), frame.min + half, frame.max - half)
+            hidden = np.zeros(len(places))
+            for box in (other.get_window_extent(renderer) for other in self._others):
+                shared = half + np.asarray(box.size) / 2 - np.abs(places - np.mean(box.get_points(), axis=0))
+                hidden += np.clip(shared, 0, None).prod(axis=1)
+            x, y = to_pixels.inverted().transform(places[hidden.argmin()])
+            self.set_position((float(x), float(y)))
+        super().draw(renderer)
+
+
 def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look, *, box: np.ndarray) -> None:
     """Draw the spots of a slice over their image, with a scale bar where the unit is known."""
     if piece.image is not None:
@@ -106,17 +138,12 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
     if isinstance(values, Categories) and look.labels_on_tissue(values):
         # Names that were not requested are not written on categories that are scattered all over the tissue.
         least = 0.0 if look.legend_loc == "on data" else _TOGETHER
-        apart = _CLEARANCE * float(np.ptp(piece.coords, axis=0).max())
-        places: dict[int, np.ndarray] = {}
         names = [str(code + 1) for code in range(len(values.names))] if look.numbered(values) else values.names
+        size, others = look.legend_fontsize or 8, list[Name]()
         for code, points in inner_spots(piece.coords, values.codes[piece.rows], least=least).items():
-            places[code] = clear_place(points, np.median(points, axis=0), places, apart)
-            x, y = places[code]
-            text = ax.text(
-                x, y, names[code], ha="center", va="center", fontsize=look.legend_fontsize or 8,
-                fontweight="bold", color="black", zorder=6, clip_on=True,
-            )  # fmt: skip
-            text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
+            written = broken(names[code], _NAME_SHARE * inches(ax, "width"), size)
+            others = [*others, Name(written, points, others, size)]
+            ax.add_artist(others[-1])
 
 
 def add_tiles(
@@ -205,14 +232,6 @@ def inner_spots(coords: np.ndarray, codes: np.ndarray, *, least: float = 0.0) ->
         if inside[core].mean() >= least:
             found[code] = coords[core]
     return found
-
-
-def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.ndarray], apart: float) -> np.ndarray:
-    """Return the point nearest to ``target`` that lies ``apart`` from all ``places``, if one does."""
-    away = ((points - target) ** 2).sum(axis=1)
-    taken = np.array(list(places.values())).reshape(-1, 2)
-    crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < apart).any(axis=1)
-    return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
 
 
 def stretch(pixels: np.ndarray, contrast: tuple[float, float] | None) -> np.ndarray:

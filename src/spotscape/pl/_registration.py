@@ -17,8 +17,9 @@ from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
+from spotscape.pl._legend import add_colorbar, add_legend, add_title, broken, inches
 from spotscape.pl._panel import add_tiles, stretch
-from spotscape.pl._sheet import Look, Looks, add_colorbar, add_legend, add_title, hand_out, open_axes
+from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
 from spotscape.pl._slices import Slice, read_slices
 from spotscape.registration._section import grid_points
 from spotscape.registration._stack import Placement
@@ -142,7 +143,7 @@ def registration(
         add_legend(axes[1], "irregular", slices, overlay.look, title=None)
         if board is not None:
             overlay.draw_checkerboard(axes[2], after, board, placements)
-            axes[2].set_title("images" if isinstance(board, list) else board.key)
+            add_title(axes[2], "images" if isinstance(board, list) else board.key)
             if not isinstance(board, list):
                 add_legend(axes[2], "irregular", board, overlay.look, title=None)
         grids = {name: Grid.of(before[slices.codes == slices.names.index(name)], placements[name]) for name in bent}
@@ -265,7 +266,7 @@ class Overlay:
             add_tiles(ax, piece.lattice, coords[shown], shown, values, look=look, scale=1.0)
         for axis, line in ((0, ax.axvline), (1, ax.axhline)):
             for place in np.arange(low[axis] + field, high[axis], field):
-                line(place, color="white", linewidth=0.8, zorder=3)
+                line(place, color=ax.figure.get_facecolor(), linewidth=0.8, zorder=3)
         self.frame(ax, piece)
 
     def frame(self, ax: Axes, piece: Slice) -> None:
@@ -347,4 +348,4 @@ def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Grid], overlay: Overlay
         _write_below(ax, f"median {np.median(shifts):.2g}, at most {shifts.max():.2g} spacings")
         overlay.frame(ax, piece)
     if overlay.look.colorbar:
-        add_colorbar(axes[-1], bent, "moved by, in spacings")
+        add_colorbar(axes[-1], bent, broken("moved by, in spacings", inches(axes[-1], "height")))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
-from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
 
 from spotscape._core.colors import UNLABELLED
 from spotscape.pl._colors import READABLE, Categories, Numbers, store_colors
+from spotscape.pl._legend import NOWHERE, add_legend, add_title, broken, fit_titles, inches, legend_entries, legend_size
 from spotscape.pl._panel import RASTER_ABOVE, draw_slice
 from spotscape.pl._slices import read_slices
 
@@ -73,15 +69,10 @@ class Panels(Looks, total=False):
 
 # Inches; one panel alone fills a slide's half, as scanpy's does.
 _PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
-_LEGEND_ROWS = 14
-# Width in inches of a wide letter of the usual size, for which a legend has room.
-_LETTER = 0.085
 _PASSES = 3
 # Longer names take too much room on the tissue.
 _SHORT = 4
-_MARKERS = {"hexagonal": "h", "square": "s", "irregular": "o"}
-_NOWHERE = (None, "none")
-_LOCATIONS = ("right margin", "on data", *_NOWHERE, *Legend.codes)
+_LOCATIONS = ("right margin", "on data", *NOWHERE, *Legend.codes)
 
 
 @dataclass(frozen=True)
@@ -117,13 +108,13 @@ class Look:
 
     def labels_on_tissue(self, values: Categories | Numbers) -> bool:
         """Whether names are written on the spots: when asked for, and where colours alone would not do."""
-        if not isinstance(values, Categories) or self.legend_loc in _NOWHERE:
+        if not isinstance(values, Categories) or self.legend_loc in NOWHERE:
             return False
         return self.legend_loc == "on data" or len(values.names) > READABLE
 
     def numbered(self, values: Categories) -> bool:
         """Whether numbers stand for names on the tissue, where many long ones, or very long ones, would hide it."""
-        if self.legend_loc in ("on data", *_NOWHERE) or not values.names:
+        if self.legend_loc in ("on data", *NOWHERE) or not values.names:
             return False
         longest = _SHORT if len(values.names) > READABLE else self.longest
         return longest is not None and max(map(len, values.names)) > longest
@@ -133,14 +124,13 @@ class Look:
         if isinstance(values, Numbers):
             return 0.8 if self.colorbar else 0.0
         names = legend_entries(values, self)[0] if self.legend_loc == "right margin" else []
-        longest = max(map(len, [*names, values.key] if headed else names), default=0)
-        return -(-len(names) // _LEGEND_ROWS) * (0.45 + _LETTER * longest)
+        return legend_size(names, values.key if headed else "", self.legend_fontsize)[0]
 
     def legend_height(self, values: Categories | Numbers) -> float:
         """Height in inches of the legend beside the panels."""
         if isinstance(values, Numbers) or self.legend_loc != "right margin":
             return 0.0
-        return 0.23 * (min(len(legend_entries(values, self)[0]), _LEGEND_ROWS) + 1)
+        return legend_size(legend_entries(values, self)[0], "", self.legend_fontsize)[1]
 
 
 @contextmanager
@@ -154,6 +144,7 @@ def new_figure(figsize: tuple[float, float], dpi: float | None) -> Iterator[Figu
         if (engine := figure.get_layout_engine()) is not None:
             for _ in range(_PASSES):
                 engine.execute(figure)
+                fit_titles(figure)
     except BaseException:
         plt.close(figure)
         raise
@@ -229,6 +220,7 @@ def show_spots(
     if axes is not None:
         blocks = [axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))]
         _draw_blocks(blocks, pieces, shown, look, titles, across=len(pieces), decorate=decorate)
+        fit_titles(axes[0].figure)
     else:
         across, blocks_across = min(look.ncols, len(pieces)), min(look.ncols, len(shown)) if len(pieces) == 1 else 1
         down, blocks_down = -(-len(pieces) // across), -(-len(shown) // blocks_across)
@@ -273,95 +265,13 @@ def _draw_blocks(
                 decorate(ax, piece, index)
         if len(pieces) > 1 and len(columns) > 1:
             axes[0].annotate(
-                broken(values.key, axes[0], "height", size="large"), (0, 0.5), xytext=(-8, 0), xycoords="axes fraction",
-                textcoords="offset points", rotation=90, ha="right", va="center", fontsize="large",
+                broken(values.key, inches(axes[0], "height"), "large"), (0, 0.5), xytext=(-8, 0),
+                xycoords="axes fraction", textcoords="offset points", rotation=90, ha="right", va="center",
+                fontsize="large",
             )  # fmt: skip
         # A row that is named at its left needs no heading at its right.
         heading = values.key if len(pieces) > 1 and len(columns) == 1 else None
         add_legend(axes[across - 1], pieces[0].lattice.kind, values, look, title=heading)
-
-
-def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]]:
-    """Names and colours of a legend, of categories that have spots; spots without a category come last."""
-    if not values.names:
-        return [], []
-    rest = [values.rest] if (values.codes < 0).any() else []
-    names = values.names
-    if look.numbered(values):
-        names = [f"{number} {name}" for number, name in enumerate(names, start=1)]
-    used = [code for code in np.unique(values.codes) if code >= 0]
-    return (
-        [*(names[code] for code in used), *rest],
-        [*(values.colors[code] for code in used), *(look.na_color for _ in rest)],
-    )
-
-
-def broken(name: str, ax: Axes, side: Literal["width", "height"], *, size: str = "medium") -> str:
-    """A name in lines that are no longer than a side of the axes.
-
-    It breaks after spaces; words that are too long alone break after underscores and hyphens.
-    """
-    if "\n" in name:
-        return "\n".join(broken(line, ax, side, size=size) for line in name.split("\n"))
-    inches = getattr(ax.get_position(), side) * getattr(ax.figure.bbox, side) / ax.figure.dpi
-    lines = [""]
-    for word in re.findall(r"[^ ]+ *| +", name):
-        for part in [word] if text_width(word, size) <= inches else re.findall(r"[^_-]*[_-]|[^_-]+", word):
-            if lines[-1] and text_width(lines[-1] + part, size) > inches:
-                lines.append("")
-            lines[-1] += part
-    return "\n".join(line.rstrip(" ") for line in lines)
-
-
-def text_width(text: str, size: str | float) -> float:
-    """Width of a line in inches, in a size of matplotlib's."""
-    return float(TextPath((0, 0), text.strip(" ") or ".", prop=FontProperties(size=size)).get_extents().width / 72)
-
-
-def add_title(ax: Axes, title: str) -> None:
-    """Write a title over the axes, in lines that do not reach over those beside it."""
-    ax.set_title(broken(title, ax, "width", size=plt.rcParams["axes.titlesize"]))
-
-
-def add_legend(
-    ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None, edge: float = 1.0
-) -> None:
-    """Put the legend or colour bar to the right of ``ax``, for which the layout makes room, or where it is wanted.
-
-    What is drawn ends at ``edge``, in widths of the axes.
-    """
-    if isinstance(values, Numbers):
-        if look.colorbar:
-            add_colorbar(ax, ScalarMappable(values.norm, look.cmap), broken(title or "", ax, "height"), edge=edge)
-        return
-    names, colors = legend_entries(values, look)
-    if look.legend_loc in (*_NOWHERE, "on data") or not names:
-        return
-    beside = look.legend_loc == "right margin"
-    place: Any = "center left" if beside else look.legend_loc
-    marker = _MARKERS[kind]
-    ax.legend(
-        handles=[
-            Line2D([], [], marker=marker, ls="", ms=8, color=color, label=name)
-            for name, color in zip(names, colors, strict=True)
-        ],
-        ncols=-(-len(names) // _LEGEND_ROWS),
-        loc=place,
-        bbox_to_anchor=(edge + 0.02, 0.5) if beside else None,
-        frameon=not beside,
-        title=title,
-        fontsize=look.legend_fontsize,
-        alignment="left",
-        handletextpad=0.3,
-        columnspacing=1.0,
-    )
-
-
-def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str, *, edge: float = 1.0) -> None:
-    """Put a colour bar to the right of ``ax``, of which what is drawn ends at ``edge``."""
-    bar = ax.figure.colorbar(mappable, cax=ax.inset_axes((edge + 0.03, 0.2, 0.05, 0.6)))
-    bar.outline.set_visible(False)
-    bar.set_label(label)
 
 
 def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:

@@ -22,8 +22,9 @@ from spotscape._core.logging import logger
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
+from spotscape.pl._legend import add_legend, text_width
 from spotscape.pl._panel import face_colors
-from spotscape.pl._sheet import Look, Looks, add_legend, hand_out, open_axes, text_width
+from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
 from spotscape.pl._slices import find_slices, rows_by_slice
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def stack_3d(
     with open_axes(looks, 1, (beside + 6 + look.margin(shown), 5.2), subplot_kw={"projection": "3d"}) as axes:
         aspect = _draw(axes[0], coords, pieces, shown, look, view=(elev, azim))
         is_own = looks.get("ax") is None and looks.get("figsize") is None
-        edge = _fit(axes[0], aspect, named=len(pieces) > 1) if is_own else 1.0
+        edge = _fit(axes[0], aspect, look.legend_height(shown), named=len(pieces) > 1) if is_own else 1.0
         # Points in 3-D do not count where a picture is cut to what is on it, as notebooks do.
         axes[0].add_artist(Line2D(*_drawn_at(axes[0]), alpha=0, clip_on=False))
         if isinstance(shown, Categories):
@@ -200,16 +201,15 @@ def _draw(
 
 def _drawn_at(ax: Any, *places: tuple[float, float, float]) -> np.ndarray:
     """Where places in space, or else the corners of the block, are drawn, ``(2, n)``."""
-    seen = places or list(product(ax.get_xlim(), ax.get_ylim(), ax.get_zlim()))
-    return np.array(proj_transform(*np.transpose(seen), ax.get_proj())[:2])
+    corners = product(ax.get_xlim(), ax.get_ylim(), ax.get_zlim())
+    return np.array(proj_transform(*np.transpose(places or list(corners)), ax.get_proj())[:2])
 
 
-def _fit(ax: Any, aspect: np.ndarray, *, named: bool) -> float:
-    """Make the figure as high as the block looks, and fill it; returns where the block ends, as a share of the axes."""
-    x, y = _drawn_at(ax)
-    wide, high = np.ptp(x) / ax.viewLim.width, np.ptp(y) / ax.viewLim.height
+def _fit(ax: Any, aspect: np.ndarray, least: float, *, named: bool) -> float:
+    """Make the figure as high as the block or legend; returns where the block ends, as a share of the axes."""
+    wide, high = np.ptp(_drawn_at(ax), axis=1) / (ax.viewLim.width, ax.viewLim.height)
     room = 4.6 if named else 5.6
-    height = float(np.clip(room * high / wide + 0.4, 2.6, 7))
+    height = float(np.clip(room * high / wide + 0.4, max(2.6, least), max(7, least)))
     # Axes in 3-D are a square, which the block may leave.
     side = min(6, height)
     zoom = min(room / wide, (height - 0.4) / high) / side

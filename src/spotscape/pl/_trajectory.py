@@ -16,7 +16,7 @@ from spotscape._core.arguments import public
 from spotscape._core.provenance import new_names, require_unchanged
 from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
-from spotscape.pl._panel import clear_place, inner_spots
+from spotscape.pl._panel import inner_spots
 from spotscape.pl._sheet import Look, Panels, show_spots
 
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, labels: Sequence[str
     ax.add_collection(LineCollection(ends, colors=colors, linewidths=widths, zorder=4), autolim=False)
     radius = _NODE / 72 * ax.figure.dpi / 2
     nodes = [ax.transData.transform(place) for place in places.values()]
-    taken = [Bbox([node - radius, node + radius]) for node in nodes]
+    over = Bbox([[ax.bbox.x0, ax.bbox.y1], [ax.bbox.x1, ax.figure.bbox.y1]])
+    taken = [over, *(Bbox([node - radius, node + radius]) for node in nodes)]
     for code, (x, y) in places.items():
         color, name = domains.colors[code], labels[code]
         root = code == 0 and graph.n_reached > 0
@@ -230,8 +231,16 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, labels: Sequence[str
             taken.append(_set_aside(text, taken, ax.bbox))
 
 
+def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.ndarray], apart: float) -> np.ndarray:
+    """Return the point nearest to ``target`` that lies ``apart`` from all ``places``, if one does."""
+    away = ((points - target) ** 2).sum(axis=1)
+    taken = np.array(list(places.values())).reshape(-1, 2)
+    crowded = (np.linalg.norm(points[:, None] - taken[None], axis=2) < apart).any(axis=1)
+    return np.asarray(points[(away + np.where(crowded, away.max() + 1, 0)).argmin()])
+
+
 def _set_aside(text: Annotation, taken: list[Bbox], panel: BboxBase) -> Bbox:
-    """Put a name on the side of its node where it covers the fewest nodes and other names; its place there."""
+    """Put a name on the side of its node where it covers the fewest nodes, other names and titles; its place."""
 
     def put(side: int) -> Bbox:
         text.xyann, ha, va = _SIDES[side]

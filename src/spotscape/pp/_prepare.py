@@ -65,7 +65,7 @@ def prepare(
     Nothing is removed. The chosen genes are marked in ``adata.var["highly_variable"]``, where
     :func:`spotscape.tl.spotscape`, :func:`spotscape.tl.spacross` and :func:`scanpy.pp.pca` look for them. Genes without
     a count, genes that one slice has not measured, and control probes are never chosen. Spots without a count stay; the
-    encoders embed them from their neighbours. The log counts all of these.
+    encoders embed them from their neighbours. The log says how many there are.
 
     The counts are kept in ``adata.layers["counts"]``. A second call takes them from there, so you can change the recipe
     at any time.

@@ -48,15 +48,14 @@ def choose_n_domains(
     """Choose the number of domains at which two embeddings of the tissue agree.
 
     The embedding is compared with smoothed PCA of the same tissue (:func:`spotscape.tl.smoothed_pca`), which is
-    computed for this and not kept. Smoothed PCA itself is compared with smoothed PCA over half of the hops. Both are
+    computed for this and not kept. Smoothed PCA itself is compared with smoothed PCA of half as many hops. Both are
     clustered into every number of domains, by k-means and four mixtures each. The function picks the number at which
     domains of the two agree best, by the mean adjusted Rand index; of numbers within .01 the largest. Any two
     embeddings agree on the coarsest division, so the smallest number is picked only if agreement falls from there on
     and does not rise again by .1.
 
-    If regions are uniform, the likelihood of a mixture shows their number by itself: there one more domain brings less
-    than half of what the last ones brought. If this elbow is sharp in both embeddings (.8 or more on average), it
-    decides.
+    If regions are uniform, the likelihood of a mixture shows their number: it rises steeply up to this number and
+    slowly beyond it. If this elbow is sharp in both embeddings (.8 or more on average), it decides.
 
     Look at the curve with :func:`spotscape.pl.n_domains`. Several peaks correspond to several levels of detail. Tissue
     that changes gradually has no definite number of domains. The page *Number of domains* of the documentation says how

@@ -105,7 +105,7 @@ def embed(
     -----
     UserWarning
         If spots have half or twice as many counts in the model's genes, or neighbours, as at the training; if
-        genes are zero throughout a slice that should not be; if other genes are high than in the training.
+        genes are zero throughout a slice that should not be; if other genes have high expression than in the training.
 
     See Also
     --------
