@@ -6,10 +6,12 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 import spotscape as sp
@@ -42,6 +44,9 @@ def written(figure: Figure) -> list[Text]:
     axes = [*figure.axes, *(child for ax in figure.axes for child in ax.child_axes)]
     off = [axis for ax in axes if not ax.axison for axis in (ax.xaxis, ax.yaxis)]
     hidden = {id(text) for axis in off for text in axis.findobj(Text)}
+    for axis in (axis for ax in axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        hidden |= {id(tick.label1) for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
     return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and id(text) not in hidden]
 
 
@@ -141,3 +146,27 @@ def test_tables_have_room_for_their_names(rows: int, columns: int) -> None:
     boxes = [text.get_window_extent() for text in straight]
     assert not [1 for one, other in combinations(boxes, 2) if one.padded(-1).overlaps(other.padded(-1))]
     assert figure.axes[0].bbox.height > 0.3 * rows * figure.dpi
+
+
+def test_names_of_nodes_do_not_lie_on_the_title() -> None:
+    adata = tissue(30)
+    rows = adata.obsm["spatial"][:, 1]
+    # A thin layer along the upper edge of the panel.
+    layers = np.array(["upper layer", "middle layer", "lower layer"])
+    adata.obs["domain"] = pd.Categorical(layers[np.digitize(rows, [1, 18])], categories=layers)
+    adata.obsm["X_smoothed_pca"] = np.column_stack([rows, np.random.default_rng(0).normal(size=len(rows))])
+    sp.tl.trajectory(adata, root="lower layer", key="domain", use_rep="X_smoothed_pca")
+    assert not faults(sp.pl.trajectory(adata, return_fig=True))
+
+
+def test_titles_of_curves_stay_over_their_panels() -> None:
+    curves = {"loss of the reconstruction": [1.0, 0.5], "loss of the similarities": [1.0, 0.2]}
+    figure = sp.pl.history(curves, figsize=(3.5, 2), return_fig=True)
+    assert not faults(figure)
+    assert [ax.get_title().replace("\n", " ") for ax in figure.axes] == list(curves)
+
+
+def test_lines_are_seen_on_a_dark_background() -> None:
+    with plt.style.context("dark_background"):
+        figure = sp.pl.confidence(tissue(3), "domain", return_fig=True)
+    assert {to_hex(line.get_color()) for line in figure.axes[-1].lines} == {"#ffffff"}

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import zarr
 from scipy import sparse
 
 import spotscape as sp
@@ -235,6 +236,39 @@ def test_a_file_that_cannot_be_changed(
     sp.pp.prepare(loaded, n_top_genes=30, library_key=library_key)
     assert np.allclose(dense(loaded.X), dense(adata.X))
     assert "prepare_factor" not in loaded.obs
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+def test_counts_in_zarr_stay_there(raw: np.ndarray, tmp_path: Path, make: Callable[[np.ndarray], Any]) -> None:
+    adata = tissue(make(raw.astype(np.float32)))
+    adata.obsm["spatial"] = np.random.default_rng(0).random((200, 2))
+    adata.layers["seen"] = adata.X.copy()
+    adata.write_zarr(tmp_path / "a.zarr")
+    group = zarr.open(tmp_path / "a.zarr", mode="r")
+    held = ad.io.sparse_dataset if sparse.issparse(adata.X) else (lambda place: place)
+    stored = ad.AnnData(held(group["X"]), obs=adata.obs, var=adata.var, obsm={"spatial": adata.obsm["spatial"]})
+    in_layer = ad.AnnData(obs=adata.obs, var=adata.var, layers={"seen": held(group["layers/seen"])})
+    for each in (adata, stored, in_layer):
+        sp.pp.prepare(each, n_top_genes=30)
+        assert each.var["highly_variable"].equals(adata.var["highly_variable"])
+    for each in (adata, stored):
+        sp.tl.smoothed_pca(each)
+    assert np.array_equal(dense(stored.X[:]), raw)
+    assert np.allclose(stored.obsm["X_smoothed_pca"], adata.obsm["X_smoothed_pca"], rtol=1e-3, atol=1e-4)
+    assert np.allclose(dense(in_layer.X), dense(adata.X))
+
+
+def test_tables_that_were_not_loaded_are_refused(raw: np.ndarray, tmp_path: Path) -> None:
+    adata = tissue(sparse.csr_matrix(raw.astype(np.float32)))
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    lazy = ad.experimental.read_lazy(tmp_path / "a.h5ad")
+    with pytest.raises(TypeError, match=r"adata was read lazily.*: adata.obs, adata.var = adata.obs.to_memory\(\)"):
+        sp.pp.prepare(lazy, library_key="lib")
+    lazy.obs, lazy.var = lazy.obs.to_memory(), lazy.var.to_memory()
+    for each in (adata, lazy):
+        sp.pp.prepare(each, n_top_genes=30, library_key="lib")
+    assert lazy.var["highly_variable"].equals(adata.var["highly_variable"])
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])

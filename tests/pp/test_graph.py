@@ -370,6 +370,19 @@ class TestWarnings:
         degree = np.diff(adata.obsp["spatial_connectivities"].indptr)
         assert degree.tolist() == [6] * 55 + [3] * 4 + [0]
 
+    @pytest.mark.parametrize(
+        ("build", "arguments"),
+        [
+            (sp.pp.spatial_neighbors_knn, {}),
+            (sp.pp.spatial_neighbors_3d, {"spatial_key": "spatial", "slice_gap": 1.0}),
+        ],
+    )
+    def test_a_slice_without_coordinates(self, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        adata = sp.datasets.simulate_tissue(n_slices=2, n_spots=60, n_genes=20, n_domains=2)
+        adata.obsm["spatial"][adata.obs["slice"] == "slice_2"] = 0.0
+        with pytest.warns(UserWarning, match=r"all spots of slice 'slice_2' lie at one place.*obsm\['spatial'\]\?"):
+            build(adata, library_key="slice", **arguments)
+
     @pytest.mark.filterwarnings("error")
     def test_silent_on_sound_tissue(self) -> None:
         adata = tissue(np.vstack([hexagons(), hexagons() + 100]), ["a"] * 144 + ["b"] * 144)

@@ -121,6 +121,17 @@ class TestAlign:
         assert align(cross, ring).poor
 
 
+@pytest.mark.parametrize("n_spots", [3, 5, 8, 10])
+def test_spots_too_few_for_an_outline_are_refused(n_spots: int, recwarn: pytest.WarningsRecorder) -> None:
+    rng = np.random.default_rng(0)
+    tissue, few = rng.uniform(0, 30, (400, 2)), rng.uniform(0, 300, (n_spots, 2))
+    for query, reference in ((few, tissue), (tissue, few)):
+        sizes = f"{len(query)} and {len(reference)}"
+        with pytest.raises(ValueError, match=rf"^slices of {sizes} spots cannot be registered: the smaller"):
+            align(query, reference)
+    assert not recwarn.list
+
+
 class TestChain:
     def test_neighbours_pass_on_their_motions(self, slices: tuple[np.ndarray, np.ndarray]) -> None:
         reference, query = slices

@@ -93,6 +93,15 @@ class TestConfidence:
         assert (adata.obs["d_confidence"] == 1).all()
 
 
+def test_an_annotation_that_is_replaced_is_told(adata: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    adata.obs["layer"] = "mine"
+    for told in (1, 0):
+        caplog.clear()
+        sp.tl.domains(adata, n_domains=4, method="kmeans", key_added="layer")
+        lines = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+        assert lines == ["`adata.obs['layer']`, which has no record of an earlier call, is replaced."] * told
+
+
 def test_leiden_without_a_number_uses_the_resolution(adata: ad.AnnData) -> None:
     sp.tl.domains(adata, method="leiden", resolution=0.2, key_added="few")
     sp.tl.domains(adata, method="leiden", resolution=3, key_added="many")

@@ -399,6 +399,17 @@ class TestTransfer:
         sp.tl.transfer_domains(new, reference=old, n_neighbors=3)
         assert list(new.uns["spotscape_domain_colors"]) == ["#444444", "#555555"]
 
+    def test_an_annotation_of_the_new_slice_is_not_replaced(self, line: tuple[AnnData, AnnData]) -> None:
+        old, new = line
+        old.obs["layer"] = old.obs["spotscape_domain"]
+        new.obs["layer"] = ["x", "y", "z"]
+        with pytest.raises(ValueError, match=r"has no record of an earlier call.*key_added='layer_transferred'"):
+            sp.tl.transfer_domains(new, reference=old, labels_key="layer", n_neighbors=3)
+        assert new.obs["layer"].tolist() == ["x", "y", "z"]
+        for _ in range(2):  # Its own result is, though.
+            sp.tl.transfer_domains(new, reference=old, n_neighbors=3, labels_key="spotscape_domain")
+        assert new.obs["spotscape_domain"].tolist() == ["a", "b", "a"]
+
     @pytest.mark.parametrize("shift", [0.0, 5.0])
     def test_spots_far_from_the_reference_are_told(self, shift: float, recwarn: pytest.WarningsRecorder) -> None:
         rng = np.random.default_rng(0)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 KEY = "spatial_3d_neighbors"
 MEND = (
-    r"^\d+ edges of adata.obsp\['spatial_3d_connectivities'\] join different slices of adata.obs\['slice'\]; a graph "
-    r"across slices is for sp.tl.spacross and sp.tl.smoothed_pca\. Build one within slices, "
-    r"sp.pp.spatial_neighbors_knn\(adata, library_key='slice'\), and name it: neighbors_key='spatial_neighbors'\.$"
+    r"^\d+ edges of adata.obsp\['spatial_3d_connectivities'\] join different slices of adata.obs\['slice'\]\. "
+    r"Build a graph within slices, sp.pp.spatial_neighbors_knn\(adata, library_key='slice'\), and name it: "
+    r"neighbors_key='spatial_neighbors'\. A graph across slices is for sp.tl.spacross and sp.tl.smoothed_pca, and of "
+    r"sp.pp.spatial_neighbors_3d\.$"
 )
 
 

@@ -264,8 +264,8 @@ def read_graph(
         raise ValueError(msg)
     if (degree == 0).any():
         warn(
-            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}] and are embedded "
-            f"from their own expression alone."
+            f"{(degree == 0).sum()} of {adata.n_obs} spots have no neighbour in adata.obsp[{key!r}], so that nothing "
+            f"but their own values is used for them."
         )
     _warn_if_stale(graph, params_of(entry), key)
     _warn_if_moved(adata, entry, key)
@@ -275,8 +275,8 @@ def read_graph(
     within = f"sp.pp.spatial_neighbors_knn(adata, library_key={library_key!r})"
     if crossing and not across_slices:
         msg = (
-            f"{found}; a graph across slices is for sp.tl.spacross and sp.tl.smoothed_pca. Build one within slices, "
-            f"{within}, and name it: neighbors_key='spatial_neighbors'."
+            f"{found}. Build a graph within slices, {within}, and name it: neighbors_key='spatial_neighbors'. A graph "
+            f"across slices is for sp.tl.spacross and sp.tl.smoothed_pca, and of sp.pp.spatial_neighbors_3d."
         )
         raise ValueError(msg)
     if crossing and not crosses_on_purpose(adata.uns[neighbors_key]):

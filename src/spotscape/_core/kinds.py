@@ -221,6 +221,10 @@ def anndata(value: Any, name: str, hint: Hint) -> Any:
         from anndata import AnnData
 
         if isinstance(value, AnnData):
+            if not isinstance(value.obs, pd.DataFrame):
+                load = f"{name}.obs, {name}.var = {name}.obs.to_memory(), {name}.var.to_memory()"
+                msg = f"{name} was read lazily, and its tables lie in the file; load them: {load}."
+                raise TypeError(msg)
             for slot, columns in (("obs", value.obs.columns), ("var", value.var.columns)):
                 if not columns.is_unique:
                     twice = columns[columns.duplicated()][0]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+import matplotlib.pyplot as plt
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -362,14 +363,14 @@ def _with_bars(
     with open_axes(options, len(pieces) + 1, size, across=across, gridspec_kw={"wspace": _GAP}) as axes:
         inner = {**options, "ax": axes[:-1], "return_fig": False, "show": None}
         show_spots(adata, [shown], inner, pieces=pieces)
-        ax = axes[-1]
+        ax, dark = axes[-1], plt.rcParams["text.color"]
         for place, code in enumerate(kept):
             own = numbers[domains.codes == code]
             # A disagreement of 0 or 1 has a mean; its median is not informative.
             middle = np.nanmedian(own) if title == "confidence" else np.nanmean(own)
             ax.barh(place, middle, color=domains.colors[code], height=0.7)
             if title == "confidence":
-                ax.plot(np.nanpercentile(own, [10, 90]), [place, place], color="#303030", linewidth=1.4)
+                ax.plot(np.nanpercentile(own, [10, 90]), [place, place], color=dark, linewidth=1.4)
         high, is_square = inches(ax, "height"), _BAR * len(names) < 3
         high = min(high, inches(ax, "width")) if is_square else high
         letters = min(10.0, 60 * high / max(len(names), 1))

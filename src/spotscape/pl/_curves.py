@@ -12,6 +12,7 @@ from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, the_one_present
+from spotscape.pl._legend import add_title, broken, inches
 from spotscape.pl._sheet import Output, hand_out, open_axes
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def history(
             elif finite.size and finite.min() == finite.max():
                 # A constant has no range of its own; matplotlib's would show digits that are not there.
                 ax.set_yticks(finite[:1], [f"{finite[0]:g}"])
-            ax.set(title=_TITLES.get(name, name), xlabel="epoch")
+            ax.set(xlabel="epoch")
+            add_title(ax, _TITLES.get(name, name))
             _finish(ax, 4)
     return hand_out(axes, output)
 
@@ -194,7 +196,8 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
             ylabel, title = _PANELS[name]
             if name == "mean" and "score" not in curve and "bic" not in curve:
                 ylabel, title = "agreement (ARI)", "Agreement of two embeddings"
-            ax.set(xlabel="number of domains", ylabel=ylabel, title=title)
+            ax.set(xlabel="number of domains", ylabel=broken(ylabel, inches(ax, "height")))
+            add_title(ax, title)
             ax.legend(frameon=False, loc="best", handletextpad=0.2)
             _finish(ax, 10)
     return hand_out(axes, output)

@@ -266,7 +266,7 @@ class Overlay:
             add_tiles(ax, piece.lattice, coords[shown], shown, values, look=look, scale=1.0)
         for axis, line in ((0, ax.axvline), (1, ax.axhline)):
             for place in np.arange(low[axis] + field, high[axis], field):
-                line(place, color="white", linewidth=0.8, zorder=3)
+                line(place, color=ax.figure.get_facecolor(), linewidth=0.8, zorder=3)
         self.frame(ax, piece)
 
     def frame(self, ax: Axes, piece: Slice) -> None:

@@ -209,7 +209,8 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, labels: Sequence[str
     ax.add_collection(LineCollection(ends, colors=colors, linewidths=widths, zorder=4), autolim=False)
     radius = _NODE / 72 * ax.figure.dpi / 2
     nodes = [ax.transData.transform(place) for place in places.values()]
-    taken = [Bbox([node - radius, node + radius]) for node in nodes]
+    over = Bbox([[ax.bbox.x0, ax.bbox.y1], [ax.bbox.x1, ax.figure.bbox.y1]])
+    taken = [over, *(Bbox([node - radius, node + radius]) for node in nodes)]
     for code, (x, y) in places.items():
         color, name = domains.colors[code], labels[code]
         root = code == 0 and graph.n_reached > 0
@@ -239,7 +240,7 @@ def clear_place(points: np.ndarray, target: np.ndarray, places: dict[int, np.nda
 
 
 def _set_aside(text: Annotation, taken: list[Bbox], panel: BboxBase) -> Bbox:
-    """Put a name on the side of its node where it covers the fewest nodes and other names; its place there."""
+    """Put a name on the side of its node where it covers the fewest nodes, other names and titles; its place."""
 
     def put(side: int) -> Bbox:
         text.xyann, ha, va = _SIDES[side]

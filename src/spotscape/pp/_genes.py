@@ -35,6 +35,11 @@ class Counts:
         """The place as code."""
         return keys.place_of(self.layer)
 
+    @property
+    def in_file(self) -> bool:
+        """Whether ``X`` lies in a file that is read by blocks, so that nothing can be written there."""
+        return self.layer is None and isinstance(self.matrix, ChunkedMatrix) and not hasattr(self.stored, "rechunk")
+
     @classmethod
     def find(cls, adata: AnnData, layer: str | None) -> Counts:
         """The layer that is named, else ``X``; the counts that an earlier call kept, or the one layer that is there."""
@@ -104,6 +109,8 @@ class Counts:
         """Expression in memory, or a dask array that is computed as it is read."""
         if not isinstance(self.matrix, ChunkedMatrix):
             return normalisation.apply(self.matrix)
+        if not hasattr(self.stored, "rechunk"):
+            return normalisation.apply(self.matrix.in_memory())
         stored = self.stored.rechunk({1: -1})
         stored = stored if stored.dtype == np.float64 else stored.astype(np.float32)
 

@@ -19,6 +19,7 @@ from spotscape.pp._graph_build import (
     report_graph,
     require_feasible_radius,
     store,
+    warn_of_lost_places,
     warn_of_overlaid_slices,
     warn_of_small_slices,
     warn_of_strays,
@@ -240,6 +241,7 @@ def _finish(
     copy: bool,
     chosen: dict[str, Any] | None = None,
 ) -> SpatialGraph | None:
+    warn_of_lost_places(tissue)
     warn_of_overlaid_slices(adata, tissue, graph)
     report_graph(tissue, graph)
     layout = layout_of(tissue.slices, adata)

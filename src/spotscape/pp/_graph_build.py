@@ -239,6 +239,20 @@ def warn_of_strays(tissue: SlicePositions, distances: csr_matrix) -> None:
         )
 
 
+def warn_of_lost_places(tissue: SlicePositions) -> None:
+    """Warn of slices whose spots all lie at one place, as where coordinates of a slice were filled with zeros."""
+    lost = [tissue.called(name) for name, own in zip(tissue.names, tissue.slices, strict=True) if _at_one_place(own)]
+    if lost:
+        warn(
+            f"all spots of {', '.join(lost)} lie at one place, so that their neighbours are drawn at random. Are their "
+            f"coordinates missing in adata.obsm[{tissue.spatial_key!r}]?"
+        )
+
+
+def _at_one_place(coords: np.ndarray) -> bool:
+    return len(coords) > 1 and not np.ptp(coords, axis=0).any()
+
+
 def warn_of_overlaid_slices(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> None:
     """Warn if the coordinates of several slices, fields or samples seem to overlap, by every column of ``obs``.
 

@@ -228,7 +228,7 @@ def _write(
     copied: bool,
 ) -> None:
     """Write all, ``X`` last, and remove what an earlier call left and this one makes untrue."""
-    backed = adata.isbacked
+    backed = adata.isbacked or given.in_file
     normalised = None if backed else given.normalised(normalisation)
     layers = {}
     if not backed and given.layer != keys.COUNTS:

@@ -87,11 +87,12 @@ def align(
         home = motion(0.0, reference.mean(axis=0), scale=unit)
         moving = Section.of(size * (query - query.mean(axis=0)) / unit, here)
         fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
+        _require_outlines(moving, fixed)
         search = PoseSearch(moving, fixed)
         starts = [pose for mirror in (False, True)[: 1 + allow_flip] for pose in search.poses(_ANGLES, mirror=mirror)]
         poses = _ranked(moving, fixed, starts, scale=scale)
         if not poses:
-            msg = "no position makes the outlines of two slices overlap; do they have more than a few distinct spots?"
+            msg = "no position makes the outlines of two slices overlap; look at their coordinates."
             raise ValueError(msg)
         (score, matrix), *others = poses
         apart = max(_SAME_SPACINGS, _SAME_SHARE * max(moving.diameter, fixed.diameter))
@@ -109,6 +110,14 @@ def align(
             bent = bent.scaled(unit, reference.mean(axis=0))
             found[-1] = replace(found[-1], deformation=bent, deformed_features=agreement)
     return max(found, key=lambda alignment: alignment.score.total)
+
+
+def _require_outlines(moving: Section, fixed: Section) -> None:
+    """Refuse a slice of so few spots that, in the spacing of both, no tissue lies between the spots of one of them."""
+    if not len(moving.contour) or not len(fixed.contour):
+        sizes = f"{len(moving.points)} and {len(fixed.points)} spots"
+        msg = f"slices of {sizes} cannot be registered: the smaller has too few to show an outline. Leave it out."
+        raise ValueError(msg)
 
 
 def _is_contested(score: Score, far: list[Score], sections: tuple[Section, Section]) -> bool:

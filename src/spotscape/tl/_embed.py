@@ -15,7 +15,7 @@ from spotscape._core.graphs import library_of_graph
 from spotscape._core.logging import warn
 from spotscape._core.provenance import made_from
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
-from spotscape._core.validation import as_groups, require_data, require_key, slice_labels
+from spotscape._core.validation import as_groups, params_of, require_data, require_key, slice_labels
 from spotscape.tl._embed_input import check_preprocessing, graph_as_trained, read_genes
 from spotscape.tl._embedding import write_embedding
 
@@ -193,7 +193,7 @@ def transfer_domains(
     n_neighbors
         Number of nearest spots of the reference, by Euclidean distance, that vote.
     key_added
-        Name of the column in ``adata.obs``; ``None`` takes ``labels_key``.
+        Name of the column in ``adata.obs``; ``None`` takes ``labels_key``, unless that is a column of your own.
 
     Returns
     -------
@@ -213,7 +213,8 @@ def transfer_domains(
     TypeError
         If the reference is not an AnnData, or ``n_neighbors`` is not an integer.
     ValueError
-        If the two embeddings differ in width, are not finite, or no spot of the reference has a label.
+        If the two embeddings differ in width, are not finite, no spot of the reference has a label, or the labels would
+        replace a column of your own.
 
     See Also
     --------
@@ -243,7 +244,13 @@ def transfer_domains(
         widths = f"{here.shape[1]} axes here and {there.shape[1]} in the reference"
         msg = f"{use_rep!r} has {widths}; both must be of one model."
         raise ValueError(msg)
-    labels_key = domain_column(reference, labels_key, "labels_key")
+    named, labels_key = labels_key, domain_column(reference, labels_key, "labels_key")
+    if named and key_added is None and named in adata.obs and not params_of(adata.uns.get(named)):
+        msg = (
+            f"adata.obs[{named!r}] has no record of an earlier call, and would be replaced. Name the new column: "
+            f"key_added='{named}_transferred'."
+        )
+        raise ValueError(msg)
     require_key(reference.obs, labels_key, "reference.obs", hint="Find domains there first: sp.tl.domains(reference)")
     labels = as_groups(reference.obs[labels_key], f"labels_key={labels_key!r}")
     if not len(labels.categories):

@@ -143,6 +143,7 @@ def train_on(
     require_data(adata)
     library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=across_slices)
     labels = slice_labels(adata, library_key)
+    _refuse_single_spots(labels, library_key)
     reading: dict[str, Any] = {"slices": labels, "layer": layer, "use_rep": use_rep}
     changes = {"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders}
     chosen = choose_config(adata, kind, config, preset, changes=changes, **reading)
@@ -172,6 +173,15 @@ def train_on(
     written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
     _say_decoded_before(adata if written is None else written, entry, key_added, decoded_layer)
     return model if return_model else written
+
+
+def _refuse_single_spots(labels: pd.Categorical | None, library_key: str | None) -> None:
+    """Refuse slices of one spot, whose features cannot be centred; the model knows slices by their numbers only."""
+    if labels is not None and 1 in (sizes := np.bincount(labels.codes)) and len(sizes) > 1:
+        name = str(labels.categories[int(sizes.argmin())])
+        column = f"adata.obs[{library_key!r}]"
+        msg = f"slice {name!r} of {column} has a single spot; leave it out: adata = adata[{column} != {name!r}].copy()."
+        raise ValueError(msg)
 
 
 def _say_decoded_before(adata: AnnData, entry: Any, key_added: str, decoded_layer: str | None) -> None:
