@@ -21,6 +21,7 @@ QUICK = ("--method=smoothed-pca", "--n-domains=3", "--no-markers", "--quiet", "-
 FOLDERS = ("merscope_sfe_cellbound", "visium_se_section1", "visium_sfe_sample02", "visium_squidpy", "xenium_sfe")
 FILES = ("starmap_visual_cortex", "st_pdac_A_428", "osmfish_ssctx")
 LARGE = ("dlpfc_donor3", "her2st_4patients", "slideseq_cerebellum_10k", "xenium_breast_36k")
+LATER = ("vendor/visium_squidpy", "starmap_visual_cortex.h5ad")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,10 @@ def test_from_file_to_domains(path: str, tmp_path: Path) -> None:
     assert ad.read_h5ad(table).obs["smoothed_pca_domain"].nunique() == 3
 
 
-@pytest.mark.parametrize("path", ["vendor/xenium_sfe", "vendor/visium_squidpy", "starmap_visual_cortex.h5ad"])
+@pytest.mark.parametrize(
+    "path",
+    ["vendor/xenium_sfe", *(pytest.param(path, marks=pytest.mark.slow) for path in LATER)],
+)
 def test_spatialdata_in_and_out_is_the_same(path: str, tmp_path: Path) -> None:
     made, again = tmp_path / "made.zarr", tmp_path / "again.zarr"
     assert main(["run", str(DATA / path), str(made), *QUICK]) == 0
@@ -46,7 +50,7 @@ def test_spatialdata_in_and_out_is_the_same(path: str, tmp_path: Path) -> None:
     assert list(found) == list(expected)
 
 
-@pytest.mark.parametrize("name", ["visium_seurat", "visium_squidpy"])
+@pytest.mark.parametrize("name", [pytest.param("visium_seurat", marks=pytest.mark.slow), "visium_squidpy"])
 def test_what_spatialdata_io_reads_gives_the_same(name: str, tmp_path: Path) -> None:
     io = pytest.importorskip("spatialdata_io", reason="spatialdata-io is not installed")
     sdata = io.visium(DATA / "vendor" / name, dataset_id="tissue")

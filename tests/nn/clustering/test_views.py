@@ -78,6 +78,7 @@ def test_groups_that_all_see(n_groups: int) -> None:
     assert curve.share.sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_what_only_one_sees_does_not_count() -> None:
     """One embedding divides each of three groups in two, the other sees the three."""
     rng = np.random.default_rng(1)
