@@ -114,6 +114,7 @@ def test_several_slices_registered(slices: Path, tmp_path: Path) -> None:
     assert all(f'<td class="name">{name}</td>' in text for name in set(adata.obs["slice"]))
 
 
+@pytest.mark.slow
 def test_spatialdata_in_and_out(slices: Path, tmp_path: Path) -> None:
     import spatialdata as sd
 

@@ -112,7 +112,8 @@ def tissue() -> AnnData:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("method", ["spotscape", pytest.param("spacross", marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("method", ["spotscape", "spacross"])
     def test_regions_are_found_under_a_strong_batch_effect(
         self, tissue: AnnData, method: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -112,6 +112,7 @@ def test_everything_comes_back(case: str, tissue: Callable[..., Any], tmp_path: 
     np.testing.assert_array_equal(loaded.training.means, model.training.means)
 
 
+@pytest.mark.all_starts  # as in the new process
 def test_the_same_bits_in_a_new_process(
     saved: Path, trained: Spotscape, tissue: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -69,7 +69,7 @@ def test_slices_alike_keep_their_spread(n: int) -> None:
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_shift_is_taken_off(composition: str, seed: int) -> None:
     spots, slices, kinds = tissue(2_000, composition, seed)
     shifted = spots + slices[:, None] * shift(seed)

@@ -35,6 +35,7 @@ def cortex(real_data: Callable[[str], Path]) -> AnnData:
     return adata
 
 
+@pytest.mark.slow
 def test_slices_come_together_and_layers_are_found(cortex: AnnData) -> None:
     """Sections of one donor hardly differ: less of what layers differ by from slice to slice, and nothing else less."""
     config = SpotscapeConfig.several_slices(max_epochs=80, integrate=False)

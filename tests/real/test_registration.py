@@ -52,6 +52,7 @@ def test_cortex_layers_that_no_fit_has_seen(real_data: Callable[[str], Path]) ->
     assert np.mean(after) > np.mean(before) + 0.05
 
 
+@pytest.mark.slow
 def test_mirrored_cortex_is_told(real_data: Callable[[str], Path]) -> None:
     """Its layers agree by .8 on a third of the tissue, which alone would pass for a fit."""
     adata = ad.read_h5ad(real_data("dlpfc_donor3.h5ad"))

@@ -39,6 +39,7 @@ def test_starmap(real_data: Callable[[str], Path]) -> None:
     assert found > ari(adata, "X_pca", "domain_banksy") + 0.2
 
 
+@pytest.mark.slow
 def test_starmap_without_logarithm(real_data: Callable[[str], Path]) -> None:
     """As in the released notebooks; genes are standardised in either case."""
     adata = ad.read_h5ad(real_data("starmap_visual_cortex.h5ad"))

@@ -112,7 +112,7 @@ def calls(good: ad.AnnData, model: sp.models.Spotscape) -> dict[str, dict[str, A
         "tl.spacross": {"config": small(sp.models.SpaCrossConfig), **slices},
         "tl.spotscape": {"config": small(sp.models.SpotscapeConfig), **slices},
         "tl.trajectory": {"root": "Layer_1", "key": "domain", "n_dcs": 4, **rep},
-        "tl.transfer_domains": {"reference": good, "labels_key": "domain", **rep},
+        "tl.transfer_domains": {"reference": good, "labels_key": "domain", "key_added": "transferred", **rep},
         "pl.composition": {"key": "domain", **slices},
         "pl.confidence": {"key": "agreed"},
         "pl.crosstab": {"key": "found", "to": "domain"},

@@ -202,6 +202,7 @@ class TestTwoEmbeddings:
         assert entry["params"]["method"] == "agreement"
         assert entry["curve"]["mean"][2] == entry["curve"]["mean"][1:].max()
 
+    @pytest.mark.slow
     def test_an_embedding_of_another_tool_is_compared_with_the_expression(
         self, tissue: ad.AnnData, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -102,6 +102,7 @@ def test_domains_mean_the_same_in_all_sections(cohort: ad.AnnData) -> None:
     assert adata.obs["spotscape_domain"][small].notna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux refuses memory above a limit on data")
 @pytest.mark.parametrize("backed", [True, False])
 def test_a_file_larger_than_the_memory(backed: bool, tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ class TestRestarts:
         assert "X_spotscape" not in adata.obsm
 
 
+@pytest.mark.slow
 def test_the_number_is_chosen_once_from_all_embeddings(blobs: ad.AnnData, caplog: pytest.LogCaptureFixture) -> None:
     blobs.obsm["X_c"] = blobs.obsm["X_b"][:, ::-1]
     scaled = blobs.copy()

@@ -165,7 +165,7 @@ def test_integration_after_spacross_is_an_option(adata: AnnData) -> None:
     ("tool", "key"),
     [
         (partial(spotscape, config=SpotscapeConfig(max_epochs=40, n_encoders=2, scaling_spots=100)), "X_spotscape"),
-        (partial(spacross_3d, config=LEARNT), "X_spacross"),
+        pytest.param(partial(spacross_3d, config=LEARNT), "X_spacross", marks=pytest.mark.slow),
     ],
     ids=["spotscape", "spacross_3d"],
 )
