@@ -504,7 +504,7 @@ def test_slices_of_any_size_fill_blocks() -> None:
     np.testing.assert_allclose(model.centres + model.shifts, np.stack([part.mean(0) for part in parts]))
     after = step(split(model, spots), spots, held, 100.0)
     assert float((spots.sizes[:, None] * after.logs.exp()).sum()) == pytest.approx(557)
-    moved = list(spots.corrections(after))
+    moved = [spots.correction(after, index) for index in range(3)]
     assert [each.shape for each in moved] == [part.shape for part in parts]
     for index, part in enumerate(parts):
         found = after.probabilities(part[None], torch.tensor([index]))[0][0]

@@ -23,6 +23,7 @@ from spotscape._core.validation import (
     require_in_range,
     require_names,
     require_positive_int,
+    require_tables,
 )
 
 if TYPE_CHECKING:
@@ -221,16 +222,7 @@ def anndata(value: Any, name: str, hint: Hint) -> Any:
         from anndata import AnnData
 
         if isinstance(value, AnnData):
-            if not isinstance(value.obs, pd.DataFrame):
-                load = f"{name}.obs, {name}.var = {name}.obs.to_memory(), {name}.var.to_memory()"
-                msg = f"{name} was read lazily, and its tables lie in the file; load them: {load}."
-                raise TypeError(msg)
-            for slot, columns in (("obs", value.obs.columns), ("var", value.var.columns)):
-                if not columns.is_unique:
-                    twice = columns[columns.duplicated()][0]
-                    mend = f"{name}.{slot} = {name}.{slot}.loc[:, ~{name}.{slot}.columns.duplicated()]"
-                    msg = f"{name}.{slot} has two columns called {twice!r}; keep one of them: {mend}."
-                    raise ValueError(msg)
+            require_tables(value, name)
             return value
     if hint.classes == ("AnnData",):
         wrong = not_a(value, name, "an AnnData")

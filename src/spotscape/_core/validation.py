@@ -61,6 +61,20 @@ def params_of(record: object) -> Mapping[str, Any]:
     return params if isinstance(params, Mapping) else {}
 
 
+def require_tables(adata: AnnData, name: str) -> None:
+    """Refuse an AnnData whose tables lie in a file, or have two columns of one name."""
+    if not isinstance(adata.obs, pd.DataFrame):
+        load = f"{name}.obs, {name}.var = {name}.obs.to_memory(), {name}.var.to_memory()"
+        msg = f"{name} was read lazily, and its tables lie in the file; load them: {load}."
+        raise TypeError(msg)
+    for table, columns in ((f"{name}.obs", adata.obs.columns), (f"{name}.var", adata.var.columns)):
+        if not columns.is_unique:
+            twice = columns[columns.duplicated()][0]
+            mend = f"{table} = {table}.loc[:, ~{table}.columns.duplicated()]"
+            msg = f"{table} has two columns called {twice!r}; keep one of them: {mend}."
+            raise ValueError(msg)
+
+
 def require_names(values: Any, where: str) -> None:
     """Refuse lists, dicts and arrays where each value should be a name."""
     known = hasattr(values, "dtype") and not pd.api.types.is_object_dtype(values)

@@ -109,9 +109,9 @@ def integrate(
     if len(rows) > 1 and scale > 0 and any((values[own] != values[own[0]]).any() for own in rows):
         spots = SpotBlocks.of([(values[own] - centre) / scale for own in rows])
         model = _fit(spots, torch.tensor(fixed, device=device), n_prototypes, ridge)
-        for own, moved, still in zip(rows, spots.corrections(model), fixed, strict=True):
-            if not still:
-                values[own] -= scale * moved
+        for index, own in enumerate(rows):
+            if not fixed[index]:
+                values[own] -= scale * spots.correction(model, index)
     return values.cpu().numpy().astype(np.result_type(embedding, np.float32))
 
 

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
 # Spots of one block; and of as many blocks as have their probabilities in memory at a time.
@@ -72,13 +70,15 @@ class SpotBlocks:
     @classmethod
     def of(cls, parts: list[Tensor]) -> SpotBlocks:
         """From the coordinates of each slice, ``(n, d)``."""
-        filled = [torch.nn.functional.pad(part, (0, 0, 0, -len(part) % _BLOCK)) for part in parts]
-        real = [torch.nn.functional.pad(torch.ones_like(part[:, 0]), (0, -len(part) % _BLOCK)) for part in parts]
-        values = torch.cat(filled).view(-1, _BLOCK, parts[0].shape[1])
-        each = torch.tensor([len(part) // _BLOCK for part in filled], device=values.device)
-        slices = torch.arange(len(parts), device=values.device).repeat_interleave(each)
+        numbers = [number for number, part in enumerate(parts) for _ in range(0, len(part), _BLOCK)]
+        slices = torch.tensor(numbers, device=parts[0].device)
+        values = parts[0].new_zeros(len(slices), _BLOCK, parts[0].shape[1])
+        real = parts[0].new_zeros(len(slices), _BLOCK)
+        for part, first in zip(parts, np.searchsorted(numbers, range(len(parts))), strict=True):
+            values[first:].flatten(0, 1)[: len(part)] = part
+            real[first:].flatten()[: len(part)] = 1
         members = torch.nn.functional.one_hot(slices, len(parts)).T.to(values.dtype)
-        return cls(values, torch.cat(real).view(-1, _BLOCK), slices, members, float(values.square().sum()))
+        return cls(values, real, slices, members, float(values.square().sum()))
 
     @cached_property
     def sizes(self) -> Tensor:
@@ -95,16 +95,14 @@ class SpotBlocks:
         step = _AT_A_TIME // _BLOCK
         return [slice(start, start + step) for start in range(0, len(self.values), step)]
 
-    def corrections(self, model: Mixture) -> Iterator[Tensor]:
-        """The vectors that are subtracted from the spots of each slice."""
-        moved = []
-        for own in self.chunks():
-            slices = self.slices[own]
-            probabilities = model.probabilities(self.values[own], slices)[0]
-            moved.append(model.shifts[slices][:, None] + probabilities.mT @ model.local[slices])
-        all_moved = torch.cat(moved)
-        for index, n in enumerate(self.sizes.int().tolist()):
-            yield all_moved[self.slices == index].flatten(0, 1)[:n]
+    def correction(self, model: Mixture, index: int) -> Tensor:
+        """The vectors that are subtracted from the spots of a slice."""
+        blocks = (self.slices == index).nonzero()[:, 0]
+        moved = [
+            model.probabilities(self.values[own], self.slices[own])[0].mT @ model.local[index]
+            for own in blocks.split(_AT_A_TIME // _BLOCK)
+        ]
+        return model.shifts[index] + torch.cat(moved).flatten(0, 1)[: int(self.sizes[index])]
 
 
 def single(spots: SpotBlocks, held: Tensor, *, from_means: bool) -> Mixture:
