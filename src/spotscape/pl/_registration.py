@@ -16,9 +16,9 @@ from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.geometry import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
-from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
+from spotscape.pl._colors import Categories, read_categories, read_values
 from spotscape.pl._legend import add_colorbar, add_legend, add_title, broken, inches
-from spotscape.pl._panel import add_tiles, stretch
+from spotscape.pl._panel import add_tiles, show_box, stretch
 from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
 from spotscape.pl._slices import Slice, read_slices
 from spotscape.registration._section import grid_points
@@ -111,7 +111,9 @@ def registration(
     library_key = str(entry["params"].get("library_key")) if library_key is None else library_key
     spatial_key = spatial_key or str(entry["params"]["spatial_key"])
     before, after = coordinates(adata, spatial_key)[:, :2], coordinates(adata, key)[:, :2]
-    slices = _slices(adata, library_key, palette)
+    labels = slice_labels(adata, library_key)
+    occurring = [] if labels is None else list(labels.categories)
+    slices = read_categories(adata, library_key, palette).taken(occurring)
     placements = {str(name): Placement.of_record(entry, index) for index, name in enumerate(entry["library"])}
     board: Categories | Numbers | list[Slice] | None = None
     if checkerboard is not None:
@@ -121,13 +123,10 @@ def registration(
     overlay = Overlay(slices, Look.of(own, adata.n_obs), style)
     n_panels = 2 + (board is not None) + len(bent)
     across = n_panels if n_panels <= _ACROSS else min(_ACROSS, -(-n_panels // 2))
-    beside = overlay.look.margin(slices) + (0.8 if bent else 0.0)
-    beside += 0.0 if board is None or isinstance(board, list) else overlay.look.margin(board)
-    size = across * _PANEL + beside, -(-n_panels // across) * (_PANEL + 0.5)
     names, partners = ([str(name) for name in entry[key]] for key in ("library", "partners"))
     moved = [name != partner for name, partner in zip(names, partners, strict=True)]
     spacing = np.asarray(entry["spacing"])[names.index(str(entry["reference"]))]
-    with open_axes(looks, n_panels, size, across=across) as axes:
+    with open_axes(looks, n_panels, (_PANEL, _PANEL), across=across) as axes:
         for ax, coords, measure in zip(axes, (before, after), ("rmse_before", "rmse"), strict=False):
             overlay.draw(ax, coords)
             ax.set_title("before" if coords is before else "after")
@@ -149,19 +148,6 @@ def registration(
         grids = {name: Grid.of(before[slices.codes == slices.names.index(name)], placements[name]) for name in bent}
         draw_grids(axes[n_panels - len(bent) :], grids, overlay, after)
     return hand_out(axes, looks)
-
-
-def _slices(adata: AnnData, library_key: str, palette: Palette | None) -> Categories:
-    """The slices as categories: those that occur, with the colours that they have in other plots."""
-    values = as_categories(adata.obs[library_key]) if library_key in adata.obs else None
-    labels = slice_labels(adata, library_key)
-    if labels is None or values is None:
-        msg = f"library_key={library_key!r} names no column of adata.obs."
-        raise KeyError(msg)
-    colors = category_colors(adata, library_key, values, palette)[0]
-    names = [str(name) for name in labels.categories]
-    own = [colors[list(values.categories).index(name)] for name in names]
-    return Categories(library_key, np.asarray(labels.codes), names, own)
 
 
 def _board(adata: AnnData, name: str, spatial_key: str, library_key: str) -> Categories | Numbers | list[Slice]:
@@ -224,7 +210,7 @@ class Overlay:
         else:
             for code, color in enumerate(self.slices.colors):
                 self._draw_density(ax, coords[self.slices.codes == code], color, piece, filled=style == "density")
-        self.frame(ax, piece)
+        show_box(ax, piece.box, invert_y=self.look.invert_y)
 
     def draw_checkerboard(
         self,
@@ -267,13 +253,7 @@ class Overlay:
         for axis, line in ((0, ax.axvline), (1, ax.axhline)):
             for place in np.arange(low[axis] + field, high[axis], field):
                 line(place, color=ax.figure.get_facecolor(), linewidth=0.8, zorder=3)
-        self.frame(ax, piece)
-
-    def frame(self, ax: Axes, piece: Slice) -> None:
-        """Show all of the tissue, on one scale for both axes."""
-        (x0, y0), (x1, y1) = piece.box
-        ax.set(xlim=(x0, x1), ylim=(y1, y0) if self.look.invert_y else (y0, y1), aspect="equal")
-        ax.set_axis_off()
+        show_box(ax, piece.box, invert_y=self.look.invert_y)
 
     def _draw_density(self, ax: Axes, own: np.ndarray, color: str, piece: Slice, *, filled: bool) -> None:
         (x0, y0), (x1, y1) = piece.box
@@ -346,6 +326,6 @@ def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Grid], overlay: Overlay
         ax.add_collection(bent, autolim=False)
         add_title(ax, f"bending of {name}")
         _write_below(ax, f"median {np.median(shifts):.2g}, at most {shifts.max():.2g} spacings")
-        overlay.frame(ax, piece)
+        show_box(ax, piece.box, invert_y=overlay.look.invert_y)
     if overlay.look.colorbar:
         add_colorbar(axes[-1], bent, broken("moved by, in spacings", inches(axes[-1], "height")))
