@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from matplotlib import colormaps
@@ -145,7 +145,7 @@ def registration(
             add_title(axes[2], "images" if isinstance(board, list) else board.key)
             if not isinstance(board, list):
                 add_legend(axes[2], "irregular", board, overlay.look, title=None)
-        grids = {name: Grid.of(before[slices.codes == slices.names.index(name)], placements[name]) for name in bent}
+        grids = {name: grid_lines(before[slices.codes == slices.names.index(name)], placements[name]) for name in bent}
         draw_grids(axes[n_panels - len(bent) :], grids, overlay, after)
     return hand_out(axes, looks)
 
@@ -275,57 +275,47 @@ class Overlay:
         ax.contour(*middles, density.T, levels=[_EDGE * typical], colors=[color], linewidths=1.5)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Lines on the tissue of a slice after its motion, and where bending has taken them."""
-
-    lines: list[np.ndarray]
-    moved: list[np.ndarray]
-
-    @classmethod
-    def of(cls, coords: np.ndarray, placement: Placement) -> Grid:
-        """Lines where there is tissue, given the spots of the slice before registration."""
-        rigid = replace(placement, deformation=None).move(coords)
-        spacing = geometry.spot_spacing(rigid)
-        low, high = rigid.min(axis=0) - spacing, rigid.max(axis=0) + spacing
-        apart = (high - low).max() / _GRID_LINES
-        tree, lines = cKDTree(rigid), []
-        for axis in (0, 1):
-            along = np.linspace(low[axis], high[axis], 10 * _GRID_LINES)
-            for place in np.arange(low[1 - axis] + apart / 2, high[1 - axis], apart):
-                line = np.full((len(along), 2), place)
-                line[:, axis] = along
-                on_tissue = tree.query(line)[0] < max(2 * spacing, apart / 4)
-                parts = np.split(np.arange(len(line)), np.flatnonzero(np.diff(on_tissue)) + 1)
-                lines += [line[part] for part in parts if on_tissue[part[0]] and len(part) > 1]
-        if placement.deformation is None:
-            return cls(lines, lines)
-        return cls(lines, [placement.deformation.move(line) for line in lines])
-
-    @property
-    def shifts(self) -> list[np.ndarray]:
-        """How far each point of the lines was moved."""
-        return [np.linalg.norm(there - here, axis=1) for here, there in zip(self.lines, self.moved, strict=True)]
+def grid_lines(coords: np.ndarray, placement: Placement) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Lines on the tissue of a slice after its motion, given its spots before it, and where bending takes them."""
+    rigid = replace(placement, deformation=None).move(coords)
+    spacing = geometry.spot_spacing(rigid)
+    low, high = rigid.min(axis=0) - spacing, rigid.max(axis=0) + spacing
+    apart = (high - low).max() / _GRID_LINES
+    tree, lines = cKDTree(rigid), []
+    for axis in (0, 1):
+        along = np.linspace(low[axis], high[axis], 10 * _GRID_LINES)
+        for place in np.arange(low[1 - axis] + apart / 2, high[1 - axis], apart):
+            line = np.full((len(along), 2), place)
+            line[:, axis] = along
+            on_tissue = tree.query(line)[0] < max(2 * spacing, apart / 4)
+            parts = np.split(np.arange(len(line)), np.flatnonzero(np.diff(on_tissue)) + 1)
+            lines += [line[part] for part in parts if on_tissue[part[0]] and len(part) > 1]
+    bend = placement.deformation
+    return lines, lines if bend is None else [bend.move(line) for line in lines]
 
 
-def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Grid], overlay: Overlay, coords: np.ndarray) -> None:
+def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Any], overlay: Overlay, coords: np.ndarray) -> None:
     """Draw each grid as it was and as it is, all in one scale of colours, in spot spacings."""
     if not grids:
         return
     piece = overlay.piece(coords)
     spacing = piece.lattice.spacing
-    largest = max(float(np.concatenate(grid.shifts).max()) for grid in grids.values())
-    scale = Normalize(0, largest / spacing)
+    # How far each point of the lines was moved.
+    shifts = [
+        [np.linalg.norm(there - here, axis=1) / spacing for here, there in zip(*grid, strict=True)]
+        for grid in grids.values()
+    ]
+    scale = Normalize(0, max(float(np.concatenate(own).max()) for own in shifts))
     # Without the palest colours, which cannot be seen on white.
     cmap = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1, 256)))
-    for ax, (name, grid) in zip(axes, grids.items(), strict=True):
-        ax.add_collection(LineCollection(grid.lines, colors="#C8C8C8", linewidths=0.6), autolim=False)
-        steps = [np.stack([line[:-1], line[1:]], axis=1) for line in grid.moved]
-        shifts = np.concatenate([(shift[1:] + shift[:-1]) / 2 for shift in grid.shifts]) / spacing
-        bent = LineCollection(list(np.concatenate(steps)), array=shifts, cmap=cmap, norm=scale, linewidths=1.2)
+    for ax, (name, (lines, moved)), own in zip(axes, grids.items(), shifts, strict=True):
+        ax.add_collection(LineCollection(lines, colors="#C8C8C8", linewidths=0.6), autolim=False)
+        steps = np.concatenate([np.stack([line[:-1], line[1:]], axis=1) for line in moved])
+        by = np.concatenate([(shift[1:] + shift[:-1]) / 2 for shift in own])
+        bent = LineCollection(list(steps), array=by, cmap=cmap, norm=scale, linewidths=1.2)
         ax.add_collection(bent, autolim=False)
         add_title(ax, f"bending of {name}")
-        _write_below(ax, f"median {np.median(shifts):.2g}, at most {shifts.max():.2g} spacings")
+        _write_below(ax, f"median {np.median(by):.2g}, at most {by.max():.2g} spacings")
         show_box(ax, piece.box, invert_y=overlay.look.invert_y)
     if overlay.look.colorbar:
         add_colorbar(axes[-1], bent, broken("moved by, in spacings", inches(axes[-1], "height")))
