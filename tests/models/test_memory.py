@@ -89,6 +89,7 @@ def test_the_limit_is_one() -> None:
         train(500, 1, 3 * GIGABYTE, then="np.empty((60_000, 60_000), dtype=np.float32)")
 
 
+@pytest.mark.slow
 def test_the_peak_is_one() -> None:
     at_start, peak = train(500, 1, 3 * GIGABYTE, then="np.ones((20_000, 20_000), dtype=np.float32)[0, 0]")
     assert peak - at_start > 1.5 * GIGABYTE

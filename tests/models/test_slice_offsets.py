@@ -129,6 +129,7 @@ class TestTraining:
         assert mixing > 1.4 * mixing_without
         assert agreement > agreement_without
 
+    @pytest.mark.slow
     def test_embedding_and_decoding_the_training_again_gives_the_same(self, tissue: AnnData, tmp_path: Path) -> None:
         expression, graph = tissue.X, tissue.obsp["spatial_connectivities"]
         codes = tissue.obs["slice"].cat.codes.to_numpy()

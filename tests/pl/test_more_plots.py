@@ -366,6 +366,7 @@ def test_spots_of_one_name_are_drawn(adata: ad.AnnData) -> None:
 class TestNothingIsCutOff:
     """Saved as it is: ``plt.savefig`` of a script does not grow the picture to what is on it, as notebooks do."""
 
+    @pytest.mark.slow
     def test_axes_with_legends_and_labels_lie_within_the_figure(self) -> None:
         hexagons = np.array([[x + 0.5 * (y % 2), y * np.sqrt(3) / 2] for y in range(34) for x in range(30)]) * 138
         many = ad.AnnData(np.ones((len(hexagons), 12), np.float32), obsm={"spatial": hexagons})

@@ -58,9 +58,8 @@ def test_graphs_do_not_depend_on_the_frame(tissue: tuple[str, ad.AnnData], name:
     before = build(adata, library_key="slice", copy=True).connectivities
     spatial = adata.obsm["spatial"]
     turn = np.array([[np.cos(0.7), np.sin(0.7)], [-np.sin(0.7), np.cos(0.7)]])
-    for moved in (spatial + 1e4, spatial @ turn):
-        adata.obsm["spatial"] = moved
-        assert (build(adata, library_key="slice", copy=True).connectivities != before).nnz == 0
+    adata.obsm["spatial"] = spatial @ turn + 1e4
+    assert (build(adata, library_key="slice", copy=True).connectivities != before).nnz == 0
 
 
 def test_geometry_is_recognised_in_every_slice(tissue: tuple[str, ad.AnnData]) -> None:
@@ -71,6 +70,7 @@ def test_geometry_is_recognised_in_every_slice(tissue: tuple[str, ad.AnnData]) -
     assert kinds == {KINDS[name]}
 
 
+@pytest.mark.slow
 def test_prepares_and_draws(tissue: tuple[str, ad.AnnData]) -> None:
     import scanpy as sc
 

@@ -56,6 +56,7 @@ def test_the_record(
     assert adata.obs.empty
 
 
+@pytest.mark.slow
 def test_a_cloud_without_groups_has_no_clear_number(caplog: pytest.LogCaptureFixture) -> None:
     cloud = ad.AnnData(np.zeros((200, 1), dtype=np.float32))
     cloud.obsm["X_spotscape"] = np.random.default_rng(0).normal(size=(200, 6))
@@ -217,6 +218,7 @@ class TestTwoEmbeddings:
         sp.tl.choose_n_domains(mine, use_rep="X_mine", k_range=(2, 7), method="gmm")
         assert mine.uns["n_domains"]["picked"] == 3
 
+    @pytest.mark.slow
     def test_a_layer_is_read_where_the_embedding_was_made_from_it(self, tissue: ad.AnnData) -> None:
         mine = tissue.copy()
         mine.layers["normalised"], mine.X = mine.X, np.zeros(mine.shape, dtype=np.float32)

@@ -247,6 +247,7 @@ def test_a_slice_of_one_spot(adata: AnnData, tool: partial[None]) -> None:
         tool(lonely)
 
 
+@pytest.mark.slow
 def test_neighbourhoods_are_part_of_the_checkpoint(
     adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
