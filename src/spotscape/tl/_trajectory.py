@@ -238,8 +238,9 @@ def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnDa
 
         sc.pp.neighbors(graph, n_neighbors=n_neighbors, use_rep="X", transformer="pynndescent", random_state=seed)
         return graph
-    # A point counts as its own first neighbour.
-    distances = NearestNeighbors(n_neighbors=n_neighbors - 1).fit(graph.X).kneighbors_graph(mode="distance")
+    # A point counts as its own first neighbour. Trees take longer than all pairs in more than a few dimensions.
+    search = NearestNeighbors(n_neighbors=n_neighbors - 1, algorithm="brute")
+    distances = search.fit(graph.X).kneighbors_graph(mode="distance")
     graph.obsp["distances"] = distances
     graph.obsp["connectivities"] = sparse.csr_matrix(fuzzy_weights(sparse.csr_array(distances)))
     graph.uns["neighbors"] = {
