@@ -37,7 +37,7 @@ def domain_key(key: str) -> str:
     return f"{key.removeprefix('X_')}_domain"
 
 
-@pytest.fixture(scope="module", params=list(TRAINED))
+@pytest.fixture(scope="module", params=["X_spotscape", pytest.param("X_spacross", marks=pytest.mark.slow)])
 def key(request: pytest.FixtureRequest) -> str:
     """Return where the encoder writes that is under test."""
     return str(request.param)

@@ -146,6 +146,7 @@ class TestTraining:
         unaligned = np.linalg.norm(loaded.embed(*alone) - trained[second], axis=1).mean()
         assert apart < 0.3 * unaligned
 
+    @pytest.mark.slow
     def test_decoded_expression_keeps_the_level_of_each_slice(self, tissue: AnnData) -> None:
         expression, graph = tissue.X, tissue.obsp["spatial_connectivities"]
         codes = tissue.obs["slice"].cat.codes.to_numpy()

@@ -172,6 +172,7 @@ def test_a_gradient_is_no_batch_effect() -> None:
         assert np.linalg.norm(residual) < 0.2 * 0.3
 
 
+@pytest.mark.slow
 def test_neither_order_nor_names_matter() -> None:
     spots, slices, _ = tissue(700, "private")
     expected = integrate(spots, slices)

@@ -80,6 +80,7 @@ def test_legends_leave_room_for_the_tissue(n_domains: int, name: str, n_slices: 
     assert figure.get_figwidth() <= 17
 
 
+@pytest.mark.slow
 def test_letters_of_a_legend_shrink_in_a_small_figure() -> None:
     adata = tissue(7, "Layer_{} cortex", n_slices=3)
     figure = sp.pl.domains(adata, ["domain", "found"], figsize=(6, 3), return_fig=True)

@@ -396,6 +396,7 @@ class TestNothingIsCutOff:
                 cut |= {name} if max(beyond) > 1 else set()
         assert not cut
 
+    @pytest.mark.slow
     def test_long_names_of_slices(self, adata: ad.AnnData) -> None:
         names = ["GSM5420749_PT_12_section_A_replicate1", "Patient 13, the section of the second block"]
         adata.obs["slice"] = adata.obs["slice"].cat.rename_categories(names)

@@ -102,6 +102,7 @@ def test_what_is_written(tissue: ad.AnnData) -> None:
     assert "version" in entry
 
 
+@pytest.mark.slow
 def test_the_order_of_slices(tissue: ad.AnnData) -> None:
     sp.pp.register_slices(tissue, library_key="slice", library_order=["c", "a", "b"])
     entry = tissue.uns["spatial_aligned"]

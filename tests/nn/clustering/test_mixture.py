@@ -173,6 +173,7 @@ def test_degenerate_points_give_all_clusters(points: np.ndarray) -> None:
     np.testing.assert_array_equal(found.posterior.argmax(axis=1), found.labels)
 
 
+@pytest.mark.slow
 def test_same_bits_on_any_number_of_threads_and_twice() -> None:
     points = blobs(5, n=3000, d=20)
     results = []

@@ -81,6 +81,7 @@ class TestKnownNumbers:
         cloud = np.random.default_rng(0).normal(size=(300, 4))
         assert stability_curve(cloud, range(2, 7), n_resamples=4).mean.max() < 0.9
 
+    @pytest.mark.slow
     def test_samples_of_many_points(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("spotscape.nn.clustering._stability._SAMPLE_POINTS", 120)
         monkeypatch.setattr("spotscape.nn.clustering._stability._COMPARED_POINTS", 200)
