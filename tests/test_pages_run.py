@@ -111,7 +111,8 @@ def api() -> Iterator[Names]:
 
 def faq() -> Iterator[Names]:
     adata = analysed()
-    yield {"adata": adata}
+    for _ in range(3):
+        yield {"adata": adata}
     sp.tl.smoothed_pca(adata)
     sp.tl.domains(adata, n_domains=3, use_rep="X_smoothed_pca")
     adata.obs["fov"] = np.repeat(["1", "2"], adata.n_obs // 2)
@@ -127,6 +128,7 @@ def guide_confidence() -> Iterator[Names]:
 def guide_domains() -> Iterator[Names]:
     sp.pp.prepare(adata := tissue())
     yield {"adata": adata}
+    yield {}
 
 
 def guide_imputation() -> Iterator[Names]:
@@ -217,7 +219,6 @@ def which_method() -> Iterator[Names]:
 
 def loading_data() -> Iterator[Names]:
     adata = tissue()
-    yield {"adata": adata.copy()}
     outs = Path("outs")
     folders.write_h5(outs / "filtered_feature_bc_matrix.h5", adata)
     with h5py.File(outs / "filtered_feature_bc_matrix.h5", "a") as file:
@@ -253,6 +254,7 @@ def loading_data() -> Iterator[Names]:
     spatialdata(adata).write("visium.zarr")
     yield {}
     yield {"a": adata, "b": adata}
+    yield {"adata": adata.copy()}
     shutil.rmtree(outs / "filtered_feature_bc_matrix")
     folders.write_mtx(outs / "filtered_feature_bc_matrix", adata, compressed=True)
     yield {}
