@@ -18,7 +18,7 @@ STEPS = {
     "tl": ("choose_n_domains", "consensus_domains", "domains", "markers", "smoothed_pca", "spacross", "spotscape"),
 }
 _READS = """IN is an .h5ad, .h5mu or .zarr file (AnnData or SpatialData), or the output folder of Visium, Visium HD,
-Xenium, MERSCOPE or CosMx. Several inputs are several slices of one analysis."""
+Xenium, MERSCOPE or CosMx. Several inputs are several slices of one analysis. Defaults are in parentheses."""
 _WRITES = (
     ".h5ad (AnnData) or .zarr (SpatialData) to write; with one IN and --report, by default in the folder of the report"
 )

@@ -140,7 +140,8 @@ def store_colors(adata: AnnData, columns: Sequence[Categories | Numbers]) -> Non
 
 def read_confidence(adata: AnnData, key: str) -> np.ndarray:
     """A column of ``obs`` with numbers between 0 and 1; unknown ones are NaN."""
-    require_key(adata.obs, key, "adata.obs", hint="sp.tl.consensus_domains and sp.tl.domains(method='gmm') write one")
+    hint = "sp.tl.consensus_domains writes one; so does sp.tl.domains, but not with method='kmeans' or 'leiden'"
+    require_key(adata.obs, key, "adata.obs", hint=hint)
     column = adata.obs[key]
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         msg = f"adata.obs[{key!r}] has dtype {column.dtype}; confidence must be numbers between 0 and 1."
