@@ -301,14 +301,19 @@ def test_every_page_with_code_is_here() -> None:
     assert with_code - {"docs/gallery.md", "docs/command_line.md", "docs/errors.md"} == set(PAGES)
 
 
+@pytest.fixture
+def _a_few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoder in ("spotscape", "spacross"):
+        monkeypatch.setattr(sp.tl, encoder, partial(getattr(sp.tl, encoder), max_epochs=2))
+
+
 # So small a tissue is warned of, and what zarr, anndata and spatialdata say among themselves is not ours to mend.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.usefixtures("_a_few_epochs")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_line_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sp.datasets, "dlpfc", lambda _: tissue())
-    for encoder in ("spotscape", "spacross"):
-        monkeypatch.setattr(sp.tl, encoder, partial(getattr(sp.tl, encoder), max_epochs=2))
     if page == "docs/loading_data.md":
         read_nothing(monkeypatch)
     space: Names = {"sp": sp, "ad": ad, "sc": sc, "plt": plt}
@@ -325,6 +330,7 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("spotscape ")]
 
 
+@pytest.mark.usefixtures("_a_few_epochs")
 @pytest.mark.parametrize("page", ["README.md", "docs/command_line.md"])
 def test_every_command_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -336,6 +342,7 @@ def test_every_command_runs(page: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert Path("report.html").is_file()
 
 
+@pytest.mark.usefixtures("_a_few_epochs")
 def test_the_settings_file_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (settings,) = blocks("docs/command_line.md", "toml")

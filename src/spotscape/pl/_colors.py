@@ -53,13 +53,13 @@ class Categories:
         if unknown:
             msg = f"groups={unknown} are no categories of {self.key!r}, which has {self.names}."
             raise ValueError(msg)
-        return replace(self._taken([name for name in self.names if name in wanted]), rest="other")
+        return replace(self.taken([name for name in self.names if name in wanted]), rest="other")
 
     def in_order(self) -> Categories:
         """The same with 2 before 10, where pandas has sorted the names as text."""
-        return self._taken(natural_order(self.names)) if self.names == sorted(self.names) else self
+        return self.taken(natural_order(self.names)) if self.names == sorted(self.names) else self
 
-    def _taken(self, names: list[str]) -> Categories:
+    def taken(self, names: list[str]) -> Categories:
         """These categories, in this order."""
         kept = [self.names.index(name) for name in names]
         places = np.full(len(self.names) + 1, -1)
@@ -116,14 +116,12 @@ def matched(columns: Sequence[Categories | Numbers]) -> list[Categories | Number
     first = next((one for one in named if one.origin != "new"), named[0] if named else None)
     if first is None:
         return list(columns)
-    out: list[Categories | Numbers] = []
-    for one in columns:
-        if isinstance(one, Categories) and one.names and one.origin == "new" and one.key != first.key:
-            colors = matched_colors(one.codes, len(one.names), first.codes, first.colors)
-            out.append(replace(one, colors=colors))
-        else:
-            out.append(one)
-    return out
+    return [
+        replace(one, colors=matched_colors(one.codes, len(one.names), first.codes, first.colors))
+        if isinstance(one, Categories) and one.names and one.origin == "new" and one.key != first.key
+        else one
+        for one in columns
+    ]
 
 
 def store_colors(adata: AnnData, columns: Sequence[Categories | Numbers]) -> None:

@@ -16,8 +16,8 @@ from matplotlib.transforms import Affine2D
 from matplotlib_scalebar.scalebar import ScaleBar
 from scipy.spatial import cKDTree
 
-from spotscape.pl._colors import Categories
-from spotscape.pl._legend import broken, inches
+from spotscape.pl._colors import READABLE, Categories
+from spotscape.pl._legend import NOWHERE, broken, inches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,12 +121,7 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
         )  # fmt: skip
     scale = (1.0 if piece.image is None else _SIZE_OVER_IMAGE) if look.size is None else look.size
     add_tiles(ax, piece.lattice, piece.coords, piece.rows, values, look=look, scale=scale)
-    (x0, y0), (x1, y1) = box
-    ax.set(xlim=(x0, x1), ylim=(y1, y0) if look.invert_y else (y0, y1), aspect="equal")
-    if look.frameon:
-        ax.set(xticks=[], yticks=[])
-    else:
-        ax.set_axis_off()
+    show_box(ax, box, invert_y=look.invert_y, frameon=look.frameon)
     unit = piece.unit if look.scalebar is None else look.scalebar
     if unit:
         bar = Bar(
@@ -135,15 +130,24 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
         )  # fmt: skip
         bar.spots, bar.margin = piece.coords, piece.lattice.spacing / 2
         ax.add_artist(bar)
-    if isinstance(values, Categories) and look.labels_on_tissue(values):
+    is_wanted, has_none = look.legend_loc == "on data", look.legend_loc in NOWHERE
+    # When asked for, and where colours alone would not do.
+    if isinstance(values, Categories) and (is_wanted or (len(values.names) > READABLE and not has_none)):
         # Names that were not requested are not written on categories that are scattered all over the tissue.
-        least = 0.0 if look.legend_loc == "on data" else _TOGETHER
+        least = 0.0 if is_wanted else _TOGETHER
         names = [str(code + 1) for code in range(len(values.names))] if look.numbered(values) else values.names
         size, others = look.legend_fontsize or 8, list[Name]()
         for code, points in inner_spots(piece.coords, values.codes[piece.rows], least=least).items():
             written = broken(names[code], _NAME_SHARE * inches(ax, "width"), size)
             others = [*others, Name(written, points, others, size)]
             ax.add_artist(others[-1])
+
+
+def show_box(ax: Axes, box: np.ndarray, *, invert_y: bool, frameon: bool = False) -> None:
+    """Show what lies between two corners, on one scale for both axes."""
+    (x0, y0), (x1, y1) = box
+    ax.set(xlim=(x0, x1), ylim=(y1, y0) if invert_y else (y0, y1), aspect="equal", xticks=[], yticks=[])
+    ax.axis(frameon)
 
 
 def add_tiles(
