@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.geometry import coordinates
+from spotscape._core.places import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
 from spotscape.pl._legend import add_colorbar, add_legend, add_title, broken, inches
@@ -153,11 +153,13 @@ def registration(
 
 def _slices(adata: AnnData, library_key: str, palette: Palette | None) -> Categories:
     """The slices as categories: those that occur, with the colours that they have in other plots."""
-    values = as_categories(adata.obs[library_key]) if library_key in adata.obs else None
     labels = slice_labels(adata, library_key)
-    if labels is None or values is None:
+    if labels is None:
         msg = f"library_key={library_key!r} names no column of adata.obs."
         raise KeyError(msg)
+    # Unused categories have colours too.
+    given = adata.obs[library_key]
+    values = as_categories(given) if hasattr(given, "cat") else labels
     colors = category_colors(adata, library_key, values, palette)[0]
     names = [str(name) for name in labels.categories]
     own = [colors[list(values.categories).index(name)] for name in names]
