@@ -37,7 +37,7 @@ def domain_key(key: str) -> str:
     return f"{key.removeprefix('X_')}_domain"
 
 
-@pytest.fixture(scope="module", params=list(TRAINED))
+@pytest.fixture(scope="module", params=["X_spotscape", pytest.param("X_spacross", marks=pytest.mark.slow)])
 def key(request: pytest.FixtureRequest) -> str:
     """Return where the encoder writes that is under test."""
     return str(request.param)
@@ -120,6 +120,7 @@ def test_scanpys_pca_into_the_encoder(adata: AnnData, key: str) -> None:
     assert sp.metrics.ari(other.obs["domain"], other.obs["of_pca_domain"]) > 0.4
 
 
+@pytest.mark.slow
 def test_scanpy_on_decoded_expression(adata: AnnData, key: str) -> None:
     """Marker genes of what the decoder made, by its layer."""
     import scanpy as sc

@@ -111,7 +111,8 @@ def api() -> Iterator[Names]:
 
 def faq() -> Iterator[Names]:
     adata = analysed()
-    yield {"adata": adata}
+    for _ in range(3):
+        yield {"adata": adata}
     sp.tl.smoothed_pca(adata)
     sp.tl.domains(adata, n_domains=3, use_rep="X_smoothed_pca")
     adata.obs["fov"] = np.repeat(["1", "2"], adata.n_obs // 2)
@@ -127,6 +128,7 @@ def guide_confidence() -> Iterator[Names]:
 def guide_domains() -> Iterator[Names]:
     sp.pp.prepare(adata := tissue())
     yield {"adata": adata}
+    yield {}
 
 
 def guide_imputation() -> Iterator[Names]:
@@ -217,7 +219,6 @@ def which_method() -> Iterator[Names]:
 
 def loading_data() -> Iterator[Names]:
     adata = tissue()
-    yield {"adata": adata.copy()}
     outs = Path("outs")
     folders.write_h5(outs / "filtered_feature_bc_matrix.h5", adata)
     with h5py.File(outs / "filtered_feature_bc_matrix.h5", "a") as file:
@@ -259,6 +260,7 @@ def loading_data() -> Iterator[Names]:
     spatialdata(adata).write("visium.zarr")
     yield {}
     yield {"a": adata, "b": adata}
+    yield {"adata": adata.copy()}
     shutil.rmtree(outs / "filtered_feature_bc_matrix")
     folders.write_mtx(outs / "filtered_feature_bc_matrix", adata, compressed=True)
     yield {"adata": prepared(), "np": np}
@@ -305,14 +307,19 @@ def test_every_page_with_code_is_here() -> None:
     assert with_code - {"docs/gallery.md", "docs/command_line.md", "docs/errors.md"} == set(PAGES)
 
 
+@pytest.fixture
+def _a_few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoder in ("spotscape", "spacross"):
+        monkeypatch.setattr(sp.tl, encoder, partial(getattr(sp.tl, encoder), max_epochs=2))
+
+
 # So small a tissue is warned of, and what zarr, anndata and spatialdata say among themselves is not ours to mend.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.usefixtures("_a_few_epochs")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_line_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sp.datasets, "dlpfc", lambda _: tissue())
-    for encoder in ("spotscape", "spacross"):
-        monkeypatch.setattr(sp.tl, encoder, partial(getattr(sp.tl, encoder), max_epochs=2))
     if page == "docs/loading_data.md":
         read_nothing(monkeypatch)
     space: Names = {"sp": sp, "ad": ad, "sc": sc, "plt": plt}
@@ -329,6 +336,7 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("spotscape ")]
 
 
+@pytest.mark.usefixtures("_a_few_epochs")
 @pytest.mark.parametrize("page", ["README.md", "docs/command_line.md"])
 def test_every_command_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -340,6 +348,7 @@ def test_every_command_runs(page: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert Path("report.html").is_file()
 
 
+@pytest.mark.usefixtures("_a_few_epochs")
 def test_the_settings_file_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (settings,) = blocks("docs/command_line.md", "toml")

@@ -53,6 +53,7 @@ def run(data: Any, **options: Any) -> None:
     sp.tl.markers(data, key="smoothed_pca_domain")
 
 
+@pytest.mark.slow
 def test_results_are_those_of_the_table_also_through_zarr(tmp_path: Path) -> None:
     adata = tissue()
     sdata = to_spatialdata(adata)

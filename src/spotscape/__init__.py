@@ -1,4 +1,15 @@
-"""spotscape: domains, integration, registration and matching of tissue slices on AnnData."""
+"""Find the domains of spatial transcriptomics tissue, in one slice or in several, on AnnData and SpatialData.
+
+A first analysis, from raw counts in ``adata.X`` and coordinates in ``adata.obsm["spatial"]``::
+
+    import spotscape as sp
+
+    sp.pp.prepare(adata)
+    sp.pp.spatial_neighbors_knn(adata)
+    sp.tl.smoothed_pca(adata)
+    sp.tl.domains(adata)
+    sp.pl.domains(adata)
+"""
 
 from __future__ import annotations
 

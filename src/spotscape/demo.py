@@ -73,10 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m spotscape.demo", description="Find the domains of a simulated tissue."
     )
-    parser.add_argument("--output", type=Path, default=Path("spotscape-demo"), help="folder for results (%(default)s)")
-    parser.add_argument("--n-domains", type=int, default=6, help="domains in the tissue (%(default)s)")
-    parser.add_argument("--n-spots", type=int, default=2000, help="spots in the tissue (%(default)s)")
-    parser.add_argument("--random-state", type=int, default=0, help="seed of tissue and training (%(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("spotscape-demo"), help="folder for results (default: %(default)s)"
+    )
+    parser.add_argument("--n-domains", type=int, default=6, help="domains in the tissue (default: %(default)s)")
+    parser.add_argument("--n-spots", type=int, default=2000, help="spots in the tissue (default: %(default)s)")
+    parser.add_argument(
+        "--random-state", type=int, default=0, help="seed of tissue and training (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
 
     adata = sp.datasets.simulate_tissue(

@@ -121,6 +121,7 @@ def test_tools_read_by_blocks_and_give_the_same_bits(
     copies["h5ad"].file.close()
 
 
+@pytest.mark.slow
 def test_genes_that_a_slice_lacks_are_left_out(
     tissue: ad.AnnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

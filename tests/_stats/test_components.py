@@ -151,6 +151,7 @@ class TestStructure:
             np.testing.assert_allclose(PrincipalComponents.fit(matrix, 3).project(matrix), floats, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sparse_expression_is_never_dense() -> None:
     """20,000 spots by 30,000 genes would be 2.4 GB; the 600,000 entries take a few times their size."""
     rng = np.random.default_rng(0)

@@ -51,8 +51,9 @@ def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.returncode, message
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("method", ["spotscape", pytest.param("spacross", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["spotscape", "spacross"])
 def test_a_group_finds_what_one_process_finds_and_resumes(method: str, tissue: Path, tmp_path: Path) -> None:
     """Processes draw by themselves what to leave out, so embeddings agree in what they say, not in their digits."""
     from spotscape.cli import main

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -105,15 +107,8 @@ def test_dropout_inflates_zeros_as_documented() -> None:
 
 
 def test_batch_effects_are_zero_on_average() -> None:
-    programs = draw_programs(
-        np.random.default_rng(0),
-        np.zeros((2, 2), dtype=bool),
-        n_genes=30,
-        n_slices=3,
-        difficulty=0.5,
-        batch_effect=0.5,
-        radius=20.0,
-    )
+    parameters = SimpleNamespace(total_genes=30, n_slices=3, difficulty=0.5, batch_effect=0.5)
+    programs = draw_programs(np.random.default_rng(0), np.zeros((2, 2), dtype=bool), parameters, 20.0)
     np.testing.assert_allclose(programs.batch.mean(axis=0), 0, atol=1e-12)
     assert programs.batch.std() > 0.3
 

@@ -52,6 +52,7 @@ def test_a_found_domain_without_partner_is_wrong() -> None:
     assert sp.metrics.f1_macro(true, pred) == pytest.approx(2 * 3 / (4 + 3))
 
 
+@pytest.mark.slow
 @given(LABELLINGS)
 @settings(max_examples=8)
 def test_accuracy_and_f1_equal_the_best_of_all_matchings(pair: tuple[list[int], list[int]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def tissue() -> AnnData:
     sp.pp.spatial_neighbors_knn(adata, library_key="slice", n_neighs=6)
     adata.obsm["X_spotscape"] = rng.normal(size=(240, 4))
     adata.obs["spotscape_domain"] = pd.Categorical(rng.integers(0, 3, 240).astype(str))
-    adata.obs["spotscape_match"] = adata.obs["domain"].to_numpy()[rng.permutation(240)]
+    adata.obs["spotscape_match_label"] = adata.obs["domain"].to_numpy()[rng.permutation(240)]
     adata.layers["counts"] = adata.X.copy()
     adata.layers["imputed"] = np.asarray(adata.X.todense()) + rng.normal(size=adata.shape) ** 2
     return adata
@@ -44,6 +45,20 @@ def test_names_give_what_arrays_give(tissue: AnnData, metric: str) -> None:
     expected = function(**{name: array_of(tissue, name) for name in parameters})
     found = function(tissue, **{name: NAMES[name] for name in parameters})
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+@pytest.mark.parametrize("metric", sp.metrics.__all__)
+def test_the_call_in_the_docstring_runs(tissue: AnnData, metric: str) -> None:
+    (call,) = re.findall(rf"``(sp\.metrics\.{metric}\(adata, .*\))``", getattr(sp.metrics, metric).__doc__)
+    assert eval(call, {"sp": sp, "adata": tissue}) is not None
+
+
+def test_docstrings_score_known_domains_and_transferred_labels() -> None:
+    """Domains that were found in an embedding are always separate in it; names of spots are no labels."""
+    for metric in ("clisi", "f1_lisi", "label_asw", "batch_asw", "graph_connectivity"):
+        assert f'sp.metrics.{metric}(adata, "domain", ' in getattr(sp.metrics, metric).__doc__
+    for metric in ("label_transfer_accuracy", "label_transfer_ari"):
+        assert f'sp.metrics.{metric}(adata, "domain", "spotscape_match_label")' in getattr(sp.metrics, metric).__doc__
 
 
 def test_names_by_position_and_beside_arrays(tissue: AnnData) -> None:

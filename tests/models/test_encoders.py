@@ -49,7 +49,14 @@ def agreement(embedding: np.ndarray, truth: np.ndarray) -> float:
     return float(adjusted_rand_score(truth, KMeans(2, n_init=5, random_state=0).fit_predict(embedding)))
 
 
-@pytest.mark.parametrize("change", [{}, {"n_comps": None}, {"batch_size": 64}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"batch_size": 64},
+        *(pytest.param(change, marks=pytest.mark.slow) for change in ({"n_comps": None}, {"precision": "bfloat16"})),
+    ],
+)
 def test_it_finds_the_halves(method: str, change: dict[str, Any], tissue: MakeTissue) -> None:
     expression, adjacency, truth = tissue()
     embedding = embedded(method, expression, adjacency, max_epochs=80, **change)
@@ -58,6 +65,7 @@ def test_it_finds_the_halves(method: str, change: dict[str, Any], tissue: MakeTi
     assert agreement(embedding, truth) > 0.9
 
 
+@pytest.mark.slow
 def test_the_published_settings_train(tissue: MakeTissue) -> None:
     expression, adjacency, truth = tissue()
     for kind, config in (
@@ -94,7 +102,7 @@ def test_training_gives_the_embedding_that_is_recomputed(
 def test_an_encoder_has_the_same_bits_whoever_is_trained_beside_it(method: str, tissue: MakeTissue) -> None:
     """Of one, two or three encoders, and as a restart beside others, in one thread or in three at a time."""
     # Several tissues, because a sum that is rounded in another way seldom shows.
-    for seed in range(4):
+    for seed in range(2):
         expression, adjacency, _ = tissue(seed)
         states = [fitted(method, expression, adjacency, n_encoders=n).network.state_dict() for n in (1, 2, 3)]
         for name, value in states[0].items():
@@ -160,7 +168,7 @@ def test_slices_are_joined(method: str, tissue: MakeTissue) -> None:
     assert len(tiled.history["loss"]) == 10
 
 
-@pytest.mark.parametrize("n_comps", [20, None])
+@pytest.mark.parametrize("n_comps", [20, pytest.param(None, marks=pytest.mark.slow)])
 def test_decoded_expression_is_closer_to_the_truth(method: str, n_comps: int | None, tissue: MakeTissue) -> None:
     expression, adjacency, truth = tissue()
     model = fitted(method, expression, adjacency, max_epochs=150, n_comps=n_comps)

@@ -68,14 +68,8 @@ def train(n_spots: int, n_slices: int, limit: int, *, then: str = "") -> tuple[i
     return at_start, peak
 
 
-@pytest.mark.parametrize(
-    ("n_spots", "n_slices", "most"),
-    [
-        pytest.param(60_000, 1, 1.2, marks=pytest.mark.slow),
-        (20_000, 1, 0.6),
-        pytest.param(18_000, 3, 0.6, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_spots", "n_slices", "most"), [(60_000, 1, 1.2), (20_000, 1, 0.6), (18_000, 3, 0.6)])
 def test_training_takes_linear_memory(n_spots: int, n_slices: int, most: float) -> None:
     """With 3 GB to allocate; a float32 for every two of 60,000 spots takes 14.4 GB, 1.6 GB of 20,000, 1.3 of 18,000."""
     at_start, peak = train(n_spots, n_slices, 3 * GIGABYTE)
@@ -89,6 +83,7 @@ def test_the_limit_is_one() -> None:
         train(500, 1, 3 * GIGABYTE, then="np.empty((60_000, 60_000), dtype=np.float32)")
 
 
+@pytest.mark.slow
 def test_the_peak_is_one() -> None:
     at_start, peak = train(500, 1, 3 * GIGABYTE, then="np.ones((20_000, 20_000), dtype=np.float32)[0, 0]")
     assert peak - at_start > 1.5 * GIGABYTE

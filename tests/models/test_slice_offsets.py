@@ -129,6 +129,7 @@ class TestTraining:
         assert mixing > 1.4 * mixing_without
         assert agreement > agreement_without
 
+    @pytest.mark.slow
     def test_embedding_and_decoding_the_training_again_gives_the_same(self, tissue: AnnData, tmp_path: Path) -> None:
         expression, graph = tissue.X, tissue.obsp["spatial_connectivities"]
         codes = tissue.obs["slice"].cat.codes.to_numpy()
@@ -145,6 +146,7 @@ class TestTraining:
         unaligned = np.linalg.norm(loaded.embed(*alone) - trained[second], axis=1).mean()
         assert apart < 0.3 * unaligned
 
+    @pytest.mark.slow
     def test_decoded_expression_keeps_the_level_of_each_slice(self, tissue: AnnData) -> None:
         expression, graph = tissue.X, tissue.obsp["spatial_connectivities"]
         codes = tissue.obs["slice"].cat.codes.to_numpy()

@@ -292,7 +292,7 @@ class TestRefusals:
 
     def test_a_newer_version(self, saved: Path) -> None:
         edit(saved, lambda found: found.update(format_version=99, spotscape_version="9.9", something_new=1))
-        with pytest.raises(ValueError, match=r"has format 99, written by spotscape 9.9.*pip install --upgrade"):
+        with pytest.raises(ValueError, match=r"has format 99, written by spotscape 9.9.*Install a newer version"):
             load(saved)
 
     @pytest.mark.parametrize("number", [0, "1", None])

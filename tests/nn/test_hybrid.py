@@ -277,6 +277,7 @@ class _Sizes(TorchDispatchMode):
         return result
 
 
+@pytest.mark.slow
 def test_no_object_has_an_entry_for_every_pair_of_spots() -> None:
     n_spots, generator = 30_000, torch.Generator().manual_seed(0)
     embeddings = torch.randn(n_spots, 4, generator=generator)

@@ -67,7 +67,10 @@ def faults(figure: Figure) -> list[str]:
 
 @pytest.mark.parametrize(
     ("n_domains", "name", "n_slices", "figsize"),
-    [(30, LONG, 1, None), (30, LONG, 1, (16, 9)), (30, "{}", 3, None), (30, LONG, 3, None), (2, LONG, 3, None)],
+    [
+        *((30, LONG, 1, None), (30, LONG, 1, (16, 9)), (2, LONG, 3, None)),
+        *(pytest.param(30, name, 3, None, marks=pytest.mark.slow) for name in ("{}", LONG)),
+    ],
 )
 def test_legends_leave_room_for_the_tissue(n_domains: int, name: str, n_slices: int, figsize: Any) -> None:
     adata = tissue(n_domains, name, n_slices=n_slices, wide=2.0)
@@ -77,6 +80,7 @@ def test_legends_leave_room_for_the_tissue(n_domains: int, name: str, n_slices: 
     assert figure.get_figwidth() <= 17
 
 
+@pytest.mark.slow
 def test_letters_of_a_legend_shrink_in_a_small_figure() -> None:
     adata = tissue(7, "Layer_{} cortex", n_slices=3)
     figure = sp.pl.domains(adata, ["domain", "found"], figsize=(6, 3), return_fig=True)
@@ -84,7 +88,8 @@ def test_letters_of_a_legend_shrink_in_a_small_figure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_domains", "name", "figsize"), [(7, LONG, None), (7, LONG, (3, 2.5)), (30, "{}", None), (30, "{}", (3, 2.5))]
+    ("n_domains", "name", "figsize"),
+    [pytest.param(7, LONG, None, marks=pytest.mark.slow), (7, LONG, (3, 2.5)), (30, "{}", None), (30, "{}", (3, 2.5))],
 )
 def test_names_on_the_tissue_lie_within_the_panel_and_on_no_other(n_domains: int, name: str, figsize: Any) -> None:
     figure = sp.pl.domains(tissue(n_domains, name), "domain", legend_loc="on data", figsize=figsize, return_fig=True)
@@ -122,7 +127,8 @@ def test_titles_may_stand_over_the_legend_but_not_over_the_next_panel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_domains", "name", "n_slices", "wide"), [(2, LONG, 1, 1.0), (30, "{}", 1, 2.5), (30, LONG, 2, 1.0)]
+    ("n_domains", "name", "n_slices", "wide"),
+    [(2, LONG, 1, 1.0), (30, "{}", 1, 2.5), pytest.param(30, LONG, 2, 1.0, marks=pytest.mark.slow)],
 )
 def test_bars_have_room_for_their_names(n_domains: int, name: str, n_slices: int, wide: float) -> None:
     adata = tissue(n_domains, name, n_slices=n_slices, wide=wide)

@@ -366,6 +366,7 @@ def test_spots_of_one_name_are_drawn(adata: ad.AnnData) -> None:
 class TestNothingIsCutOff:
     """Saved as it is: ``plt.savefig`` of a script does not grow the picture to what is on it, as notebooks do."""
 
+    @pytest.mark.slow
     def test_axes_with_legends_and_labels_lie_within_the_figure(self) -> None:
         hexagons = np.array([[x + 0.5 * (y % 2), y * np.sqrt(3) / 2] for y in range(34) for x in range(30)]) * 138
         many = ad.AnnData(np.ones((len(hexagons), 12), np.float32), obsm={"spatial": hexagons})
@@ -395,6 +396,7 @@ class TestNothingIsCutOff:
                 cut |= {name} if max(beyond) > 1 else set()
         assert not cut
 
+    @pytest.mark.slow
     def test_long_names_of_slices(self, adata: ad.AnnData) -> None:
         names = ["GSM5420749_PT_12_section_A_replicate1", "Patient 13, the section of the second block"]
         adata.obs["slice"] = adata.obs["slice"].cat.rename_categories(names)

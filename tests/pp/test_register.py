@@ -72,7 +72,7 @@ def worst_error(adata: ad.AnnData, reference: str, key: str = "spatial_aligned")
 
 
 @pytest.mark.parametrize("policy", ["sequential", "star"])
-@pytest.mark.parametrize("reference", ["a", "b", "c"])
+@pytest.mark.parametrize("reference", ["b", *(pytest.param(each, marks=pytest.mark.slow) for each in "ac")])
 def test_slices_come_into_the_frame_of_the_reference(tissue: ad.AnnData, policy: Any, reference: str) -> None:
     sp.pp.register_slices(tissue, library_key="slice", policy=policy, reference=reference)
     assert worst_error(tissue, reference) < 70
@@ -102,6 +102,7 @@ def test_what_is_written(tissue: ad.AnnData) -> None:
     assert "version" in entry
 
 
+@pytest.mark.slow
 def test_the_order_of_slices(tissue: ad.AnnData) -> None:
     sp.pp.register_slices(tissue, library_key="slice", library_order=["c", "a", "b"])
     entry = tissue.uns["spatial_aligned"]
@@ -323,7 +324,7 @@ class TestGuidanceAndBending:
         assert "use_rep" not in embedded.uns["spatial_aligned"]["params"]
 
     @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-    @pytest.mark.parametrize("policy", ["sequential", "star"])
+    @pytest.mark.parametrize("policy", [pytest.param("sequential", marks=pytest.mark.slow), "star"])
     def test_other_points_follow_a_bent_slice_and_come_back(
         self, embedded: ad.AnnData, policy: Any, tmp_path: Path
     ) -> None:

@@ -38,10 +38,8 @@ def test_from_file_to_domains(path: str, tmp_path: Path) -> None:
     assert ad.read_h5ad(table).obs["smoothed_pca_domain"].nunique() == 3
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["vendor/xenium_sfe", *(pytest.param(path, marks=pytest.mark.slow) for path in LATER)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["vendor/xenium_sfe", *LATER])
 def test_spatialdata_in_and_out_is_the_same(path: str, tmp_path: Path) -> None:
     made, again = tmp_path / "made.zarr", tmp_path / "again.zarr"
     assert main(["run", str(DATA / path), str(made), *QUICK]) == 0
@@ -50,7 +48,8 @@ def test_spatialdata_in_and_out_is_the_same(path: str, tmp_path: Path) -> None:
     assert list(found) == list(expected)
 
 
-@pytest.mark.parametrize("name", [pytest.param("visium_seurat", marks=pytest.mark.slow), "visium_squidpy"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["visium_seurat", "visium_squidpy"])
 def test_what_spatialdata_io_reads_gives_the_same(name: str, tmp_path: Path) -> None:
     io = pytest.importorskip("spatialdata_io", reason="spatialdata-io is not installed")
     sdata = io.visium(DATA / "vendor" / name, dataset_id="tissue")

@@ -54,13 +54,13 @@ def test_graphs_are_squidpys_but_for_ties(tissue: tuple[str, ad.AnnData], name: 
 @pytest.mark.parametrize("name", ["knn", "delaunay"])
 def test_graphs_do_not_depend_on_the_frame(tissue: tuple[str, ad.AnnData], name: str) -> None:
     _, adata = tissue
+    adata = adata[adata.obs["slice"] == adata.obs["slice"].iloc[0]].copy()
     build = getattr(sp.pp, f"spatial_neighbors_{name}")
-    before = build(adata, library_key="slice", copy=True).connectivities
+    before = build(adata, copy=True).connectivities
     spatial = adata.obsm["spatial"]
     turn = np.array([[np.cos(0.7), np.sin(0.7)], [-np.sin(0.7), np.cos(0.7)]])
-    for moved in (spatial + 1e4, spatial @ turn):
-        adata.obsm["spatial"] = moved
-        assert (build(adata, library_key="slice", copy=True).connectivities != before).nnz == 0
+    adata.obsm["spatial"] = spatial @ turn + 1e4
+    assert (build(adata, copy=True).connectivities != before).nnz == 0
 
 
 def test_geometry_is_recognised_in_every_slice(tissue: tuple[str, ad.AnnData]) -> None:
@@ -71,6 +71,7 @@ def test_geometry_is_recognised_in_every_slice(tissue: tuple[str, ad.AnnData]) -
     assert kinds == {KINDS[name]}
 
 
+@pytest.mark.slow
 def test_prepares_and_draws(tissue: tuple[str, ad.AnnData]) -> None:
     import scanpy as sc
 

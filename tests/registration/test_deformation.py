@@ -47,7 +47,7 @@ def rms(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(((one - other) ** 2).sum(axis=1).mean()))
 
 
-@pytest.mark.parametrize("angle", [0.4, 2.0])
+@pytest.mark.parametrize("angle", [0.4, pytest.param(2.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("amplitude", "most"), [(0.0, 0.5), (2.5, 0.6), (5.0, 0.8)])
 def test_a_known_deformation_is_found(amplitude: float, most: float, angle: float) -> None:
     moving, fixed, truth = bent_pair(amplitude, angle)
@@ -76,7 +76,7 @@ def test_half_of_a_slice_is_enough() -> None:
     assert rms(found.move(part.points), truth[kept]) < 1.2
 
 
-@pytest.mark.parametrize("unit", [1e-3, 250.0])
+@pytest.mark.parametrize("unit", [pytest.param(1e-3, marks=pytest.mark.slow), 250.0])
 def test_align_bends_in_any_unit(unit: float) -> None:
     moving, fixed, truth = bent_pair(3.0, 1.0)
     away = motion(70, (30, -10))
@@ -99,6 +99,7 @@ def test_a_fold_is_seen() -> None:
     np.testing.assert_allclose(gentle.move_back(gentle.move(points)), points, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_what_would_fold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """No stiffness keeps areas above three times what they were."""
     monkeypatch.setattr("spotscape.registration._smooth._LEAST_AREA", 3.0)

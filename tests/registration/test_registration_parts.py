@@ -85,6 +85,7 @@ class TestAlign:
         found = align(unit * move(away, query), unit * reference)
         assert displacement(found.matrix @ away, np.eye(3), unit * query) < 0.5 * unit
 
+    @pytest.mark.slow
     def test_the_order_of_spots_does_not_matter(self, slices: tuple[np.ndarray, np.ndarray]) -> None:
         reference, query = slices
         rng = np.random.default_rng(3)
@@ -133,6 +134,7 @@ def test_spots_too_few_for_an_outline_are_refused(n_spots: int, recwarn: pytest.
 
 
 class TestChain:
+    @pytest.mark.slow
     def test_neighbours_pass_on_their_motions(self, slices: tuple[np.ndarray, np.ndarray]) -> None:
         reference, query = slices
         away = [motion(angle, (angle, 0)) for angle in (0, 50, -120)]

@@ -66,8 +66,16 @@ def killed_after(seconds: float, adata: ad.AnnData, tool: str, arguments: dict[s
     return status != 0
 
 
-@pytest.mark.parametrize("n_trainings", [1, pytest.param(10, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("tool", ENCODERS)
+@pytest.mark.parametrize(
+    ("tool", "n_trainings"),
+    [
+        ("spotscape", 1),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (("spacross", 1), ("spotscape", 10), ("spacross", 10))
+        ),
+    ],
+)
 def test_trainings_killed_at_random_moments_resume_to_the_same_bits(
     tool: str, n_trainings: int, good: ad.AnnData, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_section_that_failed_takes_no_gene_from_the_others(depth: float) -> No
     assert absent.sum() == 20
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The slices .* have too few spots or counts to rank genes")
 def test_domains_mean_the_same_in_all_sections(cohort: ad.AnnData) -> None:
     adata = cohort.copy()

@@ -161,11 +161,12 @@ def test_integration_after_spacross_is_an_option(adata: AnnData) -> None:
     assert mixing[0] + 0.05 < mixing[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "key"),
     [
         (partial(spotscape, config=SpotscapeConfig(max_epochs=40, n_encoders=2, scaling_spots=100)), "X_spotscape"),
-        pytest.param(partial(spacross_3d, config=LEARNT), "X_spacross", marks=pytest.mark.slow),
+        (partial(spacross_3d, config=LEARNT), "X_spacross"),
     ],
     ids=["spotscape", "spacross_3d"],
 )
@@ -247,6 +248,7 @@ def test_a_slice_of_one_spot(adata: AnnData, tool: partial[None]) -> None:
         tool(lonely)
 
 
+@pytest.mark.slow
 def test_neighbourhoods_are_part_of_the_checkpoint(
     adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +274,7 @@ def test_neighbourhoods_are_part_of_the_checkpoint(
     assert adata.obsm["X_spacross"].tobytes() == expected
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_resumes_to_the_same_numbers(
     adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +330,7 @@ def test_what_overflows_is_refused(adata: AnnData) -> None:
     assert "X_large_integrated" not in adata.obsm
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
 def test_integration_copy_names_and_round_trip(adata: AnnData, tmp_path: Path) -> None:
     result = integrate(adata, copy=True, key_added="X_joint")

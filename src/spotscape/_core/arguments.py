@@ -109,7 +109,7 @@ def public(function: F) -> F:
 
     checked.__signature__ = spatial_data.with_options(signature, for_tables)  # type: ignore[attr-defined]
     required = [name for name in homes if declared[name].default is inspect.Parameter.empty]
-    checked.__doc__ = documentation_of(checked, [_HOMES[name][1] for name in required])
+    checked.__doc__ = documentation_of(checked, [_example_of(checked, name) for name in required])
     return cast("F", checked)
 
 
@@ -215,7 +215,7 @@ def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:
 _HOMES = {
     "labels_true": ("obs", "domain"),
     "labels_pred": ("obs", "spotscape_domain"),
-    "labels_transferred": ("obs", "spotscape_match"),
+    "labels_transferred": ("obs", "spotscape_match_label"),
     "labels": ("obs", "spotscape_domain"),
     "library": ("obs", "slice"),
     "coordinates": ("obsm", "spatial"),
@@ -224,6 +224,12 @@ _HOMES = {
     "truth": ("layers", "counts"),
     "imputed": ("layers", "imputed"),
 }
+# Metrics whose ``labels`` are known domains: found ones were made from the embedding that is scored.
+_OF_KNOWN = {"clisi", "f1_lisi", "label_asw", "batch_asw", "graph_connectivity"}
+
+
+def _example_of(function: Callable[..., Any], name: str) -> str:
+    return _HOMES["labels_true" if name == "labels" and function.__name__ in _OF_KNOWN else name][1]
 
 
 def homes_of(function: Callable[..., Any]) -> dict[str, str]:

@@ -225,15 +225,18 @@ def _arrangement(coords: np.ndarray) -> Lattice:
     )
 
 
+def scale_factors(entry: object) -> dict[str, float]:
+    """The scale factors of an entry of ``uns["spatial"]``; some writers store each as an array of one."""
+    stored = entry.get("scalefactors") if isinstance(entry, Mapping) else None
+    sized = {str(name): np.asarray(value) for name, value in stored.items()} if isinstance(stored, Mapping) else {}
+    numbers = {name: float(v.item()) for name, v in sized.items() if v.size == 1 and v.dtype.kind in "fiu"}
+    return {name: value for name, value in numbers.items() if np.isfinite(value) and value > 0}
+
+
 def _platform(adata: AnnData, kind: str, spacing: float) -> tuple[str | None, float | None]:
-    spatial, factors = adata.uns.get("spatial"), {}
-    for library in spatial.values() if isinstance(spatial, Mapping) else ():
-        stored = library.get("scalefactors") if isinstance(library, Mapping) else None
-        if isinstance(stored, Mapping):
-            sized = {str(name): np.asarray(value) for name, value in stored.items()}
-            numbers = {name: float(v.item()) for name, v in sized.items() if v.size == 1 and v.dtype.kind in "fiu"}
-            factors = {name: value for name, value in numbers.items() if np.isfinite(value) and value > 0}
-            break
+    spatial = adata.uns.get("spatial")
+    known = map(scale_factors, spatial.values() if isinstance(spatial, Mapping) else ())
+    factors = next((one for one in known if one), {})
     bin_size = factors.get("bin_size_um")
     if bin_size is not None and kind == "square":
         return "Visium HD", bin_size / spacing

@@ -326,7 +326,7 @@ def _warn_if_stale(graph: sparse.csr_array, params: Mapping[str, Any], key: str)
     if isinstance(built, (int, float, np.number)) and degree < _LOST * built:
         warn(
             f"the {n_spots:,} spots have {degree:.1f} neighbours on average in adata.obsp[{key!r}], which was built "
-            f"with {built:.1f}: part of the spots was taken since. {_REBUILD[0].upper() + _REBUILD[1:]}."
+            f"with {built:.1f}: adata was subset since. {_REBUILD[0].upper() + _REBUILD[1:]}."
         )
 
 

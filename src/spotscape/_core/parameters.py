@@ -147,7 +147,7 @@ PARAMETERS: Final[dict[str, dict[str, str]]] = {
         "key_added": "Prefix of the keys that are written.",
         "n_jobs": "Threads over the slices, -1 for all cores; ``None`` means :attr:`spotscape.settings.n_jobs`. The "
         "result does not depend on it.",
-        "copy": "Return the result, a graph or a new AnnData, instead of writing it to ``adata``.",
+        "copy": "Whether to return the result (a graph, or a new AnnData) instead of writing it to ``adata``.",
     },
     "tl": {
         **_TRAINING,
@@ -174,7 +174,7 @@ PARAMETERS: Final[dict[str, dict[str, str]]] = {
         "state of NumPy and torch is not changed. ``None`` draws a seed and records it.",
         "n_restarts": "How often to train, with different seeds, for :func:`spotscape.tl.consensus_domains`. The first "
         "training equals a single one.",
-        "copy": "Return a copy with the results instead of writing to ``adata``.",
+        "copy": "Whether to return a copy with the results instead of writing them to ``adata``.",
     },
     "models": _TRAINING,
     "pl": {
@@ -237,7 +237,7 @@ Otherwise ``None``, and these are written (squidpy's layout):
 If ``copy=True`` a new :class:`~anndata.AnnData`, if ``return_model=True`` the trained model, otherwise ``None``; with
 these keys:
 
-``obsm['<key>' | key_added]``
+``obsm['<key>']`` (or ``key_added``)
     Embedding, float32 array ``(n_obs, 12)``; the width is ``n_axes`` of the configuration.
 ``uns['<name>']``
     Dict with ``params`` (among them ``preset``, ``None`` if ``config`` was given), ``history`` (losses and learning

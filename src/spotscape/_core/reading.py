@@ -266,7 +266,7 @@ def _report_empty(matrix: np.ndarray | sparse.csr_array | ChunkedMatrix, source:
         logger.info("%s of %s genes are zero throughout and are not used.", np.count_nonzero(~filled), len(filled))
     if empty:
         logger.info(
-            "%s of %s spots have none of the genes that are used; only their neighbours say something about them.",
+            "%s of %s spots have none of the genes that are used; only their neighbours' expression is used for them.",
             f"{empty:,}",
             f"{matrix.shape[0]:,}",
         )

@@ -11,6 +11,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from logging.handlers import BufferingHandler
 from typing import TYPE_CHECKING, Any
 
 from spotscape._core.logging import logger
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
     from spotscape.cli._inspect import Description, Step
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-
-
-class Notes(logging.Handler):
-    """Keeps the lines of the log for the report."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.lines: list[tuple[str, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append((record.levelname, record.getMessage()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,11 +79,13 @@ def _one_line(error: Exception) -> str:
 
 
 @contextmanager
-def _log(options: argparse.Namespace) -> Iterator[Notes]:
+def _log(options: argparse.Namespace) -> Iterator[BufferingHandler]:
     """Log to stderr and to a file, warnings included; everything is as it was afterwards."""
-    follows = int(os.environ.get("RANK", "0")) > 0
+    follows = not _is_first()
     level = "error" if follows else "debug" if options.debug else "warning" if options.quiet else "info"
-    notes = Notes()
+    # What the report says; everything is kept.
+    notes = BufferingHandler(sys.maxsize)
+    notes.setLevel(logging.INFO)
     screen = logging.StreamHandler(sys.stderr)
     screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     screen.setLevel(level.upper())
@@ -132,7 +124,7 @@ def _log(options: argparse.Namespace) -> Iterator[Notes]:
                 handler.close()
 
 
-def run(options: argparse.Namespace, notes: Notes) -> int:
+def run(options: argparse.Namespace, notes: BufferingHandler) -> int:
     """Read, analyse, write; or help the process that does."""
     if options.dry_run or options.method == "smoothed-pca":
         # Only training is shared.
@@ -150,7 +142,7 @@ def run(options: argparse.Namespace, notes: Notes) -> int:
         return 0
 
 
-def _run(options: argparse.Namespace, notes: Notes) -> int:
+def _run(options: argparse.Namespace, notes: BufferingHandler) -> int:
     _check_output(options)
     start = time.perf_counter()
     tissue = read(options)
@@ -187,7 +179,8 @@ def _run(options: argparse.Namespace, notes: Notes) -> int:
     if options.report is not None:
         from spotscape.cli._report import Report
 
-        Report(options, tissue, adata, found, steps, notes.lines, seconds).write(options.report)
+        lines = [(record.levelname, record.getMessage()) for record in notes.buffer]
+        Report(options, tissue, adata, found, steps, lines, seconds).write(options.report)
         logger.info("Report in %s.", options.report)
     logger.info("Written to %s in %s.", options.output, duration(seconds))
     return 0

@@ -106,11 +106,7 @@ class Report:
             "markers": markers.groupby("group", observed=True).head(_N_MARKERS).to_dict("records"),
             "n_markers": _N_MARKERS,
             "log": dict.fromkeys(one for one in lines if not re.match(r"(Adding|Removing) `adata", one[1])),
-            "inputs": [
-                ("file", ", ".join(map(str, paths))),
-                ("read as", self.tissue.kind),
-                *rows_of(self.found),
-            ],
+            "inputs": [("file", ", ".join(map(str, paths))), ("read as", self.tissue.kind), *rows_of(self.found)],
             "command": shlex.join(["spotscape", *self.options.words]),
             "python": "\n".join(["import spotscape as sp", "", *self.tissue.lines, *map(str, self.steps)]),
             "settings": self._settings(),

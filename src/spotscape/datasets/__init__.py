@@ -1,4 +1,4 @@
-"""Tissue to try things on: simulated with a known truth, or real and fetched once."""
+"""Load tissue for tests and examples: simulated with known domains, or real and downloaded once."""
 
 from __future__ import annotations
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import logging
 import os
 import re
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
+
+from tqdm import tqdm
 
 from spotscape._core.logging import logger, warn
 from spotscape._core.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from anndata import AnnData
 
@@ -62,30 +63,55 @@ def fetch(
     ``sha256`` is not known beforehand, it is recorded in ``<name>.sha256`` at the first download, after ``try_reading``
     succeeded. From then on a download must have that checksum, or that of the cached file: a record may be damaged too.
     """
+    import pooch
+
     path = settings.datasetdir / name
-    accepted = {sha256} if sha256 else _recorded(path)
+    record = path.with_name(f"{path.name}.sha256")
+    recorded = record.read_bytes().decode(errors="replace").strip() if record.is_file() else ""
+    accepted = {sha256 or recorded} if sha256 or _SHA256.fullmatch(recorded) else set()
+    found, is_readable = None, True
     if path.is_file():
-        found = _sha256_of(path)
-        is_readable = True
+        found = pooch.file_hash(path)
         try:
             if try_reading is not None:
                 try_reading(path)
         except ValueError:
             is_readable = False
-        if is_readable and (not accepted or found in accepted):
-            _record(path, found, known=sha256)
-            return path
-        warn(f"{path} cannot be read or has another checksum than the original; downloading it again.")
-        if sha256 is None:
-            accepted = accepted | {found} if is_readable else accepted - {found}
-    logger.info("Downloading %s to %s.", url, path)
-    _download(url, path, accepted, try_reading)
-    _record(path, _sha256_of(path), known=sha256)
+    if found is None or not is_readable or (accepted and found not in accepted):
+        if found is not None:
+            warn(f"{path} cannot be read or has another checksum than the original; downloading it again.")
+            if sha256 is None:
+                accepted = accepted | {found} if is_readable else accepted - {found}
+        logger.info("Downloading %s to %s.", url, path)
+        _download(url, path, accepted, try_reading)
+        found = pooch.file_hash(path)
+    if sha256 is None and found != recorded:
+        new = path.with_name(f"{path.name}.sha256.new")
+        new.write_text(f"{found}\n")
+        new.replace(record)
     return path
 
 
 class FileMissingError(ConnectionError):
     """The server answered, and does not give the file: asking again would not help."""
+
+
+class _Bar(tqdm):
+    """A progress bar, shown if settings say so, that breaks off what takes too long or grows too large."""
+
+    def __init__(self) -> None:
+        # One that is disabled would not count.
+        super().__init__(unit="B", unit_scale=True, file=None if settings.progress_bar else io.StringIO())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def update(self, n: float | None = 1) -> Any:
+        """Count what arrived."""
+        if self.n > _MOST_BYTES or time.time() - self.start_t > _MOST_SECONDS:
+            msg = f"The download was broken off after {self.n:,} bytes: it is too large or too slow."
+            raise FileMissingError(msg)
+        return super().update(n)
 
 
 def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[Path], object] | None) -> None:
@@ -101,15 +127,13 @@ def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[P
 
     def fetch_and_read(address: str, target: str, registry: object) -> None:
         try:
-            with _Limit() as limit:
-                pooch.HTTPDownloader(progressbar=limit)(address, target, registry)
+            with _Bar() as bar:
+                pooch.HTTPDownloader(progressbar=bar)(address, target, registry)
         except requests.HTTPError as error:
             status = getattr(error.response, "status_code", 0)
-            if status not in _CLIENT_ERRORS:
-                raise
             msg = f"{url} was refused by its server (status {status}). {remedy}"
-            raise FileMissingError(msg) from error
-        found = _sha256_of(Path(target))
+            raise (FileMissingError if status in _CLIENT_ERRORS else requests.HTTPError)(msg) from error
+        found = pooch.file_hash(target)
         if accepted and found not in accepted:
             msg = f"its checksum is {found} instead of {' or '.join(sorted(accepted))}"
             raise ValueError(msg)
@@ -117,14 +141,15 @@ def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[P
             try_reading(Path(target))
 
     store = pooch.create(path=path.parent, base_url="", registry={new: None}, urls={new: url}, retry_if_failed=_RETRIES)
+    log = pooch.get_logger()
+    level = log.level
     try:
+        log.setLevel(logging.WARNING)
         (path.parent / new).unlink(missing_ok=True)
-        with _pooch_quiet():
-            store.fetch(new, downloader=fetch_and_read)
+        store.fetch(new, downloader=fetch_and_read)
         (path.parent / new).replace(path)
     except requests.HTTPError as error:
-        msg = f"{url} was refused by its server (status {getattr(error.response, 'status_code', 0)}). {remedy}"
-        raise ConnectionError(msg) from error
+        raise ConnectionError(str(error)) from error
     except requests.RequestException as error:
         msg = f"{url} could not be downloaded completely ({error}). {remedy}"
         raise ConnectionError(msg) from error
@@ -138,38 +163,8 @@ def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[P
             f"{path} could not be written ({error}). Set spotscape.settings.datasetdir to a folder that you may write."
         )
         raise OSError(msg) from error
-
-
-class _Limit:
-    """A progress bar, shown if settings say so, that breaks off what takes too long or grows too large."""
-
-    def __enter__(self) -> Self:
-        from tqdm import tqdm
-
-        self._bar = tqdm(unit="B", unit_scale=True, leave=True, disable=not settings.progress_bar)
-        self._end, self._n_bytes, self.total = time.monotonic() + _MOST_SECONDS, 0, 0
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def update(self, n_bytes: int) -> None:
-        """Count what arrived."""
-        self._bar.total = self.total
-        self._bar.update(n_bytes)
-        self._n_bytes += n_bytes
-        if self._n_bytes > _MOST_BYTES or time.monotonic() > self._end:
-            msg = f"The download was broken off after {self._n_bytes:,} bytes: it is too large or too slow."
-            raise FileMissingError(msg)
-
-    def reset(self) -> None:
-        """Pooch sets the bar to its end once more when it is done."""
-        self._n_bytes = 0
-        self._bar.reset()
-
-    def close(self) -> None:
-        """End the bar."""
-        self._bar.close()
+    finally:
+        log.setLevel(level)
 
 
 def refuse_external(path: Path) -> None:
@@ -190,38 +185,3 @@ def refuse_external(path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         visit(file)
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _recorded(path: Path) -> set[str]:
-    """The checksum of an earlier download; none if there was none, or its record is damaged."""
-    text = _record_of(path).read_bytes().decode(errors="replace").strip() if _record_of(path).is_file() else ""
-    return {text} if _SHA256.fullmatch(text) else set()
-
-
-def _record(path: Path, found: str, *, known: str | None) -> None:
-    if known is None and _recorded(path) != {found}:
-        new = path.with_name(f"{path.name}.sha256.new")
-        new.write_text(f"{found}\n")
-        new.replace(_record_of(path))
-
-
-def _record_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-@contextmanager
-def _pooch_quiet() -> Iterator[None]:
-    import pooch
-
-    log = pooch.get_logger()
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anndata as ad
@@ -95,27 +96,22 @@ def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
     3639
     >>> donor = sp.datasets.dlpfc(["151673", "151674", "151675", "151676"])  # doctest: +SKIP
     """
-    if isinstance(sample, str | int | np.integer):
-        return _load(_check_samples([sample])[0])
-    samples = _check_samples(sample)
+    samples = [str(name) for name in np.atleast_1d(sample)]
+    unknown = [name for name in samples if name not in _SAMPLES]
+    if unknown or not samples:
+        msg = f"sample={unknown or samples} is not among the 12 slices: {', '.join(_SAMPLES)}."
+        raise ValueError(msg)
+    if len(set(samples)) < len(samples):
+        msg = f"sample={samples} names a slice more than once."
+        raise ValueError(msg)
     slices = {name: _load(name) for name in samples}
+    if np.ndim(sample) == 0:
+        return slices[samples[0]]
     joint = ad.concat(slices, join="inner", merge="same", index_unique="_")
     joint.obs["slice"] = joint.obs["slice"].astype("category").cat.set_categories(samples)
     joint.obs["domain"] = _ordered(joint.obs["domain"])
     joint.uns["source"] = {name: part.uns["source"] for name, part in slices.items()}
     return joint
-
-
-def _check_samples(samples: Sequence[str | int]) -> list[str]:
-    names = [str(sample) for sample in samples]
-    unknown = [name for name in names if name not in _SAMPLES]
-    if unknown or not names:
-        msg = f"sample={unknown or names} is not among the 12 slices: {', '.join(_SAMPLES)}."
-        raise ValueError(msg)
-    if len(set(names)) < len(names):
-        msg = f"sample={names} names a slice more than once."
-        raise ValueError(msg)
-    return names
 
 
 def _load(sample: str) -> AnnData:
@@ -149,10 +145,7 @@ def _dlpfc_from_upstream(sample: str) -> AnnData:
     positions_url = f"{_HUMAN_PILOT_URL}/{sample}/tissue_positions_list.txt"
     labels_url = f"{_HUMAN_PILOT_URL}/barcode_level_layer_map.tsv"
     counts = _read_counts(fetch(counts_url, f"dlpfc/{sample}_counts.h5", try_reading=_read_counts))
-
-    def read_positions(path: Path) -> pd.DataFrame:
-        return _read_positions(path, counts.obs_names, sample)
-
+    read_positions = partial(_read_positions, barcodes=counts.obs_names, sample=sample)
     positions = read_positions(fetch(positions_url, f"dlpfc/{sample}_positions.csv", try_reading=read_positions))
     labels = _read_labels(fetch(labels_url, "dlpfc/labels.tsv", try_reading=_read_labels))
     adata = _assemble(sample, counts, positions, labels[labels["slice"] == sample])

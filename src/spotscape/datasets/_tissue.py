@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,6 @@ from spotscape.datasets._regions import (
 from spotscape.registration._section import move
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from spotscape._core.randomness import RandomSource
@@ -57,21 +54,15 @@ class Programs:
 
 
 def draw_programs(
-    rng: np.random.Generator,
-    adjacency: NDArray[np.bool_],
-    *,
-    n_genes: int,
-    n_slices: int,
-    difficulty: float,
-    batch_effect: float,
-    radius: float,
+    rng: np.random.Generator, adjacency: NDArray[np.bool_], parameters: Parameters, radius: float
 ) -> Programs:
-    """Draw the programs; ``difficulty`` weakens the domains' and strengthens what is independent of them."""
+    """Draw the programs; difficulty weakens the domains' and strengthens what is independent of them."""
+    difficulty, n_genes = parameters.difficulty, parameters.total_genes
     cell_type = np.zeros((N_CELL_TYPES, n_genes))
     for row in range(N_CELL_TYPES):
         _raise_genes(rng, cell_type, [row], _CELL_TYPE, 0.9 + 0.9 * difficulty)
     gradient = rng.standard_normal((_N_GRADIENTS, n_genes)) * (rng.random((_N_GRADIENTS, n_genes)) < _GRADIENT)
-    batch = batch_effect * rng.standard_normal((n_slices, n_genes))
+    batch = parameters.batch_effect * rng.standard_normal((parameters.n_slices, n_genes))
     base, domain, strength = rng.normal(0, 1.1, n_genes), np.zeros((len(adjacency), n_genes)), 1.6 - 1.4 * difficulty
     for row in range(len(adjacency)):
         _raise_genes(rng, domain, [row], _OWN, strength)
@@ -197,12 +188,12 @@ class Parameters(SimpleNamespace):
     @property
     def spots_per_slice(self) -> list[int]:
         """``n_spots``, one number for each slice."""
-        return _per_slice(self.n_spots, self.n_slices)
+        return list(np.broadcast_to(self.n_spots, self.n_slices).tolist())
 
     @property
     def tears_per_slice(self) -> list[int]:
         """``tears``, one number for each slice."""
-        return _per_slice(self.tears, self.n_slices)
+        return list(np.broadcast_to(self.tears, self.n_slices).tolist())
 
     @property
     def total_genes(self) -> int:
@@ -217,10 +208,6 @@ class Parameters(SimpleNamespace):
             if not np.isscalar(values[name]):
                 values[name] = np.asarray(list(values[name]))
         return values
-
-
-def _per_slice(value: int | Sequence[int], n_slices: int) -> list[int]:
-    return list(value) if isinstance(value, Iterable) else [value] * n_slices
 
 
 @dataclass(frozen=True)
@@ -244,15 +231,7 @@ class Tissue:
         regions = draw_regions(
             source.numpy("regions"), outline, layout=p.layout, n_domains=p.n_domains, private=private, drift=p.drift
         ).without(p.missing_domains, p.n_slices)
-        programs = draw_programs(
-            source.numpy("programs"),
-            regions.adjacency(outline),
-            n_genes=p.total_genes,
-            n_slices=p.n_slices,
-            difficulty=p.difficulty,
-            batch_effect=p.batch_effect,
-            radius=outline.radius,
-        )
+        programs = draw_programs(source.numpy("programs"), regions.adjacency(outline), p, outline.radius)
         moves = placements(source.numpy("placements"), p.n_slices, rotation=p.rotation, shift=p.shift, flip=p.flip)
         return cls(p, outline, regions, programs, moves)
 

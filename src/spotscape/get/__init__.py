@@ -1,4 +1,4 @@
-"""Results out of an AnnData, as tables."""
+"""Return results that are stored in an AnnData as tables."""
 
 from __future__ import annotations
 

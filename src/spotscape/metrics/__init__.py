@@ -1,4 +1,4 @@
-"""How good are domains and embeddings? Pure functions on arrays: agreement, coherence, mixing of slices, matches."""
+"""Score domains and embeddings, on arrays or on an AnnData: agreement, coherence, mixing of slices, matches."""
 
 from __future__ import annotations
 

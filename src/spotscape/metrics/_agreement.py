@@ -190,8 +190,7 @@ def boundary_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
     >>> sp.metrics.boundary_accuracy([0, 0, 0, 1, 1, 1], ["a", "a", "a", "a", "b", "b"], chain)
     0.5
     """
-    agrees, at_boundary = _agreement_and_place(labels_true, labels_pred, graph)
-    return _mean(agrees[at_boundary])
+    return _accuracy(labels_true, labels_pred, graph, at_boundary=True)
 
 
 @public
@@ -215,8 +214,7 @@ def interior_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any
     >>> sp.metrics.interior_accuracy([0, 0, 0, 1, 1, 1], ["a", "a", "a", "a", "b", "b"], chain)
     1.0
     """
-    agrees, at_boundary = _agreement_and_place(labels_true, labels_pred, graph)
-    return _mean(agrees[~at_boundary])
+    return _accuracy(labels_true, labels_pred, graph, at_boundary=False)
 
 
 @public
@@ -245,8 +243,8 @@ def domain_scores(labels_true: ArrayLike, labels_pred: ArrayLike) -> pd.DataFram
     return pd.DataFrame(dict(zip(columns, scores, strict=True)), index=pd.Index(names, name="domain"))
 
 
-def _agreement_and_place(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each spot agrees, and whether it touches another known domain; of the spots that both label."""
+def _accuracy(labels_true: ArrayLike, labels_pred: ArrayLike, graph: Any, *, at_boundary: bool) -> float:
+    """The share of agreeing spots among those that touch another known domain, or do not."""
     known, found = matched(labels_true, labels_pred)
     kept = _labelled(labels_true) & _labelled(labels_pred)
     codes, edges = encode(labels_true), sparse.coo_matrix(graph)
@@ -257,15 +255,12 @@ def _agreement_and_place(labels_true: ArrayLike, labels_pred: ArrayLike, graph: 
     crosses = (edges.data != 0) & (start != end) & (start >= 0) & (end >= 0)
     touching = np.zeros(len(codes), dtype=bool)
     touching[edges.row[crosses]] = touching[edges.col[crosses]] = True
-    return known == found, touching[kept]
+    agrees = (known == found)[touching[kept] == at_boundary]
+    return float(agrees.mean()) if len(agrees) else float("nan")
 
 
 def _labelled(labels: ArrayLike) -> np.ndarray:
     return encode(labels) >= 0
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
 
 
 def matched(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

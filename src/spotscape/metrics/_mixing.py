@@ -168,12 +168,7 @@ def label_asw(
 
 @public
 def batch_asw(
-    labels: ArrayLike,
-    library: ArrayLike,
-    embedding: ArrayLike,
-    *,
-    max_spots: int | None = None,
-    random_state: Seed = 0,
+    labels: ArrayLike, library: ArrayLike, embedding: ArrayLike, *, max_spots: int | None = None, random_state: Seed = 0
 ) -> float:
     """Compute the batch ASW: the silhouette width of slices within known domains; 1 is the best mixing.
 

@@ -292,7 +292,7 @@ def _read_config(text: bytes, path: Path) -> dict[str, Any]:
         raise ValueError(msg)
     if (number := described.get("format_version")) != FORMAT_VERSION:
         is_newer = isinstance(number, int) and number > FORMAT_VERSION
-        mend = "Update it: pip install --upgrade spotscape." if is_newer else "Train the model again."
+        mend = "Install a newer version of spotscape." if is_newer else "Train the model again."
         msg = (
             f"{path} has format {number}, written by spotscape {described.get('spotscape_version')}; this version "
             f"reads format {FORMAT_VERSION}. {mend}"

@@ -1,4 +1,4 @@
-"""Plotting: tissue, training, matches and trajectories, as figures that stand on a slide as they are."""
+"""Draw tissue, domains, genes, confidence, markers, matches, registrations and trajectories."""
 
 from __future__ import annotations
 

@@ -53,13 +53,13 @@ class Categories:
         if unknown:
             msg = f"groups={unknown} are no categories of {self.key!r}, which has {self.names}."
             raise ValueError(msg)
-        return replace(self._taken([name for name in self.names if name in wanted]), rest="other")
+        return replace(self.taken([name for name in self.names if name in wanted]), rest="other")
 
     def in_order(self) -> Categories:
         """The same with 2 before 10, where pandas has sorted the names as text."""
-        return self._taken(natural_order(self.names)) if self.names == sorted(self.names) else self
+        return self.taken(natural_order(self.names)) if self.names == sorted(self.names) else self
 
-    def _taken(self, names: list[str]) -> Categories:
+    def taken(self, names: list[str]) -> Categories:
         """These categories, in this order."""
         kept = [self.names.index(name) for name in names]
         places = np.full(len(self.names) + 1, -1)
@@ -98,11 +98,18 @@ def read_values(
     return Numbers(key, values, scale(values, vmin, vmax, vcenter))
 
 
-def read_categories(adata: AnnData, key: str, palette: Palette | None = None, *, empty: bool = False) -> Categories:
-    """Read domains or other groups in a column of ``obs``; ``empty`` allows one without any."""
+def read_categories(
+    adata: AnnData,
+    key: str,
+    palette: Palette | None = None,
+    *,
+    values: pd.Categorical | None = None,
+    empty: bool = False,
+) -> Categories:
+    """Read domains or other groups in a column of ``obs``, or what it stands for; ``empty`` allows one without any."""
     require_key(adata.obs, key, "adata.obs", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
     warn_of_old_labels(adata, key)
-    categories = as_categories(adata.obs[key])
+    categories = as_categories(adata.obs[key]) if values is None else values
     if not empty and (categories.codes < 0).all():
         msg = f"adata.obs[{key!r}] is missing for all spots."
         raise ValueError(msg)
@@ -116,14 +123,12 @@ def matched(columns: Sequence[Categories | Numbers]) -> list[Categories | Number
     first = next((one for one in named if one.origin != "new"), named[0] if named else None)
     if first is None:
         return list(columns)
-    out: list[Categories | Numbers] = []
-    for one in columns:
-        if isinstance(one, Categories) and one.names and one.origin == "new" and one.key != first.key:
-            colors = matched_colors(one.codes, len(one.names), first.codes, first.colors)
-            out.append(replace(one, colors=colors))
-        else:
-            out.append(one)
-    return out
+    return [
+        replace(one, colors=matched_colors(one.codes, len(one.names), first.codes, first.colors))
+        if isinstance(one, Categories) and one.names and one.origin == "new" and one.key != first.key
+        else one
+        for one in columns
+    ]
 
 
 def store_colors(adata: AnnData, columns: Sequence[Categories | Numbers]) -> None:
@@ -142,7 +147,8 @@ def store_colors(adata: AnnData, columns: Sequence[Categories | Numbers]) -> Non
 
 def read_confidence(adata: AnnData, key: str) -> np.ndarray:
     """A column of ``obs`` with numbers between 0 and 1; unknown ones are NaN."""
-    require_key(adata.obs, key, "adata.obs", hint="sp.tl.consensus_domains and sp.tl.domains(method='gmm') write one")
+    hint = "sp.tl.consensus_domains writes one; so does sp.tl.domains, but not with method='kmeans' or 'leiden'"
+    require_key(adata.obs, key, "adata.obs", hint=hint)
     column = adata.obs[key]
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         msg = f"adata.obs[{key!r}] has dtype {column.dtype}; confidence must be numbers between 0 and 1."

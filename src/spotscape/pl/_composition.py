@@ -16,16 +16,8 @@ from spotscape._core.reading import domain_column, domain_columns
 from spotscape._core.validation import read_groups, require_data, slice_labels, the_one_present
 from spotscape.metrics._agreement import matched
 from spotscape.pl._colors import Categories, Numbers, read_categories, read_confidence, scale, store_colors
-from spotscape.pl._legend import add_legend, inches, text_width
-from spotscape.pl._sheet import (
-    Look,
-    Output,
-    Panels,
-    hand_out,
-    open_axes,
-    sheet_size,
-    show_spots,
-)
+from spotscape.pl._legend import add_legend, inches
+from spotscape.pl._sheet import Look, Output, Panels, draw_panels, hand_out, open_axes, panel_size
 from spotscape.pl._slices import find_slices, read_slices
 
 if TYPE_CHECKING:
@@ -100,10 +92,7 @@ def composition(
         groups = [(int(own[0]) % len(named), named[own[0]]) for own in found]
     table = _table(codes, len(names), values)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    look = Look()
-    height = 1 + 0.32 * len(names) + 0.5 * len(set(groups))
-    size = 4.6 + look.margin(values) + 0.07 * max(map(len, names)), max(height, look.legend_height(values) + 0.5)
-    with open_axes(output, 1, size) as axes:
+    with open_axes(output, 1, (4.2, 0.3 + 0.32 * len(names) + 0.5 * len(set(groups)))) as axes:
         ax = axes[0]
         # Stacked bars from top to bottom, with a gap and a name between conditions.
         order = sorted(range(len(names)), key=lambda index: groups[index])
@@ -121,7 +110,7 @@ def composition(
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(left=False)
         labelled = replace(values, codes=values.codes[values.codes >= 0])
-        add_legend(ax, "square", labelled, look, title=key)
+        add_legend(ax, "square", labelled, Look.of(output, adata.n_obs), title=key)
         ax.set(xlim=(0, 1), xlabel="share of the spots")
     store_colors(adata, [stored])
     return hand_out(axes, output)
@@ -184,11 +173,7 @@ def crosstab(
     shown = table if axis is None else table / np.maximum(table.sum(axis=axis, keepdims=True), 1)
     below = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in map(str, names[1])]
     turned = sum(map(len, below)) > 6 * len(below)
-    beside, under = (max(text_width(name, "medium") for name in own) for own in (map(str, names[0]), below))
-    # Short names need no more than the room beside and below any table.
-    beside, under = max(1.8, 1.3 + beside), max(1.2, 0.8 + 0.7 * under) if turned else 1.2
-    size = beside + 0.55 * table.shape[1], under + 0.42 * table.shape[0]
-    with open_axes(output, 1, size) as axes:
+    with open_axes(output, 1, (0.55 * table.shape[1], 0.42 * table.shape[0])) as axes:
         ax, top = axes[0], float(shown.max()) if axis is None else 1.0
         ax.imshow(shown, cmap=cmap, vmin=0, vmax=top, aspect="auto")
         for row, column in np.ndindex(*shown.shape):
@@ -216,10 +201,9 @@ def _table(codes: np.ndarray, n: int, values: Categories) -> np.ndarray:
 
 
 # Between panels, as a share of the width of one.
-_GAP = 0.1
-# Height in inches of a bar, and the width of names for which there is room beside bars. Where the legend has longer
-# names, in letters, bars have numbers.
-_BAR, _NAME_ROOM, _LONGEST_BESIDE = 0.17, 0.6, 16
+_GAP = 0.06
+# Height in inches of a bar. Where the legend has longer names, in letters, bars have numbers.
+_BAR, _LONGEST_BESIDE = 0.17, 16
 
 
 @public
@@ -273,11 +257,7 @@ def confidence(
 
 @public
 def disagreement(
-    adata: AnnData,
-    labelings: Sequence[str],
-    *,
-    palette: Palette | None = None,
-    **panels: Unpack[Panels],
+    adata: AnnData, labelings: Sequence[str], *, palette: Palette | None = None, **panels: Unpack[Panels]
 ) -> Shown:
     """Show where several labelings of the same spots differ, for each spot and each domain.
 
@@ -340,29 +320,20 @@ def disagreement(
 
 
 def _with_bars(
-    adata: AnnData,
-    shown: Categories | Numbers,
-    domains: Categories,
-    numbers: np.ndarray,
-    *,
-    title: str,
-    options: Any,
+    adata: AnnData, shown: Categories | Numbers, domains: Categories, numbers: np.ndarray, *, title: str, options: Any
 ) -> Shown:
     """The tissue, and a bar for each domain in a last panel."""
     pieces, options, domains = read_slices(adata, options), {**options, "longest": _LONGEST_BESIDE}, domains.in_order()
+    ordered = shown.in_order() if isinstance(shown, Categories) else shown
     look = Look.of(options, adata.n_obs)
     kept = [code for code in range(len(domains.names)) if np.isfinite(numbers[domains.codes == code]).any()]
     numbered = isinstance(shown, Categories) and look.numbered(domains)
     names = [str(code + 1) if numbered else domains.names[code] for code in kept]
-    across = min(look.ncols, len(pieces) + 1)
-    down = -(-(len(pieces) + 1) // across)
-    beside = max((text_width(name, "medium") for name in names), default=0.0)
-    width, height = sheet_size(pieces, across, down, look.margin(shown) + max(0.0, beside - _NAME_ROOM))
-    size = width, down * max(height / down, look.legend_height(shown), _BAR * len(names) + 0.7)
+    width, height = panel_size(pieces)
+    size, across = (width, max(height, _BAR * len(names))), min(look.ncols, len(pieces) + 1)
     # The names of the bars need a gap to the legend or the numbers of the colour bar on their left.
     with open_axes(options, len(pieces) + 1, size, across=across, gridspec_kw={"wspace": _GAP}) as axes:
-        inner = {**options, "ax": axes[:-1], "return_fig": False, "show": None}
-        show_spots(adata, [shown], inner, pieces=pieces)
+        draw_panels(axes[:-1], pieces, [ordered], look, options)
         ax, dark = axes[-1], plt.rcParams["text.color"]
         for place, code in enumerate(kept):
             own = numbers[domains.codes == code]
@@ -380,4 +351,5 @@ def _with_bars(
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="x", alpha=0.3, linewidth=0.6)
         ax.set_box_aspect(1 if is_square else None)
+    store_colors(adata, [shown])
     return hand_out(axes, options)

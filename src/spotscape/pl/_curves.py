@@ -31,12 +31,7 @@ _TITLES = {"lr": "learning rate"}
 
 
 @public
-def history(
-    adata: AnnData | Mapping[str, Any],
-    *,
-    key: str | None = None,
-    **output: Unpack[Output],
-) -> Shown:
+def history(adata: AnnData | Mapping[str, Any], *, key: str | None = None, **output: Unpack[Output]) -> Shown:
     """Show the losses of a training: one small panel for each curve.
 
     ``loss`` is the weighted sum that was minimised; its parts are shown without their weights. Positive curves that
@@ -88,8 +83,7 @@ def history(
             msg = f"the curve {name!r} of the history has shape {values.shape}; expected one value per epoch."
             raise ValueError(msg)
     across = len(curves) if len(curves) <= _ONE_ROW else _NCOLS
-    down = -(-len(curves) // across)
-    with open_axes(output, len(curves), (3 * across, 2.4 * down), across=across) as axes:
+    with open_axes(output, len(curves), (2.4, 1.8), across=across) as axes:
         for ax, (name, values) in zip(axes, curves.items(), strict=True):
             ax.plot(np.arange(1, len(values) + 1), values, color=_COLOR, linewidth=1.6)
             finite = values[np.isfinite(values)]
@@ -175,7 +169,7 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
     curve = {str(name): np.asarray(values, dtype=np.float64) for name, values in entry["curve"].items()}
     numbers, picked = curve["k"], int(entry["picked"])
     panels = [name for name in _PANELS if name in curve]
-    with open_axes(output, len(panels), (4 * len(panels), 3)) as axes:
+    with open_axes(output, len(panels), (3.2, 2.3)) as axes:
         for ax, name in zip(axes, panels, strict=True):
             values = curve[name] - (curve[name].min() if name == "bic" else 0)
             _draw_choice(ax, numbers, values, at=numbers == picked, line=picked, chosen=picked)
@@ -204,12 +198,7 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
 
 
 @public
-def scale(
-    adata: AnnData,
-    *,
-    key: str = keys.SCALE,
-    **output: Unpack[Output],
-) -> Shown:
+def scale(adata: AnnData, *, key: str = keys.SCALE, **output: Unpack[Output]) -> Shown:
     """Show how well neighbourhoods of each size predict their spots, and the number of neighbours chosen.
 
     The lower axis is the distance of the last neighbour, in the unit of the coordinates, the upper one the number of
@@ -247,7 +236,7 @@ def scale(
         raise ValueError(msg)
     numbers, radius, share = (curve[name] for name in ("n_neighs", "radius", "predicted"))
     chosen, flat = int(entry["n_neighs"]), radius[share >= 0.9 * share.max()]
-    with open_axes(output, 1, (4.6, 3.2)) as axes:
+    with open_axes(output, 1, (3.8, 2.2)) as axes:
         ax = axes[0]
         ax.axvspan(flat[0], flat[-1], color=_COLOR, alpha=0.1, linewidth=0)
         _draw_choice(ax, radius, share, at=numbers == chosen, line=float(entry["radius"]), chosen=chosen)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.cbook import is_math_text
 from matplotlib.cm import ScalarMappable
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from spotscape.pl._colors import Categories
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
 
     from spotscape.pl._colors import Numbers
     from spotscape.pl._sheet import Look
@@ -26,61 +26,12 @@ NOWHERE = (None, "none")
 _MARKERS = {"hexagonal": "h", "square": "s", "irregular": "o"}
 # Rows beyond which a legend gets another column where its columns are not too wide, and where they are; inches.
 _ROWS, _MOST_ROWS, _WIDEST = 14, 30, 4.0
-# Inches of a wide letter, of a row, and of a marker with the space around it, at a size of 10 points.
-_LETTER, _ROW, _MARKER = 0.085, 0.23, 0.45
+# Inches of a row, and of a marker with the space around it, at a size of 10 points.
+_ROW, _MARKER = 0.23, 0.45
 # Share of a figure's width for a legend, and the share of their usual size to which letters shrink to keep to it.
 _WIDE, _SMALLEST = 0.6, 0.6
 # Inches between a title and the next panel.
 _TITLE_GAP = 0.15
-
-
-def legend_entries(values: Categories, look: Look) -> tuple[list[str], list[Any]]:
-    """Names and colours of a legend, of categories that have spots; spots without a category come last."""
-    if not values.names:
-        return [], []
-    rest = [values.rest] if (values.codes < 0).any() else []
-    names = values.names
-    if look.numbered(values):
-        names = [f"{number} {name}" for number, name in enumerate(names, start=1)]
-    used = [code for code in np.unique(values.codes) if code >= 0]
-    return (
-        [*(names[code] for code in used), *rest],
-        [*(values.colors[code] for code in used), *(look.na_color for _ in rest)],
-    )
-
-
-def legend_size(names: Sequence[str], heading: str, size: float | None) -> tuple[float, float]:
-    """Width and height in inches of a legend with a heading, in letters of ``size`` points."""
-    if not names:
-        return 0.0, 0.0
-    columns, unit = _columns(names, size, _MOST_ROWS), _points(size) / 10
-    width = max(columns * _column_width(names, size), unit * (_MARKER + _LETTER * len(heading)))
-    return width, unit * _ROW * (-(-len(names) // columns) + 1)
-
-
-def _points(size: float | None) -> float:
-    return float(FontProperties(size=size or plt.rcParams["legend.fontsize"]).get_size_in_points())
-
-
-def _column_width(names: Sequence[str], size: float | None) -> float:
-    return _points(size) / 10 * (_MARKER + _LETTER * max(map(len, names)))
-
-
-def _columns(names: Sequence[str], size: float | None, most_rows: int) -> int:
-    """Columns of a legend that has at most so many rows."""
-    not_too_wide = int(_WIDEST / _column_width(names, size))
-    return max(1, -(-len(names) // most_rows), min(-(-len(names) // _ROWS), not_too_wide))
-
-
-def _fitted(ax: Axes, names: Sequence[str], size: float | None) -> tuple[float, int]:
-    """Size in points and most rows of a legend beside the axes; letters are smaller where the figure is too small."""
-    spec, sheet = ax.get_subplotspec(), ax.figure.bbox
-    width = _WIDE * sheet.width / ax.figure.dpi
-    high = sheet.height / ax.figure.dpi / (1 if spec is None else spec.get_gridspec().nrows)
-    if size is None:
-        needed = legend_size(names, "", None)
-        size = _points(None) * float(np.clip(min(width / needed[0], high / needed[1]), _SMALLEST, 1))
-    return size, max(1, round(high / (_ROW * size / 10)) - 1)
 
 
 def inches(ax: Axes, side: Literal["width", "height"]) -> float:
@@ -90,7 +41,10 @@ def inches(ax: Axes, side: Literal["width", "height"]) -> float:
 
 def text_width(text: str, size: str | float) -> float:
     """Width of a line in inches, in a size of matplotlib's."""
-    return float(TextPath((0, 0), text.strip(" ") or ".", prop=FontProperties(size=size)).get_extents().width / 72)
+    # The outlines of TextPath would give the same fifty times slower.
+    line = text.strip(" ") or "."
+    measured = text_to_path.get_text_width_height_descent(line, FontProperties(size=size), ismath=is_math_text(line))
+    return float(measured[0] / 72)
 
 
 def broken(name: str, width: float, size: str | float = "medium") -> str:
@@ -134,36 +88,48 @@ def fit_titles(figure: Any) -> None:
 def add_legend(
     ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None, edge: float = 1.0
 ) -> None:
-    """Put the legend or colour bar to the right of ``ax``, for which the layout makes room, or where it is wanted.
+    """Put the legend or colour bar to the right of ``ax``, or where it is wanted.
 
-    What is drawn ends at ``edge``, in widths of the axes.
+    What is drawn ends at ``edge``, in widths of the axes. In a figure of a given size, letters shrink to keep to it.
     """
     if not isinstance(values, Categories):
         if look.colorbar:
             label = broken(title or "", inches(ax, "height"))
             add_colorbar(ax, ScalarMappable(values.norm, look.cmap), label, edge=edge)
         return
-    names, colors = legend_entries(values, look)
-    if look.legend_loc in (*NOWHERE, "on data") or not names:
+    # Categories that have spots; spots without a category come last.
+    used, numbered = np.unique(values.codes), look.numbered(values)
+    known = [f"{number} {name}" if numbered else name for number, name in enumerate(values.names, start=1)]
+    entries = [(known[code], values.colors[code]) for code in used if code >= 0]
+    entries += [(values.rest, look.na_color)] if values.names and (used < 0).any() else []
+    if look.legend_loc in (*NOWHERE, "on data") or not entries:
         return
     beside = look.legend_loc == "right margin"
     place: Any = "center left" if beside else look.legend_loc
-    size, rows = _fitted(ax, names, look.legend_fontsize)
-    ax.legend(
-        handles=[
-            Line2D([], [], marker=_MARKERS[kind], ls="", ms=0.8 * size, color=color, label=name)
-            for name, color in zip(names, colors, strict=True)
-        ],
-        ncols=_columns(names, size, rows),
-        loc=place,
-        bbox_to_anchor=(edge + 0.02, 0.5) if beside else None,
-        frameon=not beside,
-        title=title,
-        fontsize=size,
-        alignment="left",
-        handletextpad=0.3,
-        columnspacing=1.0,
-    )
+
+    def put(size: float, most_rows: int) -> Legend:
+        wide = size / 10 * _MARKER + max(text_width(name, size) for name, _ in entries)
+        n_columns = max(-(-len(entries) // most_rows), min(-(-len(entries) // _ROWS), int(_WIDEST / wide)))
+        return ax.legend(
+            handles=[
+                Line2D([], [], marker=_MARKERS[kind], ls="", ms=0.8 * size, color=color, label=name)
+                for name, color in entries
+            ],
+            ncols=max(1, n_columns), loc=place,
+            bbox_to_anchor=(edge + 0.02, 0.5) if beside else None, frameon=not beside, title=title,
+            fontsize=size, alignment="left", handletextpad=0.3, columnspacing=1.0,
+        )  # fmt: skip
+
+    wanted = FontProperties(size=look.legend_fontsize or plt.rcParams["legend.fontsize"])
+    size = float(wanted.get_size_in_points())
+    legend = put(size, _MOST_ROWS)
+    if look.is_fixed:
+        sheet, spec = ax.figure.bbox, ax.get_subplotspec()
+        high = sheet.height / (1 if spec is None else spec.get_gridspec().nrows)
+        if look.legend_fontsize is None:
+            box = legend.get_window_extent()
+            size *= float(np.clip(min(_WIDE * sheet.width / box.width, high / box.height), _SMALLEST, 1))
+        put(size, max(1, round(high / ax.figure.dpi / (_ROW * size / 10)) - 1))
 
 
 def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str, *, edge: float = 1.0) -> None:

@@ -17,7 +17,7 @@ from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._legend import add_legend, add_title
-from spotscape.pl._panel import add_tiles, face_colors
+from spotscape.pl._panel import add_tiles, face_colors, show_box
 from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
 from spotscape.pl._slices import Slice
 
@@ -114,11 +114,6 @@ def matching(
     best = adata.obs_names.get_indexer(pd.Index(adata.obs[key].astype("string").fillna("")))
     known = [str(name) for name in params["query"] if (slices == str(name)).any()]
     reference = str(params["reference"])
-
-    def piece(name: str) -> Slice:
-        rows = np.flatnonzero(slices == name)
-        return Slice(name, rows, coords[rows], geometry.lattice(coords[rows]))
-
     if not (slices == reference).any() or not known:
         msg = f"adata has no spots of the reference {reference!r} or none of its queries; was it subset since?"
         raise ValueError(msg)
@@ -126,17 +121,22 @@ def matching(
     if not wanted or not set(wanted) <= set(known):
         msg = f"query={query!r}: matches were made for the slices {known}."
         raise ValueError(msg)
-    pairs = []
-    for name in wanted:
-        matched = np.flatnonzero((slices == name) & (best >= 0))
-        drawn = matched[geometry.evenly_spread(coords[matched], n_lines)]
-        placed = place(piece(name), piece(reference), layout=layout, invert_y=look.invert_y)
-        pairs.append(Pair(*placed, drawn, best[drawn]))
+    pieces = {}
+    for name in {*wanted, reference}:
+        rows = np.flatnonzero(slices == name)
+        pieces[name] = Slice(name, rows, coords[rows], geometry.lattice(coords[rows]))
+    pairs = [Pair.of(pieces[name], pieces[reference], adata.n_obs, layout, invert_y=look.invert_y) for name in wanted]
     values = _values(adata, key, params, color, palette=palette, vmin=vmin, vmax=vmax)
-    across = min(len(pairs), _ACROSS) if layout == "above" else 1
-    with open_axes(looks, len(pairs), pair_size(pairs, values, look, layout, across), across=across) as axes:
+    width, across = _WIDTH[layout], min(len(pairs), _ACROSS) if layout == "above" else 1
+    aspect = float(np.clip(max(np.divide(*np.ptp(pair.frame, axis=0)[::-1]) for pair in pairs), 0.2, 2))
+    with open_axes(looks, len(pairs), (width, width * aspect), across=across) as axes:
         for index, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
-            draw_pair(ax, pair, values, look, linewidth=linewidth, legend=index == across - 1)
+            matched = np.flatnonzero((slices == pair.query.name) & (best >= 0))
+            drawn = matched[geometry.evenly_spread(coords[matched], n_lines)]
+            pair.draw(ax, values, look)
+            draw_lines(ax, pair.points[drawn], pair.points[best[drawn]], face_colors(values, drawn, look), linewidth)
+            if index == across - 1:
+                add_legend(ax, pair.query.lattice.kind, values, look, title=values.key)
     store_colors(adata, [values])
     return hand_out(axes, looks)
 
@@ -175,86 +175,50 @@ _ACROSS = 3
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A slice with where its spots are drawn, and the linear map that its tiles undergo."""
-
-    piece: Slice
-    matrix: np.ndarray
-    points: np.ndarray
-
-    @property
-    def box(self) -> np.ndarray:
-        """Corners of the drawn spots with a margin."""
-        margin = np.abs(self.matrix).sum(axis=1) * self.piece.lattice.spacing
-        return np.stack([self.points.min(axis=0) - margin, self.points.max(axis=0) + margin])
-
-    def points_of(self, rows: np.ndarray) -> np.ndarray:
-        """Where the spots ``rows`` of the AnnData are drawn."""
-        return np.asarray(self.points[np.searchsorted(self.piece.rows, rows)])
-
-
-@dataclass(frozen=True)
 class Pair:
-    """Two slices as they are drawn, and the rows of the spots that are joined."""
+    """Two slices as they are drawn: the linear maps that their tiles undergo, where each spot lies, and the frame."""
 
-    query: Placed
-    reference: Placed
-    query_rows: np.ndarray
-    reference_rows: np.ndarray
+    query: Slice
+    reference: Slice
+    maps: list[np.ndarray]
+    points: np.ndarray
+    frame: np.ndarray
 
-    @property
-    def frame(self) -> np.ndarray:
-        """Corners of both slices together."""
-        boxes = np.stack([self.query.box, self.reference.box])
-        return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
+    @classmethod
+    def of(cls, query: Slice, reference: Slice, n_obs: int, layout: str, *, invert_y: bool) -> Pair:
+        """Lay both slices out, y pointing up: the reference above the query or to its right."""
+        longest = [np.ptp(piece.coords, axis=0).max() for piece in (query, reference)]
+        differ = max(longest) > 2 * min(longest) > 0
+        maps, boxes, points = [], [], np.full((n_obs, 2), np.nan)
+        for piece, extent in zip((query, reference), longest, strict=True):
+            matrix = np.diag([1.0, -1.0 if invert_y else 1.0]) / (extent if differ else 1.0)
+            maps.append(_LAID_DOWN @ matrix if layout == "above" else matrix)
+            centre = piece.coords.min(axis=0) / 2 + piece.coords.max(axis=0) / 2
+            points[piece.rows] = own = (piece.coords - centre) @ maps[-1].T
+            margin = np.abs(maps[-1]).sum(axis=1) * piece.lattice.spacing
+            boxes.append([own.min(axis=0) - margin, own.max(axis=0) + margin])
+        extents = np.ptp(boxes, axis=1)
+        # The gap has to let lines be told apart, whatever the height of the slices.
+        axis = 1 if layout == "above" else 0
+        shift = np.eye(2)[axis] * (extents[:, axis].mean() + _GAP[layout] * extents[:, 0].max())
+        points[reference.rows] += shift
+        corners = np.concatenate([boxes[0], boxes[1] + shift])
+        return cls(query, reference, maps, points, np.stack([corners.min(axis=0), corners.max(axis=0)]))
 
-
-def place(query: Slice, reference: Slice, *, layout: str, invert_y: bool) -> tuple[Placed, Placed]:
-    """Lay both slices out, y pointing up: the reference above the query or to its right."""
-    longest = [np.ptp(piece.coords, axis=0).max() for piece in (query, reference)]
-    differ = max(longest) > 2 * min(longest) > 0
-    placed = []
-    for piece, extent in zip((query, reference), longest, strict=True):
-        matrix = np.diag([1.0, -1.0 if invert_y else 1.0]) / (extent if differ else 1.0)
-        if layout == "above":
-            matrix = _LAID_DOWN @ matrix
-        centre = piece.coords.min(axis=0) / 2 + piece.coords.max(axis=0) / 2
-        placed.append(Placed(piece, matrix, (piece.coords - centre) @ matrix.T))
-    extents = np.stack([np.ptp(one.box, axis=0) for one in placed])
-    # The gap has to let lines be told apart, whatever the height of the slices.
-    axis = 1 if layout == "above" else 0
-    shift = np.eye(2)[axis] * (extents[:, axis].mean() + _GAP[layout] * extents[:, 0].max())
-    return placed[0], replace(placed[1], points=placed[1].points + shift)
-
-
-def pair_size(
-    pairs: Sequence[Pair], values: Categories | Numbers, look: Look, layout: str, across: int
-) -> tuple[float, float]:
-    """Size in inches of rows of ``across`` panels."""
-    extents = [np.ptp(pair.frame, axis=0) for pair in pairs]
-    aspect = float(np.clip(max(height / width for width, height in extents), 0.2, 2))
-    high = max(_WIDTH[layout] * aspect + 0.3, look.legend_height(values))
-    return across * _WIDTH[layout] + look.margin(values), -(-len(pairs) // across) * high
-
-
-def draw_pair(
-    ax: Axes, pair: Pair, values: Categories | Numbers, look: Look, *, linewidth: float, legend: bool
-) -> None:
-    """Draw two slices and the lines between them."""
-    for placed in (pair.query, pair.reference):
-        laid = Affine2D(np.block([[placed.matrix, np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]]))
+    def draw(self, ax: Axes, values: Categories | Numbers, look: Look) -> None:
+        """Draw both slices."""
         scale = 1.0 if look.size is None else look.size
-        piece = placed.piece
-        add_tiles(ax, piece.lattice, placed.points, piece.rows, values, look=look, scale=scale, shape_transform=laid)
-    ends = np.stack([pair.query.points_of(pair.query_rows), pair.reference.points_of(pair.reference_rows)], axis=1)
-    if len(ends):
-        colors = face_colors(values, pair.query_rows, look)
-        # A light rim keeps a line visible over spots of its own colour.
-        ax.add_collection(LineCollection(list(ends), colors="white", linewidths=linewidth + 0.7, alpha=0.4, zorder=2))
-        ax.add_collection(LineCollection(list(ends), colors=colors, linewidths=linewidth, alpha=0.9, zorder=3))
-    (x0, y0), (x1, y1) = pair.frame
-    ax.set(xlim=(x0, x1), ylim=(y0, y1), aspect="equal")
-    ax.set_axis_off()
-    add_title(ax, f"{pair.query.piece.name} → {pair.reference.piece.name}")
-    if legend:
-        add_legend(ax, pair.query.piece.lattice.kind, values, look, title=values.key)
+        for piece, matrix in zip((self.query, self.reference), self.maps, strict=True):
+            laid = Affine2D(np.pad(matrix, (0, 1)) + np.diag([0, 0, 1]))
+            own = self.points[piece.rows]
+            add_tiles(ax, piece.lattice, own, piece.rows, values, look=look, scale=scale, shape_transform=laid)
+        show_box(ax, self.frame, invert_y=False)
+        add_title(ax, f"{self.query.name} → {self.reference.name}")
+
+
+def draw_lines(ax: Axes, starts: np.ndarray, ends: np.ndarray, colors: np.ndarray, linewidth: float) -> None:
+    """Draw lines with a light rim, which keeps them visible over spots of their own colour."""
+    lines = list(np.stack([starts, ends], axis=1))
+    if lines:
+        ax.add_collection(LineCollection(lines, colors="white", linewidths=linewidth + 0.7, alpha=0.4, zorder=2))
+        ax.add_collection(LineCollection(lines, colors=colors, linewidths=linewidth, alpha=0.9, zorder=3))

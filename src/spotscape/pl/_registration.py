@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,9 +16,9 @@ from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
 from spotscape._core.places import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
-from spotscape.pl._colors import Categories, as_categories, category_colors, read_values
+from spotscape.pl._colors import Categories, read_categories, read_values
 from spotscape.pl._legend import add_colorbar, add_legend, add_title, broken, inches
-from spotscape.pl._panel import add_tiles, stretch
+from spotscape.pl._panel import add_tiles, show_box, stretch
 from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
 from spotscape.pl._slices import Slice, read_slices
 from spotscape.registration._section import grid_points
@@ -111,7 +111,11 @@ def registration(
     library_key = str(entry["params"].get("library_key")) if library_key is None else library_key
     spatial_key = spatial_key or str(entry["params"]["spatial_key"])
     before, after = coordinates(adata, spatial_key)[:, :2], coordinates(adata, key)[:, :2]
-    slices = _slices(adata, library_key, palette)
+    labels = slice_labels(adata, library_key)
+    occurring = [] if labels is None else list(labels.categories)
+    # Fractions name slices, such as heights; unused categories of others have colours too.
+    fractions = labels if adata.obs.get(library_key, labels).dtype.kind == "f" else None
+    slices = read_categories(adata, library_key, palette, values=fractions).taken(occurring)
     placements = {str(name): Placement.of_record(entry, index) for index, name in enumerate(entry["library"])}
     board: Categories | Numbers | list[Slice] | None = None
     if checkerboard is not None:
@@ -121,13 +125,10 @@ def registration(
     overlay = Overlay(slices, Look.of(own, adata.n_obs), style)
     n_panels = 2 + (board is not None) + len(bent)
     across = n_panels if n_panels <= _ACROSS else min(_ACROSS, -(-n_panels // 2))
-    beside = overlay.look.margin(slices) + (0.8 if bent else 0.0)
-    beside += 0.0 if board is None or isinstance(board, list) else overlay.look.margin(board)
-    size = across * _PANEL + beside, -(-n_panels // across) * (_PANEL + 0.5)
     names, partners = ([str(name) for name in entry[key]] for key in ("library", "partners"))
     moved = [name != partner for name, partner in zip(names, partners, strict=True)]
     spacing = np.asarray(entry["spacing"])[names.index(str(entry["reference"]))]
-    with open_axes(looks, n_panels, size, across=across) as axes:
+    with open_axes(looks, n_panels, (_PANEL, _PANEL), across=across) as axes:
         for ax, coords, measure in zip(axes, (before, after), ("rmse_before", "rmse"), strict=False):
             overlay.draw(ax, coords)
             ax.set_title("before" if coords is before else "after")
@@ -146,24 +147,9 @@ def registration(
             add_title(axes[2], "images" if isinstance(board, list) else board.key)
             if not isinstance(board, list):
                 add_legend(axes[2], "irregular", board, overlay.look, title=None)
-        grids = {name: Grid.of(before[slices.codes == slices.names.index(name)], placements[name]) for name in bent}
+        grids = {name: grid_lines(before[slices.codes == slices.names.index(name)], placements[name]) for name in bent}
         draw_grids(axes[n_panels - len(bent) :], grids, overlay, after)
     return hand_out(axes, looks)
-
-
-def _slices(adata: AnnData, library_key: str, palette: Palette | None) -> Categories:
-    """The slices as categories: those that occur, with the colours that they have in other plots."""
-    labels = slice_labels(adata, library_key)
-    if labels is None:
-        msg = f"library_key={library_key!r} names no column of adata.obs."
-        raise KeyError(msg)
-    # Unused categories have colours too.
-    given = adata.obs[library_key]
-    values = as_categories(given) if hasattr(given, "cat") else labels
-    colors = category_colors(adata, library_key, values, palette)[0]
-    names = [str(name) for name in labels.categories]
-    own = [colors[list(values.categories).index(name)] for name in names]
-    return Categories(library_key, np.asarray(labels.codes), names, own)
 
 
 def _board(adata: AnnData, name: str, spatial_key: str, library_key: str) -> Categories | Numbers | list[Slice]:
@@ -226,7 +212,7 @@ class Overlay:
         else:
             for code, color in enumerate(self.slices.colors):
                 self._draw_density(ax, coords[self.slices.codes == code], color, piece, filled=style == "density")
-        self.frame(ax, piece)
+        show_box(ax, piece.box, invert_y=self.look.invert_y)
 
     def draw_checkerboard(
         self,
@@ -269,13 +255,7 @@ class Overlay:
         for axis, line in ((0, ax.axvline), (1, ax.axhline)):
             for place in np.arange(low[axis] + field, high[axis], field):
                 line(place, color=ax.figure.get_facecolor(), linewidth=0.8, zorder=3)
-        self.frame(ax, piece)
-
-    def frame(self, ax: Axes, piece: Slice) -> None:
-        """Show all of the tissue, on one scale for both axes."""
-        (x0, y0), (x1, y1) = piece.box
-        ax.set(xlim=(x0, x1), ylim=(y1, y0) if self.look.invert_y else (y0, y1), aspect="equal")
-        ax.set_axis_off()
+        show_box(ax, piece.box, invert_y=self.look.invert_y)
 
     def _draw_density(self, ax: Axes, own: np.ndarray, color: str, piece: Slice, *, filled: bool) -> None:
         (x0, y0), (x1, y1) = piece.box
@@ -297,57 +277,47 @@ class Overlay:
         ax.contour(*middles, density.T, levels=[_EDGE * typical], colors=[color], linewidths=1.5)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Lines on the tissue of a slice after its motion, and where bending has taken them."""
-
-    lines: list[np.ndarray]
-    moved: list[np.ndarray]
-
-    @classmethod
-    def of(cls, coords: np.ndarray, placement: Placement) -> Grid:
-        """Lines where there is tissue, given the spots of the slice before registration."""
-        rigid = replace(placement, deformation=None).move(coords)
-        spacing = geometry.spot_spacing(rigid)
-        low, high = rigid.min(axis=0) - spacing, rigid.max(axis=0) + spacing
-        apart = (high - low).max() / _GRID_LINES
-        tree, lines = cKDTree(rigid), []
-        for axis in (0, 1):
-            along = np.linspace(low[axis], high[axis], 10 * _GRID_LINES)
-            for place in np.arange(low[1 - axis] + apart / 2, high[1 - axis], apart):
-                line = np.full((len(along), 2), place)
-                line[:, axis] = along
-                on_tissue = tree.query(line)[0] < max(2 * spacing, apart / 4)
-                parts = np.split(np.arange(len(line)), np.flatnonzero(np.diff(on_tissue)) + 1)
-                lines += [line[part] for part in parts if on_tissue[part[0]] and len(part) > 1]
-        if placement.deformation is None:
-            return cls(lines, lines)
-        return cls(lines, [placement.deformation.move(line) for line in lines])
-
-    @property
-    def shifts(self) -> list[np.ndarray]:
-        """How far each point of the lines was moved."""
-        return [np.linalg.norm(there - here, axis=1) for here, there in zip(self.lines, self.moved, strict=True)]
+def grid_lines(coords: np.ndarray, placement: Placement) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Lines on the tissue of a slice after its motion, given its spots before it, and where bending takes them."""
+    rigid = replace(placement, deformation=None).move(coords)
+    spacing = geometry.spot_spacing(rigid)
+    low, high = rigid.min(axis=0) - spacing, rigid.max(axis=0) + spacing
+    apart = (high - low).max() / _GRID_LINES
+    tree, lines = cKDTree(rigid), []
+    for axis in (0, 1):
+        along = np.linspace(low[axis], high[axis], 10 * _GRID_LINES)
+        for place in np.arange(low[1 - axis] + apart / 2, high[1 - axis], apart):
+            line = np.full((len(along), 2), place)
+            line[:, axis] = along
+            on_tissue = tree.query(line)[0] < max(2 * spacing, apart / 4)
+            parts = np.split(np.arange(len(line)), np.flatnonzero(np.diff(on_tissue)) + 1)
+            lines += [line[part] for part in parts if on_tissue[part[0]] and len(part) > 1]
+    bend = placement.deformation
+    return lines, lines if bend is None else [bend.move(line) for line in lines]
 
 
-def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Grid], overlay: Overlay, coords: np.ndarray) -> None:
+def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Any], overlay: Overlay, coords: np.ndarray) -> None:
     """Draw each grid as it was and as it is, all in one scale of colours, in spot spacings."""
     if not grids:
         return
     piece = overlay.piece(coords)
     spacing = piece.lattice.spacing
-    largest = max(float(np.concatenate(grid.shifts).max()) for grid in grids.values())
-    scale = Normalize(0, largest / spacing)
+    # How far each point of the lines was moved.
+    shifts = [
+        [np.linalg.norm(there - here, axis=1) / spacing for here, there in zip(*grid, strict=True)]
+        for grid in grids.values()
+    ]
+    scale = Normalize(0, max(float(np.concatenate(own).max()) for own in shifts))
     # Without the palest colours, which cannot be seen on white.
     cmap = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1, 256)))
-    for ax, (name, grid) in zip(axes, grids.items(), strict=True):
-        ax.add_collection(LineCollection(grid.lines, colors="#C8C8C8", linewidths=0.6), autolim=False)
-        steps = [np.stack([line[:-1], line[1:]], axis=1) for line in grid.moved]
-        shifts = np.concatenate([(shift[1:] + shift[:-1]) / 2 for shift in grid.shifts]) / spacing
-        bent = LineCollection(list(np.concatenate(steps)), array=shifts, cmap=cmap, norm=scale, linewidths=1.2)
+    for ax, (name, (lines, moved)), own in zip(axes, grids.items(), shifts, strict=True):
+        ax.add_collection(LineCollection(lines, colors="#C8C8C8", linewidths=0.6), autolim=False)
+        steps = np.concatenate([np.stack([line[:-1], line[1:]], axis=1) for line in moved])
+        by = np.concatenate([(shift[1:] + shift[:-1]) / 2 for shift in own])
+        bent = LineCollection(list(steps), array=by, cmap=cmap, norm=scale, linewidths=1.2)
         ax.add_collection(bent, autolim=False)
         add_title(ax, f"bending of {name}")
-        _write_below(ax, f"median {np.median(shifts):.2g}, at most {shifts.max():.2g} spacings")
-        overlay.frame(ax, piece)
+        _write_below(ax, f"median {np.median(by):.2g}, at most {by.max():.2g} spacings")
+        show_box(ax, piece.box, invert_y=overlay.look.invert_y)
     if overlay.look.colorbar:
         add_colorbar(axes[-1], bent, broken("moved by, in spacings", inches(axes[-1], "height")))

@@ -12,7 +12,7 @@ from matplotlib.legend import Legend
 
 from spotscape._core.colors import UNLABELLED
 from spotscape.pl._colors import READABLE, Categories, Numbers, store_colors
-from spotscape.pl._legend import NOWHERE, add_legend, add_title, broken, fit_titles, inches, legend_entries, legend_size
+from spotscape.pl._legend import NOWHERE, add_legend, add_title, broken, fit_titles, inches
 from spotscape.pl._panel import RASTER_ABOVE, draw_slice
 from spotscape.pl._slices import read_slices
 
@@ -70,6 +70,8 @@ class Panels(Looks, total=False):
 # Inches; one panel alone fills a slide's half, as scanpy's does.
 _PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
 _PASSES = 3
+# Inches that the layout leaves around each panel.
+_PAD = 0.08
 # Longer names take too much room on the tissue.
 _SHORT = 4
 _LOCATIONS = ("right margin", "on data", *NOWHERE, *Legend.codes)
@@ -93,6 +95,8 @@ class Look:
     img_contrast: tuple[float, float] | None = None
     scalebar: float | None = None
     rasterized: bool = False
+    # Whether the user has chosen the size of the figure.
+    is_fixed: bool = False
     # Longest name, in letters, that is written on the tissue although the legend has it too.
     longest: int | None = None
 
@@ -100,17 +104,12 @@ class Look:
     def of(cls, options: Mapping[str, Any], n_obs: int) -> Look:
         """Pick what is a matter of looks from the arguments of a plot."""
         names = {one.name for one in fields(cls)} & options.keys()
-        look = cls(**{name: options[name] for name in names}, rasterized=n_obs > RASTER_ABOVE)
+        is_fixed = any(options.get(name) is not None for name in ("figsize", "ax"))
+        look = cls(**{name: options[name] for name in names}, rasterized=n_obs > RASTER_ABOVE, is_fixed=is_fixed)
         if look.legend_loc not in _LOCATIONS:
             msg = f"legend_loc={look.legend_loc!r} is not one of {list(_LOCATIONS)}."
             raise ValueError(msg)
         return look
-
-    def labels_on_tissue(self, values: Categories | Numbers) -> bool:
-        """Whether names are written on the spots: when asked for, and where colours alone would not do."""
-        if not isinstance(values, Categories) or self.legend_loc in NOWHERE:
-            return False
-        return self.legend_loc == "on data" or len(values.names) > READABLE
 
     def numbered(self, values: Categories) -> bool:
         """Whether numbers stand for names on the tissue, where many long ones, or very long ones, would hide it."""
@@ -118,36 +117,6 @@ class Look:
             return False
         longest = _SHORT if len(values.names) > READABLE else self.longest
         return longest is not None and max(map(len, values.names)) > longest
-
-    def margin(self, values: Categories | Numbers, *, headed: bool = True) -> float:
-        """Width in inches of the legend, which may have the key as its heading, or colour bar beside the panels."""
-        if isinstance(values, Numbers):
-            return 0.8 if self.colorbar else 0.0
-        names = legend_entries(values, self)[0] if self.legend_loc == "right margin" else []
-        return legend_size(names, values.key if headed else "", self.legend_fontsize)[0]
-
-    def legend_height(self, values: Categories | Numbers) -> float:
-        """Height in inches of the legend beside the panels."""
-        if isinstance(values, Numbers) or self.legend_loc != "right margin":
-            return 0.0
-        return legend_size(legend_entries(values, self)[0], "", self.legend_fontsize)[1]
-
-
-@contextmanager
-def new_figure(figsize: tuple[float, float], dpi: float | None) -> Iterator[Figure]:
-    """Open a figure of pyplot's, which the user's backend shows; one that cannot be finished is closed again."""
-    figure = plt.figure(figsize=figsize, dpi=dpi, layout="constrained")
-    try:
-        yield figure
-        # Panels of fixed aspect move as legends get room, and the one pass that drawing makes leaves some of them cut
-        # off. Each pass mends three quarters of what is left.
-        if (engine := figure.get_layout_engine()) is not None:
-            for _ in range(_PASSES):
-                engine.execute(figure)
-                fit_titles(figure)
-    except BaseException:
-        plt.close(figure)
-        raise
 
 
 def hand_out(axes: Sequence[Axes], options: Mapping[str, Any]) -> Shown:
@@ -179,19 +148,57 @@ def given_axes(options: Mapping[str, Any], n_panels: int) -> list[Axes] | None:
 
 @contextmanager
 def open_axes(
-    options: Mapping[str, Any], n_panels: int, figsize: tuple[float, float], *, across: int | None = None, **kwargs: Any
+    options: Mapping[str, Any],
+    n_panels: int,
+    size: tuple[float, float],
+    *,
+    across: int | None = None,
+    n_blocks: int = 1,
+    **kwargs: Any,
 ) -> Iterator[list[Axes]]:
-    """Axes for panels in rows of ``across``: the user's, or those of a new figure."""
-    axes = given_axes(options, n_panels)
+    """Axes for blocks of panels in rows of ``across``: the user's, or those of a new figure.
+
+    ``size`` is that of a panel in inches. What stands around panels makes the figure larger, unless its size was asked
+    for. The figure is pyplot's, which the user's backend shows; one that cannot be finished is closed again.
+    """
+    axes = given_axes(options, n_blocks * n_panels)
     if axes is not None:
         yield axes
+        fit_titles(axes[0].figure)
         return
     across = across or n_panels
-    with new_figure(options.get("figsize") or figsize, options.get("dpi")) as figure:
-        grid = figure.subplots(-(-n_panels // across), across, squeeze=False, **kwargs).ravel()
-        for ax in grid[n_panels:]:
+    down = -(-n_panels // across)
+    panels = across * size[0], n_blocks * down * size[1]
+    figure = plt.figure(figsize=options.get("figsize") or panels, dpi=options.get("dpi"), layout="constrained")
+    try:
+        grid = figure.subplots(n_blocks * down, across, squeeze=False, **kwargs).reshape(n_blocks, -1)
+        for ax in grid[:, n_panels:].ravel():
             ax.remove()
-        yield list(grid[:n_panels])
+        yield list(grid[:, :n_panels].ravel())
+        if options.get("figsize") is None:
+            _make_room(figure)
+        # Panels of fixed aspect move as legends get room, and the one pass that drawing makes leaves some of them cut
+        # off. Each pass mends three quarters of what is left.
+        if (engine := figure.get_layout_engine()) is not None:
+            for _ in range(_PASSES):
+                engine.execute(figure)
+                fit_titles(figure)
+    except BaseException:
+        plt.close(figure)
+        raise
+
+
+def _make_room(figure: Figure) -> None:
+    """Enlarge a figure by what stands around its panels, such as legends, names and titles."""
+    specs: Any = [ax.get_subplotspec() for ax in figure.axes]
+    sides = [np.zeros((n, 2)) for n in reversed(specs[0].get_gridspec().get_geometry())]
+    for ax, spec in zip(figure.axes, specs, strict=True):
+        around: Any = ax.get_tightbbox(for_layout_only=True)
+        box = ax.get_position(original=True).transformed(figure.transFigure)
+        for axis, place in enumerate((spec.colspan.start, spec.rowspan.start)):
+            beyond = box.min[axis] - around.min[axis], around.max[axis] - box.max[axis]
+            sides[axis][place] = np.maximum(sides[axis][place], beyond)
+    figure.set_size_inches(figure.get_size_inches() + [own.sum() / figure.dpi + _PAD * len(own) for own in sides])
 
 
 def show_spots(
@@ -209,69 +216,50 @@ def show_spots(
     look = Look.of(options, adata.n_obs)
     pieces = read_slices(adata, options) if pieces is None else pieces
     shown = [one.only(options.get("groups")).in_order() if isinstance(one, Categories) else one for one in columns]
-    names, title, n_panels = [one.key for one in shown], options.get("title"), len(shown) * len(pieces)
-    titles = names if len(pieces) == 1 else [piece.name for _ in names for piece in pieces]
-    if title is not None:
-        titles = [title] if isinstance(title, str) else [str(one) for one in title]
-    if len(titles) != n_panels:
-        msg = f"title has {len(titles)} entries for {n_panels} panels ({len(names)} key(s), {len(pieces)} slice(s))."
-        raise ValueError(msg)
-    axes = given_axes(options, len(titles))
-    if axes is not None:
-        blocks = [axes[i * len(pieces) :][: len(pieces)] for i in range(len(shown))]
-        _draw_blocks(blocks, pieces, shown, look, titles, across=len(pieces), decorate=decorate)
-        fit_titles(axes[0].figure)
-    else:
-        across, blocks_across = min(look.ncols, len(pieces)), min(look.ncols, len(shown)) if len(pieces) == 1 else 1
-        down, blocks_down = -(-len(pieces) // across), -(-len(shown) // blocks_across)
-        headed = len(pieces) > 1 and len(shown) == 1
-        margins = [look.margin(one, headed=headed) for one in shown]
-        # Blocks below each other share the room for their legends.
-        beside = sum(max(margins[place::blocks_across]) for place in range(blocks_across))
-        width, height = sheet_size(pieces, across, down, 0.0, alone=len(titles) == 1)
-        # A legend that is higher than its panel would shrink the panel.
-        high = down * max(height / down, *map(look.legend_height, shown))
-        figsize = options.get("figsize") or (blocks_across * width + beside, blocks_down * high)
-        with new_figure(figsize, options.get("dpi")) as figure:
-            grid = figure.add_gridspec(blocks_down * down, blocks_across * across)
-            blocks = []
-            for index in range(len(shown)):
-                top, left = index // blocks_across * down, index % blocks_across * across
-                places = [(top + i // across, left + i % across) for i in range(len(pieces))]
-                blocks.append([figure.add_subplot(grid[place]) for place in places])
-            _draw_blocks(blocks, pieces, shown, look, titles, across=across, decorate=decorate)
-            axes = [ax for block in blocks for ax in block]
+    n_panels, n_blocks = (len(shown), 1) if len(pieces) == 1 else (len(pieces), len(shown))
+    size = panel_size(pieces, alone=n_panels * n_blocks == 1)
+    with open_axes(options, n_panels, size, across=min(look.ncols, n_panels), n_blocks=n_blocks) as axes:
+        draw_panels(axes, pieces, shown, look, options, decorate=decorate)
     store_colors(adata, columns)
     return hand_out(axes, options)
 
 
-def _draw_blocks(
-    blocks: Sequence[Sequence[Axes]],
+def draw_panels(
+    axes: Sequence[Axes],
     pieces: Sequence[Slice],
     columns: Sequence[Categories | Numbers],
     look: Look,
-    titles: Sequence[str],
+    options: Mapping[str, Any],
     *,
-    across: int,
-    decorate: Callable[[Axes, Slice, int], None] | None,
+    decorate: Callable[[Axes, Slice, int], None] | None = None,
 ) -> None:
+    """Draw all slices for every column in turn, with titles and legends."""
+    title, several = options.get("title"), len(pieces) > 1
+    titles = [piece.name if several else one.key for one in columns for piece in pieces]
+    if title is not None:
+        titles = [title] if isinstance(title, str) else [str(one) for one in title]
+    if len(titles) != len(axes):
+        msg = f"title has {len(titles)} entries for {len(axes)} panels ({len(columns)} key(s), {len(pieces)} slice(s))."
+        raise ValueError(msg)
     boxes = _boxes(pieces)
-    for index, (axes, values) in enumerate(zip(blocks, columns, strict=True)):
-        own_titles = titles[index * len(pieces) :]
-        for ax, piece, box, title in zip(axes, pieces, boxes, own_titles, strict=False):
+    for index, values in enumerate(columns):
+        block = slice(index * len(pieces), (index + 1) * len(pieces))
+        for ax, piece, box, own_title in zip(axes[block], pieces, boxes, titles[block], strict=True):
             draw_slice(ax, piece, values, look, box=box)
-            add_title(ax, title)
+            add_title(ax, own_title)
             if decorate is not None:
                 decorate(ax, piece, index)
-        if len(pieces) > 1 and len(columns) > 1:
-            axes[0].annotate(
-                broken(values.key, inches(axes[0], "height"), "large"), (0, 0.5), xytext=(-8, 0),
+        first = axes[block][0]
+        if several and len(columns) > 1:
+            first.annotate(
+                broken(values.key, inches(first, "height"), "large"), (0, 0.5), xytext=(-8, 0),
                 xycoords="axes fraction", textcoords="offset points", rotation=90, ha="right", va="center",
                 fontsize="large",
             )  # fmt: skip
         # A row that is named at its left needs no heading at its right.
-        heading = values.key if len(pieces) > 1 and len(columns) == 1 else None
-        add_legend(axes[across - 1], pieces[0].lattice.kind, values, look, title=heading)
+        heading = values.key if several and len(columns) == 1 else None
+        row = len(pieces) if options.get("ax") is not None else min(look.ncols, len(pieces))
+        add_legend(axes[block][row - 1], pieces[0].lattice.kind, values, look, title=heading)
 
 
 def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:
@@ -288,14 +276,11 @@ def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:
     return [np.stack([centre - frame / 2, centre + frame / 2]) for centre, frame in zip(centres, frames, strict=True)]
 
 
-def sheet_size(
-    pieces: Sequence[Slice], across: int, down: int, beside: float, *, alone: bool = False
-) -> tuple[float, float]:
-    """Width and height in inches of panels of these slices with a legend beside them; larger if there is only one."""
+def panel_size(pieces: Sequence[Slice], *, alone: bool = False) -> tuple[float, float]:
+    """Width and height in inches of panels of these slices; larger if there is only one."""
     extents = np.array([box[1] - box[0] for box in _boxes(pieces)])
     # Spots in one place are given room as on a square.
     extents = np.maximum(extents, 1e-9 * (extents.max() or 1.0))
     aspect = float(np.clip(np.max(extents[:, 1] / extents[:, 0]), 0.4, 2.0))
     width = _ONLY_PANEL_WIDTH / max(1.0, aspect) ** 0.5 if alone else _PANEL_WIDTH
-    # 0.3 inch for the title above each panel.
-    return across * width + beside, down * (width * aspect + 0.3)
+    return width, width * aspect

@@ -74,8 +74,7 @@ def read_slices(adata: AnnData, options: Mapping[str, Any]) -> list[Slice]:
     entries = {name: entry for name, entry in entries.items() if isinstance(entry, Mapping)}
     crop = None
     if crop_coord is not None:
-        left, right, top, bottom = (float(value) for value in crop_coord)
-        crop = np.array([[min(left, right), min(top, bottom)], [max(left, right), max(top, bottom)]])
+        crop = np.sort(np.reshape(crop_coord, (2, 2)).astype(np.float64), axis=1).T
         if not (np.isfinite(crop).all() and (crop[1] > crop[0]).all()):
             msg = f"crop_coord={crop_coord} must be (left, right, top, bottom) in the unit of the coordinates."
             raise ValueError(msg)
@@ -86,9 +85,8 @@ def read_slices(adata: AnnData, options: Mapping[str, Any]) -> list[Slice]:
         own = coords[rows]
         lattice = geometry.lattice(own)
         image = _image(entry or {}, name, options.get("img_res_key")) if img else None
-        # Micrometres in one unit of the coordinates, where the file says it; images of one study differ in scale.
-        factors = (entry or {}).get("scalefactors")
-        unit = _number(factors.get("microns_per_pixel")) if isinstance(factors, Mapping) else None
+        # Where the file says it; images of one study differ in scale.
+        unit = geometry.scale_factors(entry).get("microns_per_pixel")
         if unit is None:
             is_visium = layout.platform == "Visium" and lattice.kind == "hexagonal"
             unit = _VISIUM_SPACING / lattice.spacing if is_visium else layout.um_per_unit
@@ -134,9 +132,10 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
         logger.info("Taking the slices of `adata.obs['%s']`, by which the data were processed.", name)
         return name
     for name in keys.slice_columns(adata.obs):
-        if coords is None or adata.obs[name].isna().any() or not 1 < _n_groups(adata.obs[name]) <= _MAX_SLICES:
+        column = adata.obs[name]
+        if coords is None or column.isna().any() or not 1 < _n_groups(column) <= _MAX_SLICES:
             continue
-        codes = pd.factorize(adata.obs[name])[0]
+        codes = pd.factorize(column)[0]
         first = codes < _COMPARED
         if geometry.shares_within(coords[first], codes[first]).max() > _HIDDEN:
             logger.info("The groups of `adata.obs['%s']` overlap: taking them for slices.", name)
@@ -146,13 +145,12 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
 
 def _image(entry: Mapping[str, Any], name: str, img_res_key: str | None) -> Image | None:
     """The image of an entry of ``uns["spatial"]`` with the best resolution, or the one that was asked for."""
-    images, factors = entry.get("images"), entry.get("scalefactors")
+    images, factors = entry.get("images"), geometry.scale_factors(entry)
     images = images if isinstance(images, Mapping) else {}
-    factors = factors if isinstance(factors, Mapping) else {}
     for resolution in ("hires", "lowres") if img_res_key is None else (img_res_key,):
         if (pixels := images.get(resolution)) is None:
             continue
-        scale = _number(factors.get(f"tissue_{resolution}_scalef"))
+        scale = factors.get(f"tissue_{resolution}_scalef")
         if scale is None:
             logger.info("The %s image of %r has no scale factor, so it is not shown.", resolution, name)
             continue
@@ -169,12 +167,3 @@ def _image(entry: Mapping[str, Any], name: str, img_res_key: str | None) -> Imag
         msg = f"there is no image img_res_key={img_res_key!r} of {name!r}; there are {list(images)}."
         raise KeyError(msg)
     return None
-
-
-def _number(value: Any) -> float | None:
-    """A scale factor: some writers store it as an array of one."""
-    try:
-        number = float(np.asarray(value, dtype=np.float64).ravel()[0])
-    except (TypeError, ValueError, IndexError):
-        return None
-    return number if np.isfinite(number) and number > 0 else None

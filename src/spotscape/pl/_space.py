@@ -22,7 +22,7 @@ from spotscape._core.places import coordinates
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
-from spotscape.pl._legend import add_legend, text_width
+from spotscape.pl._legend import add_legend
 from spotscape.pl._panel import face_colors
 from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
 from spotscape.pl._slices import find_slices, rows_by_slice
@@ -40,8 +40,7 @@ _MOST = 60_000
 # Gap between slices as a share of their extent, where nothing says how far they lie apart.
 _GAP = 0.5
 _ZOOM = 1.12
-# Size in points of the names of slices, and the inches on their left that the block leaves free.
-_NAME_SIZE, _NAME_ROOM = 8.0, 0.3
+_NAME_SIZE = 8.0
 _FORMATS = (".ply", ".vtk", ".vtp")
 # Spots are spread over so many distances to their neighbours in the plane, and so much of the gap between slices.
 _SMOOTH, _SMOOTH_BETWEEN = 1.0, 0.55
@@ -127,11 +126,9 @@ def stack_3d(
         figure = _in_plotly(coords, pieces, shown, look)
         store_colors(adata, [values])
         return figure
-    beside = max(0.0, max(text_width(name, _NAME_SIZE) for name, _ in pieces) - _NAME_ROOM)
-    with open_axes(looks, 1, (beside + 6 + look.margin(shown), 5.2), subplot_kw={"projection": "3d"}) as axes:
+    with open_axes(looks, 1, (6, 5.2), subplot_kw={"projection": "3d"}) as axes:
         aspect = _draw(axes[0], coords, pieces, shown, look, view=(elev, azim))
-        is_own = looks.get("ax") is None and looks.get("figsize") is None
-        edge = _fit(axes[0], aspect, look.legend_height(shown), named=len(pieces) > 1) if is_own else 1.0
+        edge = 1.0 if look.is_fixed else _fit(axes[0], aspect, named=len(pieces) > 1)
         # Points in 3-D do not count where a picture is cut to what is on it, as notebooks do.
         axes[0].add_artist(Line2D(*_drawn_at(axes[0]), alpha=0, clip_on=False))
         if isinstance(shown, Categories):
@@ -147,14 +144,13 @@ def in_space(
     """Three coordinates of every spot, and name and rows of each slice that lies above another."""
     spatial_key = spatial_key or (keys.SPATIAL_ALIGNED if keys.SPATIAL_ALIGNED in adata.obsm else keys.SPATIAL)
     coords = coordinates(adata, spatial_key)
-    if coords.shape[1] == 3:
-        known = library_key or find_slices(adata)
-        pieces = rows_by_slice(adata.n_obs, slice_labels(adata, known))
+    is_flat = coords.shape[1] == 2
+    slices = slice_labels(adata, library_key or find_slices(adata, coords if is_flat else None))
+    pieces = rows_by_slice(adata.n_obs, slices)
+    if not is_flat:
         heights = [coords[rows, 2] for _, rows in pieces]
         is_stack = len(pieces) > 1 and sum(map(np.ptp, heights)) < np.ptp(coords[:, 2])
         return coords, pieces if is_stack else rows_by_slice(adata.n_obs, None)
-    slices = slice_labels(adata, library_key or find_slices(adata, coords))
-    pieces = rows_by_slice(adata.n_obs, slices)
     extent = max(np.ptp(coords[rows], axis=0).max() for _, rows in pieces)
     gap = _GAP * extent if slice_gap is None else slice_gap
     height = np.zeros(adata.n_obs) if slices is None else gap * np.asarray(slices.codes, dtype=np.float64)
@@ -205,11 +201,11 @@ def _drawn_at(ax: Any, *places: tuple[float, float, float]) -> np.ndarray:
     return np.array(proj_transform(*np.transpose(places or list(corners)), ax.get_proj())[:2])
 
 
-def _fit(ax: Any, aspect: np.ndarray, least: float, *, named: bool) -> float:
-    """Make the figure as high as the block or legend; returns where the block ends, as a share of the axes."""
+def _fit(ax: Any, aspect: np.ndarray, *, named: bool) -> float:
+    """Make the figure as high as the block; returns where the block ends, as a share of the axes."""
     wide, high = np.ptp(_drawn_at(ax), axis=1) / (ax.viewLim.width, ax.viewLim.height)
     room = 4.6 if named else 5.6
-    height = float(np.clip(room * high / wide + 0.4, max(2.6, least), max(7, least)))
+    height = float(np.clip(room * high / wide + 0.4, 2.6, 7))
     # Axes in 3-D are a square, which the block may leave.
     side = min(6, height)
     zoom = min(room / wide, (height - 0.4) / high) / side
@@ -222,25 +218,24 @@ def _in_plotly(
     coords: np.ndarray, pieces: list[tuple[str, np.ndarray]], values: Categories | Numbers, look: Look
 ) -> Any:
     go = extra("plotly.graph_objects", "plotly", "interactive", "interactive=True")
-    marker: dict[str, Any] = {"size": 2.5 * (look.size or 1.0), "opacity": look.alpha}
-    traces = []
     shown = np.concatenate([rows for _, rows in pieces])
-    names = np.concatenate([np.full(len(rows), name, dtype=object) for name, rows in pieces])
+    text = np.concatenate([np.full(len(rows), name, dtype=object) for name, rows in pieces])
+    parts: list[tuple[str | None, Any, np.ndarray]]
     if isinstance(values, Categories):
-        for code in np.unique(values.codes[shown]):
-            own = values.codes[shown] == code
-            label, color = (values.names[code], values.colors[code]) if code >= 0 else (values.rest, look.na_color)
-            x, y, z = coords[shown[own]].T
-            traces.append(
-                go.Scatter3d(
-                    x=x, y=y, z=z, mode="markers", name=label, text=names[own], marker=marker | {"color": color},
-                )
-            )  # fmt: skip
+        # The last serves the code -1.
+        looks = [*zip(values.names, values.colors, strict=True), (values.rest, look.na_color)]
+        parts = [(*looks[code], values.codes[shown] == code) for code in np.unique(values.codes[shown])]
     else:
-        colors = [to_hex(color) for color in face_colors(values, shown, look)]
-        x, y, z = coords[shown].T
-        hover = [f"{name} {value:.3g}" for name, value in zip(names, values.values[shown], strict=True)]
-        traces.append(go.Scatter3d(x=x, y=y, z=z, mode="markers", text=hover, marker=marker | {"color": colors}))
+        text = np.array([f"{name} {value:.3g}" for name, value in zip(text, values.values[shown], strict=True)])
+        parts = [(None, list(map(to_hex, face_colors(values, shown, look))), np.ones(len(shown), dtype=bool))]
+    marker = {"size": 2.5 * (look.size or 1.0), "opacity": look.alpha}
+    traces = [
+        go.Scatter3d(
+            **dict(zip("xyz", coords[shown[own]].T, strict=True)), mode="markers", name=label, text=text[own],
+            marker=marker | {"color": color},
+        )
+        for label, color, own in parts
+    ]  # fmt: skip
     layout = {
         "scene": {"aspectmode": "data", **{axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}},
         "legend": {"title": values.key, "itemsizing": "constant"},
@@ -325,8 +320,9 @@ def volume(
     values = read_values(adata, color or domain_column(adata, None, "color"), palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values
     if kind == "points":
-        rows = np.flatnonzero(shown.codes >= 0) if groups is not None and isinstance(shown, Categories) else None
-        rows = np.arange(adata.n_obs) if rows is None else rows
+        rows = np.arange(adata.n_obs)
+        if groups is not None and isinstance(shown, Categories):
+            rows = np.flatnonzero(shown.codes >= 0)
         if not len(rows):
             msg = f"no spot has one of these groups of {values.key!r}."
             raise ValueError(msg)

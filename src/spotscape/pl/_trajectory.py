@@ -101,10 +101,8 @@ def trajectory(
     # The domains that occur, in the order of the trajectory; those that it does not reach come last.
     occurring = [name for code, name in enumerate(stored.names) if (stored.codes == code).any()]
     names = list(dict.fromkeys([name for name in map(str, entry["order"]) if name in occurring] + occurring))
-    places = np.array([names.index(name) if name in names else -1 for name in stored.names] + [-1])
-    colors = [stored.colors[stored.names.index(name)] for name in names]
     # These colours are in another order than the categories, and not to be stored.
-    domains = replace(stored, codes=places[stored.codes], names=names, colors=colors, origin="stored")
+    domains = replace(stored.taken(names), origin="stored")
     graph = route(entry, domains.names, min_connectivity)
     options: dict[str, Any] = {"img": False, "library_key": entry["params"].get("library_key"), **panels}
     options["longest"] = _LONGEST
@@ -113,7 +111,10 @@ def trajectory(
 
     def add_graph(ax: Axes, piece: Slice, column: int) -> None:
         if column == 1:
-            fade(ax)
+            # Spots turn towards white, so that what is drawn over them stands out.
+            faces: Any = np.array(ax.collections[0].get_facecolor())
+            faces[:, :3] = 1 - (1 - faces[:, :3]) * (1 - _FADED)
+            ax.collections[0].set_facecolor(faces)
             for name in list(ax.texts):  # The nodes have the names of the domains.
                 name.remove()
             draw_route(ax, piece, domains, labels, graph)
@@ -170,17 +171,6 @@ def route(entry: Mapping[str, Any], names: Sequence[str], min_connectivity: floa
     order = {str(name) for name in entry["order"]}
     one, other = pairs.T
     return Route(pairs, between[one, other], tree[one, other], sum(name in order for name in names))
-
-
-def fade(ax: Axes) -> None:
-    """Turn the spots of a panel towards white, so that what is drawn over them stands out."""
-    tiles = ax.collections[0]
-    faces: Any = np.array(tiles.get_facecolor())
-    faces[:, :3] = 1 - (1 - faces[:, :3]) * (1 - _FADED)
-    edged = len(tiles.get_edgecolor()) > 0
-    tiles.set_facecolor(faces)
-    if edged:
-        tiles.set_edgecolor(faces)
 
 
 def draw_route(ax: Axes, piece: Slice, domains: Categories, labels: Sequence[str], graph: Route) -> None:

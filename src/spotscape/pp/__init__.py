@@ -1,4 +1,4 @@
-"""Preprocessing: counts to input, coordinates to graphs."""
+"""Prepare counts, build spatial graphs and register slices."""
 
 from __future__ import annotations
 

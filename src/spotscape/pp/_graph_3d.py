@@ -107,7 +107,7 @@ def spatial_neighbors_3d(
     {graph}
         Among ``params``: ``library_order`` (bottom to top) and ``cross_slice_fraction``, the share of edges between
         slices.
-    ``adata.obsm["spatial_3d" | key_added]`` : array float64, shape ``(n_obs, 3)``
+    ``adata.obsm["spatial_3d"]`` (or ``key_added``) : array float64, shape ``(n_obs, 3)``
         Coordinates with z; with ``slice_gap``, the lowest slice has z 0.
     ``adata.uns["scale"]`` : dict
         How ``n_neighs`` was chosen, only if it was chosen here.

@@ -112,9 +112,9 @@ def register_slices(
 
     Returns
     -------
-    ``adata.obsm["spatial_aligned" | key_added]`` : float64, shape ``(n_obs, 2)``
+    ``adata.obsm["spatial_aligned"]`` (or ``key_added``) : float64, shape ``(n_obs, 2)``
         Coordinates in the frame and unit of the reference.
-    ``adata.uns["spatial_aligned" | key_added]`` : dict
+    ``adata.uns["spatial_aligned"]`` (or ``key_added``) : dict
         ``transforms``, float64 ``(n_slices, 3, 3)``, which take column vectors ``(x, y, 1)`` of a slice to the frame of
         the reference; ``library``, ``partners`` (the slice that each was registered to; the reference to itself),
         ``reference``, ``policy``, ``spacing`` (of each slice, in the unit of the coordinates), and of each slice and

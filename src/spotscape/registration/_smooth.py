@@ -149,10 +149,7 @@ def _solve(moving: Section, fixed: Section, splines: _Splines, stiffness: float)
         share = len(moving.points) / len(spots) / (4 * np.pi * sigma**2)
         for _ in range(_STEPS):
             moved = spots + _displaced(at_spots, coefficients)
-            parts = [
-                _features(moved, wanted, field, fixed, share),
-                _outline(moving, fixed, at_outline, coefficients),
-            ]
+            parts = [_features(moved, wanted, field, fixed, share), _outline(moving, fixed, at_outline, coefficients)]
             matrix, right = penalty, -(penalty @ coefficients)
             for basis, (normal, gradient) in zip((at_spots, at_outline), parts, strict=True):
                 blocks = [[basis.T @ (basis * normal[:, i, j, None]) for j in range(2)] for i in range(2)]

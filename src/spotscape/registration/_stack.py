@@ -87,7 +87,11 @@ def align(
         home = motion(0.0, reference.mean(axis=0), scale=unit)
         moving = Section.of(size * (query - query.mean(axis=0)) / unit, here)
         fixed = Section.of((reference - reference.mean(axis=0)) / unit, there)
-        _require_outlines(moving, fixed)
+        # In the spacing of both, no tissue lies between the few spots of one of them.
+        if not len(moving.contour) or not len(fixed.contour):
+            sizes = f"{len(query)} and {len(reference)} spots"
+            msg = f"slices of {sizes} cannot be registered: the smaller has too few to show an outline. Leave it out."
+            raise ValueError(msg)
         search = PoseSearch(moving, fixed)
         starts = [pose for mirror in (False, True)[: 1 + allow_flip] for pose in search.poses(_ANGLES, mirror=mirror)]
         poses = _ranked(moving, fixed, starts, scale=scale)
@@ -110,14 +114,6 @@ def align(
             bent = bent.scaled(unit, reference.mean(axis=0))
             found[-1] = replace(found[-1], deformation=bent, deformed_features=agreement)
     return max(found, key=lambda alignment: alignment.score.total)
-
-
-def _require_outlines(moving: Section, fixed: Section) -> None:
-    """Refuse a slice of so few spots that, in the spacing of both, no tissue lies between the spots of one of them."""
-    if not len(moving.contour) or not len(fixed.contour):
-        sizes = f"{len(moving.points)} and {len(fixed.points)} spots"
-        msg = f"slices of {sizes} cannot be registered: the smaller has too few to show an outline. Leave it out."
-        raise ValueError(msg)
 
 
 def _is_contested(score: Score, far: list[Score], sections: tuple[Section, Section]) -> bool:
@@ -253,10 +249,7 @@ def register(
 
 
 def _combined(
-    slices: Sequence[np.ndarray],
-    transforms: np.ndarray,
-    partners: np.ndarray,
-    alignments: tuple[Alignment | None, ...],
+    slices: Sequence[np.ndarray], transforms: np.ndarray, partners: np.ndarray, alignments: tuple[Alignment | None, ...]
 ) -> tuple[Deformation | None, ...]:
     """The deformation of each slice onto its partner, and all that follow up to the reference, on one grid."""
     moved = np.vstack([move(matrix, points) for matrix, points in zip(transforms, slices, strict=True)])

@@ -1,4 +1,4 @@
-"""Tools: embeddings, and analyses of embeddings."""
+"""Compute embeddings, and from them domains, markers, trajectories, matches and imputed genes."""
 
 from __future__ import annotations
 

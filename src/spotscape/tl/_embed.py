@@ -83,9 +83,9 @@ def embed(
 
     Returns
     -------
-    ``obsm['X_spotscape' | 'X_spacross' | key_added]``
+    ``obsm['X_spotscape']`` or ``obsm['X_spacross']``, by the model (or ``key_added``)
         Embedding, float32 array ``(n_obs, 12)``; the width is that of the training.
-    ``uns['spotscape' | 'spacross']``
+    ``uns['spotscape']`` or ``uns['spacross']``
         Dict with ``params``, ``missing_genes`` (names of those that were filled), ``random_state`` (of the training)
         and ``version``.
     {graph_if_built}
@@ -197,7 +197,7 @@ def transfer_domains(
 
     Returns
     -------
-    ``obs['spotscape_domain' | key_added]``
+    ``obs['spotscape_domain']`` (or ``key_added``)
         Label, category with the categories of the reference, in their order; NaN where no neighbour has one.
     ``obs['spotscape_domain_confidence']``
         Share of the votes that it won, float32 between 0 and 1.

@@ -50,7 +50,7 @@ def spotscape(
     A graph autoencoder is trained on two views of the tissue, from each of which random edges and genes were removed.
     It learns to give *every* pair of spots the same similarity in both views. With several slices, similarities get the
     same scale across slices, all slices share prototypes, and offsets between slices are subtracted from the embedding.
-    No labels are used. Cluster the embedding with :func:`spotscape.tl.domains`, or hand it to
+    No labels are used. Cluster the embedding with :func:`spotscape.tl.domains`, or pass it to
     :func:`scanpy.pp.neighbors` with ``use_rep="X_spotscape"``.
 
     Parameters
@@ -144,11 +144,10 @@ def spacross(
 
     A graph autoencoder is trained while a part of the spots is masked. From the neighbours of these spots it learns to
     predict their expression and their embedding, and to distinguish spots that resemble each other from others. With
-    several slices, the graph may connect slices (:func:`spotscape.pp.spatial_neighbors_3d`, named by
-    ``neighbors_key="spatial_3d_neighbors"``), similar spots are searched
-    within and between slices, and offsets between slices are subtracted from the embedding. No labels are used. Cluster
-    the embedding with :func:`spotscape.tl.domains`, or pass it to :func:`scanpy.pp.neighbors` with
-    ``use_rep="X_spacross"``.
+    several slices, similar spots are searched within and between slices, and offsets between slices are subtracted from
+    the embedding. The graph may connect slices: build it with :func:`spotscape.pp.spatial_neighbors_3d`, and name it by
+    ``neighbors_key="spatial_3d_neighbors"``. No labels are used. Cluster the embedding with
+    :func:`spotscape.tl.domains`, or pass it to :func:`scanpy.pp.neighbors` with ``use_rep="X_spacross"``.
 
     Parameters
     ----------

@@ -88,18 +88,18 @@ def impute(
         Boolean column of ``adata.var``, or boolean array, of the genes to predict *from*. By default
         ``"highly_variable"``, if it exists; ``None`` uses all genes.
     key_added
-        Name of the results.
+        Name of the results in ``layers`` or ``obsm``, and in ``uns``.
     random_state
         Seed of the folds of genes, which follow their names in any order, and of the search for components.
 
     Returns
     -------
-    ``layers['imputed' | key_added]``
-        Predicted expression, float32 ``(n_obs, n_vars)``, in the unit of the input, not below 0. A dense array. Only
-        without ``genes`` and without an AnnData as reference.
-    ``obsm['imputed' | key_added]``
-        Otherwise instead: frame of float32 ``(n_obs, n_genes)``, its columns the genes. A slash in a name is written
-        as ``|``, because files keep each column under its name.
+    ``layers['imputed']`` (or ``key_added``)
+        Predicted expression, a dense float32 array ``(n_obs, n_vars)``, in the unit of the input, not below 0.
+    ``obsm['imputed']`` (or ``key_added``)
+        With ``genes``, or with an AnnData as reference, written instead of the layer: a data frame of float32
+        ``(n_obs, n_genes)`` with a column for each gene. A slash in the name of a gene becomes ``|``, because files
+        store each column under its name.
     ``uns['imputed']``
         Dict with ``params``, ``random_state``, ``version`` and ``scores``, a frame with a row for each gene:
         ``imputed`` (bool; ``False`` for shared genes that only test a transfer from an AnnData, at most 200),

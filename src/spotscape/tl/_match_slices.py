@@ -73,7 +73,7 @@ def integrate_slices(
 
     Returns
     -------
-    ``obsm['X_smoothed_pca_integrated' | key_added]``
+    ``obsm['X_smoothed_pca_integrated']`` (or ``key_added``)
         The embedding without the offsets, of the shape and dtype of that in ``use_rep``.
     ``uns['smoothed_pca_integrated']``
         Dict with ``params``, ``version``, ``made_from``; the name is that in ``obsm`` without ``X_``.
@@ -194,14 +194,14 @@ def match_slices(
         For ``n_hops``, record of the spatial graph in ``adata.uns``; built by
         :func:`spotscape.pp.spatial_neighbors_knn` if there is none of the default name.
     key_added
-        Name of the results.
+        Name of the results. The names of all results begin with it.
 
     Returns
     -------
     If ``copy=True`` a new :class:`~anndata.AnnData`, otherwise ``None``; with these keys, whose values are missing
     (NaN) in the reference and for spots without a match:
 
-    ``obs['spotscape_match' | key_added]``
+    ``obs['spotscape_match']`` (or ``key_added``)
         Name of the best match, category.
     ``obs['spotscape_match_similarity']``
         Its similarity, float32; at most 1.

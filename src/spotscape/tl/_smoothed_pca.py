@@ -96,7 +96,7 @@ def smoothed_pca(
 
     Returns
     -------
-    ``obsm['X_smoothed_pca' | key_added]``
+    ``obsm['X_smoothed_pca']`` (or ``key_added``)
         Smoothed components, float32 array ``(n_obs, n_axes)``; the same bits for the same seed, whatever the number of
         threads.
     ``uns['smoothed_pca']``

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
@@ -18,6 +18,7 @@ from spotscape._core.provenance import made_from
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape._core.reading import domain_column, encoder_embedding, read_embedding
 from spotscape._core.validation import read_groups, require_data, require_positive_int, slice_labels
+from spotscape._stats.fuzzy_graph import fuzzy_weights
 from spotscape._stats.pseudotime import (
     Start,
     crossing_fraction,
@@ -226,20 +227,27 @@ _EXACT = 100_000
 
 
 def embed_neighbors(embedding: np.ndarray, n_neighbors: int, seed: int) -> AnnData:
-    """The neighbour graph of the embedding, in a separate AnnData, so that the user's stays as it is."""
-    import scanpy as sc
+    """The neighbour graph of the embedding, in a separate AnnData, so that the user's stays as it is.
 
+    It is the graph of :func:`scanpy.pp.neighbors`, which is called for large tissue only, because it compiles first.
+    """
     graph = AnnData(np.asarray(embedding, dtype=np.float32))
-    with warnings.catch_warnings():
-        # Scanpy's own, where spots are at the same position in the embedding.
-        warnings.simplefilter("ignore", sparse.SparseEfficiencyWarning)
-        sc.pp.neighbors(
-            graph,
-            n_neighbors=min(n_neighbors, graph.n_obs - 1),
-            use_rep="X",
-            transformer="sklearn" if graph.n_obs <= _EXACT else "pynndescent",
-            random_state=seed,
-        )
+    n_neighbors = max(min(n_neighbors, graph.n_obs - 1), 2)
+    if graph.n_obs > _EXACT:
+        import scanpy as sc
+
+        sc.pp.neighbors(graph, n_neighbors=n_neighbors, use_rep="X", transformer="pynndescent", random_state=seed)
+        return graph
+    # A point counts as its own first neighbour. Trees take longer than all pairs in more than a few dimensions.
+    search = NearestNeighbors(n_neighbors=n_neighbors - 1, algorithm="brute")
+    distances = search.fit(graph.X).kneighbors_graph(mode="distance")
+    graph.obsp["distances"] = distances
+    graph.obsp["connectivities"] = sparse.csr_matrix(fuzzy_weights(sparse.csr_array(distances)))
+    graph.uns["neighbors"] = {
+        "connectivities_key": "connectivities",
+        "distances_key": "distances",
+        "params": {"n_neighbors": n_neighbors, "method": "umap", "metric": "euclidean", "random_state": seed},
+    }
     return graph
 
 

@@ -71,7 +71,10 @@ def overlap(first: torch.Tensor, second: torch.Tensor) -> float:
     return int((first & second).sum()) / int((first | second).sum())
 
 
-@pytest.mark.parametrize(("n_clusters", "spread"), [(6, 0.5), (12, 0.3), (12, 0.5), (20, 0.4)])
+@pytest.mark.parametrize(
+    ("n_clusters", "spread"),
+    [(6, 0.5), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((12, 0.3), (12, 0.5), (20, 0.4)))],
+)
 def test_stopping_early_changes_less_than_other_starts_do(
     n_clusters: int, spread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,11 @@ def test_likelihood_never_falls() -> None:
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "kind", ["correlated", "collinear", "heavy", "rectified", "duplicated", "tiny cluster", "unequal scales"]
+    "kind",
+    [
+        *("correlated", "collinear", "duplicated", "tiny cluster"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("heavy", "rectified", "unequal scales")),
+    ],
 )
 def test_likelihood_is_never_worse_than_scikit_learns_best_of_10(kind: str, seed: int) -> None:
     points = awkward(kind, seed)
@@ -126,6 +130,7 @@ def test_value_and_posterior_are_those_of_scikit_learn_at_our_optimum() -> None:
     np.testing.assert_allclose(ours.posterior.sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_units_dead_columns_and_order_do_not_matter() -> None:
     points, _ = make_blobs(200, n_features=5, centers=4, cluster_std=1.5, random_state=0)
     expected = gaussian_mixture(points, 4)
@@ -141,6 +146,7 @@ def test_units_dead_columns_and_order_do_not_matter() -> None:
     assert shuffled.value == pytest.approx(expected.value, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_large_data_are_searched_on_a_subsample(monkeypatch: pytest.MonkeyPatch) -> None:
     points, truth = make_blobs(1500, n_features=4, centers=5, cluster_std=1.0, random_state=1)
     exact = gaussian_mixture(points, 5)
@@ -167,6 +173,7 @@ def test_degenerate_points_give_all_clusters(points: np.ndarray) -> None:
     np.testing.assert_array_equal(found.posterior.argmax(axis=1), found.labels)
 
 
+@pytest.mark.slow
 def test_same_bits_on_any_number_of_threads_and_twice() -> None:
     points = blobs(5, n=3000, d=20)
     results = []
@@ -226,7 +233,7 @@ class TestShrinkage:
         scaled = TiedEM(points / scale, 0.0, shrinkage=0.3, scale=scale).start(labels, 3)
         np.testing.assert_allclose(scaled.covariance * np.outer(scale, scale), raw.covariance, atol=1e-12)
 
-    @pytest.mark.parametrize("shrinkage", [0.05, 0.5, 1.0])
+    @pytest.mark.parametrize("shrinkage", [0.05, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.5, 1.0))])
     def test_rotation_and_one_unit_for_all_do_not_matter(self, shrinkage: float) -> None:
         points = blobs(5)
         rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]

@@ -45,7 +45,7 @@ class TestTheRule:
 
 class TestKnownNumbers:
     @pytest.mark.parametrize("method", ["gmm", "kmeans"])
-    @pytest.mark.parametrize("n_clusters", [2, 3, 5, 8])
+    @pytest.mark.parametrize("n_clusters", [2, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))])
     def test_blobs(self, n_clusters: int, method: str) -> None:
         curve = stability_curve(blobs(n_clusters), range(2, 11), method=method, n_resamples=4)
         assert curve.picked == n_clusters
@@ -63,7 +63,8 @@ class TestKnownNumbers:
         assert curve.mean[3 - 2] > 0.97
         assert curve.picked == 6
 
-    @pytest.mark.parametrize("method", [pytest.param("gmm", marks=pytest.mark.slow), "kmeans"])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("method", ["gmm", "kmeans"])
     def test_whatever_the_order_rotation_and_unit(self, method: str) -> None:
         points = blobs(4)
         rng = np.random.default_rng(0)
@@ -80,6 +81,7 @@ class TestKnownNumbers:
         cloud = np.random.default_rng(0).normal(size=(300, 4))
         assert stability_curve(cloud, range(2, 7), n_resamples=4).mean.max() < 0.9
 
+    @pytest.mark.slow
     def test_samples_of_many_points(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("spotscape.nn.clustering._stability._SAMPLE_POINTS", 120)
         monkeypatch.setattr("spotscape.nn.clustering._stability._COMPARED_POINTS", 200)
@@ -104,6 +106,7 @@ def test_shapes_and_criterion_by_hand() -> None:
     assert curve.bic[0] == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_curve() -> None:
     cloud = np.random.default_rng(0).normal(size=(200, 3))
     first, again, other = (stability_curve(cloud, [2, 3, 4], n_resamples=3, seed=seed) for seed in (1, 1, 2))

@@ -49,8 +49,8 @@ _WITNESS, _CLEARLY = 0.05, 0.1
 _SETTLED, _MORE_RUNS = 0.9, 2
 # Relative to the largest variance of a column: keeps covariances invertible.
 _RIDGE = 1e-8
-# With more points, single runs of k-means seldom differ, and take long.
-_MANY = 20_000
+# Single runs of k-means. With more points they seldom differ, and take long.
+_RUNS, _MANY = 6, 20_000
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def similarity(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
 def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[str, Clustering]:
     """The same points clustered by k-means and by mixtures whose covariance is free, a sphere, or in between."""
     values = np.asarray(points, dtype=np.float64)
-    generator, n_runs = np.random.default_rng(seed), 1 if len(values) > _MANY else 6
+    generator, n_runs = np.random.default_rng(seed), 1 if len(values) > _MANY else _RUNS
     plain = kmeans(points, n_clusters, seed=seed)
     with threadpool_limits(1):
         starts = [plain.labels, *_starts(values, n_clusters, n_runs, generator)]
