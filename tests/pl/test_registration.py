@@ -155,6 +155,7 @@ def photographed() -> AnnData:
     return adata
 
 
+@pytest.mark.slow
 def test_a_checkerboard_of_images_shows_one_tissue(photographed: AnnData) -> None:
     *_, board, _ = sp.pl.registration(photographed, checkerboard="image", show=False)
     assert board.get_title() == "images"
