@@ -72,6 +72,7 @@ def _close_figures() -> Iterator[None]:
 def _few_starts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cluster and integrate from fewer starts, which find the same on simple tissue in a fraction of the time."""
     if request.node.get_closest_marker("all_starts") is None:
+        monkeypatch.setattr("spotscape.nn.clustering._kmeans._MOST_STARTS", 10)
         monkeypatch.setattr("spotscape.nn.clustering._mixture._MOST_REPEATS", 1)
         monkeypatch.setattr("spotscape.nn.clustering._agreement._RUNS", 2)
         monkeypatch.setattr("spotscape.nn.clustering._agreement._MORE_RUNS", 0)

@@ -193,9 +193,10 @@ def tissue() -> ad.AnnData:
 
 
 class TestTwoEmbeddings:
+    @pytest.mark.all_starts
     def test_the_record_and_nothing_else(self, tissue: ad.AnnData) -> None:
         before = {name: {*getattr(tissue, name)} for name in ("obs", "obsm", "obsp", "uns")}
-        sp.tl.choose_n_domains(tissue, k_range=(2, 7))
+        sp.tl.choose_n_domains(tissue, k_range=(2, 6))
         after = {name: {*getattr(tissue, name)} for name in before}
         assert after == {**before, "uns": before["uns"] | {"n_domains"}}
         entry = tissue.uns.pop("n_domains")

@@ -179,7 +179,7 @@ def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
     import spotscape
 
     content = _load(path)
-    functions = {name for names in STEPS.values() for name in names}
+    functions = {name: space for space, names in STEPS.items() for name in names}
     words: list[str] = []
     steps: dict[str, dict[str, Any]] = {}
     for key, value in content.items():
@@ -187,7 +187,7 @@ def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
             if key not in functions:
                 msg = f"{path}: there is no function {key!r} to set arguments of; there are {sorted(functions)}"
                 raise UsageError(msg)
-            space = next(space for space, names in STEPS.items() if key in names)
+            space = functions[key]
             known = inspect.signature(getattr(getattr(spotscape, space), key)).parameters
             unknown = [name for name in value if name not in known or name in ("adata", "copy", "return_model")]
             if unknown:
@@ -195,10 +195,8 @@ def _read_config(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
                 msg = f"{path}: {space}.{key} {takes}"
                 raise UsageError(msg)
             steps[key] = value
-        elif isinstance(value, bool):
-            words += [f"--{key.replace('_', '-')}"] if value else []
-        else:
-            words += [f"--{key.replace('_', '-')}={value}"]
+        elif value is not False:
+            words.append(f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}"))
     return words, steps
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import os
@@ -64,13 +63,15 @@ def fetch(
     ``sha256`` is not known beforehand, it is recorded in ``<name>.sha256`` at the first download, after ``try_reading``
     succeeded. From then on a download must have that checksum, or that of the cached file: a record may be damaged too.
     """
+    import pooch
+
     path = settings.datasetdir / name
     record = path.with_name(f"{path.name}.sha256")
     recorded = record.read_bytes().decode(errors="replace").strip() if record.is_file() else ""
     accepted = {sha256 or recorded} if sha256 or _SHA256.fullmatch(recorded) else set()
     found, is_readable = None, True
     if path.is_file():
-        found = _sha256_of(path)
+        found = pooch.file_hash(path)
         try:
             if try_reading is not None:
                 try_reading(path)
@@ -83,7 +84,7 @@ def fetch(
                 accepted = accepted | {found} if is_readable else accepted - {found}
         logger.info("Downloading %s to %s.", url, path)
         _download(url, path, accepted, try_reading)
-        found = _sha256_of(path)
+        found = pooch.file_hash(path)
     if sha256 is None and found != recorded:
         new = path.with_name(f"{path.name}.sha256.new")
         new.write_text(f"{found}\n")
@@ -132,7 +133,7 @@ def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[P
             status = getattr(error.response, "status_code", 0)
             msg = f"{url} was refused by its server (status {status}). {remedy}"
             raise (FileMissingError if status in _CLIENT_ERRORS else requests.HTTPError)(msg) from error
-        found = _sha256_of(Path(target))
+        found = pooch.file_hash(target)
         if accepted and found not in accepted:
             msg = f"its checksum is {found} instead of {' or '.join(sorted(accepted))}"
             raise ValueError(msg)
@@ -184,8 +185,3 @@ def refuse_external(path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         visit(file)
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

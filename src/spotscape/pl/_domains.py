@@ -378,15 +378,13 @@ def embedding(
 
 
 def _umap(values: np.ndarray, random_state: int) -> np.ndarray:
-    from sklearn.neighbors import NearestNeighbors
+    import scanpy as sc
+    from anndata import AnnData
 
-    n_neighbors = min(_NEIGHBOURS, len(values) - 1)
-    distances, indices = NearestNeighbors(n_neighbors=n_neighbors).fit(values).kneighbors(values)
-    known = (indices, distances.astype(np.float32), None)
+    plain = AnnData(values)
     with warnings.catch_warnings():
-        # About tensorflow, threads, and neighbours that are found already.
+        # About tensorflow and threads.
         warnings.simplefilter("ignore")
-        from umap import UMAP
-
-        found = UMAP(n_neighbors=n_neighbors, precomputed_knn=known, random_state=random_state)
-        return np.asarray(found.fit_transform(values), dtype=np.float64)
+        sc.pp.neighbors(plain, n_neighbors=min(_NEIGHBOURS, len(values) - 1), use_rep="X", transformer="sklearn")
+        sc.tl.umap(plain, random_state=random_state)
+    return np.asarray(plain.obsm["X_umap"], dtype=np.float64)

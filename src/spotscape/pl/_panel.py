@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.artist import allow_rasterization
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
-from matplotlib.transforms import Affine2D
+from matplotlib.transforms import Affine2D, AffineDeltaTransform
 from matplotlib_scalebar.scalebar import ScaleBar
 from scipy.spatial import cKDTree
 
@@ -45,20 +44,6 @@ _SAMPLE, _AROUND = 20_000, 12
 _NAME_SHARE = 0.5
 # A category forms a region if at least this share of the neighbours of its innermost spots belongs to it.
 _TOGETHER = 0.4
-
-
-class Tiles(PathCollection):
-    """One shape at many places, its size in data units: it grows with the axes, unlike the markers of ``scatter``."""
-
-    @allow_rasterization  # type: ignore[untyped-decorator]
-    def draw(self, renderer: RendererBase) -> None:
-        """Scale the shape by the linear part of the data transform, then draw."""
-        if self.axes is None:
-            return
-        matrix = self.axes.transData.get_affine().get_matrix().copy()
-        matrix[:2, 2] = 0
-        self.set_transform(Affine2D(matrix))
-        super().draw(renderer)
 
 
 class Bar(ScaleBar):
@@ -161,7 +146,7 @@ def add_tiles(
     scale: float,
     shape_transform: Affine2D | None = None,
     zorder: float = 1,
-) -> Tiles:
+) -> None:
     """Add the spots ``rows``, drawn at ``points``, to the axes."""
     # What matters lies on top: spots with a category, and where cells overlap the larger numbers, as in scanpy.
     if isinstance(values, Categories):
@@ -171,10 +156,13 @@ def add_tiles(
         order = np.argsort(unknown_first, kind="stable") if lattice.kind == "irregular" else np.arange(len(rows))
     path = shape(lattice, scale)
     touching = lattice.kind != "irregular" and scale == 1 and look.alpha == 1
-    tiles = Tiles(
+    # In data units: they grow with the axes, unlike the markers of scatter.
+    to_pixels: Any = ax.transData
+    tiles = PathCollection(
         [path if shape_transform is None else path.transformed(shape_transform)],
         offsets=points[order],
-        offset_transform=ax.transData,
+        transform=AffineDeltaTransform(to_pixels),
+        offset_transform=to_pixels,
         facecolors=face_colors(values, rows[order], look),
         # Tiles that touch would otherwise be parted by hairlines of the renderer.
         edgecolors="face" if touching else "none",
@@ -185,7 +173,6 @@ def add_tiles(
     # They end where the axes end, and there may be many of them to measure.
     tiles.set_in_layout(False)
     ax.add_collection(tiles, autolim=False)
-    return tiles
 
 
 def shape(lattice: Lattice, scale: float) -> Path:
@@ -198,9 +185,8 @@ def shape(lattice: Lattice, scale: float) -> Path:
     corners = 6 if lattice.kind == "hexagonal" else 4
     half_turn = np.pi / corners
     width = max(lattice.spacing, lattice.widest) if scale == 1 else scale * lattice.spacing
-    radius = width / (2 * np.cos(half_turn))
-    angles = lattice.angle + half_turn + 2 * half_turn * np.arange(corners + 1)
-    return Path(radius * np.stack([np.cos(angles), np.sin(angles)], axis=1), closed=True)
+    placed = Affine2D().scale(width / (2 * np.cos(half_turn))).rotate(lattice.angle + half_turn - np.pi / 2)
+    return Path.unit_regular_polygon(corners).transformed(placed)
 
 
 def face_colors(values: Categories | Numbers, rows: np.ndarray, look: Look) -> np.ndarray:
