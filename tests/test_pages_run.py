@@ -248,16 +248,22 @@ def loading_data() -> Iterator[Names]:
     converted.obs[["imagecol", "imagerow"]] = converted.obsm.pop("spatial")
     converted.write_h5ad("converted.h5ad")
     yield {}
+    numbered = adata.copy()
+    numbered.obs["array_row"], numbered.obs["array_col"] = np.divmod(np.arange(adata.n_obs), 10)
+    yield {"adata": numbered}
     adata.to_df().T.to_csv("counts.csv.gz")
     pd.DataFrame(adata.obsm["spatial"], adata.obs_names, ["xcoord", "ycoord"]).to_csv("beads.csv")
     yield {}
+    named = adata.copy()
+    named.obs_names = [f"{spot}x1" for spot in range(adata.n_obs)]
+    yield {"adata": named}
     spatialdata(adata).write("visium.zarr")
     yield {}
     yield {"a": adata, "b": adata}
     yield {"adata": adata.copy()}
     shutil.rmtree(outs / "filtered_feature_bc_matrix")
     folders.write_mtx(outs / "filtered_feature_bc_matrix", adata, compressed=True)
-    yield {}
+    yield {"adata": prepared(), "np": np}
 
 
 def spatialdata(adata: ad.AnnData, table: str = "table") -> sd.SpatialData:

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from spotscape._core.geometry import coordinates
+from spotscape._core.geometry import lattice
+from spotscape._core.places import coordinates
 from spotscape._core.validation import slice_labels
 
 if TYPE_CHECKING:
@@ -87,11 +88,21 @@ def test_what_is_no_place_is_refused_by_its_name(values: Any, match: str) -> Non
         (["y_centroid", "x_centroid"], r"adata.obs\[\['x_centroid', 'y_centroid'\]\].to_numpy\(\)\.\"$"),
         (["imagerow", "imagecol"], r"adata.obs\[\['imagecol', 'imagerow'\]\]"),
         (["SPATIAL_1", "SPATIAL_2"], r"adata.obs\[\['SPATIAL_1', 'SPATIAL_2'\]\]"),
+        (["Centroid_X", "Centroid_Y"], r"adata.obs\[\['Centroid_X', 'Centroid_Y'\]\]"),
+        (["center_rowcoord", "center_colcoord"], r"adata.obs\[\['center_colcoord', 'center_rowcoord'\]\]"),
+        (["ROICoordinateX", "ROICoordinateY"], r"adata.obs\[\['ROICoordinateX', 'ROICoordinateY'\]\]"),
+        (["X:X", "Y:Y"], r"adata.obs\[\['X:X', 'Y:Y'\]\]"),
+        (["sdimx", "sdimy"], r"adata.obs\[\['sdimx', 'sdimy'\]\]"),
+        (["x_slide_mm", "y_slide_mm"], r"adata.obs\[\['x_slide_mm', 'y_slide_mm'\]\]"),
+        (["xcoord", "ycoord"], r"adata.obs\[\['xcoord', 'ycoord'\]\]"),
+        (["x_tissue", "y_tissue", "x_atlas", "y_atlas"], "with your names of these columns"),
+        (["umap_x", "umap_y"], "with your names of these columns"),
+        (["min_x", "min_y"], "with your names of these columns"),
         (["horizontal", "vertical"], r"adata.obs\[\['x', 'y'\]\].to_numpy\(\), with your names of these columns"),
     ],
 )
 def test_the_hint_names_the_columns_that_hold_places(columns: list[str], hint: str) -> None:
-    adata = ad.AnnData(obs=pd.DataFrame([[1.0, 2.0]], columns=columns, index=["a"]))
+    adata = ad.AnnData(obs=pd.DataFrame([[1.0] * len(columns)], columns=columns, index=["a"]))
     with pytest.raises(KeyError, match=hint):
         coordinates(adata)
 
@@ -151,3 +162,34 @@ def test_coordinates_of_another_name_are_pointed_to() -> None:
     adata = ad.AnnData(np.zeros((2, 1)), obsm={"X_spatial": np.eye(2)})
     with pytest.raises(KeyError, match=r"adata\.obsm\['spatial'\] = adata\.obsm\['X_spatial'\]"):
         coordinates(adata)
+
+
+VISIUM = np.array([[column, row] for row in range(8) for column in range(row % 2, 16, 2)])
+SQUARE = np.array([[column, row] for row in range(8) for column in range(8)])
+
+
+@pytest.mark.parametrize(("numbers", "stretched"), [(VISIUM, True), (SQUARE, False), (50 * SQUARE, False)])
+def test_numbers_of_columns_and_rows_make_the_grid(numbers: np.ndarray, stretched: bool) -> None:
+    table = pd.DataFrame(numbers[:, ::-1], columns=["array_row", "array_col"], index=[f"s{i}" for i in range(64)])
+    adata = ad.AnnData(obs=table)
+    with pytest.raises(KeyError, match=r"there: (adata\.obsm\['spatial'\] = .*)\.\"") as caught:
+        coordinates(adata)
+    exec(str(caught.value).split("there: ")[1].rstrip('."'), {"adata": adata})
+    assert np.allclose(coordinates(adata), numbers * [1, np.sqrt(3) if stretched else 1])
+    assert lattice(coordinates(adata)).kind == ("hexagonal" if stretched else "square")
+
+
+@pytest.mark.parametrize("form", ["{x}x{y}", "{x}.0x{y}.250", "Layer1_BC_{x}x{y}", "{x}x{y}_1"])
+def test_names_of_spots_that_hold_their_places(form: str) -> None:
+    adata = ad.AnnData(obs=pd.DataFrame(index=[form.format(x=x, y=y) for x, y in SQUARE]))
+    with pytest.raises(KeyError, match=r"str\.extract") as caught:
+        coordinates(adata)
+    line = caught.value.args[0].split("there: ")[1].rstrip(".")
+    exec(line, {"adata": adata})
+    assert np.array_equal(coordinates(adata), np.add(SQUARE, [0, 0.25 * ("250" in form)]))
+
+
+@pytest.mark.parametrize("names", [["AAACx12", "AAAC-1"], ["1x2", "cell"], ["0xff12", "0xff13"]])
+def test_other_names_hold_no_places(names: list[str]) -> None:
+    with pytest.raises(KeyError, match="with your names of these columns"):
+        coordinates(ad.AnnData(obs=pd.DataFrame(index=names)))

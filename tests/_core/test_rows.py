@@ -96,7 +96,11 @@ def tissue() -> ad.AnnData:
     return adata
 
 
-@pytest.mark.parametrize("tool", [sp.tl.spotscape, sp.tl.spacross, sp.tl.smoothed_pca], ids=lambda tool: tool.__name__)
+@pytest.mark.parametrize(
+    "tool",
+    [sp.tl.spotscape, pytest.param(sp.tl.spacross, marks=pytest.mark.slow), sp.tl.smoothed_pca],
+    ids=lambda tool: tool.__name__,
+)
 def test_tools_read_by_blocks_and_give_the_same_bits(
     tool: Callable[..., Any], tissue: ad.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

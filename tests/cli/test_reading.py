@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata.io import write_elem
+from matplotlib.image import imsave
 
 import spotscape as sp
 from spotscape.cli import main
@@ -158,6 +159,31 @@ def test_names_before_those_of_the_instrument_are_passed_over(tmp_path: Path) ->
     positions.unlink()
     assert read(xenium).adata.shape == (60, 28)
     assert read(visium).adata.shape == (59, 30)
+
+
+@pytest.mark.parametrize("layout", ["old", "new"])
+def test_visium_files_in_one_folder_as_in_geo(tmp_path: Path, layout: str) -> None:
+    """A series of GEO is one archive, whose files carry the sample's name and are compressed one by one."""
+    adata = tissue()
+    folder = folders.visium(tmp_path / "run", adata, layout=layout)
+    imsave(folder / "spatial" / "tissue_lowres_image.png", np.zeros((5, 4, 3)))
+    flat = tmp_path / "GSE1_RAW"
+    flat.mkdir()
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        packed = path.suffix in {".gz", ".h5"}
+        name = f"GSM1_A1_{path.name}" + ("" if packed else ".gz")
+        (flat / name).write_bytes(path.read_bytes() if packed else gzip.compress(path.read_bytes()))
+    bare, found = read(folder), read(flat)
+    assert found.platform == "Visium"
+    np.testing.assert_array_equal(values(found.adata), values(bare.adata))
+    np.testing.assert_array_equal(found.adata.obsm["spatial"], bare.adata.obsm["spatial"])
+    (entry,) = found.adata.uns["spatial"].values()
+    assert entry["images"]["lowres"].shape[:2] == (5, 4)
+    assert entry["scalefactors"]["spot_diameter_fullres"] == 130
+    for path in list(flat.iterdir()):
+        (flat / path.name.replace("GSM1_A1", "GSM2_B1")).write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match="give the tables of each run a folder of their own"):
+        read(flat)
 
 
 def test_spots_without_a_position_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -327,6 +353,22 @@ def test_slices_are_seen_where_they_lie_over_each_other_only(
     assert "--slices slice if they are several" in found["notes"][0]
 
 
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [("Sample.ID", ["s1", "s2"]), ("orig.ident", ["A", "B"]), ("Bregma", [-0.29, 0.26]), ("Animal_ID", [1, 2])],
+)
+def test_slices_have_many_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, groups: list[object]
+) -> None:
+    adata = sp.datasets.simulate_tissue(n_spots=120, n_genes=30, n_domains=3, n_slices=2, geometry="irregular")
+    adata.obs[name] = np.array(groups)[adata.obs.pop("slice").cat.codes]
+    adata.write_h5ad(tmp_path / "over.h5ad")
+    found = info(capsys, tmp_path / "over.h5ad")
+    assert (found["slices"], list(found["slice_sizes"])) == (name, [str(group) for group in groups])
+    with pytest.warns(UserWarning, match=f"keep them apart with library_key={name!r}"):
+        sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
+
+
 def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adata = tissue()
     adata.layers["raw"] = adata.X.copy()
@@ -363,6 +405,11 @@ def under_another_name(adata: ad.AnnData) -> ad.AnnData:
     return adata
 
 
+def in_capitals(adata: ad.AnnData) -> ad.AnnData:
+    adata.obs[["Centroid_X", "Centroid_Y"]] = adata.obsm.pop("spatial")
+    return adata
+
+
 def in_layers(adata: ad.AnnData) -> ad.AnnData:
     adata.layers["counts"] = adata.layers["spliced"] = adata.X
     adata.X = None
@@ -375,7 +422,7 @@ def with_lost_spots(adata: ad.AnnData) -> ad.AnnData:
     return adata
 
 
-@pytest.mark.parametrize("spread", [with_raw, in_columns, under_another_name, in_layers, with_lost_spots])
+@pytest.mark.parametrize("spread", [with_raw, in_columns, in_capitals, under_another_name, in_layers, with_lost_spots])
 def test_what_other_tools_keep_elsewhere_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], spread: Callable[[ad.AnnData], ad.AnnData]
 ) -> None:
@@ -428,6 +475,39 @@ def test_counts_by_volume_are_taken_as_prepare_takes_them(tmp_path: Path, capsys
     found = info(capsys, tmp_path / "volumes.h5ad")
     assert found["problems"] == []
     assert found["counts"].startswith("counts divided by a number of each spot")
+
+
+def test_spots_outside_the_tissue_are_left_out_of_files_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = tissue()
+    adata.obs["in_tissue"] = np.arange(60) >= 20
+    adata.write_h5ad(tmp_path / "all.h5ad")
+    found = info(capsys, tmp_path / "all.h5ad")
+    assert (found["n_spots"], found["problems"]) == (40, [])
+    space = {"adata": ad.read_h5ad(tmp_path / "all.h5ad")}
+    exec(found["steps"][0], space)
+    np.testing.assert_array_equal(values(space["adata"]), values(adata)[20:])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda x: np.where(x == x.max(), np.nan, x), "X has 1 NaN or infinite values"),
+        (lambda x: x * np.linspace(0.5, 1, x.size).reshape(x.shape), "counts='assume' in the table [prepare]"),
+        (lambda x: x - x.mean(axis=0), "sc.pp.pca(adata), then sp.tl.spotscape(adata, use_rep='X_pca')"),
+    ],
+    ids=["missing", "fractions", "scaled"],
+)
+def test_info_says_what_to_do_without_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[np.ndarray], np.ndarray], words: str
+) -> None:
+    adata = tissue()
+    adata.X = spoil(values(adata)).astype(np.float32)
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    found = info(capsys, tmp_path / "other.h5ad")
+    assert words in found["problems"][0]
+    (tmp_path / "options.toml").write_text("[prepare]\ncounts = 'assume'\n", encoding="utf-8")
+    found = info(capsys, tmp_path / "other.h5ad", f"--config={tmp_path / 'options.toml'}")
+    assert bool(found["problems"]) == ("assume" not in words)
 
 
 VENDOR = Path(os.environ.get("SPOTSCAPE_DATA", "nowhere")) / "vendor"

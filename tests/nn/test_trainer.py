@@ -171,6 +171,7 @@ def test_a_full_disk_is_an_error_of_the_system_and_leaves_what_was_saved(
     assert (tmp_path / "a.pt").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="files are locked on POSIX systems")
 def test_two_trainings_do_not_write_one_file(tmp_path: Path) -> None:
     with Checkpoint(tmp_path / "a.pt", "same"):

@@ -334,6 +334,7 @@ def test_output_arguments_are_those_of_domains() -> None:
     assert set(Panels.__annotations__) <= set(inspect.signature(sp.pl.domains).parameters)
 
 
+@pytest.mark.slow
 def test_domains_named_by_whole_numbers_are_domains(adata: ad.AnnData) -> None:
     adata.obs["number"] = adata.obs["spotscape_domain"].astype(int)
     colors = adata.uns["number_colors"] = adata.uns["spotscape_domain_colors"]

@@ -48,6 +48,15 @@ def test_colours_belong_to_slices(registered: AnnData) -> None:
     assert [text.get_text() for text in legend.get_texts()] == list(palette)
 
 
+def test_sections_that_are_called_by_their_height(registered: AnnData) -> None:
+    adata = registered.copy()
+    adata.obs["Bregma"] = np.where(adata.obs["slice"] == "slice_1", -0.29, 0.06)
+    sp.pp.register_slices(adata, library_key="Bregma", labels_key="domain")
+    figure = sp.pl.registration(adata, library_key="Bregma", return_fig=True)
+    legends = [ax.get_legend() for ax in figure.axes if ax.get_legend() is not None] + figure.legends
+    assert [[text.get_text() for text in legend.get_texts()] for legend in legends] == [["-0.29", "0.06"]]
+
+
 def test_the_caption_says_the_rmse(registered: AnnData) -> None:
     figure = sp.pl.registration(registered, library_key="slice", return_fig=True)
     rmse = registered.uns["spatial_aligned"]["rmse"][1]
@@ -146,6 +155,7 @@ def photographed() -> AnnData:
     return adata
 
 
+@pytest.mark.slow
 def test_a_checkerboard_of_images_shows_one_tissue(photographed: AnnData) -> None:
     *_, board, _ = sp.pl.registration(photographed, checkerboard="image", show=False)
     assert board.get_title() == "images"

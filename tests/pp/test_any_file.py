@@ -27,6 +27,8 @@ CONTROLS = [
     "SystemControl1",
     "NegPrb01",
     "Negative1",
+    "blank_1",
+    "ERCC.00003",
     "ERCC-00002",
 ]
 
@@ -72,23 +74,23 @@ def test_empty_spots_and_genes_stay(raw: np.ndarray, caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize("by", ["names", "feature_types"])
 def test_control_probes_are_no_genes(raw: np.ndarray, by: str, caplog: pytest.LogCaptureFixture) -> None:
-    raw[:, :8] = np.random.default_rng(1).poisson(0.5, (200, 8)) * 40
+    raw[:, : len(CONTROLS)] = np.random.default_rng(1).poisson(0.5, (200, len(CONTROLS))) * 40
     adata = tissue(raw.astype(np.float32))
     if by == "names":
-        adata.var_names = [*CONTROLS, "NEGR1", "ERCC1", *(f"gene{i}" for i in range(140))]
+        adata.var_names = [*CONTROLS, "NEGR1", "ERCC1", *(f"gene{i}" for i in range(138))]
     else:
-        types = ["Negative Control Probe"] * 4 + ["Antibody Capture"] * 4 + ["Gene Expression"] * 142
+        types = ["Negative Control Probe"] * 4 + ["Antibody Capture"] * 6 + ["Gene Expression"] * 140
         adata.var["feature_types"] = types
-    alone = adata[:, 8:].copy()
+    alone = adata[:, 10:].copy()
     with caplog.at_level(logging.INFO, logger="spotscape"):
         sp.pp.prepare(adata, n_top_genes=30)
-    assert "Left out: 8 control features." in caplog.text
+    assert "Left out: 10 control features." in caplog.text
     sp.pp.prepare(alone, n_top_genes=30)
-    assert not adata.var["highly_variable"].iloc[:8].any()
-    assert adata.var["highly_variable"].iloc[8:].equals(alone.var["highly_variable"])
-    assert np.allclose(adata.X[:, 8:], alone.X)
+    assert not adata.var["highly_variable"].iloc[:10].any()
+    assert adata.var["highly_variable"].iloc[10:].equals(alone.var["highly_variable"])
+    assert np.allclose(adata.X[:, 10:], alone.X)
     sp.pp.prepare(adata, n_top_genes=30, keep_controls=True)
-    assert adata.var["highly_variable"].iloc[:8].any()
+    assert adata.var["highly_variable"].iloc[:10].any()
 
 
 def test_a_panel_of_controls_only_is_kept(raw: np.ndarray) -> None:
@@ -124,14 +126,18 @@ def test_the_message_says_where_counts_are(raw: np.ndarray) -> None:
     adata.raw = adata.copy()
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
-    with pytest.raises(
-        ValueError, match=r"adata.raw holds counts: adata.layers\['counts'\] = adata.raw\[:, "
-    ) as caught:
+    with pytest.raises(ValueError, match=r"adata.raw holds counts: adata.layers\['counts'\] = adata.raw.X") as caught:
         sp.pp.prepare(adata)
     mended = adata.copy()
     exec(str(caught.value).split("holds counts: ")[1].split(", then")[0], {"adata": mended})
     sp.pp.prepare(mended, layer="counts")
     assert np.array_equal(dense(mended.layers["counts"]), raw)
+    with pytest.raises(ValueError, match=r"holds counts of 150 genes: .* then sp.pp.prepare\(adata\)") as caught:
+        sp.pp.prepare(adata[:, ::3].copy())
+    space = {"adata": adata[:, ::3].copy()}
+    exec(str(caught.value).split("genes: ")[1].split(", then")[0], space)
+    sp.pp.prepare(space["adata"])
+    assert np.allclose(dense(space["adata"].X), dense(mended.X))
     adata.layers["spliced"] = raw
     with pytest.raises(ValueError, match=r"layers\['spliced'\] holds counts: sp.pp.prepare\(adata, layer='spliced'\)"):
         sp.pp.prepare(adata)
@@ -161,9 +167,43 @@ def test_intensities_need_no_counts(raw: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"Intensities, .*need no sp.pp.prepare: the methods take them as they are"):
         sp.pp.prepare(adata)
     sp.pp.spatial_neighbors_knn(adata)
-    sp.tl.smoothed_pca(adata, linear_scale=False)
-    sp.tl.spotscape(adata, config=sp.models.SpotscapeConfig(linear_scale=False, max_epochs=2))
+    sp.tl.smoothed_pca(adata)
+    sp.tl.spotscape(adata, max_epochs=2)
     assert np.array_equal(adata.X, intensities)
+
+
+def test_scaled_intensities_need_no_counts(raw: np.ndarray) -> None:
+    intensities = raw * np.random.default_rng(0).gamma(2, 1, raw.shape)
+    adata = tissue((intensities - intensities.mean(axis=0)) / intensities.std(axis=0))
+    adata.obsm["spatial"] = np.random.default_rng(1).uniform(size=(adata.n_obs, 2))
+    with pytest.raises(ValueError, match=r"leave sp.pp.prepare out, and name principal components: ") as caught:
+        sp.pp.prepare(adata)
+    sp.pp.spatial_neighbors_knn(adata)
+    first, second = str(caught.value).split("components: ")[1].rstrip(".").split(", then ")
+    exec(f"{first}\n{second.replace(')', ', max_epochs=2)')}", {"sc": sc, "sp": sp, "adata": adata})
+    assert np.isfinite(adata.obsm["X_spotscape"]).all()
+
+
+def test_counts_in_a_layer_beside_logarithms_are_named(raw: np.ndarray) -> None:
+    """As ``zellkonverter`` writes objects of Bioconductor."""
+    adata = tissue(np.log2(1 + raw / raw.sum(axis=1, keepdims=True) * 1e3))
+    adata.layers["counts"] = raw
+    with pytest.raises(ValueError, match=r"it holds logarithms.*: sp.pp.prepare\(adata, layer='counts'\)"):
+        sp.pp.prepare(adata)
+    sp.pp.prepare(adata, layer="counts")
+
+
+def test_genes_that_some_spots_have_not_measured(raw: np.ndarray) -> None:
+    """As in the MERFISH of the hypothalamus, where the animals of one kind lack one gene."""
+    adata = tissue(raw.astype(np.float32))
+    adata.X[:80, 7] = np.nan
+    with pytest.raises(ValueError, match=r"has 80 NaN .* They are in 1 of 150 columns\.") as caught:
+        sp.pp.prepare(adata)
+    mend = str(caught.value).split("leave them out: ")[1].split(". anndata")[0]
+    space = {"adata": adata, "np": np}
+    exec(mend, space)
+    assert space["adata"].shape == (200, 149)
+    sp.pp.prepare(space["adata"])
 
 
 @pytest.mark.parametrize("names", [["umi"], ["spliced", "counts"]])

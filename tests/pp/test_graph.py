@@ -182,7 +182,7 @@ def test_permuted_spots_give_the_permuted_graph(build: Callable[..., Any], kwarg
 def test_coincident_spots_keep_degree_and_are_not_their_own_neighbours(n_same: int) -> None:
     coords = np.vstack([cells(), np.full((n_same, 2), 0.5)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spotscape.pp._graph_build._SHARED_POSITIONS", 1.0)
+        patch.setattr("spotscape.pp._overlaid._SHARED_POSITIONS", 1.0)
         graph = sp.pp.spatial_neighbors_knn(tissue(coords), n_neighs=5, copy=True)
     assert np.array_equal(np.diff(graph.connectivities.indptr), np.full(len(coords), 5))
     assert not graph.connectivities.diagonal().any()
@@ -352,6 +352,32 @@ class TestWarnings:
         with pytest.warns(UserWarning, match="as well as adata.obs"):
             sp.pp.spatial_neighbors_knn(adata, library_key="half")
 
+    def test_of_donors_and_their_slices_the_slices_are_named(self) -> None:
+        adata = tissue(np.vstack([cells(seed=seed) for seed in range(4)]))
+        adata.obs["donor"] = np.repeat(["p", "q"], 120)
+        adata.obs["library_id"] = np.repeat(list("abcd"), 60)
+        with pytest.warns(UserWarning, match="keep them apart with library_key='library_id'") as said:
+            sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
+        assert len(said) == 1
+
+    @pytest.mark.parametrize("column", ["Bregma", "depth", None])
+    def test_sections_by_their_height(self, column: str | None) -> None:
+        """Four sections of a block, 50 cells apart, as in the MERFISH file of squidpy and the Allen atlas."""
+        heights = np.repeat([5.2, 5.4, 5.6, 5.8], 60)
+        flat = 0.01 * np.vstack([cells(seed=seed) for seed in range(4)])
+        adata = tissue(np.c_[flat, heights])
+        adata.obs["half"] = np.repeat([0, 1], 120)
+        if column is not None:
+            adata.obs[column] = heights if column == "Bregma" else pd.Categorical(np.repeat(list("wxyz"), 60))
+        named = "..." if column is None else repr(column)
+        with pytest.warns(UserWarning, match=rf"third coordinate has 4 different values.*library_key={named}\."):
+            sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
+
+    @pytest.mark.filterwarnings("error")
+    def test_planes_of_a_block_are_no_sections(self) -> None:
+        rng = np.random.default_rng(0)
+        sp.pp.spatial_neighbors_knn(tissue(np.c_[10 * rng.random((400, 2)), rng.integers(0, 5, 400)]), n_neighs=6)
+
     @pytest.mark.filterwarnings("error")
     def test_cell_types_are_no_samples(self) -> None:
         """Types that are mixed at random, or that form regions, or chains of unlike ones, leave no warning."""
@@ -384,6 +410,16 @@ class TestWarnings:
             build(adata, library_key="slice", **arguments)
 
     @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("row_first", [False, True])
+    def test_numbers_of_columns_and_rows(self, row_first: bool) -> None:
+        numbers = np.array([[column, row] for row in range(12) for column in range(row % 2, 24, 2)], float)
+        adata = tissue(numbers[:, ::-1] if row_first else numbers)
+        with pytest.warns(UserWarning, match="numbers of columns and rows of a hexagonal grid") as caught:
+            sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
+        exec(str(caught[0].message).split("rows: ")[1].rstrip("."), {"adata": adata})
+        graph = sp.pp.spatial_neighbors_knn(adata, n_neighs=6, copy=True)
+        assert np.median(graph.distances.data) == pytest.approx(graph.distances.data.min()) == 2
+
     def test_silent_on_sound_tissue(self) -> None:
         adata = tissue(np.vstack([hexagons(), hexagons() + 100]), ["a"] * 144 + ["b"] * 144)
         adata.obs["sample"] = adata.obs["lib"]

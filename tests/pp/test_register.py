@@ -139,6 +139,7 @@ def test_unused_categories_are_no_slices(tissue: ad.AnnData) -> None:
     assert part.uns["spatial_aligned"]["library"].tolist() == ["a", "c"]
 
 
+@pytest.mark.slow
 def test_threads_and_global_state(
     tissue: ad.AnnData, global_state_untouched: Callable[[], AbstractContextManager[None]]
 ) -> None:

@@ -35,6 +35,7 @@ def tissue(request: pytest.FixtureRequest) -> ad.AnnData:
     return adata
 
 
+@pytest.mark.slow
 def test_mixture_is_no_worse_than_scikit_learns_best_of_10(tissue: ad.AnnData) -> None:
     points = tissue.obsm["smoothed"].astype(np.float64)
     ours = gaussian_mixture(points, 7)

@@ -54,7 +54,8 @@ def test_graphs_are_squidpys_but_for_ties(tissue: tuple[str, ad.AnnData], name: 
 @pytest.mark.parametrize("name", ["knn", "delaunay"])
 def test_graphs_do_not_depend_on_the_frame(tissue: tuple[str, ad.AnnData], name: str) -> None:
     _, adata = tissue
-    adata = adata[adata.obs["slice"] == adata.obs["slice"].iloc[0]].copy()
+    often = np.argsort(-np.asarray(adata.X.sum(axis=0)).ravel())
+    adata = adata[adata.obs["slice"] == adata.obs["slice"].iloc[0], np.sort(often[:1000])].copy()
     build = getattr(sp.pp, f"spatial_neighbors_{name}")
     before = build(adata, copy=True).connectivities
     spatial = adata.obsm["spatial"]

@@ -105,6 +105,7 @@ class TestAlign:
         found = align(move(away, part), reference)
         assert displacement(found.matrix @ away, np.eye(3), part) < 0.7
 
+    @pytest.mark.slow
     def test_a_disc_is_ambiguous_until_features_guide(self) -> None:
         disc = lattice(20)
         disc = disc[np.hypot(*disc.T) < 13]

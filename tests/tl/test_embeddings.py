@@ -276,7 +276,7 @@ REFUSALS = [
         ValueError,
         r"adata.X has negative values \(minimum -2\).*holds counts: sp.pp.prepare\(adata, layer='counts'\)",
     ),
-    (scaled, {}, ValueError, r"negative values .*components of scaled data can be named by use_rep"),
+    (scaled, {}, ValueError, r"negative values .*principal components do as well"),
     (scaled_beside_raw, {}, ValueError, r"negative values .*adata.raw may hold it: adata = adata.raw.to_adata\(\)"),
     (raw, {}, ValueError, r"adata.X looks like raw counts; call sp.pp.prepare\(adata\) first"),
     (no_coordinates, {}, KeyError, "'spatial' not found in adata.obsm, which has: .*Put the x and y"),

@@ -77,6 +77,28 @@ def test_logarithms_to_another_base_are_told(adata: AnnData) -> None:
     assert components_undone(adata)
 
 
+@pytest.mark.parametrize("base", [2, 10])
+@pytest.mark.parametrize("layer", [None, "logcounts"])
+def test_logarithms_to_another_base_are_told_without_a_record(
+    adata: AnnData, layer: str | None, base: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    """As ``logcounts`` of Bioconductor and the log2 files of the Allen atlas are."""
+    sc.pp.normalize_total(adata)
+    sc.pp.log1p(adata)
+    del adata.uns["log1p"]
+    adata.layers["logcounts"] = adata.X.copy()
+    sp.tl.smoothed_pca(adata, layer=layer)
+    assert not [one for one in recwarn if "to base" in str(one.message)]
+    natural = adata.obsm["X_smoothed_pca"]
+    adata.X = adata.layers["logcounts"] = adata.X / np.log(base)
+    with pytest.warns(UserWarning, match=rf"look like logarithms to base {base}, which") as said:
+        sp.tl.smoothed_pca(adata, layer=layer)
+    assert len(said) == 1
+    exec(str(said[0].message).split("them so: ")[1].rstrip("."), {"adata": adata, "np": np})
+    sp.tl.smoothed_pca(adata, layer=layer)
+    np.testing.assert_allclose(adata.obsm["X_smoothed_pca"], natural, rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize("tool", [sp.tl.spotscape, sp.tl.spacross])
 def test_encoders_take_the_record_too(adata: AnnData, tool: Callable[..., Any]) -> None:
     adata.X = np.minimum(np.asarray(adata.X.toarray()), 3)
@@ -94,10 +116,43 @@ def test_without_a_record_the_guess_is_said(adata: AnnData, caplog: pytest.LogCa
     del adata.uns["prepare"], adata.uns["log1p"]
     with caplog.at_level(logging.INFO, logger="spotscape"):
         assert components_undone(adata)
-        assert caplog.text.count("values up to 20 are taken as logarithms") == 1
+        assert caplog.text.count("its values look like logarithms, which are undone first") == 1
         caplog.clear()
         assert not components_undone(adata, linear_scale=False)
-        assert "No record" not in caplog.text
+        assert "no record" not in caplog.text
+
+
+@pytest.mark.parametrize("tool", [sp.tl.smoothed_pca, sp.tl.spotscape])
+def test_intensities_are_used_as_they_are(
+    adata: AnnData, tool: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of proteins, after the usual logarithm or scaled to 1: small, and no logarithms of counts."""
+    intensities = adata.X.toarray() * np.random.default_rng(0).gamma(4, 0.25, adata.shape)
+    epochs = {} if tool is sp.tl.smoothed_pca else {"max_epochs": 1}
+    for change in (np.arcsinh, lambda values: values / values.max(axis=0)):
+        adata.X = change(intensities).astype(np.float32)
+        with caplog.at_level(logging.INFO, logger="spotscape"):
+            tool(adata, **epochs)
+        assert not adata.uns[tool.__name__]["params"]["linear_scale"]
+        assert (
+            "`adata.X` has no record of sp.pp.prepare or sc.pp.log1p, and its values look like no logarithms"
+            in caplog.text
+        )
+    adata.uns["log1p"] = {}
+    tool(adata, **epochs)
+    assert adata.uns[tool.__name__]["params"]["linear_scale"]
+
+
+def test_controls_are_no_genes_without_prepare_either(adata: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    sp.pp.prepare(adata)
+    del adata.var["highly_variable"], adata.uns["prepare"]
+    alone = adata[:, 5:].copy()
+    adata.var_names = [*(f"Blank_{i}" for i in range(5)), *adata.var_names[5:]]
+    with caplog.at_level(logging.INFO, logger="spotscape"):
+        sp.tl.smoothed_pca(adata)
+    assert "using all 75 genes but 5 control features" in caplog.text
+    sp.tl.smoothed_pca(alone)
+    np.testing.assert_array_equal(adata.obsm["X_smoothed_pca"], alone.obsm["X_smoothed_pca"])
 
 
 @pytest.mark.parametrize("name", ["spotscape", "spacross", "smoothed_pca"])

@@ -82,8 +82,8 @@ _EXPECTED_SPOTS = 5
 _FAILED = 0.2
 # Names that platforms give to probes and barcodes that stand for no gene.
 _CONTROL = re.compile(
-    r"(?:NegControl|NegPrb|NegProbe|Negative|BLANK|Blank|UnassignedCodeword|DeprecatedCodeword|SystemControl|"
-    r"FalseCode|GenomicControl|Intergenic_|antisense_|ERCC-\d)"
+    r"(?i:NegControl|NegPrb|NegProbe|Negative|Blank|UnassignedCodeword|DeprecatedCodeword|SystemControl|"
+    r"FalseCode|GenomicControl|Intergenic[_.]|antisense[_.]|ERCC[-.]\d)"
 )
 Kind = Literal["counts", "scaled", "logarithm", "fractions", "negative"]
 
@@ -102,14 +102,25 @@ def kind_of(matrix: Any) -> Kind:
         return "counts"
     if _are_multiples(part):
         return "scaled"
-    for undo in (np.expm1, lambda x: np.exp2(x) - 1, lambda x: 10.0**x - 1):
+    return "fractions" if _base(part) is None else "logarithm"
+
+
+def base_of(values: Any) -> float | None:
+    """The base to which a matrix of an AnnData holds logarithms, as far as its values tell; else ``None``."""
+    part = _sample(ChunkedMatrix(values) if is_stored(values) else values)
+    is_linear = not part.data.size or part.data.min() < 0 or np.array_equal(part.data, np.floor(part.data))
+    return None if is_linear or _are_multiples(part) else _base(part)
+
+
+def _base(part: sparse.csr_matrix) -> float | None:
+    for base in (np.e, 2.0, 10.0):
         changed = part.copy()
         with np.errstate(over="ignore"):
-            changed.data = undo(changed.data)
+            changed.data = np.expm1(part.data * np.log(base))
         totals = changed.sum(axis=1)[part.getnnz(axis=1) > 0]
         if np.isfinite(totals).all() and (_are_multiples(changed) or np.std(totals) < _EVEN * np.mean(totals)):
-            return "logarithm"
-    return "fractions"
+            return base
+    return None
 
 
 def looks_of(matrix: Any, summary: Summary) -> tuple[Kind, str]:
@@ -165,17 +176,13 @@ def counts_elsewhere(adata: AnnData, but: str | None) -> str | None:
     name = layer_with_counts(adata, but)
     if name is not None:
         return f"adata.layers[{name!r}] holds counts: sp.pp.prepare(adata, layer={name!r})."
-    if adata.raw is not None and _hold_counts(adata.raw.X):
-        keep = (
-            ""
-            if set(adata.var_names) <= set(adata.raw.var_names)
-            else (" (after adata = adata[:, adata.var_names.isin(adata.raw.var_names)].copy())")
-        )
-        return (
-            "adata.raw holds counts: adata.layers['counts'] = adata.raw[:, adata.var_names].X, then "
-            f"sp.pp.prepare(adata, layer='counts'){keep}."
-        )
-    return None
+    if adata.raw is None or not _hold_counts(adata.raw.X):
+        return None
+    if not adata.raw.var_names.equals(adata.var_names):
+        # The total of a spot is that of all genes, not of those that were chosen.
+        held = f"adata.raw holds counts of {adata.raw.n_vars:,} genes"
+        return f"{held}: adata = adata.raw.to_adata(), then sp.pp.prepare(adata)."
+    return "adata.raw holds counts: adata.layers['counts'] = adata.raw.X, then sp.pp.prepare(adata, layer='counts')."
 
 
 def _hold_counts(values: Any) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SPATIAL: Final = "spatial"
 SPATIAL_ALIGNED: Final = "spatial_aligned"
@@ -33,10 +37,25 @@ def domain_of(use_rep: str) -> str:
     return f"{use_rep.removeprefix('X_') or use_rep}_domain"
 
 
-# Columns that, by the habits of the field, hold the slice of a spot, the likeliest first.
+# Columns that, by the habits of the field, hold the slice of a spot, the likeliest first; letters only, so that
+# sample_id, SampleID and Sample.ID are one.
 SLICE_COLUMNS: Final = (
-    "slice", "slice_id", "section", "library_id", "library", "sample", "sample_id", "slide", "puck", "batch",
+    "slice", "sliceid", "slicename", "section", "sectionid", "sectionlabel", "brainsectionlabel", "libraryid",
+    "library", "sample", "sampleid", "samplename", "slide", "slideid", "slidename", "runtissuename", "puck", "puckid",
+    "origident", "batch", "bregma", "animalid", "animal", "mouse", "mouseid", "embryo", "donor", "donorid", "patient",
+    "patientid",
 )  # fmt: skip
+
+
+def slice_columns(table: Iterable[object]) -> list[str]:
+    """Those of the columns of a table that, by their names, hold the slice of a spot, the likeliest first.
+
+    >>> slice_columns(["Sample.ID", "area", "slice"])
+    ['slice', 'Sample.ID']
+    """
+    plain = {re.sub("[^a-z]", "", str(name).lower()): str(name) for name in table}
+    return [plain[name] for name in SLICE_COLUMNS if name in plain]
+
 
 # Where a function that needs domains looks for them, if its user names none.
 DOMAINS: Final = (*map(domain_of, (*X_ENCODERS, X_SMOOTHED_PCA)), CONSENSUS)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from spotscape._core import keys
-from spotscape._core.genes import absent_genes, counts_elsewhere, kind_of, n_detected
+from spotscape._core.genes import absent_genes, control_features, counts_elsewhere, kind_of, n_detected
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import warn_if_foreign, warn_of_old_labels
 from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix, Normalisation, expm1, is_stored
@@ -97,7 +97,7 @@ def checked_expression(adata: AnnData, layer: str | None, **how: Any) -> Any:
     require_finite(matrix, source)
     least = matrix.summary.least if isinstance(matrix, ChunkedMatrix) else stored(matrix).min(initial=0)
     if least < 0:
-        mend = "principal components of scaled data can be named by use_rep."
+        mend = "name a layer with it (layer=...). For an embedding, principal components do as well (use_rep=...)."
         if adata.raw is not None:
             mend = "adata.raw may hold it: adata = adata.raw.to_adata()."
         mend = counts_elsewhere(adata, layer) or mend
@@ -221,8 +221,10 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray |
         return None
     if isinstance(mask_var, str):
         if mask_var == HIGHLY_VARIABLE and mask_var not in adata.var:
-            logger.info("No `adata.var['highly_variable']`: using all %s genes.", f"{adata.n_vars:,}")
-            return None
+            controls = control_features(adata)
+            others = f" but {controls.sum():,} control features" if controls.any() else ""
+            logger.info("No `adata.var['highly_variable']`: using all %s genes%s.", f"{(~controls).sum():,}", others)
+            return ~controls if controls.any() else None
         require_key(adata.var, mask_var, "adata.var", hint="mask_var names a boolean column, or is a boolean array")
         column = adata.var[mask_var]
         # Concatenation of slices with other genes leaves gaps in a boolean column: those genes were not chosen.

@@ -13,6 +13,7 @@ import numpy as np
 from spotscape._core import keys
 from spotscape._core.geometry import spot_spacing
 from spotscape._core.logging import logger, warn
+from spotscape._core.validation import slice_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -224,10 +225,10 @@ def lend_images(sdata: Any, adata: AnnData, key: str, library_key: str | None) -
     if keys.SPATIAL in adata.uns or key not in adata.obsm or not sdata.images:
         yield
         return
-    entries = {}
+    entries, labels = {}, slice_labels(adata, library_key)
     for region, rows in _regions(sdata, adata).items():
         system = _system_of(sdata, adata, key, region, rows)
-        name = region if library_key is None else str(adata.obs[library_key].iloc[rows[0]])
+        name = region if labels is None else str(labels[rows[0]])
         entry = None if system is None else _image_of(sdata, system, np.asarray(adata.obsm[key])[rows, :2])
         if entry is not None:
             entries[name] = entry
@@ -268,7 +269,7 @@ def write_transforms(sdata: Any, adata: AnnData, key: str, spatial_key: str, lib
 
     record = adata.uns[key]
     matrices = dict(zip(map(str, record["library"]), record["transforms"], strict=True))
-    labels = adata.obs[library_key].astype(str).to_numpy()
+    labels = np.asarray(slice_labels(adata, library_key)).astype(str)
     home = {}
     for region, rows in _regions(sdata, adata).items():
         system = _system_of(sdata, adata, spatial_key, region, rows)
@@ -307,7 +308,7 @@ def to_spatialdata(adata: AnnData, *, library_key: str | None = None, spatial_ke
     if library_key is None:
         names = np.full(adata.n_obs, next(iter(entries)) if len(entries) == 1 else "tissue")
     else:
-        names = np.array([_element_name(name) for name in adata.obs[library_key]])
+        names = np.array([_element_name(name) for name in np.asarray(slice_labels(adata, library_key))])
     shapes, images = {}, {}
     for name in dict.fromkeys(names.tolist()):
         rows = np.flatnonzero(names == name)

@@ -291,20 +291,27 @@ def require_finite(values: Any, where: str) -> None:
         if not np.isfinite(least) or not np.isfinite(largest):
             n_broken = int(np.count_nonzero(~np.isfinite(data)))
     if n_broken:
-        hint = ""
-        if isinstance(values, np.ndarray) and values.ndim == 2:
-            # Columns that are NaN in many rows are those of genes that a slice has not measured.
-            missing = np.isnan(values).mean(axis=0)
-            if (missing > 0).any() and np.median(missing[missing > 0]) >= _MISSING_GENE:
-                hint = (
-                    " anndata.concat(join='outer') leaves them in a dense matrix for genes that a slice has not "
-                    "measured; with fill_value=0 such genes are recognised and left out."
-                )
-        msg = f"{where} has {n_broken} NaN or infinite values; remove or replace them.{hint}"
+        msg = f"{where} has {n_broken} NaN or infinite values; {mend_of_missing(values, where)}"
         raise ValueError(msg)
     if not (_TINY < max(-least, largest) <= _ENORMOUS or least == largest == 0):
         msg = f"{where} has values between {least:.3g} and {largest:.3g}, whose squares are out of range; rescale it."
         raise ValueError(msg)
+
+
+def mend_of_missing(values: Any, where: str) -> str:
+    """What to do about missing values; of a dense matrix, whether they are those of some genes."""
+    if not isinstance(values, np.ndarray) or values.ndim != 2:
+        return "remove or replace them."
+    # Columns that are NaN in many rows are those of genes that a slice has not measured.
+    missing = np.isnan(values).mean(axis=0)
+    if not (missing > 0).any() or np.median(missing[missing > 0]) < _MISSING_GENE:
+        return "remove or replace them."
+    return (
+        f"remove or replace them. They are in {np.count_nonzero(missing)} of {len(missing)} columns. If some spots "
+        f"have not measured these genes, leave them out: adata = adata[:, ~np.isnan({where}).any(axis=0)].copy(). "
+        "anndata.concat(join='outer') leaves NaN in a dense matrix for genes that a slice has not measured; with "
+        "fill_value=0 such genes are recognised and left out."
+    )
 
 
 def looks_like_counts(values: Any) -> bool:

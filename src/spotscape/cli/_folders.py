@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _POSITIONS = ["in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
+_PLACES = "*tissue_positions*"
 # A pixel of a CosMx instrument in micrometres, as NanoString's manual of the flat files has it; and of the first
 # instruments, whose fields are wider than the 4,256 pixels of later ones.
 _COSMX_PIXEL, _COSMX_FIELD, _COSMX_FIRST_PIXEL = 0.120280945, 4256, 0.18
@@ -90,14 +93,15 @@ def _only(folder: Path, *patterns: str) -> Path:
 
 
 def _read_visium(folder: Path) -> AnnData:
-    """Matrix, positions, scale factors and images, where squidpy and scanpy have them."""
+    """Matrix, positions, scale factors and images as Space Ranger writes them, or all in one folder, as in GEO."""
     from matplotlib.image import imread
 
-    adata, spatial = _read_matrix(folder, "filtered_feature_bc_matrix", "raw_feature_bc_matrix"), folder / "spatial"
+    adata = _read_matrix(folder, "filtered_feature_bc_matrix", "raw_feature_bc_matrix")
+    spatial = folder / "spatial" if find(folder / "spatial", _PLACES) else folder
     # The slice is called as the folder or, where that is called as all are, the one around it.
     common = re.compile(r"outs|binned_outputs|square_\d+um")
     named = [part for part in folder.absolute().parts if not common.fullmatch(part)]
-    table = find(spatial, "tissue_positions*")[0]
+    table = _only(spatial, "*tissue_positions.parquet", "*tissue_positions.csv*", _PLACES)
     if table.suffix == ".parquet":
         positions = pd.read_parquet(table).set_index("barcode")
     else:
@@ -106,17 +110,18 @@ def _read_visium(folder: Path) -> AnnData:
     positions.columns = pd.Index(_POSITIONS)
     # x is the column of the image.
     adata = _placed(adata, positions, table, "pxl_col_in_fullres", "pxl_row_in_fullres")
-    factors = spatial / "scalefactors_json.json"
-    sizes = {size: spatial / f"tissue_{size}_image.png" for size in ("hires", "lowres")}
-    images = {size: np.asarray(imread(path)) for size, path in sizes.items() if path.exists()}
-    entry: dict[str, Any] = {"metadata": {}, "images": images}
-    entry["scalefactors"] = json.loads(factors.read_text(encoding="utf-8")) if factors.exists() else {}
+    entry: dict[str, Any] = {"metadata": {}, "images": {}, "scalefactors": {}}
+    for path in find(spatial, "*scalefactors_json.json*"):
+        entry["scalefactors"] = json.loads(_content(path))
+    for size in ("hires", "lowres"):
+        for path in find(spatial, f"*tissue_{size}_image.png*"):
+            entry["images"][size] = np.asarray(imread(io.BytesIO(_content(path)), format="png"))
     adata.uns["spatial"] = {named[-1]: entry}
-    inside = adata.obs["in_tissue"].to_numpy() == 1
-    if inside.any() and not inside.all():
-        logger.info("Leaving out %d of %d spots outside the tissue.", np.sum(~inside), len(inside))
-        adata = adata[inside].copy()
     return adata
+
+
+def _content(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def _read_xenium(folder: Path) -> AnnData:
@@ -155,7 +160,7 @@ def _read_cosmx(folder: Path) -> AnnData:
 # How folders are read, and by which of their files they are recognised.
 _PLATFORMS: dict[str, tuple[Callable[[Path], AnnData], tuple[str, ...]]] = {
     "Visium HD": (_read_visium, ("binned_outputs/square_*um", "square_*um", "spatial/tissue_positions.parquet")),
-    "Visium": (_read_visium, ("spatial/tissue_positions*.csv*",)),
+    "Visium": (_read_visium, (f"spatial/{_PLACES}", _PLACES)),
     "Xenium": (_read_xenium, ("*cell_feature_matrix*",)),
     "MERSCOPE": (_read_merscope, ("*cell_by_gene*.csv*",)),
     "CosMx": (_read_cosmx, ("*exprMat_file.csv*",)),
@@ -169,8 +174,10 @@ def _read_matrix(folder: Path, *names: str) -> AnnData:
     for name in names:
         if find(folder, f"*{name}.h5"):
             return _genes_only(scanpy.read_10x_h5(_only(folder, f"{name}.h5", f"*{name}.h5"), gex_only=False))
-        if (folder / name).is_dir():
-            return _genes_only(_read_matrix_market(folder / name))
+        if any(path.is_dir() for path in find(folder, f"*{name}")):
+            return _genes_only(_read_matrix_market(_only(folder, name, f"*{name}")))
+    if find(folder, "*matrix.mtx*"):
+        return _genes_only(_read_matrix_market(folder))
     msg = f"{folder} has no {' or '.join(names)}, neither .h5 nor a folder. {instead_of(folder)}"
     raise FileNotFoundError(msg)
 
@@ -180,9 +187,9 @@ def _read_matrix_market(folder: Path) -> AnnData:
     from anndata import AnnData
     from scipy.io import mmread
 
-    adata = AnnData(sparse.csr_matrix(mmread(_only(folder, "matrix.mtx*"), spmatrix=False).T, dtype=np.float32))
-    features = pd.read_csv(_only(folder, "features.tsv*", "genes.tsv*"), sep="\t", header=None, dtype=str)
-    barcodes = pd.read_csv(_only(folder, "barcodes.tsv*"), sep="\t", header=None, dtype=str)
+    adata = AnnData(sparse.csr_matrix(mmread(_only(folder, "*matrix.mtx*"), spmatrix=False).T, dtype=np.float32))
+    features = pd.read_csv(_only(folder, "*features.tsv*", "*genes.tsv*"), sep="\t", header=None, dtype=str)
+    barcodes = pd.read_csv(_only(folder, "*barcodes.tsv*"), sep="\t", header=None, dtype=str)
     adata.obs_names = barcodes[0].to_numpy()
     adata.var_names = features[min(1, features.shape[1] - 1)].to_numpy()
     adata.var["gene_ids"] = features[0].to_numpy()

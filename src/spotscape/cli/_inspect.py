@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.genes import counts_elsewhere, layer_names, layer_with_counts, looks_of
-from spotscape._core.geometry import coordinates, layout_of, shares_within
+from spotscape._core.geometry import layout_of, shares_within
 from spotscape._core.logging import logger
+from spotscape._core.places import coordinates
 from spotscape._core.rows import ChunkedMatrix, is_stored, summarise
 from spotscape._core.validation import slice_labels
 from spotscape.cli._read import read
@@ -35,6 +37,13 @@ _CONTROLS = {
     "Xenium": ("NegControlProbe", "NegControlCodeword", "UnassignedCodeword", "BLANK_", "antisense_"),
     "MERSCOPE": ("Blank-",),
     "CosMx": ("SystemControl", "NegPrb", "Negative"),
+}
+_WITHOUT_COUNTS = {
+    "fractions": (
+        "counts='assume' in the table [prepare] of a file named by --config takes them as counts; intensities, as of "
+        "proteins, are analysed in Python, where sp.pp.prepare can be left out"
+    ),
+    "negative": "they are analysed in Python: sc.pp.pca(adata), then sp.tl.spotscape(adata, use_rep='X_pca')",
 }
 _BY_LATTICE = {
     "hexagonal": "Visium (by its lattice)",
@@ -82,7 +91,7 @@ def describe(tissue: Input, options: argparse.Namespace) -> Description:
     layout = None if one is None else layout_of([one], adata)
     microns = None if layout is None else layout.um_per_unit
     unit = "unit not stated in the file" if microns is None else "µm" if microns == 1 else f"pixels of {microns:.3g} µm"
-    layer, is_normalised, counts, summary = _counts(adata, options.layer, problems, notes)
+    layer, is_normalised, counts, summary = _counts(adata, options, problems, notes)
     totals, per_gene = (np.zeros(0),) * 2 if summary is None else (summary.row_sums, summary.column_sums)
     return Description(
         n_spots=adata.n_obs,
@@ -120,8 +129,8 @@ def _slices(
             return None
         return wanted
     # In a table of SpatialData the region is the slice.
-    for name in (*keys.SLICE_COLUMNS, "region"):
-        if name not in adata.obs or coords is None:
+    for name in (*keys.slice_columns(adata.obs), *(["region"] if "region" in adata.obs else [])):
+        if coords is None:
             continue
         column = adata.obs[name]
         if column.isna().any() or not 2 <= column.nunique() <= len(column) // 20:
@@ -132,44 +141,54 @@ def _slices(
             return name
         notes.append(
             f"obs[{name!r}] may be the slices, but they lie side by side in the coordinates: taken as one slice; "
-            f"--slices {name} if they are several"
+            f"--slices {shlex.quote(name)} if they are several"
         )
     return None
 
 
 def _counts(
-    adata: AnnData, layer: str | None, problems: list[str], notes: list[str]
+    adata: AnnData, options: argparse.Namespace, problems: list[str], notes: list[str]
 ) -> tuple[str | None, bool, str, Summary | None]:
     """The layer with the counts, whether there are logarithms alone, where the counts are, and what they sum up to.
 
-    Without ``layer`` it is the one that has counts where X has none.
+    Without ``--layer`` it is the one that has counts where X has none.
     """
+    layer, other = options.layer, layer_with_counts(adata, options.layer)
     if layer is not None and layer not in adata.layers:
         problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}")
         return layer, False, "missing", None
     if layer is None and adata.X is None:
-        layer = layer_with_counts(adata, None)
-    values = adata.X if layer is None else adata.layers[layer]
-    if values is None:
+        layer = other
+    if layer is None and adata.X is None:
         problems.append("X is empty; name the layer with the counts by --layer")
         return layer, False, "missing", None
-    where = "X" if layer is None else f"layers[{layer!r}]"
-    matrix = ChunkedMatrix(values) if is_stored(values) else values
-    summary = summarise(matrix)
+    where, summary = _summary(adata, layer)
+    if summary.n_broken:
+        problems.append(f"{where} has {summary.n_broken} NaN or infinite values; remove or replace them")
+        return layer, False, f"with NaN or infinite values, in {where}", None
     if summary.whole and summary.least >= 0:
         return layer, False, f"raw counts in {where}", summary
-    kind, looks = looks_of(matrix, summary)
-    other, elsewhere = layer_with_counts(adata, layer), counts_elsewhere(adata, layer)
+    kind, looks = looks_of(adata.X if layer is None else adata.layers[layer], summary)
     if layer is None and other is not None:
         notes.append(f"X holds {looks}; the counts are taken from layers[{other!r}]")
-        return _counts(adata, other, problems, notes)
-    if kind == "logarithm" and layer is None and elsewhere is None:
+        return other, False, f"raw counts in layers[{other!r}]", _summary(adata, other)[1]
+    held = f"layers[{other!r}] holds counts: --layer {other}" if other is not None else counts_elsewhere(adata, layer)
+    is_normalised = kind == "logarithm" and layer is None and held is None
+    if is_normalised:
         notes.append("there are no counts: the logarithms in X are used as they are, and so are all genes")
-        return layer, True, f"none; {looks}, in X", summary
-    if kind != "scaled" or other is not None:
-        held = elsewhere if other is None else f"layers[{other!r}] holds counts: --layer {other}"
-        problems.append(f"{where} is not raw counts: it holds {looks}" + (f"; {held}" if held else ""))
-    return layer, False, f"{looks}, in {where}", summary
+    elif kind != "negative" and options.steps.get("prepare", {}).get("counts") == "assume":
+        notes.append(f"{where} holds {looks}, and is taken as counts")
+    elif kind != "scaled" or other is not None:
+        mend = held or _WITHOUT_COUNTS.get(kind)
+        problems.append(f"{where} is not raw counts: it holds {looks}" + (f"; {mend}" if mend else ""))
+    return layer, is_normalised, f"{'none; ' * is_normalised}{looks}, in {where}", summary
+
+
+def _summary(adata: AnnData, layer: str | None) -> tuple[str, Summary]:
+    values = adata.X if layer is None else adata.layers[layer]
+    return "X" if layer is None else f"layers[{layer!r}]", summarise(
+        ChunkedMatrix(values) if is_stored(values) else values
+    )
 
 
 def _platform(adata: AnnData, layout: Layout | None) -> str:

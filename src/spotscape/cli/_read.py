@@ -9,8 +9,8 @@ import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.genes import kind_of, layer_with_counts
-from spotscape._core.geometry import columns_of_places
 from spotscape._core.logging import logger
+from spotscape._core.places import off_tissue, places_elsewhere
 from spotscape._core.spatial_data import add_coordinates
 from spotscape.cli._folders import instead_of, read_folder
 
@@ -64,11 +64,11 @@ def read(options: argparse.Namespace) -> Input:
 def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
     """Take coordinates and counts from where other tools keep them, and leave out spots without coordinates."""
     adata = tissue.adata
-    columns, place = columns_of_places(adata.obs), next((key for key in adata.obsm if key.lower() == "x_spatial"), None)
-    if options.spatial_key == keys.SPATIAL and keys.SPATIAL not in adata.obsm and (place or columns):
-        source = f"adata.obs[{columns}].to_numpy()" if place is None else f"adata.obsm[{place!r}]"
-        adata.obsm[keys.SPATIAL] = adata.obs[columns].to_numpy() if place is None else adata.obsm[place]
-        tissue.lines.append(f"adata.obsm['spatial'] = {source}")
+    is_usual = options.spatial_key == keys.SPATIAL and keys.SPATIAL not in adata.obsm
+    found = places_elsewhere(adata) if is_usual else None
+    if found is not None:
+        adata.obsm[keys.SPATIAL] = found[0]
+        tissue.lines.append(f"adata.obsm['spatial'] = {found[1]}")
     is_better = False
     if options.layer is None and adata.raw is not None and layer_with_counts(adata, None) is None:
         here, there = None if adata.X is None else kind_of(adata.X), kind_of(adata.raw.X)
@@ -85,6 +85,11 @@ def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
             adata = adata[known].copy()
             where = f"adata.obsm[{options.spatial_key!r}]"
             tissue.lines += ["import numpy as np", f"adata = adata[np.isfinite({where}).all(axis=1)].copy()"]
+    outside = off_tissue(adata)
+    if outside.any() and not outside.all():
+        logger.info("Leaving out %d of %d spots outside the tissue.", outside.sum(), len(outside))
+        adata = adata[~outside].copy()
+        tissue.lines.append("adata = adata[adata.obs['in_tissue'] == 1].copy()")
     for line in tissue.lines:
         logger.info("Reading the file: `%s`.", line)
     tissue.adata = adata

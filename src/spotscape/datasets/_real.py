@@ -14,8 +14,8 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
+from spotscape._core.places import coordinates
 from spotscape.datasets._download import fetch, local_file, read_local, refuse_external
 
 if TYPE_CHECKING:

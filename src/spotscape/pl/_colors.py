@@ -98,11 +98,18 @@ def read_values(
     return Numbers(key, values, scale(values, vmin, vmax, vcenter))
 
 
-def read_categories(adata: AnnData, key: str, palette: Palette | None = None, *, empty: bool = False) -> Categories:
-    """Read domains or other groups in a column of ``obs``; ``empty`` allows one without any."""
+def read_categories(
+    adata: AnnData,
+    key: str,
+    palette: Palette | None = None,
+    *,
+    values: pd.Categorical | None = None,
+    empty: bool = False,
+) -> Categories:
+    """Read domains or other groups in a column of ``obs``, or what it stands for; ``empty`` allows one without any."""
     require_key(adata.obs, key, "adata.obs", hint="Make domains first: sp.tl.domains(adata, n_domains=...)")
     warn_of_old_labels(adata, key)
-    categories = as_categories(adata.obs[key])
+    categories = as_categories(adata.obs[key]) if values is None else values
     if not empty and (categories.codes < 0).all():
         msg = f"adata.obs[{key!r}] is missing for all spots."
         raise ValueError(msg)

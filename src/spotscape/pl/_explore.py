@@ -10,9 +10,9 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import write
 from spotscape._core.arguments import public
-from spotscape._core.geometry import coordinates
 from spotscape._core.lazy import extra
 from spotscape._core.logging import logger
+from spotscape._core.places import coordinates
 from spotscape._core.reading import domain_column
 from spotscape._core.validation import require_data, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors

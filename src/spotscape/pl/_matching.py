@@ -12,7 +12,7 @@ from matplotlib.transforms import Affine2D
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.geometry import coordinates
+from spotscape._core.places import coordinates
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
@@ -159,7 +159,9 @@ def _values(
         return replace(values, key="similarity")
     if not received or not isinstance(values, Categories):
         return values
-    in_query = np.isin(adata.obs[str(params["library_key"])].astype(str), [str(name) for name in params["query"]])
+    in_query = np.isin(
+        np.asarray(slice_labels(adata, str(params["library_key"]))), [str(name) for name in params["query"]]
+    )
     codes = pd.Index(values.names).get_indexer(adata.obs[label].astype("string").to_numpy(object))
     return replace(values, codes=np.where(in_query, codes, values.codes))
 

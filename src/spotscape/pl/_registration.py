@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from spotscape._core import geometry, keys
 from spotscape._core.arguments import public
-from spotscape._core.geometry import coordinates
+from spotscape._core.places import coordinates
 from spotscape._core.validation import require_data, require_key, require_record, slice_labels
 from spotscape.pl._colors import Categories, read_categories, read_values
 from spotscape.pl._legend import add_colorbar, add_legend, add_title, broken, inches
@@ -113,7 +113,9 @@ def registration(
     before, after = coordinates(adata, spatial_key)[:, :2], coordinates(adata, key)[:, :2]
     labels = slice_labels(adata, library_key)
     occurring = [] if labels is None else list(labels.categories)
-    slices = read_categories(adata, library_key, palette).taken(occurring)
+    # Fractions name slices, such as heights; unused categories of others have colours too.
+    fractions = labels if adata.obs.get(library_key, labels).dtype.kind == "f" else None
+    slices = read_categories(adata, library_key, palette, values=fractions).taken(occurring)
     placements = {str(name): Placement.of_record(entry, index) for index, name in enumerate(entry["library"])}
     board: Categories | Numbers | list[Slice] | None = None
     if checkerboard is not None:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from spotscape._core import geometry, keys
-from spotscape._core.geometry import coordinates
 from spotscape._core.logging import logger
+from spotscape._core.places import coordinates
 from spotscape._core.validation import params_of, slice_labels
 
 if TYPE_CHECKING:
@@ -131,9 +131,9 @@ def find_slices(adata: AnnData, coords: np.ndarray | None = None) -> str | None:
         name = min(recorded)[1]
         logger.info("Taking the slices of `adata.obs['%s']`, by which the data were processed.", name)
         return name
-    for name in keys.SLICE_COLUMNS:
-        column = adata.obs.get(name)
-        if coords is None or column is None or column.isna().any() or not 1 < _n_groups(column) <= _MAX_SLICES:
+    for name in keys.slice_columns(adata.obs):
+        column = adata.obs[name]
+        if coords is None or column.isna().any() or not 1 < _n_groups(column) <= _MAX_SLICES:
             continue
         codes = pd.factorize(column)[0]
         first = codes < _COMPARED

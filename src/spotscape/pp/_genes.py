@@ -14,12 +14,22 @@ from spotscape._core import keys
 from spotscape._core.genes import counts_elsewhere, layer_names, looks_of
 from spotscape._core.logging import logger, warn
 from spotscape._core.rows import ChunkedMatrix, blocks_of, is_stored
-from spotscape._core.validation import require_key
+from spotscape._core.validation import mend_of_missing, require_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape._core.rows import Normalisation, Summary
+
+# What to do where there are no counts.
+_WITHOUT_COUNTS = {
+    "logarithm": " If there are none, leave sp.pp.prepare out: the methods take logarithms as they are.",
+    "fractions": " Intensities, as of proteins, need no sp.pp.prepare: the methods take them as they are.",
+    "negative": (
+        " If there are none, leave sp.pp.prepare out, and name principal components: sc.pp.pca(adata), then "
+        "sp.tl.spotscape(adata, use_rep='X_pca')."
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -73,11 +83,14 @@ class Counts:
     def check(self, adata: AnnData, summary: Summary, *, assume: bool) -> None:
         """Refuse values that cannot be normalised; warn of values that are accepted although they are no counts."""
         if summary.n_broken:
-            msg = f"{self.where} has {summary.n_broken} NaN or infinite values; remove or replace them."
+            mend = mend_of_missing(self.matrix, self.where)
+            msg = f"{self.where} has {summary.n_broken} NaN or infinite values; {mend}"
             raise ValueError(msg)
         if summary.largest == summary.least == 0:
             msg = f"{self.where} holds nothing but zeros; there is no count to work on."
             raise ValueError(msg)
+        if not summary.whole or summary.least < 0:
+            self._accept_fractions(adata, summary, assume=assume)
         if keys.COUNTS in adata.layers and self.layer != keys.COUNTS and not adata.isbacked:
             kept = adata.layers[keys.COUNTS]
             pairs = zip(blocks_of(kept), blocks_of(self.matrix), strict=False)
@@ -88,22 +101,25 @@ class Counts:
                     f"layer={keys.COUNTS!r}, or make room first: del adata.layers[{keys.COUNTS!r}]."
                 )
                 raise ValueError(msg)
-        if summary.whole and summary.least >= 0:
-            return
+
+    def _accept_fractions(self, adata: AnnData, summary: Summary, *, assume: bool) -> None:
+        """Refuse what is no multiple of counts, unless it is to be taken for counts; say where counts are."""
         kind, looks = looks_of(self.matrix, summary)
         elsewhere = counts_elsewhere(adata, self.layer)
-        mend = elsewhere or "put the counts in X, or name the layer that has them: sp.pp.prepare(adata, layer=...)."
-        if kind == "logarithm" and elsewhere is None:
-            mend += " If there are none, leave sp.pp.prepare out: the methods take logarithms as they are."
-        elif kind == "fractions" and elsewhere is None:
-            mend += " Intensities, as of proteins, need no sp.pp.prepare: the methods take them as they are."
-        elif kind == "negative" and elsewhere is None and adata.raw is not None:
-            mend += " adata.raw may hold logarithms, which the methods take as they are: adata = adata.raw.to_adata()."
         if kind == "negative" or not (assume or (kind == "scaled" and elsewhere is None)):
+            mend = elsewhere or "put the counts in X, or name the layer that has them: sp.pp.prepare(adata, layer=...)."
             force = "" if kind == "negative" else " To take it as counts nevertheless: counts='assume'."
-            msg = f"{self.where} is not raw counts: it holds {looks}; {mend}{force}"
+            other = _WITHOUT_COUNTS.get(kind, "") if elsewhere is None else ""
+            if kind == "negative" and elsewhere is None and adata.raw is not None:
+                other = (
+                    " adata.raw may hold logarithms, which the methods take as they are: adata = adata.raw.to_adata()."
+                )
+            msg = f"{self.where} is not raw counts: it holds {looks}; {mend}{other}{force}"
             raise ValueError(msg)
-        warn(f"{self.where} holds {looks}, and is taken as counts; after normalisation to one total that is the same.")
+        same = (
+            "; after normalisation to one total that is the same" if kind == "scaled" else ", as counts='assume' says"
+        )
+        warn(f"{self.where} holds {looks}, and is taken as counts{same}.")
 
     def normalised(self, normalisation: Normalisation) -> Any:
         """Expression in memory, or a dask array that is computed as it is read."""

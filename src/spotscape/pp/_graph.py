@@ -20,10 +20,11 @@ from spotscape.pp._graph_build import (
     require_feasible_radius,
     store,
     warn_of_lost_places,
-    warn_of_overlaid_slices,
+    warn_of_numbers,
     warn_of_small_slices,
     warn_of_strays,
 )
+from spotscape.pp._overlaid import warn_of_overlaid_slices
 from spotscape.pp._scale import stored_or_chosen_scale
 
 if TYPE_CHECKING:
@@ -242,6 +243,7 @@ def _finish(
     chosen: dict[str, Any] | None = None,
 ) -> SpatialGraph | None:
     warn_of_lost_places(tissue)
+    warn_of_numbers(tissue)
     warn_of_overlaid_slices(adata, tissue, graph)
     report_graph(tissue, graph)
     layout = layout_of(tissue.slices, adata)

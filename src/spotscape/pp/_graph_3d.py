@@ -26,6 +26,7 @@ from spotscape.pp._graph_build import (
     report_graph,
     store,
     warn_of_lost_places,
+    warn_of_numbers,
     warn_of_small_slices,
     warn_of_strays,
 )
@@ -202,6 +203,7 @@ def _separate(tissue: SlicePositions, n_neighs: int, between: int, n_jobs: int |
     """Neighbours in the own slice and in adjacent ones, of a stack from bottom to top."""
     warn_of_small_slices(tissue, max(n_neighs + 1, between))
     warn_of_lost_places(tissue.in_plane())
+    warn_of_numbers(tissue.in_plane())
     levels = ((name, coords[:, 2].mean()) for name, coords in zip(tissue.names, tissue.slices, strict=True))
     for (first, low), (second, high) in pairwise(levels):
         if np.isclose(low, high, rtol=1e-12, atol=0):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_array, csr_matrix
 
 from spotscape._core import geometry, keys
 from spotscape._core.anndata_io import say_outdated, write
-from spotscape._core.geometry import coordinates
 from spotscape._core.graphs import join_edges
 from spotscape._core.logging import logger, warn
+from spotscape._core.places import are_numbers_of_hexagons, coordinates
 from spotscape._core.provenance import results_with
 from spotscape._core.settings import settings
 from spotscape._core.validation import require_data, slice_labels
@@ -146,23 +144,11 @@ def n_threads(n_jobs: int | None) -> int:
     return (os.cpu_count() or 1) if wanted == -1 else wanted
 
 
-# Words that, by the habits of the field, name columns with the slice, field or sample of a spot.
-_TELLING = re.compile(
-    r"(?i)(?:^|[^a-z])(?:slices?|sections?|slides?|librar(?:y|ies)|samples?|batch(?:es)?|fovs?|fields?|cores?|punch(?:es)?|"
-    r"tma|rois?|pucks?|captures?)(?:$|[^a-z])"
-)
-# Neighbours of the own group, compared with chance; the pairs expected by chance at least; spots of a group; and gaps.
-_LESS_THAN_CHANCE, _ENOUGH, _FEWEST_IN_GROUP, _MISSING = 0.6, 50, 5, 0.5
 # On real tissue (Visium, ST, STARmap, seqFISH) the farthest spot lies 8 spacings from its neighbour.
 _STRAY = 20
 _RADIUS_IN_SPACINGS = (1.0, 20.0)
 _MEAN_DEGREE = (3, 50)
 _MAX_EDGES = 300_000_000
-_MIXED_EDGES = 0.01
-# Of the spots with neighbours in other groups, about .4 have most of them there if two slices overlap, and
-# .1 along borders. The second bound is for one large group among others, such as a small slice that lies on a larger.
-_AMONG, _LARGE_GROUP = (0.2, 0.6), 50
-_SHARED_POSITIONS = 0.05
 
 
 def warn_of_small_slices(tissue: SlicePositions, minimum: int) -> None:
@@ -249,78 +235,22 @@ def warn_of_lost_places(tissue: SlicePositions) -> None:
         )
 
 
+def warn_of_numbers(tissue: SlicePositions) -> None:
+    """Warn of numbers of columns and rows of a hexagonal grid, which as coordinates make it a square one."""
+    coords = tissue.slices[0]
+    if are_numbers_of_hexagons(coords):
+        # The slides of Visium have about five columns for three rows.
+        factors = "[1, 3**0.5]" if np.ptp(coords[:, 0]) >= np.ptp(coords[:, 1]) else "[3**0.5, 1]"
+        where = f"adata.obsm[{tissue.spatial_key!r}]"
+        warn(
+            f"{where} holds numbers of columns and rows of a hexagonal grid, as array_col and array_row of Visium. "
+            f"Rows lie further apart than columns, so as they are, the nearest spots are not the six adjacent ones. "
+            f"Stretch the axis of the rows: {where} = {where} * {factors}."
+        )
+
+
 def _at_one_place(coords: np.ndarray) -> bool:
     return len(coords) > 1 and not np.ptp(coords, axis=0).any()
-
-
-def warn_of_overlaid_slices(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> None:
-    """Warn if the coordinates of several slices, fields or samples seem to overlap, by every column of ``obs``.
-
-    Cells of one tissue keep a distance from each other. If two tissues overlap, the nearest neighbour of a cell is in
-    the other tissue more often than expected by chance. Columns with the usual names of slices need less evidence.
-    """
-    found = _overlaid_column(adata, tissue, graph)
-    if found is not None:
-        column, mixed = found
-        also = "" if tissue.library_key is None else f" as well as adata.obs[{tissue.library_key!r}]"
-        warn(
-            f"{mixed:.0%} of the edges join spots with different adata.obs[{column!r}], whose coordinates overlap; if "
-            f"that column holds slices, fields or samples{also}, keep them apart with library_key={column!r}."
-        )
-        return
-    shared = _n_sharing_position(graph.distances)
-    if tissue.library_key is None and shared > _SHARED_POSITIONS * tissue.n_spots:
-        warn(
-            f"{shared} of {tissue.n_spots} spots share their position with another one; if the coordinates of "
-            f"several slices overlap, name the column that tells them apart: library_key=..."
-        )
-
-
-def _overlaid_column(adata: AnnData, tissue: SlicePositions, graph: SpatialGraph) -> tuple[str, float] | None:
-    connectivities, distances = graph
-    rows = np.repeat(np.arange(connectivities.shape[0]), np.diff(connectivities.indptr))
-    if not len(rows):
-        return None
-    filled = np.flatnonzero(np.diff(distances.indptr))
-    bounds = zip(distances.indptr[filled], distances.indptr[filled + 1], strict=True)
-    nearest = connectivities.indices[[start + int(distances.data[start:stop].argmin()) for start, stop in bounds]]
-    for column in adata.obs.columns.drop(tissue.library_key or [], errors="ignore"):
-        telling = _TELLING.search(str(column)) is not None
-        codes = _groups(adata.obs[column], telling=telling)
-        if codes is None:
-            continue
-        mixed = float(np.mean(codes[rows] != codes[connectivities.indices]))
-        share = np.bincount(codes) / len(codes)
-        by_chance = float(np.sum(share**2))
-        own = float(np.mean(codes[filled] == codes[nearest]))
-        overlap = own < _LESS_THAN_CHANCE * by_chance and by_chance * len(filled) > _ENOUGH
-        suspect = telling and tissue.library_key is None and mixed > _MIXED_EDGES
-        if not overlap and suspect:
-            # If groups meet along a border only, few of the spots that touch another group have most neighbours there.
-            n = len(codes)
-            strangers = np.bincount(rows, codes[rows] != codes[connectivities.indices], n)
-            touching = np.bincount(codes[strangers > 0], minlength=codes.max() + 1)
-            among = np.bincount(codes[2 * strangers > np.bincount(rows, minlength=n)], minlength=len(touching))
-            sizes, shares = np.bincount(codes), among / np.maximum(touching, 1)
-            overlap = bool((sizes * shares).sum() > _AMONG[0] * n or (shares[sizes >= _LARGE_GROUP] > _AMONG[1]).any())
-        if overlap:
-            return str(column), mixed
-    return None
-
-
-def _groups(column: pd.Series, *, telling: bool) -> np.ndarray | None:
-    """Codes of a column that may hold samples: text, categories or bools, or whole numbers under a telling name."""
-    values = column.dtype
-    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    if numeric and not telling:
-        return None
-    if pd.api.types.is_object_dtype(values):
-        column = column.map(str, na_action="ignore")
-    codes = pd.factorize(column)[0]
-    n_groups = codes.max(initial=-1) + 1
-    if not 1 < n_groups <= len(codes) / _FEWEST_IN_GROUP or (codes < 0).mean() > _MISSING:
-        return None
-    return np.where(codes < 0, n_groups, codes)
 
 
 def report_graph(tissue: SlicePositions, graph: SpatialGraph) -> None:
@@ -331,7 +261,7 @@ def report_graph(tissue: SlicePositions, graph: SpatialGraph) -> None:
         raise ValueError(msg)
     degree = np.diff(connectivities.indptr)
     slices = "" if tissue.library_key is None else f" in {len(tissue.slices)} slices"
-    shared = _n_sharing_position(distances)
+    shared = n_sharing_position(distances)
     logger.info(
         "%s spots%s, %s edges: %.1f neighbours per spot (%d to %d), %d isolated; "
         "edge length median %.4g, longest %.4g.%s",
@@ -358,6 +288,6 @@ def _advice(tissue: SlicePositions, index: int = 0) -> str:
     return f"For about 6 neighbours take radius={geometry.radius_for(tissue.slices[index]):.4g}."
 
 
-def _n_sharing_position(distances: csr_matrix) -> int:
+def n_sharing_position(distances: csr_matrix) -> int:
     zero = np.flatnonzero(distances.data == 0)
     return len(np.unique(np.searchsorted(distances.indptr, zero, side="right")))

@@ -12,8 +12,8 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, say_outdated, write
 from spotscape._core.arguments import public
 from spotscape._core.genes import absent_genes, control_features
-from spotscape._core.geometry import off_tissue
 from spotscape._core.logging import logger, warn
+from spotscape._core.places import off_tissue
 from spotscape._core.provenance import results_with
 from spotscape._core.rows import Normalisation, summarise
 from spotscape._core.validation import params_of, require_data, slice_labels
@@ -286,7 +286,7 @@ def _report_data(
             f"{len(empty):,}",
             given.where,
         )
-    outside = off_tissue(adata)
+    outside = off_tissue(adata).sum()
     if outside:
         warn(
             f"{outside:,} of {adata.n_obs:,} spots lie outside the tissue (adata.obs['in_tissue'] is 0) and are used "

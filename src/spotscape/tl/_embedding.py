@@ -12,10 +12,10 @@ from scipy import sparse
 
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, say_outdated, unsaid, write
-from spotscape._core.genes import n_detected
-from spotscape._core.geometry import coordinates
+from spotscape._core.genes import base_of, n_detected
 from spotscape._core.graphs import crosses_on_purpose, library_of_graph, read_graph
 from spotscape._core.logging import logger, warn
+from spotscape._core.places import coordinates
 from spotscape._core.provenance import changed, signature
 from spotscape._core.reading import is_logarithm, read_expression
 from spotscape._core.rows import LARGEST_LOGARITHM, ChunkedMatrix
@@ -96,19 +96,35 @@ def choose_config(
     chosen = config or kind._choose(preset, several_slices=several_slices, large_tissue=adata.n_obs > LARGE_TISSUE)
     if use_rep not in (None, "X"):
         chosen = dataclasses.replace(chosen, n_comps=None)
-    if not undo_logarithm(chosen.linear_scale and chosen.n_comps is not None, is_logarithm(adata, layer)):
+    if not undo_logarithm(adata, layer, wanted=chosen.linear_scale and chosen.n_comps is not None):
         chosen = dataclasses.replace(chosen, linear_scale=False)
     return dataclasses.replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
 
-def undo_logarithm(wanted: bool, is_log: bool | None) -> bool:  # noqa: FBT001
-    """Whether a logarithm is to be undone. If it is unknown whether there is one, log what is assumed."""
-    if wanted and is_log is None:
+def undo_logarithm(adata: AnnData, layer: str | None, *, wanted: bool) -> bool:
+    """Whether a logarithm is to be undone. Without a record of one, the values decide."""
+    is_log, values = is_logarithm(adata, layer), adata.X if layer is None else adata.layers.get(layer)
+    if not wanted or is_log is not None or values is None:
+        return wanted and is_log is not False
+    where, base = keys.place_of(layer), base_of(values)
+    none = "has no record of sp.pp.prepare or sc.pp.log1p, and its values look like"
+    if base is None:
         logger.info(
-            "No record of sp.pp.prepare or sc.pp.log1p: values up to 20 are taken as logarithms, which are undone "
-            "first. If they are not logarithms, set linear_scale=False in the configuration."
+            "`%s` %s no logarithms of counts, so they are used as they are. If they are logarithms, have them in "
+            "adata.X and say so: adata.uns['log1p'] = {}.",
+            where, none,
+        )  # fmt: skip
+    elif base == np.e:
+        undone = (
+            "`%s` %s logarithms, which are undone first. If they are none, set linear_scale=False in the configuration."
         )
-    return wanted and is_log is not False
+        logger.info(undone, where, none)
+    else:
+        warn(
+            f"{where} {none} logarithms to base {base:g}, which are undone as if they were natural ones. Make them so: "
+            f"{where} = {where} * np.log({base:g})."
+        )
+    return base is not None
 
 
 def train_on(

@@ -13,8 +13,9 @@ from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
 from spotscape._core.colors import carried_colors
-from spotscape._core.geometry import coordinates, spot_spacing
+from spotscape._core.geometry import spot_spacing
 from spotscape._core.logging import logger, warn
+from spotscape._core.places import coordinates
 from spotscape._core.provenance import made_from, signature
 from spotscape._core.reading import encoder_embedding, read_embedding
 from spotscape._core.settings import resolve_device

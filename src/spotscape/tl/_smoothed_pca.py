@@ -13,7 +13,7 @@ from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.graphs import crosses_on_purpose, library_of_graph
 from spotscape._core.randomness import RandomSource, Seed
-from spotscape._core.reading import HIGHLY_VARIABLE, is_logarithm
+from spotscape._core.reading import HIGHLY_VARIABLE
 from spotscape._core.settings import settings
 from spotscape._core.validation import params_of, require_data, slice_labels
 from spotscape.tl._embedding import read_input, undo_logarithm, write_embedding
@@ -72,8 +72,9 @@ def smoothed_pca(
         Whether components are the directions in which means over neighbours differ most. ``False`` takes those in which
         single spots differ most, as in an ordinary PCA.
     linear_scale
-        Whether the log transform is undone first, so that counts are averaged over neighbours. If any value is above
-        20, the function concludes that there is no log transform to undo.
+        Whether the log transform is undone first, so that counts are averaged over neighbours. Whether there is one is
+        in the records of :func:`spotscape.pp.prepare` and :func:`scanpy.pp.log1p`. Without a record, the values must
+        look like logarithms of counts, and be at most 20; intensities of proteins do not.
     dispersion
         How genes are scaled. 0 gives all genes the same variance, and 1 is close to Pearson residuals. In between,
         genes that vary beyond counting noise get more weight. ``None`` only centres genes.
@@ -158,7 +159,7 @@ def smoothed_components(adata: AnnData, **given: Any) -> tuple[np.ndarray, dict[
     )
     params = {name: given[name] for name in ("n_hops", "center_slices", *_READING)} | tissue.params
     is_expression = use_rep is None or use_rep == "X"
-    params["linear_scale"] = undo_logarithm(params["linear_scale"] and is_expression, is_logarithm(adata, layer))
+    params["linear_scale"] = undo_logarithm(adata, layer, wanted=params["linear_scale"] and is_expression)
     config = EncoderConfig(**{name: params[name] for name in _READING})
     reduction = Reduction.fit(tissue.matrix, tissue.graph, config) if is_expression else None
     if reduction is None:

@@ -138,6 +138,7 @@ def strays(n: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return points, 4 * np.eye(2)[group] + rng.normal(size=(n, 2)), group
 
 
+@pytest.mark.slow
 def test_a_second_embedding_decides_where_k_means_finds_something_else() -> None:
     points, other, group = strays()
     alone = most_agreed(points, 2)
