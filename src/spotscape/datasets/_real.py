@@ -19,7 +19,7 @@ from spotscape._core.places import coordinates
 from spotscape.datasets._download import fetch, local_file, read_local, refuse_external
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 _COUNTS_URL = "https://spatial-dlpfc.s3.us-east-2.amazonaws.com/h5"
@@ -123,14 +123,11 @@ def _load(sample: str) -> AnnData:
 
 def _from_prepared(path: Path, sample: str) -> AnnData:
     def check(adata: AnnData) -> None:
-        known, domains = adata.obs["slice"].cat.categories, set(adata.obs["domain"].dropna())
+        known = adata.obs["slice"].cat.categories
         if sample not in known:
             msg = f"it holds the slices {list(known)[:5]}, not {sample!r}"
             raise ValueError(msg)
-        if not domains <= set(_LAYERS.values()):
-            msg = f"its domains are {sorted(map(str, domains))[:5]}"
-            raise ValueError(msg)
-        coordinates(adata)
+        _require_domains(adata, ["domain"], _LAYERS.values())
 
     adata = read_local(path, check)
     if len(adata.obs["slice"].cat.categories) > 1:
@@ -138,6 +135,16 @@ def _from_prepared(path: Path, sample: str) -> AnnData:
         adata.obs_names = adata.obs["barcode"].astype(str)
         adata.obs_names.name = None
     return adata
+
+
+def _require_domains(adata: AnnData, annotations: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse another tissue, which has other domains, or no coordinates."""
+    for annotation in annotations:
+        foreign = set(adata.obs[annotation].dropna()) - set(known)
+        if foreign:
+            msg = f"its obs[{annotation!r}] has {sorted(map(str, foreign))[:5]}"
+            raise ValueError(msg)
+    coordinates(adata)
 
 
 def _dlpfc_from_upstream(sample: str) -> AnnData:
@@ -302,21 +309,13 @@ def starmap() -> AnnData:
     ['L1', 'L2/3', 'L4', 'L5', 'L6', 'cc', 'HPC']
     """
     prepared = local_file(_STARMAP_PREPARED)
-    adata = read_local(prepared, _check_starmap) if prepared is not None else _starmap_from_upstream()
+    check = partial(_require_domains, annotations=("domain", "domain_banksy"), known=_STARMAP_DEPTH)
+    adata = _starmap_from_upstream() if prepared is None else read_local(prepared, check)
     for annotation in {"domain", "domain_banksy"} & set(adata.obs):
         labels = adata.obs[annotation]
         present = [name for name in _STARMAP_DEPTH if name in set(labels.cat.categories)]
         adata.obs[annotation] = labels.cat.set_categories(present)
     return adata
-
-
-def _check_starmap(adata: AnnData) -> None:
-    for annotation in ("domain", "domain_banksy"):
-        foreign = set(adata.obs[annotation].dropna()) - set(_STARMAP_DEPTH)
-        if foreign:
-            msg = f"its obs[{annotation!r}] has {sorted(map(str, foreign))[:5]}"
-            raise ValueError(msg)
-    coordinates(adata)
 
 
 def _starmap_from_upstream() -> AnnData:

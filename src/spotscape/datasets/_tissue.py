@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from spotscape._core.validation import require_positive_int
@@ -291,14 +290,3 @@ def cut_section(tissue: Tissue, index: int, source: RandomSource) -> Section:
         sparse.vstack(counts, format="csr"),
         np.vstack(expected) if expected else np.empty((len(truth), 0), dtype=np.float32),
     )
-
-
-def domain_categories(tissue: Tissue, sections: list[Section]) -> pd.Categorical[str]:
-    """The domain of all spots, the names in natural order; refuses a tissue in which one has no spot."""
-    names = tissue.regions.names
-    domain = np.concatenate([section.domain for section in sections])
-    absent = [names[i] for i in np.flatnonzero(np.bincount(domain, minlength=len(names)) == 0)]
-    if absent:
-        msg = f"domains {absent} have no spots in any slice; raise n_spots, lower n_domains or change random_state."
-        raise ValueError(msg)
-    return pd.Categorical.from_codes(domain, pd.Index(names))
