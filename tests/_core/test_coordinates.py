@@ -164,6 +164,17 @@ def test_coordinates_of_another_name_are_pointed_to() -> None:
         coordinates(adata)
 
 
+def test_columns_of_text_are_made_numbers() -> None:
+    """As the tables of the Single Cell Portal are read, which have a line of types below their header."""
+    adata = ad.AnnData(obs=pd.DataFrame({"X": ["1.5", "2", "nan"], "Y": ["0", "4", "nan"]}, index=list("abc")))
+    with pytest.raises(KeyError, match=r"to_numpy\(\)\.astype\(float\)\.\"") as caught:
+        coordinates(adata)
+    exec(caught.value.args[0].split("there: ")[1].rstrip("."), {"adata": adata})
+    with pytest.raises(ValueError, match=r"NaN or infinite coordinates in 1 of 3 spots \(first: 'c'\)"):
+        coordinates(adata)
+    assert np.array_equal(coordinates(adata[:2].copy()), [[1.5, 0], [2, 4]])
+
+
 VISIUM = np.array([[column, row] for row in range(8) for column in range(row % 2, 16, 2)])
 SQUARE = np.array([[column, row] for row in range(8) for column in range(8)])
 

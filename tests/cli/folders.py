@@ -109,7 +109,7 @@ def merscope(
 
 
 def cosmx(folder: Path, adata: AnnData, *, layout: str = "first", grows: int = -1) -> Path:
-    """Two fields of cells; ``atomx`` has compressed tables with a column ``cell``.
+    """Two fields of cells; ``atomx`` has compressed tables with a column ``cell``, ``mm`` has millimetres.
 
     Across fields y grows as in the image of a field, or (-1) the other way round.
     """
@@ -119,6 +119,8 @@ def cosmx(folder: Path, adata: AnnData, *, layout: str = "first", grows: int = -
     counts["NegPrb01"] = counts["SystemControl1"] = 1
     local = pd.DataFrame(adata.obsm["spatial"], columns=["CenterX_local_px", "CenterY_local_px"])
     across = (local * [1, grows] / 0.120280945).rename(columns=lambda name: name.replace("local", "global"))
+    if layout == "mm":
+        across = (across * 0.120280945e-3).set_axis(["x_slide_mm", "y_slide_mm"], axis=1)
     outside = pd.DataFrame({"fov": [1, 2], "cell_ID": 0})
     if layout == "atomx":
         for one in (ids, outside):

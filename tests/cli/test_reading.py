@@ -91,7 +91,7 @@ def test_xenium(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("grows", [1, -1])
-@pytest.mark.parametrize("layout", ["first", "atomx"])
+@pytest.mark.parametrize("layout", ["first", "atomx", "mm"])
 def test_cosmx_takes_the_coordinates_of_all_fields_with_y_down(tmp_path: Path, layout: str, grows: int) -> None:
     adata = tissue()
     found = read(folders.cosmx(tmp_path / "c", adata, layout=layout, grows=grows)).adata
@@ -221,6 +221,7 @@ def one_folder_up(folder: Path) -> None:
 
 def packed(folder: Path) -> None:
     (folder / "cell_by_gene.csv").rename(folder / "spatial.tar.gz")
+    (folder / "cells.zarr.zip").touch()
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def packed(folder: Path) -> None:
         (of_another_run, r"has no position for any of the 60 spots; is it of another run"),
         (lambda folder: (folder / "cell_metadata.csv").unlink(), r"run has no cell_metadata\*.csv"),
         (one_folder_up, r"holds region_0. Give a folder in it, or several as slices: \S*region_0"),
-        (packed, r"Unpack spatial.tar.gz there"),
+        (packed, r"Unpack spatial.tar.gz there$"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
@@ -455,6 +456,18 @@ def test_logarithms_without_counts_are_used_as_they_are(tmp_path: Path, capsys: 
     assert not any("prepare" in step for step in found["steps"])
     assert main(["run", str(tmp_path / "log.h5ad"), str(tmp_path / "out.h5ad"), *quick]) == 0
     np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "out.h5ad").X, adata.X)
+
+
+def test_logarithms_to_base_2_are_made_natural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = tissue()
+    natural = np.log1p(1e4 * values(adata) / values(adata).sum(axis=1, keepdims=True))
+    adata.X = natural / np.log(2)
+    adata.write_h5ad(tmp_path / "log2.h5ad")
+    np.testing.assert_allclose(read(tmp_path / "log2.h5ad").adata.X, natural)
+    found = info(capsys, tmp_path / "log2.h5ad")
+    space = {"adata": adata.copy()}
+    exec("\n".join(found["steps"][:2]), space)
+    np.testing.assert_allclose(space["adata"].X, natural)
 
 
 def test_what_was_written_can_be_read_again(tmp_path: Path) -> None:

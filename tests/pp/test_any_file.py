@@ -72,13 +72,16 @@ def test_empty_spots_and_genes_stay(raw: np.ndarray, caplog: pytest.LogCaptureFi
     assert np.allclose(np.delete(np.delete(dense(adata.X), [2, 5], axis=0), 7, axis=1), by_hand.X, rtol=1e-5)
 
 
-@pytest.mark.parametrize("by", ["names", "feature_types"])
+@pytest.mark.parametrize("by", ["names", "symbols", "feature_types"])
 def test_control_probes_are_no_genes(raw: np.ndarray, by: str, caplog: pytest.LogCaptureFixture) -> None:
     raw[:, : len(CONTROLS)] = np.random.default_rng(1).poisson(0.5, (200, len(CONTROLS))) * 40
     adata = tissue(raw.astype(np.float32))
-    if by == "names":
+    if by != "feature_types":
         adata.var_names = [*CONTROLS, "NEGR1", "ERCC1", *(f"gene{i}" for i in range(138))]
-    else:
+    if by == "symbols":
+        adata.var["gene_symbol"] = adata.var_names
+        adata.var_names = [f"ENSMUSG{i:011d}" for i in range(150)]
+    elif by == "feature_types":
         types = ["Negative Control Probe"] * 4 + ["Antibody Capture"] * 6 + ["Gene Expression"] * 140
         adata.var["feature_types"] = types
     alone = adata[:, 10:].copy()

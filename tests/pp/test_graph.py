@@ -360,6 +360,20 @@ class TestWarnings:
             sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
         assert len(said) == 1
 
+    @pytest.mark.filterwarnings("error:.*coordinates overlap")
+    def test_sections_of_one_height_of_several_animals(self) -> None:
+        rng = np.random.default_rng(0)
+        parts = [hexagons(15) + rng.normal(0, 0.1, (225, 2)) + rng.uniform(0, 1, 2) for _ in range(4)]
+        adata = tissue(np.vstack(parts))
+        adata.obs["Bregma"], adata.obs["Animal_ID"] = np.repeat([0.1, 0.2, 0.1, 0.2], 225), np.repeat([1, 2], 450)
+        for library_key in ("Bregma", "Animal_ID"):
+            with pytest.warns(UserWarning, match="keep apart the groups of both: ") as said:
+                sp.pp.spatial_neighbors_knn(adata, n_neighs=6, library_key=library_key)
+            exec(str(said[0].message).split("of both: ")[1].split(", then")[0], {"adata": adata})
+            assert adata.obs["section"].nunique() == 4
+            sp.pp.spatial_neighbors_knn(adata, n_neighs=6, library_key="section")
+            del adata.obs["section"]
+
     @pytest.mark.parametrize("column", ["Bregma", "depth", None])
     def test_sections_by_their_height(self, column: str | None) -> None:
         """Four sections of a block, 50 cells apart, as in the MERFISH file of squidpy and the Allen atlas."""

@@ -195,9 +195,12 @@ def _hold_counts(values: Any) -> bool:
 def control_features(adata: AnnData) -> np.ndarray:
     """Which features are no genes, bool ``(n_vars,)``: control probes, blank barcodes, antibodies, guides.
 
-    ``var["feature_types"]`` says so where it exists, and else the names that platforms give.
+    ``var["feature_types"]`` says so where it exists, and else the names that platforms give, as names or as symbols.
     """
-    controls = np.array([_CONTROL.match(str(name)) is not None for name in adata.var_names], dtype=bool)
+    symbols = column_of_symbols(adata.var)
+    names = [adata.var_names, *([] if symbols is None else [adata.var[symbols]])]
+    matches = [[_CONTROL.match(str(name)) is not None for name in each] for each in names]
+    controls = np.asarray(np.array(matches, dtype=bool).any(axis=0))
     if "feature_types" in adata.var:
         types = pd.Series(np.asarray(adata.var["feature_types"]).astype(str)).str.casefold()
         genes = (types == "gene expression").to_numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,6 +104,10 @@ def places_elsewhere(adata: AnnData) -> tuple[Any, str] | None:
     columns = columns_of_places(adata.obs, numbers=True)
     if columns:
         values, source = adata.obs[columns].to_numpy(), f"adata.obs[{columns}].to_numpy()"
+        if values.dtype.kind not in "fiu":
+            # Numbers that were read beside a line of text, or with gaps.
+            with suppress(TypeError, ValueError):
+                values, source = values.astype(float), f"{source}.astype(float)"
         if are_numbers_of_hexagons(values):
             return values * [1, 3**0.5], f"{source} * [1, 3**0.5]"
         return values, source

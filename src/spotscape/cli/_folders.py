@@ -26,6 +26,13 @@ _PLACES = "*tissue_positions*"
 # A pixel of a CosMx instrument in micrometres, as NanoString's manual of the flat files has it; and of the first
 # instruments, whose fields are wider than the 4,256 pixels of later ones.
 _COSMX_PIXEL, _COSMX_FIELD, _COSMX_FIRST_PIXEL = 0.120280945, 4256, 0.18
+# Places across all fields, of which newer tables may have millimetres only; and within a field.
+_COSMX_ACROSS = (
+    ("CenterX_global_px", "CenterY_global_px"),
+    ("CenterX_global_mm", "CenterY_global_mm"),
+    ("x_slide_mm", "y_slide_mm"),
+)
+_COSMX_WITHIN = ("CenterX_local_px", "CenterY_local_px")
 # Further columns of CosMx's table of counts that are no genes.
 _COSMX_IDS = ["cell", "cell_id"]
 # Entries of a table of counts that are read at a time.
@@ -68,7 +75,9 @@ def instead_of(path: Path) -> str:
         inner = [str(one) for one in find(path, "*", "*/*") if one.is_dir() and recognise(one) is not None]
         if inner:
             return f"Give a folder in it, or several as slices: {' '.join(inner[:4])}"
-        archives = [one.name for one in find(path, "*.tar.gz", "*.tgz", "*.tar", "*.zip")]
+        # A zarr store remains one when it is unpacked, and there is no reader for those of instruments.
+        packed = find(path, "*.tar.gz", "*.tgz", "*.tar", "*.zip")
+        archives = [one.name for one in packed if not one.name.endswith(".zarr.zip")]
         if archives:
             return f"Unpack {', '.join(archives[:4])} there"
     around = next((one for one in list(path.absolute().parents)[:2] if recognise(one) is not None), None)
@@ -145,8 +154,8 @@ def _read_cosmx(folder: Path) -> AnnData:
     cells = cells.set_index(cells["cell_ID"] + "_" + cells["fov"]).astype({"fov": "category"})
     # The cell 0 of a field is what belongs to no cell.
     adata = adata[~adata.obs_names.str.startswith("0_")]
-    adata = _placed(adata, cells, table, "CenterX_global_px", "CenterY_global_px")
-    across, within = ("CenterX_global_px", "CenterY_global_px"), ("CenterX_local_px", "CenterY_local_px")
+    across, within = next((pair for pair in _COSMX_ACROSS if pair[0] in cells), _COSMX_ACROSS[0]), _COSMX_WITHIN
+    adata = _placed(adata, cells, table, *across)
     is_wide, is_down = False, False
     if set(within) <= set(cells):
         is_wide = bool(cells[within[0]].max() > _COSMX_FIELD)
@@ -154,6 +163,7 @@ def _read_cosmx(folder: Path) -> AnnData:
         both = cells[[across[1], within[1]]]
         is_down = bool((both - both.groupby(cells["fov"], observed=True).transform("mean")).prod(axis=1).sum() > 0)
     pixel = _COSMX_FIRST_PIXEL if is_wide else _COSMX_PIXEL
+    pixel = 1000.0 if across[0].endswith("mm") else pixel
     return _in_micrometres(adata, pixel, pixel if is_down else -pixel)
 
 

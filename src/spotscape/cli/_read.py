@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spotscape._core import keys
-from spotscape._core.genes import kind_of, layer_with_counts
+from spotscape._core.genes import base_of, kind_of, layer_with_counts
 from spotscape._core.logging import logger
 from spotscape._core.places import off_tissue, places_elsewhere
 from spotscape._core.spatial_data import add_coordinates
@@ -69,14 +69,19 @@ def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
     if found is not None:
         adata.obsm[keys.SPATIAL] = found[0]
         tissue.lines.append(f"adata.obsm['spatial'] = {found[1]}")
-    is_better = False
-    if options.layer is None and adata.raw is not None and layer_with_counts(adata, None) is None:
+    is_better, has_counts = False, options.layer is not None or layer_with_counts(adata, None) is not None
+    if adata.raw is not None and not has_counts:
         here, there = None if adata.X is None else kind_of(adata.X), kind_of(adata.raw.X)
         is_better = here != "counts" and (there == "counts" or (here == "negative" and there != "negative"))
     # Counts that are nowhere else, or expression of which X holds scaled values.
     if is_better:
         adata = adata.raw.to_adata()
         tissue.lines.append("adata = adata.raw.to_adata()")
+    base = None if has_counts or adata.X is None else base_of(adata.X)
+    if base not in (None, np.e):
+        # Methods undo natural logarithms.
+        adata.X = adata.X * np.log(base)
+        tissue.lines += ["import numpy as np", f"adata.X = adata.X * np.log({base:g})"]
     coords = adata.obsm.get(options.spatial_key)
     if isinstance(coords, np.ndarray) and coords.dtype.kind == "f":
         known = np.asarray(np.isfinite(coords).all(axis=1))

@@ -46,10 +46,16 @@ def warn_of_overlaid_slices(adata: AnnData, tissue: SlicePositions, graph: Spati
         # Of donors with several slices each, the slices join most spots that do not belong together.
         usual = [*slice_columns(columns), *columns]
         column, mixed = max(columns.items(), key=lambda item: (round(item[1], 2), -usual.index(item[0])))
-        also = "" if tissue.library_key is None else f" as well as adata.obs[{tissue.library_key!r}]"
+        known, mend = tissue.library_key, f"keep them apart with library_key={column!r}"
+        groups = adata.obs.reindex(columns=[known, column]).astype(str)
+        if known is not None and len(groups.drop_duplicates()) > groups[column].nunique():
+            # Sections at the same height of several animals.
+            both = " + ' ' + ".join(f"adata.obs[{name!r}].astype(str)" for name in (known, column))
+            mend = f"keep apart the groups of both: adata.obs['section'] = {both}, then library_key='section'"
+        also = "" if known is None else f" as well as adata.obs[{known!r}]"
         warn(
             f"{mixed:.0%} of the edges join spots with different adata.obs[{column!r}], whose coordinates overlap; if "
-            f"that column holds slices, fields or samples{also}, keep them apart with library_key={column!r}."
+            f"that column holds slices, fields or samples{also}, {mend}."
         )
         return
     if tissue.library_key is None and tissue.slices[0].shape[1] == 3:
