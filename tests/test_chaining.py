@@ -62,6 +62,7 @@ def test_pictures(adata: AnnData, key: str) -> None:
     assert len(sp.pl.history(adata, return_fig=True).axes) == len(adata.uns[key.removeprefix("X_")]["history"])
 
 
+@pytest.mark.slow
 def test_scanpy(adata: AnnData, key: str) -> None:
     import scanpy as sc
 

@@ -77,6 +77,7 @@ def test_training_takes_linear_memory(n_spots: int, n_slices: int, most: float) 
     assert peak - at_start < most * GIGABYTE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux refuses memory above a limit on data")
 def test_the_limit_is_one() -> None:
     with pytest.raises(MemoryError, match="Unable to allocate"):

@@ -54,6 +54,7 @@ class TestKnownNumbers:
         # Independent points: here the criterion finds it as well.
         assert curve.numbers[curve.bic.argmin()] == n_clusters
 
+    @pytest.mark.slow
     def test_two_levels(self) -> None:
         """Three pairs: three and six are both stable, and the finer level is taken."""
         parts = np.repeat(np.arange(6), 60)

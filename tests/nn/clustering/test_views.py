@@ -69,7 +69,8 @@ def views(n_groups: int, *, n_views: int = 2, n_each: int = 40, distance: float 
     ]
 
 
-@pytest.mark.parametrize("n_groups", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 7))])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_groups", [2, 3, 5, 7])
 def test_groups_that_all_see(n_groups: int) -> None:
     curve = agreement_curve(views(n_groups, n_views=3 if n_groups == 5 else 2), range(2, 9))
     assert curve.picked == n_groups
