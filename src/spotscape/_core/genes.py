@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
@@ -113,7 +114,7 @@ def base_of(values: Any) -> float | None:
 
 
 def _base(part: sparse.csr_matrix) -> float | None:
-    for base in (np.e, 2.0, 10.0):
+    for base in (math.e, 2.0, 10.0):
         changed = part.copy()
         with np.errstate(over="ignore"):
             changed.data = np.expm1(part.data * np.log(base))

@@ -36,7 +36,7 @@ _ACROSS = re.compile(r"(?<![A-Za-z])[xX](?![A-Za-z])|(?<=[a-z])X(?![a-z])|(?<=[a
 _NO_PLACE = re.compile(r"(?i)umap|tsne|min|max|local|fov|tile|grid|array|ccf|std|size|width")
 _DOWN = {"x": "y", "X": "Y", "col": "row", "Col": "Row", "column": "row", "Column": "Row"}
 _OF_OBSM = re.compile(
-    r"(?i)(X_)?(spatial|coord(inate)?s?|centroids?|xy)(_?(coord(inate)?s|loc(ation)?s?|xy|[23]d|um|px))?"
+    r"(?i)(X_)?(spatial|coords?|coordinates?|centroids?|xy)(_?(coords|coordinates|loc(ation)?s?|xy|[23]d|um|px))?"
 )
 # Numbers of the column and row of a spot; and names of spots that consist of them, as of ST and DBiT-seq.
 _NUMBERS = (("array_col", "array_row"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
         adata = adata.raw.to_adata()
         tissue.lines.append("adata = adata.raw.to_adata()")
     base = None if has_counts or adata.X is None else base_of(adata.X)
-    if base not in (None, np.e):
+    if base not in (None, math.e):
         # Methods undo natural logarithms.
         adata.X = adata.X * np.log(base)
         tissue.lines += ["import numpy as np", f"adata.X = adata.X * np.log({base:g})"]

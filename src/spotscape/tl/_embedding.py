@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -114,7 +115,7 @@ def undo_logarithm(adata: AnnData, layer: str | None, *, wanted: bool) -> bool:
             "adata.X and say so: adata.uns['log1p'] = {}.",
             where, none,
         )  # fmt: skip
-    elif base == np.e:
+    elif base == math.e:
         undone = (
             "`%s` %s logarithms, which are undone first. If they are none, set linear_scale=False in the configuration."
         )
