@@ -192,6 +192,7 @@ def test_embedding_by_domain_and_slice(adata: ad.AnnData) -> None:
     assert Picture.of(figure).share("#00ff00") > 0.001
 
 
+@pytest.mark.slow
 def test_a_umap_is_made_for_the_plot_alone(adata: ad.AnnData) -> None:
     before = set(adata.obsm)
     adata.obsm["X_spotscape"] += np.random.default_rng(0).normal(scale=0.05, size=(600, 2)).astype(np.float32)

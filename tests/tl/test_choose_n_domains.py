@@ -286,7 +286,7 @@ def test_the_unit_of_an_embedding_does_not_matter_and_none_to_compute_with_is_sa
     adata: ad.AnnData, method: str
 ) -> None:
     embedding = adata.obsm["X_spotscape"].astype(np.float64)
-    for scale in (1e-60, 1e-30, 1e12):
+    for scale in (1e-60, 1e12):
         adata.obsm["X_spotscape"] = scale * embedding
         sp.tl.choose_n_domains(adata, method=method, **QUICK)
         assert adata.uns["n_domains"]["picked"] == 4

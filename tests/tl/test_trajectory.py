@@ -144,7 +144,7 @@ def test_a_turned_and_scaled_embedding_gives_the_same(layered: ad.AnnData) -> No
 def test_the_same_seed_gives_the_same_bits_and_touches_nothing(
     layered: ad.AnnData, global_state_untouched: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    sc.pp.neighbors(layered, n_neighbors=5, use_rep="X_spotscape")
+    sc.pp.neighbors(layered, n_neighbors=5, use_rep="X_spotscape", method="gauss", transformer="sklearn")
     mine = layered.obsp["connectivities"].copy()
     before = set(layered.uns) | set(layered.obs) | set(layered.obsp) | set(layered.obsm)
     with global_state_untouched():
