@@ -221,6 +221,7 @@ class TestTwoEmbeddings:
         assert mine.uns["n_domains"]["picked"] == 3
 
     @pytest.mark.slow
+    @pytest.mark.all_starts
     def test_a_layer_is_read_where_the_embedding_was_made_from_it(self, tissue: ad.AnnData) -> None:
         mine = tissue.copy()
         mine.layers["normalised"], mine.X = mine.X, np.zeros(mine.shape, dtype=np.float32)
