@@ -14,7 +14,7 @@ from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape.datasets._regions import SPACING
-from spotscape.datasets._tissue import N_CELL_TYPES, Parameters, Tissue, cut_section
+from spotscape.datasets._tissue import N_CELL_TYPES, Parameters, Section, Tissue, cut_section
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -163,11 +163,6 @@ def simulate_tissue(
     source = RandomSource(random_state)
     tissue = Tissue.draw(parameters, source)
     sections = [cut_section(tissue, index, source) for index in range(n_slices)]
-    domains, codes = tissue.regions.names, np.concatenate([section.domain for section in sections])
-    absent = [name for code, name in enumerate(domains) if not (codes == code).any()]
-    if absent:
-        msg = f"domains {absent} have no spots in any slice; raise n_spots, lower n_domains or change random_state."
-        raise ValueError(msg)
     p, spacing = parameters, SPACING[geometry]
     sizes = [len(section.domain) for section in sections]
     slices = [f"slice_{i + 1}" for i in range(len(sections))]
@@ -175,7 +170,7 @@ def simulate_tissue(
     obs = pd.DataFrame(
         {
             "slice": pd.Categorical.from_codes(np.repeat(np.arange(len(sections)), sizes), pd.Index(slices)),
-            "domain": pd.Categorical.from_codes(codes, pd.Index(domains)),
+            "domain": _domains(tissue, sections),
             "cell_type": pd.Categorical.from_codes(np.concatenate([s.cell_type for s in sections]), cell_types),
             "library_size": np.concatenate([section.depth for section in sections]),
         },
@@ -201,3 +196,13 @@ def simulate_tissue(
     transforms[:, :2, 2] *= spacing
     adata.uns["simulation"] = record(p.as_record(), random_state=source.seed, spacing=spacing, transforms=transforms)
     return adata
+
+
+def _domains(tissue: Tissue, sections: Sequence[Section]) -> pd.Categorical[str]:
+    """The domain of all spots; refuses a tissue in which one has no spot."""
+    names, codes = tissue.regions.names, np.concatenate([section.domain for section in sections])
+    absent = [name for code, name in enumerate(names) if not (codes == code).any()]
+    if absent:
+        msg = f"domains {absent} have no spots in any slice; raise n_spots, lower n_domains or change random_state."
+        raise ValueError(msg)
+    return pd.Categorical.from_codes(codes, pd.Index(names))

@@ -337,8 +337,7 @@ class Pairing:
             raise ValueError(msg)
         rows, labels = slices[reference], None
         if labels_key is not None:
-            hint = "labels_key names the column whose values are transferred"
-            require_key(adata.obs, labels_key, "adata.obs", hint=hint)
+            require_key(adata.obs, labels_key, "adata.obs", hint="labels_key names the column that is transferred")
             labels = as_groups(adata.obs[labels_key], f"labels_key={labels_key!r}")
             missing = int((labels.codes[rows] < 0).sum())
             if missing == len(rows):
