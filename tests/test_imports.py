@@ -13,41 +13,36 @@ import spotscape as sp
 HEAVY = ("faiss", "matplotlib", "scanpy", "spatialdata", "squidpy", "torch_geometric", "igraph", "leidenalg")
 ANNDATA_SIDE = ("anndata", "scanpy", "squidpy", "spatialdata")
 
-# What one of several imports may not load, all of them together may not.
-FORBIDDEN = {
-    "import spotscape": (*HEAVY, "anndata", "pandas", "torch"),
-    "import spotscape.metrics, spotscape.models, spotscape.nn": tuple({*HEAVY, *ANNDATA_SIDE}),
+# Statements that one fresh Python runs in turn, and what none of them and none before may have loaded.
+IN_TURN = {
+    "import spotscape as sp": (*HEAVY, "anndata", "pandas", "torch"),
     "import spotscape.datasets, spotscape.get, spotscape.metrics, spotscape.pl, spotscape.pp, spotscape.tl": (
         *HEAVY,
         "torch",
     ),
-    "import spotscape as sp; sp.tl.markers, sp.tl.refine_domains, sp.tl.spotscape, sp.tl.trajectory": (*HEAVY, "torch"),
-    "import spotscape as sp; [getattr(sp.tl, name) for name in sp.tl.__all__]": HEAVY,
+    "sp.tl.markers, sp.tl.refine_domains, sp.tl.spotscape, sp.tl.trajectory": (*HEAVY, "torch"),
+    "[getattr(sp.tl, name) for name in sp.tl.__all__]": HEAVY,
+    "[getattr(sp, name).__name__ for name in ('get', 'metrics', 'models', 'nn', 'pl', 'pp', 'tl')]": HEAVY,
 }
 
 
-def loaded_after(statement: str) -> set[str]:
-    """Return the top-level modules that a fresh Python has loaded after ``statement``."""
-    code = (
-        f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
-    )
+def loaded_after(*statements: str) -> list[set[str]]:
+    """Return the top-level modules that a fresh Python has loaded after each of the statements."""
+    listed = "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    code = "\n".join(["import json, sys", *(line for one in statements for line in (one, listed))])
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(json.loads(run.stdout))
+    return [set(json.loads(line)) for line in run.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("statement", FORBIDDEN)
-def test_import_does_not_load(statement: str) -> None:
-    assert loaded_after(statement) & set(FORBIDDEN[statement]) == set()
+def test_what_imports_and_first_uses_do_not_load() -> None:
+    for (statement, forbidden), loaded in zip(IN_TURN.items(), loaded_after(*IN_TURN), strict=True):
+        assert loaded & {*forbidden} == set(), statement
 
 
-def test_the_check_sees_a_loaded_module() -> None:
-    assert "pandas" in loaded_after("import spotscape, pandas")
-
-
-def test_namespaces_come_on_first_use() -> None:
-    namespaces = ("datasets", "get", "metrics", "models", "nn", "pl", "pp", "tl")
-    code = "import spotscape as sp; " + "; ".join(f"sp.{name}.__name__" for name in namespaces)
-    assert "spotscape" in loaded_after(code)
+def test_what_takes_arrays_does_not_load_what_reads_tables() -> None:
+    arrays, tables = loaded_after("import spotscape.metrics, spotscape.models, spotscape.nn", "import anndata")
+    assert arrays & {*HEAVY, *ANNDATA_SIDE} == set()
+    assert "anndata" in tables
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

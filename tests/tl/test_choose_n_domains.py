@@ -31,6 +31,7 @@ def adata() -> ad.AnnData:
     return adata
 
 
+@pytest.mark.all_starts
 @pytest.mark.parametrize("method", ["gmm", "kmeans"])
 def test_the_record(
     adata: ad.AnnData, method: str, global_state_untouched: Callable[[], AbstractContextManager[None]]
@@ -87,6 +88,7 @@ def test_what_is_just_below_a_limit_does_not_read_as_equal_to_it(caplog: pytest.
     assert "agree by 0.89 only (1 is full agreement; a clear number needs 0.90)" in caplog.text
 
 
+@pytest.mark.all_starts
 def test_every_seed_picks_the_number_of_groups(adata: ad.AnnData) -> None:
     for seed in range(2):
         sp.tl.choose_n_domains(adata, random_state=seed, **QUICK)
