@@ -1,7 +1,9 @@
-"""The few things a user sets once for a whole session, among them the device."""
+"""The few things a user sets once for a whole session, among them the device; and what runs on one thread."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +13,10 @@ from spotscape._core.logging import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     import torch
+    from threadpoolctl import ThreadpoolController
 
 _NAMES = ("verbosity", "progress_bar", "device", "n_jobs", "datasetdir")
 _VERBOSITIES = ("error", "warning", "info", "debug")
@@ -144,3 +148,23 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     logger.debug("Running on %s (%s).", chosen, name)
     return chosen
+
+
+@functools.cache
+def threaded_libraries() -> ThreadpoolController:
+    """The libraries of this process that compute on several threads.
+
+    Looking for them takes ten milliseconds, as long as k-means on a small tissue, so it is done once. Those that are
+    loaded later would not be found.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    for name in ("scipy.linalg", "sklearn.cluster"):
+        importlib.import_module(name)
+    return ThreadpoolController()
+
+
+def one_thread(user_api: str | None = None) -> AbstractContextManager[object]:
+    """Compute on one thread inside a ``with`` block: each number of threads rounds sums differently."""
+    limited: AbstractContextManager[object] = threaded_libraries().limit(limits=1, user_api=user_api)
+    return limited

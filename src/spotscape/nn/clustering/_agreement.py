@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_limits
 
+from spotscape._core.settings import one_thread
 from spotscape.nn.clustering._kmeans import check_points, kmeans, partitions, soft_assignment, whiten
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._stability import (
@@ -130,14 +130,14 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
     values = np.asarray(points, dtype=np.float64)
     generator, n_runs = np.random.default_rng(seed), 1 if len(values) > _MANY else _RUNS
     plain = kmeans(points, n_clusters, seed=seed)
-    with threadpool_limits(1):
+    with one_thread():
         starts = [plain.labels, *_starts(values, n_clusters, n_runs, generator)]
 
     def mixtures(starts: list[np.ndarray], shrinkages: Sequence[float] = SHRINKAGES) -> dict[float, Clustering]:
         return {each: gaussian_mixture(points, n_clusters, shrinkage=each, starts=starts) for each in shrinkages}
 
     found = mixtures(starts)
-    with threadpool_limits(1):
+    with one_thread():
         others = _whitened_starts(values, found[_WITNESS].labels, n_runs, generator)
     if mixtures(others, [_WITNESS])[_WITNESS].value > found[_WITNESS].value + _CLEARLY:
         found = mixtures(starts + others)

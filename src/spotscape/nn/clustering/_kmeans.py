@@ -12,10 +12,10 @@ from scipy.linalg import solve_triangular
 from scipy.special import softmax
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from spotscape._core.settings import one_thread
 from spotscape._core.validation import require_finite, require_positive_int
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
     values = check_points(points, n_clusters)
     if n_init is None:
         n_init = min(_MOST_STARTS, max(_FEWEST_STARTS, _STARTED_POINTS // len(values)))
-    with threadpool_limits(1):
+    with one_thread():
         model = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(values)
         labels, _ = by_size(make_exactly(model.labels_, values, n_clusters))
     return Clustering(labels, "inertia", float(model.inertia_))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from scipy.linalg.lapack import dpotrf, dpotrs
-from threadpoolctl import threadpool_limits
 
+from spotscape._core.settings import one_thread
 from spotscape._core.validation import require_in_range
 from spotscape.nn.clustering._kmeans import Clustering, by_size, check_points, make_exactly, partitions, whiten
 
@@ -170,7 +170,7 @@ def gaussian_mixture(
     alive = alive if alive.any() else scale == scale.max()
     raw, scale = centred[:, alive], scale[alive]
     em = TiedEM(raw / scale, _RIDGE, shrinkage=shrinkage, scale=scale)
-    with threadpool_limits(1):
+    with one_thread():
         if starts is None:
             mixture, log_likelihood = _search(raw, em, n_clusters, tol, np.random.default_rng(seed))
         else:

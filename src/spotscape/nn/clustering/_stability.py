@@ -18,8 +18,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_limits
 
+from spotscape._core.settings import one_thread
 from spotscape._core.validation import require_choice, require_positive_int
 from spotscape.nn.clustering._kmeans import check_points, whiten
 from spotscape.nn.clustering._mixture import TiedEM
@@ -103,7 +103,7 @@ def stability_curve(
     compared = draw_points(len(values), _COMPARED_POINTS, next(generators))
     found: list[tuple[list[np.ndarray], np.ndarray]] = []
     same = np.empty((len(numbers), 0, 0))
-    with threadpool_limits(1):
+    with one_thread():
         for number in range(_MOST_ROUNDS):
             for generator in islice(generators, n_resamples):
                 sample = _Sample(standardised, centred, compared, numbers, generator)
@@ -141,7 +141,7 @@ def likelihoods_of_samples(points: np.ndarray, numbers: list[int], n_samples: in
     centred = _varying(points)
     standardised = centred / centred.std(axis=0)
     none = np.arange(0)
-    with threadpool_limits(1):
+    with one_thread():
         samples = [
             _Sample(standardised, centred, none, numbers, np.random.default_rng([seed, index]))
             for index in range(n_samples)
