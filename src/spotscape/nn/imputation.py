@@ -13,14 +13,16 @@ import pandas as pd
 import torch
 from scipy import sparse
 from scipy.stats import rankdata
+from torch.nn.functional import normalize
 
 from spotscape._core.randomness import drawn_by_name
 from spotscape._core.validation import require_finite
 from spotscape._stats.components import PrincipalComponents
-from spotscape.nn.matching import Offset, batch_offset, match
+from spotscape.nn.matching import batch_offset, match
+from spotscape.nn.similarity import most_similar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Self
 
 
@@ -262,7 +264,8 @@ class GeneFolds:
         for columns in [*kept, np.ones(n_genes, dtype=bool)]:
             part = expression if columns.all() else expression[:, columns]
             scores = PrincipalComponents.fit(part, n_comps, scale=False, seed=seed).project(part)
-            blocks.append(_side_by_side([scores, embedding], slices, reference))
+            beside = [] if embedding is None else [embedding]
+            blocks.append(np.hstack([_scaled(each, slices, reference) for each in (scores, *beside)]))
         codes = np.zeros(expression.shape[0], dtype=np.int64) if slices is None else slices
         return cls(fold, tuple(blocks), codes)
 
@@ -271,19 +274,13 @@ class GeneFolds:
         return SpotRegression.on(self.features[fold], slices=self.slices, fitted=fitted).predict
 
 
-def _side_by_side(
-    parts: Sequence[np.ndarray | None], slices: np.ndarray | None, reference: np.ndarray | None
-) -> np.ndarray:
-    scaled = []
-    for part in parts:
-        if part is None:
-            continue
-        values = np.asarray(part, dtype=np.float64)
-        values = values if slices is None or reference is None else shifted(values, slices, reference)
-        values = values - values.mean(0)
-        spread = np.sqrt(values.var(0).sum())
-        scaled.append(values / spread if spread > 0 else values)
-    return np.concatenate(scaled, axis=1)
+def _scaled(part: np.ndarray, slices: np.ndarray | None, reference: np.ndarray | None) -> np.ndarray:
+    """Centred values of total variance 1, without the offsets of slices that are not in the reference."""
+    values = np.asarray(part, dtype=np.float64)
+    values = values if slices is None or reference is None else shifted(values, slices, reference)
+    values = values - values.mean(0)
+    spread = np.sqrt(values.var(0).sum())
+    return values / spread if spread > 0 else values
 
 
 def shifted(values: np.ndarray, slices: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -301,45 +298,33 @@ def neighbor_operator(
 ) -> sparse.csr_array:
     """The matrix ``(N, N)`` that takes the mean over the candidates nearest in direction, never the spot itself.
 
-    Rows of spots that are not queries are empty. If queries and candidates have no spot in common, the offset between
-    them is subtracted first.
+    Rows of spots that are not queries are empty. If the candidates are not the queries themselves but other spots, the
+    offset between the two is subtracted first.
     """
     values = torch.from_numpy(np.ascontiguousarray(embedding, dtype=np.float32))
-    overlap = np.intersect1d(queries, candidates)
-    offset: Offset = "none" if len(overlap) else "mutual"
-    if offset == "none":
-        values = values - values.mean(0)
-    found = match(values[queries], values[candidates], n_neighbors + (len(overlap) > 0), offset=offset)
-    columns = candidates[found.indices.numpy()]
-    kept = columns != queries[:, None]
-    # One more was asked for. Where the spot itself is not among them, the last one goes.
-    if len(overlap):
-        kept[kept.all(1), -1] = False
-    row, place = np.nonzero(kept)
-    weights = 1 / kept.sum(1)[row]
-    n_spots = len(embedding)
-    return sparse.csr_array((weights, (queries[row], columns[row, place])), shape=(n_spots, n_spots))
+    if np.array_equal(queries, candidates):
+        own = normalize(values[queries] - values.mean(0), dim=1)
+        found = most_similar(own, own, n_neighbors, exclude=torch.arange(len(own))).indices
+    else:
+        found = match(values[queries], values[candidates], n_neighbors).indices
+    columns = candidates[found.numpy()]
+    weights = np.full(columns.size, 1 / columns.shape[1])
+    rows = np.repeat(queries, columns.shape[1])
+    return sparse.csr_array((weights, (rows, columns.ravel())), shape=(len(embedding), len(embedding)))
 
 
-@dataclass(frozen=True)
-class NeighborMeans:
-    """Means over the nearest spots in an embedding ``(N, k)``, without the spot itself."""
+def neighbor_means(
+    embedding: np.ndarray, slices: np.ndarray, n_neighbors: int, _fold: int, fitted: np.ndarray
+) -> Predictor:
+    """Predict genes by the mean over those spots of the fit that are nearest in an embedding ``(N, k)``."""
+    nearest = neighbor_operator(embedding, fitted, fitted, n_neighbors)
+    for number in np.setdiff1d(np.unique(slices), np.unique(slices[fitted])):
+        nearest = nearest + neighbor_operator(embedding, np.flatnonzero(slices == number), fitted, n_neighbors)
 
-    embedding: np.ndarray
-    slices: np.ndarray
-    n_neighbors: int
+    def predict(measured: Any) -> Predicted:
+        values = np.asarray(nearest @ measured, dtype=np.float64)
+        left_out = np.full(values.shape, np.nan)
+        left_out[fitted] = values[fitted]
+        return Predicted(values, left_out)
 
-    def within(self, _fold: int, fitted: np.ndarray) -> Predictor:
-        """The mean over these rows."""
-        own = neighbor_operator(self.embedding, fitted, fitted, self.n_neighbors)
-        for number in np.setdiff1d(np.unique(self.slices), np.unique(self.slices[fitted])):
-            queries = np.flatnonzero(self.slices == number)
-            own = own + neighbor_operator(self.embedding, queries, fitted, self.n_neighbors)
-
-        def predict(measured: Any) -> Predicted:
-            values = np.asarray(own @ measured, dtype=np.float64)
-            left_out = np.full(values.shape, np.nan)
-            left_out[fitted] = values[fitted]
-            return Predicted(values, left_out)
-
-        return predict
+    return predict
