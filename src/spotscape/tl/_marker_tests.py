@@ -311,13 +311,6 @@ def for_scanpy(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
     return found
 
 
-def detected_share(expression: Matrix, rows: np.ndarray) -> np.ndarray:
-    """Share of the spots in which each gene is detected, float64 ``(n_genes,)``."""
-    part = expression[np.flatnonzero(rows)]
-    seen = part.astype(bool).sum(axis=0) if sparse.issparse(part) else np.count_nonzero(part, axis=0)
-    return np.asarray(np.asarray(seen, dtype=np.float64).ravel() / max(1, part.shape[0]))
-
-
 def morans_i(
     expression: Matrix, genes: pd.Index, wanted: np.ndarray, graph: sparse.csr_array, slices: np.ndarray
 ) -> pd.Series:
@@ -327,10 +320,8 @@ def morans_i(
         rows = np.flatnonzero(slices == code)
         edges = graph[rows][:, rows]
         values = expression[rows][:, wanted]
-        lowest, highest = (
-            np.asarray(end.toarray() if sparse.issparse(end) else end).ravel()
-            for end in (values.min(axis=0), values.max(axis=0))
-        )
+        ends = [values.min(axis=0), values.max(axis=0)]
+        lowest, highest = (end.toarray() if sparse.issparse(end) else end for end in ends)
         varying = np.flatnonzero(highest > lowest)
         if edges.nnz and varying.size:
             total[varying] += len(rows) * _moran(values[:, varying], edges)
