@@ -498,27 +498,16 @@ class TestEncoders:
         forbid_training(monkeypatch)
         assert tool(adata, max_epochs=30, checkpoint=file, copy=True).obsm[key].tobytes() == adata.obsm[key].tobytes()
 
-    @pytest.mark.parametrize("change", ["spots", "expression", "graph", "seed", "configuration"])
     def test_a_checkpoint_of_another_training_is_refused(
-        self, adata: AnnData, tool: Tool, key: str, change: str, tmp_path: Path
+        self, adata: AnnData, tool: Tool, key: str, tmp_path: Path
     ) -> None:
         file = tmp_path / "fit.ckpt"
         tool(adata, checkpoint=file, copy=True)
-        arguments: dict[str, object] = {}
-        if change == "spots":
-            adata = adata[:299].copy()
-        elif change == "expression":
-            adata.X = adata.X[np.r_[1:300, 0]]
-        elif change == "graph":
-            sp.pp.spatial_neighbors_knn(adata, n_neighs=5)
-        elif change == "seed":
-            arguments["random_state"] = 1
-        else:
-            config = sp.models.SpotscapeConfig if tool is spotscape else sp.models.SpaCrossConfig
-            arguments["config"] = config(lr=0.0123)
-        with pytest.raises(ValueError, match=r"checkpoint .*fit.ckpt belongs to another model or data set"):
-            tool(adata, checkpoint=file, **arguments)
-        assert key not in adata.obsm
+        fewer = adata[:299].copy()
+        for tissue, arguments in ((fewer, {}), (adata, {"random_state": 1})):
+            with pytest.raises(ValueError, match=r"checkpoint .*fit.ckpt belongs to another model or data set"):
+                tool(tissue, checkpoint=file, **arguments)
+            assert key not in tissue.obsm
 
 
 def test_a_checkpoint_of_the_other_encoder_is_refused(adata: AnnData, tmp_path: Path) -> None:
@@ -539,7 +528,7 @@ class TestDecodedLayer:
     def test_units(self, adata: AnnData, tool: Tool, key: str) -> None:
         """Expression in the units of the input: not below 0, about as large, and with each gene's pattern."""
         before = adata.copy()
-        tool(adata, max_epochs=200, decoded_layer="decoded")
+        tool(adata, max_epochs=120, decoded_layer="decoded")
         assert set(adata.layers) - set(before.layers) == {"decoded"}
         layer, used = adata.layers["decoded"], adata.var["highly_variable"].to_numpy()
         assert layer.shape == adata.shape

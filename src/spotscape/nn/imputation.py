@@ -13,13 +13,11 @@ import pandas as pd
 import torch
 from scipy import sparse
 from scipy.stats import rankdata
-from torch.nn.functional import normalize
 
 from spotscape._core.randomness import drawn_by_name
 from spotscape._core.validation import require_finite
 from spotscape._stats.components import PrincipalComponents
-from spotscape.nn.matching import batch_offset, match
-from spotscape.nn.similarity import most_similar
+from spotscape.nn.matching import Offset, batch_offset, match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,7 +278,7 @@ def _scaled(part: np.ndarray, slices: np.ndarray | None, reference: np.ndarray |
     values = values if slices is None or reference is None else shifted(values, slices, reference)
     values = values - values.mean(0)
     spread = np.sqrt(values.var(0).sum())
-    return values / spread if spread > 0 else values
+    return np.asarray(values / spread) if spread > 0 else values
 
 
 def shifted(values: np.ndarray, slices: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -298,19 +296,24 @@ def neighbor_operator(
 ) -> sparse.csr_array:
     """The matrix ``(N, N)`` that takes the mean over the candidates nearest in direction, never the spot itself.
 
-    Rows of spots that are not queries are empty. If the candidates are not the queries themselves but other spots, the
-    offset between the two is subtracted first.
+    Rows of spots that are not queries are empty. If queries and candidates have no spot in common, the offset between
+    them is subtracted first.
     """
     values = torch.from_numpy(np.ascontiguousarray(embedding, dtype=np.float32))
-    if np.array_equal(queries, candidates):
-        own = normalize(values[queries] - values.mean(0), dim=1)
-        found = most_similar(own, own, n_neighbors, exclude=torch.arange(len(own))).indices
-    else:
-        found = match(values[queries], values[candidates], n_neighbors).indices
-    columns = candidates[found.numpy()]
-    weights = np.full(columns.size, 1 / columns.shape[1])
-    rows = np.repeat(queries, columns.shape[1])
-    return sparse.csr_array((weights, (rows, columns.ravel())), shape=(len(embedding), len(embedding)))
+    overlap = np.intersect1d(queries, candidates)
+    offset: Offset = "none" if len(overlap) else "mutual"
+    if offset == "none":
+        values = values - values.mean(0)
+    found = match(values[queries], values[candidates], n_neighbors + (len(overlap) > 0), offset=offset)
+    columns = candidates[found.indices.numpy()]
+    kept = columns != queries[:, None]
+    # One more was asked for. Where the spot itself is not among them, the last one goes.
+    if len(overlap):
+        kept[kept.all(1), -1] = False
+    row, place = np.nonzero(kept)
+    weights = 1 / kept.sum(1)[row]
+    n_spots = len(embedding)
+    return sparse.csr_array((weights, (queries[row], columns[row, place])), shape=(n_spots, n_spots))
 
 
 def neighbor_means(

@@ -197,13 +197,8 @@ def _domains(adata: AnnData, key: str, root: str) -> pd.Categorical:
 
 def _means(time: np.ndarray, domains: pd.Categorical) -> pd.Series:
     """Mean pseudotime of each domain; NaN for those that are not reached."""
-    return (
-        pd.Series(time)
-        .groupby(np.asarray(domains.codes))
-        .mean()
-        .reindex(range(len(domains.categories)))
-        .set_axis(domains.categories)
-    )
+    groups = pd.Series(domains)
+    return pd.Series(time).groupby(groups, observed=False).mean().set_axis(domains.categories)
 
 
 def _by_slice(time: np.ndarray, graph: AnnData, domains: pd.Categorical, slices: pd.Categorical) -> dict[str, Any]:
