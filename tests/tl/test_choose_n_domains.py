@@ -190,7 +190,7 @@ def test_the_end_of_the_range_is_warned_of(adata: ad.AnnData) -> None:
 @pytest.fixture(scope="module")
 def tissue() -> ad.AnnData:
     """Four layers, with their smoothed components."""
-    tissue = sp.datasets.simulate_tissue(n_domains=4, n_spots=700, n_genes=150, random_state=3)
+    tissue = sp.datasets.simulate_tissue(n_domains=4, n_spots=500, n_genes=150, random_state=3)
     with sp.settings.override(verbosity="error"):
         sp.pp.prepare(tissue)
         sp.pp.spatial_neighbors_knn(tissue)
