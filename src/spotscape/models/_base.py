@@ -22,7 +22,6 @@ from spotscape.models._reduction import Reduction, slice_offsets, smooth_within
 from spotscape.models._saving import MOST_SPOTS, Reference, save_model
 from spotscape.models._training import Tissue, check_input, checkpoint_of, digest_of, slice_rows, train
 from spotscape.nn.batches import Batch, join_group
-from spotscape.nn.blocks import keeping
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
@@ -286,9 +285,11 @@ class GraphEncoder(ABC, Generic[C]):
             raise AssertionError
         whole = tissue.whole
         self._n_genes, self._reduction, self._unit = tissue.n_genes, tissue.reduction, whole.features.unit
-        with torch.no_grad(), keeping(self.network):
+        self.network.train()
+        with torch.no_grad():
             views = self.network.encode(whole, whole.graph.whole_weights)
             self.network.decode(views, whole)
+        self.network.eval()
         embedding = views[0]
         n_axes, whitening = self.config.n_axes, self.config.whitening
         self._pca = None
