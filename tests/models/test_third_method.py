@@ -47,7 +47,7 @@ class MeanNetwork(Network):
     n_hops = 1
 
     def __init__(self, n_features: int, config: MeanConfig, source: WeightSource) -> None:
-        super().__init__(n_features, config, source)
+        super().__init__(n_features)
         self.first = source.glorot(n_features, config.latent_size)
         self.output = source.linear(config.latent_size, n_features)
         self.shift = source.constant(0.0, 1, n_features)

@@ -28,6 +28,7 @@ from spotscape.nn.integration import integrate, place
 from spotscape.nn.pca import PCA
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from spotscape.models._config import EncoderConfig
@@ -40,10 +41,10 @@ C = TypeVar("C", bound="EncoderConfig")
 class GraphEncoder(ABC, Generic[C]):
     """Fit, embed and reconstruct. The type variable is the configuration."""
 
-    # The parts of a method.
+    # The parts of a method: a network is made of a number of features, a configuration and a source of weights.
     name: ClassVar[str]
     config_type: ClassVar[type[EncoderConfig]]
-    network_type: ClassVar[type[Network]]
+    network_type: ClassVar[Callable[..., Network]]
     objective_type: ClassVar[type[Objective]]
     # What components are divided by, found from them if ``None``; whether all genes have to be dense.
     unit: ClassVar[float | None] = None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from spotscape._core.randomness import RandomSource, Seed
+    from spotscape._core.randomness import Seed
     from spotscape.models._training import Draw
     from spotscape.nn.features import Features
 
@@ -172,7 +172,7 @@ class SpaCrossNetwork(Network):
     """
 
     def __init__(self, n_features: int, config: SpaCrossConfig, source: WeightSource) -> None:
-        super().__init__(n_features, config, source)
+        super().__init__(n_features)
         hidden, feature, latent = config.hidden_size, config.feature_size, config.latent_size
         self.dropout, self.graph_decoder = config.dropout, config.decoder == "graph"
         self.n_hops = 4 if self.graph_decoder else 3
@@ -262,11 +262,9 @@ class SpaCrossObjective(Objective):
     network: SpaCrossNetwork
     config: SpaCrossConfig
 
-    def __init__(
-        self, network: SpaCrossNetwork, tissue: Tissue, config: SpaCrossConfig, *, source: RandomSource, **how: Any
-    ) -> None:
-        super().__init__(network, tissue, config, source=source, **how)
-        weights = WeightSource([source.integer(f"discriminator {number}") for number in range(config.n_encoders)])
+    def __init__(self, network: SpaCrossNetwork, tissue: Tissue, config: SpaCrossConfig, **how: Any) -> None:
+        super().__init__(network, tissue, config, **how)
+        weights = WeightSource([self.source.integer(f"discriminator {number}") for number in range(config.n_encoders)])
         self.discriminator = weights.glorot(config.latent_size, config.latent_size)
         self.discriminator_bias = weights.constant(0.0)
         self.neighborhoods = HybridMemory(config.n_encoders)

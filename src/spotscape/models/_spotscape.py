@@ -156,7 +156,7 @@ class SpotscapeNetwork(Network):
     n_hops = 2
 
     def __init__(self, n_features: int, config: SpotscapeConfig, source: WeightSource) -> None:
-        super().__init__(n_features, config, source)
+        super().__init__(n_features)
         hidden, latent = config.hidden_size, config.latent_size
         self.latent_relu = config.latent_relu
         self.first, self.second = source.glorot(n_features, hidden), source.glorot(hidden, latent)

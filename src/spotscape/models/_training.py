@@ -56,9 +56,7 @@ class Network(nn.Module):
 
     n_hops: int
 
-    def __init__(self, n_features: int, config: Any, source: WeightSource) -> None:
-        """Make the parameters: each method draws its own from ``source``."""
-        del config, source
+    def __init__(self, n_features: int) -> None:
         super().__init__()
         self.n_features = n_features
 
@@ -80,16 +78,9 @@ class Objective(nn.Module):
     def __init__(
         self, network: Any, tissue: Tissue, config: Any, *, reduce: Reduce, source: RandomSource, max_epochs: int
     ) -> None:
-        """Keep what a step needs; what a method draws once, it draws from ``source``."""
-        del source
         super().__init__()
-        self.network, self.tissue, self.config, self.reduce, self.max_epochs = (
-            network,
-            tissue,
-            config,
-            reduce,
-            max_epochs,
-        )
+        self.network, self.tissue, self.config = network, tissue, config
+        self.reduce, self.source, self.max_epochs = reduce, source, max_epochs
 
     @abstractmethod
     def draw(self, batch: Batch, draw: Draw) -> Any:
