@@ -285,17 +285,16 @@ class Trainer:
             steps = range(0 if file is None else run.resume(file), plan.n_steps)
             bar = tqdm(steps, desc=self.description, unit="step", disable=not self.progress_bar)
             for step in bar:
-                done = run.has_converged()
-                if done:
+                if converged := run.has_converged():
                     logger.info("Stopped after %d epochs: the loss no longer improves.", step // plan.steps_per_epoch)
                 else:
                     run.step(loss, step)
-                done |= step + 1 == plan.n_steps
-                if done or (step + 1) % _CHECK_EVERY == 0:
+                last = converged or step + 1 == plan.n_steps
+                if last or (step + 1) % _CHECK_EVERY == 0:
                     bar.set_postfix(loss=f"{run.require_finite():.3g}")
-                if file is not None and (done or (step + 1) % self.save_every == 0):
+                if file is not None and (last or (step + 1) % self.save_every == 0):
                     file.write(run.state())
-                if done:
+                if converged:
                     break
         bar.close()
         module.eval()
