@@ -54,7 +54,8 @@ class PoseSearch:
         blur = max(1.5, _FEATURE_BLUR * size)
         self._fields = (query.smooth_features(blur), reference.smooth_features(blur)) if guided else None
         grid = grid_points(axes)
-        self._area, *self._fixed = self._images(reference, grid, (len(axes[0]), len(axes[1])), which=1)
+        images = self._images(reference, grid, (len(axes[0]), len(axes[1])), which=1)
+        self._area, self._fixed = images[0].sum(), self._transforms(*images)
         # The squared gradient of a Gaussian.
         kx, ky = 2 * np.pi * fft.fftfreq(self._shape[0])[:, None], 2 * np.pi * fft.rfftfreq(self._shape[1])[None]
         squared = kx**2 + ky**2
@@ -79,25 +80,28 @@ class PoseSearch:
 
     def _images(
         self, piece: Section, points: np.ndarray, shape: tuple[int, int], *, which: int
-    ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-        """Area of a tissue, and Fourier transforms on the padded grid: of it, of each feature, and of their energy."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A tissue and its features as images."""
         depth = piece.depth.at(points, outside=-self.step)[:, 0]
         tissue = np.clip(depth / self.step + 0.5, 0, 1)
-        features = np.zeros((0, *shape))
-        if self._fields is not None:
-            features = (self._fields[which].at(points) * tissue[:, None]).T.reshape(-1, *shape)
-        images = tissue.reshape(shape), features, (features**2).sum(axis=0)
-        area: float = images[0].sum()
-        transforms = [np.asarray(fft.rfft2(image, self._shape)) for image in images]
-        return area, transforms[0], transforms[1], transforms[2]
+        if self._fields is None:
+            return tissue.reshape(shape), np.zeros((0, *shape))
+        features = self._fields[which].at(points) * tissue[:, None]
+        return tissue.reshape(shape), features.T.reshape(-1, *shape)
+
+    def _transforms(self, tissue: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fourier transforms on the padded grid: of the tissue, of each feature, and of the features' energy."""
+        energy = (features**2).sum(axis=0)
+        return fft.rfft2(tissue, self._shape), fft.rfft2(features, self._shape), fft.rfft2(energy, self._shape)
 
     def _score(self, turn: np.ndarray) -> np.ndarray:
         # A grid point of the turned image shows what the inverse motion finds on the query.
         points = self._query_grid @ turn[:2, :2] + self._middle
-        area, tissue, features, energy = self._images(self.query, points, (self._side, self._side), which=0)
+        images = self._images(self.query, points, (self._side, self._side), which=0)
+        tissue, features, energy = self._transforms(*images)
         fixed_tissue, fixed_features, fixed_energy = self._fixed
         cross = fixed_tissue * tissue.conj()
-        overlap = self._back(cross) / min(self._area, area)
+        overlap = self._back(cross) / min(self._area, images[0].sum())
         moving = self._outline_energy(tissue)
         score = self._back(cross * self._filter) / np.sqrt(moving * self._fixed_outline) + _IMAGE_AREA_WEIGHT * overlap
         if len(features):
