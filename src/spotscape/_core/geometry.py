@@ -43,7 +43,7 @@ class Lattice:
     # Median distance of neighbours on the lattice, in the unit of the coordinates; if irregular, of a spot to its
     # nearest neighbour.
     spacing: float
-    angle: float  # Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular
+    angle: float = 0.0  # Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular
     widest: float = 0.0  # Distance that few neighbours on the lattice exceed, where spots stray from their places
 
 
@@ -80,12 +80,10 @@ def lattice(coords: np.ndarray) -> Lattice:
     Spots may be missing here and there, or stray a little from their places.
     """
     plane = np.asarray(coords, dtype=np.float64)[:, :2]
-    if len(plane) < 2:
-        return Lattice("irregular", 1.0, 0.0)
     distances = nearest_distances(plane, 8)
     spacing = float(np.median(distances[:, 0]))
     if not np.isfinite(spacing):
-        return Lattice("irregular", 1.0, 0.0)
+        return Lattice("irregular", 1.0)
     second, fourth, fifth, sixth = np.median(distances, axis=0)[[1, 3, 4, 5]] / spacing
     even = np.mean(np.abs(distances[:, 0] / spacing - 1) < 0.1) > 0.8
     if (even and sixth < 1.25) or _on_rings(distances / spacing, _HEXAGON) > _ON_RINGS:
@@ -93,7 +91,7 @@ def lattice(coords: np.ndarray) -> Lattice:
     touching = even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55
     if touching or _on_rings(distances / spacing, _SQUARE) > _ON_RINGS:
         return _fitted("square", 4, plane, distances)
-    return Lattice("irregular", spacing, 0.0)
+    return Lattice("irregular", spacing)
 
 
 def _fitted(kind: Literal["hexagonal", "square"], symmetry: int, plane: np.ndarray, distances: np.ndarray) -> Lattice:
@@ -188,9 +186,7 @@ class Layout:
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
-        what = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "an irregular pattern"}[
-            self.kind
-        ]
+        what = "an irregular pattern" if self.kind == "irregular" else f"a {self.kind} grid"
         platform = "" if self.platform is None else f" ({self.platform})"
         if self.um_per_unit == 1:
             return f"{what}{platform}, spots {self.spacing:.3g} µm apart"
@@ -220,9 +216,8 @@ def _arrangement(coords: np.ndarray) -> Lattice:
     """The lattice of a slice, which may be tilted; none in a thick block, whose cells lie above each other."""
     grid = lattice(coords)
     in_space = grid.spacing if coords.shape[1] == 2 else spot_spacing(coords)
-    return (
-        grid if not np.isfinite(in_space) or in_space < _THICK * grid.spacing else Lattice("irregular", in_space, 0.0)
-    )
+    is_thick = np.isfinite(in_space) and in_space >= _THICK * grid.spacing
+    return Lattice("irregular", in_space) if is_thick else grid
 
 
 def scale_factors(entry: object) -> dict[str, float]:

@@ -26,6 +26,7 @@ from spotscape._core.validation import (
     require_names,
     require_positive_int,
     require_tables,
+    require_threads,
 )
 
 if TYPE_CHECKING:
@@ -158,11 +159,7 @@ def radius(value: Any, name: str, hint: Hint) -> Any:
 
 def threads(value: Any, name: str, hint: Hint) -> int:
     """A number of threads, or -1 for all cores."""
-    found = require_positive_int(value, name, minimum=-(2**31))
-    if found == 0 or found < -1:
-        msg = f"{name}={found} is neither a positive number of threads nor -1 (all cores)."
-        raise ValueError(msg)
-    return found
+    return require_threads(value, name)
 
 
 def choice(value: Any, name: str, hint: Hint) -> str:

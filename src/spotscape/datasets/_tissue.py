@@ -162,8 +162,6 @@ class Parameters(SimpleNamespace):
                 raise ValueError(msg)
         for number in self.spots_per_slice:
             require_positive_int(number, "n_spots", minimum=self.n_domains * _MIN_SPOTS_PER_DOMAIN)
-        for number in self.tears_per_slice:
-            require_positive_int(number, "tears", minimum=0)
         if np.ndim(self.shift) > 0 and np.shape(self.shift) != (self.n_slices, 2):
             msg = f"shift has shape {np.shape(self.shift)}; expected a number or one (x, y) for each slice."
             raise ValueError(msg)
