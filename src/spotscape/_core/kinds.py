@@ -18,6 +18,7 @@ from spotscape._core import keys
 from spotscape._core.arguments import Hint
 from spotscape._core.randomness import seed_of
 from spotscape._core.rows import ChunkedMatrix
+from spotscape._core.settings import require_threads, resolve_device
 from spotscape._core.validation import (
     as_numbers,
     described,
@@ -26,7 +27,6 @@ from spotscape._core.validation import (
     require_names,
     require_positive_int,
     require_tables,
-    require_threads,
 )
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def radius(value: Any, name: str, hint: Hint) -> Any:
 
 def threads(value: Any, name: str, hint: Hint) -> int:
     """A number of threads, or -1 for all cores."""
-    return require_threads(value, name)
+    return require_threads(require_positive_int(value, name, minimum=-(2**31)), name)
 
 
 def choice(value: Any, name: str, hint: Hint) -> str:
@@ -174,8 +174,6 @@ def seed(value: Any, name: str, hint: Hint) -> int | None:
 
 def device(value: Any, name: str, hint: Hint) -> Any:
     """A device that torch can use here."""
-    from spotscape._core.settings import resolve_device
-
     resolve_device(value)
     return value
 

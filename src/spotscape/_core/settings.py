@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spotscape._core.logging import logger
-from spotscape._core.validation import described, require_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +19,14 @@ _VERBOSITIES = ("error", "warning", "info", "debug")
 # What scanpy calls hints is part of the debug level here.
 _SCANPY = {"0": "error", "1": "warning", "2": "info", "3": "debug", "4": "debug", "hint": "debug"}
 _TRUE = {"1", "true", "yes", "on"}
+
+
+def require_threads(number: int, name: str) -> int:
+    """Refuse what is no number of threads, nor -1 for all cores."""
+    if number == 0 or number < -1:
+        msg = f"{name}={number} is neither a positive number of threads nor -1 (all cores)."
+        raise ValueError(msg)
+    return number
 
 
 class Settings:
@@ -114,6 +121,8 @@ _TYPES = ("cpu", "cuda")
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
     """Turn ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or a torch device into a usable :class:`torch.device`."""
     import torch
+
+    from spotscape._core.validation import described
 
     wanted: object = settings.device if device is None else device
     if not isinstance(wanted, (str, torch.device)):

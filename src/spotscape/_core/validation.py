@@ -134,15 +134,6 @@ def require_positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
     return int(value)
 
 
-def require_threads(value: Any, name: str) -> int:
-    """Return a number of threads, or -1 for all cores."""
-    found = require_positive_int(value, name, minimum=-_LARGEST)
-    if found == 0 or found < -1:
-        msg = f"{name}={found} is neither a positive number of threads nor -1 (all cores)."
-        raise ValueError(msg)
-    return found
-
-
 def require_choice(value: Any, name: str, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise a ValueError that lists them."""
     if not isinstance(value, str):
