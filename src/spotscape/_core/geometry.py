@@ -130,21 +130,18 @@ def join_coincident(lengths: sparse.csr_matrix, position: np.ndarray) -> sparse.
 
     ``position`` holds the row of every spot in the graph of positions; explicit zeros are between spots at one place.
     """
-    order = np.argsort(position, kind="stable")
-    sizes = np.bincount(position, minlength=lengths.shape[0])
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    edges = lengths.tocoo()
-    here = np.arange(len(sizes))
+    edges, here = lengths.tocoo(), np.arange(lengths.shape[0])
     starts, ends = np.concatenate([edges.row, here]), np.concatenate([edges.col, here])
     values = np.concatenate([edges.data, np.zeros(len(here))])
-    # Every pair of positions becomes all pairs of the spots there.
-    times = sizes[starts] * sizes[ends]
-    pair = np.repeat(np.arange(len(starts)), times)
-    within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    rows = order[first[starts[pair]] + within // sizes[ends[pair]]]
-    columns = order[first[ends[pair]] + within % sizes[ends[pair]]]
+    # Edges go by their numbers, from 1, because a product may drop lengths of zero.
+    numbers = sparse.csr_array((np.arange(1, len(values) + 1), (starts, ends)), shape=lengths.shape)
+    spots = np.arange(len(position))
+    places = sparse.csr_array((np.ones_like(spots), (spots, position)), shape=(len(spots), len(here)))
+    found = (places @ numbers @ places.T).tocoo()
+    rows, columns = found.coords
     others = rows != columns
-    joined = sparse.csr_matrix((values[pair][others], (rows[others], columns[others])), shape=(len(position),) * 2)
+    lengths_of_spots = values[found.data[others] - 1], (rows[others], columns[others])
+    joined = sparse.csr_matrix(lengths_of_spots, shape=(len(spots), len(spots)))
     joined.sort_indices()
     return joined
 
