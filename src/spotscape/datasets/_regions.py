@@ -100,7 +100,6 @@ def lay_spots(geometry: str, half_width: float, rng: np.random.Generator) -> NDA
     return points[rng.random(len(points)) > _LOST_CELLS]
 
 
-LAYOUTS: Final = ("layers", "islands", "mixed")
 # The share of the tissue that islands cover, and how many patches one island domain has.
 _ISLAND_AREA = {"islands": 0.55, "mixed": 0.2}
 _PATCHES = {"islands": 2, "mixed": 2}
