@@ -84,7 +84,7 @@ def _tissue() -> AnnData:
     )
     with sp.settings.override(verbosity="error", progress_bar=False):
         sp.pp.prepare(adata, n_top_genes=None, library_key="slice")
-        sp.tl.spotscape(adata, library_key="slice", max_epochs=2)
+        sp.tl.spotscape(adata, library_key="slice", max_epochs=2, n_encoders=1)
         sp.tl.domains(adata, n_domains=3, method="kmeans")
         sp.pp.register_slices(adata, library_key="slice", labels_key="domain")
     return adata
@@ -143,7 +143,7 @@ def test_records_of_old_say_nothing_of_a_subset(tissue: AnnData) -> None:
 def trained_apart(tissue: AnnData, **options: object) -> AnnData:
     parts = {name: tissue[tissue.obs["slice"] == name].copy() for name in ("slice_1", "slice_2")}
     for part in parts.values():
-        sp.tl.spotscape(part, max_epochs=2)
+        sp.tl.spotscape(part, max_epochs=2, n_encoders=1)
     return ad.concat(parts, label="batch", index_unique="-", **options)
 
 
@@ -287,7 +287,7 @@ def test_what_a_new_result_leaves_behind_is_told(tissue: AnnData, caplog: pytest
     sp.tl.markers(tissue, library_key="slice")
     with caplog.at_level("WARNING", logger="spotscape"):
         sp.tl.domains(tissue, n_domains=3, method="kmeans")
-        sp.tl.spotscape(tissue, library_key="slice", max_epochs=2)
+        sp.tl.spotscape(tissue, library_key="slice", max_epochs=2, n_encoders=1)
         sp.tl.refine_domains(tissue)
         assert "earlier" not in caplog.text
         sp.tl.domains(tissue, n_domains=4, method="kmeans")
@@ -296,7 +296,7 @@ def test_what_a_new_result_leaves_behind_is_told(tissue: AnnData, caplog: pytest
             "`adata.uns['spotscape_markers']`. Compute them again" in caplog.text
         )
         caplog.clear()
-        sp.tl.spotscape(tissue, library_key="slice", max_epochs=3)
+        sp.tl.spotscape(tissue, library_key="slice", max_epochs=3, n_encoders=1)
         stale = "`adata.obs['spotscape_domain']`, `adata.uns['n_domains']`"
         assert f"results of an earlier `adata.obsm['X_spotscape']`: {stale}." in caplog.text
     with pytest.warns(UserWarning, match=r"'spotscape_domain'\] changed after .*_refined'\] was made from it"):
@@ -317,14 +317,14 @@ def test_another_graph_and_other_expression_leave_embeddings_behind(
     """A call that changes nothing says nothing, and a graph or a layer that is new has left nothing behind."""
     sp.pp.prepare(tissue, library_key="slice")
     sp.pp.spatial_neighbors_knn(tissue, library_key="slice", n_neighs=6)
-    sp.tl.spotscape(tissue, max_epochs=2, decoded_layer="decoded")
+    sp.tl.spotscape(tissue, max_epochs=2, n_encoders=1, decoded_layer="decoded")
     said = "still holds results of an earlier"
     caplog.clear()
     with caplog.at_level("WARNING", logger="spotscape"):
         sp.pp.prepare(tissue, library_key="slice")
         sp.pp.spatial_neighbors_knn(tissue, library_key="slice", n_neighs=6)
         sp.pp.spatial_neighbors_knn(tissue, library_key="slice", n_neighs=9, key_added="wide")
-        sp.tl.spotscape(tissue, max_epochs=2)
+        sp.tl.spotscape(tissue, max_epochs=2, n_encoders=1)
         assert said not in caplog.text
         sp.pp.spatial_neighbors_knn(tissue, library_key="slice", n_neighs=9)
         assert f"{said} `adata.uns['spatial_neighbors']`: `adata.obsm['X_spotscape']`. Compute" in caplog.text
@@ -335,9 +335,9 @@ def test_another_graph_and_other_expression_leave_embeddings_behind(
 
 
 def test_a_decoded_layer_of_an_earlier_training_is_told(tissue: AnnData, caplog: pytest.LogCaptureFixture) -> None:
-    sp.tl.spotscape(tissue, library_key="slice", max_epochs=2, decoded_layer="decoded")
+    sp.tl.spotscape(tissue, library_key="slice", max_epochs=2, n_encoders=1, decoded_layer="decoded")
     with caplog.at_level("WARNING", logger="spotscape"):
-        sp.tl.spotscape(tissue, library_key="slice", max_epochs=3)
+        sp.tl.spotscape(tissue, library_key="slice", max_epochs=3, n_encoders=1)
     assert "earlier `adata.obsm['X_spotscape']`: `adata.layers['decoded']`. Compute" in caplog.text
 
 

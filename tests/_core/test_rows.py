@@ -108,9 +108,9 @@ def test_tools_read_by_blocks_and_give_the_same_bits(
         msg = "read whole"
         raise AssertionError(msg)
 
-    options = {"key_added": "X_found", "library_key": "slice"}
+    options: dict[str, Any] = {"key_added": "X_found", "library_key": "slice"}
     if tool is not sp.tl.smoothed_pca:
-        options["max_epochs"] = 2
+        options |= {"max_epochs": 1, "n_encoders": 1}
     copies = stored_copies(tissue, tmp_path)
     tissue.layers["lazy"] = tissue.X.toarray()
     tool(tissue, **options)

@@ -23,6 +23,7 @@ from spotscape.cli._options import read_options
 if TYPE_CHECKING:
     from pathlib import Path
 
+KMEANS = "method = 'kmeans'\n"
 QUICK = ("--method=smoothed-pca", "--n-domains=3", "--quiet")
 
 
@@ -86,7 +87,8 @@ def test_slices_named_by_numbers_are_called_as_in_python(tmp_path: Path, capsys:
 def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out.h5ad"
     config = tmp_path / "config.toml"
-    config.write_text("[choose_n_domains]\nk_range = [2, 5]\n", encoding="utf-8")
+    tables = f"[choose_n_domains]\nk_range = [2, 3]\nn_resamples = 3\n{KMEANS}[consensus_domains]\n{KMEANS}"
+    config.write_text(tables, encoding="utf-8")
     words = [str(tissue), "--max-epochs=3", "--seed=4", "--restarts=2", f"--config={config}"]
     assert main(["info", "--json", *words]) == 0
     steps = json.loads(capsys.readouterr().out)["steps"]

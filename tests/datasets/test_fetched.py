@@ -84,6 +84,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path / "cache"
 
 
+def read_table(path: Path) -> bytes:
+    if path.read_bytes() != CONTENT:
+        msg = "no table"
+        raise ValueError(msg)
+    return CONTENT
+
+
 def files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
@@ -200,14 +207,9 @@ def test_a_recorded_file_that_cannot_be_read_is_replaced(server: Server, cache: 
     server.files["a.bin"] = b"not a table"
     fetch(f"{server.url}/a.bin", "a.bin")
 
-    def read_table(path: Path) -> None:
-        if path.read_bytes() != CONTENT:
-            raise ValueError
-
     server.files["a.bin"] = CONTENT
     with pytest.warns(UserWarning, match="cannot be read"):
-        path = fetch(f"{server.url}/a.bin", "a.bin", try_reading=read_table)
-    assert path.read_bytes() == CONTENT
+        assert fetch(f"{server.url}/a.bin", "a.bin", read_table) == CONTENT
     assert (cache / "a.bin.sha256").read_text().strip() == SHA256
 
 
@@ -265,35 +267,25 @@ def test_a_wrong_file_in_the_data_folder_is_told(
 
 
 def test_a_first_download_that_cannot_be_read_leaves_nothing_behind(server: Server, cache: Path) -> None:
-    def refuse(_: Path) -> None:
-        msg = "no table"
-        raise ValueError(msg)
-
-    server.files["a.bin"] = CONTENT
+    server.files["a.bin"] = b"half a tab"
     with pytest.raises(ValueError, match=r"gave something else than the expected file \(no table\)"):
-        fetch(f"{server.url}/a.bin", "a.bin", try_reading=refuse)
+        fetch(f"{server.url}/a.bin", "a.bin", read_table)
     assert files_below(cache) == []
 
 
 def test_accepts_a_readable_file_put_there_by_hand_and_records_it(cache: Path) -> None:
     cache.mkdir()
     (cache / "a.bin").write_bytes(CONTENT)
-    assert fetch("http://127.0.0.1:1/a.bin", "a.bin", try_reading=lambda path: path.read_bytes()) == cache / "a.bin"
+    assert fetch("http://127.0.0.1:1/a.bin", "a.bin", lambda path: path.read_bytes()) == CONTENT
     assert (cache / "a.bin.sha256").read_text().strip() == SHA256
 
 
 def test_replaces_an_unreadable_file_put_there_by_hand(server: Server, cache: Path) -> None:
-    def read_table(path: Path) -> None:
-        if path.read_bytes() != CONTENT:
-            msg = "no table"
-            raise ValueError(msg)
-
     server.files["a.bin"] = CONTENT
     cache.mkdir()
     (cache / "a.bin").write_bytes(b"half a tab")
     with pytest.warns(UserWarning, match="a.bin cannot be read .*downloading it again"):
-        path = fetch(f"{server.url}/a.bin", "a.bin", try_reading=read_table)
-    assert path.read_bytes() == CONTENT
+        assert fetch(f"{server.url}/a.bin", "a.bin", read_table) == CONTENT
 
 
 def test_an_unwritable_cache_names_the_setting(server: Server, tmp_path: Path) -> None:

@@ -312,12 +312,10 @@ def test_by_default_space_is_needed_to_find_the_domains(layout: str, geometry: s
     plain, smooth = np.mean(scores, axis=0)
     assert plain < 0.7 * smooth
     assert smooth > 0.4
-
-
-def test_by_default_plain_clustering_fails_on_layers() -> None:
-    plain, smooth = np.mean([clustering_scores(simulate_tissue(random_state=i)) for i in range(3)], axis=0)
-    assert plain < 0.45
-    assert smooth > plain + 0.3
+    if (layout, geometry) == ("layers", "hexagonal"):
+        # The defaults: plain clustering fails, and averages over neighbours do well.
+        assert plain < 0.45
+        assert smooth > plain + 0.3
 
 
 def test_difficulty_is_monotone() -> None:

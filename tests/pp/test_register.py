@@ -60,6 +60,13 @@ def tissue(template: ad.AnnData) -> ad.AnnData:
     return template.copy()
 
 
+@pytest.fixture(scope="module")
+def registered(template: ad.AnnData) -> ad.AnnData:
+    adata = template.copy()
+    assert sp.pp.register_slices(adata, library_key="slice", reference="b") is None
+    return adata
+
+
 def worst_error(adata: ad.AnnData, reference: str, key: str = "spatial_aligned") -> float:
     """Return the largest RMS distance, in µm, to where the slices belong in the frame of the reference."""
     errors = []
@@ -80,19 +87,18 @@ def test_slices_come_into_the_frame_of_the_reference(tissue: ad.AnnData, policy:
     np.testing.assert_array_equal(tissue.obsm["spatial_aligned"][rows], tissue.obsm["spatial"][rows])
 
 
-def test_what_is_written(tissue: ad.AnnData) -> None:
-    assert sp.pp.register_slices(tissue, library_key="slice", reference="b") is None
-    aligned, entry = tissue.obsm["spatial_aligned"], tissue.uns["spatial_aligned"]
+def test_what_is_written(registered: ad.AnnData) -> None:
+    aligned, entry = registered.obsm["spatial_aligned"], registered.uns["spatial_aligned"]
     assert aligned.dtype == np.float64
-    assert aligned.shape == (tissue.n_obs, 2)
+    assert aligned.shape == (registered.n_obs, 2)
     assert entry["transforms"].shape == (3, 3, 3)
     assert entry["library"].tolist() == ["a", "b", "c"]
     assert entry["partners"].tolist() == ["b", "b", "b"]
     assert (entry["reference"], entry["policy"]) == ("b", "sequential")
     assert entry["spacing"] == pytest.approx([100, 100, 100])
     for name, matrix in zip(entry["library"], entry["transforms"], strict=True):
-        rows = (tissue.obs["slice"] == name).to_numpy()
-        np.testing.assert_allclose(move(matrix, tissue.obsm["spatial"][rows]), aligned[rows])
+        rows = (registered.obs["slice"] == name).to_numpy()
+        np.testing.assert_allclose(move(matrix, registered.obsm["spatial"][rows]), aligned[rows])
     assert (entry["rmse"] < 60).all()
     assert (entry["rmse_before"][[0, 2]] > 100).all()
     assert (entry["overlap"] > 0.9).all()
@@ -215,13 +221,12 @@ class TestUnits:
 
 
 class TestApply:
-    def test_points_go_along_and_back(self, tissue: ad.AnnData) -> None:
-        sp.pp.register_slices(tissue, library_key="slice")
-        rows = (tissue.obs["slice"] == "c").to_numpy()
-        moved = sp.pp.apply_registration(tissue, points=tissue.obsm["spatial"][rows], library="c")
-        np.testing.assert_allclose(moved, tissue.obsm["spatial_aligned"][rows])
-        back = sp.pp.apply_registration(tissue, points=moved, library="c", inverse=True)
-        np.testing.assert_allclose(back, tissue.obsm["spatial"][rows])
+    def test_points_go_along_and_back(self, registered: ad.AnnData) -> None:
+        rows = (registered.obs["slice"] == "c").to_numpy()
+        moved = sp.pp.apply_registration(registered, points=registered.obsm["spatial"][rows], library="c")
+        np.testing.assert_allclose(moved, registered.obsm["spatial_aligned"][rows])
+        back = sp.pp.apply_registration(registered, points=moved, library="c", inverse=True)
+        np.testing.assert_allclose(back, registered.obsm["spatial"][rows])
 
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
@@ -233,10 +238,11 @@ class TestApply:
             ({"library": "a", "points": np.full((1, 2), np.nan)}, ValueError, "points has 2 NaN or infinite"),
         ],
     )
-    def test_refuses(self, tissue: ad.AnnData, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
-        sp.pp.register_slices(tissue, library_key="slice")
+    def test_refuses(
+        self, registered: ad.AnnData, arguments: dict[str, Any], error: type[Exception], message: str
+    ) -> None:
         with pytest.raises(error, match=message):
-            sp.pp.apply_registration(tissue, **{"points": np.zeros((1, 2)), **arguments})
+            sp.pp.apply_registration(registered, **{"points": np.zeros((1, 2)), **arguments})
 
 
 def one_slice(adata: ad.AnnData) -> None:

@@ -60,9 +60,10 @@ def good() -> ad.AnnData:
         sp.tl.smoothed_pca(adata, n_comps=5, n_axes=None, library_key="slice")
         sp.pp.register_slices(adata, library_key="slice", labels_key="domain")
         sp.pp.spatial_neighbors_3d(adata, library_key="slice", slice_gap=50.0, n_neighs=4)
-        sp.tl.choose_n_domains(adata, use_rep="X_spotscape", k_range=(2, 4), n_resamples=2)
+        sp.tl.choose_n_domains(adata, use_rep="X_spotscape", k_range=(2, 4), n_resamples=2, method="kmeans")
         sp.tl.domains(adata, n_domains=3, use_rep="X_spotscape", method="kmeans", key_added="found")
-        sp.tl.consensus_domains(adata, n_domains=3, use_reps=["X_spotscape", "X_spacross"], key_added="agreed")
+        reps = ["X_spotscape", "X_spacross"]
+        sp.tl.consensus_domains(adata, n_domains=3, use_reps=reps, method="kmeans", key_added="agreed")
         sp.tl.match_slices(adata, library_key="slice", reference="slice_1", use_rep="X_spotscape", labels_key="domain")
         sp.tl.markers(adata, key="domain", method="wilcoxon")
         sp.tl.trajectory(adata, root="Layer_1", key="domain", use_rep="X_spotscape", n_dcs=4)

@@ -179,7 +179,7 @@ def test_the_number_is_chosen_once_from_all_embeddings(blobs: ad.AnnData, caplog
 
 BAD = [
     ({"use_reps": None}, KeyError, r"adata.obsm has no embedding; a consensus needs two. Run a second method"),
-    ({"use_reps": "X_a"}, TypeError, r"use_reps='X_a' must be a list of names"),
+    ({"use_reps": "X_a"}, TypeError, r"use_reps must be a list of names: use_reps=\['X_a'\]"),
     ({"use_reps": ["X_a"]}, ValueError, r"use_reps=\['X_a'\] must name two or more different embeddings"),
     ({"use_reps": ["X_a", "X_a"]}, ValueError, "must name two or more different embeddings"),
     ({"use_reps": ["X_a", "X_z"]}, KeyError, "'X_z' not found in adata.obsm, which has: 'X_a'"),

@@ -110,17 +110,14 @@ def write(
         logger.info("Adding `adata.%s['%s']`.", slot, key)
     for slot, key in gone if log else ():
         logger.info("Removing `adata.%s['%s']` of an earlier call.", slot, key)
-    own = [key for slot, key in before if slot == "obs" and key in results.get("uns", {}) and _is_of_user(before, key)]
+    # A column without the record that a result has beside it is the user's own.
+    replaced = [key for slot, key in before if slot == "obs" and before[slot, key] is not _ABSENT]
+    own = [key for key in replaced if key in results.get("uns", {}) and not params_of(before["uns", key])]
     for key in own if log else ():
         logger.warning("`adata.obs['%s']`, which has no record of an earlier call, is replaced.", key)
     stale = left_behind(adata, results) if log else {}
     say_outdated(dict.fromkeys(source for each in stale.values() for source in each), stale)
     return adata if copy else None
-
-
-def _is_of_user(before: Mapping[tuple[str, str], Any], key: str) -> bool:
-    """Whether there was a column without the record that a result has beside it."""
-    return before["obs", key] is not _ABSENT and not params_of(before["uns", key])
 
 
 def say_outdated(sources: Iterable[str], places: Iterable[str]) -> None:

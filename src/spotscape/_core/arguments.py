@@ -75,10 +75,8 @@ def public(function: F) -> F:
     declared = signature.parameters
     in_order = tuple(map(checks.get, declared))
     check_writing = _writing_check(function)
-    for_tables = {
-        name: check_of(name, Hint.of(spatial_data.ANNOTATIONS[name], {})) for name in spatial_data.options_of(function)
-    }
-
+    options = spatial_data.options_of(function)
+    for_tables = {name: check_of(name, Hint.of(text, {})) for name, text in options.items()}
     homes = homes_of(function)
     # All names are known but for functions that look at their options themselves.
     is_open = checks.keys() <= declared.keys() and any(one.kind is one.VAR_KEYWORD for one in declared.values())
@@ -107,7 +105,7 @@ def public(function: F) -> F:
         check_writing(*args, **kwargs)
         return function(*args, **kwargs)
 
-    checked.__signature__ = spatial_data.with_options(signature, for_tables)  # type: ignore[attr-defined]
+    checked.__signature__ = spatial_data.with_options(signature, options)  # type: ignore[attr-defined]
     required = [name for name in homes if declared[name].default is inspect.Parameter.empty]
     checked.__doc__ = documentation_of(checked, [_example_of(checked, name) for name in required])
     return cast("F", checked)

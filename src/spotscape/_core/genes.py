@@ -109,8 +109,7 @@ def kind_of(matrix: Any) -> Kind:
 def base_of(values: Any) -> float | None:
     """The base to which a matrix of an AnnData holds logarithms, as far as its values tell; else ``None``."""
     part = _sample(ChunkedMatrix(values) if is_stored(values) else values)
-    is_linear = not part.data.size or part.data.min() < 0 or np.array_equal(part.data, np.floor(part.data))
-    return None if is_linear or _are_multiples(part) else _base(part)
+    return _base(part) if kind_of(part) == "logarithm" else None
 
 
 def _base(part: sparse.csr_matrix) -> float | None:

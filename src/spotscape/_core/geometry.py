@@ -43,7 +43,7 @@ class Lattice:
     # Median distance of neighbours on the lattice, in the unit of the coordinates; if irregular, of a spot to its
     # nearest neighbour.
     spacing: float
-    angle: float  # Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular
+    angle: float = 0.0  # Direction of one of the neighbours, in radians in ``[0, 2π / symmetry)``; 0 if irregular
     widest: float = 0.0  # Distance that few neighbours on the lattice exceed, where spots stray from their places
 
 
@@ -80,12 +80,10 @@ def lattice(coords: np.ndarray) -> Lattice:
     Spots may be missing here and there, or stray a little from their places.
     """
     plane = np.asarray(coords, dtype=np.float64)[:, :2]
-    if len(plane) < 2:
-        return Lattice("irregular", 1.0, 0.0)
     distances = nearest_distances(plane, 8)
     spacing = float(np.median(distances[:, 0]))
     if not np.isfinite(spacing):
-        return Lattice("irregular", 1.0, 0.0)
+        return Lattice("irregular", 1.0)
     second, fourth, fifth, sixth = np.median(distances, axis=0)[[1, 3, 4, 5]] / spacing
     even = np.mean(np.abs(distances[:, 0] / spacing - 1) < 0.1) > 0.8
     if (even and sixth < 1.25) or _on_rings(distances / spacing, _HEXAGON) > _ON_RINGS:
@@ -93,7 +91,7 @@ def lattice(coords: np.ndarray) -> Lattice:
     touching = even and second < 1.15 and fourth < 1.25 and 1.3 < fifth < 1.55
     if touching or _on_rings(distances / spacing, _SQUARE) > _ON_RINGS:
         return _fitted("square", 4, plane, distances)
-    return Lattice("irregular", spacing, 0.0)
+    return Lattice("irregular", spacing)
 
 
 def _fitted(kind: Literal["hexagonal", "square"], symmetry: int, plane: np.ndarray, distances: np.ndarray) -> Lattice:
@@ -132,21 +130,18 @@ def join_coincident(lengths: sparse.csr_matrix, position: np.ndarray) -> sparse.
 
     ``position`` holds the row of every spot in the graph of positions; explicit zeros are between spots at one place.
     """
-    order = np.argsort(position, kind="stable")
-    sizes = np.bincount(position, minlength=lengths.shape[0])
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    edges = lengths.tocoo()
-    here = np.arange(len(sizes))
+    edges, here = lengths.tocoo(), np.arange(lengths.shape[0])
     starts, ends = np.concatenate([edges.row, here]), np.concatenate([edges.col, here])
     values = np.concatenate([edges.data, np.zeros(len(here))])
-    # Every pair of positions becomes all pairs of the spots there.
-    times = sizes[starts] * sizes[ends]
-    pair = np.repeat(np.arange(len(starts)), times)
-    within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    rows = order[first[starts[pair]] + within // sizes[ends[pair]]]
-    columns = order[first[ends[pair]] + within % sizes[ends[pair]]]
+    # Edges go by their numbers, from 1, because a product may drop lengths of zero.
+    numbers = sparse.csr_array((np.arange(1, len(values) + 1), (starts, ends)), shape=lengths.shape)
+    spots = np.arange(len(position))
+    places = sparse.csr_array((np.ones_like(spots), (spots, position)), shape=(len(spots), len(here)))
+    found = (places @ numbers @ places.T).tocoo()
+    rows, columns = found.coords
     others = rows != columns
-    joined = sparse.csr_matrix((values[pair][others], (rows[others], columns[others])), shape=(len(position),) * 2)
+    lengths_of_spots = values[found.data[others] - 1], (rows[others], columns[others])
+    joined = sparse.csr_matrix(lengths_of_spots, shape=(len(spots), len(spots)))
     joined.sort_indices()
     return joined
 
@@ -188,9 +183,7 @@ class Layout:
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
-        what = {"hexagonal": "a hexagonal grid", "square": "a square grid", "irregular": "an irregular pattern"}[
-            self.kind
-        ]
+        what = "an irregular pattern" if self.kind == "irregular" else f"a {self.kind} grid"
         platform = "" if self.platform is None else f" ({self.platform})"
         if self.um_per_unit == 1:
             return f"{what}{platform}, spots {self.spacing:.3g} µm apart"
@@ -220,9 +213,8 @@ def _arrangement(coords: np.ndarray) -> Lattice:
     """The lattice of a slice, which may be tilted; none in a thick block, whose cells lie above each other."""
     grid = lattice(coords)
     in_space = grid.spacing if coords.shape[1] == 2 else spot_spacing(coords)
-    return (
-        grid if not np.isfinite(in_space) or in_space < _THICK * grid.spacing else Lattice("irregular", in_space, 0.0)
-    )
+    is_thick = np.isfinite(in_space) and in_space >= _THICK * grid.spacing
+    return Lattice("irregular", in_space) if is_thick else grid
 
 
 def scale_factors(entry: object) -> dict[str, float]:

@@ -143,18 +143,15 @@ def _further_diagonals(corners: np.ndarray, triangulation: Delaunay, kept: np.nd
     own, opposite = triangles[first, side], triangles[second, np.argmax(beside[second] == first[:, None], axis=1)]
     # Either circle may be asked, and the answer must not depend on which triangle has the smaller number.
     off = np.minimum(_off_circle(corners, triangles[first], opposite), _off_circle(corners, triangles[second], own))
-    first, second, own, opposite = (part[off < width] for part in (first, second, own, opposite))
+    first, second = first[off < width], second[off < width]
     joined = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=(len(triangles),) * 2)
     cell = connected_components(joined, directed=False)[1]
-    sizes = np.bincount(cell, minlength=1)
-    pairs = [np.column_stack([own, opposite])]
-    # Round a missing spot there are more triangles than two on one circle.
-    large = np.flatnonzero(sizes[cell] > 2)
-    for one in np.unique(cell[large]):
-        ring = np.unique(triangles[large[cell[large] == one]])
-        pairs.append(np.column_stack([np.repeat(ring, len(ring)), np.tile(ring, len(ring))]))
-    found = np.concatenate(pairs)
-    return np.asarray(found[found[:, 0] != found[:, 1]])
+    # All corners of joined triangles lie on one circle: four, or more round a missing spot.
+    members = np.union1d(first, second)
+    ones, place = np.ones(3 * len(members)), (np.repeat(cell[members], 3), triangles[members].ravel())
+    in_cell = sparse.csr_array((ones, place), shape=(len(triangles), len(corners)))
+    pairs = np.column_stack((in_cell.T @ in_cell).nonzero())
+    return np.asarray(pairs[pairs[:, 0] != pairs[:, 1]])
 
 
 def _off_circle(corners: np.ndarray, triangles: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -16,6 +18,7 @@ from spotscape._core import keys
 from spotscape._core.arguments import Hint
 from spotscape._core.randomness import seed_of
 from spotscape._core.rows import ChunkedMatrix
+from spotscape._core.settings import require_threads, resolve_device
 from spotscape._core.validation import (
     as_numbers,
     described,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 _FAR = 1e150
 # One value of several.
 ONE = Hint(nullable=False, choices=(), classes=("str",), several=False, length=None)
+_SPOTS_BY_SPOTS = "a row and a column for each spot"
 # Names that h5ad or zarr give a meaning of their own.
 _TAKEN_BY_FILES = {"_index", ".", "..", "zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 
@@ -44,9 +48,22 @@ def not_a(value: Any, name: str, expected: str) -> TypeError:
     return TypeError(f"{name} must be {expected}, not {described(value)}.")
 
 
-def each(rule: Rule, values: Iterable[Any], name: str) -> list[Any]:
-    """Several values of one kind, each under its own name."""
-    return [rule(one, f"{name}[{index}]", ONE) for index, one in enumerate(values)]
+def is_list(value: Any) -> TypeGuard[Iterable[Any]]:
+    is_one = isinstance(value, (str, bytes, Mapping)) or inspect.isclass(value) or getattr(value, "ndim", 1) == 0
+    return isinstance(value, Iterable) and not is_one
+
+
+def listed(rule: Rule) -> Rule:
+    """The same rule, which reads several values one by one where the signature allows several."""
+
+    @functools.wraps(rule)
+    def each(value: Any, name: str, hint: Hint) -> Any:
+        if hint.several and is_list(value):
+            of_one = replace(hint, several=False)
+            return [rule(one, f"{name}[{index}]", of_one) for index, one in enumerate(value)]
+        return rule(value, name, hint)
+
+    return each
 
 
 def key_name(value: Any, name: str, hint: Hint) -> str:
@@ -67,44 +84,35 @@ def layer_to_write(value: Any, name: str, hint: Hint) -> str:
     return str(value)
 
 
+@listed
 def text(value: Any, name: str, hint: Hint) -> Any:
     """A text, the name of something that exists; or several, where the signature says so."""
+    if isinstance(value, str) and not value:
+        msg = f"{name} is empty; give a name, or leave it out."
+        raise ValueError(msg)
     if isinstance(value, str):
-        if not value:
-            msg = f"{name} is empty; give a name, or leave it out."
-            raise ValueError(msg)
         return str(value)
-    if hint.several and is_list(value):
-        return each(text, value, name)
     if "np.ndarray" in hint.classes and hasattr(value, "__array__"):
         return value
-    expected = "a text or a list of texts" if hint.several else "a text"
-    raise not_a(value, name, expected)
+    raise not_a(value, name, "a text or a list of texts" if hint.several else "a text")
 
 
-def texts(value: Any, name: str, hint: Hint) -> list[str]:
-    """A list of texts; a single one is not taken for its letters."""
-    if isinstance(value, str):
-        msg = f"{name}={value!r} must be a list of names: {name}=[{value!r}]."
-        raise TypeError(msg)
-    several: list[str] = text(value, name, hint)
-    return several
-
-
+@listed
 def label(value: Any, name: str, hint: Hint) -> Any:
     """The name of a slice, domain or group; compared as text, so that 1 means "1"."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return str(int(value))
-    if hint.several and is_list(value):
-        return each(label, value, name)
-    return text(value, name, hint)
+    is_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return str(int(value)) if is_number else text(value, name, hint)
 
 
-def labels(value: Any, name: str, hint: Hint) -> list[str]:
-    """A list of names of slices, domains or groups."""
-    if isinstance(value, str) or not is_list(value):
-        raise not_a(value, name, "a list of names")
-    several: list[str] = label(value, name, hint)
+def list_of(rule: Rule) -> Rule:
+    """A list of names; a single text is not taken for its letters."""
+
+    def several(value: Any, name: str, hint: Hint) -> Any:
+        if not is_list(value):
+            example = f": {name}=[{value!r}]" if isinstance(value, str) else ""
+            raise not_a(value, name, f"a list of names{example}")
+        return rule(value, name, hint)
+
     return several
 
 
@@ -139,21 +147,19 @@ def _numbers(kind: str, one: Callable[[Any, str], Any]) -> Rule:
 def radius(value: Any, name: str, hint: Hint) -> Any:
     """A distance, or the smallest and the largest one."""
     pair = tuple(value) if hint.several and is_list(value) else (0.0, value)
+    or_pair = " or (smallest, largest)" if hint.several else ""
     if any(isinstance(one, (bool, str)) or not isinstance(one, (int, float, np.integer, np.floating)) for one in pair):
-        raise not_a(value, name, f"a number{' or (smallest, largest)' if hint.several else ''}")
-    pair = tuple(map(float, pair))
-    if len(pair) != 2 or not 0 <= min(pair) < max(pair) < _FAR or not np.isfinite(pair).all():
-        or_pair = ", or (smallest, largest)" if hint.several else ""
-        msg = f"{name}={value!r} must be a positive number in the unit of the coordinates{or_pair}."
+        raise not_a(value, name, f"a number{or_pair}")
+    low, high = min(pair), max(pair)
+    if len(pair) != 2 or not 0 <= low < high < _FAR:
+        msg = f"{name}={value!r} must be a positive number{or_pair} in the unit of the coordinates."
         raise ValueError(msg)
-    return (min(pair), max(pair)) if isinstance(value, Iterable) else pair[1]
+    return (float(low), float(high)) if isinstance(value, Iterable) else float(high)
 
 
-def flag(value: Any, name: str, hint: Hint) -> bool:
-    """``True`` or ``False``."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise not_a(value, name, "True or False")
-    return bool(value)
+def threads(value: Any, name: str, hint: Hint) -> int:
+    """A number of threads, or -1 for all cores."""
+    return require_threads(require_positive_int(value, name, minimum=-(2**31)), name)
 
 
 def choice(value: Any, name: str, hint: Hint) -> str:
@@ -168,19 +174,8 @@ def seed(value: Any, name: str, hint: Hint) -> int | None:
 
 def device(value: Any, name: str, hint: Hint) -> Any:
     """A device that torch can use here."""
-    from spotscape._core.settings import resolve_device
-
     resolve_device(value)
     return value
-
-
-def threads(value: Any, name: str, hint: Hint) -> int:
-    """A number of threads, or -1 for all cores."""
-    found = require_positive_int(value, name, minimum=-(2**31))
-    if found == 0 or found < -1:
-        msg = f"{name}={found} is neither a positive number of threads nor -1 (all cores)."
-        raise ValueError(msg)
-    return found
 
 
 def path(value: Any, name: str, hint: Hint) -> Path:
@@ -238,11 +233,6 @@ def anything(value: Any, name: str, hint: Hint) -> Any:
     return value
 
 
-def is_list(value: Any) -> TypeGuard[Iterable[Any]]:
-    is_one = isinstance(value, (str, bytes, Mapping)) or inspect.isclass(value) or getattr(value, "ndim", 1) == 0
-    return isinstance(value, Iterable) and not is_one
-
-
 def array(value: Any, name: str, hint: Hint) -> np.ndarray:
     """Numbers in any container, as a dense array; what they mean is looked at by who reads them."""
     if not sparse.issparse(value) and not _is_ordered(value):
@@ -250,22 +240,44 @@ def array(value: Any, name: str, hint: Hint) -> np.ndarray:
     return as_numbers(value, name)
 
 
+def _shaped(found: Any, name: str, expected: str, *, fits: bool) -> Any:
+    if not fits:
+        msg = f"{name} has shape {found.shape}; expected {expected}."
+        raise ValueError(msg)
+    return found
+
+
 def points(value: Any, name: str, hint: Hint) -> np.ndarray:
     """A point for each spot, as a dense array."""
     found = array(value, name, hint)
-    if found.ndim != 2 or found.shape[1] == 0:
-        msg = f"{name} has shape {found.shape}; expected one row per spot, shape (n_spots, n_dims)."
-        raise ValueError(msg)
-    return found
+    fits = found.ndim == 2 and found.shape[1] > 0
+    return np.asarray(_shaped(found, name, "one row per spot, shape (n_spots, n_dims)", fits=fits))
 
 
 def graph(value: Any, name: str, hint: Hint) -> Any:
     """A graph as a sparse or dense matrix."""
-    found = value if sparse.issparse(value) and value.dtype.kind in "fiub" else array(value, name, hint)
-    if found.ndim != 2:
-        msg = f"{name} has shape {found.shape}; expected a row and a column for each spot."
+    found = value if _is_sparse(value) else array(value, name, hint)
+    return _shaped(found, name, _SPOTS_BY_SPOTS, fits=found.ndim == 2)
+
+
+def adjacency(value: Any, name: str, hint: Hint) -> Any:
+    """A spatial graph, sparse, with finite weights."""
+    if not _is_sparse(value):
+        raise not_a(value, name, "a sparse matrix of numbers, spots by spots")
+    _shaped(value, name, _SPOTS_BY_SPOTS, fits=value.ndim == 2 and value.shape[0] == value.shape[1])
+    if not np.isfinite(value.tocsr().data).all():
+        msg = f"{name} has NaN or infinite weights; build the graph again."
         raise ValueError(msg)
-    return found
+    return value
+
+
+def expression(value: Any, name: str, hint: Hint) -> Any:
+    """Spots by genes, some of each, in floats if it is in memory."""
+    matrix = value if isinstance(value, ChunkedMatrix) or _is_sparse(value) else array(value, name, hint)
+    _shaped(matrix, name, "spots by genes, some of each", fits=len(matrix.shape) == 2 and 0 not in matrix.shape)
+    # NumPy takes functions of small integers and bools in half precision.
+    is_whole = not isinstance(matrix, ChunkedMatrix) and matrix.dtype.kind in "iub"
+    return matrix.astype(np.float32) if is_whole else matrix
 
 
 def labels_of_spots(value: Any, name: str, hint: Hint) -> Any:
@@ -279,38 +291,11 @@ def labels_of_spots(value: Any, name: str, hint: Hint) -> Any:
 
 def slices(value: Any, name: str, hint: Hint) -> np.ndarray:
     """The slice of each spot, none missing; names of different types as text."""
-    array = np.asarray(labels_of_spots(value, name, hint))
-    if array.dtype == object or array.dtype.kind not in "iubUS":
-        if pd.isna(array).any():
-            msg = f"{name} is missing for {pd.isna(array).sum()} of {len(array)} spots; every spot needs its slice."
-            raise ValueError(msg)
-        array = array.astype(str)
-    return array
-
-
-def adjacency(value: Any, name: str, hint: Hint) -> Any:
-    """A spatial graph, sparse, with finite weights."""
-    if not sparse.issparse(value) or value.dtype.kind not in "fiub":
-        raise not_a(value, name, "a sparse matrix of numbers, spots by spots")
-    if value.ndim != 2 or value.shape[0] != value.shape[1]:
-        msg = f"{name} has shape {value.shape}; expected a row and a column for each spot."
+    found = np.asarray(labels_of_spots(value, name, hint))
+    if pd.isna(found).any():
+        msg = f"{name} is missing for {pd.isna(found).sum()} of {len(found)} spots; every spot needs its slice."
         raise ValueError(msg)
-    if not np.isfinite(value.tocsr().data).all():
-        msg = f"{name} has NaN or infinite weights; build the graph again."
-        raise ValueError(msg)
-    return value
-
-
-def expression(value: Any, name: str, hint: Hint) -> Any:
-    """Spots by genes, some of each, in floats if it is in memory."""
-    is_kept = isinstance(value, ChunkedMatrix) or (sparse.issparse(value) and value.dtype.kind in "fiub")
-    matrix = value if is_kept else array(value, name, hint)
-    if len(matrix.shape) != 2 or 0 in matrix.shape:
-        msg = f"{name} has shape {matrix.shape}; expected spots by genes, some of each."
-        raise ValueError(msg)
-    # NumPy takes functions of small integers and bools in half precision.
-    is_whole = not isinstance(matrix, ChunkedMatrix) and matrix.dtype.kind in "iub"
-    return matrix.astype(np.float32) if is_whole else matrix
+    return found if found.dtype.kind in "iubUS" else found.astype(str)
 
 
 def library(value: Any, name: str, hint: Hint) -> Any:
@@ -318,9 +303,20 @@ def library(value: Any, name: str, hint: Hint) -> Any:
     return labels_of_spots(value, name, hint) if "ArrayLike" in hint.classes else label(value, name, hint)
 
 
+def _is_sparse(value: Any) -> bool:
+    return bool(sparse.issparse(value) and value.dtype.kind in "fiub")
+
+
 def _is_ordered(value: Any) -> bool:
     is_array = hasattr(value, "__array__") and not inspect.isclass(value) and getattr(value, "ndim", 1) > 0
     return is_array or isinstance(value, (list, tuple, range))
+
+
+def flag(value: Any, name: str, hint: Hint) -> bool:
+    """``True`` or ``False``."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise not_a(value, name, "True or False")
+    return bool(value)
 
 
 def colormap(value: Any, name: str, hint: Hint) -> Any:
@@ -355,21 +351,10 @@ def color(value: Any, name: str, hint: Hint) -> Any:
     return value
 
 
-def axes(value: Any, name: str, hint: Hint) -> Any:
-    """Axes of matplotlib, or several."""
-    from matplotlib.axes import Axes
-
-    if hint.several and is_list(value):
-        return each(axes, value, name)
-    if not isinstance(value, Axes):
-        raise not_a(value, name, "an Axes of matplotlib")
-    return value
-
-
 def shown(value: Any, name: str, hint: Hint) -> Any:
     """What colours show: columns or genes; ``None`` stands for a panel without."""
     if hint.several and is_list(value):
-        several = each(lambda one, *rest: None if one is None else text(one, *rest), value, name)
+        several = [None if one is None else text(one, f"{name}[{at}]", ONE) for at, one in enumerate(value)]
         if not several:
             msg = f"{name} is empty; name at least one column of adata.obs or gene."
             raise ValueError(msg)
@@ -387,8 +372,7 @@ def bound(value: Any, name: str, hint: Hint) -> Any:
     return value if isinstance(value, str) else number()(value, name, hint)
 
 
+@listed
 def title(value: Any, name: str, hint: Hint) -> Any:
     """Text to be shown, or several; an empty one is a title too."""
-    if hint.several and is_list(value):
-        return each(title, value, name)
-    return value if isinstance(value, str) and not value else text(value, name, hint)
+    return value if isinstance(value, str) else text(value, name, hint)

@@ -57,10 +57,10 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.text: "table_key coordinate_system library_key donor_key spatial_key neighbors_key labels_key z_key use_rep"
     " layer mask_var condition key confidence gene_symbols img_res_key to confidence_key basis",
     kinds.shown: "color",
-    kinds.texts: "use_reps genes labelings",
+    kinds.list_of(kinds.text): "use_reps genes labelings",
     kinds.label: "root query group groups sample checkerboard",
     kinds.library: "library",
-    kinds.labels: "library_order",
+    kinds.list_of(kinds.label): "library_order",
     kinds.choice: "method policy deform recipe preset layout geometry offset start missing_genes decoder pairing"
     " schedule precision style counts kind normalize standard_scale",
     kinds.flag: "keep_controls copy align allow_flip across_slices mutual return_model inverse invert_y log1p"
@@ -75,7 +75,7 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.instance: "config model",
     kinds.colormap: "cmap",
     kinds.palette: "palette",
-    kinds.axes: "ax",
+    kinds.listed(kinds.instance): "ax",
     kinds.title: "title legend_loc",
     kinds.color: "na_color",
     kinds.scalebar: "scalebar",

@@ -50,12 +50,17 @@ def same(one: str, other: str) -> bool:
 
 def kept(known: str, values: Any, names: pd.Index) -> bool:
     """Whether those of the spots that a digest keeps one by one, as far as they are here, have their values still."""
-    parts = [np.uint64(int(known[at : at + 16], 16)) for at in range(32, len(known), 16)]
-    of_name, named = dict(zip(parts[::2], parts[1::2], strict=True)), hash_names(names)
+    value_of, named = _witnesses(known), hash_names(names)
     # Sorted: numpy 2.0 overflows where it makes a table of large unsigned numbers.
-    rows = np.flatnonzero(np.isin(named, parts[::2], kind="sort"))
-    found = mix_bits(_hash_rows(values)[rows])
-    return all(value == of_name[name] for name, value in zip(named[rows], found, strict=True))
+    rows = np.flatnonzero(np.isin(named, np.array(list(value_of), dtype=np.uint64), kind="sort"))
+    found = zip(named[rows].tolist(), mix_bits(_hash_rows(values)[rows]).tolist(), strict=True)
+    return all(value == value_of[name] for name, value in found)
+
+
+def _witnesses(known: str) -> dict[int, int]:
+    """Hashed values of the spots that a digest keeps one by one, by their hashed names."""
+    parts = [int(known[at : at + 16], 16) for at in range(32, len(known), 16)]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def made_from(adata: AnnData, *, obs: Sequence[str | None] = (), obsm: Sequence[str | None] = ()) -> dict[str, Any]:
@@ -120,11 +125,10 @@ def _renamed(adata: AnnData, record: Mapping[str, Any], key: str, known: str) ->
         return {}
     # Spots whose old labels are kept one by one tell which group has which name now.
     before = dict(zip(mix_bits(_hash_rows(pd.Categorical(names))).tolist(), names, strict=True))
-    parts = [int(known[at : at + 16], 16) for at in range(32, len(known), 16)]
     row_of = {int(name): row for row, name in enumerate(hash_names(adata.obs_names))}
     found = {
         before[value]: str(labels[row_of[name]])
-        for name, value in zip(parts[::2], parts[1::2], strict=True)
+        for name, value in _witnesses(known).items()
         if name in row_of and value in before
     }
     # A last one can be told although none of its spots was kept.

@@ -25,6 +25,14 @@ _SCANPY = {"0": "error", "1": "warning", "2": "info", "3": "debug", "4": "debug"
 _TRUE = {"1", "true", "yes", "on"}
 
 
+def require_threads(number: int, name: str) -> int:
+    """Refuse what is no number of threads, nor -1 for all cores."""
+    if number == 0 or number < -1:
+        msg = f"{name}={number} is neither a positive number of threads nor -1 (all cores)."
+        raise ValueError(msg)
+    return number
+
+
 class Settings:
     """Session-wide defaults, each also readable from an environment variable ``SPOTSCAPE_<NAME>``.
 
@@ -77,10 +85,7 @@ class Settings:
 
     @n_jobs.setter
     def n_jobs(self, value: int) -> None:
-        if value == 0 or value < -1:
-            msg = f"n_jobs={value} is neither a positive number of threads nor -1 (all cores)."
-            raise ValueError(msg)
-        self._n_jobs = value
+        self._n_jobs = require_threads(value, "n_jobs")
 
     @property
     def datasetdir(self) -> Path:
@@ -124,27 +129,22 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     from spotscape._core.validation import described
 
     wanted: object = settings.device if device is None else device
-    if str(wanted) == "auto":
-        chosen = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    elif not isinstance(wanted, (str, torch.device)):
+    if not isinstance(wanted, (str, torch.device)):
         msg = f"device must be a text or a torch.device, not {described(wanted)}."
         raise TypeError(msg)
-    else:
-        unknown = f"device={str(wanted)!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'."
-        try:
-            chosen = torch.device(wanted)
-        except RuntimeError as error:
-            raise ValueError(unknown) from error
-        if chosen.type not in _TYPES:
-            raise ValueError(unknown)
-        if chosen.type == "cuda" and not torch.cuda.is_available():
-            msg = f"device={str(chosen)!r} was asked for, but torch finds no usable GPU; use device='auto' or 'cpu'."
-            raise ValueError(msg)
-        index: int | None = chosen.index
-        n_found = torch.cuda.device_count()
-        if chosen.type == "cuda" and index is not None and index >= n_found:
-            msg = f"device={str(chosen)!r} does not exist; torch sees {n_found} GPU(s), numbered from 0."
-            raise ValueError(msg)
+    n_found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name = str(wanted) if str(wanted) != "auto" else "cuda" if n_found else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in _TYPES or not (index.isdigit() or name == kind):
+        msg = f"device={name!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'."
+        raise ValueError(msg)
+    if kind == "cuda" and not n_found:
+        msg = f"device={name!r} was asked for, but torch finds no usable GPU; use device='auto' or 'cpu'."
+        raise ValueError(msg)
+    if kind == "cuda" and int(index or 0) >= n_found:
+        msg = f"device={name!r} does not exist; torch sees {n_found} GPU(s), numbered from 0."
+        raise ValueError(msg)
+    chosen = torch.device(name)
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     logger.debug("Running on %s (%s).", chosen, name)
     return chosen

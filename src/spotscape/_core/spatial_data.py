@@ -16,7 +16,7 @@ from spotscape._core.logging import logger, warn
 from spotscape._core.validation import slice_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -25,22 +25,17 @@ JOINED = "joined"
 ANNOTATIONS = {"table_key": "str | Sequence[str] | None", "coordinate_system": "str | None"}
 
 
-def options_of(function: Callable[..., Any]) -> frozenset[str]:
-    """The options that a function has for SpatialData: none, if it takes no AnnData first."""
+def options_of(function: Callable[..., Any]) -> dict[str, str]:
+    """The options that a function has for SpatialData, with their annotations: none, if it takes no AnnData first."""
     names = list(inspect.signature(function).parameters)
-    if not names or names[0] != "adata":
-        return frozenset()
-    return frozenset(ANNOTATIONS) if "spatial_key" in names else frozenset({"table_key"})
+    taken = [name for name in ANNOTATIONS if name == "table_key" or "spatial_key" in names]
+    return {name: ANNOTATIONS[name] for name in taken} if names[:1] == ["adata"] else {}
 
 
-def with_options(signature: inspect.Signature, options: Collection[str]) -> inspect.Signature:
+def with_options(signature: inspect.Signature, options: Mapping[str, str]) -> inspect.Signature:
     """A signature with these options in it."""
     kinds = inspect.Parameter
-    new = [
-        kinds(name, kinds.KEYWORD_ONLY, default=None, annotation=ANNOTATIONS[name])
-        for name in ANNOTATIONS
-        if name in options
-    ]
+    new = [kinds(name, kinds.KEYWORD_ONLY, default=None, annotation=text) for name, text in options.items()]
     old = list(signature.parameters.values())
     place = len(old) - bool(old and old[-1].kind is kinds.VAR_KEYWORD)
     return signature.replace(parameters=[*old[:place], *new, *old[place:]])

@@ -162,7 +162,7 @@ def _counts(
     if layer is None and adata.X is None:
         problems.append("X is empty; name the layer with the counts by --layer")
         return layer, False, "missing", None
-    where, summary = _summary(adata, layer)
+    where, summary = "X" if layer is None else f"layers[{layer!r}]", _summary(adata, layer)
     if summary.n_broken:
         problems.append(f"{where} has {summary.n_broken} NaN or infinite values; remove or replace them")
         return layer, False, f"with NaN or infinite values, in {where}", None
@@ -171,7 +171,7 @@ def _counts(
     kind, looks = looks_of(adata.X if layer is None else adata.layers[layer], summary)
     if layer is None and other is not None:
         notes.append(f"X holds {looks}; the counts are taken from layers[{other!r}]")
-        return other, False, f"raw counts in layers[{other!r}]", _summary(adata, other)[1]
+        return other, False, f"raw counts in layers[{other!r}]", _summary(adata, other)
     held = f"layers[{other!r}] holds counts: --layer {other}" if other is not None else counts_elsewhere(adata, layer)
     is_normalised = kind == "logarithm" and layer is None and held is None
     if is_normalised:
@@ -184,11 +184,9 @@ def _counts(
     return layer, is_normalised, f"{'none; ' * is_normalised}{looks}, in {where}", summary
 
 
-def _summary(adata: AnnData, layer: str | None) -> tuple[str, Summary]:
+def _summary(adata: AnnData, layer: str | None) -> Summary:
     values = adata.X if layer is None else adata.layers[layer]
-    return "X" if layer is None else f"layers[{layer!r}]", summarise(
-        ChunkedMatrix(values) if is_stored(values) else values
-    )
+    return summarise(ChunkedMatrix(values) if is_stored(values) else values)
 
 
 def _platform(adata: AnnData, layout: Layout | None) -> str:
@@ -211,13 +209,10 @@ def info(options: argparse.Namespace) -> int:
         content = dataclasses.asdict(found) | {
             "input": [str(path) for path in options.inputs],
             "kind": tissue.kind,
+            "spacing": None if np.isnan(found.spacing) else found.spacing,  # JSON has no NaN
             "steps": [*tissue.lines, *map(str, steps)],
             "estimated_seconds": round(seconds),
             "estimated_gigabytes": round(gigabytes, 1),
-        }
-        # JSON has no NaN.
-        content = {
-            key: None if isinstance(value, float) and np.isnan(value) else value for key, value in content.items()
         }
         sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     else:

@@ -110,65 +110,46 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("output", type=Path, metavar="OUT", help=_WRITES)
     info = commands.add_parser("info", help="describe a file and the steps of its analysis", **shared)
     info.add_argument("--json", action="store_true", help="print it as JSON, for programs")
-    results = run.add_argument_group("the results")
-    results.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with the results")
-    results.add_argument(
-        "--log", type=Path, metavar="FILE", help="write the log to this file; by default in the folder of OUT"
-    )
-    results.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="save the training in this file, and resume it"
-    )
-    results.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    results.add_argument("--dry-run", action="store_true", help="read the data, print the steps, write nothing")
+    add = run.add_argument_group("the results").add_argument
+    add("--report", type=Path, metavar="FILE.html", help="write a page with the results")
+    add("--log", type=Path, metavar="FILE", help="write the log to this file; by default in the folder of OUT")
+    add("--checkpoint", type=Path, metavar="FILE", help="save the training in this file, and resume it")
+    add("--overwrite", action="store_true", help="replace OUT if it exists")
+    add("--dry-run", action="store_true", help="read the data, print the steps, write nothing")
     return parser
+
+
+_SLICES = """column of obs with the slice of each spot; 'none' for a single slice; by default one with a usual name, if
+the coordinates of its slices overlap"""
 
 
 def _common() -> argparse.ArgumentParser:
     """What both commands take."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file or folder to read")
-    group = common.add_argument_group("the data")
-    group.add_argument(
-        "--slices",
-        default="auto",
-        metavar="COLUMN",
-        help="column of obs with the slice of each spot; 'none' for a single slice; by default one with a usual "
-        "name, if the coordinates of its slices overlap",
-    )
-    group.add_argument("--table", metavar="NAME", help="table of a SpatialData, or modality of an .h5mu file")
-    group.add_argument("--layer", metavar="NAME", help="layer with the raw counts; X by default")
-    group.add_argument("--spatial-key", default="spatial", metavar="KEY", help="coordinates in obsm (%(default)s)")
-    group.add_argument(
-        "--bin-size", type=int, default=8, choices=(2, 8, 16), help="bins of Visium HD to read, in µm (%(default)s)"
-    )
-    group = common.add_argument_group("the analysis")
-    group.add_argument("--method", default="spotscape", choices=METHODS, help="method of the embedding (%(default)s)")
-    group.add_argument(
-        "--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)"
-    )
-    group.add_argument("--register", action="store_true", help="also register the slices")
-    group.add_argument(
-        "--neighbors", type=_positive, metavar="N", help="neighbours of a spot; chosen from the data by default"
-    )
-    group.add_argument(
-        "--restarts", type=_positive, default=1, metavar="N", help="trainings that are combined (%(default)s)"
-    )
-    group.add_argument("--max-epochs", type=_positive, metavar="N", help="epochs of the training")
-    group.add_argument("--no-markers", action="store_true", help="do not search marker genes")
-    group = common.add_argument_group("the process")
-    group.add_argument("--config", type=Path, metavar="FILE", help="read options from a .toml, .yaml or .json file")
-    group.add_argument("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (%(default)s)")
-    group.add_argument("--threads", type=_positive, metavar="N", help="threads of a process; all cores by default")
-    group.add_argument(
-        "--timeout",
-        type=float,
-        default=30.0,
-        metavar="MINUTES",
-        help="under torchrun: longest wait for others (%(default)s)",
-    )
-    group.add_argument("--quiet", action="store_true", help="log only warnings and errors")
-    group.add_argument("--debug", action="store_true", help="log more, and show where an error comes from")
+    add = common.add_argument_group("the data").add_argument
+    add("--slices", default="auto", metavar="COLUMN", help=_SLICES)
+    add("--table", metavar="NAME", help="table of a SpatialData, or modality of an .h5mu file")
+    add("--layer", metavar="NAME", help="layer with the raw counts; X by default")
+    add("--spatial-key", default="spatial", metavar="KEY", help="coordinates in obsm (%(default)s)")
+    add("--bin-size", type=int, default=8, choices=(2, 8, 16), help="bins of Visium HD to read, in µm (%(default)s)")
+    add = common.add_argument_group("the analysis").add_argument
+    add("--method", default="spotscape", choices=METHODS, help="method of the embedding (%(default)s)")
+    add("--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)")
+    add("--register", action="store_true", help="also register the slices")
+    add("--neighbors", type=_positive, metavar="N", help="neighbours of a spot; chosen from the data by default")
+    add("--restarts", type=_positive, default=1, metavar="N", help="trainings that are combined (%(default)s)")
+    add("--max-epochs", type=_positive, metavar="N", help="epochs of the training")
+    add("--no-markers", action="store_true", help="do not search marker genes")
+    add = common.add_argument_group("the process").add_argument
+    add("--config", type=Path, metavar="FILE", help="read options from a .toml, .yaml or .json file")
+    add("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:1 (%(default)s)")
+    add("--threads", type=_positive, metavar="N", help="threads of a process; all cores by default")
+    waits = "under torchrun: longest wait for others (%(default)s)"
+    add("--timeout", type=float, default=30.0, metavar="MINUTES", help=waits)
+    add("--quiet", action="store_true", help="log only warnings and errors")
+    add("--debug", action="store_true", help="log more, and show where an error comes from")
     return common
 
 

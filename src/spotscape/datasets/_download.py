@@ -28,20 +28,18 @@ _MOST_BYTES, _MOST_SECONDS = 2**30, 1800.0
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-def local_file(name: str) -> Path | None:
-    """The file ``name`` in the folder named by the environment variable ``SPOTSCAPE_DATA``, if it is there."""
-    folder = os.environ.get(DATA_FOLDER_VARIABLE)
-    path = Path(folder).expanduser() / name if folder else None
-    if path is None or not path.is_file():
-        return None
-    logger.info("Reading %s (%s).", path, DATA_FOLDER_VARIABLE)
-    return path
+def read_prepared(name: str, check: Callable[[AnnData], object]) -> AnnData | None:
+    """The file ``name`` in the folder that the environment variable ``SPOTSCAPE_DATA`` names, if it is there.
 
-
-def read_local(path: Path, check: Callable[[AnnData], object]) -> AnnData:
-    """A prepared file of the user's folder; ``check`` raises a ValueError or KeyError for another tissue's."""
+    ``check`` raises a ValueError or KeyError for a file of another tissue.
+    """
     from anndata import read_h5ad
 
+    folder = os.environ.get(DATA_FOLDER_VARIABLE)
+    path = Path(folder or "").expanduser() / name
+    if not folder or not path.is_file():
+        return None
+    logger.info("Reading %s (%s).", path, DATA_FOLDER_VARIABLE)
     try:
         adata = read_h5ad(path)
         check(adata)
@@ -54,14 +52,13 @@ def read_local(path: Path, check: Callable[[AnnData], object]) -> AnnData:
     return adata
 
 
-def fetch(
-    url: str, name: str, *, sha256: str | None = None, try_reading: Callable[[Path], object] | None = None
-) -> Path:
-    """Download ``url`` to ``name`` in ``settings.datasetdir`` unless it is there already.
+def fetch(url: str, name: str, read: Callable[[Path], Any] = Path, *, sha256: str | None = None) -> Any:
+    """What ``read`` makes of the file ``name`` in ``settings.datasetdir``, to which ``url`` is downloaded once.
 
-    A file reaches its name only when it is complete and right, and whatever had that name stays until then. Where
-    ``sha256`` is not known beforehand, it is recorded in ``<name>.sha256`` at the first download, after ``try_reading``
-    succeeded. From then on a download must have that checksum, or that of the cached file: a record may be damaged too.
+    ``read`` raises a ValueError for another file; without it, the path is returned. A file reaches its name only when
+    it is complete and right, and whatever had that name stays until then. Where ``sha256`` is not known beforehand, it
+    is recorded in ``<name>.sha256`` at the first download, after ``read`` succeeded. From then on a download must have
+    that checksum, or that of the cached file: a record may be damaged too.
     """
     import pooch
 
@@ -69,12 +66,12 @@ def fetch(
     record = path.with_name(f"{path.name}.sha256")
     recorded = record.read_bytes().decode(errors="replace").strip() if record.is_file() else ""
     accepted = {sha256 or recorded} if sha256 or _SHA256.fullmatch(recorded) else set()
-    found, is_readable = None, True
+    found = content = None
+    is_readable = True
     if path.is_file():
         found = pooch.file_hash(path)
         try:
-            if try_reading is not None:
-                try_reading(path)
+            content = read(path)
         except ValueError:
             is_readable = False
     if found is None or not is_readable or (accepted and found not in accepted):
@@ -83,13 +80,13 @@ def fetch(
             if sha256 is None:
                 accepted = accepted | {found} if is_readable else accepted - {found}
         logger.info("Downloading %s to %s.", url, path)
-        _download(url, path, accepted, try_reading)
-        found = pooch.file_hash(path)
+        _download(url, path, accepted, read)
+        found, content = pooch.file_hash(path), read(path)
     if sha256 is None and found != recorded:
         new = path.with_name(f"{path.name}.sha256.new")
         new.write_text(f"{found}\n")
         new.replace(record)
-    return path
+    return content
 
 
 class FileMissingError(ConnectionError):
@@ -114,7 +111,7 @@ class _Bar(tqdm):
         return super().update(n)
 
 
-def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[Path], object] | None) -> None:
+def _download(url: str, path: Path, accepted: set[str], read: Callable[[Path], object]) -> None:
     """Pooch writes to a temporary file, and tries again; what is right takes the name ``path``."""
     import pooch
     import requests
@@ -137,8 +134,7 @@ def _download(url: str, path: Path, accepted: set[str], try_reading: Callable[[P
         if accepted and found not in accepted:
             msg = f"its checksum is {found} instead of {' or '.join(sorted(accepted))}"
             raise ValueError(msg)
-        if try_reading is not None:
-            try_reading(Path(target))
+        read(Path(target))
 
     store = pooch.create(path=path.parent, base_url="", registry={new: None}, urls={new: url}, retry_if_failed=_RETRIES)
     log = pooch.get_logger()

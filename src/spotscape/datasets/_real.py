@@ -16,7 +16,7 @@ from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.logging import logger
 from spotscape._core.places import coordinates
-from spotscape.datasets._download import fetch, local_file, read_local, refuse_external
+from spotscape.datasets._download import fetch, read_prepared, refuse_external
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,13 +115,6 @@ def dlpfc(sample: str | int | Sequence[str | int] = "151673") -> AnnData:
 
 
 def _load(sample: str) -> AnnData:
-    prepared = local_file(_DLPFC_PREPARED[sample]) if sample in _DLPFC_PREPARED else None
-    adata = _dlpfc_from_upstream(sample) if prepared is None else _from_prepared(prepared, sample)
-    adata.obs["domain"] = _ordered(adata.obs["domain"])
-    return adata
-
-
-def _from_prepared(path: Path, sample: str) -> AnnData:
     def check(adata: AnnData) -> None:
         known = adata.obs["slice"].cat.categories
         if sample not in known:
@@ -129,11 +122,14 @@ def _from_prepared(path: Path, sample: str) -> AnnData:
             raise ValueError(msg)
         _require_domains(adata, ["domain"], _LAYERS.values())
 
-    adata = read_local(path, check)
-    if len(adata.obs["slice"].cat.categories) > 1:
+    adata = read_prepared(_DLPFC_PREPARED[sample], check) if sample in _DLPFC_PREPARED else None
+    if adata is None:
+        adata = _dlpfc_from_upstream(sample)
+    elif len(adata.obs["slice"].cat.categories) > 1:
         adata = adata[adata.obs["slice"] == sample].copy()
         adata.obs_names = adata.obs["barcode"].astype(str)
         adata.obs_names.name = None
+    adata.obs["domain"] = _ordered(adata.obs["domain"])
     return adata
 
 
@@ -151,10 +147,10 @@ def _dlpfc_from_upstream(sample: str) -> AnnData:
     counts_url = f"{_COUNTS_URL}/{sample}_filtered_feature_bc_matrix.h5"
     positions_url = f"{_HUMAN_PILOT_URL}/{sample}/tissue_positions_list.txt"
     labels_url = f"{_HUMAN_PILOT_URL}/barcode_level_layer_map.tsv"
-    counts = _read_counts(fetch(counts_url, f"dlpfc/{sample}_counts.h5", try_reading=_read_counts))
+    counts = fetch(counts_url, f"dlpfc/{sample}_counts.h5", _read_counts)
     read_positions = partial(_read_positions, barcodes=counts.obs_names, sample=sample)
-    positions = read_positions(fetch(positions_url, f"dlpfc/{sample}_positions.csv", try_reading=read_positions))
-    labels = _read_labels(fetch(labels_url, "dlpfc/labels.tsv", try_reading=_read_labels))
+    positions = fetch(positions_url, f"dlpfc/{sample}_positions.csv", read_positions)
+    labels = fetch(labels_url, "dlpfc/labels.tsv", _read_labels)
     adata = _assemble(sample, counts, positions, labels[labels["slice"] == sample])
     adata.uns["source"] = {
         "citation": "Maynard KR et al. Nat Neurosci 24:425-436 (2021)",
@@ -308,9 +304,9 @@ def starmap() -> AnnData:
     >>> adata.obs["domain_banksy"].cat.categories.to_list()  # doctest: +SKIP
     ['L1', 'L2/3', 'L4', 'L5', 'L6', 'cc', 'HPC']
     """
-    prepared = local_file(_STARMAP_PREPARED)
     check = partial(_require_domains, annotations=("domain", "domain_banksy"), known=_STARMAP_DEPTH)
-    adata = _starmap_from_upstream() if prepared is None else read_local(prepared, check)
+    prepared = read_prepared(_STARMAP_PREPARED, check)
+    adata = _starmap_from_upstream() if prepared is None else prepared
     for annotation in {"domain", "domain_banksy"} & set(adata.obs):
         labels = adata.obs[annotation]
         present = [name for name in _STARMAP_DEPTH if name in set(labels.cat.categories)]

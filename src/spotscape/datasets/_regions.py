@@ -88,27 +88,18 @@ class Outline:
 
 def lay_spots(geometry: str, half_width: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Spots that fill a square around the origin, in spot spacings, shape ``(n, 2)``."""
-    extent = half_width + 2
-    if geometry == "square":
-        points = _lattice(extent, row_height=1.0, row_shift=0.0)
-    elif geometry == "hexagonal":
-        points = _lattice(extent, row_height=np.sqrt(3) / 2, row_shift=0.5)
-    else:
-        points = _lattice(extent * 1.1, row_height=np.sqrt(3) / 2, row_shift=0.5)
-        points = points + rng.normal(0, 0.2, points.shape)
-        stretch = [smooth_field(rng, 25.0)(points) for _ in range(2)]
-        points = points + 0.8 * np.column_stack(stretch)
-        return points[rng.random(len(points)) > _LOST_CELLS]
-    return points + rng.uniform(-0.5, 0.5, 2)
-
-
-def _lattice(extent: float, *, row_height: float, row_shift: float) -> NDArray[np.float64]:
+    extent = (half_width + 2) * (1.1 if geometry == "irregular" else 1.0)
+    row_height, row_shift = (1.0, 0.0) if geometry == "square" else (np.sqrt(3) / 2, 0.5)
     n_rows, n_columns = int(np.ceil(extent / row_height)), int(np.ceil(extent))
     row, column = np.mgrid[-n_rows : n_rows + 1, -n_columns : n_columns + 1].reshape(2, -1)
-    return np.column_stack([column + row_shift * (row % 2), row * row_height])
+    points = np.column_stack([column + row_shift * (row % 2), row * row_height])
+    if geometry != "irregular":
+        return points + rng.uniform(-0.5, 0.5, 2)
+    points = points + rng.normal(0, 0.2, points.shape)
+    points = points + 0.8 * np.column_stack([smooth_field(rng, 25.0)(points) for _ in range(2)])
+    return points[rng.random(len(points)) > _LOST_CELLS]
 
 
-LAYOUTS: Final = ("layers", "islands", "mixed")
 # The share of the tissue that islands cover, and how many patches one island domain has.
 _ISLAND_AREA = {"islands": 0.55, "mixed": 0.2}
 _PATCHES = {"islands": 2, "mixed": 2}

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import anndata
 import numpy as np
-import pandas as pd
-from anndata import AnnData
-from scipy import sparse
 
-from spotscape._core import keys
 from spotscape._core.anndata_io import record
 from spotscape._core.arguments import public
 from spotscape._core.randomness import RandomSource, Seed
 from spotscape.datasets._regions import SPACING
-from spotscape.datasets._tissue import N_CELL_TYPES, Parameters, Section, Tissue, cut_section
+from spotscape.datasets._tissue import Parameters, Tissue, cut_section
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    from anndata import AnnData
 
 
 @public
@@ -162,47 +161,15 @@ def simulate_tissue(
     parameters = Parameters(**dict(locals()) | {"missing_domains": missing_domains or {}})
     source = RandomSource(random_state)
     tissue = Tissue.draw(parameters, source)
-    sections = [cut_section(tissue, index, source) for index in range(n_slices)]
-    p, spacing = parameters, SPACING[geometry]
-    sizes = [len(section.domain) for section in sections]
-    slices = [f"slice_{i + 1}" for i in range(len(sections))]
-    cell_types = pd.Index([f"type_{i + 1}" for i in range(N_CELL_TYPES)])
-    obs = pd.DataFrame(
-        {
-            "slice": pd.Categorical.from_codes(np.repeat(np.arange(len(sections)), sizes), pd.Index(slices)),
-            "domain": _domains(tissue, sections),
-            "cell_type": pd.Categorical.from_codes(np.concatenate([s.cell_type for s in sections]), cell_types),
-            "library_size": np.concatenate([section.depth for section in sections]),
-        },
-        index=pd.Index([f"{name}_{i}" for name, size in zip(slices, sizes, strict=True) for i in range(size)]),
-    )
-    genes = pd.Index([f"gene_{i + 1}" for i in range(p.total_genes)])
-    counts = sparse.vstack([section.counts for section in sections], format="csr")
-    adata = AnnData(
-        counts[:, : p.n_genes] if p.n_heldout_genes else counts,
-        obs=obs,
-        var=pd.DataFrame(index=genes[: p.n_genes]),
-        obsm={
-            keys.SPATIAL: spacing * np.vstack([section.slide for section in sections]),
-            "spatial_truth": spacing * np.vstack([section.truth for section in sections]),
-        },
-        varm={"domain_effect": tissue.programs.domain.T[: p.n_genes].copy()},
-    )
-    if p.n_heldout_genes:
-        expected = np.vstack([section.heldout_expected for section in sections])
-        for name, values in (("counts", counts[:, p.n_genes :].toarray()), ("expected", expected)):
-            adata.obsm[f"heldout_{name}"] = pd.DataFrame(values, index=obs.index, columns=genes[p.n_genes :])
-    transforms = np.linalg.inv(tissue.placements)
-    transforms[:, :2, 2] *= spacing
-    adata.uns["simulation"] = record(p.as_record(), random_state=source.seed, spacing=spacing, transforms=transforms)
-    return adata
-
-
-def _domains(tissue: Tissue, sections: Sequence[Section]) -> pd.Categorical[str]:
-    """The domain of all spots; refuses a tissue in which one has no spot."""
-    names, codes = tissue.regions.names, np.concatenate([section.domain for section in sections])
-    absent = [name for code, name in enumerate(names) if not (codes == code).any()]
+    adata = anndata.concat([cut_section(tissue, index, source) for index in range(n_slices)], merge="same")
+    sizes = adata.obs["domain"].value_counts(sort=False)
+    absent = sizes.index[sizes == 0].to_list()
     if absent:
         msg = f"domains {absent} have no spots in any slice; raise n_spots, lower n_domains or change random_state."
         raise ValueError(msg)
-    return pd.Categorical.from_codes(codes, pd.Index(names))
+    adata.varm["domain_effect"] = tissue.programs.domain.T[:n_genes].copy()
+    spacing, transforms = SPACING[geometry], np.linalg.inv(tissue.placements)
+    transforms[:, :2, 2] *= spacing
+    entry = record(parameters.as_record(), random_state=source.seed, spacing=spacing, transforms=transforms)
+    adata.uns["simulation"] = entry
+    return adata

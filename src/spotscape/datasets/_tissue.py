@@ -7,10 +7,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from anndata import AnnData
 from scipy import sparse
 
+from spotscape._core import keys
 from spotscape._core.validation import require_positive_int
 from spotscape.datasets._regions import (
+    SPACING,
     Field,
     Outline,
     Regions,
@@ -162,8 +166,6 @@ class Parameters(SimpleNamespace):
                 raise ValueError(msg)
         for number in self.spots_per_slice:
             require_positive_int(number, "n_spots", minimum=self.n_domains * _MIN_SPOTS_PER_DOMAIN)
-        for number in self.tears_per_slice:
-            require_positive_int(number, "tears", minimum=0)
         if np.ndim(self.shift) > 0 and np.shape(self.shift) != (self.n_slices, 2):
             msg = f"shift has shape {np.shape(self.shift)}; expected a number or one (x, y) for each slice."
             raise ValueError(msg)
@@ -235,25 +237,50 @@ class Tissue:
         return cls(p, outline, regions, programs, moves)
 
 
-@dataclass(frozen=True)
-class Section:
-    """One slice."""
-
-    # Positions on the slide and in the tissue's frame, in spot spacings, shape ``(n, 2)`` each.
-    slide: NDArray[np.float64]
-    truth: NDArray[np.float64]
-    # Numbers of the true domain and the most frequent cell type, shape ``(n,)`` each.
-    domain: NDArray[np.int64]
-    cell_type: NDArray[np.int64]
-    depth: NDArray[np.float64]  # Expected total counts, shape ``(n,)``
-    counts: sparse.csr_matrix  # Shape ``(n, n_genes)``, held-out genes last
-    # Expected counts of the held-out genes at the common library size, shape ``(n, n_heldout_genes)``.
-    heldout_expected: NDArray[np.float32]
-
-
-def cut_section(tissue: Tissue, index: int, source: RandomSource) -> Section:
+def cut_section(tissue: Tissue, index: int, source: RandomSource) -> AnnData:
     """Cut slice ``index``: lay its spots, find what lies under them, and count."""
-    p, placement, rng = tissue.parameters, tissue.placements[index], source.numpy(f"spots {index}")
+    p, spacing, rng = tissue.parameters, SPACING[tissue.parameters.geometry], source.numpy(f"spots {index}")
+    slide, truth = _lay_section(tissue, index, rng)
+    weights = tissue.regions.weights(truth, index)
+    rng = source.numpy(f"cells {index}")
+    cell_types = draw_cell_types(rng, len(truth), single_cells=p.geometry == "irregular")
+    # Expected total counts of each spot: log-normal, smooth over the slide, deeper in some slices.
+    field = smooth_field(rng, 1.2 * tissue.outline.radius)(slide)
+    slice_depth = _SLICE_DEPTH * rng.standard_normal() * (p.n_slices > 1)
+    log_depth = slice_depth + _FIELD_DEPTH * field + _SPOT_DEPTH * rng.standard_normal(len(slide))
+    depth = np.asarray(p.library_size * np.exp(log_depth))
+    blocks, expected = [], []
+    rng = source.numpy(f"counts {index}")
+    for rows in row_chunks(len(truth), p.total_genes):
+        here = (tissue.programs, truth[rows], weights[rows], cell_types[rows])
+        if p.n_heldout_genes:
+            expected.append(p.library_size * expected_share(*here)[:, p.n_genes :])
+        share = expected_share(*here, batch=tissue.programs.batch[index])
+        blocks.append(draw_counts(rng, share, depth[rows], tissue.programs.concentration, p.dropout))
+    counts = sparse.vstack(blocks, format="csr")
+    columns = {
+        "slice": (np.full(len(truth), index), [f"slice_{i + 1}" for i in range(p.n_slices)]),
+        "domain": (tissue.regions.scores(truth, index).argmax(axis=1), tissue.regions.names),
+        "cell_type": (cell_types.argmax(axis=1), [f"type_{i + 1}" for i in range(N_CELL_TYPES)]),
+    }
+    obs = {name: pd.Categorical.from_codes(codes, pd.Index(names)) for name, (codes, names) in columns.items()}
+    spots = pd.Index([f"slice_{index + 1}_{i}" for i in range(len(truth))])
+    genes = pd.Index([f"gene_{i + 1}" for i in range(p.total_genes)])
+    adata = AnnData(
+        counts[:, : p.n_genes] if p.n_heldout_genes else counts,
+        obs=pd.DataFrame({**obs, "library_size": depth}, index=spots),
+        var=pd.DataFrame(index=genes[: p.n_genes]),
+        obsm={keys.SPATIAL: spacing * slide, "spatial_truth": spacing * truth},
+    )
+    if p.n_heldout_genes:
+        for name, values in (("counts", counts[:, p.n_genes :].toarray()), ("expected", np.vstack(expected))):
+            adata.obsm[f"heldout_{name}"] = pd.DataFrame(values, index=spots, columns=genes[p.n_genes :])
+    return adata
+
+
+def _lay_section(tissue: Tissue, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
+    """Positions of the spots of a slice on its slide and in the tissue's frame, in spot spacings."""
+    p, placement = tissue.parameters, tissue.placements[index]
     half_width = 1.45 * tissue.outline.semi_axes.max() + 5
     slide = lay_spots(p.geometry, half_width, rng) + placement[:2, 2]
     truth = move(np.linalg.inv(placement), slide)
@@ -264,29 +291,4 @@ def cut_section(tissue: Tissue, index: int, source: RandomSource) -> Section:
     level = np.where(on_tissue, tissue.outline.level(truth), np.inf)
     n_spots = p.spots_per_slice[index]
     chosen = np.sort(np.argpartition(level, n_spots - 1)[:n_spots])
-    slide, truth = slide[chosen], truth[chosen]
-    weights = tissue.regions.weights(truth, index)
-    rng = source.numpy(f"cells {index}")
-    cell_types = draw_cell_types(rng, len(truth), single_cells=p.geometry == "irregular")
-    # Expected total counts of each spot: log-normal, smooth over the slide, deeper in some slices.
-    field = smooth_field(rng, 1.2 * tissue.outline.radius)(slide)
-    slice_depth = _SLICE_DEPTH * rng.standard_normal() * (p.n_slices > 1)
-    log_depth = slice_depth + _FIELD_DEPTH * field + _SPOT_DEPTH * rng.standard_normal(len(slide))
-    depth = np.asarray(p.library_size * np.exp(log_depth))
-    counts, expected = [], []
-    rng = source.numpy(f"counts {index}")
-    for rows in row_chunks(len(truth), p.total_genes):
-        here = (tissue.programs, truth[rows], weights[rows], cell_types[rows])
-        if p.n_heldout_genes:
-            expected.append(p.library_size * expected_share(*here)[:, p.n_genes :])
-        share = expected_share(*here, batch=tissue.programs.batch[index])
-        counts.append(draw_counts(rng, share, depth[rows], tissue.programs.concentration, p.dropout))
-    return Section(
-        slide,
-        truth,
-        tissue.regions.scores(truth, index).argmax(axis=1),
-        cell_types.argmax(axis=1),
-        depth,
-        sparse.vstack(counts, format="csr"),
-        np.vstack(expected) if expected else np.empty((len(truth), 0), dtype=np.float32),
-    )
+    return slide[chosen], truth[chosen]

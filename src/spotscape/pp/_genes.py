@@ -223,70 +223,57 @@ def select_genes(
     method: dict[str, Any] = {"flavor": None, "span": None, "n_candidates": n_candidates}
     if n_top_genes is None or n_top_genes >= n_candidates:
         return {"highly_variable": candidates}, method
-    moments = _Moments.of(summary, candidates)
-    fits = [_fit(moments, index) for index in range(len(summary.sizes))]
+    sizes, sums, squares = summary.sizes[:, None], summary.sums[:, candidates], summary.squares[:, candidates]
+    mean, variance = _moments(sizes, sums, squares)
+    fits = [_fit(*of_slice) for of_slice in zip(mean, variance, strict=True)]
     usable = np.array([fit is not None for fit in fits])
     if usable.any():
         if labels is not None and not usable.all():
             names = ", ".join(map(repr, labels.categories[~usable]))
             warn(f"The slices {names} have too few spots or counts to rank genes in them; the other slices decide.")
-        expected = np.stack([fit[0] for fit in fits if fit is not None])
         number = np.where(usable, np.cumsum(usable) - 1, -1)
         codes = number[np.zeros(counts.shape[0], int) if labels is None else labels.codes]
-        sizes, mean, shape = moments.sizes[usable][:, None], moments.mean[usable], expected.shape
-        # Variance of the counts in units of the expected deviation, cut off at the root of the number of spots.
-        ceiling = (expected * np.sqrt(sizes) + mean).ravel()
-        columns = np.full(len(candidates), -1)
-        columns[candidates] = np.arange(shape[1])
-        sums, squares, start = np.zeros(ceiling.size), np.zeros(ceiling.size), 0
-        for given in blocks_of(counts):
-            block = sparse.csr_array(given)
-            slices = np.repeat(codes[start : start + block.shape[0]], np.diff(block.indptr))
-            start += block.shape[0]
-            genes = columns[block.indices]
-            counted = (genes >= 0) & (slices >= 0)
-            cells = slices[counted] * shape[1] + genes[counted]
-            values = np.minimum(block.data[counted].astype(np.float64), ceiling[cells])
-            sums += np.bincount(cells, values, ceiling.size)
-            squares += np.bincount(cells, values**2, ceiling.size)
-        about_mean = sizes * mean**2 + squares.reshape(shape) - 2 * sums.reshape(shape) * mean
-        score = about_mean / ((sizes - 1) * expected**2)
+        expected = np.stack([fit[0] for fit in fits if fit is not None])
+        score = _standardised_variance(counts, codes, candidates, sizes[usable], mean[usable], expected)
         method |= {"flavor": "seurat_v3", "span": max(fit[1] for fit in fits if fit is not None)}
     else:
         warn(
             f"The variance of the genes could not be fitted on the counts (too few spots, genes or counts for any "
             f"loess span of {list(_SPANS)}); the n_top_genes={n_top_genes} are ranked by variance over mean instead."
         )
-        score = moments.dispersion
+        score = np.divide(variance, mean, out=np.zeros_like(mean), where=mean > 0)
         method |= {"flavor": "dispersion", "span": None}
-    ranking = _rank(score, n_top_genes) | {"means": moments.pooled[0], "variances": moments.pooled[1]}
+    pooled = _moments(*(part.sum(axis=0, keepdims=True) for part in (sizes, sums, squares)))
+    ranking = _rank(score, n_top_genes) | {"means": pooled[0][0], "variances": pooled[1][0]}
     if labels is None:
         del ranking["highly_variable_nbatches"]
     return {name: _spread(values, candidates) for name, values in ranking.items()}, method
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Means and variances of the candidates within each slice, ``(n_slices, n_candidates)``."""
-
-    sizes: np.ndarray
-    mean: np.ndarray
-    variance: np.ndarray
-    pooled: tuple[np.ndarray, np.ndarray]
-
-    @classmethod
-    def of(cls, summary: Summary, candidates: np.ndarray) -> _Moments:
-        sums, squares = summary.sums[:, candidates], summary.squares[:, candidates]
-        sizes = summary.sizes[:, None]
-        pooled = _moments(sizes.sum(axis=0, keepdims=True), sums.sum(axis=0)[None], squares.sum(axis=0)[None])
-        return cls(summary.sizes, *_moments(sizes, sums, squares), (pooled[0][0], pooled[1][0]))
-
-    @property
-    def dispersion(self) -> np.ndarray:
-        return np.asarray(np.divide(self.variance, self.mean, out=np.zeros_like(self.mean), where=self.mean > 0))
+def _standardised_variance(  # noqa: PLR0917
+    counts: Any, codes: np.ndarray, candidates: np.ndarray, sizes: np.ndarray, mean: np.ndarray, expected: np.ndarray
+) -> np.ndarray:
+    """Variance in units of the expected one by slice and gene, of counts cut off at the root of the number of spots."""
+    ceiling, n_genes = (expected * np.sqrt(sizes) + mean).ravel(), mean.shape[1]
+    columns = np.full(len(candidates), -1)
+    columns[candidates] = np.arange(n_genes)
+    sums, squares, start = np.zeros(ceiling.size), np.zeros(ceiling.size), 0
+    for given in blocks_of(counts):
+        block = sparse.csr_array(given)
+        slices = np.repeat(codes[start : start + block.shape[0]], np.diff(block.indptr))
+        start += block.shape[0]
+        genes = columns[block.indices]
+        counted = (genes >= 0) & (slices >= 0)
+        cells = slices[counted] * n_genes + genes[counted]
+        values = np.minimum(block.data[counted].astype(np.float64), ceiling[cells])
+        sums += np.bincount(cells, values, ceiling.size)
+        squares += np.bincount(cells, values**2, ceiling.size)
+    about_mean = sizes * mean**2 + squares.reshape(mean.shape) - 2 * sums.reshape(mean.shape) * mean
+    return np.asarray(about_mean / ((sizes - 1) * expected**2))
 
 
 def _moments(sizes: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances by slice and gene."""
     mean = sums / np.maximum(sizes, 1)
     # Of whole numbers the bracket is exact, so a constant gene has no variance at all.
     spread = np.maximum(sizes * squares - sums**2, 0)
@@ -294,11 +281,10 @@ def _moments(sizes: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> tuple[
     return mean, spread / np.maximum(sizes * (sizes - 1), 1)
 
 
-def _fit(moments: _Moments, index: int) -> tuple[np.ndarray, float] | None:
+def _fit(mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, float] | None:
     """Standard deviation expected from the mean in a slice, and the span of the fit; ``None`` if there is none."""
     from skmisc.loess import loess
 
-    mean, variance = moments.mean[index], moments.variance[index]
     varies = variance > 0
     for span in _SPANS:
         if span * np.count_nonzero(varies) < _FEWEST_GENES_IN_SPAN:

@@ -227,7 +227,8 @@ def warn_of_strays(tissue: SlicePositions, distances: csr_matrix) -> None:
 
 def warn_of_lost_places(tissue: SlicePositions) -> None:
     """Warn of slices whose spots all lie at one place, as where coordinates of a slice were filled with zeros."""
-    lost = [tissue.called(name) for name, own in zip(tissue.names, tissue.slices, strict=True) if _at_one_place(own)]
+    pairs = zip(tissue.names, tissue.slices, strict=True)
+    lost = [tissue.called(name) for name, own in pairs if len(own) > 1 and not np.ptp(own, axis=0).any()]
     if lost:
         warn(
             f"all spots of {', '.join(lost)} lie at one place, so that their neighbours are drawn at random. Are their "
@@ -247,10 +248,6 @@ def warn_of_numbers(tissue: SlicePositions) -> None:
             f"Rows lie further apart than columns, so as they are, the nearest spots are not the six adjacent ones. "
             f"Stretch the axis of the rows: {where} = {where} * {factors}."
         )
-
-
-def _at_one_place(coords: np.ndarray) -> bool:
-    return len(coords) > 1 and not np.ptp(coords, axis=0).any()
 
 
 def report_graph(tissue: SlicePositions, graph: SpatialGraph) -> None:
