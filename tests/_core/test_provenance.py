@@ -280,6 +280,7 @@ def test_tables_of_other_domains_are_told(tissue: AnnData) -> None:
         sp.pl.matching(tissue)
 
 
+@pytest.mark.all_starts
 def test_what_a_new_result_leaves_behind_is_told(tissue: AnnData, caplog: pytest.LogCaptureFixture) -> None:
     """A call that finds other domains names what was made from the old ones; one that finds the same says nothing."""
     sp.tl.choose_n_domains(tissue, k_range=(2, 4), method="kmeans")
