@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from scipy import sparse
 
-    from spotscape.models._training import Draw, Tissue
+    from spotscape.models._training import Draw
     from spotscape.nn.batches import Batch, Reduce
     from spotscape.nn.blocks import WeightSource
 
@@ -64,13 +64,10 @@ class MeanNetwork(Network):
 
 class MeanObjective(Objective):
     network: MeanNetwork
-
-    def __init__(self, network: MeanNetwork, tissue: Tissue, reduce: Reduce, edge_drop: float) -> None:
-        super().__init__(network, tissue, reduce)
-        self.edge_drop = edge_drop
+    config: MeanConfig
 
     def draw(self, batch: Batch, draw: Draw) -> torch.Tensor:
-        return batch.graph.draw_weights(1, self.edge_drop, draw.own)
+        return batch.graph.draw_weights(1, self.config.edge_drop, draw.own)
 
     def forward(self, batch: Batch, drawn: torch.Tensor, epoch: float) -> LossOutput:
         hidden = self.network.encode(batch, drawn)[..., : batch.n_inside, :]
@@ -81,15 +78,10 @@ class MeanObjective(Objective):
 
 class Mean(GraphEncoder[MeanConfig]):
     name = "Mean"
+    config_type, network_type, objective_type = MeanConfig, MeanNetwork, MeanObjective
 
     def __init__(self, config: MeanConfig | None = None, *, random_state: Any = 0) -> None:
         super().__init__(config or MeanConfig(), random_state)
-
-    def _network(self, n_features: int, source: WeightSource) -> MeanNetwork:
-        return MeanNetwork(n_features, self.config, source)
-
-    def _objective(self, network: Any, tissue: Tissue, reduce: Reduce, max_epochs: int) -> MeanObjective:
-        return MeanObjective(network, tissue, reduce, self.config.edge_drop)
 
     def _bytes_per_spot(self) -> int:
         return 16 * self.config.latent_size
@@ -97,7 +89,7 @@ class Mean(GraphEncoder[MeanConfig]):
 
 def mean_of_neighbours(adata: Any, **training: Any) -> Any:
     """Write the embedding of the third method to an AnnData."""
-    return train_on(adata, Mean, MeanConfig, key_added="X_mean", decoded_layer="decoded", **training)
+    return train_on(adata, Mean, key_added="X_mean", decoded_layer="decoded", **training)
 
 
 @pytest.mark.parametrize("batch_size", [None, 100], ids=["whole", "tiles"])
@@ -116,7 +108,7 @@ def test_a_model_that_was_saved_embeds_the_same(
     expression, adjacency, _ = tissue()
     model = Mean(MeanConfig(max_epochs=5)).fit(expression, adjacency, progress_bar=False)
     model.save(tmp_path / "model")
-    monkeypatch.setitem(models.METHODS, "Mean", (Mean, MeanConfig))
+    monkeypatch.setitem(models.METHODS, "Mean", Mean)
     restored = sp.models.load(tmp_path / "model")
     assert isinstance(restored, Mean)
     np.testing.assert_array_equal(restored.embed(expression, adjacency), model.embed(expression, adjacency))

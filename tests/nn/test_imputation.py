@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
 from spotscape.nn import SpotRegression
-from spotscape.nn.imputation import GeneFolds, NeighborMeans, neighbor_operator, predict_genes, shifted
+from spotscape.nn.imputation import GeneFolds, neighbor_means, neighbor_operator, predict_genes, shifted
 
 
 def data(n: int = 60, d: int = 4, g: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +164,7 @@ class TestNeighbors:
         labels = np.arange(60) % 3
         slices = np.repeat([0, 1], 30)
         points = np.eye(4)[labels] + 0.01 * np.random.default_rng(0).normal(size=(60, 4))
-        found = NeighborMeans(points, slices, 5).within(0, np.flatnonzero(slices == 0))(labels[:, None] * 1.0)
+        found = neighbor_means(points, slices, 5, 0, np.flatnonzero(slices == 0))(labels[:, None] * 1.0)
         np.testing.assert_allclose(found.values[:, 0], labels)
         assert np.isnan(found.left_out[30:]).all()
 

@@ -23,6 +23,8 @@ COMPOSITIONS = {
     "lacking": ([1, 1, 1, 1], [1, 1, 1, 0]),
     "private": ([1, 1, 1, 0], [0, 1, 1, 1]),
 }
+# The others run at night.
+ONE_NOW = [pytest.param(name, marks=[] if name == "unlike" else pytest.mark.slow) for name in COMPOSITIONS]
 SD = 0.5
 
 
@@ -50,8 +52,7 @@ def moved_apart(before: np.ndarray, after: np.ndarray, slices: np.ndarray) -> np
     return (before - after)[slices == 1].mean(axis=0) - (before - after)[slices == 0].mean(axis=0)
 
 
-@pytest.mark.parametrize("copies", [2, 3])
-@pytest.mark.parametrize("n", [40, 1000])
+@pytest.mark.parametrize(("n", "copies"), [(40, 2), (40, 3), (500, 3)])
 def test_identical_copies_stay(n: int, copies: int) -> None:
     once = tissue(n)[0]
     spots = np.concatenate([once] * copies)
@@ -68,7 +69,7 @@ def test_slices_alike_keep_their_spread(n: int) -> None:
     assert np.abs(found - spots).mean() < 3 * SD / np.sqrt(n / 8)
 
 
-@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("composition", ONE_NOW)
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_shift_is_taken_off(composition: str, seed: int) -> None:
     spots, slices, kinds = tissue(2_000, composition, seed)
@@ -93,7 +94,7 @@ def shift_from_kinds(spots: np.ndarray, slices: np.ndarray, kinds: np.ndarray) -
 def test_a_shift_is_found_as_exactly_as_with_known_domains(proportions: Any) -> None:
     """Of 1,000 spots a slice in six dimensions, nobody finds it to much less than 0.2 SD: means of domains vary."""
     ours, best = [], []
-    for seed in range(4):
+    for seed in range(2):
         spots, slices, kinds = tissue(1_000, proportions, seed)
         shifted = spots + slices[:, None] * shift(seed)
         found = moved_apart(shifted, integrate(shifted, slices), slices)
@@ -104,7 +105,9 @@ def test_a_shift_is_found_as_exactly_as_with_known_domains(proportions: Any) -> 
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
-@pytest.mark.parametrize("proportions", [([3, 3, 1, 0], [0, 1, 1, 3]), ([4, 4, 1, 0], [0, 1, 1, 4])])
+@pytest.mark.parametrize(
+    "proportions", [pytest.param(([3, 3, 1, 0], [0, 1, 1, 3]), marks=pytest.mark.slow), ([4, 4, 1, 0], [0, 1, 1, 4])]
+)
 def test_slices_of_little_in_common_are_not_laid_on_each_other(proportions: Any, seed: int) -> None:
     """Three spots in ten are of kinds that both have. More would overlap under a wrong shift, which is 8 SD away."""
     spots, slices, _ = tissue(1_000, proportions, seed)
@@ -113,7 +116,7 @@ def test_slices_of_little_in_common_are_not_laid_on_each_other(proportions: Any,
     assert np.linalg.norm(found - shift(seed)) < 0.5 * SD
 
 
-@pytest.mark.parametrize(("share", "seed"), [(0.5, 3), (0.3, 0), (0.15, 2)])
+@pytest.mark.parametrize(("share", "seed"), [(0.5, 3), pytest.param(0.3, 0, marks=pytest.mark.slow), (0.15, 2)])
 def test_as_many_regions_as_there_are_prototypes(share: float, seed: int) -> None:
     """Two kinds of spots are common, a share of all, and each slice has two of its own.
 
@@ -403,8 +406,9 @@ def spots_of(spots: np.ndarray, slices: np.ndarray) -> SpotBlocks:
     ("n", "most", "expected"),
     [(960, 1, 1), (960, 2, 2), (960, 3, 2), (960, 64, 16), (240, 64, 4), (239, 64, 2)],
 )
-def test_number_of_prototypes(n: int, most: int, expected: int) -> None:
-    """A prototype takes 60 spots of each of the two slices: 960 leave room for 16."""
+def test_number_of_prototypes(n: int, most: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prototype takes 60 spots of each of the two slices: 960 leave room for 16, wherever the fit starts."""
+    monkeypatch.setattr("spotscape.nn.integration._STARTS", ((True, 1, False),))
     parts = spots_of(*tissue(n)[:2])
     assert len(_fit(parts, torch.tensor([False, False]), most, 100.0).centres) == expected
 
@@ -519,10 +523,7 @@ def test_slices_of_any_size_fill_blocks() -> None:
         np.testing.assert_allclose(moved[index], after.shifts[index] + found.T @ after.local[index], atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "composition",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in {"lacking", "private"})) for name in COMPOSITIONS],
-)
+@pytest.mark.parametrize("composition", ONE_NOW)
 def test_new_slices_come_to_the_reference(composition: str) -> None:
     spots, slices, _ = tissue(1_500, composition)
     reference, new = spots[slices == 0], spots[slices == 1]

@@ -36,17 +36,19 @@ def tissue() -> AnnData:
     sp.pp.spatial_neighbors_knn(adata, n_neighs=6, library_key="slice")
     sp.pp.choose_scale(adata, library_key="slice")
     sp.tl.smoothed_pca(adata, n_comps=10, library_key="slice")
-    sp.tl.choose_n_domains(adata, use_rep="X_smoothed_pca", k_range=(2, 6), n_resamples=3, method="kmeans")
+    sp.tl.choose_n_domains(adata, use_rep="X_smoothed_pca", k_range=(2, 6), n_resamples=2, method="kmeans")
     sp.tl.domains(adata, n_domains=5, use_rep="X_smoothed_pca", method="gmm")
     sp.pl.match_colors(adata, "smoothed_pca_domain", to="domain")
     sp.pp.register_slices(adata, library_key="slice", use_rep="X_smoothed_pca", deform="smooth")
     sp.tl.match_slices(
         adata, library_key="slice", reference="slice_1", use_rep="X_smoothed_pca", labels_key="domain"
     )  # fmt: skip
-    sp.tl.markers(adata, key="domain", method="wilcoxon")
+    sp.tl.markers(adata, key="domain", method="t-test", neighbors_key=None)
     sp.tl.trajectory(adata, root="Layer_1", key="domain", use_rep="X_smoothed_pca", n_dcs=4)
-    config = sp.models.SpotscapeConfig(max_epochs=5, n_encoders=1, n_comps=10, hidden_size=8, latent_size=4)
-    sp.tl.spotscape(adata, config=config, library_key="slice")
+    config = sp.models.SpotscapeConfig(
+        max_epochs=5, n_encoders=1, n_comps=10, hidden_size=8, latent_size=4, integrate=False
+    )
+    sp.tl.spotscape(adata, config=config)
     return adata
 
 
@@ -61,7 +63,7 @@ def plots(adata: AnnData) -> dict[str, Callable[[], object]]:
         "similarity": lambda: sp.pl.similarity(adata, 10, use_rep="X_smoothed_pca"),
         "embedding": lambda: sp.pl.embedding(adata, ["domain", "slice"], basis="X_plane"),
         "markers": lambda: sp.pl.markers(adata),
-        "markers_tissue": lambda: sp.pl.markers(adata, kind="tissue", n_genes=1),
+        "markers_tissue": lambda: sp.pl.markers(adata, kind="tissue", group=["Layer_1", "Layer_2"]),
         "confidence": lambda: sp.pl.confidence(adata, found),
         "disagreement": lambda: sp.pl.disagreement(adata, ["domain", found]),
         "composition": lambda: sp.pl.composition(adata, "domain", library_key="slice"),

@@ -177,10 +177,10 @@ class TestScores:
         found = search._score(turn)
         points = search._query_grid @ turn[:2, :2] + search._middle
         side, extent, shape = search._side, search._extent, search._shape
-        moving = search._images(letter, points, (side, side), which=0)
+        moving, features_moving = search._images(letter, points, (side, side), which=0)
         axes = [search._low[i] + search.step * np.arange(extent[i]) for i in range(2)]
         pixels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        fixed = search._images(letter, pixels, (extent[0], extent[1]), which=1)
+        fixed, features_fixed = search._images(letter, pixels, (extent[0], extent[1]), which=1)
 
         def padded(image: np.ndarray) -> np.ndarray:
             whole = np.zeros((*image.shape[:-2], *shape))
@@ -194,10 +194,10 @@ class TestScores:
         def edges(image: np.ndarray) -> np.ndarray:
             return np.asarray(np.fft.fft2(padded(image)) * np.sqrt(band))
 
-        here, there = edges(fixed.tissue), edges(moving.tissue)
+        here, there = edges(fixed), edges(moving)
         norm = np.sqrt((np.abs(here) ** 2).sum() * (np.abs(there) ** 2).sum())
-        a, b = padded(fixed.tissue), padded(moving.tissue)
-        f, g = padded(fixed.features), padded(moving.features)
+        a, b = padded(fixed), padded(moving)
+        f, g = padded(features_fixed), padded(features_moving)
         places = np.argwhere(np.isfinite(found))
         for row, column in places[:: len(places) // 5]:
             shifted, turned = (np.roll(image, (row, column), axis=(-2, -1)) for image in (b, g))

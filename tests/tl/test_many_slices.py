@@ -90,38 +90,26 @@ def test_a_single_slice_needs_none_of_them(adata: AnnData, tool: partial[None], 
 
 
 @encoders
-def test_labels_are_never_looked_at(adata: AnnData, tool: partial[None], key: str) -> None:
-    """Training with the truth, with a shuffled truth and without any annotation gives the same bits."""
-    tool(adata)
-    expected = adata.obsm[key].tobytes()
-    shuffled = adata.copy()
-    shuffled.obs["domain"] = np.random.default_rng(0).permutation(adata.obs["domain"])
+def test_neither_labels_nor_names_of_slices_are_looked_at(adata: AnnData, tool: partial[None], key: str) -> None:
+    """Training with the truth, and without any annotation on slices of other names, gives the same bits."""
     bare = adata.copy()
     bare.obs = bare.obs[["slice"]]
+    bare.obs["slice"] = bare.obs["slice"].cat.rename_categories(["x", "y", "z"])
     del bare.varm["domain_effect"], bare.obsm["spatial_truth"], bare.uns["simulation"]
-    for other in (shuffled, bare):
-        tool(other)
-        assert other.obsm[key].tobytes() == expected
-
-
-@encoders
-def test_names_of_slices_do_not_matter(adata: AnnData, tool: partial[None], key: str) -> None:
-    tool(adata)
-    renamed = adata.copy()
-    renamed.obs["slice"] = renamed.obs["slice"].cat.rename_categories(["x", "y", "z"])
-    tool(renamed)
-    assert renamed.obsm[key].tobytes() == adata.obsm[key].tobytes()
+    for tissue in (adata, bare):
+        tool(tissue)
+    assert bare.obsm[key].tobytes() == adata.obsm[key].tobytes()
 
 
 @pytest.mark.parametrize(
     "neighbors_key", ["spatial_neighbors", pytest.param("spatial_3d_neighbors", marks=pytest.mark.slow)]
 )
 def test_spacross_finds_domains_under_a_batch_effect(neighbors_key: str) -> None:
-    """Two slices of one tissue, hardly any spots of which a PCA mixes; the mean over three tissues."""
+    """Two slices of one tissue, hardly any spots of which a PCA mixes; the mean over two tissues."""
     import scanpy as sc
 
     found = []
-    for seed in range(3):
+    for seed in range(2):
         two = sp.datasets.simulate_tissue(
             n_domains=3, n_slices=2, n_spots=200, n_genes=120, difficulty=0.3, batch_effect=0.4, random_state=seed
         )

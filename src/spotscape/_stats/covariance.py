@@ -34,9 +34,7 @@ class Blocks:
         self.shape: tuple[int, int] = self.matrix.shape
         self.ceiling = ceiling
         if ceiling is not None and sparse.issparse(self.matrix) and self.matrix.data.nbytes <= _MOST_COPIED:
-            clipped = np.minimum(self.matrix.data, ceiling[self.matrix.indices])
-            self.matrix = sparse.csr_array((clipped, self.matrix.indices, self.matrix.indptr), shape=self.shape)
-            self.ceiling = None
+            self.matrix, self.ceiling = _clipped(self.matrix, ceiling), None
         # Looking for the libraries takes ten milliseconds, as long as a product with a slice of tissue.
         self._libraries = ThreadpoolController()
         # As many as BLAS would use now; within a product it has one.
@@ -65,24 +63,26 @@ class Blocks:
 
     def _block(self, start: int) -> Any:
         stop = min(start + _ROWS, self.shape[0])
-        if isinstance(self.matrix, ChunkedMatrix) or not sparse.issparse(self.matrix):
-            is_read = isinstance(self.matrix, ChunkedMatrix)
-            block = self.matrix.rows(start, stop) if is_read else self.matrix[start:stop]
-            if self.ceiling is None:
-                return block
-            if not sparse.issparse(block):
-                return np.minimum(block, self.ceiling)
-            block.data = np.minimum(block.data, self.ceiling[block.indices])
-            return block
-        first, last = self.matrix.indptr[start], self.matrix.indptr[stop]
-        values, genes = self.matrix.data[first:last], self.matrix.indices[first:last]
-        if self.ceiling is not None:
-            values = np.minimum(values, self.ceiling[genes])
-        # Handed to the constructor, parts of a larger array would be copied.
-        block = sparse.csr_array((stop - start, self.shape[1]), dtype=values.dtype)
-        block.data, block.indices = values, genes
-        block.indptr = self.matrix.indptr[start : stop + 1] - first
-        return block
+        if isinstance(self.matrix, ChunkedMatrix):
+            block = self.matrix.rows(start, stop)
+        elif sparse.issparse(self.matrix):
+            first, last = self.matrix.indptr[start], self.matrix.indptr[stop]
+            # Without the copies that scipy makes of rows, and of parts of arrays that its constructor is given.
+            block = sparse.csr_array((stop - start, self.shape[1]), dtype=self.matrix.dtype)
+            block.data, block.indices = self.matrix.data[first:last], self.matrix.indices[first:last]
+            block.indptr = self.matrix.indptr[start : stop + 1] - first
+        else:
+            block = self.matrix[start:stop]
+        return block if self.ceiling is None else _clipped(block, self.ceiling)
+
+
+def _clipped(matrix: Any, ceiling: np.ndarray) -> Any:
+    """The same with the values of each gene cut off at its limit."""
+    if not sparse.issparse(matrix):
+        return np.minimum(matrix, ceiling)
+    return sparse.csr_array(
+        (np.minimum(matrix.data, ceiling[matrix.indices]), matrix.indices, matrix.indptr), shape=matrix.shape
+    )
 
 
 def moments(blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:

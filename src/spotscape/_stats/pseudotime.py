@@ -10,8 +10,9 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 Start = Literal["center", "tip"]
-# Nearer to 1 than this, an eigenvalue is taken for 1.
-_RESOLUTION = 1e-5
+# Nearer to 1 than this, an eigenvalue is taken for 1: that of the stationary component, or of spots that are connected
+# by nearly no weight, whose order would be that of rounding.
+RESOLUTION = 1e-5
 # Up to this size all eigenvectors are computed at once, which depends on no start and no tolerance.
 _DENSE = 300
 
@@ -90,17 +91,6 @@ def strongest_tree(connectivities: np.ndarray) -> np.ndarray:
     lengths = sparse.csr_array((1 / found.data, found.coords), shape=found.shape)
     kept = minimum_spanning_tree(lengths).toarray() > 0
     return np.asarray(np.where(kept | kept.T, connectivities, 0.0))
-
-
-def resolved(eigenvalues: np.ndarray) -> np.ndarray:
-    """Which components, without the stationary one, have an eigenvalue that differs from 1, bool ``(d,)``.
-
-    Spots that are connected by nearly no weight give another eigenvalue of 1, and rounding would determine the order.
-
-    >>> resolved(np.array([1.0, 0.9998, 0.5]))
-    array([False,  True,  True])
-    """
-    return np.asarray(1 - eigenvalues > _RESOLUTION)
 
 
 def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: int) -> np.ndarray:

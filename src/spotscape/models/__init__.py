@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reference", "SpaCross", "SpaCrossConfig", "Spotscape", "SpotscapeConfig", "TrainingRecord", "load"]
 
-METHODS: dict[str, tuple[Any, Any]] = {
-    "Spotscape": (Spotscape, SpotscapeConfig),
-    "SpaCross": (SpaCross, SpaCrossConfig),
-}
+METHODS: dict[str, Any] = {method.name: method for method in (Spotscape, SpaCross)}
 
 
 @public

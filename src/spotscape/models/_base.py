@@ -22,20 +22,18 @@ from spotscape.models._reduction import Reduction, slice_offsets, smooth_within
 from spotscape.models._saving import MOST_SPOTS, Reference, save_model
 from spotscape.models._training import Tissue, check_input, checkpoint_of, digest_of, slice_rows, train
 from spotscape.nn.batches import Batch, join_group
-from spotscape.nn.blocks import keeping
 from spotscape.nn.features import Features
 from spotscape.nn.graph import SpotGraph
 from spotscape.nn.integration import integrate, place
 from spotscape.nn.pca import PCA
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from spotscape.models._config import EncoderConfig
     from spotscape.models._saving import TrainingRecord
     from spotscape.models._training import Network, Objective
-    from spotscape.nn.batches import Reduce
-    from spotscape.nn.blocks import WeightSource
 
 C = TypeVar("C", bound="EncoderConfig")
 
@@ -43,14 +41,17 @@ C = TypeVar("C", bound="EncoderConfig")
 class GraphEncoder(ABC, Generic[C]):
     """Fit, embed and reconstruct. The type variable is the configuration."""
 
-    name: str
-    config: C
+    # The parts of a method: a network is made of a number of features, a configuration and a source of weights.
+    name: ClassVar[str]
+    config_type: ClassVar[type[EncoderConfig]]
+    network_type: ClassVar[Callable[..., Network]]
+    objective_type: ClassVar[type[Objective]]
     # What components are divided by, found from them if ``None``; whether all genes have to be dense.
     unit: ClassVar[float | None] = None
     needs_dense: ClassVar[bool] = False
 
     def __init__(self, config: C, random_state: Seed) -> None:
-        self.config = config
+        self.config: C = config
         self.random_source = RandomSource(random_state)
         self.network: Network | None = None
         self.history: dict[str, np.ndarray] = {}
@@ -73,14 +74,6 @@ class GraphEncoder(ABC, Generic[C]):
             first = ", ".join(self.training.genes[:3])
             told += f" ({first}, ...; {self.training.scale}; {self.training.mean_degree:.1f} neighbours a spot)"
         return f"<{told}>"
-
-    @abstractmethod
-    def _network(self, n_features: int, source: WeightSource) -> Network:
-        """Networks with random weights."""
-
-    @abstractmethod
-    def _objective(self, network: Network, tissue: Tissue, reduce: Reduce, max_epochs: int) -> Objective:
-        """The loss of a step."""
 
     @abstractmethod
     def _bytes_per_spot(self) -> int:
@@ -293,9 +286,11 @@ class GraphEncoder(ABC, Generic[C]):
             raise AssertionError
         whole = tissue.whole
         self._n_genes, self._reduction, self._unit = tissue.n_genes, tissue.reduction, whole.features.unit
-        with torch.no_grad(), keeping(self.network):
+        self.network.train()
+        with torch.no_grad():
             views = self.network.encode(whole, whole.graph.whole_weights)
             self.network.decode(views, whole)
+        self.network.eval()
         embedding = views[0]
         n_axes, whitening = self.config.n_axes, self.config.whitening
         self._pca = None

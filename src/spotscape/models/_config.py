@@ -123,13 +123,9 @@ class EncoderConfig:
 
     @classmethod
     def _choose(cls, preset: str, *, several_slices: bool, large_tissue: bool) -> Self:
-        presets = cls.presets(several_slices=several_slices)
-        require_choice(preset, "preset", ("default", *presets))
-        if preset != "default":
-            return presets[preset]
-        if several_slices:
-            return cls.several_slices()
-        return cls.large_tissue() if large_tissue else cls()
+        default = cls.several_slices() if several_slices else cls.large_tissue() if large_tissue else cls()
+        presets = {"default": default, **cls.presets(several_slices=several_slices)}
+        return presets[require_choice(preset, "preset", presets)]
 
     @classmethod
     def presets(cls, *, several_slices: bool = False) -> dict[str, Self]:

@@ -137,18 +137,19 @@ def save_model(model: GraphEncoder[Any], directory: str | Path, *, overwrite: bo
     logger.info("Saved the model in %s.", target)
 
 
-def read_model(directory: str | Path, methods: dict[str, tuple[Any, Any]], device: torch.device) -> Any:
-    """Read what :func:`save_model` wrote; ``methods`` has class and configuration of each method by name."""
+def read_model(directory: str | Path, methods: Mapping[str, Any], device: torch.device) -> Any:
+    """Read what :func:`save_model` wrote; ``methods`` has the class of each method by name."""
     folder = Path(directory)
     _require_files(folder)
     text = (folder / CONFIG).read_bytes()
     described = _read_config(text, folder / CONFIG)
     tensors = _read_weights(folder / WEIGHTS, hashlib.sha256(text).hexdigest(), described.get("tensors_sha256"))
-    if (method := described.get("method")) not in methods:
-        msg = f"{folder / CONFIG} is of the method {method!r}; known are {sorted(methods)}."
+    method = methods.get(str(described.get("method")))
+    if method is None:
+        msg = f"{folder / CONFIG} is of the method {described.get('method')!r}; known are {sorted(methods)}."
         raise ValueError(msg)
     try:
-        return _put_together(described, tensors, methods, device)
+        return _put_together(described, tensors, method, device)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         msg = f"{folder} does not hold a complete model ({error}); save it again with model.save(directory)."
         raise ValueError(msg) from error
@@ -187,11 +188,8 @@ def _taken_apart(model: GraphEncoder[Any]) -> tuple[dict[str, Any], dict[str, Te
     return described, tensors
 
 
-def _put_together(
-    described: dict[str, Any], tensors: dict[str, Tensor], methods: dict[str, tuple[Any, Any]], device: torch.device
-) -> Any:
-    kind, configuration = methods[described["method"]]
-    model = kind(configuration(**described["config"]), random_state=described["random_state"])
+def _put_together(described: dict[str, Any], tensors: dict[str, Tensor], method: Any, device: torch.device) -> Any:
+    model = method(method.config_type(**described["config"]), random_state=described["random_state"])
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, own = name.partition(".")
@@ -202,7 +200,7 @@ def _put_together(
     # Without memory: the weights are those of the file, of the shapes that the configuration says.
     with torch.device("meta"):
         source = WeightSource([0] * model.config.n_encoders, device="meta")
-        network = model._network(described["n_features"], source)
+        network = model.network_type(described["n_features"], model.config, source)
     network.load_state_dict(parts["network"], assign=True)
     model.network = network.eval().to(device)
     model.history = arrays["history"]

@@ -260,19 +260,18 @@ class SpaCrossObjective(Objective):
     """
 
     network: SpaCrossNetwork
+    config: SpaCrossConfig
 
-    def __init__(
-        self, network: SpaCrossNetwork, tissue: Tissue, config: SpaCrossConfig, reduce: Reduce, source: WeightSource
-    ) -> None:
-        super().__init__(network, tissue, reduce)
-        self.config = config
-        self.discriminator = source.glorot(config.latent_size, config.latent_size)
-        self.discriminator_bias = source.constant(0.0)
+    def __init__(self, network: SpaCrossNetwork, tissue: Tissue, config: SpaCrossConfig, **how: Any) -> None:
+        super().__init__(network, tissue, config, **how)
+        weights = WeightSource([self.source.integer(f"discriminator {number}") for number in range(config.n_encoders)])
+        self.discriminator = weights.glorot(config.latent_size, config.latent_size)
+        self.discriminator_bias = weights.constant(0.0)
         self.neighborhoods = HybridMemory(config.n_encoders)
         # Without momentum the target is the encoder itself.
         self.target = copy.deepcopy(network).requires_grad_(False) if config.target_momentum else None  # noqa: FBT003
         # Epochs between two searches; steps over tiles have fewer.
-        self.refresh_every = float(config.refresh_every)
+        self.refresh_every = config.refresh_every * (self.max_epochs / config.max_epochs)
 
     def draw(self, batch: Batch, draw: Draw) -> CrossMasks:
         """Draw the masks; none, if there is a single spot."""
@@ -368,22 +367,12 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
     """
 
     name = "SpaCross"
-
+    config_type, network_type, objective_type = SpaCrossConfig, SpaCrossNetwork, SpaCrossObjective
     unit, needs_dense = 1.0, True
 
     @public
     def __init__(self, config: SpaCrossConfig | None = None, *, random_state: Seed = 0) -> None:
         super().__init__(SpaCrossConfig() if config is None else config, random_state)
-
-    def _network(self, n_features: int, source: WeightSource) -> SpaCrossNetwork:
-        return SpaCrossNetwork(n_features, self.config, source)
-
-    def _objective(self, network: Network, tissue: Tissue, reduce: Reduce, max_epochs: int) -> SpaCrossObjective:
-        names = (f"discriminator {number}" for number in range(self.config.n_encoders))
-        source = WeightSource([self.random_source.integer(name) for name in names])
-        objective = SpaCrossObjective(network, tissue, self.config, reduce, source)  # type: ignore[arg-type]
-        objective.refresh_every *= max_epochs / self.config.max_epochs
-        return objective
 
     def _bytes_per_spot(self) -> int:
         config = self.config

@@ -212,12 +212,10 @@ class SpotscapeObjective(Objective):
     """
 
     network: SpotscapeNetwork
+    config: SpotscapeConfig
 
-    def __init__(
-        self, network: SpotscapeNetwork, tissue: Tissue, config: SpotscapeConfig, reduce: Reduce, max_epochs: int
-    ) -> None:
-        super().__init__(network, tissue, reduce)
-        self.config, self.max_epochs = config, max_epochs
+    def __init__(self, network: SpotscapeNetwork, tissue: Tissue, config: SpotscapeConfig, **how: Any) -> None:
+        super().__init__(network, tissue, config, **how)
         self.prototypes = PrototypeBank(config.granularities, config.n_encoders, config.latent_size)
 
     def draw(self, batch: Batch, draw: Draw) -> Views:
@@ -296,16 +294,11 @@ class Spotscape(GraphEncoder[SpotscapeConfig]):
     """
 
     name = "Spotscape"
+    config_type, network_type, objective_type = SpotscapeConfig, SpotscapeNetwork, SpotscapeObjective
 
     @public
     def __init__(self, config: SpotscapeConfig | None = None, *, random_state: Seed = 0) -> None:
         super().__init__(SpotscapeConfig() if config is None else config, random_state)
-
-    def _network(self, n_features: int, source: WeightSource) -> SpotscapeNetwork:
-        return SpotscapeNetwork(n_features, self.config, source)
-
-    def _objective(self, network: Network, tissue: Tissue, reduce: Reduce, max_epochs: int) -> SpotscapeObjective:
-        return SpotscapeObjective(network, tissue, self.config, reduce, max_epochs)  # type: ignore[arg-type]
 
     def _bytes_per_spot(self) -> int:
         # Two views and what their gradients need.

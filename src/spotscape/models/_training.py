@@ -75,9 +75,12 @@ class Objective(nn.Module):
     Random numbers are drawn before the loss is computed, so the loss is a function of a batch and a draw.
     """
 
-    def __init__(self, network: Network, tissue: Tissue, reduce: Reduce) -> None:
+    def __init__(
+        self, network: Any, tissue: Tissue, config: Any, *, reduce: Reduce, source: RandomSource, max_epochs: int
+    ) -> None:
         super().__init__()
-        self.network, self.tissue, self.reduce = network, tissue, reduce
+        self.network, self.tissue, self.config = network, tissue, config
+        self.reduce, self.source, self.max_epochs = reduce, source, max_epochs
 
     @abstractmethod
     def draw(self, batch: Batch, draw: Draw) -> Any:
@@ -206,11 +209,12 @@ def train(
     """The networks of a model after their training, and the losses and learning rate of each epoch."""
     config, whole = model.config, tissue.whole
     seeds = [model.random_source.integer(f"weights {number}") for number in range(config.n_encoders)]
-    network = model._network(whole.features.shape[1], WeightSource(seeds)).to(whole.features.device)
+    network = model.network_type(whole.features.shape[1], config, WeightSource(seeds)).to(whole.features.device)
     n_spots = choose_batch_size(batch_size, whole.n_total, config.n_encoders * model._bytes_per_spot())
     steps = Steps(whole, adjacency, model.random_source, n_hops=network.n_hops, batch_size=n_spots, slices=tissue.codes)
     n_epochs = steps.n_epochs(config.max_epochs, config.n_encoders)
-    objective = model._objective(network, tissue, steps.reduce, n_epochs).to(whole.features.device)
+    how: Any = {"reduce": steps.reduce, "source": model.random_source, "max_epochs": n_epochs}
+    objective = model.objective_type(network, tissue, config, **how).to(whole.features.device)
     logger.info(
         "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs, on %s.",
         model.name,

@@ -13,14 +13,13 @@ which costs the square of the narrow width and avoids several passes over the wi
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from spotscape.nn.batches import Reduce
 
@@ -178,8 +177,9 @@ class _Gram(torch.autograd.Function):
 class SpotNorm(nn.Module):
     """Batch normalisation of ``(V, B, n, d)``, each view and encoder by itself.
 
-    In training mode, statistics are those of the batch. In evaluation mode, they are those that :func:`keeping` stored,
-    one set for each encoder.
+    In training mode, statistics are those of the batch. In evaluation mode, they are those of the last pass in training
+    mode, of its first view. One pass over the whole, full tissue sets them after the training: running averages over
+    views would describe graphs with fewer edges.
 
     Parameters
     ----------
@@ -193,12 +193,10 @@ class SpotNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(n_encoders, 1, size))
         self.register_buffer("mean", torch.zeros(n_encoders, 1, size))
         self.register_buffer("variance", torch.ones(n_encoders, 1, size))
-        self.keeps = False
 
     def _keep(self, mean: Tensor, variance: Tensor) -> None:
-        if self.keeps:
-            self.get_buffer("mean").copy_(mean[0])
-            self.get_buffer("variance").copy_(variance[0])
+        self.get_buffer("mean").copy_(mean[0].detach())
+        self.get_buffer("variance").copy_(variance[0].detach())
 
     def folded(self, weight: Tensor, rows: Tensor, n_inside: int, reduce: Reduce) -> tuple[Tensor, Tensor]:
         """Weights and shift that make ``rows @ weight`` normalised.
@@ -272,21 +270,3 @@ class _Normalized(torch.autograd.Function):
         per_x[..., inside, :] -= level_all
         per_x[..., inside, :].addcmul_(centred[..., inside, :], along_all * inverse, value=-1)
         return per_x.mul_(gain * inverse), along.sum(0), level.sum(0), None, None
-
-
-@contextmanager
-def keeping(module: nn.Module) -> Iterator[None]:
-    """Within the context, store the statistics of each pass for evaluation mode; then switch to this mode.
-
-    One pass over the whole, full tissue sets them. Running averages over views would describe graphs with fewer edges.
-    """
-    norms = [layer for layer in module.modules() if isinstance(layer, SpotNorm)]
-    module.train()
-    try:
-        for layer in norms:
-            layer.keeps = True
-        yield
-    finally:
-        for layer in norms:
-            layer.keeps = False
-        module.eval()

@@ -20,7 +20,7 @@ from spotscape._stats.components import PrincipalComponents
 from spotscape.nn.matching import Offset, batch_offset, match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Self
 
 
@@ -262,7 +262,8 @@ class GeneFolds:
         for columns in [*kept, np.ones(n_genes, dtype=bool)]:
             part = expression if columns.all() else expression[:, columns]
             scores = PrincipalComponents.fit(part, n_comps, scale=False, seed=seed).project(part)
-            blocks.append(_side_by_side([scores, embedding], slices, reference))
+            beside = [] if embedding is None else [embedding]
+            blocks.append(np.hstack([_scaled(each, slices, reference) for each in (scores, *beside)]))
         codes = np.zeros(expression.shape[0], dtype=np.int64) if slices is None else slices
         return cls(fold, tuple(blocks), codes)
 
@@ -271,19 +272,13 @@ class GeneFolds:
         return SpotRegression.on(self.features[fold], slices=self.slices, fitted=fitted).predict
 
 
-def _side_by_side(
-    parts: Sequence[np.ndarray | None], slices: np.ndarray | None, reference: np.ndarray | None
-) -> np.ndarray:
-    scaled = []
-    for part in parts:
-        if part is None:
-            continue
-        values = np.asarray(part, dtype=np.float64)
-        values = values if slices is None or reference is None else shifted(values, slices, reference)
-        values = values - values.mean(0)
-        spread = np.sqrt(values.var(0).sum())
-        scaled.append(values / spread if spread > 0 else values)
-    return np.concatenate(scaled, axis=1)
+def _scaled(part: np.ndarray, slices: np.ndarray | None, reference: np.ndarray | None) -> np.ndarray:
+    """Centred values of total variance 1, without the offsets of slices that are not in the reference."""
+    values = np.asarray(part, dtype=np.float64)
+    values = values if slices is None or reference is None else shifted(values, slices, reference)
+    values = values - values.mean(0)
+    spread = np.sqrt(values.var(0).sum())
+    return np.asarray(values / spread) if spread > 0 else values
 
 
 def shifted(values: np.ndarray, slices: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -321,25 +316,18 @@ def neighbor_operator(
     return sparse.csr_array((weights, (queries[row], columns[row, place])), shape=(n_spots, n_spots))
 
 
-@dataclass(frozen=True)
-class NeighborMeans:
-    """Means over the nearest spots in an embedding ``(N, k)``, without the spot itself."""
+def neighbor_means(
+    embedding: np.ndarray, slices: np.ndarray, n_neighbors: int, _fold: int, fitted: np.ndarray
+) -> Predictor:
+    """Predict genes by the mean over those spots of the fit that are nearest in an embedding ``(N, k)``."""
+    nearest = neighbor_operator(embedding, fitted, fitted, n_neighbors)
+    for number in np.setdiff1d(np.unique(slices), np.unique(slices[fitted])):
+        nearest = nearest + neighbor_operator(embedding, np.flatnonzero(slices == number), fitted, n_neighbors)
 
-    embedding: np.ndarray
-    slices: np.ndarray
-    n_neighbors: int
+    def predict(measured: Any) -> Predicted:
+        values = np.asarray(nearest @ measured, dtype=np.float64)
+        left_out = np.full(values.shape, np.nan)
+        left_out[fitted] = values[fitted]
+        return Predicted(values, left_out)
 
-    def within(self, _fold: int, fitted: np.ndarray) -> Predictor:
-        """The mean over these rows."""
-        own = neighbor_operator(self.embedding, fitted, fitted, self.n_neighbors)
-        for number in np.setdiff1d(np.unique(self.slices), np.unique(self.slices[fitted])):
-            queries = np.flatnonzero(self.slices == number)
-            own = own + neighbor_operator(self.embedding, queries, fitted, self.n_neighbors)
-
-        def predict(measured: Any) -> Predicted:
-            values = np.asarray(own @ measured, dtype=np.float64)
-            left_out = np.full(values.shape, np.nan)
-            left_out[fitted] = values[fitted]
-            return Predicted(values, left_out)
-
-        return predict
+    return predict

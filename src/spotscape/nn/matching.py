@@ -6,7 +6,7 @@ neighbours, which belong to regions that both slices have, and it is subtracted 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ def match(
     [2, 0]
     """
     require_positive_int(n_matches, "n_matches")
-    require_choice(offset, "offset", ("mutual", "mean", "none"))
+    require_choice(offset, "offset", get_args(Offset))
     if offset == "mutual":
         queries, references = _about_joint_mean(queries + batch_offset(queries, references), references)
     else:

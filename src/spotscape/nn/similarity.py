@@ -6,7 +6,7 @@ largest maxima, so every entry is read once for the maxima, and only a short lis
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from torch import Tensor
 from spotscape._core.validation import require_choice, require_positive_int
 
 Backend = Literal["auto", "torch", "faiss", "triton"]
-_BACKENDS = ("auto", "torch", "faiss", "triton")
 
 # Entries of one tile: 16 MB in float32, which large caches hold and any laptop has.
 _TILE_ENTRIES = 2**22
@@ -90,7 +89,7 @@ def most_similar(
     [1, 0, 1]
     """
     require_positive_int(k, "k")
-    require_choice(backend, "backend", _BACKENDS)
+    require_choice(backend, "backend", get_args(Backend))
     left = len(candidates) - (exclude is not None)
     if between is not None and len(between[0]):
         own, other = between

@@ -104,12 +104,10 @@ class TilePlan:
     seed: int
 
     @classmethod
-    def of(cls, adjacency: Any, batch_size: int, *, slices: np.ndarray | None, seed: int) -> Self:
-        """Cut a tissue so that batches have about ``batch_size`` spots."""
+    def of(cls, adjacency: Any, batch_size: int, *, slices: np.ndarray, seed: int) -> Self:
+        """Cut a tissue so that batches have about ``batch_size`` spots; ``slices`` numbers the slice of each spot."""
         tiles = graph_tiles(adjacency, max(batch_size // _TILES_IN_BATCH, 1), slices=slices)
-        owners = np.zeros(len(tiles), np.int64)
-        if slices is not None:
-            owners = np.unique(slices, return_inverse=True)[1][[tile[0] for tile in tiles]]
+        owners = slices[[tile[0] for tile in tiles]]
         n_batches = min(math.ceil(adjacency.shape[0] / batch_size), len(tiles))
         return cls(tuple(tiles), owners, n_batches, seed)
 

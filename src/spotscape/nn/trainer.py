@@ -279,23 +279,23 @@ class Trainer:
         ValueError
             If the checkpoint belongs to another training.
         """
-        plan = self.plan
-        with self.checkpoint or nullcontext():
-            run = _Run(module, plan, self.checkpoint)
-            module.train()
-            steps = range(run.resume(), plan.n_steps)
+        plan, run = self.plan, _Run(module, self.plan)
+        module.train()
+        with self.checkpoint or nullcontext() as file:
+            steps = range(0 if file is None else run.resume(file), plan.n_steps)
             bar = tqdm(steps, desc=self.description, unit="step", disable=not self.progress_bar)
             for step in bar:
-                if run.has_converged():
+                if converged := run.has_converged():
                     logger.info("Stopped after %d epochs: the loss no longer improves.", step // plan.steps_per_epoch)
-                    run.save()
-                    break
-                run.step(loss, step)
-                last = step + 1 == plan.n_steps
+                else:
+                    run.step(loss, step)
+                last = converged or step + 1 == plan.n_steps
                 if last or (step + 1) % _CHECK_EVERY == 0:
                     bar.set_postfix(loss=f"{run.require_finite():.3g}")
-                if last or (step + 1) % self.save_every == 0:
-                    run.save()
+                if file is not None and (last or (step + 1) % self.save_every == 0):
+                    file.write(run.state())
+                if converged:
+                    break
         bar.close()
         module.eval()
         return run.history_by_epoch()
@@ -304,9 +304,8 @@ class Trainer:
 class _Run:
     """The state that a resumed run needs to continue with the same numbers."""
 
-    def __init__(self, module: nn.Module, plan: TrainingPlan, checkpoint: Checkpoint | None) -> None:
-        self.module, self.plan, self.checkpoint = module, plan, checkpoint
-        self.device = next(module.parameters()).device
+    def __init__(self, module: nn.Module, plan: TrainingPlan) -> None:
+        self.module, self.plan = module, plan
         self.parameters = [one for one in module.parameters() if one.requires_grad]
         self.optimizer = Adam(self.parameters, plan.weight_decay)
         self.history: list[dict[str, Any]] = []
@@ -344,28 +343,20 @@ class _Run:
         smooth = np.convolve(losses.reshape(-1, unit).mean(1), np.full(_CHECK_EVERY, 1 / _CHECK_EVERY), mode="valid")
         return bool(smooth[-plan.patience :].min() > (1 - plan.min_delta) * smooth[: -plan.patience].min())
 
-    def save(self) -> None:
-        """Write the checkpoint, if one was asked for."""
-        if self.checkpoint is None:
-            return
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
         history = {name: self._stacked(name) for name in self.history[0]}
-        self.checkpoint.write(
-            {
-                "module": self.module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "history": history,
-            }
-        )
+        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(), "history": history}
 
-    def resume(self) -> int:
-        """Load the saved state, and return the number of steps already taken."""
-        state = None if self.checkpoint is None else self.checkpoint.read(self.device)
-        if state is None or self.checkpoint is None:
+    def resume(self, file: Checkpoint) -> int:
+        """Load the saved state, if there is one, and return the number of steps already taken."""
+        state = file.read(self.parameters[0].device)
+        if state is None:
             return 0
         n_steps = len(state["history"]["lr"])
         if n_steps > self.plan.n_steps:
             msg = (
-                f"the checkpoint {self.checkpoint.path} has trained {n_steps // self.plan.steps_per_epoch} epochs, "
+                f"the checkpoint {file.path} has trained {n_steps // self.plan.steps_per_epoch} epochs, "
                 f"more than max_epochs={self.plan.max_epochs}; raise that, remove the file or name another one."
             )
             raise ValueError(msg)
@@ -373,7 +364,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         values = {name: list(parts) for name, parts in state["history"].items()}
         self.history = [{name: parts[number] for name, parts in values.items()} for number in range(n_steps)]
-        logger.info("Resuming from %s after %d steps.", self.checkpoint.path, n_steps)
+        logger.info("Resuming from %s after %d steps.", file.path, n_steps)
         return n_steps
 
     def history_by_epoch(self) -> dict[str, np.ndarray]:

@@ -29,19 +29,6 @@ _PEAKS_PER_ANGLE = 3
 _DISTINCT = 0.06
 
 
-@dataclass(frozen=True)
-class Images:
-    """A tissue and its features as images, and their Fourier transforms on the padded grid."""
-
-    tissue: np.ndarray
-    features: np.ndarray
-
-    def transforms(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the tissue, of each feature, and of the features' energy."""
-        energy = (self.features**2).sum(axis=0)
-        return fft.rfft2(self.tissue, shape), fft.rfft2(self.features, shape), fft.rfft2(energy, shape)
-
-
 class PoseSearch:
     """Scores of all shifts of a query on a reference: correlation of outlines and of features, and overlap.
 
@@ -68,8 +55,7 @@ class PoseSearch:
         self._fields = (query.smooth_features(blur), reference.smooth_features(blur)) if guided else None
         grid = grid_points(axes)
         images = self._images(reference, grid, (len(axes[0]), len(axes[1])), which=1)
-        self._fixed = images.transforms(self._shape)
-        self._area = images.tissue.sum()
+        self._area, self._fixed = images[0].sum(), self._transforms(*images)
         # The squared gradient of a Gaussian.
         kx, ky = 2 * np.pi * fft.fftfreq(self._shape[0])[:, None], 2 * np.pi * fft.rfftfreq(self._shape[1])[None]
         squared = kx**2 + ky**2
@@ -92,22 +78,30 @@ class PoseSearch:
                 found.append((float(score[row, column]), matrix))
         return found
 
-    def _images(self, piece: Section, points: np.ndarray, shape: tuple[int, int], *, which: int) -> Images:
+    def _images(
+        self, piece: Section, points: np.ndarray, shape: tuple[int, int], *, which: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A tissue and its features as images."""
         depth = piece.depth.at(points, outside=-self.step)[:, 0]
         tissue = np.clip(depth / self.step + 0.5, 0, 1)
         if self._fields is None:
-            return Images(tissue.reshape(shape), np.zeros((0, *shape)))
+            return tissue.reshape(shape), np.zeros((0, *shape))
         features = self._fields[which].at(points) * tissue[:, None]
-        return Images(tissue.reshape(shape), features.T.reshape(-1, *shape))
+        return tissue.reshape(shape), features.T.reshape(-1, *shape)
+
+    def _transforms(self, tissue: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fourier transforms on the padded grid: of the tissue, of each feature, and of the features' energy."""
+        energy = (features**2).sum(axis=0)
+        return fft.rfft2(tissue, self._shape), fft.rfft2(features, self._shape), fft.rfft2(energy, self._shape)
 
     def _score(self, turn: np.ndarray) -> np.ndarray:
         # A grid point of the turned image shows what the inverse motion finds on the query.
         points = self._query_grid @ turn[:2, :2] + self._middle
         images = self._images(self.query, points, (self._side, self._side), which=0)
-        tissue, features, energy = images.transforms(self._shape)
+        tissue, features, energy = self._transforms(*images)
         fixed_tissue, fixed_features, fixed_energy = self._fixed
         cross = fixed_tissue * tissue.conj()
-        overlap = self._back(cross) / min(self._area, images.tissue.sum())
+        overlap = self._back(cross) / min(self._area, images[0].sum())
         moving = self._outline_energy(tissue)
         score = self._back(cross * self._filter) / np.sqrt(moving * self._fixed_outline) + _IMAGE_AREA_WEIGHT * overlap
         if len(features):

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -29,13 +29,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotscape._core.randomness import RandomSource, Seed
-    from spotscape.models import SpaCrossConfig, SpotscapeConfig, TrainingRecord
+    from spotscape.models import TrainingRecord
     from spotscape.models._base import GraphEncoder
+    from spotscape.models._config import EncoderConfig
 
 # From this number of spots on, fewer encoders are trained, to save time.
 LARGE_TISSUE = 10_000
-
-Config = TypeVar("Config", "SpotscapeConfig", "SpaCrossConfig")
 
 
 @dataclass(frozen=True)
@@ -77,15 +76,15 @@ def read_input(
 
 def choose_config(
     adata: AnnData,
-    kind: type[Config],
-    config: Config | None,
+    kind: type[EncoderConfig],
+    config: EncoderConfig | None,
     preset: Any,
     *,
     slices: pd.Categorical | None,
     layer: str | None,
     use_rep: str | None,
     changes: Mapping[str, Any],
-) -> Config:
+) -> EncoderConfig:
     """The configuration of the training; ``changes`` are single fields, of which ``None`` leaves one as it is.
 
     A representation is used as it is: its logarithm is not undone, and its columns are not scaled.
@@ -130,8 +129,7 @@ def undo_logarithm(adata: AnnData, layer: str | None, *, wanted: bool) -> bool:
 
 def train_on(
     adata: AnnData,
-    method: Callable[..., GraphEncoder[Any]],
-    kind: type[Config],
+    method: type[GraphEncoder[Any]],
     *,
     key_added: str,
     neighbors_key: str = "spatial_neighbors",
@@ -142,7 +140,7 @@ def train_on(
     mask_var: str | np.ndarray | None = None,
     decoded_layer: str | None = None,
     preset: str = "default",
-    config: Config | None = None,
+    config: EncoderConfig | None = None,
     max_epochs: int | None = None,
     lr: float | None = None,
     n_encoders: int | None = None,
@@ -163,12 +161,12 @@ def train_on(
     _refuse_single_spots(labels, library_key)
     reading: dict[str, Any] = {"slices": labels, "layer": layer, "use_rep": use_rep}
     changes = {"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders}
-    chosen = choose_config(adata, kind, config, preset, changes=changes, **reading)
+    chosen = choose_config(adata, method.config_type, config, preset, changes=changes, **reading)
     reading |= {"mask_var": mask_var, "across_slices": across_slices}
     tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, **reading)
     _check_results(tissue, decoded_layer, copy=copy, return_model=return_model)
     slices = None if labels is None else labels.codes
-    model: GraphEncoder[Any] = method(chosen, random_state=random_state)
+    model = method(chosen, random_state=random_state)
     source: RandomSource = model.random_source
     seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
     restarts = tuple(method(chosen, random_state=seed) for seed in seeds[1:])

@@ -109,9 +109,9 @@ def spotscape(
     arXiv 2506.15698.
     """
     given = dict(locals())
-    from spotscape.models import Spotscape, SpotscapeConfig
+    from spotscape.models import Spotscape
 
-    result: AnnData | Spotscape | None = train_on(method=Spotscape, kind=SpotscapeConfig, **given)
+    result: AnnData | Spotscape | None = train_on(method=Spotscape, **given)
     return result
 
 
@@ -211,7 +211,7 @@ def spacross(
     Fang & Min, *SpaCross*, Communications Biology 2025, doi 10.1038/s42003-025-08810-5.
     """
     given = dict(locals())
-    from spotscape.models import SpaCross, SpaCrossConfig
+    from spotscape.models import SpaCross
 
-    result: AnnData | SpaCross | None = train_on(method=SpaCross, kind=SpaCrossConfig, across_slices=True, **given)
+    result: AnnData | SpaCross | None = train_on(method=SpaCross, across_slices=True, **given)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -187,7 +188,7 @@ def _predict(
     tissue: ImputeInput, n_kept: int, *, method: Method, n_comps: int, n_neighbors: int, seed: int
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Predictions for the spots of the AnnData, float32 ``(n_obs, T)``, and the scores of all targets."""
-    from spotscape.nn.imputation import GeneFolds, NeighborMeans, predict_genes
+    from spotscape.nn.imputation import GeneFolds, neighbor_means, predict_genes
 
     fold = tissue.names.get_indexer(tissue.targets)
     if method == "regression":
@@ -204,7 +205,7 @@ def _predict(
         predictor: Callable[[int, np.ndarray], Predictor] = folds.regression
     else:
         fold = np.zeros_like(fold)
-        predictor = NeighborMeans(tissue.embedding, tissue.slices, n_neighbors).within
+        predictor = partial(neighbor_means, tissue.embedding, tissue.slices, n_neighbors)
     values, scores = predict_genes(predictor, tissue.measured, tissue.is_measured, tissue.slices, fold, n_kept=n_kept)
     frame = pd.DataFrame({"imputed": tissue.imputed, **scores}, index=pd.Index(tissue.targets, name="gene"))
     return values, frame

@@ -274,21 +274,17 @@ def _spots(task: Task, contrasts: list[Contrast], method: str) -> list[pd.DataFr
     if base is None and scale_of(expression, task.adata, source) == "linear":
         logger.info("`%s` holds no logarithms; log(1 + x) is compared.", source)
         expression = expression.log1p() if sparse.issparse(expression) else np.log1p(expression)
+    how: dict[str, Any] = {"method": method, "base": base}
     large = [min(c.inside.sum(), c.outside.sum()) >= task.min_spots for c in contrasts]
     if task.conditions is None:
         names = [contrast.group for contrast, enough in zip(contrasts, large, strict=True) if enough]
-        tested = {}
-        if names:
-            tested = compare_spots(expression, genes, task.domains, names, method=method, reference="rest", base=base)
+        tested = compare_spots(expression, genes, task.domains, names, reference="rest", **how) if names else {}
         return [tested.get(contrast.group) for contrast in contrasts]
     frames: list[pd.DataFrame | None] = []
     for contrast, enough in zip(contrasts, large, strict=True):
-        side = np.full(len(contrast.inside), None, dtype=object)
-        side[contrast.inside], side[contrast.outside] = "inside", "outside"
-        labels = pd.Categorical(side, categories=["inside", "outside"])
-        tested = {}
-        if enough:
-            tested = compare_spots(expression, genes, labels, ["inside"], method=method, reference="outside", base=base)
+        side = np.where(contrast.inside, 0, np.where(contrast.outside, 1, -1))
+        labels = pd.Categorical.from_codes(side, pd.Index(["inside", "outside"]))
+        tested = compare_spots(expression, genes, labels, ["inside"], reference="outside", **how) if enough else {}
         frames.append(tested.get("inside"))
     return frames
 
@@ -311,13 +307,6 @@ def for_scanpy(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
     return found
 
 
-def detected_share(expression: Matrix, rows: np.ndarray) -> np.ndarray:
-    """Share of the spots in which each gene is detected, float64 ``(n_genes,)``."""
-    part = expression[np.flatnonzero(rows)]
-    seen = part.astype(bool).sum(axis=0) if sparse.issparse(part) else np.count_nonzero(part, axis=0)
-    return np.asarray(np.asarray(seen, dtype=np.float64).ravel() / max(1, part.shape[0]))
-
-
 def morans_i(
     expression: Matrix, genes: pd.Index, wanted: np.ndarray, graph: sparse.csr_array, slices: np.ndarray
 ) -> pd.Series:
@@ -327,10 +316,8 @@ def morans_i(
         rows = np.flatnonzero(slices == code)
         edges = graph[rows][:, rows]
         values = expression[rows][:, wanted]
-        lowest, highest = (
-            np.asarray(end.toarray() if sparse.issparse(end) else end).ravel()
-            for end in (values.min(axis=0), values.max(axis=0))
-        )
+        ends = [values.min(axis=0), values.max(axis=0)]
+        lowest, highest = (end.toarray() if sparse.issparse(end) else end for end in ends)
         varying = np.flatnonzero(highest > lowest)
         if edges.nnz and varying.size:
             total[varying] += len(rows) * _moran(values[:, varying], edges)

@@ -11,6 +11,7 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.anndata_io import record, write
 from spotscape._core.arguments import public
+from spotscape._core.genes import n_detected
 from spotscape._core.graphs import read_graph
 from spotscape._core.logging import logger, warn
 from spotscape._core.provenance import made_from
@@ -21,7 +22,7 @@ from spotscape._core.validation import (
     require_data,
     slice_labels,
 )
-from spotscape.tl._marker_tests import Contrast, Matrix, Task, detected_share, for_scanpy, morans_i, run_tests
+from spotscape.tl._marker_tests import Contrast, Matrix, Task, for_scanpy, morans_i, run_tests
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -308,10 +309,9 @@ def _ranked(
 ) -> pd.DataFrame:
     """Rank: genes that are up in a domain first; between conditions those that differ most, either way."""
     columns = task.adata.var_names.get_indexer(pd.Index(frame["gene"]))
-    table = frame.assign(
-        share=detected_share(task.expression, contrast.inside)[columns],
-        share_rest=detected_share(task.expression, contrast.outside)[columns],
-    )
+    sides = np.flatnonzero(contrast.inside), np.flatnonzero(contrast.outside)
+    shares = [n_detected(task.expression[rows])[columns] / max(1, len(rows)) for rows in sides]
+    table = frame.assign(share=shares[0], share_rest=shares[1])
     score, change, seen = table["score"], table["log2_fold_change"], table["share"]
     if task.conditions is not None:
         score, change, seen = score.abs(), change.abs(), table[["share", "share_rest"]].max(axis=1)

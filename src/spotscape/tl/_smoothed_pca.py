@@ -142,24 +142,15 @@ def smoothed_components(adata: AnnData, **given: Any) -> tuple[np.ndarray, dict[
     from spotscape.nn.pca import PCA
 
     given = {name: each.default for name, each in inspect.signature(smoothed_pca).parameters.items()} | given
-    neighbors_key, layer, use_rep, n_hops = (given[key] for key in ("neighbors_key", "layer", "use_rep", "n_hops"))
     require_data(adata)
-    across = crosses_on_purpose(adata.uns.get(neighbors_key))
-    library_key = library_of_graph(adata, neighbors_key, given["library_key"], across_slices=across)
-    slices = slice_labels(adata, library_key)
-    tissue = read_input(
-        adata,
-        neighbors_key=neighbors_key,
-        library_key=library_key,
-        layer=layer,
-        use_rep=use_rep,
-        mask_var=given["mask_var"],
-        slices=slices,
-        across_slices=across,
-    )
+    reading = {name: given[name] for name in ("neighbors_key", "library_key", "layer", "use_rep", "mask_var")}
+    across = crosses_on_purpose(adata.uns.get(given["neighbors_key"]))
+    reading["library_key"] = library_of_graph(adata, given["neighbors_key"], given["library_key"], across_slices=across)
+    slices, n_hops = slice_labels(adata, reading["library_key"]), given["n_hops"]
+    tissue = read_input(adata, slices=slices, across_slices=across, **reading)
     params = {name: given[name] for name in ("n_hops", "center_slices", *_READING)} | tissue.params
-    is_expression = use_rep is None or use_rep == "X"
-    params["linear_scale"] = undo_logarithm(adata, layer, wanted=params["linear_scale"] and is_expression)
+    is_expression = given["use_rep"] in {None, "X"}
+    params["linear_scale"] = undo_logarithm(adata, given["layer"], wanted=params["linear_scale"] and is_expression)
     config = EncoderConfig(**{name: params[name] for name in _READING})
     reduction = Reduction.fit(tissue.matrix, tissue.graph, config) if is_expression else None
     if reduction is None:

@@ -20,13 +20,13 @@ from spotscape._core.reading import domain_column, encoder_embedding, read_embed
 from spotscape._core.validation import read_groups, require_data, require_positive_int, slice_labels
 from spotscape._stats.fuzzy_graph import fuzzy_weights
 from spotscape._stats.pseudotime import (
+    RESOLUTION,
     Start,
     crossing_fraction,
     diffusion_components,
     diffusion_pseudotime,
     group_connectivities,
     reached_from,
-    resolved,
     root_spot,
     strongest_tree,
 )
@@ -197,13 +197,8 @@ def _domains(adata: AnnData, key: str, root: str) -> pd.Categorical:
 
 def _means(time: np.ndarray, domains: pd.Categorical) -> pd.Series:
     """Mean pseudotime of each domain; NaN for those that are not reached."""
-    return (
-        pd.Series(time)
-        .groupby(np.asarray(domains.codes))
-        .mean()
-        .reindex(range(len(domains.categories)))
-        .set_axis(domains.categories)
-    )
+    groups = pd.Series(domains)
+    return pd.Series(time).groupby(groups, observed=False).mean().set_axis(domains.categories)
 
 
 def _by_slice(time: np.ndarray, graph: AnnData, domains: pd.Categorical, slices: pd.Categorical) -> dict[str, Any]:
@@ -258,7 +253,7 @@ def diffuse(graph: AnnData, in_root: np.ndarray, *, start: Start, n_dcs: int, se
     rows = np.flatnonzero(reached)
     # The stationary component does not count as one of n_dcs.
     components, eigenvalues = diffusion_components(weights[rows][:, rows], n_dcs + 1, seed)
-    kept = np.flatnonzero(resolved(eigenvalues) & (np.arange(len(eigenvalues)) > 0))
+    kept = np.flatnonzero((1 - eigenvalues > RESOLUTION) & (np.arange(len(eigenvalues)) > 0))
     local = root_spot(components[:, kept], in_root[rows], start)
     values = np.full(graph.n_obs, np.nan)
     values[rows] = diffusion_pseudotime(components[:, kept], eigenvalues[kept], local)
