@@ -18,7 +18,7 @@ from spotscape.models import SpaCross, Spotscape, SpotscapeConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUICK = SpotscapeConfig(max_epochs=80, n_encoders=1, n_comps=20)
+QUICK = SpotscapeConfig(max_epochs=50, n_encoders=1, n_comps=20)
 
 
 @pytest.fixture(scope="module")

@@ -656,7 +656,7 @@ def test_objectives_that_are_off_have_no_curve(adata: AnnData) -> None:
     assert set(adata.uns["spacross"]["history"]) == {"loss", "reconstruction", "consistency", "lr"}
 
 
-@pytest.mark.parametrize("log1p", [True, False])
+@pytest.mark.parametrize("log1p", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_spacross_takes_its_recipe(log1p: bool) -> None:
     adata = sp.datasets.simulate_tissue(n_domains=3, n_spots=200, n_genes=120, difficulty=0.3, random_state=0)
     sp.pp.prepare(adata, recipe="spacross", n_top_genes=80, log1p=log1p)

@@ -12,7 +12,7 @@ from spotscape._core import keys
 from spotscape._core.genes import base_of, kind_of, layer_with_counts
 from spotscape._core.logging import logger
 from spotscape._core.places import off_tissue, places_elsewhere
-from spotscape._core.spatial_data import add_coordinates
+from spotscape._core.spatial_data import table_of
 from spotscape.cli._folders import instead_of, read_folder
 
 if TYPE_CHECKING:
@@ -123,10 +123,7 @@ def _read_as_it_is(path: Path, options: argparse.Namespace) -> Input:
 
         container = spatialdata.read_zarr(path)
         chosen = _the_one(options.table, list(container.tables), f"{path} has the tables")
-        adata = container.tables[chosen]
-        if keys.SPATIAL not in adata.obsm:
-            add_coordinates(container, adata, keys.SPATIAL, None)
-        return Input(adata, "SpatialData", container=container, table=chosen)
+        return Input(table_of(container, chosen), "SpatialData", container=container, table=chosen)
     platform, adata = read_folder(path, options.bin_size)
     return Input(adata, f"folder of {platform}", platform)
 
