@@ -31,8 +31,9 @@ def test_a_panel_for_every_curve(source: str) -> None:
 
 
 def test_scales_follow_the_curves() -> None:
-    figure = sp.pl.history({**CURVES, "broken": [np.nan, np.nan]}, return_fig=True)
-    assert [ax.get_yscale() for ax in figure.axes] == ["log", "linear", "linear", "linear"]
+    curves = {**CURVES, "broken": [np.nan, np.nan], "lr": np.geomspace(1e-3, 1e-8, 50)}
+    figure = sp.pl.history(curves, return_fig=True)
+    assert [ax.get_yscale() for ax in figure.axes] == ["log", "linear", "linear", "linear", "linear"]
     figure.canvas.draw()
 
 

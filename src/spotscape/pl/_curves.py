@@ -35,7 +35,7 @@ def history(adata: AnnData | Mapping[str, Any], *, key: str | None = None, **out
     """Show the losses of a training: one small panel for each curve.
 
     ``loss`` is the weighted sum that was minimised; its parts are shown without their weights. Positive curves that
-    span more than a factor of 10 have a logarithmic axis.
+    span more than a factor of 10 have a logarithmic axis, except for the learning rate, which ends near 0.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def history(adata: AnnData | Mapping[str, Any], *, key: str | None = None, **out
         for ax, (name, values) in zip(axes, curves.items(), strict=True):
             ax.plot(np.arange(1, len(values) + 1), values, color=_COLOR, linewidth=1.6)
             finite = values[np.isfinite(values)]
-            if finite.size and finite.min() > 0 and finite.max() > _LOG_ABOVE * finite.min():
+            if name != "lr" and finite.size and finite.min() > 0 and finite.max() > _LOG_ABOVE * finite.min():
                 ax.set_yscale("log")
             elif finite.size and finite.min() == finite.max():
                 # A constant has no range of its own; matplotlib's would show digits that are not there.
