@@ -71,10 +71,10 @@ def step(kind, config, epoch, hidden, slices):
     whole = Batch.whole(features, SpotGraph.from_adjacency(graph))
     tissue = Tissue(whole, slice_rows(slices, torch.device("cpu")), None, 40)
     model = kind(config)
-    network = model.network_type(features.shape[1], config, WeightSource(range(config.n_encoders))).to(dtype)
+    network = model._network_type(features.shape[1], config, WeightSource(range(config.n_encoders))).to(dtype)
     steps = Steps(whole, graph, model.random_source, n_hops=network.n_hops, batch_size=None, slices=tissue.codes)
     how = {"reduce": steps.reduce, "source": model.random_source, "max_epochs": config.max_epochs}
-    objective = model.objective_type(network, tissue, config, **how).to(dtype).train()
+    objective = model._objective_type(network, tissue, config, **how).to(dtype).train()
     batch = steps.batch(0)
     if kind is Spotscape:
         # Edges are dropped alike in all processes, which has each know the thinned degrees of its outermost spots.

@@ -78,7 +78,7 @@ class MeanObjective(Objective):
 
 class Mean(GraphEncoder[MeanConfig]):
     name = "Mean"
-    config_type, network_type, objective_type = MeanConfig, MeanNetwork, MeanObjective
+    _config_type, _network_type, _objective_type = MeanConfig, MeanNetwork, MeanObjective
 
     def __init__(self, config: MeanConfig | None = None, *, random_state: Any = 0) -> None:
         super().__init__(config or MeanConfig(), random_state)

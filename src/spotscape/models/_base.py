@@ -43,9 +43,9 @@ class GraphEncoder(ABC, Generic[C]):
 
     # The parts of a method: a network is made of a number of features, a configuration and a source of weights.
     name: ClassVar[str]
-    config_type: ClassVar[type[EncoderConfig]]
-    network_type: ClassVar[Callable[..., Network]]
-    objective_type: ClassVar[type[Objective]]
+    _config_type: ClassVar[type[EncoderConfig]]
+    _network_type: ClassVar[Callable[..., Network]]
+    _objective_type: ClassVar[type[Objective]]
     # What components are divided by, found from them if ``None``; whether all genes have to be dense.
     unit: ClassVar[float | None] = None
     needs_dense: ClassVar[bool] = False

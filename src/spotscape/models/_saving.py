@@ -189,7 +189,7 @@ def _taken_apart(model: GraphEncoder[Any]) -> tuple[dict[str, Any], dict[str, Te
 
 
 def _put_together(described: dict[str, Any], tensors: dict[str, Tensor], method: Any, device: torch.device) -> Any:
-    model = method(method.config_type(**described["config"]), random_state=described["random_state"])
+    model = method(method._config_type(**described["config"]), random_state=described["random_state"])
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, own = name.partition(".")
@@ -200,7 +200,7 @@ def _put_together(described: dict[str, Any], tensors: dict[str, Tensor], method:
     # Without memory: the weights are those of the file, of the shapes that the configuration says.
     with torch.device("meta"):
         source = WeightSource([0] * model.config.n_encoders, device="meta")
-        network = model.network_type(described["n_features"], model.config, source)
+        network = model._network_type(described["n_features"], model.config, source)
     network.load_state_dict(parts["network"], assign=True)
     model.network = network.eval().to(device)
     model.history = arrays["history"]

@@ -367,7 +367,7 @@ class SpaCross(GraphEncoder[SpaCrossConfig]):
     """
 
     name = "SpaCross"
-    config_type, network_type, objective_type = SpaCrossConfig, SpaCrossNetwork, SpaCrossObjective
+    _config_type, _network_type, _objective_type = SpaCrossConfig, SpaCrossNetwork, SpaCrossObjective
     unit, needs_dense = 1.0, True
 
     @public

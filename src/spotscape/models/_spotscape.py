@@ -294,7 +294,7 @@ class Spotscape(GraphEncoder[SpotscapeConfig]):
     """
 
     name = "Spotscape"
-    config_type, network_type, objective_type = SpotscapeConfig, SpotscapeNetwork, SpotscapeObjective
+    _config_type, _network_type, _objective_type = SpotscapeConfig, SpotscapeNetwork, SpotscapeObjective
 
     @public
     def __init__(self, config: SpotscapeConfig | None = None, *, random_state: Seed = 0) -> None:

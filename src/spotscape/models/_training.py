@@ -209,12 +209,12 @@ def train(
     """The networks of a model after their training, and the losses and learning rate of each epoch."""
     config, whole = model.config, tissue.whole
     seeds = [model.random_source.integer(f"weights {number}") for number in range(config.n_encoders)]
-    network = model.network_type(whole.features.shape[1], config, WeightSource(seeds)).to(whole.features.device)
+    network = model._network_type(whole.features.shape[1], config, WeightSource(seeds)).to(whole.features.device)
     n_spots = choose_batch_size(batch_size, whole.n_total, config.n_encoders * model._bytes_per_spot())
     steps = Steps(whole, adjacency, model.random_source, n_hops=network.n_hops, batch_size=n_spots, slices=tissue.codes)
     n_epochs = steps.n_epochs(config.max_epochs, config.n_encoders)
     how: Any = {"reduce": steps.reduce, "source": model.random_source, "max_epochs": n_epochs}
-    objective = model.objective_type(network, tissue, config, **how).to(whole.features.device)
+    objective = model._objective_type(network, tissue, config, **how).to(whole.features.device)
     logger.info(
         "Training %s on %s spots%s and %s genes: %d encoder(s), %d epochs, on %s.",
         model.name,

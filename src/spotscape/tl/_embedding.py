@@ -161,7 +161,7 @@ def train_on(
     _refuse_single_spots(labels, library_key)
     reading: dict[str, Any] = {"slices": labels, "layer": layer, "use_rep": use_rep}
     changes = {"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders}
-    chosen = choose_config(adata, method.config_type, config, preset, changes=changes, **reading)
+    chosen = choose_config(adata, method._config_type, config, preset, changes=changes, **reading)
     reading |= {"mask_var": mask_var, "across_slices": across_slices}
     tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, **reading)
     _check_results(tissue, decoded_layer, copy=copy, return_model=return_model)
