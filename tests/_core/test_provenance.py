@@ -268,7 +268,7 @@ def test_registered_coordinates_of_changed_ones_are_told(tissue: AnnData) -> Non
 
 
 def test_tables_of_other_domains_are_told(tissue: AnnData) -> None:
-    sp.tl.markers(tissue, key="domain")
+    sp.tl.markers(tissue, key="domain", method="t-test", neighbors_key=None)
     sp.tl.match_slices(tissue, library_key="slice", reference="slice_1")
     tissue.obsm["X_spotscape"] = tissue.obsm["X_spotscape"][::-1].copy()
     tissue.obs["domain"] = tissue.obs["domain"].to_numpy()[::-1]
@@ -285,7 +285,7 @@ def test_what_a_new_result_leaves_behind_is_told(tissue: AnnData, caplog: pytest
     """A call that finds other domains names what was made from the old ones; one that finds the same says nothing."""
     sp.tl.choose_n_domains(tissue, k_range=(2, 4), method="kmeans")
     sp.tl.refine_domains(tissue)
-    sp.tl.markers(tissue, library_key="slice")
+    sp.tl.markers(tissue, library_key="slice", neighbors_key=None)
     with caplog.at_level("WARNING", logger="spotscape"):
         sp.tl.domains(tissue, n_domains=3, method="kmeans")
         sp.tl.spotscape(tissue, library_key="slice", max_epochs=2, n_encoders=1)
@@ -303,7 +303,7 @@ def test_what_a_new_result_leaves_behind_is_told(tissue: AnnData, caplog: pytest
     with pytest.warns(UserWarning, match=r"'spotscape_domain'\] changed after .*_refined'\] was made from it"):
         sp.pl.domains(tissue, "spotscape_domain_refined")
     with pytest.warns(UserWarning, match=r"'spotscape_domain'\] changed after .*_refined'\] was made from it"):
-        sp.tl.markers(tissue, key="spotscape_domain_refined")
+        sp.tl.markers(tissue, key="spotscape_domain_refined", method="t-test", neighbors_key=None)
     with pytest.warns(UserWarning, match=r"\['X_spotscape'\] changed after the curve 'n_domains'"):
         sp.pl.n_domains(tissue)
     sp.tl.refine_domains(tissue)
