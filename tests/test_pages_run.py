@@ -320,7 +320,7 @@ def _a_few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_line_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sp.datasets, "dlpfc", lambda _: tissue())
-    # Scanpy's default weights are compiled for a quarter of a minute.
+    # Scanpy's default weights are compiled anew in each process.
     monkeypatch.setattr(sc.pp, "neighbors", partial(sc.pp.neighbors, method="gauss"))
     if page == "docs/loading_data.md":
         read_nothing(monkeypatch)

@@ -153,7 +153,7 @@ def test_generators_give_seeds() -> None:
         ({"radius": "3"}, TypeError, r"must be a number or \(smallest, largest\)"),
         *(
             ({"radius": one}, ValueError, "must be a positive number")
-            for one in (0, -1.0, np.nan, 1e300, (1, 2, 3), (-1, 2))
+            for one in (0, -1.0, np.nan, 1e300, (), (1, 2, 3), (-1, 2), (np.nan, 2), (2, np.nan))
         ),
         ({"figsize": 3}, TypeError, "figsize must be 2 numbers"),
         ({"figsize": (3, 1e300)}, ValueError, r"figsize\[1\]=1e\+300 lies outside"),

@@ -508,8 +508,17 @@ class TestEncoders:
     ) -> None:
         file = tmp_path / "fit.ckpt"
         tool(adata, checkpoint=file, copy=True)
-        fewer = adata[:299].copy()
-        for tissue, arguments in ((fewer, {}), (adata, {"random_state": 1})):
+        other_expression, other_graph = adata.copy(), adata.copy()
+        other_expression.X = adata.X[np.r_[1:300, 0]]
+        sp.pp.spatial_neighbors_knn(other_graph, n_neighs=5)
+        changes: list[tuple[AnnData, dict[str, Any]]] = [
+            (adata[:299].copy(), {}),
+            (other_expression, {}),
+            (other_graph, {}),
+            (adata, {"random_state": 1}),
+            (adata, {"config": CONFIGS[key](lr=0.0123)}),
+        ]
+        for tissue, arguments in changes:
             with pytest.raises(ValueError, match=r"checkpoint .*fit.ckpt belongs to another model or data set"):
                 tool(tissue, checkpoint=file, **arguments)
             assert key not in tissue.obsm

@@ -150,8 +150,8 @@ def radius(value: Any, name: str, hint: Hint) -> Any:
     or_pair = " or (smallest, largest)" if hint.several else ""
     if any(isinstance(one, (bool, str)) or not isinstance(one, (int, float, np.integer, np.floating)) for one in pair):
         raise not_a(value, name, f"a number{or_pair}")
-    low, high = min(pair), max(pair)
-    if len(pair) != 2 or not 0 <= low < high < _FAR:
+    low, high = sorted(pair) if len(pair) == 2 else (0.0, 0.0)
+    if not 0 <= low < high < _FAR:
         msg = f"{name}={value!r} must be a positive number{or_pair} in the unit of the coordinates."
         raise ValueError(msg)
     return (float(low), float(high)) if isinstance(value, Iterable) else float(high)

@@ -135,7 +135,7 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     n_found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     name = str(wanted) if str(wanted) != "auto" else "cuda" if n_found else "cpu"
     kind, _, index = name.partition(":")
-    if kind not in _TYPES or not (index.isdigit() or name == kind):
+    if kind not in _TYPES or not (index.isdecimal() or name == kind):
         msg = f"device={name!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'."
         raise ValueError(msg)
     if kind == "cuda" and not n_found:
@@ -154,8 +154,8 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
 def threaded_libraries() -> ThreadpoolController:
     """The libraries of this process that compute on several threads.
 
-    Looking for them takes ten milliseconds, as long as k-means on a small tissue, so it is done once. Those that are
-    loaded later would not be found.
+    Looking for them takes as long as k-means on a small tissue, so it is done once. Those that are loaded later would
+    not be found.
     """
     from threadpoolctl import ThreadpoolController
 
