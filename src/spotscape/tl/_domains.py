@@ -193,11 +193,9 @@ def cluster(
         return gaussian_mixture(embedding, n_domains, seed=source.integer("gmm")), {}
     found = most_agreed(embedding, n_domains, seed=source.integer("auto"), second=second)
     extra: dict[str, Any] = {"chosen": found.name, "agreement": found.agreement}
+    took = "k-means" if found.name == "kmeans" else f"the mixture with shrinkage {found.name.removeprefix('mixture_')}"
     if found.agreement["kmeans"] >= CLEAR_AGREEMENT:
-        logger.info(
-            "Ran k-means and four Gaussian mixtures; took %s, whose domains agree most with the others.",
-            _called(found.name),
-        )
+        logger.info("Ran k-means and four Gaussian mixtures; took %s, whose domains agree most with the others.", took)
         return found.clustering, extra
     by = "with the others"
     if found.beside is not None:
@@ -208,16 +206,11 @@ def cluster(
         "depend on the clusterer. Took %s, whose domains agree most %s (%.2f). Compare method='kmeans' and "
         "method='gmm', each with a key_added of its own.",
         found.agreement["kmeans"],
-        _called(found.name),
+        took,
         by,
         found.clustering.value,
     )
     return found.clustering, extra
-
-
-def _called(name: str) -> str:
-    """A clusterer of the record ``chosen`` in words."""
-    return "k-means" if name == "kmeans" else f"the mixture with shrinkage {name.removeprefix('mixture_')}"
 
 
 def second_embedding(adata: AnnData, use_rep: str) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.linalg import solve_triangular
+from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -30,11 +31,6 @@ class Clustering:
     criterion: str  # ``"inertia"``, ``"log_likelihood"`` (the mean over points) or ``"resolution"``
     value: float
     posterior: np.ndarray | None = None  # Probability of each cluster, (n, n_clusters)
-
-    @property
-    def n_clusters(self) -> int:
-        """Number of clusters."""
-        return int(self.labels.max()) + 1
 
 
 def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
@@ -118,11 +114,14 @@ def partitions(
     """Labels by Ward's tree and by ``n_runs`` single k-means++ runs."""
     yield ward(points, n_clusters, generator)
     for seed in generator.integers(2**31, size=n_runs):
-        with warnings.catch_warnings():
-            # A subsample may have fewer distinct points than clusters; EM then starts with fewer components.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            labels = KMeans(n_clusters, n_init=1, random_state=int(seed)).fit(points).labels_
-        yield labels
+        yield fit_kmeans(points, n_clusters, n_init=1, seed=int(seed)).labels_
+
+
+def fit_kmeans(points: np.ndarray, n_clusters: int, *, n_init: int, seed: int) -> KMeans:
+    """scikit-learn's k-means. Clusters may be empty: samples can have too few distinct points, outliers hide others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return KMeans(n_clusters, n_init=n_init, random_state=seed).fit(points)
 
 
 def ward(points: np.ndarray, n_clusters: int, generator: np.random.Generator) -> np.ndarray:
@@ -132,7 +131,7 @@ def ward(points: np.ndarray, n_clusters: int, generator: np.random.Generator) ->
         rows = np.sort(generator.choice(len(points), _WARD_POINTS, replace=False))
     tree = AgglomerativeClustering(n_clusters, linkage="ward").fit(points[rows])
     centres = np.stack([points[rows[tree.labels_ == label]].mean(axis=0) for label in range(n_clusters)])
-    return np.asarray(np.argmin((centres**2).sum(axis=1) - 2 * points @ centres.T, axis=1))
+    return np.asarray(cdist(points, centres, "sqeuclidean").argmin(axis=1))
 
 
 def seeded_centres(points: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
@@ -179,7 +178,7 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
     if n_init is None:
         n_init = min(_MOST_STARTS, max(_FEWEST_STARTS, _STARTED_POINTS // len(values)))
     with one_thread():
-        model = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(values)
+        model = fit_kmeans(values, n_clusters, n_init=n_init, seed=seed)
         labels, _ = by_size(make_exactly(model.labels_, values, n_clusters))
     return Clustering(labels, "inertia", float(model.inertia_))
 

@@ -179,8 +179,8 @@ def gaussian_mixture(
         posterior = em.posterior(mixture)
         component = posterior.argmax(axis=1)
         filled = np.unique(component)
-        names = np.concatenate([filled, np.setdiff1d(np.arange(posterior.shape[1]), filled)])
-        repaired = names[make_exactly(component, values, len(names))]
+        names = np.concatenate([filled, np.setdiff1d(np.arange(n_clusters), filled)])
+        repaired = names[make_exactly(component, values, n_clusters)]
     moved = np.flatnonzero(repaired != component)
     swapped = posterior[moved, repaired[moved]], posterior[moved, component[moved]]
     posterior[moved, component[moved]], posterior[moved, repaired[moved]] = swapped
@@ -198,7 +198,7 @@ def _search(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator:
     part = TiedEM(sample - shift, _RIDGE, shrinkage=em.shrinkage, scale=em.scale)
     candidates = _climb(raw[rows], part, n_clusters, tol, generator)
     started = [replace(mixture, means=mixture.means + shift) for mixture, _ in candidates[:_FULL_FINALISTS]]
-    return max((em.run(mixture, _FULL_ITERATIONS, tol) for mixture in started), key=lambda candidate: candidate[1])
+    return _sorted(em.run(mixture, _FULL_ITERATIONS, tol) for mixture in started)[0]
 
 
 def _climb(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator: np.random.Generator) -> list[Candidate]:

@@ -7,25 +7,24 @@ goes on rising faster than BIC corrects for, and BIC alone finds no maximum.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from itertools import combinations, count, islice, pairwise, permutations
+from itertools import count, islice, pairwise, permutations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape._core.settings import one_thread
 from spotscape._core.validation import require_choice, require_positive_int
-from spotscape.nn.clustering._kmeans import check_points, whiten
+from spotscape.nn.clustering._kmeans import check_points, fit_kmeans, whiten
 from spotscape.nn.clustering._mixture import TiedEM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sklearn.cluster import KMeans
 
     from spotscape.nn.clustering._mixture import TiedMixture
 
@@ -235,10 +234,7 @@ class _Sample:
         return self.em.run(self.em.start(labels, k), _ITERATIONS, _TOL)
 
     def _run_kmeans(self, points: np.ndarray, k: int, *, n_init: int) -> KMeans:
-        with warnings.catch_warnings():
-            # A sample may have fewer distinct points than clusters, which leaves some of them empty.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return KMeans(k, n_init=n_init, random_state=int(self.generator.integers(2**31))).fit(points)
+        return fit_kmeans(points, k, n_init=n_init, seed=int(self.generator.integers(2**31)))
 
 
 def _n_drawn(n_points: int) -> int:
@@ -250,10 +246,10 @@ def _agreement(labels: list[list[np.ndarray]], known: np.ndarray) -> np.ndarray:
     same = np.ones((len(known), len(labels), len(labels)))
     n_known = known.shape[1]
     same[:, :n_known, :n_known] = known
-    for first, second in combinations(range(len(labels)), 2):
-        for index in range(len(known) if second >= n_known else 0):
-            found = adjusted_rand_score(labels[first][index], labels[second][index])
-            same[index, first, second] = same[index, second, first] = found
+    for second in range(n_known, len(labels)):
+        for first in range(second):
+            found = [adjusted_rand_score(*both) for both in zip(labels[first], labels[second], strict=True)]
+            same[:, first, second] = same[:, second, first] = found
     return same
 
 
