@@ -137,13 +137,13 @@ def domains(
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     source = RandomSource(random_state)
     chosen: dict[str, dict[str, Any]] = {}
-    if n_domains is None and method != "leiden":
-        n_domains, chosen = stored_or_chosen(adata, embedding, use_rep, source)
     extra: dict[str, Any] = {}
-    if n_domains is None or method == "leiden":
+    if method == "leiden":
         seed = source.integer("leiden")
         found = leiden(embedding, n_domains, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
     else:
+        if n_domains is None:
+            n_domains, chosen = stored_or_chosen(adata, embedding, use_rep, source)
         second = partial(second_embedding, adata, use_rep)
         beside = "smoothed PCA over another number of hops" if is_smoothed_pca(adata, use_rep) else "smoothed PCA"
         found, extra = cluster(embedding, n_domains, method, source, second=second, beside=beside)
@@ -235,6 +235,9 @@ def leiden(
     import scanpy as sc
 
     points = np.asarray(embedding, dtype=np.float64) if n_domains is None else check_points(embedding, n_domains)
+    if len(points) < 2:
+        msg = "method='leiden' needs two spots or more, for a graph of neighbours."
+        raise ValueError(msg)
     graph = embed_neighbors(points, n_neighbors, seed)
 
     def cluster(resolution: float) -> np.ndarray:

@@ -21,7 +21,14 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape._core.settings import one_thread
-from spotscape.nn.clustering._kmeans import check_points, kmeans, partitions, soft_assignment, whiten
+from spotscape.nn.clustering._kmeans import (
+    check_points,
+    kmeans,
+    partitions,
+    soft_assignment,
+    varying_columns,
+    whiten,
+)
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._stability import (
     StabilityCurve,
@@ -38,7 +45,8 @@ if TYPE_CHECKING:
     from spotscape.nn.clustering._kmeans import Clustering
 
 
-# From any covariance to a sphere, which is k-means but for soft clusters of unequal size.
+# How far the covariance of a mixture is moved towards a sphere: 0 leaves it free, and 1 is k-means with soft clusters
+# of unequal size.
 SHRINKAGES = (0.0, 0.05, 0.5, 1.0)
 # On tissue with clear regions k-means agrees with the mixtures by more, on sparse beads and tumours often by less.
 CLEAR_AGREEMENT = 0.5
@@ -120,7 +128,7 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
     generator, n_runs = np.random.default_rng(seed), 1 if len(values) > _MANY else _RUNS
     plain = kmeans(points, n_clusters, seed=seed)
     with one_thread():
-        starts = [plain.labels, *_starts(values, n_clusters, n_runs, generator)]
+        starts = [plain.labels, *_starts(points, n_clusters, n_runs, generator)]
 
     def mixtures(starts: list[np.ndarray], shrinkages: Sequence[float] = SHRINKAGES) -> dict[float, Clustering]:
         return {each: gaussian_mixture(points, n_clusters, shrinkage=each, starts=starts) for each in shrinkages}
@@ -133,17 +141,16 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
     return {"kmeans": plain, **{f"mixture_{shrinkage:g}": fit for shrinkage, fit in found.items()}}
 
 
-def _starts(values: np.ndarray, n_clusters: int, n_runs: int, generator: np.random.Generator) -> list[np.ndarray]:
+def _starts(points: np.ndarray, n_clusters: int, n_runs: int, generator: np.random.Generator) -> list[np.ndarray]:
     """Ward's tree and single runs of k-means, in the units of the points and in standard deviations.
 
     k-means alone divides a large cluster before it finds a small one. The search of :func:`gaussian_mixture` tries more
     starts, and often ends in clusters of a few unusual points, which differ between seeds.
     """
-    spread = values.std(axis=0)
-    standardised = values / np.where(spread > 0, spread, 1)
+    centred, spread = varying_columns(points)
     return [
-        *partitions(values, n_clusters, n_runs, generator),
-        *partitions(standardised, n_clusters, max(n_runs - 2, 1), generator),
+        *partitions(centred, n_clusters, n_runs, generator),
+        *partitions(centred / spread, n_clusters, max(n_runs - 2, 1), generator),
     ]
 
 
@@ -194,7 +201,7 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
     rows = draw_points(len(points[0]), _MOST_POINTS, generator)
     points = [view[rows] for view in points]
     pairs = list(combinations(range(len(points)), 2))
-    # Adjusted Rand index, (K, P, C, C), of the C clusterings of one embedding of each pair with those of the other.
+    # Adjusted Rand index (K, P, C, C): in each of P pairs, C clusterings of one embedding with C of the other.
     every = []
     for number in numbers:
         labels = [[fit.labels for fit in clusterings(view, number, seed=seed).values()] for view in points]

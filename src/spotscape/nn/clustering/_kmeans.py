@@ -50,6 +50,17 @@ def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
     return values
 
 
+def varying_columns(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns that vary by more than rounding, centred, as float64, and their standard deviations."""
+    dtype, values = np.asarray(points).dtype, np.asarray(points, dtype=np.float64)
+    centred = values - values.mean(axis=0)
+    spread = centred.std(axis=0)
+    rounding = 4 * np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    varies = spread > rounding * np.maximum(np.abs(values).max(axis=0), spread.max())
+    varies = varies if varies.any() else spread == spread.max()
+    return centred[:, varies], spread[varies]
+
+
 def by_size(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number clusters by decreasing size, ties by first point: the new labels, and the old label of each new one."""
     old, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
@@ -68,8 +79,7 @@ def make_exactly(labels: np.ndarray, points: np.ndarray, n_clusters: int) -> np.
     for count in range(labels.max() + 1, n_clusters, -1):
         sizes = np.bincount(labels, minlength=count)
         centres = np.stack([points[labels == label].mean(axis=0) for label in range(count)])
-        squared = ((centres[:, None] - centres[None]) ** 2).sum(axis=2)
-        cost = squared * np.outer(sizes, sizes) / np.add.outer(sizes, sizes)
+        cost = cdist(centres, centres, "sqeuclidean") * np.outer(sizes, sizes) / np.add.outer(sizes, sizes)
         cost[np.tril_indices(count)] = np.inf
         kept, gone = np.unravel_index(np.argmin(cost), cost.shape)
         merged = np.where(labels == gone, kept, labels)
@@ -131,6 +141,7 @@ def ward(points: np.ndarray, n_clusters: int, generator: np.random.Generator) ->
         rows = np.sort(generator.choice(len(points), _WARD_POINTS, replace=False))
     tree = AgglomerativeClustering(n_clusters, linkage="ward").fit(points[rows])
     centres = np.stack([points[rows[tree.labels_ == label]].mean(axis=0) for label in range(n_clusters)])
+    # From differences, because products of large coordinates lose the digits in which points differ.
     return np.asarray(cdist(points, centres, "sqeuclidean").argmin(axis=1))
 
 
@@ -185,10 +196,10 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
 
 def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Probabilities ``(n, n_clusters)`` of k-means clusters, from a mixture of equal spheres around their means."""
-    values = np.asarray(points, dtype=np.float64)
-    centres = np.stack([values[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
+    values, spread = varying_columns(points)
+    centres = np.stack([values[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
     variance = float(((values - centres[labels]) ** 2).mean())
-    if variance <= np.finfo(np.float64).eps * float((values**2).mean()):
+    if variance <= np.finfo(np.float64).eps * float((spread**2).mean()):
         # Clusters without width leave no doubt.
         return np.asarray(np.eye(len(centres))[labels])
     closeness = values @ centres.T - 0.5 * (centres**2).sum(axis=1)
@@ -216,7 +227,12 @@ def search_resolution(
     resolution, found = start, count(start)
     low = high = start
     factor = 2.0 if found < n_clusters else 0.5
-    while found != n_clusters and low == high and _LOWEST <= resolution * factor <= _HIGHEST:
+    # The limits end the search, but it may begin beyond them.
+    while (
+        found != n_clusters
+        and low == high
+        and (resolution * factor <= _HIGHEST if factor > 1 else resolution * factor >= _LOWEST)
+    ):
         previous, resolution = resolution, resolution * factor
         found = count(resolution)
         if (found < n_clusters) != (factor > 1):

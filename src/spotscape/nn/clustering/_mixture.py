@@ -11,7 +11,15 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 
 from spotscape._core.settings import one_thread
 from spotscape._core.validation import require_in_range
-from spotscape.nn.clustering._kmeans import Clustering, by_size, check_points, make_exactly, partitions, whiten
+from spotscape.nn.clustering._kmeans import (
+    Clustering,
+    by_size,
+    check_points,
+    make_exactly,
+    partitions,
+    varying_columns,
+    whiten,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -161,14 +169,7 @@ def gaussian_mixture(
     """
     values = check_points(points, n_clusters)
     require_in_range(shrinkage, "shrinkage", low=0, high=1)
-    dtype = np.asarray(points).dtype
-    # Columns that vary by more than rounding, and their standard deviations.
-    centred = values - values.mean(axis=0)
-    scale = centred.std(axis=0)
-    rounding = 4 * np.finfo(dtype if dtype.kind == "f" else np.float64).eps
-    alive = scale > rounding * np.maximum(np.abs(values).max(axis=0), scale.max())
-    alive = alive if alive.any() else scale == scale.max()
-    raw, scale = centred[:, alive], scale[alive]
+    raw, scale = varying_columns(points)
     em = TiedEM(raw / scale, _RIDGE, shrinkage=shrinkage, scale=scale)
     with one_thread():
         if starts is None:
