@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _MOST = 60_000
 # Gap between slices as a share of their extent, where nothing says how far they lie apart.
 _GAP = 0.5
+# The same where it depends on the view: at least and at most, and by how much it exceeds the height that slices show.
+_GAPS, _APART = (0.2, 1.5), 1.4
 _ZOOM = 1.12
 _NAME_SIZE = 8.0
 _FORMATS = (".ply", ".vtk", ".vtp")
@@ -76,7 +78,7 @@ def stack_3d(
         Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.register_slices`, or else
         ``"spatial"``. Three columns are taken as they are, without slices.
     slice_gap
-        Distance between slices in the unit of the coordinates. ``None`` takes half the extent of the tissue.
+        Distance between slices in the unit of the coordinates. ``None`` keeps them apart in the view.
     groups
         Categories to show. All other spots are left out, so that you can see through the stack.
     elev, azim
@@ -112,7 +114,7 @@ def stack_3d(
     3
     """
     require_data(adata, genes=False)
-    coords, pieces = in_space(adata, spatial_key, library_key, slice_gap)
+    coords, pieces = in_space(adata, spatial_key, library_key, slice_gap, view=(elev, azim))
     values = read_values(adata, color or domain_column(adata, None, "color"), palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values
     look = Look.of(looks, adata.n_obs)
@@ -139,9 +141,17 @@ def stack_3d(
 
 
 def in_space(
-    adata: AnnData, spatial_key: str | None, library_key: str | None, slice_gap: float | None
+    adata: AnnData,
+    spatial_key: str | None,
+    library_key: str | None,
+    slice_gap: float | None,
+    *,
+    view: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-    """Three coordinates of every spot, and name and rows of each slice that lies above another."""
+    """Three coordinates of every spot, and name and rows of each slice that lies above another.
+
+    Without a ``slice_gap``, slices keep apart in a ``view`` of an elevation and an azimuth in degrees.
+    """
     spatial_key = spatial_key or (keys.SPATIAL_ALIGNED if keys.SPATIAL_ALIGNED in adata.obsm else keys.SPATIAL)
     coords = coordinates(adata, spatial_key)
     is_flat = coords.shape[1] == 2
@@ -151,8 +161,13 @@ def in_space(
         heights = [coords[rows, 2] for _, rows in pieces]
         is_stack = len(pieces) > 1 and sum(map(np.ptp, heights)) < np.ptp(coords[:, 2])
         return coords, pieces if is_stack else rows_by_slice(adata.n_obs, None)
-    extent = max(np.ptp(coords[rows], axis=0).max() for _, rows in pieces)
-    gap = _GAP * extent if slice_gap is None else slice_gap
+    extents = np.max([np.ptp(coords[rows], axis=0) for _, rows in pieces], axis=0)
+    share = _GAP
+    if view is not None:
+        elev, azim = np.radians(view)
+        depth = np.abs([np.cos(azim), np.sin(azim)]) @ extents / max(extents.max(), 1e-300)
+        share = float(np.clip(_APART * depth * abs(np.tan(elev)), *_GAPS))
+    gap = share * extents.max() if slice_gap is None else slice_gap
     height = np.zeros(adata.n_obs) if slices is None else gap * np.asarray(slices.codes, dtype=np.float64)
     return np.column_stack([coords, height]), pieces
 
