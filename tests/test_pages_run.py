@@ -232,8 +232,11 @@ def loading_data() -> Iterator[Names]:
     yield {}
     yield {}
     folders.write_mtx(outs / "filtered_feature_bc_matrix", adata, compressed=False)
-    for _ in range(4):
+    for _ in range(3):
         yield {}
+    folders.visium_hd_cells(outs, adata, without_outline=0)
+    yield {}
+    yield {}
     folders.xenium(Path("output"), adata)
     pd.read_csv("output/cells.csv.gz").to_parquet("output/cells.parquet")
     yield {}

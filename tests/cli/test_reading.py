@@ -82,6 +82,21 @@ def test_visium_hd(tmp_path: Path) -> None:
         read(folder, bin_size=2)
 
 
+def test_cells_of_visium_hd(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adata = tissue()
+    folder = folders.visium_hd_cells(tmp_path / "hd", adata)
+    for place in (folder, folder / "segmented_outputs"):
+        found = read(place)
+        assert found.platform == "Visium HD cells"
+        # The last cell has no outline.
+        np.testing.assert_array_equal(values(found.adata), values(adata)[:-1])
+        np.testing.assert_allclose(found.adata.obsm["spatial"], adata.obsm["spatial"][:-1])
+        assert found.adata.uns["spatial"]["hd"]["scalefactors"]["microns_per_pixel"] == 0.25
+    folders.visium_hd(folder, adata)
+    assert read(folder).platform == "Visium HD"
+    assert f"To read the cells instead, give the folder {folder / 'segmented_outputs'}" in caplog.text
+
+
 def test_xenium(tmp_path: Path) -> None:
     adata = tissue()
     found = read(folders.xenium(tmp_path / "x", adata))
@@ -126,7 +141,7 @@ def test_merscope(tmp_path: Path, counts: str, cells: str) -> None:
 
 def test_tables_of_counts_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adata = tissue()
-    monkeypatch.setattr("spotscape.cli._folders._ENTRIES", 7 * 33)
+    monkeypatch.setattr("spotscape.cli._tables._ENTRIES", 7 * 33)
     found = read(folders.merscope(tmp_path / "m", adata)).adata
     np.testing.assert_array_equal(values(found), values(adata))
 
@@ -135,6 +150,8 @@ MAKERS: dict[str, Callable[[Path, ad.AnnData], Path]] = {
     "visium": lambda path, adata: folders.visium(path, adata, layout="old"),
     "visium_mtx": lambda path, adata: folders.visium(path, adata, layout="new"),
     "visium_hd": folders.visium_hd,
+    "visium_hd_cells": folders.visium_hd_cells,
+    "slide_seq": folders.slide_seq,
     "xenium": folders.xenium,
     "merscope": folders.merscope,
     "cosmx": folders.cosmx,
@@ -298,7 +315,7 @@ def test_several_inputs_are_slices_of_the_genes_that_they_share(tmp_path: Path) 
         (lambda path: path.mkdir(), "is no output folder of Visium"),
         (
             lambda path: path.write_text("a,b"),
-            "is no .h5ad, .h5mu, .zarr or folder of an instrument. Read it with another tool",
+            "is no file that can be read (spotscape info --help says which can). Read it in Python",
         ),
     ],
     ids=["missing", "folder", "ending"],
@@ -327,6 +344,8 @@ def test_info_knows_unit_and_lattice(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (found["n_spots"], found["n_genes"], found["slices"]) == (199, 30, None)
     hd = info(capsys, folders.visium_hd(tmp_path / "hd", tissue(200, geometry="square", spacing=32)))
     assert hd["unit"] == "pixels of 0.25 µm"
+    cells = info(capsys, folders.visium_hd_cells(tmp_path / "cells", tissue(200, geometry="irregular")))
+    assert cells["unit"] == "pixels of 0.25 µm"
     assert info(capsys, folders.xenium(tmp_path / "x", tissue()))["unit"] == "µm"
 
 
@@ -346,6 +365,12 @@ def test_slices_are_seen_where_they_lie_over_each_other_only(
     assert (found["slices"], found["slice_sizes"]) == ("slice", adata.obs["slice"].value_counts().to_dict())
     assert all("library_key='slice'" in step for step in found["steps"] if "prepare" in step)
     assert info(capsys, tmp_path / "over.h5ad", "--slices=none")["slices"] is None
+    gaps = adata.copy()
+    gaps.obs.iloc[:5, gaps.obs.columns.get_loc("slice")] = np.nan
+    gaps.write_h5ad(tmp_path / "gaps.h5ad")
+    found = info(capsys, tmp_path / "gaps.h5ad")
+    assert found["slices"] is None
+    assert f"is missing for 5 of {adata.n_obs} spots" in found["notes"][0]
     second = (adata.obs["slice"] == adata.obs["slice"].cat.categories[1]).to_numpy()
     adata.obsm["spatial"][second] += 1e6
     adata.write_h5ad(tmp_path / "beside.h5ad")
@@ -521,6 +546,28 @@ def test_info_says_what_to_do_without_counts(
     (tmp_path / "options.toml").write_text("[prepare]\ncounts = 'assume'\n", encoding="utf-8")
     found = info(capsys, tmp_path / "other.h5ad", f"--config={tmp_path / 'options.toml'}")
     assert bool(found["problems"]) == ("assume" not in words)
+
+
+def test_intensities_are_used_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = tissue()
+    proteins = values(adata) * np.random.default_rng(0).lognormal(size=adata.shape)
+    adata.raw = ad.AnnData(values(adata), var=adata.var)  # what they were before must not take their place
+    adata.X = np.arcsinh(proteins / 5).astype(np.float32)
+    path, out = tmp_path / "codex.h5ad", tmp_path / "out.h5ad"
+    adata.write_h5ad(path)
+    found = info(capsys, path, "--intensities")
+    assert found["problems"] == []
+    assert f"up to {adata.X.max():.4g}, are used as they are" in found["notes"][0]
+    assert "prepare" not in str(found["steps"])
+    assert main(["run", str(path), str(out), "--intensities", "--method=smoothed-pca", "--n-domains=3"]) == 0
+    np.testing.assert_array_equal(ad.read_h5ad(out).X, adata.X)
+    adata.raw = None
+    adata.write_h5ad(path)
+    assert "--intensities" in info(capsys, path)["problems"][0]
+    adata.X -= adata.X.mean(axis=0)
+    adata.write_h5ad(path)
+    assert "sc.pp.pca(adata)" in info(capsys, path, "--intensities")["problems"][0]
+    assert main(["info", str(path), "--intensities", "--layer=counts"]) == 2
 
 
 VENDOR = Path(os.environ.get("SPOTSCAPE_DATA", "nowhere")) / "vendor"

@@ -40,8 +40,8 @@ _CONTROLS = {
 }
 _WITHOUT_COUNTS = {
     "fractions": (
-        "counts='assume' in the table [prepare] of a file named by --config takes them as counts; intensities, as of "
-        "proteins, are analysed in Python, where sp.pp.prepare can be left out"
+        "if they are intensities, as of proteins, on a scale like that of logarithms, as arcsinh(X / 5) makes it, say "
+        "so by --intensities; counts='assume' in the table [prepare] of a file named by --config takes them as counts"
     ),
     "negative": "they are analysed in Python: sc.pp.pca(adata), then sp.tl.spotscape(adata, use_rep='X_pca')",
 }
@@ -132,17 +132,26 @@ def _slices(
     for name in (*keys.slice_columns(adata.obs), *(["region"] if "region" in adata.obs else [])):
         if coords is None:
             continue
-        column = adata.obs[name]
-        if column.isna().any() or not 2 <= column.nunique() <= len(column) // 20:
+        column = adata.obs[name].dropna()
+        n_missing = len(coords) - len(column)
+        if not 2 <= column.nunique() <= len(column) // 20:
             continue
-        shares = shares_within(coords[:, :2], column.astype(str).to_numpy())
-        if shares.sum() > _OVER_EACH_OTHER * (shares.size - len(shares)):
+        named = coords[adata.obs[name].notna().to_numpy(), :2]
+        shares = shares_within(named, column.astype(str).to_numpy())
+        overlap = shares.sum() > _OVER_EACH_OTHER * (shares.size - len(shares))
+        if overlap and n_missing:
+            notes.append(
+                f"obs[{name!r}] seems to hold slices, because their coordinates overlap, but is missing for "
+                f"{n_missing} of {len(coords)} spots: it is not used; leave those spots out, or fill in their slice"
+            )
+        elif overlap:
             notes.append(f"obs[{name!r}] is taken for the slices, because their coordinates overlap")
             return name
-        notes.append(
-            f"obs[{name!r}] may be the slices, but they lie side by side in the coordinates: taken as one slice; "
-            f"--slices {shlex.quote(name)} if they are several"
-        )
+        elif not n_missing:
+            notes.append(
+                f"obs[{name!r}] may be the slices, but they lie side by side in the coordinates: taken as one slice; "
+                f"--slices {shlex.quote(name)} if they are several"
+            )
     return None
 
 
@@ -154,18 +163,21 @@ def _counts(
     Without ``--layer`` it is the one that has counts where X has none.
     """
     layer, other = options.layer, layer_with_counts(adata, options.layer)
-    if layer is not None and layer not in adata.layers:
-        problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}")
-        return layer, False, "missing", None
-    if layer is None and adata.X is None:
-        layer = other
-    if layer is None and adata.X is None:
-        problems.append("X is empty; name the layer with the counts by --layer")
+    layer = other if layer is None and adata.X is None else layer
+    if adata.X is None if layer is None else layer not in adata.layers:
+        lacks = f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}"
+        problems.append("X is empty; name the layer with the counts by --layer" if layer is None else lacks)
         return layer, False, "missing", None
     where, summary = "X" if layer is None else f"layers[{layer!r}]", _summary(adata, layer)
     if summary.n_broken:
         problems.append(f"{where} has {summary.n_broken} NaN or infinite values; remove or replace them")
         return layer, False, f"with NaN or infinite values, in {where}", None
+    if options.intensities and layer is None and summary.least >= 0:
+        notes.append(
+            f"the intensities in X, up to {summary.largest:.4g}, are used as they are, and so are all proteins; their "
+            "scale should be like that of logarithms, as arcsinh(X / 5) makes it"
+        )
+        return layer, True, "none; intensities in X", summary
     if summary.whole and summary.least >= 0:
         return layer, False, f"raw counts in {where}", summary
     kind, looks = looks_of(adata.X if layer is None else adata.layers[layer], summary)

@@ -13,7 +13,8 @@ from spotscape._core.genes import base_of, kind_of, layer_with_counts
 from spotscape._core.logging import logger
 from spotscape._core.places import off_tissue, places_elsewhere
 from spotscape._core.spatial_data import table_of
-from spotscape.cli._folders import instead_of, read_folder
+from spotscape.cli._folders import TABLES, instead_of, read_folder
+from spotscape.cli._tables import has_all, is_table, read_table
 
 if TYPE_CHECKING:
     import argparse
@@ -70,7 +71,8 @@ def _put_in_place(tissue: Input, options: argparse.Namespace) -> None:
     if found is not None:
         adata.obsm[keys.SPATIAL] = found[0]
         tissue.lines.append(f"adata.obsm['spatial'] = {found[1]}")
-    is_better, has_counts = False, options.layer is not None or layer_with_counts(adata, None) is not None
+    is_chosen = options.intensities or options.layer is not None
+    is_better, has_counts = False, is_chosen or layer_with_counts(adata, None) is not None
     if adata.raw is not None and not has_counts:
         here, there = None if adata.X is None else kind_of(adata.X), kind_of(adata.raw.X)
         is_better = here != "counts" and (there == "counts" or (here == "negative" and there != "negative"))
@@ -107,12 +109,19 @@ def _read_as_it_is(path: Path, options: argparse.Namespace) -> Input:
     if not path.exists():
         msg = f"{path} does not exist"
         raise FileNotFoundError(msg)
-    if path.suffix == ".h5ad" and path.is_file():
-        return Input(anndata.read_h5ad(path), "h5ad")
-    if path.suffix == ".h5mu" and path.is_file():
-        return Input(_read_modality(path, options.table), "h5mu")
+    try:
+        if path.suffix == ".h5ad" and path.is_file():
+            return Input(anndata.read_h5ad(path), "h5ad")
+        if path.suffix == ".h5mu" and path.is_file():
+            return Input(_read_modality(path, options.table), "h5mu")
+    except OSError as error:
+        msg = f"{path} cannot be opened; if it is damaged or incomplete, copy or download it again: {error}"
+        raise OSError(msg) from error
+    if is_table(path) and has_all(path):
+        platform, adata = read_table(path, options.bin_size)
+        return Input(adata, f"table of {platform or 'spots'}", platform)
     if path.is_file():
-        msg = f"{path} is no .h5ad, .h5mu, .zarr or folder of an instrument. {instead_of(path)}"
+        msg = f"{path} is no file that can be read (spotscape info --help says which can). {instead_of(path)}"
         raise ValueError(msg)
     if (path / "zarr.json").exists() or (path / ".zgroup").exists():
         import zarr
@@ -124,8 +133,8 @@ def _read_as_it_is(path: Path, options: argparse.Namespace) -> Input:
         container = spatialdata.read_zarr(path)
         chosen = _the_one(options.table, list(container.tables), f"{path} has the tables")
         return Input(table_of(container, chosen), "SpatialData", container=container, table=chosen)
-    platform, adata = read_folder(path, options.bin_size)
-    return Input(adata, f"folder of {platform}", platform)
+    name, adata = read_folder(path, options.bin_size)
+    return Input(adata, f"folder of {name}", None if name == TABLES else name)
 
 
 def _read_modality(path: Path, name: str | None) -> AnnData:
