@@ -55,7 +55,7 @@ def read_folder(folder: Path, bin_size: int) -> tuple[str, AnnData]:
         place = parent / f"square_{bin_size:03d}um"
         if not place.is_dir():
             there = sorted(path.name for path in parent.glob("square_*um"))
-            msg = f"{parent} has no bins of {bin_size} µm, but {', '.join(there)}; choose by --bin-size"
+            msg = f"{parent} has no bins of {bin_size} µm, but {', '.join(there)}; choose by bin_size (--bin-size)"
             raise FileNotFoundError(msg)
     return platform, _PLATFORMS[platform][0](place)
 
