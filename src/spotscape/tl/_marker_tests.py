@@ -327,7 +327,7 @@ def morans_i(
 
 
 def _moran(values: Matrix, edges: sparse.csr_array) -> np.ndarray:
-    # One type of matrix, as scanpy compiles its product anew for every other.
+    # One type of matrix, because scanpy compiles its product once for each type.
     part = AnnData(
         sparse.csr_matrix(values, dtype=np.float64), obsp={"edges": sparse.csr_matrix(edges, dtype=np.float64)}
     )
