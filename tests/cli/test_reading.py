@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import h5py
@@ -289,6 +289,49 @@ def test_several_inputs_are_slices_of_the_genes_that_they_share(tmp_path: Path) 
     assert list(found.var_names) == list(a.var_names[1:-1])
     assert found.obs_names.is_unique
     np.testing.assert_array_equal(values(found)[60:], values(b)[:, 1:-1])
+
+
+def test_in_python_a_mapping_names_the_slices(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.h5ad" for name in "ab"]
+    for path, n_spots in zip(paths, (60, 40), strict=True):
+        tissue(n_spots).write_h5ad(path)
+    named = sp.read({"young": paths[0], 7: str(paths[1])})
+    assert named.obs["slice"].value_counts().to_dict() == {"young": 60, "7": 40}
+    listed = sp.read([*paths])
+    assert listed.obs["slice"].value_counts().to_dict() == {"a": 60, "b": 40}
+    np.testing.assert_array_equal(values(listed), values(named))
+    # A single one is named too; without a name, its column stays.
+    assert sp.read({"young": paths[0]}).obs["slice"].unique().tolist() == ["young"]
+    assert sp.read(str(paths[0])).obs["slice"].unique().tolist() == ["slice_1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        (([],), ValueError, "paths is empty; name at least one file or folder."),
+        (({},), ValueError, "paths is empty; name at least one file or folder."),
+        ((3,), TypeError, "paths must be a path, not 3 (int)."),
+        ((["a.h5ad", None],), TypeError, "paths must be a path, not None."),
+        (("nowhere.h5ad",), FileNotFoundError, "nowhere.h5ad does not exist"),
+        ((["nowhere.h5ad", "nowhere.h5ad"],), ValueError, "the same input is given twice"),
+    ],
+)
+def test_in_python_an_error_names_the_argument(arguments: tuple[Any], kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=re.escape(words)):
+        sp.read(*arguments)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_store_of_spatialdata_stays_one(tmp_path: Path) -> None:
+    from spatialdata import SpatialData
+
+    from spotscape._core.spatial_data import to_spatialdata
+
+    to_spatialdata(tissue(), library_key=None).write(tmp_path / "tissue.zarr")
+    found = sp.read(tmp_path / "tissue.zarr")
+    assert isinstance(found, SpatialData)
+    sp.pp.prepare(found)
+    assert "counts" in found["table"].layers
 
 
 @pytest.mark.parametrize(
