@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from spotscape.cli import main
+from spotscape.cli._inspect import read as read_inputs
 from spotscape.cli._options import read_options
-from spotscape.cli._read import read as read_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def dense(adata: ad.AnnData) -> list[list[float]]:
 
 @pytest.mark.parametrize("ending", [".gem", ".tissue.gem.gz", ".txt"])
 def test_molecules_are_counted_in_bins(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spotscape.cli._tables._MOLECULES", 2)
+    monkeypatch.setattr("spotscape.readers._tables._MOLECULES", 2)
     path = tmp_path / f"chip{ending}"
     text = HEAD + GEM.replace("\tCellID", "\tother").replace("MIDCount", "MIDCounts")
     path.write_bytes(gzip.compress(text.encode()) if ending.endswith("gz") else text.encode())

@@ -20,16 +20,17 @@ from spotscape._core.logging import logger
 from spotscape._core.places import coordinates
 from spotscape._core.rows import ChunkedMatrix, is_stored, summarise
 from spotscape._core.validation import slice_labels
-from spotscape.cli._read import read
+from spotscape.readers._read import read_input
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
     from spotscape._core.geometry import Layout
     from spotscape._core.rows import Summary
-    from spotscape.cli._read import Input
+    from spotscape.readers._read import Input
 
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
 _OVER_EACH_OTHER = 0.3
@@ -72,6 +73,27 @@ class Description:
     notes: list[str]
     layer: str | None  # With the counts; ``None`` for X
     is_normalised: bool  # Logarithms in X, which are used as they are
+
+
+def read(options: argparse.Namespace) -> Input:
+    """Read the inputs; several of them become the slices of one AnnData."""
+    return read_input(options.inputs if len(options.inputs) > 1 else options.inputs[0], **_ways_to_read(options))
+
+
+def _ways_to_read(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of :func:`spotscape.read` that are not the defaults."""
+    layer = "X" if options.intensities else options.layer
+    ways = {"table_key": options.table, "layer": layer, "bin_size": options.bin_size}
+    others = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}
+    return {name: value for name, value in ways.items() if value is not None} | others
+
+
+def python_of(options: argparse.Namespace, tissue: Input, steps: Sequence[Step]) -> list[str]:
+    """The analysis as lines of Python."""
+    paths = list(map(str, options.inputs))
+    ways = "".join(f", {name}={value!r}" for name, value in _ways_to_read(options).items())
+    data = "adata" if tissue.container is None else "sdata"
+    return [f"{data} = sp.read({paths if len(paths) > 1 else paths[0]!r}{ways})", *map(str, steps)]
 
 
 def describe(tissue: Input, options: argparse.Namespace) -> Description:
@@ -222,7 +244,7 @@ def info(options: argparse.Namespace) -> int:
             "input": [str(path) for path in options.inputs],
             "kind": tissue.kind,
             "spacing": None if np.isnan(found.spacing) else found.spacing,  # JSON has no NaN
-            "steps": [*tissue.lines, *map(str, steps)],
+            "steps": python_of(options, tissue, steps),
             "estimated_seconds": round(seconds),
             "estimated_gigabytes": round(gigabytes, 1),
         }
@@ -241,7 +263,7 @@ def text_of(options: argparse.Namespace, tissue: Input, found: Description, step
         *rows_of(found),
         ("problems", "\n".join(found.problems) or "none"),
         ("notes", "\n".join(found.notes) or "none"),
-        ("steps", "\n".join([*tissue.lines, *map(str, steps)])),
+        ("steps", "\n".join(python_of(options, tissue, steps))),
         ("takes", f"about {duration(seconds)} and {gigabytes:.1f} GB of memory; a rough guess for {where}"),
     ]
     lines = []

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotscape._core.logging import logger
-from spotscape.cli._tables import (
+from spotscape.readers._tables import (
     find,
     genes_only,
     has_all,
@@ -46,7 +46,10 @@ _COSMX_WITHIN = ("CenterX_local_px", "CenterY_local_px")
 # Side of the bins of Visium HD in µm.
 _BIN = 8
 TABLES = "tables of counts and places"
-_IN_PYTHON = "Read it in Python, as the page 'Loading your data' shows, and save it: adata.write_h5ad('tissue.h5ad')"
+_IN_PYTHON = (
+    "Read it by another package, such as scanpy or pandas, into an AnnData, and save that: "
+    "adata.write_h5ad('tissue.h5ad')"
+)
 _INSTEAD_OF_TABLE = (
     "Put a table of counts, and a table with x and y of each spot, into a folder of their own, and give the folder"
 )
@@ -84,7 +87,7 @@ def read_folder(folder: Path, bin_size: int | None) -> tuple[str, AnnData]:
         bins = parent / f"square_{size:03d}um"
         if not bins.is_dir():
             there = sorted(path.name for path in parent.glob("square_*um"))
-            msg = f"{parent} has no bins of {size} µm, but {', '.join(there)}; choose by --bin-size"
+            msg = f"{parent} has no bins of {size} µm, but {', '.join(there)}; choose by bin_size (--bin-size)"
             raise FileNotFoundError(msg)
         cells = place / "segmented_outputs"
         if cells.is_dir():
