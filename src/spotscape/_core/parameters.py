@@ -90,6 +90,7 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.device: "device",
     kinds.threads: "n_jobs",
     kinds.path: "directory path",
+    kinds.paths: "paths",
     kinds.file_to_write: "checkpoint",
     kinds.instance: "config model",
     kinds.colormap: "cmap",
@@ -107,7 +108,7 @@ _NAMES: Final[dict[Rule, str]] = {
     kinds.slices: "slices",
     kinds.labels_of_spots: "labels labels_true labels_pred labels_transferred",
     kinds.integer(0): "min_cells min_counts n_hops n_heldout_genes quorum tears",
-    kinds.integer(1): "n_neighs n_neighs_between n_neighbors n_comps n_matches n_passes n_restarts"
+    kinds.integer(1): "bin_size n_neighs n_neighs_between n_neighbors n_comps n_matches n_passes n_restarts"
     " n_top_genes n_genes n_lines ncols max_rank max_epochs patience n_axes n_encoders hidden_size"
     " feature_size latent_size scaling_neighbors scaling_mutual scaling_spots contrast_spots n_clusterings"
     " n_negatives n_similar refresh_every n_slices n_spots",
