@@ -15,9 +15,10 @@ from spotscape.pl._colors import Numbers, as_categories, read_values
 from spotscape.pl._sheet import Panels, given_axes, hand_out, show_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from spotscape.pl._sheet import Shown
@@ -98,7 +99,6 @@ def markers(
             for gene, names in domains_of.items()
         ]
         return show_spots(adata, columns, {"cmap": "magma", "img": False, **panels})
-    import scanpy as sc
     from anndata import AnnData
 
     groups = str(adata.uns[key]["params"]["key"])
@@ -106,7 +106,7 @@ def markers(
     labels = as_categories(adata.obs[groups]).remove_unused_categories()
     if list(labels.categories) == sorted(labels.categories):
         labels = labels.reorder_categories(natural_order(list(labels.categories)))
-    chosen = {name: chosen[name] for name in labels.categories if name in chosen}
+    chosen = {name: chosen[name] for name in labels.categories if name in chosen} | chosen
     if not len(labels.categories):
         msg = f"adata.obs[{groups!r}] labels no spot, so there is no domain to show."
         raise ValueError(msg)
@@ -115,17 +115,34 @@ def markers(
     values = [read_values(adata, gene, layer=layer) for gene in every]
     data = AnnData(np.column_stack([one.values for one in values if isinstance(one, Numbers)]))
     data.var_names, data.obs["domain"] = list(every), labels
+    plot = _drawn(data, chosen, kind, panels, standard_scale=standard_scale, axes=axes)
+    main = plot.ax_dict["mainplot_ax"]
+    main.set_xticklabels([names_of[label.get_text()] for label in main.get_xticklabels()])
+    _make_room(cast("Figure", main.figure), is_fixed=axes is not None)
+    return hand_out([main], panels)
+
+
+def _drawn(
+    data: AnnData,
+    chosen: dict[str, list[str]],
+    kind: Kind,
+    panels: Mapping[str, Any],
+    *,
+    standard_scale: Literal["var", "group"] | None,
+    axes: list[Axes] | None,
+) -> Any:
+    """Scanpy's plot, with narrower columns where there are many."""
+    import scanpy as sc
+
+    figsize, cmap = panels.get("figsize"), panels.get("cmap")
     draw: Any = sc.pl.DotPlot if kind == "dots" else sc.pl.MatrixPlot
-    figsize = panels.get("figsize")
     plot = draw(
         data, chosen, "domain", use_raw=False, standard_scale=standard_scale,
         figsize=figsize, ax=None if axes is None else axes[0],
     )  # fmt: skip
-    n_columns = sum(map(len, chosen.values()))
-    narrower = min(1.0, _WIDEST / n_columns / plot.DEFAULT_CATEGORY_WIDTH)
+    narrower = min(1.0, _WIDEST / sum(map(len, chosen.values())) / plot.DEFAULT_CATEGORY_WIDTH)
     plot.DEFAULT_CATEGORY_WIDTH *= narrower
     plot.DEFAULT_CATEGORY_HEIGHT *= narrower
-    cmap = panels.get("cmap")
     if kind == "dots":
         plot.style(cmap=cmap or "Reds", largest_dot=plot.DEFAULT_LARGEST_DOT * narrower**2)
     else:
@@ -135,10 +152,7 @@ def markers(
     except ValueError as error:
         msg = f"scanpy cannot lay out a figure of figsize={figsize}: {error}."
         raise ValueError(msg) from error
-    main = plot.ax_dict["mainplot_ax"]
-    main.set_xticklabels([names_of[label.get_text()] for label in main.get_xticklabels()])
-    _make_room(cast("Figure", main.figure), is_fixed=axes is not None)
-    return hand_out([main], panels)
+    return plot
 
 
 def _make_room(figure: Figure, *, is_fixed: bool) -> None:
