@@ -23,11 +23,12 @@ MAY_IMPORT = {
     "models": {"_core", "_stats", "nn"},
     "metrics": {"_core"},
     "datasets": {"_core", "registration"},
+    "readers": {"_core"},
     "get": {"_core"},
     "pp": {"_core", "_stats", "nn", "models", "registration"},
     "tl": {"_core", "_stats", "nn", "models", "metrics", "pp", "registration"},
     "pl": {"_core", "_stats", "nn", "models", "metrics", "get", "registration"},
-    "cli": {"_core", "datasets", "get", "models", "nn", "pl", "pp", "tl"},
+    "cli": {"_core", "datasets", "get", "models", "nn", "pl", "pp", "readers", "tl"},
 }
 WITHOUT_ANNDATA = {"_stats", "registration", "nn", "models", "metrics"}
 ANNDATA_SIDE = {"anndata", "scanpy", "squidpy", "spatialdata"}

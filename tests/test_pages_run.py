@@ -91,9 +91,11 @@ def calls_between_backticks(page: str) -> list[str]:
 
 def readme() -> Iterator[Names]:
     yield {}
+    folders.visium(Path("outs"), tissue(), layout="new")
+    yield {}
     new_slice = tissue()
     sp.pp.prepare(new_slice)
-    yield {"new_slice": new_slice}
+    yield {"new_slice": new_slice, "adata": analysed()}
     yield {"adata": tissue("a", "b")}
     yield {}
 
@@ -228,19 +230,14 @@ def loading_data() -> Iterator[Names]:
     for name in ("hires", "lowres"):
         plt.imsave(outs / "spatial" / f"tissue_{name}_image.png", np.zeros((9, 9, 3)))
     folders.positions(adata).to_csv(outs / "spatial" / "tissue_positions.csv")
-    folders.positions(adata).to_csv(outs / "spatial" / "tissue_positions_list.csv", header=False)
     yield {}
+    for name in ("outs_young", "outs_old"):
+        shutil.copytree(outs, name)
     yield {}
-    folders.write_mtx(outs / "filtered_feature_bc_matrix", adata, compressed=False)
-    for _ in range(4):
+    yield {"a": adata, "b": adata}
+    for _ in range(3):
         yield {}
-    folders.xenium(Path("output"), adata)
-    pd.read_csv("output/cells.csv.gz").to_parquet("output/cells.parquet")
-    yield {}
     folders.merscope(Path("region_0"), adata)
-    yield {}
-    for path in folders.cosmx(Path("cosmx"), adata, layout="atomx").iterdir():
-        path.rename(path.name)
     yield {}
     yield {}
     converted = prepared()
@@ -259,10 +256,7 @@ def loading_data() -> Iterator[Names]:
     yield {"adata": named}
     spatialdata(adata).write("visium.zarr")
     yield {}
-    yield {"a": adata, "b": adata}
     yield {"adata": adata.copy()}
-    shutil.rmtree(outs / "filtered_feature_bc_matrix")
-    folders.write_mtx(outs / "filtered_feature_bc_matrix", adata, compressed=True)
     yield {"adata": prepared(), "np": np}
 
 

@@ -85,6 +85,41 @@ def visium_hd(folder: Path, adata: AnnData) -> Path:
     return folder
 
 
+def visium_hd_cells(folder: Path, adata: AnnData, *, without_outline: int = 1) -> Path:
+    """Outlines of all cells but the last ones: triangles, whose centroid is the mean of the three corners."""
+    place = folder / "segmented_outputs"
+    (place / "spatial").mkdir(parents=True)
+    write_scalefactors(place / "spatial", microns_per_pixel=0.25)
+    cells = adata.copy()
+    cells.obs_names = [f"cellid_{row + 1:09d}-1" for row in range(adata.n_obs)]
+    write_h5(place / "filtered_feature_cell_matrix.h5", cells)
+    corners = np.array([[-1, -1], [2, -1], [-1, 2], [-1, -1]])
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [(xy + corners).tolist()]},
+            "properties": {"cell_id": row + 1},
+        }
+        for row, xy in enumerate(adata.obsm["spatial"][: adata.n_obs - without_outline])
+    ]
+    outlines = json.dumps({"type": "FeatureCollection", "features": features[::-1]})
+    for name in ("cell", "nucleus", "graphclust_annotated_cell"):
+        (place / f"{name}_segmentations.geojson").write_text(outlines, encoding="utf-8")
+    return folder
+
+
+def slide_seq(folder: Path, adata: AnnData, *, genes_in: str = "rows", key: str = "barcode") -> Path:
+    """Counts and, in another order and with one more, the places of the beads."""
+    folder.mkdir()
+    table = pd.DataFrame(np.asarray(sparse.csr_matrix(adata.X).todense()), adata.obs_names, adata.var_names)
+    table = table.T if genes_in == "rows" else table
+    table.astype(int).rename_axis("GENE").to_csv(folder / "Puck.digital_expression.txt.gz", sep="\t")
+    places = pd.DataFrame(adata.obsm["spatial"], adata.obs_names, ["xcoord", "ycoord"])
+    places.loc["elsewhere"] = 0.0
+    places[::-1].rename_axis(key).to_csv(folder / "Puck_bead_locations.csv")
+    return folder
+
+
 def xenium(folder: Path, adata: AnnData) -> Path:
     kinds = ["Gene Expression"] * (adata.n_vars - 2) + ["Negative Control Probe"] * 2
     write_h5(folder / "cell_feature_matrix.h5", adata, kinds)

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import matplotlib.image
@@ -93,10 +93,9 @@ def test_the_plan_is_what_is_done(tissue: Path, tmp_path: Path, capsys: pytest.C
     assert main(["info", "--json", *words]) == 0
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert main(["run", words[0], str(out), *words[1:]]) == 0
-    adata = ad.read_h5ad(tissue)
-    for step in steps:
-        eval(step, {"sp": sp, "adata": adata})  # the lines of the plan are Python, for a notebook
-    found = ad.read_h5ad(out)
+    space: dict[str, Any] = {"sp": sp}
+    exec("\n".join(steps), space)  # the lines of the plan are Python, for a notebook
+    adata, found = space["adata"], ad.read_h5ad(out)
     np.testing.assert_array_equal(found.obs["consensus_domain"], adata.obs["consensus_domain"])
     np.testing.assert_array_equal(found.obsm["X_spotscape"], adata.obsm["X_spotscape"])
     assert found.uns["consensus_domain"]["params"]["use_reps"].tolist() == ["X_spotscape", "X_spotscape_1"]
@@ -220,7 +219,7 @@ def test_a_report_alone_keeps_the_data_beside_it(
 
 def test_markers_of_many_spots_are_not_ranked() -> None:
     from spotscape.cli._inspect import Description, plan
-    from spotscape.cli._read import Input
+    from spotscape.readers._read import Input
 
     options = read_options(["info", "a.h5ad"])
     known = dict.fromkeys(Description.__annotations__) | {"n_spots": 400_000}

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import h5py
@@ -46,8 +46,8 @@ def tissue(n_spots: int = 60, *, geometry: str = "hexagonal", spacing: float = 1
 
 
 def read(*paths: Path, **options: object) -> object:
+    from spotscape.cli._inspect import read as read_inputs
     from spotscape.cli._options import read_options
-    from spotscape.cli._read import read as read_inputs
 
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     return read_inputs(read_options(["info", *map(str, paths), *words]))
@@ -80,6 +80,21 @@ def test_visium_hd(tmp_path: Path) -> None:
     assert read(folder / "binned_outputs" / "square_008um").adata.shape == found.adata.shape
     with pytest.raises(FileNotFoundError, match=r"no bins of 2 µm, but square_008um.*--bin-size"):
         read(folder, bin_size=2)
+
+
+def test_cells_of_visium_hd(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adata = tissue()
+    folder = folders.visium_hd_cells(tmp_path / "hd", adata)
+    for place in (folder, folder / "segmented_outputs"):
+        found = read(place)
+        assert found.platform == "Visium HD cells"
+        # The last cell has no outline.
+        np.testing.assert_array_equal(values(found.adata), values(adata)[:-1])
+        np.testing.assert_allclose(found.adata.obsm["spatial"], adata.obsm["spatial"][:-1])
+        assert found.adata.uns["spatial"]["hd"]["scalefactors"]["microns_per_pixel"] == 0.25
+    folders.visium_hd(folder, adata)
+    assert read(folder).platform == "Visium HD"
+    assert f"To read the cells instead, give the folder {folder / 'segmented_outputs'}" in caplog.text
 
 
 def test_xenium(tmp_path: Path) -> None:
@@ -126,7 +141,7 @@ def test_merscope(tmp_path: Path, counts: str, cells: str) -> None:
 
 def test_tables_of_counts_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adata = tissue()
-    monkeypatch.setattr("spotscape.cli._folders._ENTRIES", 7 * 33)
+    monkeypatch.setattr("spotscape.readers._tables._ENTRIES", 7 * 33)
     found = read(folders.merscope(tmp_path / "m", adata)).adata
     np.testing.assert_array_equal(values(found), values(adata))
 
@@ -135,6 +150,8 @@ MAKERS: dict[str, Callable[[Path, ad.AnnData], Path]] = {
     "visium": lambda path, adata: folders.visium(path, adata, layout="old"),
     "visium_mtx": lambda path, adata: folders.visium(path, adata, layout="new"),
     "visium_hd": folders.visium_hd,
+    "visium_hd_cells": folders.visium_hd_cells,
+    "slide_seq": folders.slide_seq,
     "xenium": folders.xenium,
     "merscope": folders.merscope,
     "cosmx": folders.cosmx,
@@ -291,6 +308,49 @@ def test_several_inputs_are_slices_of_the_genes_that_they_share(tmp_path: Path) 
     np.testing.assert_array_equal(values(found)[60:], values(b)[:, 1:-1])
 
 
+def test_in_python_a_mapping_names_the_slices(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.h5ad" for name in "ab"]
+    for path, n_spots in zip(paths, (60, 40), strict=True):
+        tissue(n_spots).write_h5ad(path)
+    named = sp.read({"young": paths[0], 7: str(paths[1])})
+    assert named.obs["slice"].value_counts().to_dict() == {"young": 60, "7": 40}
+    listed = sp.read([*paths])
+    assert listed.obs["slice"].value_counts().to_dict() == {"a": 60, "b": 40}
+    np.testing.assert_array_equal(values(listed), values(named))
+    # A single one is named too; without a name, its column stays.
+    assert sp.read({"young": paths[0]}).obs["slice"].unique().tolist() == ["young"]
+    assert sp.read(str(paths[0])).obs["slice"].unique().tolist() == ["slice_1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        (([],), ValueError, "paths is empty; name at least one file or folder."),
+        (({},), ValueError, "paths is empty; name at least one file or folder."),
+        ((3,), TypeError, "paths must be a path, not 3 (int)."),
+        ((["a.h5ad", None],), TypeError, "paths must be a path, not None."),
+        (("nowhere.h5ad",), FileNotFoundError, "nowhere.h5ad does not exist"),
+        ((["nowhere.h5ad", "nowhere.h5ad"],), ValueError, "the same input is given twice"),
+    ],
+)
+def test_in_python_an_error_names_the_argument(arguments: tuple[Any], kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=re.escape(words)):
+        sp.read(*arguments)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_store_of_spatialdata_stays_one(tmp_path: Path) -> None:
+    from spatialdata import SpatialData
+
+    from spotscape._core.spatial_data import to_spatialdata
+
+    to_spatialdata(tissue(), library_key=None).write(tmp_path / "tissue.zarr")
+    found = sp.read(tmp_path / "tissue.zarr")
+    assert isinstance(found, SpatialData)
+    sp.pp.prepare(found)
+    assert "counts" in found["table"].layers
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -298,7 +358,7 @@ def test_several_inputs_are_slices_of_the_genes_that_they_share(tmp_path: Path) 
         (lambda path: path.mkdir(), "is no output folder of Visium"),
         (
             lambda path: path.write_text("a,b"),
-            "is no .h5ad, .h5mu, .zarr or folder of an instrument. Read it with another tool",
+            "is of no kind that spotscape reads. Read it by another package, such as scanpy or pandas, into an AnnData",
         ),
     ],
     ids=["missing", "folder", "ending"],
@@ -327,6 +387,8 @@ def test_info_knows_unit_and_lattice(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (found["n_spots"], found["n_genes"], found["slices"]) == (199, 30, None)
     hd = info(capsys, folders.visium_hd(tmp_path / "hd", tissue(200, geometry="square", spacing=32)))
     assert hd["unit"] == "pixels of 0.25 µm"
+    cells = info(capsys, folders.visium_hd_cells(tmp_path / "cells", tissue(200, geometry="irregular")))
+    assert cells["unit"] == "pixels of 0.25 µm"
     assert info(capsys, folders.xenium(tmp_path / "x", tissue()))["unit"] == "µm"
 
 
@@ -346,6 +408,12 @@ def test_slices_are_seen_where_they_lie_over_each_other_only(
     assert (found["slices"], found["slice_sizes"]) == ("slice", adata.obs["slice"].value_counts().to_dict())
     assert all("library_key='slice'" in step for step in found["steps"] if "prepare" in step)
     assert info(capsys, tmp_path / "over.h5ad", "--slices=none")["slices"] is None
+    gaps = adata.copy()
+    gaps.obs.iloc[:5, gaps.obs.columns.get_loc("slice")] = np.nan
+    gaps.write_h5ad(tmp_path / "gaps.h5ad")
+    found = info(capsys, tmp_path / "gaps.h5ad")
+    assert found["slices"] is None
+    assert f"is missing for 5 of {adata.n_obs} spots" in found["notes"][0]
     second = (adata.obs["slice"] == adata.obs["slice"].cat.categories[1]).to_numpy()
     adata.obsm["spatial"][second] += 1e6
     adata.write_h5ad(tmp_path / "beside.h5ad")
@@ -382,7 +450,7 @@ def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.C
     assert coordinates.endswith("--spatial-key names coordinates")
     looks = "logarithms, as normalised expression has"
     assert found["notes"] == [f"X holds {looks}; the counts are taken from layers['raw']"]
-    assert found["steps"][0] == "sp.pp.prepare(adata, layer='raw')"
+    assert found["steps"][:2] == [f"adata = sp.read('{tmp_path / 'log.h5ad'}')", "sp.pp.prepare(adata, layer='raw')"]
 
 
 def with_raw(adata: ad.AnnData) -> ad.AnnData:
@@ -431,18 +499,11 @@ def test_what_other_tools_keep_elsewhere_is_found(
     spread(tissue()).write_h5ad(path)
     found = info(capsys, path)
     assert found["problems"] == []
-    space = {"sp": sp, "adata": ad.read_h5ad(path)}
-    for line in found["steps"]:
-        exec(line, space)  # the lines are Python, for a notebook
-        if "prepare" in line:
-            break
+    space = {"sp": sp}
+    exec("\n".join(found["steps"][:2]), space)  # the lines are Python, for a notebook
     counts = space["adata"].layers["counts"]
     np.testing.assert_array_equal(counts.toarray() if hasattr(counts, "toarray") else counts, values(expected))
     np.testing.assert_array_equal(space["adata"].obsm["spatial"], expected.obsm["spatial"])
-    (prepared,) = (line for line in found["steps"] if "prepare" in line)
-    there = {"sp": sp, "adata": read(path).adata}
-    exec(prepared, there)
-    np.testing.assert_array_equal(values(there["adata"]), values(space["adata"]))
 
 
 def test_logarithms_without_counts_are_used_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -458,16 +519,12 @@ def test_logarithms_without_counts_are_used_as_they_are(tmp_path: Path, capsys: 
     np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "out.h5ad").X, adata.X)
 
 
-def test_logarithms_to_base_2_are_made_natural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logarithms_to_base_2_are_made_natural(tmp_path: Path) -> None:
     adata = tissue()
     natural = np.log1p(1e4 * values(adata) / values(adata).sum(axis=1, keepdims=True))
     adata.X = natural / np.log(2)
     adata.write_h5ad(tmp_path / "log2.h5ad")
-    np.testing.assert_allclose(read(tmp_path / "log2.h5ad").adata.X, natural)
-    found = info(capsys, tmp_path / "log2.h5ad")
-    space = {"adata": adata.copy()}
-    exec("\n".join(found["steps"][:2]), space)
-    np.testing.assert_allclose(space["adata"].X, natural)
+    np.testing.assert_allclose(sp.read(tmp_path / "log2.h5ad").X, natural)
 
 
 def test_what_was_written_can_be_read_again(tmp_path: Path) -> None:
@@ -496,9 +553,7 @@ def test_spots_outside_the_tissue_are_left_out_of_files_too(tmp_path: Path, caps
     adata.write_h5ad(tmp_path / "all.h5ad")
     found = info(capsys, tmp_path / "all.h5ad")
     assert (found["n_spots"], found["problems"]) == (40, [])
-    space = {"adata": ad.read_h5ad(tmp_path / "all.h5ad")}
-    exec(found["steps"][0], space)
-    np.testing.assert_array_equal(values(space["adata"]), values(adata)[20:])
+    np.testing.assert_array_equal(values(sp.read(tmp_path / "all.h5ad")), values(adata)[20:])
 
 
 @pytest.mark.parametrize(
@@ -521,6 +576,28 @@ def test_info_says_what_to_do_without_counts(
     (tmp_path / "options.toml").write_text("[prepare]\ncounts = 'assume'\n", encoding="utf-8")
     found = info(capsys, tmp_path / "other.h5ad", f"--config={tmp_path / 'options.toml'}")
     assert bool(found["problems"]) == ("assume" not in words)
+
+
+def test_intensities_are_used_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = tissue()
+    proteins = values(adata) * np.random.default_rng(0).lognormal(size=adata.shape)
+    adata.raw = ad.AnnData(values(adata), var=adata.var)  # what they were before must not take their place
+    adata.X = np.arcsinh(proteins / 5).astype(np.float32)
+    path, out = tmp_path / "codex.h5ad", tmp_path / "out.h5ad"
+    adata.write_h5ad(path)
+    found = info(capsys, path, "--intensities")
+    assert found["problems"] == []
+    assert f"up to {adata.X.max():.4g}, are used as they are" in found["notes"][0]
+    assert "prepare" not in str(found["steps"])
+    assert main(["run", str(path), str(out), "--intensities", "--method=smoothed-pca", "--n-domains=3"]) == 0
+    np.testing.assert_array_equal(ad.read_h5ad(out).X, adata.X)
+    adata.raw = None
+    adata.write_h5ad(path)
+    assert "--intensities" in info(capsys, path)["problems"][0]
+    adata.X -= adata.X.mean(axis=0)
+    adata.write_h5ad(path)
+    assert "sc.pp.pca(adata)" in info(capsys, path, "--intensities")["problems"][0]
+    assert main(["info", str(path), "--intensities", "--layer=counts"]) == 2
 
 
 VENDOR = Path(os.environ.get("SPOTSCAPE_DATA", "nowhere")) / "vendor"

@@ -232,6 +232,9 @@ def _platform(adata: AnnData, kind: str, spacing: float) -> tuple[str | None, fl
     bin_size = factors.get("bin_size_um")
     if bin_size is not None and kind == "square":
         return "Visium HD", bin_size / spacing
+    if kind == "irregular" and "microns_per_pixel" in factors:
+        # Cells of Visium HD.
+        return "Visium HD", factors["microns_per_pixel"]
     columns = set(map(str, adata.obs.columns))
     if kind == "hexagonal" and ("spot_diameter_fullres" in factors or {"array_row", "array_col"} <= columns):
         return "Visium", _VISIUM_UM / spacing

@@ -188,6 +188,20 @@ def path(value: Any, name: str, hint: Hint) -> Path:
     return Path(value)
 
 
+def paths(value: Any, name: str, hint: Hint) -> Path | list[Path] | dict[str, Path]:
+    """A path, several, or several by name."""
+    if isinstance(value, Mapping):
+        found: list[Path] | dict[str, Path] = {str(key): path(one, name, hint) for key, one in value.items()}
+    elif isinstance(value, (list, tuple)):
+        found = [path(one, name, hint) for one in value]
+    else:
+        return path(value, name, hint)
+    if not found:
+        msg = f"{name} is empty; name at least one file or folder."
+        raise ValueError(msg)
+    return found
+
+
 def file_to_write(value: Any, name: str, hint: Hint) -> Path:
     """A path at which a file can be written."""
     file = path(value, name, hint)

@@ -38,9 +38,10 @@ _DOWN = {"x": "y", "X": "Y", "col": "row", "Col": "Row", "column": "row", "Colum
 _OF_OBSM = re.compile(
     r"(?i)(X_)?(spatial|coords?|coordinates?|centroids?|xy)(_?(coords|coordinates|loc(ation)?s?|xy|[23]d|um|px))?"
 )
-# Numbers of the column and row of a spot; and names of spots that consist of them, as of ST and DBiT-seq.
+# Numbers of the column and row of a spot; and names of spots that consist of them, as of ST and DBiT-seq. R puts an X
+# before names that begin with a number.
 _NUMBERS = (("array_col", "array_row"),)
-_GRID_NAME = r"(?:.*[^a-zA-Z0-9.])?[0-9]+(?:[.][0-9]+)?x[0-9]+(?:[.][0-9]+)?(?:[^a-zA-Z0-9.].*)?"
+_GRID_NAME = r"(?:.*[^a-zA-Z0-9.]|X)?[0-9]+(?:[.][0-9]+)?x[0-9]+(?:[.][0-9]+)?(?:[^a-zA-Z0-9.].*)?"
 # Without a backslash, which the message of a KeyError would double.
 _PARTS = "([0-9.]+)x([0-9.]+)"
 # A few places have this pattern by chance. No slide has more columns.
@@ -111,11 +112,15 @@ def places_elsewhere(adata: AnnData) -> tuple[Any, str] | None:
         if are_numbers_of_hexagons(values):
             return values * [1, 3**0.5], f"{source} * [1, 3**0.5]"
         return values, source
-    names = adata.obs_names.astype(str).str
-    if adata.n_obs and names.fullmatch(_GRID_NAME).all():
+    if are_grid_names(adata.obs_names):
         source = f"adata.obs_names.str.extract('{_PARTS}').astype(float).to_numpy()"
-        return names.extract(_PARTS).astype(float).to_numpy(), source
+        return adata.obs_names.astype(str).str.extract(_PARTS).astype(float).to_numpy(), source
     return None
+
+
+def are_grid_names(names: pd.Index) -> bool:
+    """Whether the names of spots are their places, such as 10x12."""
+    return len(names) > 0 and bool(names.astype(str).str.fullmatch(_GRID_NAME).all())
 
 
 def columns_of_places(table: pd.DataFrame, *, numbers: bool = False) -> list[str]:

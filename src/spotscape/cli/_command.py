@@ -18,9 +18,9 @@ from spotscape._core.logging import logger
 from spotscape._core.settings import settings
 from spotscape._core.spatial_data import to_spatialdata
 from spotscape._core.validation import slice_labels
-from spotscape.cli._inspect import describe, duration, info, plan, text_of
+from spotscape.cli._inspect import describe, duration, info, plan, read, text_of
 from spotscape.cli._options import UsageError, read_options
-from spotscape.cli._read import Input, read
+from spotscape.readers._read import Input
 
 if TYPE_CHECKING:
     import argparse

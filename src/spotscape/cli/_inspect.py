@@ -20,16 +20,17 @@ from spotscape._core.logging import logger
 from spotscape._core.places import coordinates
 from spotscape._core.rows import ChunkedMatrix, is_stored, summarise
 from spotscape._core.validation import slice_labels
-from spotscape.cli._read import read
+from spotscape.readers._read import read_input
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
     from spotscape._core.geometry import Layout
     from spotscape._core.rows import Summary
-    from spotscape.cli._read import Input
+    from spotscape.readers._read import Input
 
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
 _OVER_EACH_OTHER = 0.3
@@ -40,8 +41,8 @@ _CONTROLS = {
 }
 _WITHOUT_COUNTS = {
     "fractions": (
-        "counts='assume' in the table [prepare] of a file named by --config takes them as counts; intensities, as of "
-        "proteins, are analysed in Python, where sp.pp.prepare can be left out"
+        "if they are intensities, as of proteins, on a scale like that of logarithms, as arcsinh(X / 5) makes it, say "
+        "so by --intensities; counts='assume' in the table [prepare] of a file named by --config takes them as counts"
     ),
     "negative": "they are analysed in Python: sc.pp.pca(adata), then sp.tl.spotscape(adata, use_rep='X_pca')",
 }
@@ -72,6 +73,27 @@ class Description:
     notes: list[str]
     layer: str | None  # With the counts; ``None`` for X
     is_normalised: bool  # Logarithms in X, which are used as they are
+
+
+def read(options: argparse.Namespace) -> Input:
+    """Read the inputs; several of them become the slices of one AnnData."""
+    return read_input(options.inputs if len(options.inputs) > 1 else options.inputs[0], **_ways_to_read(options))
+
+
+def _ways_to_read(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of :func:`spotscape.read` that are not the defaults."""
+    layer = "X" if options.intensities else options.layer
+    ways = {"table_key": options.table, "layer": layer, "bin_size": options.bin_size}
+    others = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}
+    return {name: value for name, value in ways.items() if value is not None} | others
+
+
+def python_of(options: argparse.Namespace, tissue: Input, steps: Sequence[Step]) -> list[str]:
+    """The analysis as lines of Python."""
+    paths = list(map(str, options.inputs))
+    ways = "".join(f", {name}={value!r}" for name, value in _ways_to_read(options).items())
+    data = "adata" if tissue.container is None else "sdata"
+    return [f"{data} = sp.read({paths if len(paths) > 1 else paths[0]!r}{ways})", *map(str, steps)]
 
 
 def describe(tissue: Input, options: argparse.Namespace) -> Description:
@@ -132,17 +154,26 @@ def _slices(
     for name in (*keys.slice_columns(adata.obs), *(["region"] if "region" in adata.obs else [])):
         if coords is None:
             continue
-        column = adata.obs[name]
-        if column.isna().any() or not 2 <= column.nunique() <= len(column) // 20:
+        column = adata.obs[name].dropna()
+        n_missing = len(coords) - len(column)
+        if not 2 <= column.nunique() <= len(column) // 20:
             continue
-        shares = shares_within(coords[:, :2], column.astype(str).to_numpy())
-        if shares.sum() > _OVER_EACH_OTHER * (shares.size - len(shares)):
+        named = coords[adata.obs[name].notna().to_numpy(), :2]
+        shares = shares_within(named, column.astype(str).to_numpy())
+        overlap = shares.sum() > _OVER_EACH_OTHER * (shares.size - len(shares))
+        if overlap and n_missing:
+            notes.append(
+                f"obs[{name!r}] seems to hold slices, because their coordinates overlap, but is missing for "
+                f"{n_missing} of {len(coords)} spots: it is not used; leave those spots out, or fill in their slice"
+            )
+        elif overlap:
             notes.append(f"obs[{name!r}] is taken for the slices, because their coordinates overlap")
             return name
-        notes.append(
-            f"obs[{name!r}] may be the slices, but they lie side by side in the coordinates: taken as one slice; "
-            f"--slices {shlex.quote(name)} if they are several"
-        )
+        elif not n_missing:
+            notes.append(
+                f"obs[{name!r}] may be the slices, but they lie side by side in the coordinates: taken as one slice; "
+                f"--slices {shlex.quote(name)} if they are several"
+            )
     return None
 
 
@@ -154,18 +185,21 @@ def _counts(
     Without ``--layer`` it is the one that has counts where X has none.
     """
     layer, other = options.layer, layer_with_counts(adata, options.layer)
-    if layer is not None and layer not in adata.layers:
-        problems.append(f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}")
-        return layer, False, "missing", None
-    if layer is None and adata.X is None:
-        layer = other
-    if layer is None and adata.X is None:
-        problems.append("X is empty; name the layer with the counts by --layer")
+    layer = other if layer is None and adata.X is None else layer
+    if adata.X is None if layer is None else layer not in adata.layers:
+        lacks = f"there is no layer {layer!r} for --layer, but {', '.join(layer_names(adata)) or 'none'}"
+        problems.append("X is empty; name the layer with the counts by --layer" if layer is None else lacks)
         return layer, False, "missing", None
     where, summary = "X" if layer is None else f"layers[{layer!r}]", _summary(adata, layer)
     if summary.n_broken:
         problems.append(f"{where} has {summary.n_broken} NaN or infinite values; remove or replace them")
         return layer, False, f"with NaN or infinite values, in {where}", None
+    if options.intensities and layer is None and summary.least >= 0:
+        notes.append(
+            f"the intensities in X, up to {summary.largest:.4g}, are used as they are, and so are all proteins; their "
+            "scale should be like that of logarithms, as arcsinh(X / 5) makes it"
+        )
+        return layer, True, "none; intensities in X", summary
     if summary.whole and summary.least >= 0:
         return layer, False, f"raw counts in {where}", summary
     kind, looks = looks_of(adata.X if layer is None else adata.layers[layer], summary)
@@ -210,7 +244,7 @@ def info(options: argparse.Namespace) -> int:
             "input": [str(path) for path in options.inputs],
             "kind": tissue.kind,
             "spacing": None if np.isnan(found.spacing) else found.spacing,  # JSON has no NaN
-            "steps": [*tissue.lines, *map(str, steps)],
+            "steps": python_of(options, tissue, steps),
             "estimated_seconds": round(seconds),
             "estimated_gigabytes": round(gigabytes, 1),
         }
@@ -229,7 +263,7 @@ def text_of(options: argparse.Namespace, tissue: Input, found: Description, step
         *rows_of(found),
         ("problems", "\n".join(found.problems) or "none"),
         ("notes", "\n".join(found.notes) or "none"),
-        ("steps", "\n".join([*tissue.lines, *map(str, steps)])),
+        ("steps", "\n".join(python_of(options, tissue, steps))),
         ("takes", f"about {duration(seconds)} and {gigabytes:.1f} GB of memory; a rough guess for {where}"),
     ]
     lines = []

@@ -17,8 +17,9 @@ STEPS = {
     "pp": ("prepare", "register_slices", "spatial_neighbors_knn"),
     "tl": ("choose_n_domains", "consensus_domains", "domains", "markers", "smoothed_pca", "spacross", "spotscape"),
 }
-_READS = """IN is an .h5ad, .h5mu or .zarr file (AnnData or SpatialData), or the output folder of Visium, Visium HD,
-Xenium, MERSCOPE or CosMx. Several inputs are several slices of one analysis. Defaults are in parentheses."""
+_READS = """IN is an .h5ad, .h5mu or .zarr file (AnnData or SpatialData), the output folder of Visium, Visium HD,
+Xenium, MERSCOPE or CosMx, a GEM file of Stereo-seq, a table of ST, or a folder with two tables, of counts and of
+places, as of Slide-seq. Several inputs are several slices of one analysis. Defaults are in parentheses."""
 _WRITES = (
     ".h5ad (AnnData) or .zarr (SpatialData) to write; with one IN and --report, by default in the folder of the report"
 )
@@ -50,6 +51,9 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
         options = _parse(parser, [arguments[0], *from_file, *arguments[1:]])
         options.steps = steps
     options.words = list(arguments)
+    if options.intensities and options.layer is not None:
+        msg = "--intensities takes the values in X, and --layer those of a layer; give one of them"
+        raise UsageError(msg)
     if options.command == "run" and options.output is None:
         if options.report is None:
             msg = "OUT is missing: name the .h5ad or .zarr to write, or ask for a page by --report FILE.html"
@@ -123,6 +127,9 @@ _SLICES = """column of obs with the slice of each spot; 'none' for a single slic
 the coordinates of its slices overlap"""
 
 
+_BINS = "side of the bins of Visium HD in µm (8), or of a GEM file in spots of 0.5 µm (50, or cells if it names them)"
+
+
 def _common() -> argparse.ArgumentParser:
     """What both commands take."""
     common = argparse.ArgumentParser(add_help=False)
@@ -131,8 +138,9 @@ def _common() -> argparse.ArgumentParser:
     add("--slices", default="auto", metavar="COLUMN", help=_SLICES)
     add("--table", metavar="NAME", help="table of a SpatialData, or modality of an .h5mu file")
     add("--layer", metavar="NAME", help="layer with the raw counts; X by default")
+    add("--intensities", action="store_true", help="X holds intensities, as of proteins: use them as they are")
     add("--spatial-key", default="spatial", metavar="KEY", help="coordinates in obsm (%(default)s)")
-    add("--bin-size", type=int, default=8, choices=(2, 8, 16), help="bins of Visium HD to read, in µm (%(default)s)")
+    add("--bin-size", type=_positive, metavar="N", help=_BINS)
     add = common.add_argument_group("the analysis").add_argument
     add("--method", default="spotscape", choices=METHODS, help="method of the embedding (%(default)s)")
     add("--n-domains", type=count_or_auto, default=None, metavar="N|auto", help="number of domains (auto)")

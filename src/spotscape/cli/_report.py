@@ -16,7 +16,7 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.genes import column_of_symbols
-from spotscape.cli._inspect import domain_key, duration, rows_of
+from spotscape.cli._inspect import domain_key, duration, python_of, rows_of
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from spotscape.cli._inspect import Description, Step
-    from spotscape.cli._read import Input
+    from spotscape.readers._read import Input
 
 _NAMES = {"spotscape": "Spotscape", "spacross": "SpaCross", "smoothed-pca": "Smoothed PCA"}
 _PAPERS = {
@@ -108,7 +108,7 @@ class Report:
             "log": dict.fromkeys(one for one in lines if not re.match(r"(Adding|Removing) `adata", one[1])),
             "inputs": [("file", ", ".join(map(str, paths))), ("read as", self.tissue.kind), *rows_of(self.found)],
             "command": shlex.join(["spotscape", *self.options.words]),
-            "python": "\n".join(["import spotscape as sp", "", *self.tissue.lines, *map(str, self.steps)]),
+            "python": "\n".join(["import spotscape as sp", "", *python_of(self.options, self.tissue, self.steps)]),
             "settings": self._settings(),
         }
 

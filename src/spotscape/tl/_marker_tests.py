@@ -327,8 +327,10 @@ def morans_i(
 
 
 def _moran(values: Matrix, edges: sparse.csr_array) -> np.ndarray:
-    matrix: Any = sparse.csr_matrix(values) if sparse.issparse(values) else values
-    part = AnnData(matrix, obsp={"edges": sparse.csr_matrix(edges, dtype=np.float64)})
+    # One type of matrix, because scanpy compiles its product once for each type.
+    part = AnnData(
+        sparse.csr_matrix(values, dtype=np.float64), obsp={"edges": sparse.csr_matrix(edges, dtype=np.float64)}
+    )
     names = list(part.var_names)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=SyntaxWarning)  # of squidpy's docstrings, at its first import

@@ -12,8 +12,18 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spotscape._core.genes import control_features
 from spotscape._core.logging import logger
+from spotscape.readers._tables import (
+    find,
+    genes_only,
+    has_all,
+    in_micrometres,
+    is_table,
+    pair_of,
+    placed,
+    read_counts,
+    read_pair,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +43,33 @@ _COSMX_ACROSS = (
     ("x_slide_mm", "y_slide_mm"),
 )
 _COSMX_WITHIN = ("CenterX_local_px", "CenterY_local_px")
-# Further columns of CosMx's table of counts that are no genes.
-_COSMX_IDS = ["cell", "cell_id"]
-# Entries of a table of counts that are read at a time.
-_ENTRIES = 20_000_000
+# Side of the bins of Visium HD in µm.
+_BIN = 8
+TABLES = "tables of counts and places"
+_IN_PYTHON = (
+    "Read it by another package, such as scanpy or pandas, into an AnnData, and save that: "
+    "adata.write_h5ad('tissue.h5ad')"
+)
+_INSTEAD_OF_TABLE = (
+    "Put a table of counts, and a table with x and y of each spot, into a folder of their own, and give the folder"
+)
+_OF_R = "Save its counts and coordinates from R as .h5ad, for example with the package anndataR"
+_INSTEAD = {
+    ".gef": (
+        "Convert it with stereopy: data = st.io.read_gef(path, bin_size=50), then "
+        "st.io.stereo_to_anndata(data, flavor='scanpy', output='tissue.h5ad'); or give the GEM file"
+    ),
+    ".rds": _OF_R,
+    ".rda": _OF_R,
+    ".rdata": _OF_R,
+    ".h5seurat": _OF_R,
+    ".gz": "Unpack it",
+    ".zip": "Unpack it",
+    ".tar": "Unpack it",
+}
 
 
-def read_folder(folder: Path, bin_size: int) -> tuple[str, AnnData]:
+def read_folder(folder: Path, bin_size: int | None) -> tuple[str, AnnData]:
     """The name of the platform, and the spots."""
     known = recognise(folder)
     if known is None:
@@ -50,13 +80,19 @@ def read_folder(folder: Path, bin_size: int) -> tuple[str, AnnData]:
         )
         raise ValueError(msg)
     platform, place = known
+    if platform == TABLES:
+        return platform, read_pair(*(pair_of(place) or ()))
     if platform == "Visium HD" and not place.name.startswith("square_"):
-        parent = place / "binned_outputs" if (place / "binned_outputs").is_dir() else place
-        place = parent / f"square_{bin_size:03d}um"
-        if not place.is_dir():
+        parent, size = (place / "binned_outputs" if (place / "binned_outputs").is_dir() else place), bin_size or _BIN
+        bins = parent / f"square_{size:03d}um"
+        if not bins.is_dir():
             there = sorted(path.name for path in parent.glob("square_*um"))
-            msg = f"{parent} has no bins of {bin_size} µm, but {', '.join(there)}; choose by --bin-size"
+            msg = f"{parent} has no bins of {size} µm, but {', '.join(there)}; choose by bin_size (--bin-size)"
             raise FileNotFoundError(msg)
+        cells = place / "segmented_outputs"
+        if cells.is_dir():
+            logger.info("Reading the bins of %d µm. To read the cells instead, give the folder %s.", size, cells)
+        place = bins
     return platform, _PLATFORMS[platform][0](place)
 
 
@@ -66,27 +102,36 @@ def recognise(folder: Path) -> tuple[str, Path] | None:
         for platform, (_, signs) in _PLATFORMS.items():
             if find(place, *signs):
                 return platform, place
-    return None
+    return None if pair_of(folder) is None else (TABLES, folder)
 
 
 def instead_of(path: Path) -> str:
-    """What to do about a file or folder that cannot be read: the folder to give instead, or archives to unpack."""
-    if path.is_dir():
-        inner = [str(one) for one in find(path, "*", "*/*") if one.is_dir() and recognise(one) is not None]
-        if inner:
-            return f"Give a folder in it, or several as slices: {' '.join(inner[:4])}"
-        # A zarr store remains one when it is unpacked, and there is no reader for those of instruments.
-        packed = find(path, "*.tar.gz", "*.tgz", "*.tar", "*.zip")
-        archives = [one.name for one in packed if not one.name.endswith(".zarr.zip")]
-        if archives:
-            return f"Unpack {', '.join(archives[:4])} there"
+    """What to do about a file or folder that cannot be read: what to give instead, to unpack or to convert."""
     around = next((one for one in list(path.absolute().parents)[:2] if recognise(one) is not None), None)
-    return f"Give the folder {around}" if around else "Read it with another tool and save it as .h5ad"
+    within = _in_folder(path) if path.is_dir() else None
+    if within is not None or around is not None:
+        return within or f"Give the folder {around}"
+    if find(path, "*feature_bc_matrix*") or path.match("*feature_bc_matrix*"):
+        return "It holds counts only: the places of the spots are in the folder 'spatial', which belongs beside it"
+    return _INSTEAD_OF_TABLE if is_table(path) else _INSTEAD.get(path.suffix.lower(), _IN_PYTHON)
 
 
-def find(folder: Path, *patterns: str) -> list[Path]:
-    """What has these names, but for the hidden files that macOS puts beside others on disks of other systems."""
-    return sorted(path for one in patterns for path in folder.glob(one) if not path.name.startswith("."))
+def _in_folder(path: Path) -> str | None:
+    """What of a folder can be given or unpacked."""
+    inner = [str(one) for one in find(path, "*", "*/*") if one.is_dir() and recognise(one) is not None]
+    if inner:
+        return f"Give a folder in it, or several as slices: {' '.join(inner[:4])}"
+    # A zarr store remains one when it is unpacked, and there is no reader for those of instruments.
+    packed = find(path, "*.tar.gz", "*.tgz", "*.tar", "*.zip")
+    archives = [one.name for one in packed if not one.name.endswith(".zarr.zip")]
+    if archives:
+        return f"Unpack {', '.join(archives[:4])} there"
+    kinds = {".h5ad", ".h5mu", ".zarr"}
+    files = [str(one) for one in find(path, "*", "*/*") if one.suffix in kinds or (is_table(one) and has_all(one))]
+    if files:
+        return f"Give a file in it, or several as slices: {' '.join(files[:4])}"
+    has_tables = recognise(path) is None and any(map(is_table, find(path, "*")))
+    return _INSTEAD_OF_TABLE if has_tables else None
 
 
 def _only(folder: Path, *patterns: str) -> Path:
@@ -103,13 +148,8 @@ def _only(folder: Path, *patterns: str) -> Path:
 
 def _read_visium(folder: Path) -> AnnData:
     """Matrix, positions, scale factors and images as Space Ranger writes them, or all in one folder, as in GEO."""
-    from matplotlib.image import imread
-
     adata = _read_matrix(folder, "filtered_feature_bc_matrix", "raw_feature_bc_matrix")
     spatial = folder / "spatial" if find(folder / "spatial", _PLACES) else folder
-    # The slice is called as the folder or, where that is called as all are, the one around it.
-    common = re.compile(r"outs|binned_outputs|square_\d+um")
-    named = [part for part in folder.absolute().parts if not common.fullmatch(part)]
     table = _only(spatial, "*tissue_positions.parquet", "*tissue_positions.csv*", _PLACES)
     if table.suffix == ".parquet":
         positions = pd.read_parquet(table).set_index("barcode")
@@ -118,7 +158,30 @@ def _read_visium(folder: Path) -> AnnData:
         positions = pd.read_csv(table, header=0 if has_header else None, index_col=0)
     positions.columns = pd.Index(_POSITIONS)
     # x is the column of the image.
-    adata = _placed(adata, positions, table, "pxl_col_in_fullres", "pxl_row_in_fullres")
+    adata = placed(adata, positions, table, "pxl_col_in_fullres", "pxl_row_in_fullres")
+    return _with_images(adata, folder, spatial)
+
+
+def _read_cells(folder: Path) -> AnnData:
+    """Cells of Visium HD, as Space Ranger 4 outlines them; each lies at the centroid of its outline."""
+    from shapely.geometry import shape
+
+    folder = folder / "segmented_outputs" if (folder / "segmented_outputs").is_dir() else folder
+    adata = _read_matrix(folder, "filtered_feature_cell_matrix", "raw_feature_cell_matrix")
+    outlines = _only(folder, "cell_segmentations.geojson*", "*cell_segmentations.geojson*")
+    features = json.loads(_content(outlines))["features"]
+    numbers = pd.Index([int(feature["properties"]["cell_id"]) for feature in features])
+    centroids = [shape(feature["geometry"]).centroid.coords[0] for feature in features]
+    cells = pd.DataFrame(centroids, columns=["x", "y"], index=numbers.map("cellid_{:09d}-1".format))
+    return _with_images(placed(adata, cells, outlines, "x", "y"), folder, folder / "spatial")
+
+
+def _with_images(adata: AnnData, folder: Path, spatial: Path) -> AnnData:
+    from matplotlib.image import imread
+
+    # The slice is called as the folder or, where that is called as all are, the one around it.
+    common = re.compile(r"outs|binned_outputs|segmented_outputs|square_\d+um")
+    named = [part for part in folder.absolute().parts if not common.fullmatch(part)]
     entry: dict[str, Any] = {"metadata": {}, "images": {}, "scalefactors": {}}
     for path in find(spatial, "*scalefactors_json.json*"):
         entry["scalefactors"] = json.loads(_content(path))
@@ -139,23 +202,23 @@ def _read_xenium(folder: Path) -> AnnData:
     cells = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table)
     names = cells.pop("cell_id")
     cells.index = pd.Index([name.decode() if isinstance(name, bytes) else str(name) for name in names])
-    return _in_micrometres(_placed(adata, cells, table, "x_centroid", "y_centroid"))
+    return in_micrometres(placed(adata, cells, table, "x_centroid", "y_centroid"))
 
 
 def _read_merscope(folder: Path) -> AnnData:
     counts, table = _only(folder, "*cell_by_gene*.csv*"), _only(folder, "*cell_metadata*.csv*")
     cells = pd.read_csv(table, index_col=0, converters={0: str})
-    return _in_micrometres(_placed(_read_counts(counts), cells, table, "center_x", "center_y"))
+    return in_micrometres(placed(read_counts(counts), cells, table, "center_x", "center_y"))
 
 
 def _read_cosmx(folder: Path) -> AnnData:
     counts, table = _only(folder, "*exprMat_file.csv*"), _only(folder, "*metadata_file.csv*")
-    adata, cells = _read_counts(counts, "cell_ID", "fov"), pd.read_csv(table, dtype={"cell_ID": str, "fov": str})
+    adata, cells = read_counts(counts, "cell_ID", "fov"), pd.read_csv(table, dtype={"cell_ID": str, "fov": str})
     cells = cells.set_index(cells["cell_ID"] + "_" + cells["fov"]).astype({"fov": "category"})
     # The cell 0 of a field is what belongs to no cell.
     adata = adata[~adata.obs_names.str.startswith("0_")]
     across, within = next((pair for pair in _COSMX_ACROSS if pair[0] in cells), _COSMX_ACROSS[0]), _COSMX_WITHIN
-    adata = _placed(adata, cells, table, *across)
+    adata = placed(adata, cells, table, *across)
     is_wide, is_down = False, False
     if set(within) <= set(cells):
         is_wide = bool(cells[within[0]].max() > _COSMX_FIELD)
@@ -164,12 +227,16 @@ def _read_cosmx(folder: Path) -> AnnData:
         is_down = bool((both - both.groupby(cells["fov"], observed=True).transform("mean")).prod(axis=1).sum() > 0)
     pixel = _COSMX_FIRST_PIXEL if is_wide else _COSMX_PIXEL
     pixel = 1000.0 if across[0].endswith("mm") else pixel
-    return _in_micrometres(adata, pixel, pixel if is_down else -pixel)
+    return in_micrometres(adata, pixel, pixel if is_down else -pixel)
 
 
 # How folders are read, and by which of their files they are recognised.
 _PLATFORMS: dict[str, tuple[Callable[[Path], AnnData], tuple[str, ...]]] = {
     "Visium HD": (_read_visium, ("binned_outputs/square_*um", "square_*um", "spatial/tissue_positions.parquet")),
+    "Visium HD cells": (
+        _read_cells,
+        ("segmented_outputs/*cell_segmentations.geojson*", "*cell_segmentations.geojson*"),
+    ),
     "Visium": (_read_visium, (f"spatial/{_PLACES}", _PLACES)),
     "Xenium": (_read_xenium, ("*cell_feature_matrix*",)),
     "MERSCOPE": (_read_merscope, ("*cell_by_gene*.csv*",)),
@@ -183,11 +250,11 @@ def _read_matrix(folder: Path, *names: str) -> AnnData:
 
     for name in names:
         if find(folder, f"*{name}.h5"):
-            return _genes_only(scanpy.read_10x_h5(_only(folder, f"{name}.h5", f"*{name}.h5"), gex_only=False))
+            return genes_only(scanpy.read_10x_h5(_only(folder, f"{name}.h5", f"*{name}.h5"), gex_only=False))
         if any(path.is_dir() for path in find(folder, f"*{name}")):
-            return _genes_only(_read_matrix_market(_only(folder, name, f"*{name}")))
+            return genes_only(_read_matrix_market(_only(folder, name, f"*{name}")))
     if find(folder, "*matrix.mtx*"):
-        return _genes_only(_read_matrix_market(folder))
+        return genes_only(_read_matrix_market(folder))
     msg = f"{folder} has no {' or '.join(names)}, neither .h5 nor a folder. {instead_of(folder)}"
     raise FileNotFoundError(msg)
 
@@ -205,72 +272,4 @@ def _read_matrix_market(folder: Path) -> AnnData:
     adata.var["gene_ids"] = features[0].to_numpy()
     if features.shape[1] > 2:
         adata.var["feature_types"] = features[2].to_numpy()
-    return adata
-
-
-def _read_counts(path: Path, *ids: str) -> AnnData:
-    """A table of cells by genes, of which no more than a part lies in memory with its zeros at any time.
-
-    A cell is called by the columns ``ids``, else by the first, all as text: numbers would lose the last of many digits.
-    """
-    from anndata import AnnData
-
-    header = list(pd.read_csv(path, nrows=0))
-    named_by = list(ids) or header[:1]
-    names, parts = [], []
-    rows = max(1, _ENTRIES // len(header))
-    for part in pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(named_by, str)):
-        names += ["_".join(name) for name in part[named_by].to_numpy()]
-        counts = part.drop(columns=[*named_by, *_COSMX_IDS], errors="ignore")
-        parts.append(sparse.csr_matrix(counts.to_numpy(np.float32)))
-    _require_unique(pd.Index(names), path)
-    adata = AnnData(sparse.vstack(parts, format="csr"))
-    adata.obs_names, adata.var_names = pd.Index(names), counts.columns
-    return _genes_only(adata)
-
-
-def _require_unique(names: pd.Index, path: Path) -> None:
-    if not names.is_unique:
-        msg = (
-            f"{path} names {names[names.duplicated()][0]!r} more than once; remove rows that are there twice, or take "
-            "the file as the instrument wrote it, if it was saved by a spreadsheet program"
-        )
-        raise ValueError(msg)
-
-
-def _genes_only(adata: AnnData) -> AnnData:
-    adata.var_names_make_unique()
-    others = control_features(adata)
-    if not others.any():
-        return adata
-    kinds = adata.var["feature_types"][others].astype(str).value_counts() if "feature_types" in adata.var else {}
-    named = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "controls, by their names"
-    logger.info("Leaving out %d features that are no genes (%s).", others.sum(), named)
-    return adata[:, ~others].copy()
-
-
-def _placed(adata: AnnData, table: pd.DataFrame, path: Path, x: str, y: str) -> AnnData:
-    """Spots with their row of a table and their place in it; those that have none are left out."""
-    lacking = [name for name in (x, y) if name not in table]
-    if lacking:
-        msg = f"{path} has no column {lacking[0]!r}, but {', '.join(map(str, table))}"
-        raise ValueError(msg)
-    _require_unique(table.index, path)
-    known = table.index[np.isfinite(table[[x, y]].to_numpy(np.float64)).all(axis=1)]
-    placed = adata.obs_names.isin(known)
-    if not placed.any():
-        msg = f"{path} has no position for any of the {adata.n_obs} spots; is it of another run than the counts?"
-        raise ValueError(msg)
-    if not placed.all():
-        logger.warning("Leaving out %d of %d spots, which have no position in %s.", (~placed).sum(), len(placed), path)
-    adata = adata[placed].copy()
-    adata.obs = table.loc[adata.obs_names].rename_axis(None)
-    adata.obsm["spatial"] = adata.obs[[x, y]].to_numpy(np.float64)
-    return adata
-
-
-def _in_micrometres(adata: AnnData, x: float = 1.0, y: float = 1.0) -> AnnData:
-    """Say that the unit is a micrometre, after the coordinates were multiplied."""
-    adata.obsm["spatial"] *= [x, y]
-    adata.uns["spatial_unit"] = "micrometer"
     return adata
