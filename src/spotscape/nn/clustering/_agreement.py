@@ -21,14 +21,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape._core.settings import one_thread
-from spotscape.nn.clustering._kmeans import (
-    check_points,
-    kmeans,
-    partitions,
-    soft_assignment,
-    varying_columns,
-    whiten,
-)
+from spotscape.nn.clustering._kmeans import check_points, kmeans, partitions, soft_assignment, varying, whiten
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._stability import (
     StabilityCurve,
@@ -147,7 +140,7 @@ def _starts(points: np.ndarray, n_clusters: int, n_runs: int, generator: np.rand
     k-means alone divides a large cluster before it finds a small one. The search of :func:`gaussian_mixture` tries more
     starts, and often ends in clusters of a few unusual points, which differ between seeds.
     """
-    centred, spread = varying_columns(points)
+    centred, spread = varying(points)
     return [
         *partitions(centred, n_clusters, n_runs, generator),
         *partitions(centred / spread, n_clusters, max(n_runs - 2, 1), generator),

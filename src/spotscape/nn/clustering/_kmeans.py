@@ -50,7 +50,7 @@ def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
     return values
 
 
-def varying_columns(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def varying(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Columns that vary by more than rounding, centred, as float64, and their standard deviations."""
     dtype, values = np.asarray(points).dtype, np.asarray(points, dtype=np.float64)
     centred = values - values.mean(axis=0)
@@ -196,7 +196,7 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
 
 def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Probabilities ``(n, n_clusters)`` of k-means clusters, from a mixture of equal spheres around their means."""
-    values, spread = varying_columns(points)
+    values, spread = varying(points)
     centres = np.stack([values[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
     variance = float(((values - centres[labels]) ** 2).mean())
     if variance <= np.finfo(np.float64).eps * float((spread**2).mean()):

@@ -11,15 +11,7 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 
 from spotscape._core.settings import one_thread
 from spotscape._core.validation import require_in_range
-from spotscape.nn.clustering._kmeans import (
-    Clustering,
-    by_size,
-    check_points,
-    make_exactly,
-    partitions,
-    varying_columns,
-    whiten,
-)
+from spotscape.nn.clustering._kmeans import Clustering, by_size, check_points, make_exactly, partitions, varying, whiten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -169,7 +161,7 @@ def gaussian_mixture(
     """
     values = check_points(points, n_clusters)
     require_in_range(shrinkage, "shrinkage", low=0, high=1)
-    raw, scale = varying_columns(points)
+    raw, scale = varying(points)
     em = TiedEM(raw / scale, _RIDGE, shrinkage=shrinkage, scale=scale)
     with one_thread():
         if starts is None:
