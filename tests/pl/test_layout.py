@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -13,8 +13,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
+from mpl_toolkits.mplot3d.proj3d import proj_transform
 
 import spotscape as sp
+from spotscape.pl._sheet import per_row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -176,3 +178,165 @@ def test_lines_are_seen_on_a_dark_background() -> None:
     with plt.style.context("dark_background"):
         figure = sp.pl.confidence(tissue(3), "domain", return_fig=True)
     assert {to_hex(line.get_color()) for line in figure.axes[-1].lines} == {"#ffffff"}
+
+
+def outside(figure: Figure) -> list[str]:
+    """Axes that reach out of the figure with all that belongs to them, and those that lie on others."""
+    FigureCanvasAgg(figure).draw()
+    sheet, boxes = figure.bbox.padded(1), [ax.get_tightbbox() for ax in figure.axes]
+    found = [str(box) for box in boxes if not all(sheet.contains(*corner) for corner in (box.min, box.max))]
+    pairs = combinations([box.padded(-1) for box in boxes], 2)
+    return found + [f"{one} on {other}" for one, other in pairs if one.overlaps(other)]
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_what_stands_beside_panels_stays_within_the_figure_of_the_user(layout: Any) -> None:
+    adata = tissue(5, "Layer {} of cortex", n_slices=3)
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout=layout)
+    sp.pl.domains(adata, "domain", ax=axes)
+    assert not outside(figure)
+    widths = [ax.bbox.width for ax in axes]
+    assert max(widths) < 1.02 * min(widths)
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout=layout)
+    sp.pl.domains(adata[adata.obs["slice"] == "section 0"].copy(), "domain", ax=axes[0, 0])
+    sp.pl.composition(adata, "domain", ax=axes[0, 1])
+    sp.pl.crosstab(adata, "found", to="domain", ax=axes[1, 0])
+    sp.pl.embedding(adata, "slice", basis="spatial", ax=axes[1, 1])
+    assert not outside(figure)
+
+
+def test_axes_with_room_for_all_stay_where_the_user_has_put_them() -> None:
+    figure, ax = plt.subplots(figsize=(8, 4))
+    figure.subplots_adjust(left=0.2, right=0.6)
+    before = ax.get_position(original=True).bounds
+    sp.pl.domains(tissue(3), "domain", ax=ax)
+    assert ax.get_position(original=True).bounds == before
+    assert not outside(figure)
+
+
+def test_a_long_legend_leaves_no_gap_between_rows_of_slices() -> None:
+    adata = tissue(30, LONG, n_slices=5)
+    figure = sp.pl.confidence(adata, "domain", return_fig=True)
+    assert not faults(figure)
+    first, last = figure.axes[0], figure.axes[3]
+    assert last.bbox.y1 < first.bbox.y0
+    assert first.bbox.y0 - last.bbox.y1 < 0.4 * first.bbox.height
+    legend = figure.axes[2].get_legend().get_window_extent()
+    assert figure.bbox.padded(1).contains(*legend.min)
+    assert figure.bbox.padded(1).contains(*legend.max)
+
+
+def test_a_slice_does_not_leave_the_bars_alone_in_a_row() -> None:
+    figure = sp.pl.confidence(tissue(3, n_slices=4), "domain", return_fig=True)
+    assert [ax.get_subplotspec().rowspan.start for ax in figure.axes] == [0, 0, 0, 1, 1]
+    figure = sp.pl.confidence(tissue(3, n_slices=4), "domain", ncols=5, return_fig=True)
+    assert {ax.get_subplotspec().rowspan.start for ax in figure.axes} == {0}
+
+
+def test_letters_and_numbers_of_a_table_follow_the_size_of_the_users_font() -> None:
+    sizes = {"font.size": 6, "ytick.labelsize": 5, "axes.titlesize": 7}
+    with plt.rc_context(sizes):
+        bars = sp.pl.confidence(tissue(3), "domain", return_fig=True).axes[-1]
+        table = sp.pl.crosstab(tissue(3), "found", to="domain", return_fig=True).axes[0]
+        assert {label.get_fontsize() for label in bars.get_yticklabels()} == {5}
+        assert max(text.get_fontsize() for text in table.texts) < 6
+
+
+def test_titles_fit_a_small_figure_as_it_is_drawn() -> None:
+    adata = tissue(7, wide=0.8)
+    adata.obs["smoothed_pca_domain"] = adata.obs["domain"]
+    figure = sp.pl.domains(adata, "smoothed_pca_domain", figsize=(2.2, 1.8), return_fig=True)
+    FigureCanvasAgg(figure).draw()
+    box = figure.axes[0].title.get_window_extent()
+    assert box.x1 <= figure.bbox.width + 1
+
+
+def test_names_of_a_small_table_stay_within_the_figure() -> None:
+    adata = tissue(2)
+    adata.obs["domains of the smoothed embedding"] = adata.obs["found"]
+    figure = sp.pl.crosstab(adata, "domains of the smoothed embedding", to="domain", return_fig=True)
+    assert not outside(figure)
+
+
+def test_nodes_have_numbers_where_names_would_hide_a_small_panel() -> None:
+    adata = tissue(4, "Layer {}")
+    rows = adata.obsm["spatial"][:, 1]
+    adata.obsm["X_smoothed_pca"] = np.column_stack([rows, np.random.default_rng(0).normal(size=len(rows))])
+    sp.tl.trajectory(adata, root="Layer 0", key="domain", use_rep="X_smoothed_pca")
+    names = [
+        {text.get_text() for text in sp.pl.trajectory(adata, figsize=figsize, return_fig=True).axes[1].texts}
+        for figsize in (None, (4, 2))
+    ]
+    assert names == [{f"Layer {number}" for number in range(4)}, {"1", "2", "3", "4"}]
+
+
+def test_markers_of_many_domains_fit_a_slide() -> None:
+    adata = tissue(30)
+    rng = np.random.default_rng(0)
+    adata = ad.AnnData(rng.poisson(3, (adata.n_obs, 90)).astype(np.float32), obs=adata.obs, obsm=dict(adata.obsm))
+    for number in range(30):
+        adata.X[adata.obs["domain"] == str(number), 3 * number : 3 * number + 3] += 9
+    adata.X = np.log1p(adata.X)
+    sp.tl.markers(adata, key="domain", method="t-test", neighbors_key=None)
+    figure = sp.pl.markers(adata, return_fig=True)
+    width, height = figure.get_size_inches()
+    assert width < 18
+    assert height < 8
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][:3] == ["0", "1", "2"]
+    ax = plt.subplots(figsize=(8, 4))[1]
+    sp.pl.markers(adata, n_genes=1, group=["0", "1"], ax=ax)
+    figure = ax.figure
+    FigureCanvasAgg(figure).draw()
+    box = figure.get_tightbbox()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= 8
+    assert box.y1 <= 4
+
+
+@pytest.mark.parametrize("elev", [22, 40])
+def test_slices_of_a_stack_keep_apart(elev: float) -> None:
+    figure = sp.pl.stack_3d(tissue(4, n_slices=4), "domain", elev=elev, return_fig=True)
+    FigureCanvasAgg(figure).draw()
+    (ax,) = figure.axes
+    spans = []
+    for one in ax.collections:
+        x, y, z = one._offsets3d
+        high = proj_transform(np.asarray(x), np.asarray(y), np.asarray(z), ax.get_proj())[1]
+        spans.append((high.min(), high.max()))
+    spans.sort()
+    assert all(low[1] < high[0] for low, high in pairwise(spans))
+
+
+def test_legends_of_all_plots_have_2_before_10() -> None:
+    adata = tissue(12, n_slices=2)
+    adata.obs["domain"] = pd.Categorical(adata.obs["domain"].astype(str))
+    figure = sp.pl.stack_3d(adata, "domain", return_fig=True)
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == [str(number) for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("options", "n_panels", "expected"),
+    [
+        # Five panels as wide as high: 1.4 inches in one row; in two rows half of 3, less what titles take, is 1.
+        ({"figsize": (7, 3)}, 5, 5),
+        ({"figsize": (2, 10)}, 4, 1),
+        ({"figsize": (8, 8)}, 4, 2),
+        # Without a size, rows of one length of at most four.
+        ({}, 4, 4),
+        ({}, 5, 3),
+        ({}, 9, 3),
+        ({"ncols": 2, "figsize": (7, 3)}, 5, 2),
+    ],
+)
+def test_panels_are_as_large_as_the_figure_lets_them(options: Any, n_panels: int, expected: int) -> None:
+    assert per_row(options, n_panels, (4.2, 4.2), 4) == expected
+
+
+def test_small_curves_are_not_hidden_by_a_legend() -> None:
+    adata = tissue(2)
+    curve = {"k": [2, 3, 4], "mean": [0.5, 0.9, 0.7], "score": [0.6, 1.0, 0.8], "bic": [10.0, 4.0, 0.0]}
+    adata.uns["n_domains"] = {"curve": curve, "picked": 3}
+    figures = [sp.pl.n_domains(adata, key="n_domains", figsize=size, return_fig=True) for size in ((5, 1.8), (12, 3))]
+    assert [[ax.get_legend() is None for ax in figure.axes] for figure in figures] == [[True] * 3, [False] * 3]

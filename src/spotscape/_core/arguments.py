@@ -192,12 +192,14 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
 
 def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:
     """What refuses, before any work, a call whose results could not be written."""
-    from spotscape._core.parameters import require_target
+    from spotscape._core.parameters import require_target, say_replaced
     from spotscape._core.validation import require_writable
 
     signature = inspect.signature(function)
     makes_copy = "AnnData" in str(signature.return_annotation)
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    # Their names begin with X_, the names of their records do not.
+    is_embedding = str(defaults.get("key_added")).startswith("X_")
 
     def check(adata: AnnData, *_: Any, copy: bool = False, **given: Any) -> None:
         if makes_copy or not copy:
@@ -205,6 +207,7 @@ def _writing_check(function: Callable[..., Any]) -> Callable[..., None]:
         # Graphs take the name as a prefix; nothing of that name itself is written.
         if makes_copy and given.get("key_added") is not None:
             require_target(adata, {**defaults, **given})
+            say_replaced(adata, given["key_added"], defaults, is_embedding=is_embedding)
 
     return check if {"adata", "copy"} <= defaults.keys() else lambda *_, **__: None
 

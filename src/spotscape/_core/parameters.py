@@ -8,9 +8,11 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from spotscape._core import keys, kinds
+from spotscape._core.logging import logger
+from spotscape._core.validation import params_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 _TAKEN = {keys.SPATIAL, keys.COUNTS, keys.PREPARE, "log1p", "hvg", "neighbors", "pca"}
 # Columns and matrices that a call reads and must not write over.
 _INPUTS = ("library_key", "layer", "z_key", "condition", "key")
+# What a record has for scanpy, beside the parameters of the function that made it.
+_FOR_SCANPY = ("groupby", "use_raw", "corr_method")
+# What the records of all embeddings have, and no others.
+_OF_EMBEDDINGS = "whitening"
 
 
 # Former names of arguments, by function. They are taken with a warning for one version.
@@ -44,6 +50,19 @@ def require_target(adata: AnnData, values: Mapping[str, Any]) -> None:
     if key == adata.obs_names.name:
         msg = f"key_added={key!r} is the name of the index of adata.obs; choose another or adata.obs_names.name = None."
         raise ValueError(msg)
+
+
+def say_replaced(adata: AnnData, key: str, declared: Collection[str], *, is_embedding: bool) -> None:
+    """Log that the record of another result is replaced: one with parameters that the function does not take.
+
+    The records of embeddings have those of their settings too.
+    """
+    key = key.removeprefix("X_") if is_embedding else key
+    found = params_of(adata.uns.get(key))
+    if found and not (_OF_EMBEDDINGS in found if is_embedding else found.keys() <= {*declared, *_FOR_SCANPY}):
+        logger.warning(
+            "`adata.uns['%s']`, which describes another result, is replaced. Another key_added keeps both.", key
+        )
 
 
 _POSITIVE = kinds.number(0, above_low=True)

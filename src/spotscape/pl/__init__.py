@@ -16,7 +16,8 @@ __all__, __getattr__, __dir__ = lazy(
         "_markers": "markers",
         "_matching": "matching",
         "_registration": "registration",
-        "_space": "stack_3d volume",
+        "_space": "stack_3d",
         "_trajectory": "trajectory",
+        "_volume": "volume",
     },
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import FontProperties
 from scipy.optimize import linear_sum_assignment
 
 from spotscape._core import keys
@@ -16,8 +17,8 @@ from spotscape._core.reading import domain_column, domain_columns
 from spotscape._core.validation import read_groups, require_data, slice_labels, the_one_present
 from spotscape.metrics._agreement import matched
 from spotscape.pl._colors import Categories, Numbers, read_categories, read_confidence, scale, store_colors
-from spotscape.pl._legend import add_legend, inches
-from spotscape.pl._sheet import Look, Output, Panels, draw_panels, hand_out, open_axes, panel_size
+from spotscape.pl._legend import add_legend, broken, inches
+from spotscape.pl._sheet import Look, Output, Panels, draw_panels, hand_out, open_axes, panel_size, per_row
 from spotscape.pl._slices import find_slices, read_slices
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def crosstab(
             if round(value, 2) > 0:
                 text = f"{value:,}" if axis is None else f"{value:.2f}".removeprefix("0")
                 color = "white" if value > 0.6 * top else "black"
-                ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+                ax.text(column, row, text, ha="center", va="center", fontsize="small", color=color)
         ax.set_yticks(range(len(names[0])), names[0])
         ax.set_xticks(range(len(below)), below, rotation=40 if turned else 0, ha="right" if turned else "center")
         ax.set_xticks(np.arange(shown.shape[1] + 1) - 0.5, minor=True)
@@ -189,7 +190,7 @@ def crosstab(
         ax.grid(which="minor", color="white", linewidth=1)
         ax.tick_params(which="both", length=0)
         ax.spines[:].set_visible(False)
-        ax.set(xlabel=to, ylabel=key)
+        ax.set(xlabel=broken(to, max(2.0, inches(ax, "width"))), ylabel=broken(key, inches(ax, "height")))
     return hand_out(axes, output)
 
 
@@ -202,8 +203,8 @@ def _table(codes: np.ndarray, n: int, values: Categories) -> np.ndarray:
 
 # Between panels, as a share of the width of one.
 _GAP = 0.06
-# Height in inches of a bar. Where the legend has longer names, in letters, bars have numbers.
-_BAR, _LONGEST_BESIDE = 0.17, 16
+# Height in inches of a bar, and the least. Where the legend has longer names, in letters, bars have numbers.
+_BAR, _LEAST_BAR, _LONGEST_BESIDE = 0.17, 0.1, 16
 
 
 @public
@@ -329,8 +330,12 @@ def _with_bars(
     kept = [code for code in range(len(domains.names)) if np.isfinite(numbers[domains.codes == code]).any()]
     numbered = isinstance(shown, Categories) and look.numbered(domains)
     names = [str(code + 1) if numbered else domains.names[code] for code in kept]
-    width, height = panel_size(pieces)
-    size, across = (width, max(height, _BAR * len(names))), min(look.ncols, len(pieces) + 1)
+    width, height = size = panel_size(pieces)
+    across = per_row(options, len(pieces) + 1, size, look.ncols)
+    # Rows of slices are as high as slices: higher ones, for many bars, would leave gaps.
+    is_row = across > len(pieces)
+    size, options = (width, max(height, (_BAR if is_row else _LEAST_BAR) * len(names))), {**options, "ncols": across}
+    look = replace(look, ncols=across)
     # The names of the bars need a gap to the legend or the numbers of the colour bar on their left.
     with open_axes(options, len(pieces) + 1, size, across=across, gridspec_kw={"wspace": _GAP}) as axes:
         draw_panels(axes[:-1], pieces, [ordered], look, options)
@@ -344,7 +349,8 @@ def _with_bars(
                 ax.plot(np.nanpercentile(own, [10, 90]), [place, place], color=dark, linewidth=1.4)
         high, is_square = inches(ax, "height"), _BAR * len(names) < 3
         high = min(high, inches(ax, "width")) if is_square else high
-        letters = min(10.0, 60 * high / max(len(names), 1))
+        usual = FontProperties(size=plt.rcParams["ytick.labelsize"]).get_size_in_points()
+        letters = min(usual, 60 * high / max(len(names), 1))
         ax.set_yticks(range(len(names)), names, fontsize=letters)
         ax.invert_yaxis()
         ax.set(xlim=(0, 1), title=title)

@@ -13,7 +13,7 @@ from spotscape._core.arguments import public
 from spotscape._core.provenance import warn_if_changed
 from spotscape._core.validation import require_data, require_key, require_record, the_one_present
 from spotscape.pl._legend import add_title, broken, inches
-from spotscape.pl._sheet import Output, hand_out, open_axes
+from spotscape.pl._sheet import Output, hand_out, open_axes, per_row
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _COLOR, _CHOSEN = "#0072B2", "#CC3311"
 # A curve that falls by more than this is read on a logarithmic scale.
 _LOG_ABOVE = 10
-_NCOLS = 4
-# Avoids a second row with a single panel.
-_ONE_ROW = 5
+# Inches of a panel up to which a legend would hide its curve.
+_NARROW = 1.4
+_SIZE, _ACROSS = (2.4, 1.8), 5
 _TITLES = {"lr": "learning rate"}
 
 
@@ -82,8 +82,7 @@ def history(adata: AnnData | Mapping[str, Any], *, key: str | None = None, **out
         if values.ndim != 1:
             msg = f"the curve {name!r} of the history has shape {values.shape}; expected one value per epoch."
             raise ValueError(msg)
-    across = len(curves) if len(curves) <= _ONE_ROW else _NCOLS
-    with open_axes(output, len(curves), (2.4, 1.8), across=across) as axes:
+    with open_axes(output, len(curves), _SIZE, across=per_row(output, len(curves), _SIZE, _ACROSS)) as axes:
         for ax, (name, values) in zip(axes, curves.items(), strict=True):
             ax.plot(np.arange(1, len(values) + 1), values, color=_COLOR, linewidth=1.6)
             finite = values[np.isfinite(values)]
@@ -190,9 +189,11 @@ def n_domains(adata: AnnData, *, key: str = keys.N_DOMAINS, **output: Unpack[Out
             ylabel, title = _PANELS[name]
             if name == "mean" and "score" not in curve and "bic" not in curve:
                 ylabel, title = "agreement (ARI)", "Agreement of two embeddings"
-            ax.set(xlabel="number of domains", ylabel=broken(ylabel, inches(ax, "height")))
+            xlabel = broken("number of domains", inches(ax, "width"))
+            ax.set(xlabel=xlabel, ylabel=broken(ylabel, inches(ax, "height")))
             add_title(ax, title)
-            ax.legend(frameon=False, loc="best", handletextpad=0.2)
+            if inches(ax, "width") > _NARROW:
+                ax.legend(frameon=False, loc="best", handletextpad=0.2)
             _finish(ax, 10)
     return hand_out(axes, output)
 

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.cbook import is_math_text
 from matplotlib.cm import ScalarMappable
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
+from matplotlib.transforms import Bbox
 
 from spotscape.pl._colors import Categories
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.legend import Legend
 
     from spotscape.pl._colors import Numbers
@@ -72,11 +75,21 @@ def add_title(ax: Axes, title: str) -> None:
 
 def fit_titles(figure: Any) -> None:
     """Break titles where the next panel or the figure ends: they may stand over the legend of their panel too."""
+    for ax in figure.axes:
+        # A layout moves axes; those of fixed aspect shrink when they are drawn.
+        if ax.get_axes_locator() is None:
+            ax.apply_aspect()
     boxes = [ax.get_window_extent() for ax in figure.axes]
+    labels = [ax.yaxis.get_tightbbox() if ax.axison else None for ax in figure.axes]
+    starts = [box.x0 if own is None else min(box.x0, own.x0) for box, own in zip(boxes, labels, strict=True)]
     for ax, box in zip(figure.axes, boxes, strict=True):
         if not (title := ax.title.get_label()):
             continue
-        beside = [one.x0 for one in boxes if one.x0 >= box.x1 and one.y0 < box.y1 and one.y1 > box.y0]
+        beside = [
+            start
+            for one, start in zip(boxes, starts, strict=True)
+            if one.x0 >= box.x1 and one.y0 < box.y1 and one.y1 > box.y0
+        ]
         dpi, size = figure.dpi, plt.rcParams["axes.titlesize"]
         room = (min(beside, default=figure.bbox.x1) - box.x0) / dpi - _TITLE_GAP
         lines = broken(str(title), max(room, box.width / dpi), size)
@@ -85,19 +98,40 @@ def fit_titles(figure: Any) -> None:
         ax.title.set(text=lines, ha="left" if is_wide else "center", x=0.0 if is_wide else 0.5)
 
 
+class _Share(Artist):
+    """The room that a legend beside several rows of panels needs beside the first: its width, a part of its height."""
+
+    def __init__(self, legend: Legend, rows: int) -> None:
+        super().__init__()
+        self._legend, self._rows = legend, rows
+
+    def get_tightbbox(self, renderer: RendererBase | None = None) -> Bbox:
+        box = self._legend.get_window_extent(renderer)
+        return Bbox([[box.x0, box.y1 - box.height / self._rows], [box.x1, box.y1]])
+
+
 def add_legend(
-    ax: Axes, kind: str, values: Categories | Numbers, look: Look, *, title: str | None, edge: float = 1.0
+    ax: Axes,
+    kind: str,
+    values: Categories | Numbers,
+    look: Look,
+    *,
+    title: str | None,
+    edge: float = 1.0,
+    rows: int = 1,
 ) -> None:
     """Put the legend or colour bar to the right of ``ax``, or where it is wanted.
 
-    What is drawn ends at ``edge``, in widths of the axes. In a figure of a given size, letters shrink to keep to it.
+    What is drawn ends at ``edge``, in widths of the axes. In a figure of a given size, letters shrink to keep to it. A
+    legend that is higher than the axes may reach down beside as many ``rows`` of panels.
     """
     if not isinstance(values, Categories):
         if look.colorbar:
             label = broken(title or "", inches(ax, "height"))
             add_colorbar(ax, ScalarMappable(values.norm, look.cmap), label, edge=edge)
         return
-    # Categories that have spots; spots without a category come last.
+    # 2 before 10; categories that have spots; spots without a category come last.
+    values = values.in_order()
     used, numbered = np.unique(values.codes), look.numbered(values)
     known = [f"{number} {name}" if numbered else name for number, name in enumerate(values.names, start=1)]
     entries = [(known[code], values.colors[code]) for code in used if code >= 0]
@@ -128,8 +162,13 @@ def add_legend(
         high = sheet.height / (1 if spec is None else spec.get_gridspec().nrows)
         if look.legend_fontsize is None:
             box = legend.get_window_extent()
-            size *= float(np.clip(min(_WIDE * sheet.width / box.width, high / box.height), _SMALLEST, 1))
-        put(size, max(1, round(high / ax.figure.dpi / (_ROW * size / 10)) - 1))
+            size *= float(np.clip(min(_WIDE * sheet.width / box.width, rows * high / box.height), _SMALLEST, 1))
+        legend = put(size, max(1, round(rows * high / ax.figure.dpi / (_ROW * size / 10)) - 1))
+    if beside and rows > 1 and legend.get_window_extent().height > ax.bbox.height:
+        legend.set_loc("upper left")
+        legend.set_bbox_to_anchor((edge + 0.02, 1.0), ax.transAxes)
+        legend.set_in_layout(False)
+        ax.add_artist(_Share(legend, rows)).set_clip_on(False)
 
 
 def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str, *, edge: float = 1.0) -> None:

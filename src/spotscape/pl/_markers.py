@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 import numpy as np
 
 from spotscape._core import keys
 from spotscape._core.arguments import public
-from spotscape._core.validation import require_data, require_key
+from spotscape._core.validation import natural_order, require_data, require_key
 from spotscape.get import markers_df
 from spotscape.pl._colors import Numbers, as_categories, read_values
 from spotscape.pl._sheet import Panels, given_axes, hand_out, show_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from spotscape.pl._sheet import Shown
 
+# Inches of all columns together; more of them get narrower.
+_WIDEST = 15.0
+_PASSES = 3
 Kind = Literal["dots", "matrix", "tissue"]
 
 
@@ -95,12 +99,14 @@ def markers(
             for gene, names in domains_of.items()
         ]
         return show_spots(adata, columns, {"cmap": "magma", "img": False, **panels})
-    import scanpy as sc
     from anndata import AnnData
 
     groups = str(adata.uns[key]["params"]["key"])
     require_key(adata.obs, groups, "adata.obs", hint="The markers were found for these domains")
     labels = as_categories(adata.obs[groups]).remove_unused_categories()
+    if list(labels.categories) == sorted(labels.categories):
+        labels = labels.reorder_categories(natural_order(list(labels.categories)))
+    chosen = {name: chosen[name] for name in labels.categories if name in chosen} | chosen
     if not len(labels.categories):
         msg = f"adata.obs[{groups!r}] labels no spot, so there is no domain to show."
         raise ValueError(msg)
@@ -109,34 +115,63 @@ def markers(
     values = [read_values(adata, gene, layer=layer) for gene in every]
     data = AnnData(np.column_stack([one.values for one in values if isinstance(one, Numbers)]))
     data.var_names, data.obs["domain"] = list(every), labels
-    draw = sc.pl.DotPlot if kind == "dots" else sc.pl.MatrixPlot
-    plot = draw(
-        data, chosen, "domain", use_raw=False, standard_scale=standard_scale,
-        figsize=panels.get("figsize"), ax=None if axes is None else axes[0],
-    )  # fmt: skip
-    plot.style(cmap=panels.get("cmap") or ("Reds" if kind == "dots" else "viridis"))
-    try:
-        plot.make_figure()
-    except ValueError as error:
-        msg = f"scanpy cannot lay out a figure of figsize={panels.get('figsize')}: {error}."
-        raise ValueError(msg) from error
+    plot = _drawn(data, chosen, kind, panels, standard_scale=standard_scale, axes=axes)
     main = plot.ax_dict["mainplot_ax"]
     main.set_xticklabels([names_of[label.get_text()] for label in main.get_xticklabels()])
-    if axes is None:
-        _make_room(cast("Figure", main.figure))
+    _make_room(cast("Figure", main.figure), is_fixed=axes is not None)
     return hand_out([main], panels)
 
 
-def _make_room(figure: Figure) -> None:
-    """Make the figure larger where names reach beyond it: scanpy leaves one room for them, however long."""
-    box = figure.get_tightbbox()
+def _drawn(
+    data: AnnData,
+    chosen: dict[str, list[str]],
+    kind: Kind,
+    panels: Mapping[str, Any],
+    *,
+    standard_scale: Literal["var", "group"] | None,
+    axes: list[Axes] | None,
+) -> Any:
+    """Scanpy's plot, with narrower columns where there are many."""
+    import scanpy as sc
+
+    figsize, cmap = panels.get("figsize"), panels.get("cmap")
+    draw: Any = sc.pl.DotPlot if kind == "dots" else sc.pl.MatrixPlot
+    plot = draw(
+        data, chosen, "domain", use_raw=False, standard_scale=standard_scale,
+        figsize=figsize, ax=None if axes is None else axes[0],
+    )  # fmt: skip
+    narrower = min(1.0, _WIDEST / sum(map(len, chosen.values())) / plot.DEFAULT_CATEGORY_WIDTH)
+    plot.DEFAULT_CATEGORY_WIDTH *= narrower
+    plot.DEFAULT_CATEGORY_HEIGHT *= narrower
+    if kind == "dots":
+        plot.style(cmap=cmap or "Reds", largest_dot=plot.DEFAULT_LARGEST_DOT * narrower**2)
+    else:
+        plot.style(cmap=cmap or "viridis")
+    try:
+        plot.make_figure()
+    except ValueError as error:
+        msg = f"scanpy cannot lay out a figure of figsize={figsize}: {error}."
+        raise ValueError(msg) from error
+    return plot
+
+
+def _make_room(figure: Figure, *, is_fixed: bool) -> None:
+    """Make room for names that reach beyond the figure: scanpy leaves one room for them, however long.
+
+    The user's figure keeps its size, and what is drawn gets smaller. One with a layout of its own is left to it.
+    """
+    if figure.get_layout_engine() is not None:
+        return
     width, height = figure.get_size_inches()
-    left, bottom, right, top = (max(0.0, 0.1 - room) for room in (box.x0, box.y0, width - box.x1, height - box.y1))
-    wide, high, old = width + left + right, height + bottom + top, figure.subplotpars
-    figure.set_size_inches(wide, high)
-    figure.subplots_adjust(
-        left=(old.left * width + left) / wide,
-        right=(old.right * width + left) / wide,
-        bottom=(old.bottom * height + bottom) / high,
-        top=(old.top * height + bottom) / high,
-    )
+    for _ in range(_PASSES if is_fixed else 1):
+        box, old = figure.get_tightbbox(), figure.subplotpars
+        left, bottom, right, top = (max(0.0, 0.1 - room) for room in (box.x0, box.y0, width - box.x1, height - box.y1))
+        wide, high = (width, height) if is_fixed else (width + left + right, height + bottom + top)
+        figure.set_size_inches(wide, high)
+        shift = 0.0 if is_fixed else 1.0
+        figure.subplots_adjust(
+            left=(old.left * width + left) / wide,
+            right=(old.right * width + shift * left - (1 - shift) * right) / wide,
+            bottom=(old.bottom * height + bottom) / high,
+            top=(old.top * height + shift * bottom - (1 - shift) * top) / high,
+        )

@@ -18,7 +18,7 @@ from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, Numbers, read_values, store_colors
 from spotscape.pl._legend import add_legend, add_title
 from spotscape.pl._panel import add_tiles, face_colors, show_box
-from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
+from spotscape.pl._sheet import Look, Looks, hand_out, open_axes, per_row
 from spotscape.pl._slices import Slice
 
 if TYPE_CHECKING:
@@ -127,9 +127,11 @@ def matching(
         pieces[name] = Slice(name, rows, coords[rows], geometry.lattice(coords[rows]))
     pairs = [Pair.of(pieces[name], pieces[reference], adata.n_obs, layout, invert_y=look.invert_y) for name in wanted]
     values = _values(adata, key, params, color, palette=palette, vmin=vmin, vmax=vmax)
-    width, across = _WIDTH[layout], min(len(pairs), _ACROSS) if layout == "above" else 1
+    width = _WIDTH[layout]
     aspect = float(np.clip(max(np.divide(*np.ptp(pair.frame, axis=0)[::-1]) for pair in pairs), 0.2, 2))
-    with open_axes(looks, len(pairs), (width, width * aspect), across=across) as axes:
+    size = width, width * aspect
+    across = per_row(looks, len(pairs), size, _ACROSS[layout])
+    with open_axes(looks, len(pairs), size, across=across) as axes:
         for index, (ax, pair) in enumerate(zip(axes, pairs, strict=True)):
             matched = np.flatnonzero((slices == pair.query.name) & (best >= 0))
             drawn = matched[geometry.evenly_spread(coords[matched], n_lines)]
@@ -171,7 +173,7 @@ _LAID_DOWN = np.array([[1.0, 0.42], [0.0, 0.5]])
 _GAP = {"above": 0.34, "beside": 0.22}
 _WIDTH = {"above": 4.6, "beside": 7.5}
 # Most panels in a row.
-_ACROSS = 3
+_ACROSS = {"above": 3, "beside": 1}
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def draw_slice(ax: Axes, piece: Slice, values: Categories | Numbers, look: Look,
     if unit:
         bar = Bar(
             float(unit), "um", length_fraction=0.25, box_alpha=0.6, pad=0.2, border_pad=0.3, sep=2,
-            width_fraction=0.012, font_properties={"size": 7}, scale_loc="top",
+            width_fraction=0.012, font_properties={"size": "x-small"}, scale_loc="top",
         )  # fmt: skip
         bar.spots, bar.margin = piece.coords, piece.lattice.spacing / 2
         ax.add_artist(bar)

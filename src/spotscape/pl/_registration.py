@@ -19,7 +19,7 @@ from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, read_categories, read_values
 from spotscape.pl._legend import add_colorbar, add_legend, add_title, broken, inches
 from spotscape.pl._panel import add_tiles, show_box, stretch
-from spotscape.pl._sheet import Look, Looks, hand_out, open_axes
+from spotscape.pl._sheet import Look, Looks, hand_out, open_axes, per_row
 from spotscape.pl._slices import Slice, read_slices
 from spotscape.registration._section import grid_points
 from spotscape.registration._stack import Placement
@@ -124,7 +124,7 @@ def registration(
     own = {"alpha": 0.6, "size": 0.55, **{name: value for name, value in looks.items() if value is not None}}
     overlay = Overlay(slices, Look.of(own, adata.n_obs), style)
     n_panels = 2 + (board is not None) + len(bent)
-    across = n_panels if n_panels <= _ACROSS else min(_ACROSS, -(-n_panels // 2))
+    across = per_row(looks, n_panels, (_PANEL, _PANEL), _ACROSS)
     names, partners = ([str(name) for name in entry[key]] for key in ("library", "partners"))
     moved = [name != partner for name, partner in zip(names, partners, strict=True)]
     spacing = np.asarray(entry["spacing"])[names.index(str(entry["reference"]))]
@@ -167,6 +167,7 @@ def _board(adata: AnnData, name: str, spatial_key: str, library_key: str) -> Cat
 
 
 def _write_below(ax: Axes, text: str) -> None:
+    text = broken(text, inches(ax, "width"), "small")
     ax.text(0.5, -0.02, text, transform=ax.transAxes, ha="center", va="top", fontsize="small")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 
 from spotscape._core.colors import UNLABELLED
@@ -72,6 +74,8 @@ _PANEL_WIDTH, _ONLY_PANEL_WIDTH = 3.2, 4.8
 _PASSES = 3
 # Inches that the layout leaves around each panel.
 _PAD = 0.08
+# Inches above and below a panel that its title and its labels take.
+_AROUND = 0.5
 # Longer names take too much room on the tissue.
 _SHORT = 4
 _LOCATIONS = ("right margin", "on data", *NOWHERE, *Legend.codes)
@@ -134,13 +138,13 @@ def hand_out(axes: Sequence[Axes], options: Mapping[str, Any]) -> Shown:
     return axes[0] if len(axes) == 1 else list(axes)
 
 
-def given_axes(options: Mapping[str, Any], n_panels: int) -> list[Axes] | None:
+def given_axes(options: Mapping[str, Any], n_panels: int | None = None) -> list[Axes] | None:
     """The axes that the user wants to be drawn on, one for each panel."""
     ax = options.get("ax")
     if ax is None:
         return None
     axes = list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(axes) != n_panels:
+    if n_panels is not None and len(axes) != n_panels:
         msg = f"ax has {len(axes)} axes for {n_panels} panels; give one for each, or leave ax out."
         raise ValueError(msg)
     return axes
@@ -164,7 +168,7 @@ def open_axes(
     axes = given_axes(options, n_blocks * n_panels)
     if axes is not None:
         yield axes
-        fit_titles(axes[0].figure)
+        settle(axes[0].figure)
         return
     across = across or n_panels
     down = -(-n_panels // across)
@@ -177,15 +181,51 @@ def open_axes(
         yield list(grid[:, :n_panels].ravel())
         if options.get("figsize") is None:
             _make_room(figure)
-        # Panels of fixed aspect move as legends get room, and the one pass that drawing makes leaves some of them cut
-        # off. Each pass mends three quarters of what is left.
-        if (engine := figure.get_layout_engine()) is not None:
-            for _ in range(_PASSES):
-                engine.execute(figure)
-                fit_titles(figure)
+        settle(figure)
     except BaseException:
         plt.close(figure)
         raise
+
+
+def settle(figure: Any) -> None:
+    """Lay panels out so that all words are seen. A figure without a layout stays as it is where they are seen already.
+
+    Panels of fixed aspect move as legends get room, and the one pass that drawing makes leaves some of them cut off.
+    Each pass mends three quarters of what is left.
+    """
+    whole = figure.canvas.figure
+    engine = whole.get_layout_engine()
+    if engine is None and _is_crowded(whole):
+        engine = ConstrainedLayoutEngine()
+    for _ in range(1 if engine is None else _PASSES):
+        if engine is not None:
+            engine.execute(whole)
+        fit_titles(figure)
+
+
+def _is_crowded(figure: Figure) -> bool:
+    """Whether what belongs to an axes in a grid leaves the figure, or lies on other axes than those that it is on."""
+    axes = [ax for ax in figure.axes if ax.get_visible() and ax.get_subplotspec() is not None]
+    around: Any = [ax.get_tightbbox(for_layout_only=True) for ax in axes]
+    boxes = [(ax.bbox, box.padded(-1)) for ax, box in zip(axes, around, strict=True) if box is not None]
+    sheet = figure.bbox
+    return any(not (sheet.contains(*box.min) and sheet.contains(*box.max)) for _, box in boxes) or any(
+        box.overlaps(other) and not panel.overlaps(beside) for (panel, box), (beside, other) in combinations(boxes, 2)
+    )
+
+
+def per_row(options: Mapping[str, Any], n_panels: int, size: tuple[float, float], most: int) -> int:
+    """How many panels stand in a row: at most so many, or, in a figure of a given size, what makes them largest."""
+    if options.get("ncols") is not None:
+        return min(int(options["ncols"]), n_panels)
+    if (figsize := options.get("figsize")) is None:
+        return -(-n_panels // -(-n_panels // most))
+
+    def share(across: int) -> float:
+        high = figsize[1] / -(-n_panels // across) - _AROUND
+        return float(min(figsize[0] / across / size[0], high / size[1]))
+
+    return max(range(1, n_panels + 1), key=share)
 
 
 def _make_room(figure: Figure) -> None:
@@ -258,8 +298,11 @@ def draw_panels(
             )  # fmt: skip
         # A row that is named at its left needs no heading at its right.
         heading = values.key if several and len(columns) == 1 else None
-        row = len(pieces) if options.get("ax") is not None else min(look.ncols, len(pieces))
-        add_legend(axes[block][row - 1], pieces[0].lattice.kind, values, look, title=heading)
+        row, rows = len(pieces), 1
+        if options.get("ax") is None:
+            row = min(look.ncols, len(pieces))
+            rows = -(-len(pieces) // row)
+        add_legend(axes[block][row - 1], pieces[0].lattice.kind, values, look, title=heading, rows=rows)
 
 
 def _boxes(pieces: Sequence[Slice]) -> list[np.ndarray]:

@@ -1,20 +1,18 @@
-"""Tissue in space: slices above each other, and meshes for viewers of volumes."""
+"""Tissue in space: slices above each other."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-from matplotlib.colors import to_hex, to_rgba_array
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Affine2D
 from mpl_toolkits.mplot3d.proj3d import proj_transform
-from scipy.ndimage import gaussian_filter, map_coordinates
 
-from spotscape._core import geometry, keys
+from spotscape._core import keys
 from spotscape._core.arguments import public
 from spotscape._core.lazy import extra
 from spotscape._core.logging import logger
@@ -39,14 +37,10 @@ if TYPE_CHECKING:
 _MOST = 60_000
 # Gap between slices as a share of their extent, where nothing says how far they lie apart.
 _GAP = 0.5
+# The same where it depends on the view: at least and at most, and by how much it exceeds the height that slices show.
+_GAPS, _APART = (0.2, 1.5), 1.4
 _ZOOM = 1.12
 _NAME_SIZE = 8.0
-_FORMATS = (".ply", ".vtk", ".vtp")
-# Spots are spread over so many distances to their neighbours in the plane, and so much of the gap between slices.
-_SMOOTH, _SMOOTH_BETWEEN = 1.0, 0.55
-# The tissue ends where the density of spots has fallen to half of what it is at a typical spot, as it does at a border.
-_EDGE = 0.5
-_MOST_VOXELS, _ROUNDS = 2_000_000, 20
 
 
 @public
@@ -76,7 +70,7 @@ def stack_3d(
         Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.register_slices`, or else
         ``"spatial"``. Three columns are taken as they are, without slices.
     slice_gap
-        Distance between slices in the unit of the coordinates. ``None`` takes half the extent of the tissue.
+        Distance between slices in the unit of the coordinates. ``None`` keeps them apart in the view.
     groups
         Categories to show. All other spots are left out, so that you can see through the stack.
     elev, azim
@@ -112,7 +106,7 @@ def stack_3d(
     3
     """
     require_data(adata, genes=False)
-    coords, pieces = in_space(adata, spatial_key, library_key, slice_gap)
+    coords, pieces = in_space(adata, spatial_key, library_key, slice_gap, view=(elev, azim))
     values = read_values(adata, color or domain_column(adata, None, "color"), palette=palette, vmin=vmin, vmax=vmax)
     shown = values.only(groups) if isinstance(values, Categories) else values
     look = Look.of(looks, adata.n_obs)
@@ -139,9 +133,17 @@ def stack_3d(
 
 
 def in_space(
-    adata: AnnData, spatial_key: str | None, library_key: str | None, slice_gap: float | None
+    adata: AnnData,
+    spatial_key: str | None,
+    library_key: str | None,
+    slice_gap: float | None,
+    *,
+    view: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-    """Three coordinates of every spot, and name and rows of each slice that lies above another."""
+    """Three coordinates of every spot, and name and rows of each slice that lies above another.
+
+    Without a ``slice_gap``, slices keep apart in a ``view`` of an elevation and an azimuth in degrees.
+    """
     spatial_key = spatial_key or (keys.SPATIAL_ALIGNED if keys.SPATIAL_ALIGNED in adata.obsm else keys.SPATIAL)
     coords = coordinates(adata, spatial_key)
     is_flat = coords.shape[1] == 2
@@ -151,8 +153,13 @@ def in_space(
         heights = [coords[rows, 2] for _, rows in pieces]
         is_stack = len(pieces) > 1 and sum(map(np.ptp, heights)) < np.ptp(coords[:, 2])
         return coords, pieces if is_stack else rows_by_slice(adata.n_obs, None)
-    extent = max(np.ptp(coords[rows], axis=0).max() for _, rows in pieces)
-    gap = _GAP * extent if slice_gap is None else slice_gap
+    extents = np.max([np.ptp(coords[rows], axis=0) for _, rows in pieces], axis=0)
+    share = _GAP
+    if view is not None:
+        elev, azim = np.radians(view)
+        depth = np.abs([np.cos(azim), np.sin(azim)]) @ extents / max(extents.max(), 1e-300)
+        share = float(np.clip(_APART * depth * abs(np.tan(elev)), *_GAPS))
+    gap = share * extents.max() if slice_gap is None else slice_gap
     height = np.zeros(adata.n_obs) if slices is None else gap * np.asarray(slices.codes, dtype=np.float64)
     return np.column_stack([coords, height]), pieces
 
@@ -242,155 +249,3 @@ def _in_plotly(
         "margin": dict.fromkeys("lrtb", 0),
     }
     return go.Figure(traces, layout)
-
-
-@public
-def volume(
-    adata: AnnData,
-    color: str | None = None,
-    *,
-    kind: Literal["points", "surface"] = "points",
-    library_key: str | None = None,
-    spatial_key: str | None = None,
-    slice_gap: float | None = None,
-    groups: str | Sequence[Any] | None = None,
-    palette: Palette | None = None,
-    cmap: Any = "viridis",
-    vmin: Bound = None,
-    vmax: Bound = None,
-    path: str | Path | None = None,
-) -> Any:
-    """Turn a block or a stack of slices into a mesh: to rotate, and to save for ParaView, MeshLab or Blender.
-
-    Points are the spots themselves. Surfaces enclose the domains. For this, each spot is spread a little over its
-    neighbourhood, and between slices over half of the gap. The surface of a domain lies where its local share overtakes
-    that of the other domains.
-
-    Parameters
-    ----------
-    adata
-        Spots with three coordinates, or registered slices.
-    kind
-        ``"points"`` draws the spots. ``"surface"`` draws one closed surface for each category.
-    spatial_key
-        Coordinates in ``adata.obsm``. ``None`` means those of :func:`spotscape.pp.spatial_neighbors_3d`, or else of
-        :func:`spotscape.pp.register_slices`, or else ``"spatial"``. Three columns are taken as they are.
-    slice_gap
-        Distance between slices in the unit of the coordinates, where they have two columns. ``None`` takes half the
-        extent of the tissue. This is good for viewing, but do not measure distances on it.
-    groups
-        Categories to keep; all others are left out.
-    path
-        File to write as well: ``.ply`` (coordinates and colours, read by nearly all viewers), ``.vtk`` or ``.vtp``
-        (with all arrays, for ParaView).
-
-    Returns
-    -------
-    A :class:`pyvista.PolyData`, of which ``mesh.plot(scalars="rgb", rgb=True)`` opens a window. Its ``point_data`` have
-    ``"rgb"``, uint8 ``(n, 3)``, and under the name ``color`` the number or the code of the category; the names of the
-    categories are in ``mesh.field_data["categories"]``. Points also have ``"row"``, the row of the spot in ``adata``.
-    New colours of categories are written to ``adata.uns["<color>_colors"]``.
-
-    Raises
-    ------
-    ImportError
-        If pyvista is not installed: ``pip install 'spotscape[volume]'``.
-    ValueError
-        If numbers are to have surfaces, no spot is left, or ``path`` ends with another suffix.
-
-    See Also
-    --------
-    spotscape.pl.stack_3d : A figure of it.
-    spotscape.pp.spatial_neighbors_3d : The graph of it.
-
-    Examples
-    --------
-    >>> import spotscape as sp
-    >>> adata = sp.datasets.simulate_tissue(n_slices=3, n_domains=4, n_spots=200, n_genes=30)
-    >>> mesh = sp.pl.volume(adata, "domain", kind="surface", slice_gap=100, path="tissue.ply")  # doctest: +SKIP
-    """
-    pv = extra("pyvista", "pyvista", "volume", "sp.pl.volume")
-    require_data(adata, genes=False)
-    if path is not None and Path(path).suffix.lower() not in _FORMATS:
-        msg = f"path={str(path)!r} must end with one of {list(_FORMATS)}."
-        raise ValueError(msg)
-    if spatial_key is None and keys.SPATIAL_3D in adata.obsm:
-        spatial_key = keys.SPATIAL_3D
-    coords, pieces = in_space(adata, spatial_key, library_key, slice_gap)
-    values = read_values(adata, color or domain_column(adata, None, "color"), palette=palette, vmin=vmin, vmax=vmax)
-    shown = values.only(groups) if isinstance(values, Categories) else values
-    if kind == "points":
-        rows = np.arange(adata.n_obs)
-        if groups is not None and isinstance(shown, Categories):
-            rows = np.flatnonzero(shown.codes >= 0)
-        if not len(rows):
-            msg = f"no spot has one of these groups of {values.key!r}."
-            raise ValueError(msg)
-        mesh = pv.PolyData(coords[rows])
-        mesh.point_data["row"] = rows
-        mesh.point_data[values.key] = (shown.codes if isinstance(shown, Categories) else shown.values)[rows]
-        mesh.point_data["rgb"] = _bytes(face_colors(shown, rows, Look(cmap=cmap)))
-    elif isinstance(shown, Categories):
-        mesh = _surfaces(pv, coords, [rows for _, rows in pieces], shown)
-    else:
-        msg = f"kind='surface' encloses categories, and {values.key!r} holds numbers; take kind='points'."
-        raise ValueError(msg)
-    if isinstance(shown, Categories):
-        mesh.field_data["categories"] = shown.names
-    if path is not None:
-        mesh.save(path, **({"texture": "rgb"} if Path(path).suffix.lower() == ".ply" else {}))
-    store_colors(adata, [values])
-    return mesh
-
-
-def _bytes(colors: np.ndarray) -> np.ndarray:
-    return np.asarray(np.rint(255 * colors[:, :3]), dtype=np.uint8)
-
-
-def _surfaces(pv: Any, coords: np.ndarray, slices: list[np.ndarray], values: Categories) -> Any:
-    # By how much spots are spread along x, y and z: their distance in space, or in the plane and between slices.
-    levels = np.sort([coords[rows, 2].mean() for rows in slices])
-    if len(slices) == 1:
-        # Expected distance of the sixth neighbour, with one cell in a unit of volume, or of area.
-        pitch = float(np.median(geometry.nearest_distances(coords, 6)[:, -1])) / (9 / (2 * np.pi)) ** (1 / 3)
-        sigma = np.full(3, _SMOOTH * pitch)
-    else:
-        large = [rows for rows in slices if len(rows) > 6]
-        pitches = [np.median(geometry.nearest_distances(coords[rows, :2], 6)[:, -1]) for rows in large]
-        pitch = float(np.median(pitches)) / np.sqrt(6 / np.pi)
-        sigma = np.array([_SMOOTH * pitch, _SMOOTH * pitch, _SMOOTH_BETWEEN * float(np.median(np.diff(levels)))])
-    low = coords.min(axis=0) - 3 * sigma
-    extent = np.ptp(coords, axis=0) + 6 * sigma
-    voxel = sigma / 3
-    voxel = voxel * max(1.0, float(np.prod(extent / voxel) / _MOST_VOXELS) ** (1 / 3))
-    shape = np.ceil(extent / voxel).astype(int) + 1
-    edges = [start + step * (np.arange(n + 1) - 0.5) for start, step, n in zip(low, voxel, shape, strict=True)]
-
-    def density(rows: np.ndarray) -> np.ndarray:
-        counts = np.histogramdd(coords[rows], bins=edges)[0].astype(np.float32)
-        return np.asarray(gaussian_filter(counts, sigma / voxel, mode="constant"))
-
-    whole = density(np.arange(len(coords)))
-    typical = float(np.median(map_coordinates(whole, ((coords - low) / voxel).T, order=1)))
-    inside = whole / (_EDGE * typical) - 1
-    codes = np.unique(values.codes[values.codes >= 0])
-    shares = {code: density(np.flatnonzero(values.codes == code)) / np.maximum(whole, 1e-6 * typical) for code in codes}
-    parts = []
-    for code, share in shares.items():
-        others = [other for name, other in shares.items() if name != code]
-        rest = 1 - sum(others, share)
-        lead = share - np.maximum.reduce([*others, rest])
-        grid = pv.ImageData(dimensions=tuple(shape), spacing=tuple(voxel), origin=tuple(low))
-        grid.point_data["lead"] = np.minimum(lead, inside).ravel(order="F")
-        surface = grid.contour([0.0], scalars="lead")
-        if surface.n_points:
-            surface.clear_data()
-            surface = surface.smooth_taubin(n_iter=_ROUNDS)
-            surface.point_data[values.key] = np.full(surface.n_points, code)
-            rgb = _bytes(to_rgba_array(values.colors[code]))
-            surface.point_data["rgb"] = np.repeat(rgb, surface.n_points, axis=0)
-            parts.append(surface)
-    if not parts:
-        msg = f"no category of {values.key!r} has enough spots together for a surface; take kind='points'."
-        raise ValueError(msg)
-    return parts[0].append_polydata(*parts[1:]) if len(parts) > 1 else parts[0]

@@ -16,8 +16,9 @@ from spotscape._core.arguments import public
 from spotscape._core.provenance import new_names, require_unchanged
 from spotscape._core.validation import require_data, require_key, require_record
 from spotscape.pl._colors import Categories, read_categories, read_values, store_colors
+from spotscape.pl._legend import inches
 from spotscape.pl._panel import inner_spots
-from spotscape.pl._sheet import Look, Panels, show_spots
+from spotscape.pl._sheet import Look, Panels, given_axes, show_spots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,7 +106,7 @@ def trajectory(
     domains = replace(stored.taken(names), origin="stored")
     graph = route(entry, domains.names, min_connectivity)
     options: dict[str, Any] = {"img": False, "library_key": entry["params"].get("library_key"), **panels}
-    options["longest"] = _LONGEST
+    options["longest"] = _LONGEST if _is_wide(options) else 2
     numbered = Look.of(options, adata.n_obs).numbered(domains)
     labels = [str(number) for number in range(1, len(names) + 1)] if numbered else names
 
@@ -124,7 +125,16 @@ def trajectory(
     return shown
 
 
+def _is_wide(options: Mapping[str, Any]) -> bool:
+    """Whether there is room for names beside nodes in the panels that the user wants."""
+    axes, figsize = given_axes(options), options.get("figsize")
+    wide = [inches(ax, "width") for ax in axes] if axes else [figsize[0] / 2] if figsize else []
+    return not wide or min(wide) >= _WIDE
+
+
 _FADED = 0.6
+# Inches of a panel in which names do not hide the tissue.
+_WIDE = 3.0
 # Least distance of two nodes, as a share of the length of the tissue.
 _CLEARANCE = 0.09
 # How far a node moves from the middle of its domain towards the nodes that it is joined with.
@@ -209,7 +219,7 @@ def draw_route(ax: Axes, piece: Slice, domains: Categories, labels: Sequence[str
             ls="", zorder=5, scalex=False, scaley=False,
         )  # fmt: skip
         text = ax.annotate(
-            name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, fontweight="bold",
+            name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize="small", fontweight="bold",
             ha="center", va="center_baseline", zorder=6, color=_DARK,
         )  # fmt: skip
         if text.get_window_extent().width <= 2 * radius * _FILLED:

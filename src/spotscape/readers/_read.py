@@ -83,11 +83,16 @@ def read(
 
     Examples
     --------
+    >>> import tempfile
     >>> import spotscape as sp
-    >>> sp.datasets.simulate_tissue(n_spots=300, n_genes=100, n_domains=4).write_h5ad("tissue.h5ad")
-    >>> sp.read("tissue.h5ad").shape
+    >>> tissue = sp.datasets.simulate_tissue(n_spots=300, n_genes=100, n_domains=4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tissue.write_h5ad(f"{folder}/tissue.h5ad")
+    ...     adata = sp.read(f"{folder}/tissue.h5ad")
+    ...     both = sp.read({"young": f"{folder}/tissue.h5ad", "old": f"{folder}/tissue.h5ad"})
+    >>> adata.shape
     (300, 100)
-    >>> sp.read({"young": "tissue.h5ad", "old": "tissue.h5ad"}).obs["slice"].value_counts().to_dict()
+    >>> both.obs["slice"].value_counts().to_dict()
     {'young': 300, 'old': 300}
     """
     checked: Any = paths  # Paths, by now
