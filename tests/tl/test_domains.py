@@ -302,6 +302,11 @@ def test_errors_of_the_embedding(adata: ad.AnnData, method: str) -> None:
         sp.tl.domains(np.zeros((3, 3)), n_domains=2, method=method)  # type: ignore[arg-type]
 
 
+def test_leiden_of_one_spot(adata: ad.AnnData) -> None:
+    with pytest.raises(ValueError, match="method='leiden' needs two spots or more"):
+        sp.tl.domains(adata[:1].copy(), method="leiden")
+
+
 def test_leiden_without_igraph_says_how_to_install_it(adata: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(

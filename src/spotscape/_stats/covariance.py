@@ -121,9 +121,8 @@ def smoothed_covariance_product(
         smoothed = smoother @ (np.concatenate(list(parts)) - offset)
         smoothed -= smoothed.mean(0, dtype=np.float64)
         scores = smoother.T @ smoothed
-        total = np.zeros(vectors.shape)
-        for part in blocks.map(lambda block, rows: np.asarray(block.T.astype(np.float32, copy=False) @ rows), scores):
-            total += part
+        products = blocks.map(lambda block, rows: np.asarray(block.T.astype(np.float32, copy=False) @ rows), scores)
+        total = sum(products, np.zeros(vectors.shape))
         total -= np.outer(mean, scores.sum(0, dtype=np.float64))
         return np.asarray(total * weight[:, None] / blocks.shape[0])
 

@@ -111,8 +111,8 @@ def diffusion_pseudotime(components: np.ndarray, eigenvalues: np.ndarray, root: 
 
 def crossing_fraction(graph: sparse.csr_array, codes: np.ndarray) -> float:
     """Share of the edges that join spots of different slices, over that of edges drawn without regard to slices."""
-    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    rows, columns = graph.tocoo().coords
     shares = np.bincount(codes) / len(codes)
     expected = 1 - float((shares**2).sum())
-    crossing = np.count_nonzero(codes[rows] != codes[graph.indices]) / max(1, len(rows))
+    crossing = np.count_nonzero(codes[rows] != codes[columns]) / max(1, len(rows))
     return crossing / expected if expected else 1.0

@@ -137,13 +137,13 @@ def domains(
     require_positive_int(n_neighbors, "n_neighbors", minimum=2)
     source = RandomSource(random_state)
     chosen: dict[str, dict[str, Any]] = {}
-    if n_domains is None and method != "leiden":
-        n_domains, chosen = stored_or_chosen(adata, embedding, use_rep, source)
     extra: dict[str, Any] = {}
-    if n_domains is None or method == "leiden":
+    if method == "leiden":
         seed = source.integer("leiden")
         found = leiden(embedding, n_domains, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
     else:
+        if n_domains is None:
+            n_domains, chosen = stored_or_chosen(adata, embedding, use_rep, source)
         second = partial(second_embedding, adata, use_rep)
         beside = "smoothed PCA over another number of hops" if is_smoothed_pca(adata, use_rep) else "smoothed PCA"
         found, extra = cluster(embedding, n_domains, method, source, second=second, beside=beside)
@@ -193,11 +193,9 @@ def cluster(
         return gaussian_mixture(embedding, n_domains, seed=source.integer("gmm")), {}
     found = most_agreed(embedding, n_domains, seed=source.integer("auto"), second=second)
     extra: dict[str, Any] = {"chosen": found.name, "agreement": found.agreement}
+    took = "k-means" if found.name == "kmeans" else f"the mixture with shrinkage {found.name.removeprefix('mixture_')}"
     if found.agreement["kmeans"] >= CLEAR_AGREEMENT:
-        logger.info(
-            "Ran k-means and four Gaussian mixtures; took %s, whose domains agree most with the others.",
-            _called(found.name),
-        )
+        logger.info("Ran k-means and four Gaussian mixtures; took %s, whose domains agree most with the others.", took)
         return found.clustering, extra
     by = "with the others"
     if found.beside is not None:
@@ -208,16 +206,11 @@ def cluster(
         "depend on the clusterer. Took %s, whose domains agree most %s (%.2f). Compare method='kmeans' and "
         "method='gmm', each with a key_added of its own.",
         found.agreement["kmeans"],
-        _called(found.name),
+        took,
         by,
         found.clustering.value,
     )
     return found.clustering, extra
-
-
-def _called(name: str) -> str:
-    """A clusterer of the record ``chosen`` in words."""
-    return "k-means" if name == "kmeans" else f"the mixture with shrinkage {name.removeprefix('mixture_')}"
 
 
 def second_embedding(adata: AnnData, use_rep: str) -> np.ndarray | None:
@@ -242,6 +235,9 @@ def leiden(
     import scanpy as sc
 
     points = np.asarray(embedding, dtype=np.float64) if n_domains is None else check_points(embedding, n_domains)
+    if len(points) < 2:
+        msg = "method='leiden' needs two spots or more, for a graph of neighbours."
+        raise ValueError(msg)
     graph = embed_neighbors(points, n_neighbors, seed)
 
     def cluster(resolution: float) -> np.ndarray:

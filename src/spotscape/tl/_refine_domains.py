@@ -102,14 +102,15 @@ def refine_domains(
     slices, graph = slice_labels(adata, library), read_graph(adata, neighbors_key)
     if slices is not None and not across_slices:
         graph = within_groups(graph, slices.codes)
-    passes = [np.asarray(labels.codes), *majority_passes(np.asarray(labels.codes), graph, n_passes)]
+    codes = np.asarray(labels.codes)
+    passes = [codes, *majority_passes(codes, graph, n_passes)]
     changes = np.array([np.count_nonzero(old != new) for old, new in pairwise(passes)])
     refined = pd.Categorical.from_codes(passes[-1], dtype=labels.dtype).remove_unused_categories()
-    n_changed = int(np.count_nonzero(passes[-1] != passes[0]))
+    n_changed = int(np.count_nonzero(passes[-1] != codes))
     params = {"key": key, "neighbors_key": neighbors_key, "library_key": library, "n_passes": n_passes}
     params["across_slices"] = across_slices
     logger.info("Refinement changes %s of %s spots.", f"{n_changed:,}", f"{len(labels):,}")
-    lost = [str(name) for name in labels.unique().dropna() if not (refined == name).any()]
+    lost = [str(name) for name in labels.unique().dropna() if name not in refined.categories]
     if lost:
         warn(f"no spot is left in: {', '.join(lost)}. Refinement removes thin domains; do not use it here.")
     summary = record(params, n_changed=n_changed, n_changed_by_pass=changes, made_from=made_from(adata, obs=[key]))
@@ -131,8 +132,8 @@ def majority_passes(labels: np.ndarray, adjacency: Any, n_passes: int) -> Iterat
     ones = np.ones(int(kept.sum()), dtype=np.int32)
     neighbors = sparse.csr_array((ones, (row[kept], col[kept])), shape=edges.shape)
     neighbors.data[:] = 1
+    voters = np.flatnonzero(labelled)
     for _ in range(n_passes):
-        voters = np.flatnonzero(labelled)
         places = (np.ones(len(voters), dtype=np.int32), (voters, current[voters]))
         members = sparse.csr_array(places, shape=(len(current), current.max(initial=0) + 1))
         votes = (neighbors @ members).tocoo()

@@ -116,6 +116,15 @@ def test_small_islands_in_a_wide_background_are_found(seed: int) -> None:
     assert adjusted_rand_score(group, most_agreed(points, 4, seed=seed).clustering.labels) > 0.95
 
 
+@pytest.mark.parametrize("constant", [0.0, 3.1, 1e8 / 3])
+def test_starts_are_the_same_beside_a_constant_column(constant: float) -> None:
+    """The deviation of a column of 3.1 is no 0 but 9e-16, because its mean is rounded."""
+    points, _ = stripes(5.0, 2.0)
+    wider = np.c_[points, np.full(len(points), constant)]
+    expected, found = (_starts(each, 4, 6, np.random.default_rng(0)) for each in (points, wider))
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 4])
 def test_islands_in_a_background_that_varies_more_than_they_differ_are_found(seed: int) -> None:

@@ -51,7 +51,14 @@ def test_kmeans_is_scikit_learns() -> None:
     ours, theirs = kmeans(points, 5, n_init=10, seed=4), KMeans(5, n_init=10, random_state=4).fit(points)
     assert ours.value == pytest.approx(theirs.inertia_)
     np.testing.assert_array_equal(ours.labels, by_size(theirs.labels_)[0])
-    assert (ours.criterion, ours.posterior, ours.n_clusters) == ("inertia", None, 5)
+    assert (ours.criterion, ours.posterior) == ("inertia", None)
+
+
+def test_a_point_so_far_off_that_it_hides_the_others_is_a_cluster_and_no_warning() -> None:
+    group = np.arange(240) % 4
+    points = 5 * np.eye(4)[group] + np.random.default_rng(1).normal(size=(240, 4))
+    points[0] += 1e12
+    assert np.bincount(kmeans(points, 4).labels).tolist()[-1] == 1
 
 
 def test_small_data_get_more_starts() -> None:
@@ -91,6 +98,12 @@ def test_a_resolution_is_found(wanted: int) -> None:
     assert len(np.unique(labels)) == wanted == int(7 * resolution)
 
 
+@pytest.mark.parametrize("start", [1e-6, 5e3])
+def test_a_resolution_is_found_from_one_that_is_far_off(start: float) -> None:
+    labels, _ = search_resolution(lambda r: np.arange(1000) % max(1, int(7 * r)), 30, start=start)
+    assert len(np.unique(labels)) == 30
+
+
 def test_the_nearest_number_above_is_taken_where_none_fits() -> None:
     labels, _ = search_resolution(lambda r: np.arange(1000) % (2 * max(1, int(r))), 5)
     assert len(np.unique(labels)) == 6
@@ -114,3 +127,12 @@ class TestSoftAssignment:
 
     def test_clusters_of_single_points_are_certain(self) -> None:
         np.testing.assert_array_equal(soft_assignment(np.eye(3), np.arange(3)), np.eye(3))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_neither_a_constant_column_nor_an_offset_matters(self, dtype: type) -> None:
+        points = np.random.default_rng(0).normal(size=(200, 3)).astype(dtype)
+        labels = kmeans(points, 4).labels
+        expected = soft_assignment(points, labels)
+        constant = np.c_[points, np.full((200, 3), 3.1, dtype=dtype)]
+        np.testing.assert_allclose(soft_assignment(constant, labels), expected, atol=1e-12)
+        np.testing.assert_allclose(soft_assignment(points.astype(np.float64) + 1e8, labels), expected, atol=1e-6)

@@ -17,10 +17,18 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape._core.settings import one_thread
-from spotscape.nn.clustering._kmeans import check_points, kmeans, partitions, soft_assignment, whiten
+from spotscape.nn.clustering._kmeans import (
+    check_points,
+    kmeans,
+    partitions,
+    soft_assignment,
+    varying_columns,
+    whiten,
+)
 from spotscape.nn.clustering._mixture import gaussian_mixture
 from spotscape.nn.clustering._stability import (
     StabilityCurve,
@@ -37,7 +45,8 @@ if TYPE_CHECKING:
     from spotscape.nn.clustering._kmeans import Clustering
 
 
-# From any covariance to a sphere, which is k-means but for soft clusters of unequal size.
+# How far the covariance of a mixture is moved towards a sphere: 0 leaves it free, and 1 is k-means with soft clusters
+# of unequal size.
 SHRINKAGES = (0.0, 0.05, 0.5, 1.0)
 # On tissue with clear regions k-means agrees with the mixtures by more, on sparse beads and tumours often by less.
 CLEAR_AGREEMENT = 0.5
@@ -77,12 +86,12 @@ def most_agreed(
     """
     names, fits = _runs(points, n_clusters, seed)
     labels = [fit.labels for fit in fits]
-    alike = _each_with_each(labels)
-    own, beside, deciding = _by_clusterer(names, alike), None, _with_others(alike)
+    alike = _agreement(labels, labels)
+    own = {str(name): float(alike[names == name][:, names != name].mean()) for name in dict.fromkeys(names)}
+    beside, deciding = None, _with_others(alike)
     if own["kmeans"] < CLEAR_AGREEMENT and second is not None and (other := second()) is not None:
-        theirs = similarity(labels, [fit.labels for fit in _runs(other, n_clusters, seed)[1]])
-        deciding = theirs.mean(axis=1)
-        beside = {str(name): float(deciding[names == name].mean()) for name in own}
+        deciding = _agreement(labels, [fit.labels for fit in _runs(other, n_clusters, seed)[1]]).mean(axis=1)
+        beside = {name: float(deciding[names == name].mean()) for name in own}
     # Rounded, so that the last digit does not decide between clusterings that are the same.
     taken = int(np.argmax(np.round(deciding, 10)))
     fit = replace(fits[taken], criterion="agreement", value=float(deciding[taken]))
@@ -94,19 +103,11 @@ def most_agreed(
 def _runs(points: np.ndarray, n_clusters: int, seed: int) -> tuple[np.ndarray, list[Clustering]]:
     """One run of each clusterer, or three where no two clusterers quite agree: their names, and what they found."""
     found = [clusterings(points, n_clusters, seed=seed)]
-    alike = _each_with_each([fit.labels for fit in found[0].values()])
-    if len(points) <= _MANY and _with_others(alike).max() < _SETTLED:
+    labels = [fit.labels for fit in found[0].values()]
+    if len(points) <= _MANY and _with_others(_agreement(labels, labels)).max() < _SETTLED:
         seeds = np.random.default_rng(seed).integers(2**31, size=_MORE_RUNS)
         found += [clusterings(points, n_clusters, seed=int(again)) for again in seeds]
     return np.concatenate([list(run) for run in found]), [fit for run in found for fit in run.values()]
-
-
-def _each_with_each(labels: list[np.ndarray]) -> np.ndarray:
-    """Adjusted Rand index of each pair, which has no order."""
-    alike = np.eye(len(labels))
-    for i, j in combinations(range(len(labels)), 2):
-        alike[i, j] = alike[j, i] = adjusted_rand_score(labels[i], labels[j])
-    return alike
 
 
 def _with_others(alike: np.ndarray) -> np.ndarray:
@@ -115,14 +116,10 @@ def _with_others(alike: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _by_clusterer(names: np.ndarray, alike: np.ndarray) -> dict[str, float]:
-    """Mean agreement of each clusterer with the four others."""
-    return {str(name): float(alike[names == name][:, names != name].mean()) for name in dict.fromkeys(names.tolist())}
-
-
-def similarity(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
-    """Adjusted Rand index of each of some labels with each of others."""
-    return np.array([[adjusted_rand_score(one, other) for other in others] for one in some])
+def _agreement(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
+    """Adjusted Rand index of each of some clusterings with each of others."""
+    found: np.ndarray = cdist(some, others, adjusted_rand_score)
+    return found
 
 
 def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[str, Clustering]:
@@ -131,7 +128,7 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
     generator, n_runs = np.random.default_rng(seed), 1 if len(values) > _MANY else _RUNS
     plain = kmeans(points, n_clusters, seed=seed)
     with one_thread():
-        starts = [plain.labels, *_starts(values, n_clusters, n_runs, generator)]
+        starts = [plain.labels, *_starts(points, n_clusters, n_runs, generator)]
 
     def mixtures(starts: list[np.ndarray], shrinkages: Sequence[float] = SHRINKAGES) -> dict[float, Clustering]:
         return {each: gaussian_mixture(points, n_clusters, shrinkage=each, starts=starts) for each in shrinkages}
@@ -144,17 +141,16 @@ def clusterings(points: np.ndarray, n_clusters: int, *, seed: int = 0) -> dict[s
     return {"kmeans": plain, **{f"mixture_{shrinkage:g}": fit for shrinkage, fit in found.items()}}
 
 
-def _starts(values: np.ndarray, n_clusters: int, n_runs: int, generator: np.random.Generator) -> list[np.ndarray]:
+def _starts(points: np.ndarray, n_clusters: int, n_runs: int, generator: np.random.Generator) -> list[np.ndarray]:
     """Ward's tree and single runs of k-means, in the units of the points and in standard deviations.
 
     k-means alone divides a large cluster before it finds a small one. The search of :func:`gaussian_mixture` tries more
     starts, and often ends in clusters of a few unusual points, which differ between seeds.
     """
-    spread = values.std(axis=0)
-    standardised = values / np.where(spread > 0, spread, 1)
+    centred, spread = varying_columns(points)
     return [
-        *partitions(values, n_clusters, n_runs, generator),
-        *partitions(standardised, n_clusters, max(n_runs - 2, 1), generator),
+        *partitions(centred, n_clusters, n_runs, generator),
+        *partitions(centred / spread, n_clusters, max(n_runs - 2, 1), generator),
     ]
 
 
@@ -204,27 +200,24 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
     check_sample(len(points[0]), numbers[-1])
     rows = draw_points(len(points[0]), _MOST_POINTS, generator)
     points = [view[rows] for view in points]
-    # Adjusted Rand index of all clusterings, (K, V, C, V, C) for V embeddings in C clusterings each.
-    every = [
-        [[fit.labels for fit in clusterings(view, number, seed=seed).values()] for view in points] for number in numbers
-    ]
-    n_views, n_clusterings = len(points), len(every[0][0])
-    first, second = np.triu_indices(n_views, 1)
-    found = np.ones((len(numbers), n_views, n_clusterings, n_views, n_clusterings))
-    for same, labels in zip(found, every, strict=True):
-        for a, b in zip(first, second, strict=True):
-            same[a, :, b] = similarity(labels[a], labels[b])
-            same[b, :, a] = same[a, :, b].T
-    pairs = found[:, first, :, second].transpose(1, 0, 2, 3).reshape(len(numbers), -1)
+    pairs = list(combinations(range(len(points)), 2))
+    # Adjusted Rand index (K, P, C, C): in each of P pairs, C clusterings of one embedding with C of the other.
+    every = []
+    for number in numbers:
+        labels = [[fit.labels for fit in clusterings(view, number, seed=seed).values()] for view in points]
+        every.append([_agreement(labels[a], labels[b]) for a, b in pairs])
+    found = np.array(every)
+    n_clusterings = found.shape[-1]
     likelihoods = np.array([likelihoods_of_samples(view, numbers, _N_SAMPLES, seed) for view in points])
     picks = []
     for _ in range(_BOOTSTRAPS):
-        drawn = generator.integers(n_clusterings, size=(n_views, n_clusterings))
-        sampled = [found[:, a][:, drawn[a]][:, :, b][:, :, drawn[b]] for a, b in zip(first, second, strict=True)]
+        drawn = generator.integers(n_clusterings, size=(len(points), n_clusterings))
+        sampled = [found[:, pair][:, drawn[a]][:, :, drawn[b]] for pair, (a, b) in enumerate(pairs)]
         seen = likelihoods[:, generator.integers(_N_SAMPLES, size=_N_SAMPLES)]
         picks.append(_pick(numbers, np.mean(sampled, axis=(0, 2, 3)), _elbow(seen)))
     share = np.array([picks.count(number) for number in numbers]) / _BOOTSTRAPS
-    mean, sharpness = pairs.mean(axis=1), _elbow(likelihoods)
+    by_number = found.reshape(len(numbers), -1)
+    mean, sharpness = by_number.mean(axis=1), _elbow(likelihoods)
     picked = int(share.argmax())
     fits = np.zeros(len(numbers), dtype=bool)
     if sharpness.max() < _SHARP:
@@ -232,7 +225,7 @@ def agreement_curve(views: Sequence[np.ndarray], numbers: Sequence[int], *, seed
     return StabilityCurve(
         np.array(numbers),
         mean,
-        pairs.std(axis=1),
+        by_number.std(axis=1),
         share,
         int(numbers[picked]),
         n_clusterings,

@@ -49,6 +49,7 @@ def combine_clusterings(runs: np.ndarray | Sequence[np.ndarray]) -> Consensus:
     labels, _ = by_size(reference[pattern_of.ravel()])
     confidence = agreeing.mean(axis=0)[pattern_of.ravel()]
     votes = np.stack([(matched == cluster).mean(axis=0) for cluster in range(n_clusters)])
+    # The entropy is highest where the runs are spread over the clusters as evenly as their number allows.
     each, further = divmod(len(checked), n_clusters)
     evenly = (each + (np.arange(n_clusters) < further)) / len(checked)
     spread = entr(votes).sum(axis=0) / max(entr(evenly).sum(), np.finfo(float).tiny)

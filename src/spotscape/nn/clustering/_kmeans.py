@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.linalg import solve_triangular
+from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -31,11 +32,6 @@ class Clustering:
     value: float
     posterior: np.ndarray | None = None  # Probability of each cluster, (n, n_clusters)
 
-    @property
-    def n_clusters(self) -> int:
-        """Number of clusters."""
-        return int(self.labels.max()) + 1
-
 
 def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
     """Return the points as float64, after checking that ``n_clusters`` non-empty clusters are possible."""
@@ -52,6 +48,17 @@ def check_points(points: np.ndarray, n_clusters: int) -> np.ndarray:
             msg = f"the {len(values)} points have {n_distinct} distinct positions, too few for {n_clusters} clusters."
             raise ValueError(msg)
     return values
+
+
+def varying_columns(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns that vary by more than rounding, centred, as float64, and their standard deviations."""
+    dtype, values = np.asarray(points).dtype, np.asarray(points, dtype=np.float64)
+    centred = values - values.mean(axis=0)
+    spread = centred.std(axis=0)
+    rounding = 4 * np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    varies = spread > rounding * np.maximum(np.abs(values).max(axis=0), spread.max())
+    varies = varies if varies.any() else spread == spread.max()
+    return centred[:, varies], spread[varies]
 
 
 def by_size(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,8 +79,7 @@ def make_exactly(labels: np.ndarray, points: np.ndarray, n_clusters: int) -> np.
     for count in range(labels.max() + 1, n_clusters, -1):
         sizes = np.bincount(labels, minlength=count)
         centres = np.stack([points[labels == label].mean(axis=0) for label in range(count)])
-        squared = ((centres[:, None] - centres[None]) ** 2).sum(axis=2)
-        cost = squared * np.outer(sizes, sizes) / np.add.outer(sizes, sizes)
+        cost = cdist(centres, centres, "sqeuclidean") * np.outer(sizes, sizes) / np.add.outer(sizes, sizes)
         cost[np.tril_indices(count)] = np.inf
         kept, gone = np.unravel_index(np.argmin(cost), cost.shape)
         merged = np.where(labels == gone, kept, labels)
@@ -118,11 +124,14 @@ def partitions(
     """Labels by Ward's tree and by ``n_runs`` single k-means++ runs."""
     yield ward(points, n_clusters, generator)
     for seed in generator.integers(2**31, size=n_runs):
-        with warnings.catch_warnings():
-            # A subsample may have fewer distinct points than clusters; EM then starts with fewer components.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            labels = KMeans(n_clusters, n_init=1, random_state=int(seed)).fit(points).labels_
-        yield labels
+        yield fit_kmeans(points, n_clusters, n_init=1, seed=int(seed)).labels_
+
+
+def fit_kmeans(points: np.ndarray, n_clusters: int, *, n_init: int, seed: int) -> KMeans:
+    """scikit-learn's k-means. Clusters may be empty: samples can have too few distinct points, outliers hide others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return KMeans(n_clusters, n_init=n_init, random_state=seed).fit(points)
 
 
 def ward(points: np.ndarray, n_clusters: int, generator: np.random.Generator) -> np.ndarray:
@@ -132,7 +141,8 @@ def ward(points: np.ndarray, n_clusters: int, generator: np.random.Generator) ->
         rows = np.sort(generator.choice(len(points), _WARD_POINTS, replace=False))
     tree = AgglomerativeClustering(n_clusters, linkage="ward").fit(points[rows])
     centres = np.stack([points[rows[tree.labels_ == label]].mean(axis=0) for label in range(n_clusters)])
-    return np.asarray(np.argmin((centres**2).sum(axis=1) - 2 * points @ centres.T, axis=1))
+    # From differences, because products of large coordinates lose the digits in which points differ.
+    return np.asarray(cdist(points, centres, "sqeuclidean").argmin(axis=1))
 
 
 def seeded_centres(points: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
@@ -179,17 +189,17 @@ def kmeans(points: np.ndarray, n_clusters: int, *, n_init: int | None = None, se
     if n_init is None:
         n_init = min(_MOST_STARTS, max(_FEWEST_STARTS, _STARTED_POINTS // len(values)))
     with one_thread():
-        model = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(values)
+        model = fit_kmeans(values, n_clusters, n_init=n_init, seed=seed)
         labels, _ = by_size(make_exactly(model.labels_, values, n_clusters))
     return Clustering(labels, "inertia", float(model.inertia_))
 
 
 def soft_assignment(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Probabilities ``(n, n_clusters)`` of k-means clusters, from a mixture of equal spheres around their means."""
-    values = np.asarray(points, dtype=np.float64)
-    centres = np.stack([values[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
+    values, spread = varying_columns(points)
+    centres = np.stack([values[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
     variance = float(((values - centres[labels]) ** 2).mean())
-    if variance <= np.finfo(np.float64).eps * float((values**2).mean()):
+    if variance <= np.finfo(np.float64).eps * float((spread**2).mean()):
         # Clusters without width leave no doubt.
         return np.asarray(np.eye(len(centres))[labels])
     closeness = values @ centres.T - 0.5 * (centres**2).sum(axis=1)
@@ -217,7 +227,12 @@ def search_resolution(
     resolution, found = start, count(start)
     low = high = start
     factor = 2.0 if found < n_clusters else 0.5
-    while found != n_clusters and low == high and _LOWEST <= resolution * factor <= _HIGHEST:
+    # The limits end the search, but it may begin beyond them.
+    while (
+        found != n_clusters
+        and low == high
+        and (resolution * factor <= _HIGHEST if factor > 1 else resolution * factor >= _LOWEST)
+    ):
         previous, resolution = resolution, resolution * factor
         found = count(resolution)
         if (found < n_clusters) != (factor > 1):

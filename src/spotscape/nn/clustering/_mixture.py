@@ -11,7 +11,15 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 
 from spotscape._core.settings import one_thread
 from spotscape._core.validation import require_in_range
-from spotscape.nn.clustering._kmeans import Clustering, by_size, check_points, make_exactly, partitions, whiten
+from spotscape.nn.clustering._kmeans import (
+    Clustering,
+    by_size,
+    check_points,
+    make_exactly,
+    partitions,
+    varying_columns,
+    whiten,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -161,14 +169,7 @@ def gaussian_mixture(
     """
     values = check_points(points, n_clusters)
     require_in_range(shrinkage, "shrinkage", low=0, high=1)
-    dtype = np.asarray(points).dtype
-    # Columns that vary by more than rounding, and their standard deviations.
-    centred = values - values.mean(axis=0)
-    scale = centred.std(axis=0)
-    rounding = 4 * np.finfo(dtype if dtype.kind == "f" else np.float64).eps
-    alive = scale > rounding * np.maximum(np.abs(values).max(axis=0), scale.max())
-    alive = alive if alive.any() else scale == scale.max()
-    raw, scale = centred[:, alive], scale[alive]
+    raw, scale = varying_columns(points)
     em = TiedEM(raw / scale, _RIDGE, shrinkage=shrinkage, scale=scale)
     with one_thread():
         if starts is None:
@@ -179,8 +180,8 @@ def gaussian_mixture(
         posterior = em.posterior(mixture)
         component = posterior.argmax(axis=1)
         filled = np.unique(component)
-        names = np.concatenate([filled, np.setdiff1d(np.arange(posterior.shape[1]), filled)])
-        repaired = names[make_exactly(component, values, len(names))]
+        names = np.concatenate([filled, np.setdiff1d(np.arange(n_clusters), filled)])
+        repaired = names[make_exactly(component, values, n_clusters)]
     moved = np.flatnonzero(repaired != component)
     swapped = posterior[moved, repaired[moved]], posterior[moved, component[moved]]
     posterior[moved, component[moved]], posterior[moved, repaired[moved]] = swapped
@@ -198,7 +199,7 @@ def _search(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator:
     part = TiedEM(sample - shift, _RIDGE, shrinkage=em.shrinkage, scale=em.scale)
     candidates = _climb(raw[rows], part, n_clusters, tol, generator)
     started = [replace(mixture, means=mixture.means + shift) for mixture, _ in candidates[:_FULL_FINALISTS]]
-    return max((em.run(mixture, _FULL_ITERATIONS, tol) for mixture in started), key=lambda candidate: candidate[1])
+    return _sorted(em.run(mixture, _FULL_ITERATIONS, tol) for mixture in started)[0]
 
 
 def _climb(raw: np.ndarray, em: TiedEM, n_clusters: int, tol: float, generator: np.random.Generator) -> list[Candidate]:

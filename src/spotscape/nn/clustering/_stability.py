@@ -7,25 +7,24 @@ goes on rising faster than BIC corrects for, and BIC alone finds no maximum.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from itertools import combinations, count, islice, pairwise, permutations
+from itertools import count, islice, pairwise, permutations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape._core.settings import one_thread
 from spotscape._core.validation import require_choice, require_positive_int
-from spotscape.nn.clustering._kmeans import check_points, whiten
+from spotscape.nn.clustering._kmeans import check_points, fit_kmeans, whiten
 from spotscape.nn.clustering._mixture import TiedEM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sklearn.cluster import KMeans
 
     from spotscape.nn.clustering._mixture import TiedMixture
 
@@ -97,12 +96,11 @@ def stability_curve(
     require_positive_int(n_resamples, "n_resamples", minimum=2)
     values = check_points(points, numbers[-1])
     check_sample(len(values), numbers[-1])
-    centred = _varying(values)
-    standardised = centred / centred.std(axis=0)
+    centred, standardised = _scaled(values)
     generators = (np.random.default_rng([seed, index]) for index in count())
     compared = draw_points(len(values), _COMPARED_POINTS, next(generators))
     found: list[tuple[list[np.ndarray], np.ndarray]] = []
-    same = np.empty((len(numbers), 0, 0))
+    agreement = np.empty((len(numbers), 0, 0))
     with one_thread():
         for number in range(_MOST_ROUNDS):
             for generator in islice(generators, n_resamples):
@@ -110,16 +108,16 @@ def stability_curve(
                 found.append(sample.cluster(method))
             if number + 1 < _FEWEST_ROUNDS:
                 continue
-            same = _agreement([labels for labels, _ in found], same)
+            agreement = _agreement([labels for labels, _ in found], agreement)
             log_likelihood = np.array([each for _, each in found])
-            share = _bootstrap(same, log_likelihood, numbers, np.random.default_rng(seed))
+            share = _bootstrap(agreement, log_likelihood, numbers, np.random.default_rng(seed))
             if share.max() >= CLEAR:
                 break
     first = list(permutations([labels for labels, _ in found[:n_resamples]], 2))
     to_next = [
         np.mean([adjusted_rand_score(a[index], b[index + 1]) for a, b in first]) for index in range(len(numbers) - 1)
     ]
-    pairs = same[:, *np.triu_indices(len(found), 1)]
+    pairs = agreement[:, *np.triu_indices(len(found), 1)]
     mean_log_likelihood = log_likelihood.mean(axis=0)
     k, n, d = np.array(numbers), _n_drawn(len(values)), centred.shape[1]
     bic = (k - 1 + k * d + d * (d + 1) / 2) * np.log(n) - 2 * n * mean_log_likelihood[1:-_AHEAD]
@@ -138,8 +136,7 @@ def stability_curve(
 
 def likelihoods_of_samples(points: np.ndarray, numbers: list[int], n_samples: int, seed: int) -> np.ndarray:
     """Mean log-likelihoods of mixtures of samples, ``(S, K + 4)``, including one number before and three after."""
-    centred = _varying(points)
-    standardised = centred / centred.std(axis=0)
+    centred, standardised = _scaled(points)
     none = np.arange(0)
     with one_thread():
         samples = [
@@ -154,7 +151,7 @@ def _score(mean: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
 
 
 def _bootstrap(
-    same: np.ndarray, log_likelihood: np.ndarray, numbers: list[int], generator: np.random.Generator
+    agreement: np.ndarray, log_likelihood: np.ndarray, numbers: list[int], generator: np.random.Generator
 ) -> np.ndarray:
     """Share of bootstraps over the samples that pick each number."""
     picked = np.zeros(len(numbers))
@@ -164,7 +161,7 @@ def _bootstrap(
         different = np.not_equal.outer(drawn, drawn)
         if not different.any():
             continue
-        mean = same[:, drawn[:, None], drawn][:, different].mean(axis=1)
+        mean = agreement[:, drawn[:, None], drawn][:, different].mean(axis=1)
         number = pick_number(numbers, _score(mean, log_likelihood[drawn].mean(axis=0)))
         picked[numbers.index(number)] += 1
     return np.asarray(picked / picked.sum())
@@ -235,10 +232,7 @@ class _Sample:
         return self.em.run(self.em.start(labels, k), _ITERATIONS, _TOL)
 
     def _run_kmeans(self, points: np.ndarray, k: int, *, n_init: int) -> KMeans:
-        with warnings.catch_warnings():
-            # A sample may have fewer distinct points than clusters, which leaves some of them empty.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return KMeans(k, n_init=n_init, random_state=int(self.generator.integers(2**31))).fit(points)
+        return fit_kmeans(points, k, n_init=n_init, seed=int(self.generator.integers(2**31)))
 
 
 def _n_drawn(n_points: int) -> int:
@@ -247,14 +241,14 @@ def _n_drawn(n_points: int) -> int:
 
 def _agreement(labels: list[list[np.ndarray]], known: np.ndarray) -> np.ndarray:
     """Agreement of each pair of samples, ``(K, n_samples, n_samples)``; ``known`` holds what was already computed."""
-    same = np.ones((len(known), len(labels), len(labels)))
+    agreement = np.ones((len(known), len(labels), len(labels)))
     n_known = known.shape[1]
-    same[:, :n_known, :n_known] = known
-    for first, second in combinations(range(len(labels)), 2):
-        for index in range(len(known) if second >= n_known else 0):
-            found = adjusted_rand_score(labels[first][index], labels[second][index])
-            same[index, first, second] = same[index, second, first] = found
-    return same
+    agreement[:, :n_known, :n_known] = known
+    for second in range(n_known, len(labels)):
+        for first in range(second):
+            found = [adjusted_rand_score(*both) for both in zip(labels[first], labels[second], strict=True)]
+            agreement[:, first, second] = agreement[:, second, first] = found
+    return agreement
 
 
 def check_numbers(numbers: Sequence[int]) -> list[int]:
@@ -272,10 +266,12 @@ def check_sample(n_points: int, largest: int) -> None:
         raise ValueError(msg)
 
 
-def _varying(values: np.ndarray) -> np.ndarray:
+def _scaled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns that vary, centred, and the same in standard deviations."""
     centred = values - values.mean(axis=0)
     spread = centred.std(axis=0)
-    return np.asarray(centred[:, spread > 1e-6 * spread.max()])
+    centred = centred[:, spread > 1e-6 * spread.max()]
+    return centred, centred / centred.std(axis=0)
 
 
 def draw_points(n_points: int, n_drawn: int, generator: np.random.Generator) -> np.ndarray:
