@@ -438,9 +438,12 @@ def test_slices_have_many_names(
         sp.pp.spatial_neighbors_knn(adata, n_neighs=6)
 
 
-def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_in_a_layer_are_put_in_x(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     adata = tissue()
     adata.layers["raw"] = adata.X.copy()
+    adata.layers["ambiguous"] = np.floor(values(adata) / 3)
     adata.X = np.log1p(values(adata))
     del adata.obsm["spatial"]
     adata.write_h5ad(tmp_path / "log.h5ad")
@@ -448,9 +451,19 @@ def test_info_says_where_the_counts_are_instead(tmp_path: Path, capsys: pytest.C
     (coordinates,) = found["problems"]
     assert coordinates.startswith("'spatial' not found in adata.obsm, which has: 'spatial_truth'.")
     assert coordinates.endswith("--spatial-key names coordinates")
-    looks = "logarithms, as normalised expression has"
-    assert found["notes"] == [f"X holds {looks}; the counts are taken from layers['raw']"]
-    assert found["steps"][:2] == [f"adata = sp.read('{tmp_path / 'log.h5ad'}')", "sp.pp.prepare(adata, layer='raw')"]
+    assert found["steps"][:2] == [f"adata = sp.read('{tmp_path / 'log.h5ad'}')", "sp.pp.prepare(adata)"]
+    there = sp.read(tmp_path / "log.h5ad")
+    assert "adata.X = adata.layers['raw']" in caplog.text
+    np.testing.assert_array_equal(values(there), values(tissue()))
+    np.testing.assert_array_equal(sp.read(tmp_path / "log.h5ad", layer="X").X, adata.X)
+    # What sp.pp.prepare has made of counts stays.
+    sp.pp.prepare(there)
+    there.write_h5ad(tmp_path / "prepared.h5ad")
+    np.testing.assert_array_equal(values(sp.read(tmp_path / "prepared.h5ad")), values(there))
+    found = info(capsys, tmp_path / "prepared.h5ad")
+    assert found["notes"] == [
+        "X holds logarithms, as normalised expression has; the counts are taken from layers['counts']"
+    ]
 
 
 def with_raw(adata: ad.AnnData) -> ad.AnnData:

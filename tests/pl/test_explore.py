@@ -53,6 +53,22 @@ def test_colours_are_those_of_other_plots(adata: ad.AnnData) -> None:
     assert (numbers["norm"].vmin, numbers["norm"].vmax) == (0.25, 0.75)
 
 
+def test_a_column_called_x_moves_no_spot(adata: ad.AnnData) -> None:
+    pytest.importorskip("jscatter")
+    adata.obs["x"] = adata.obs["depth"]
+    views = [sp.pl.explore(adata, color, library_key="slice") for color in ("depth", "x")]
+    np.testing.assert_array_equal(*(np.asarray(view.x_data) for view in views))
+    assert views[1].color()["by"] == "x"
+
+
+def test_2_comes_before_10(adata: ad.AnnData) -> None:
+    pytest.importorskip("jscatter")
+    adata.obs["many"] = pd.Categorical(np.resize([str(number) for number in range(12)], 400))
+    view = sp.pl.explore(adata, "many", library_key="slice")
+    legend = [name for name, *_ in view.widget.legend_encoding["color"]["values"]]
+    assert legend == [str(number) for number in range(12)]
+
+
 def test_without_the_widget_it_says_what_to_install(adata: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jscatter", None)
     with pytest.raises(ImportError, match=r"pip install 'spotscape\[interactive\]'"):

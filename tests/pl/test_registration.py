@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 from skimage.transform import estimate_transform
@@ -197,3 +198,14 @@ def test_the_grid_of_each_bent_slice(photographed: AnnData) -> None:
     assert grid.texts[0].get_text().endswith(f"at most {bent.get_array().max():.2g} spacings")
     assert bent.get_array().max() == pytest.approx(shifts.max(), rel=0.02)
     assert len(sp.pl.registration(photographed, deformation=False, show=False)) == 2
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_the_colours_of_a_grid_stand_out_from_the_background(style: str) -> None:
+    adata = sp.datasets.simulate_tissue(n_slices=2, n_spots=150, n_genes=30, n_domains=3, geometry="irregular")
+    sp.pp.register_slices(adata, library_key="slice", labels_key="domain", deform="smooth")
+    with plt.style.context(style):
+        figure = sp.pl.registration(adata, return_fig=True)
+    (bent,) = [one for one in figure.axes[2].collections if one.get_array() is not None]
+    shades = bent.get_cmap()(np.linspace(0, 1, 9))[:, :3].mean(axis=1)
+    assert (abs(shades - np.mean(to_rgb(figure.get_facecolor()))) > 0.3).all()

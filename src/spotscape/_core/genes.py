@@ -108,7 +108,7 @@ def kind_of(matrix: Any) -> Kind:
 
 def base_of(values: Any) -> float | None:
     """The base to which a matrix of an AnnData holds logarithms, as far as its values tell; else ``None``."""
-    part = _sample(ChunkedMatrix(values) if is_stored(values) else values)
+    part = _sampled(values)
     return _base(part) if kind_of(part) == "logarithm" else None
 
 
@@ -165,10 +165,14 @@ def layer_names(adata: AnnData) -> list[str]:
 
 
 def layer_with_counts(adata: AnnData, but: str | None) -> str | None:
-    """Another layer that holds raw counts, ``"counts"`` if that is one; ``None`` if there is none."""
-    others = [name for name in layer_names(adata) if name != but and adata.layers[name] is not None]
-    held = (name for name in sorted(others, key=lambda name: name != "counts") if _hold_counts(adata.layers[name]))
-    return next(held, None)
+    """Another layer that holds raw counts, ``"counts"`` if that is one, else that with most; ``None`` if there is none.
+
+    Spliced counts lie beside unspliced and ambiguous ones, which are fewer.
+    """
+    others = [name for name in layer_names(adata) if name != but and _hold_counts(adata.layers[name])]
+    if "counts" in others:
+        return "counts"
+    return max(others, key=lambda name: _sampled(adata.layers[name]).sum(), default=None)
 
 
 def counts_elsewhere(adata: AnnData, but: str | None) -> str | None:
@@ -186,10 +190,13 @@ def counts_elsewhere(adata: AnnData, but: str | None) -> str | None:
 
 
 def _hold_counts(values: Any) -> bool:
-    source = ChunkedMatrix(values) if is_stored(values) else values
-    if not isinstance(source, ChunkedMatrix) and not sparse.issparse(source) and not isinstance(source, np.ndarray):
+    if not is_stored(values) and not sparse.issparse(values) and not isinstance(values, np.ndarray):
         return False
-    return looks_like_counts(_sample(source))
+    return looks_like_counts(_sampled(values))
+
+
+def _sampled(values: Any) -> sparse.csr_matrix:
+    return _sample(ChunkedMatrix(values) if is_stored(values) else values)
 
 
 def control_features(adata: AnnData) -> np.ndarray:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Room between slices, as a share of the largest.
 _GAP = 0.08
+# Columns of the places, beside a column of ``obs`` that may be called x or y.
+_X, _Y = "x on the screen", "y on the screen"
 
 
 @public
@@ -95,16 +97,16 @@ def explore(
     coords = coordinates(adata, spatial_key)[:, :2]
     pieces = rows_by_slice(adata.n_obs, slice_labels(adata, library_key or find_slices(adata, coords)))
     frame = _laid_out(coords, pieces, ncols, up=-1.0 if invert_y else 1.0)
+    low, high = frame[[_X, _Y]].min(), frame[[_X, _Y]].max()
+    middle, reach = (low + high) / 2, 0.52 * float((high - low).max())
     frame[color], looks = _colored(values, cmap)
-    middle = (frame[["x", "y"]].min() + frame[["x", "y"]].max()) / 2
-    reach = 0.52 * float((frame[["x", "y"]].max() - frame[["x", "y"]].min()).max())
     view = jscatter.Scatter(
         data=frame,
-        x="x",
-        y="y",
+        x=_X,
+        y=_Y,
         # One scale for both axes.
-        x_scale=(middle["x"] - reach, middle["x"] + reach),
-        y_scale=(middle["y"] - reach, middle["y"] + reach),
+        x_scale=(middle[_X] - reach, middle[_X] + reach),
+        y_scale=(middle[_Y] - reach, middle[_Y] + reach),
         axes=False,
         height=600,
         color_by=color,
@@ -113,7 +115,7 @@ def explore(
         opacity=1.0,
         legend=True,
         tooltip=True,
-        tooltip_properties=[color, *(["slice"] if len(pieces) > 1 else [])],
+        tooltip_properties=list(dict.fromkeys([color, *(["slice"] if len(pieces) > 1 else [])])),
         tooltip_histograms=False,
         **looks,
     )
@@ -143,7 +145,7 @@ def _laid_out(coords: np.ndarray, pieces: list[tuple[str, np.ndarray]], ncols: i
         msg = "the coordinates are too large for the widget, which has 32 bits for each; give them in another unit."
         raise ValueError(msg)
     names = pd.Categorical.from_codes(codes, categories=pd.Index([name for name, _ in pieces]))
-    return pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "slice": names})
+    return pd.DataFrame({_X: places[:, 0], _Y: places[:, 1], "slice": names})
 
 
 def _colored(values: Categories | Numbers, cmap: Any) -> tuple[Any, dict[str, Any]]:
@@ -151,6 +153,7 @@ def _colored(values: Categories | Numbers, cmap: Any) -> tuple[Any, dict[str, An
     if isinstance(values, Numbers):
         low, high = float(values.norm.vmin or 0), float(values.norm.vmax or 1)
         return np.nan_to_num(values.values, nan=low), {"color_map": cmap, "color_norm": (low, high)}
+    values = values.in_order()
     names, colors = list(values.names), list(values.colors)
     if (values.codes < 0).any():
         names, colors = [*names, values.rest], [*colors, "#DCDCDC"]

@@ -309,8 +309,11 @@ def draw_grids(axes: Sequence[Axes], grids: Mapping[str, Any], overlay: Overlay,
         for grid in grids.values()
     ]
     scale = Normalize(0, max(float(np.concatenate(own).max()) for own in shifts))
-    # Without the palest colours, which cannot be seen on white.
-    cmap = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1, 256)))
+    # Without the colours that cannot be seen on the background: the palest on white, the darkest on black.
+    is_dark = np.mean(to_rgb(axes[0].figure.get_facecolor())) < 0.5
+    cmap = ListedColormap(
+        colormaps["viridis" if is_dark else "viridis_r"](np.linspace(0.35 if is_dark else 0.15, 1, 256))
+    )
     for ax, (name, (lines, moved)), own in zip(axes, grids.items(), shifts, strict=True):
         ax.add_collection(LineCollection(lines, colors="#C8C8C8", linewidths=0.6), autolim=False)
         steps = np.concatenate([np.stack([line[:-1], line[1:]], axis=1) for line in moved])

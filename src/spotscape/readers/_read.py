@@ -39,10 +39,10 @@ def read(
 ) -> AnnData | SpatialData:
     """Read a file, or the output folder of an instrument, as the other functions take it.
 
-    The log says what was assumed. Counts that are in ``adata.raw`` only, and coordinates in columns of ``obs``, in
-    ``obsm`` under another name or in names of spots such as ``10x12``, are put in their usual places. Logarithms to
-    other bases become natural ones. Control probes of a folder, spots outside the tissue and cells without coordinates
-    are left out. The command line reads in the same way.
+    The log says what was assumed. Counts that are in a layer or ``adata.raw`` but not in ``adata.X``, and coordinates
+    in columns of ``obs``, in ``obsm`` under another name or in names of spots such as ``10x12``, are put in their usual
+    places. Logarithms to other bases become natural ones. Control probes of a folder, spots outside the tissue and
+    cells without coordinates are left out. The command line reads in the same way.
 
     Parameters
     ----------
@@ -50,14 +50,13 @@ def read(
         An ``.h5ad``, ``.h5mu`` or ``.zarr`` file; the output folder of Visium, Visium HD, Xenium, MERSCOPE or CosMx
         with the names that the instrument gave its files; a GEM file of Stereo-seq; a text table of counts whose spots
         are called by their places, as of ST; or a folder with two text tables, of counts and of places, as of
-        Slide-seq. Several paths become the slices of one AnnData, which has the
-        genes that all of them share; ``obs["slice"]`` has their names, the keys of a mapping or the last parts of the
-        paths.
+        Slide-seq. Several paths become the slices of one AnnData, which has the genes that all of them share;
+        ``obs["slice"]`` has their names, the keys of a mapping or the last parts of the paths.
     table_key
         Table of a SpatialData with several tables, or modality of an ``.h5mu`` file (``"rna"`` if there is one).
     layer
-        Layer with raw counts, if the file has it under an unusual name. ``adata.raw`` is not searched then. ``"X"``
-        leaves ``adata.X`` as it is, such as intensities of proteins.
+        Layer with raw counts, for :func:`spotscape.pp.prepare`. Other layers and ``adata.raw`` are not searched then,
+        and ``adata.X`` stays as it is; so it does with ``"X"``, for example if it holds intensities of proteins.
     spatial_key
         Key of the coordinates in ``adata.obsm``. They are searched elsewhere only under the default.
     bin_size
@@ -151,7 +150,12 @@ def _put_in_place(adata: AnnData, layer: str | None, spatial_key: str) -> AnnDat
     if found is not None:
         adata.obsm[keys.SPATIAL] = found[0]
         lines.append(f"adata.obsm['spatial'] = {found[1]}")
-    is_better, has_counts = False, layer is not None or layer_with_counts(adata, None) is not None
+    is_better, other = False, layer_with_counts(adata, None)
+    has_counts = layer is not None or other is not None
+    # What sp.pp.prepare has written stays as it is.
+    if layer is None and other is not None and keys.PREPARE not in adata.uns and not _has_counts(adata):
+        adata.X = adata.layers[other]
+        lines.append(f"adata.X = adata.layers[{other!r}]")
     if adata.raw is not None and not has_counts:
         here, there = None if adata.X is None else kind_of(adata.X), kind_of(adata.raw.X)
         is_better = here != "counts" and (there == "counts" or (here == "negative" and there != "negative"))
@@ -177,6 +181,10 @@ def _put_in_place(adata: AnnData, layer: str | None, spatial_key: str) -> AnnDat
     for line in lines:
         logger.info("Reading the file: `%s`.", line)
     return adata
+
+
+def _has_counts(adata: AnnData) -> bool:
+    return adata.X is not None and kind_of(adata.X) == "counts"
 
 
 def _read_as_it_is(path: Path, table_key: str | None, bin_size: int | None) -> Input:
