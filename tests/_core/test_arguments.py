@@ -41,7 +41,7 @@ def _public() -> Iterator[tuple[str, Callable[..., Any]]]:
                         yield f"{space}.{name}.{method}", function
 
 
-PUBLIC = dict(_public())
+PUBLIC = dict(_public()) | {"read": sp.read}
 
 
 def test_the_walk_finds_the_functions() -> None:
