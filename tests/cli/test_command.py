@@ -218,7 +218,8 @@ def test_a_report_alone_keeps_the_data_beside_it(
 
 
 def test_markers_of_many_spots_are_not_ranked() -> None:
-    from spotscape.cli._inspect import Description, plan
+    from spotscape.cli._inspect import Description
+    from spotscape.cli._plan import plan
     from spotscape.readers._read import Input
 
     options = read_options(["info", "a.h5ad"])

@@ -18,8 +18,9 @@ from spotscape._core.logging import logger
 from spotscape._core.settings import settings
 from spotscape._core.spatial_data import to_spatialdata
 from spotscape._core.validation import slice_labels
-from spotscape.cli._inspect import describe, duration, info, plan, read, text_of
+from spotscape.cli._inspect import describe, duration, info, read, text_of
 from spotscape.cli._options import UsageError, read_options
+from spotscape.cli._plan import plan
 from spotscape.readers._read import Input
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from spotscape.cli._inspect import Description, Step
+    from spotscape.cli._inspect import Description
+    from spotscape.cli._plan import Step
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 

@@ -1,4 +1,4 @@
-"""What a tissue is, and what is done with it: platform, slices, unit, counts, problems, and steps to its domains."""
+"""What a tissue is: platform, slices, unit, counts and problems; and what ``spotscape info`` prints of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 import json
 import shlex
 import sys
-import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,20 +15,20 @@ import pandas as pd
 from spotscape._core import keys
 from spotscape._core.genes import counts_elsewhere, layer_names, layer_with_counts, looks_of
 from spotscape._core.geometry import layout_of, shares_within
-from spotscape._core.logging import logger
 from spotscape._core.places import coordinates
 from spotscape._core.rows import ChunkedMatrix, is_stored, summarise
 from spotscape._core.validation import slice_labels
+from spotscape.cli._plan import plan, python_of, ways_to_read
 from spotscape.readers._read import read_input
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from anndata import AnnData
 
     from spotscape._core.geometry import Layout
     from spotscape._core.rows import Summary
+    from spotscape.cli._plan import Step
     from spotscape.readers._read import Input
 
 # Slices of which more than this share lies within the frame of another cannot lie in one plane side by side.
@@ -77,23 +76,7 @@ class Description:
 
 def read(options: argparse.Namespace) -> Input:
     """Read the inputs; several of them become the slices of one AnnData."""
-    return read_input(options.inputs if len(options.inputs) > 1 else options.inputs[0], **_ways_to_read(options))
-
-
-def _ways_to_read(options: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of :func:`spotscape.read` that are not the defaults."""
-    layer = "X" if options.intensities else options.layer
-    ways = {"table_key": options.table, "layer": layer, "bin_size": options.bin_size}
-    others = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}
-    return {name: value for name, value in ways.items() if value is not None} | others
-
-
-def python_of(options: argparse.Namespace, tissue: Input, steps: Sequence[Step]) -> list[str]:
-    """The analysis as lines of Python."""
-    paths = list(map(str, options.inputs))
-    ways = "".join(f", {name}={value!r}" for name, value in _ways_to_read(options).items())
-    data = "adata" if tissue.container is None else "sdata"
-    return [f"{data} = sp.read({paths if len(paths) > 1 else paths[0]!r}{ways})", *map(str, steps)]
+    return read_input(options.inputs if len(options.inputs) > 1 else options.inputs[0], **ways_to_read(options))
 
 
 def describe(tissue: Input, options: argparse.Namespace) -> Description:
@@ -315,102 +298,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-# With fewer spots the number of domains cannot be chosen.
-_FEW_SPOTS = 15
-_MANY_SPOTS = 50_000
-EMBEDDINGS = {"spotscape": keys.X_SPOTSCAPE, "spacross": keys.X_SPACROSS, "smoothed-pca": keys.X_SMOOTHED_PCA}
-
-
-class _Picked:
-    """The number of domains that is known only once it has been chosen."""
-
-    def __repr__(self) -> str:
-        return f"int(adata.uns[{keys.N_DOMAINS!r}]['picked'])"
-
-
-@dataclass
-class Step:
-    """One call: ``spotscape.<space>.<name>(adata, **arguments)``, and what it took."""
-
-    space: str
-    name: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
-        data = "sdata" if "table_key" in self.arguments else "adata"
-        return f"sp.{self.space}.{self.name}({data}{arguments})"
-
-    def do(self, tissue: Input) -> None:
-        """Run it."""
-        import spotscape
-
-        start = time.perf_counter()
-        arguments = {
-            name: int(tissue.adata.uns[keys.N_DOMAINS]["picked"]) if isinstance(value, _Picked) else value
-            for name, value in self.arguments.items()
-        }
-        logger.debug("%s", self)
-        getattr(getattr(spotscape, self.space), self.name)(tissue.data, **arguments)
-        self.seconds = time.perf_counter() - start
-
-
-def plan(options: argparse.Namespace, tissue: Input, found: Description) -> list[Step]:
-    """The steps that lead from counts to domains."""
-    slices = {} if found.slices is None else {"library_key": found.slices}
-    place = {} if options.spatial_key == keys.SPATIAL else {"spatial_key": options.spatial_key}
-    counts = {} if found.layer is None else {"layer": found.layer}
-    neighbors = {} if options.neighbors is None else {"n_neighs": options.neighbors}
-    seed = {} if options.seed == 0 else {"random_state": options.seed}
-    recipe = {"recipe": "spacross"} if options.method == "spacross" else {}
-    embedding = EMBEDDINGS[options.method]
-    wanted = {
-        "max_epochs": options.max_epochs,
-        "device": None if options.device == "auto" else options.device,
-        "n_restarts": None if options.restarts == 1 else options.restarts,
-        "checkpoint": None if getattr(options, "checkpoint", None) is None else str(options.checkpoint),
-    }
-    is_trained = options.method != "smoothed-pca"
-    training = {name: value for name, value in wanted.items() if is_trained and value is not None}
-    steps = [
-        *([] if found.is_normalised else [Step("pp", "prepare", {**recipe, **counts, **slices})]),
-        Step("pp", "spatial_neighbors_knn", {**neighbors, **place, **slices}),
-        Step("tl", options.method.replace("-", "_"), {**slices, **seed, **training}),
-    ]
-    if options.method == "smoothed-pca" and slices:
-        steps.append(Step("tl", "integrate_slices", {"use_rep": embedding, "key_added": embedding, **slices, **seed}))
-    if options.register:
-        steps.append(Step("pp", "register_slices", {**slices, **place, "use_rep": embedding}))
-    steps += _domains(options, found.n_spots, {"use_rep": embedding}, seed)
-    if not options.no_markers:
-        # Ranks and Moran's I of every gene take longer than the rest of the analysis, and copies of all expression.
-        test = {"method": "t-test", "neighbors_key": None} if not slices and found.n_spots > _MANY_SPOTS else {}
-        steps.append(Step("tl", "markers", {"key": domain_key(options), **test, **slices}))
-    for step in steps:
-        if tissue.container is not None:
-            step.arguments["table_key"] = tissue.table
-        step.arguments.update(options.steps.get(step.name, {}))
-    return steps
-
-
-def domain_key(options: argparse.Namespace) -> str:
-    """The column of ``obs`` that the domains are written to."""
-    return keys.CONSENSUS if _votes(options) else keys.domain_of(EMBEDDINGS[options.method])
-
-
-def _votes(options: argparse.Namespace) -> bool:
-    return bool(options.restarts > 1 and options.method != "smoothed-pca")
-
-
-def _domains(options: argparse.Namespace, n_spots: int, embedding: dict[str, Any], seed: dict[str, Any]) -> list[Step]:
-    number = {} if options.n_domains is None else {"n_domains": options.n_domains}
-    if not number and 2 <= n_spots < _FEW_SPOTS:
-        logger.warning("%d spots are too few to choose the number of domains by: taking 2.", n_spots)
-        number = {"n_domains": 2}
-    if not _votes(options):
-        return [Step("tl", "domains", {**embedding, **number, **seed})]
-    choice = [] if number else [Step("tl", "choose_n_domains", {**embedding, **seed})]
-    return [*choice, Step("tl", "consensus_domains", {"n_domains": number.get("n_domains", _Picked()), **seed})]

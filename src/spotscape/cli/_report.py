@@ -16,7 +16,8 @@ import pandas as pd
 
 from spotscape._core import keys
 from spotscape._core.genes import column_of_symbols
-from spotscape.cli._inspect import domain_key, duration, python_of, rows_of
+from spotscape.cli._inspect import duration, rows_of
+from spotscape.cli._plan import domain_key, python_of
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-    from spotscape.cli._inspect import Description, Step
+    from spotscape.cli._inspect import Description
+    from spotscape.cli._plan import Step
     from spotscape.readers._read import Input
 
 _NAMES = {"spotscape": "Spotscape", "spacross": "SpaCross", "smoothed-pca": "Smoothed PCA"}

@@ -17,7 +17,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist, squareform
 from sklearn.metrics import adjusted_rand_score
 
 from spotscape._core.settings import one_thread
@@ -79,7 +79,7 @@ def most_agreed(
     """
     names, fits = _runs(points, n_clusters, seed)
     labels = [fit.labels for fit in fits]
-    alike = _agreement(labels, labels)
+    alike = _among(labels)
     own = {str(name): float(alike[names == name][:, names != name].mean()) for name in dict.fromkeys(names)}
     beside, deciding = None, _with_others(alike)
     if own["kmeans"] < CLEAR_AGREEMENT and second is not None and (other := second()) is not None:
@@ -97,7 +97,7 @@ def _runs(points: np.ndarray, n_clusters: int, seed: int) -> tuple[np.ndarray, l
     """One run of each clusterer, or three where no two clusterers quite agree: their names, and what they found."""
     found = [clusterings(points, n_clusters, seed=seed)]
     labels = [fit.labels for fit in found[0].values()]
-    if len(points) <= _MANY and _with_others(_agreement(labels, labels)).max() < _SETTLED:
+    if len(points) <= _MANY and _with_others(_among(labels)).max() < _SETTLED:
         seeds = np.random.default_rng(seed).integers(2**31, size=_MORE_RUNS)
         found += [clusterings(points, n_clusters, seed=int(again)) for again in seeds]
     return np.concatenate([list(run) for run in found]), [fit for run in found for fit in run.values()]
@@ -107,6 +107,13 @@ def _with_others(alike: np.ndarray) -> np.ndarray:
     """Mean agreement of each with all others, from that of each with each."""
     mean: np.ndarray = (alike.sum(axis=1) - 1) / (len(alike) - 1)
     return mean
+
+
+def _among(labels: list[np.ndarray]) -> np.ndarray:
+    """Adjusted Rand index of each pair, which has no order."""
+    found: np.ndarray = squareform(pdist(labels, adjusted_rand_score))
+    np.fill_diagonal(found, 1)
+    return found
 
 
 def _agreement(some: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
