@@ -257,18 +257,7 @@ def transfer_domains(
         msg = f"no spot of the reference has a label in reference.obs[{labels_key!r}]."
         raise ValueError(msg)
     found = nearest(here, there, n_neighbors)
-    if len(there) >= _SAMPLE[0]:
-        some = there[np.linspace(0, len(there) - 1, min(len(there), _SAMPLE[1])).astype(int)]
-        own = nearest(some, there, found.indices.shape[1] + 1).indices.numpy()
-        limit = np.quantile(np.linalg.norm(some - there[own[:, -1]], axis=1), 0.99)
-        farthest = found.indices.numpy()[:, -1]
-        share = np.mean(np.linalg.norm(here - there[farthest], axis=1) > limit) if limit > 0 else 0.0
-        if share > _FAR:
-            warn(
-                f"{share:.0%} of the spots are farther from the reference than 99 % of its own spots, so it may lack "
-                "their regions. They get the domain of the most similar region, which the confidence does not show. "
-                "Cluster them by themselves, too: sp.tl.domains(adata, n_domains=..., key_added='own')."
-            )
+    _warn_if_far(here, there, found.indices.numpy()[:, -1], n_neighbors)
     votes = vote(found, torch.from_numpy(labels.codes.astype(np.int64)), len(labels.categories))
     key = labels_key if key_added is None else key_added
     given = pd.Categorical.from_codes(votes.labels.numpy(), categories=labels.categories)
@@ -277,3 +266,22 @@ def transfer_domains(
     summary = record(params, made_from=made_from(adata, obsm=[use_rep]))
     colors = carried_colors(reference, labels_key, list(labels.categories), adata, key)
     return write(adata, {"obs": columns, "uns": {key: summary, **colors}}, copy=copy)
+
+
+def _warn_if_far(here: np.ndarray, there: np.ndarray, farthest: np.ndarray, n_neighbors: int) -> None:
+    """Warn if many spots are farther from their last neighbour than spots of the reference are from theirs."""
+    from spotscape.nn.matching import nearest
+
+    if len(there) < _SAMPLE[0]:
+        return
+    some = there[np.linspace(0, len(there) - 1, min(len(there), _SAMPLE[1])).astype(int)]
+    # A spot of the reference is its own first neighbour.
+    own = nearest(some, there, n_neighbors + 1).indices.numpy()[:, -1]
+    limit = np.quantile(np.linalg.norm(some - there[own], axis=1), 0.99)
+    share = np.mean(np.linalg.norm(here - there[farthest], axis=1) > limit) if limit > 0 else 0.0
+    if share > _FAR:
+        warn(
+            f"{share:.0%} of the spots are farther from the reference than 99 % of its own spots, so it may lack "
+            "their regions. They get the domain of the most similar region, which the confidence does not show. "
+            "Cluster them by themselves, too: sp.tl.domains(adata, n_domains=..., key_added='own')."
+        )

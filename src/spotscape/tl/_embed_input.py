@@ -65,10 +65,10 @@ def read_genes(
     columns = adata.var_names.get_indexer(list(training.genes))
     measured = columns >= 0
     if not measured.any():
-        names = _some(list(training.genes)), _some(list(map(str, adata.var_names)))
         msg = (
-            f"adata has none of the {len(training.genes)} genes of the model. They are called {names[0]}, here "
-            f"{names[1]}; bring adata.var_names to the same kind of name."
+            f"adata has none of the {len(training.genes)} genes of the model. They are called "
+            f"{_some(list(training.genes))}, here {_some(list(map(str, adata.var_names)))}; bring adata.var_names to "
+            "the same kind of name."
         )
         raise ValueError(msg)
     found = checked_expression(adata, layer, columns=columns[measured])
@@ -79,32 +79,40 @@ def read_genes(
             np.count_nonzero(empty),
             len(empty),
         )
-    # Genes that are zero in all spots of a slice although spots with them are expected from the training.
-    silent = np.zeros(found.shape[1], dtype=bool)
-    codes = np.zeros(found.shape[0], dtype=int) if slices is None else np.asarray(slices)
-    for own in (found[codes == code] for code in np.unique(codes)):
-        silent |= (n_detected(own) == 0) & (training.detected[measured] * own.shape[0] >= _EXPECTED_SPOTS)
+    names = np.array(training.genes)
+    silent = _silent_genes(found, training.detected[measured], slices)
     if silent.any() and fill:
         found = found[:, ~silent]
         measured[np.flatnonzero(measured)[silent]] = False
     elif silent.any():
-        names = np.array(training.genes)[measured][silent].tolist()
         warn(
-            f"{len(names)} genes of the model are zero throughout a slice in {source} ({_some(names)}), although "
-            "many spots of the training have them. If they were not measured, set missing_genes='fill'."
+            f"{silent.sum()} genes of the model are zero throughout a slice in {source} "
+            f"({_some(names[measured][silent].tolist())}), although many spots of the training have them. If they were "
+            "not measured, set missing_genes='fill'."
         )
-    missing = np.array(training.genes)[~measured].tolist()
+    missing = names[~measured].tolist()
     if missing:
-        _check_missing(missing, len(training.genes), fill=fill, max_missing=max_missing)
-    matrix = found
-    if missing:
-        order = np.argsort(np.concatenate([np.flatnonzero(measured), np.flatnonzero(~measured)]))
-        constant = np.broadcast_to(training.means[~measured], (adata.n_obs, len(missing)))
-        if sparse.issparse(found):
-            matrix = sparse.csr_array(sparse.hstack([found, sparse.csr_array(constant)], format="csc")[:, order])
-        else:
-            matrix = np.ascontiguousarray(np.hstack([found, constant])[:, order], dtype=np.float32)
-    return NewExpression(matrix, source, missing, measured)
+        _check_missing(missing, len(names), fill=fill, max_missing=max_missing)
+        found = _filled(found, measured, training.means)
+    return NewExpression(found, source, missing, measured)
+
+
+def _silent_genes(found: Any, detected: np.ndarray, slices: np.ndarray | None) -> np.ndarray:
+    """Genes that are zero in all spots of a slice although spots with them are expected from the training."""
+    silent = np.zeros(found.shape[1], dtype=bool)
+    codes = np.zeros(found.shape[0], dtype=int) if slices is None else np.asarray(slices)
+    for own in (found[codes == code] for code in np.unique(codes)):
+        silent |= (n_detected(own) == 0) & (detected * own.shape[0] >= _EXPECTED_SPOTS)
+    return silent
+
+
+def _filled(found: Any, measured: np.ndarray, means: np.ndarray) -> Any:
+    """The measured genes, and the means of the others, in the order of the model."""
+    order = np.argsort(np.concatenate([np.flatnonzero(measured), np.flatnonzero(~measured)]))
+    constant = np.tile(means[~measured], (found.shape[0], 1))
+    if sparse.issparse(found):
+        return sparse.csr_array(sparse.hstack([found, sparse.csr_array(constant)], format="csc")[:, order])
+    return np.ascontiguousarray(np.hstack([found, constant])[:, order], dtype=np.float32)
 
 
 def check_preprocessing(

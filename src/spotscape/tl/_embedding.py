@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from spotscape._core.randomness import RandomSource, Seed
+    from spotscape._core.randomness import Seed
     from spotscape.models import TrainingRecord
     from spotscape.models._base import GraphEncoder
     from spotscape.models._config import EncoderConfig
@@ -157,46 +157,52 @@ def train_on(
     """
     require_data(adata)
     library_key = library_of_graph(adata, neighbors_key, library_key, across_slices=across_slices)
-    labels = slice_labels(adata, library_key)
-    _refuse_single_spots(labels, library_key)
+    labels = _read_slices(adata, library_key)
     reading: dict[str, Any] = {"slices": labels, "layer": layer, "use_rep": use_rep}
     changes = {"max_epochs": max_epochs, "lr": lr, "n_encoders": n_encoders}
     chosen = choose_config(adata, method._config_type, config, preset, changes=changes, **reading)
-    reading |= {"mask_var": mask_var, "across_slices": across_slices}
-    tissue = read_input(adata, neighbors_key=neighbors_key, library_key=library_key, **reading)
+    reading |= {"neighbors_key": neighbors_key, "library_key": library_key, "mask_var": mask_var}
+    tissue = read_input(adata, across_slices=across_slices, **reading)
     _check_results(tissue, decoded_layer, copy=copy, return_model=return_model)
     slices = None if labels is None else labels.codes
-    model = method(chosen, random_state=random_state)
-    source: RandomSource = model.random_source
-    seeds = [source.seed, *(source.integer(f"restart {number}") for number in range(1, n_restarts))]
-    restarts = tuple(method(chosen, random_state=seed) for seed in seeds[1:])
-    training |= {"slices": slices, "restarts": restarts, "remember": return_model}
+    model, *restarts = _models(method, chosen, random_state, n_restarts)
+    training |= {"slices": slices, "restarts": tuple(restarts), "remember": return_model}
     embedding, *further = model._fit_embed(tissue.matrix, tissue.graph, **training)
     layers = {} if decoded_layer is None else {decoded_layer: _decode(model, adata, tissue, slices)}
     params = {"preset": preset if config is None else None, **dataclasses.asdict(chosen), **tissue.params}
     params |= {"n_features": tissue.matrix.shape[1], "decoded_layer": decoded_layer}
-    summary = record(params, history=model.history, random_state=source.seed)
-    if return_model:
-        model.training = _training_record(model, adata, tissue)
-    keys_further: dict[str, np.ndarray] = {f"{key_added}_{number}": one for number, one in enumerate(further, start=1)}
-    if further:
-        summary["restarts"] = {"use_reps": [key_added, *keys_further], "random_states": seeds}
-    built = {**tissue.built, "layers": layers, "obsm": keys_further}
-    # Embeddings of the further trainings of an earlier call belong to no new result.
+    summary = record(params, history=model.history, random_state=model.random_source.seed)
+    model.training = _training_record(model, adata, tissue) if return_model else None
+    others: dict[str, np.ndarray] = {f"{key_added}_{number}": one for number, one in enumerate(further, start=1)}
+    if others:
+        seeds = [each.random_source.seed for each in (model, *restarts)]
+        summary["restarts"] = {"use_reps": [key_added, *others], "random_states": seeds}
     entry = adata.uns.get(key_added.removeprefix("X_"))
-    outdated = [("obsm", key) for key in sorted(_all_trainings(entry) - {key_added, *keys_further})]
+    outdated = [("obsm", key) for key in _earlier_trainings(entry) if key not in {key_added, *others}]
+    built = {**tissue.built, "layers": layers, "obsm": others}
     written = write_embedding(adata, embedding, summary, key_added=key_added, built=built, outdated=outdated, copy=copy)
     _say_decoded_before(adata if written is None else written, entry, key_added, decoded_layer)
     return model if return_model else written
 
 
-def _refuse_single_spots(labels: pd.Categorical | None, library_key: str | None) -> None:
-    """Refuse slices of one spot, whose features cannot be centred; the model knows slices by their numbers only."""
+def _models(
+    method: type[GraphEncoder[Any]], config: EncoderConfig, random_state: Seed, n_restarts: int
+) -> list[GraphEncoder[Any]]:
+    """A model for each training; the seeds of all but the first follow from that of the first."""
+    first = method(config, random_state=random_state)
+    seeds = (first.random_source.integer(f"restart {number}") for number in range(1, n_restarts))
+    return [first, *(method(config, random_state=seed) for seed in seeds)]
+
+
+def _read_slices(adata: AnnData, library_key: str | None) -> pd.Categorical | None:
+    """The slices; those of one spot, whose features cannot be centred, are refused here, where they have names."""
+    labels = slice_labels(adata, library_key)
     if labels is not None and 1 in (sizes := np.bincount(labels.codes)) and len(sizes) > 1:
         name = str(labels.categories[int(sizes.argmin())])
         column = f"adata.obs[{library_key!r}]"
         msg = f"slice {name!r} of {column} has a single spot; leave it out: adata = adata[{column} != {name!r}].copy()."
         raise ValueError(msg)
+    return labels
 
 
 def _say_decoded_before(adata: AnnData, entry: Any, key_added: str, decoded_layer: str | None) -> None:
@@ -206,10 +212,10 @@ def _say_decoded_before(adata: AnnData, entry: Any, key_added: str, decoded_laye
         say_outdated([f"adata.obsm[{key_added!r}]"], [f"adata.layers[{decoded!r}]"])
 
 
-def _all_trainings(entry: Any) -> set[str]:
-    """Names of the embeddings of all trainings that a record lists."""
+def _earlier_trainings(entry: Any) -> list[str]:
+    """Names of the embeddings that the record of an earlier call lists."""
     restarts = entry.get("restarts") if isinstance(entry, Mapping) else None
-    return set(map(str, restarts.get("use_reps", ()))) if isinstance(restarts, Mapping) else set()
+    return sorted(map(str, restarts.get("use_reps", ()))) if isinstance(restarts, Mapping) else []
 
 
 def _check_results(tissue: EmbeddingInput, decoded_layer: str | None, *, copy: bool, return_model: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -147,8 +147,10 @@ def impute(
     source = RandomSource(random_state)
     use_rep = encoder_embedding(adata, use_rep)
     is_pair = hasattr(reference, "obsm")
-    reading: dict[str, Any] = {"genes": genes, "use_rep": use_rep, "library_key": library_key, "layer": layer}
-    reading |= {"mask_var": mask_var, "gene_symbols": gene_symbols}
+    reading: dict[str, Any] = {
+        "genes": genes, "use_rep": use_rep, "library_key": library_key, "layer": layer, "mask_var": mask_var,
+        "gene_symbols": gene_symbols,
+    }  # fmt: skip
     if is_pair:
         tissue = read_pair(adata, reference, seed=source.integer("tested"), **reading)
     else:
@@ -159,27 +161,19 @@ def impute(
         var: pd.DataFrame = reference.var if is_pair else adata.var  # type: ignore[union-attr]
         scores.index = symbols_of(var, gene_symbols)[var.index.get_indexer(scores.index)].rename("gene")
     params = {
-        **fitting,
-        "reference": "AnnData" if is_pair else reference,
-        "use_rep": use_rep,
-        "library_key": library_key,
-        "source": keys.place_of(layer),
+        **fitting, "reference": "AnnData" if is_pair else reference, "use_rep": use_rep, "library_key": library_key,
+        "source": keys.place_of(layer), "gene_symbols": gene_symbols, "n_genes": int(tissue.imputed.sum()),
         "mask_var": mask_var if isinstance(mask_var, str) or mask_var is None else "array",
-        "gene_symbols": gene_symbols,
-        "n_genes": int(tissue.imputed.sum()),
-    }
+    }  # fmt: skip
     summary = record(
         params, random_state=source.seed, scores=scores, made_from=made_from(adata, obs=[library_key], obsm=[use_rep])
     )
-    # A layer of all genes, or a frame of some.
-    slot: str = "layers" if genes is None and not is_pair else "obsm"
-    placed: Any = values
-    if slot == "obsm":
+    slot, placed = "layers", cast("Any", values)
+    if genes is not None or is_pair:
         names = scores.index[tissue.imputed].str.replace("/", "|")
-        placed = pd.DataFrame(values[:, tissue.imputed], adata.obs_names, names)
+        slot, placed = "obsm", pd.DataFrame(values[:, tissue.imputed], adata.obs_names, names)
     outdated = [({"layers": "obsm", "obsm": "layers"}[slot], key_added)] if key_added in adata.uns else []
-    results = {slot: {key_added: placed}, "uns": {key_added: summary}}
-    written = write(adata, results, outdated=outdated, copy=copy)
+    written = write(adata, {slot: {key_added: placed}, "uns": {key_added: summary}}, outdated=outdated, copy=copy)
     _report(scores)
     return written
 

@@ -131,17 +131,10 @@ def read_pair(
     known = detected_in(measured, slices)
     known[: anchors[0]] = False
     _require_known(known, targets, None)
-    embedding = read_embedding(adata, use_rep)
-    require_key(other.obsm, use_rep, "reference.obsm", hint=_JOINT)
-    beside = read_embedding(other, use_rep, hint=_JOINT)
-    if embedding.shape[1] != beside.shape[1]:
-        own_width, other_width = embedding.shape[1], beside.shape[1]
-        msg = f"obsm[{use_rep!r}] has {own_width} axes in adata and {other_width} in reference. {_JOINT}."
-        raise ValueError(msg)
     return ImputeInput(
         _stack(values[:, own], theirs),
         shared,
-        np.concatenate([embedding, beside]),
+        _embedded_together(adata, other, use_rep),
         slices,
         anchors,
         targets,
@@ -149,6 +142,16 @@ def read_pair(
         known,
         np.arange(len(targets)) < len(asked),
     )
+
+
+def _embedded_together(adata: AnnData, other: AnnData, use_rep: str) -> np.ndarray:
+    """The embedding of the spots of both, those of ``adata`` first."""
+    require_key(other.obsm, use_rep, "reference.obsm", hint=_JOINT)
+    own, beside = read_embedding(adata, use_rep), read_embedding(other, use_rep, hint=_JOINT)
+    if own.shape[1] != beside.shape[1]:
+        msg = f"obsm[{use_rep!r}] has {own.shape[1]} axes in adata and {beside.shape[1]} in reference. {_JOINT}."
+        raise ValueError(msg)
+    return np.concatenate([own, beside])
 
 
 def _slice_numbers(adata: AnnData, labels: pd.Categorical | None) -> np.ndarray:

@@ -26,6 +26,7 @@ from spotscape.tl._marker_tests import Contrast, Matrix, Task, for_scanpy, moran
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scipy import sparse
 
 Method = Literal["auto", "pseudobulk", "wilcoxon", "t-test", "t-test_overestim_var"]
 _LIKE_DONORS = re.compile("donor|patient|subject|individual|participant|animal|mouse|mice")
@@ -171,42 +172,39 @@ def markers(
     task = _read(
         adata, key, condition, reference, library_key=library_key, donor_key=donor_key, layer=layer, min_spots=min_spots
     )
-    graph = None if neighbors_key is None else read_graph(adata, neighbors_key, library_key, across_slices=True)
-    if graph is None and neighbors_key is not None:
-        logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
+    graph = _graph(adata, neighbors_key, library_key)
     contrasts = _contrasts(task)
     used, frames = run_tests(task, contrasts, method, condition)
-    left_out = [contrast for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
-    _report_left_out(left_out, len(contrasts), used, min_spots)
-    _report_absent(task, [frame for frame in frames if frame is not None])
-    pairs = zip(contrasts, frames, strict=True)
-    ranked = {
-        each.name: _ranked(task, each, frame, min_share, min_fold_change) for each, frame in pairs if frame is not None
-    }
-    finished = {name: table.iloc[:n_genes] for name, table in ranked.items()}
-    table = pd.concat(list(finished.values()), ignore_index=True)
+    left_out = _report_left_out(contrasts, frames, used, min_spots)
+    tested = [(contrast, frame) for contrast, frame in zip(contrasts, frames, strict=True) if frame is not None]
+    _report_absent(task, [frame for _, frame in tested])
+    ranked = {each.name: _ranked(task, each, frame, min_share, min_fold_change)[:n_genes] for each, frame in tested}
+    table = pd.concat(ranked.values(), ignore_index=True)
     if graph is not None:
-        codes = np.zeros(adata.n_obs) if task.slices is None else np.asarray(task.slices.codes)
-        found = morans_i(
-            task.expression, adata.var_names, np.flatnonzero(adata.var_names.isin(table["gene"])), graph, codes
-        )
-        table["moran_i"] = found.loc[table["gene"]].to_numpy()
+        slices = np.zeros(adata.n_obs) if task.slices is None else np.asarray(task.slices.codes)
+        wanted = np.flatnonzero(adata.var_names.isin(table["gene"]))
+        table["moran_i"] = morans_i(task.expression, adata.var_names, wanted, graph, slices)[table["gene"]].to_numpy()
     params = {
         "key": key, "condition": condition, "reference": task.reference or "rest", "library_key": library_key,
         "donor_key": donor_key, "method": used, "layer": layer, "n_genes": n_genes, "min_spots": min_spots,
         "min_share": min_share, "min_fold_change": min_fold_change, "neighbors_key": neighbors_key,
         "groupby": key, "use_raw": False, "corr_method": "benjamini-hochberg",
     }  # fmt: skip
+    summary = record(
+        params,
+        groups=list(task.domains.categories),
+        left_out=sorted(left_out),
+        table=_columns(table),
+        made_from=made_from(adata, obs=[key, condition, library_key, donor_key]),
+        **for_scanpy(ranked),
+    )
+    return write(adata, {"uns": {key_added: summary}}, copy=copy)
+
+
+def _columns(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The columns of a table as files store them."""
     numbers = {"i": np.int64, "f": np.float64}
-    columns = {str(name): table[name].to_numpy(dtype=numbers.get(table[name].dtype.kind, object)) for name in table}
-    extra = {
-        "groups": list(task.domains.categories),
-        "left_out": sorted({contrast.group for contrast in left_out}),
-        "table": columns,
-        **for_scanpy(finished),
-    }
-    extra["made_from"] = made_from(adata, obs=[key, condition, library_key, donor_key])
-    return write(adata, {"uns": {key_added: record(params, **extra)}}, copy=copy)
+    return {str(name): table[name].to_numpy(dtype=numbers.get(table[name].dtype.kind, object)) for name in table}
 
 
 def _read(
@@ -252,6 +250,13 @@ def _read(
     return Task(adata, domains, conditions, slices, donors, reference, layer, expression, absent, min_spots)
 
 
+def _graph(adata: AnnData, neighbors_key: str | None, library_key: str | None) -> sparse.csr_array | None:
+    graph = None if neighbors_key is None else read_graph(adata, neighbors_key, library_key, across_slices=True)
+    if graph is None and neighbors_key is not None:
+        logger.info("No spatial graph, so no Moran's I; build one first: sp.pp.spatial_neighbors_knn(adata).")
+    return graph
+
+
 def _warn_of_donors(adata: AnnData, slices: pd.Categorical) -> None:
     """Warn where a column looks like donors of whom some have several slices, which are then no replicates."""
     for index, name in enumerate(map(str, adata.obs.columns)):
@@ -281,14 +286,18 @@ def _contrasts(task: Task) -> list[Contrast]:
     return found
 
 
-def _report_left_out(left_out: list[Contrast], n_contrasts: int, method: str, min_spots: int) -> None:
+def _report_left_out(
+    contrasts: list[Contrast], frames: list[pd.DataFrame | None], method: str, min_spots: int
+) -> set[str]:
+    """Warn of domains that were not tested, and return them; refuse if none was."""
+    left_out = [contrast.group for contrast, frame in zip(contrasts, frames, strict=True) if frame is None]
     need = f"{min_spots} spots" + (" in at least 2 slices on either side" if method == "pseudobulk" else "")
-    if len(left_out) == n_contrasts:
+    if len(left_out) == len(contrasts):
         msg = f"no domain has {need}; there is nothing to compare. Lower min_spots, or merge domains."
         raise ValueError(msg)
     if left_out:
-        what = ", ".join(repr(name) for name in dict.fromkeys(contrast.group for contrast in left_out))
-        warn(f"domains that do not have {need} are left out: {what}.")
+        warn(f"domains that do not have {need} are left out: {', '.join(map(repr, dict.fromkeys(left_out)))}.")
+    return set(left_out)
 
 
 def _report_absent(task: Task, frames: list[pd.DataFrame]) -> None:

@@ -247,38 +247,32 @@ def match_slices(
     >>> bool((query["spotscape_match_label"].astype(str) == query["domain"].astype(str)).mean() > 0.9)
     True
     """
-    import torch
-
     require_data(adata, genes=False, unique=["obs"])
     pairing = Pairing.read(adata, library_key, reference, query, labels_key)
     positions, radius = _space(adata, spatial_key, radius, pairing.reference_rows)
     use_rep = encoder_embedding(adata, use_rep)
     embedding = read_embedding(adata, use_rep, hint=_HINT, library_key=library_key).astype(np.float32, order="C")
-    built: dict[str, dict[str, Any]] = {}
-    if n_hops:
-        graph, built = graph_or_default(adata, neighbors_key, library_key)
-        embedding = smooth(embedding, graph, n_hops)
-    values = torch.from_numpy(embedding).to(resolve_device(device))
+    graph, built = graph_or_default(adata, neighbors_key, library_key) if n_hops else (None, {})
+    values = smooth(embedding, graph, n_hops) if n_hops else embedding
     search: dict[str, Any] = {"offset": offset, "mutual": mutual, "radius": radius}
-    indices, similarities = _search(values, pairing, positions, n_matches, **search)
+    indices, similarities = _search(values, pairing, positions, n_matches, device, **search)
     params = {
         "library_key": library_key, "reference": pairing.reference, "query": pairing.queries, "use_rep": use_rep,
         "n_matches": n_matches, "labels_key": labels_key, "offset": offset, "mutual": mutual,
         "spatial_key": spatial_key, "radius": radius, "n_hops": n_hops,
     }  # fmt: skip
+    counts = {
+        "n_query": np.array([len(rows) for rows in pairing.query_rows]),
+        "n_matched": np.array([np.count_nonzero(indices[rows, 0] >= 0) for rows in pairing.query_rows]),
+    }
     source = made_from(adata, obs=[library_key], obsm=[use_rep, spatial_key])
-    matched = [np.count_nonzero(indices[rows, 0] >= 0) for rows in pairing.query_rows]
-    counts = {"n_query": np.array([*map(len, pairing.query_rows)]), "n_matched": np.array(matched)}
-    query_row, rank = np.nonzero(indices >= 0)
-    pairs = similarities[query_row, rank], (query_row, pairing.reference_rows[indices[query_row, rank]])
     results = {
         "obs": _columns(adata.obs_names, pairing, indices, similarities, key_added),
-        "obsp": built.get("obsp", {}) | {f"{key_added}_similarity": sparse.csr_matrix(pairs, shape=(adata.n_obs,) * 2)},
+        "obsp": built.get("obsp", {}) | {f"{key_added}_similarity": _as_matrix(pairing, indices, similarities)},
         "uns": built.get("uns", {}) | {key_added: record(params, **counts, made_from=source)},
     }
     if labels_key is not None and pairing.labels is not None:
-        names = list(pairing.labels.categories)
-        results["uns"] |= carried_colors(adata, labels_key, names, adata, f"{key_added}_label")
+        results["uns"] |= carried_colors(adata, labels_key, [*pairing.labels.categories], adata, f"{key_added}_label")
     # Labels of an earlier call would belong to other matches.
     outdated = [("obs", f"{key_added}_{name}") for name in ("label", "confidence")] if labels_key is None else []
     written = write(adata, results, outdated=outdated, copy=copy)
@@ -350,14 +344,22 @@ class Pairing:
 
 
 def _search(
-    values: torch.Tensor, pairing: Pairing, positions: np.ndarray | None, n_matches: int, **how: Any
+    embedding: np.ndarray,
+    pairing: Pairing,
+    positions: np.ndarray | None,
+    n_matches: int,
+    device: str | torch.device | None,
+    **how: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Matches of each spot among those of the reference, and similarities, ``(n_obs, n_matches)``; −1 and NaN if none.
 
     ``how`` are further arguments of :func:`spotscape.nn.match`.
     """
+    import torch
+
     from spotscape.nn.matching import match
 
+    values = torch.from_numpy(embedding).to(resolve_device(device))
     near = pairing.reference_rows
     indices = np.full((len(values), min(n_matches, len(near))), -1, dtype=np.int64)
     similarities = np.full(indices.shape, np.nan, dtype=np.float32)
@@ -366,6 +368,13 @@ def _search(
         found = match(values[rows], values[near], n_matches, positions=places, **how)
         indices[rows], similarities[rows] = found.indices.cpu().numpy(), found.similarities.cpu().numpy()
     return indices, similarities
+
+
+def _as_matrix(pairing: Pairing, indices: np.ndarray, similarities: np.ndarray) -> sparse.csr_matrix:
+    """All matches, a row for each query spot and a column for each reference spot, ``(n_obs, n_obs)``."""
+    query, rank = np.nonzero(indices >= 0)
+    places = query, pairing.reference_rows[indices[query, rank]]
+    return sparse.csr_matrix((similarities[query, rank], places), shape=(len(indices),) * 2)
 
 
 def _columns(

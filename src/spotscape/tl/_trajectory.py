@@ -147,39 +147,31 @@ def trajectory(
     slices = slice_labels(adata, library_key)
     source = RandomSource(random_state)
     graph = embed_neighbors(embedding, n_neighbors, source.integer("neighbors") % 2**31)
-    in_root = np.asarray(domains == root)
     seed = source.integer("diffusion") % 2**31
-    time, root_row, n_parts = diffuse(graph, in_root, start=start, n_dcs=n_dcs, seed=seed)
+    time, root_row, n_parts = diffuse(graph, np.asarray(domains == root), start=start, n_dcs=n_dcs, seed=seed)
     between = group_connectivities(graph.obsp["distances"], np.asarray(domains.codes), len(domains.categories))
-    if n_parts > 1:
-        warn(
-            f"the neighbour graph of the embedding falls into {n_parts} parts; "
-            f"{np.count_nonzero(np.isnan(time))} of {adata.n_obs} spots are not joined to the root {root!r}, and "
-            "their pseudotime is NaN. A larger n_neighbors may join them; if they are a tissue of their own, there is "
-            "no order between them and the rest."
-        )
+    _warn_of_parts(n_parts, time, root)
     means = _means(time, domains)
     order = means.dropna().sort_values(kind="stable").index.tolist()
     logger.info("Order of domains: %s.", " → ".join(order))
-    extra: dict[str, Any] = {
-        "groups": means.index.tolist(),
-        "order": order,
-        "mean": means.to_numpy(),
-        "root_spot": str(adata.obs_names[root_row]),
-        "n_components": n_parts,
-        "connectivities": between,
-        "connectivities_tree": strongest_tree(between),
-        "made_from": made_from(adata, obs=[key], obsm=[use_rep]),
-    }
-    if slices is not None:
-        extra |= _by_slice(time, graph, domains, slices)
     params = {
         "root": root, "key": key, "use_rep": use_rep, "n_neighbors": n_neighbors, "n_dcs": n_dcs, "start": start,
         "library_key": library_key, "random_state": source.seed,
     }  # fmt: skip
     results = stored_graph(graph, key_added, use_rep)
     results["obs"] = {key_added: time}
-    results["uns"][key_added] = record(params, **extra)
+    results["uns"][key_added] = record(
+        params,
+        groups=means.index.tolist(),
+        order=order,
+        mean=means.to_numpy(),
+        root_spot=str(adata.obs_names[root_row]),
+        n_components=n_parts,
+        connectivities=between,
+        connectivities_tree=strongest_tree(between),
+        made_from=made_from(adata, obs=[key], obsm=[use_rep]),
+        **_by_slice(time, graph, domains, slices),
+    )
     return write(adata, results, copy=copy)
 
 
@@ -195,13 +187,27 @@ def _domains(adata: AnnData, key: str, root: str) -> pd.Categorical:
     return domains
 
 
+def _warn_of_parts(n_parts: int, time: np.ndarray, root: str) -> None:
+    if n_parts > 1:
+        warn(
+            f"the neighbour graph of the embedding falls into {n_parts} parts; "
+            f"{np.count_nonzero(np.isnan(time))} of {len(time)} spots are not joined to the root {root!r}, and "
+            "their pseudotime is NaN. A larger n_neighbors may join them; if they are a tissue of their own, there is "
+            "no order between them and the rest."
+        )
+
+
 def _means(time: np.ndarray, domains: pd.Categorical) -> pd.Series:
     """Mean pseudotime of each domain; NaN for those that are not reached."""
     groups = pd.Series(domains)
     return pd.Series(time).groupby(groups, observed=False).mean().set_axis(domains.categories)
 
 
-def _by_slice(time: np.ndarray, graph: AnnData, domains: pd.Categorical, slices: pd.Categorical) -> dict[str, Any]:
+def _by_slice(
+    time: np.ndarray, graph: AnnData, domains: pd.Categorical, slices: pd.Categorical | None
+) -> dict[str, Any]:
+    if slices is None:
+        return {}
     codes = np.asarray(slices.codes)
     crossing = crossing_fraction(sparse.csr_array(graph.obsp["connectivities"]), codes)
     if crossing < _FEW_CROSSING:
